@@ -1,0 +1,40 @@
+"""What every test shares: options of the run and the settings of hypothesis."""
+
+from collections.abc import Generator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# One machine may be ten times slower than the next: examples are counted, not timed.
+settings.register_profile(
+    "quick", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("thorough", parent=settings.get_profile("quick"), max_examples=2000)
+settings.load_profile("quick")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-containers",
+        action="store_true",
+        help="a container test that skips itself counts as failed",
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Container tests share one engine: under xdist they run one after the other."""
+    for item in items:
+        if item.get_closest_marker("container"):
+            item.add_marker(pytest.mark.xdist_group("containers"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    required = item.config.getoption("--require-containers")
+    if required and report.skipped and item.get_closest_marker("container"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped although --require-containers was given: {report.longrepr}"
+    return report
