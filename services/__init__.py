@@ -1,0 +1,1 @@
+"""The four services; each starts alone with `python -m services.<name>.main`."""
