@@ -85,7 +85,7 @@ check: lint types imports architecture proto-check ## Run every static check: li
 fmt: $(STAMP) ## Format Python and protos, and mend what the linter can mend safely.
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format --quiet .
-	$(if $(PROTOS),$(BIN)/buf format -w protos)
+	$(if $(PROTOS),$(BIN)/buf format -w)
 
 .PHONY: lint
 lint: $(STAMP) ## Check style and formatting with ruff.
