@@ -38,3 +38,17 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"skipped although --require-containers was given: {report.longrepr}"
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A module that skips itself as a whole hides its markers, so it may not when they count."""
+    report = yield
+    if report.skipped and collector.config.getoption("--require-containers"):
+        report.outcome = "failed"
+        report.longrepr = (
+            f"module skipped although --require-containers was given: {report.longrepr}"
+        )
+    return report
