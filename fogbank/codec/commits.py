@@ -1,0 +1,117 @@
+"""Commits to bytes and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from google.protobuf.message import DecodeError
+
+from fogbank.codec.errors import CodecError, UnknownEventError
+from fogbank.codec.registry import BY_DOMAIN, EVENT_TYPES
+from fogbank.domain.envelope import CommandTerms, Commit, EventEnvelope
+from fogbank.domain.ids import digest
+from fogbank.v1 import log_pb2
+
+
+def encode_envelope(envelope: EventEnvelope) -> bytes:
+    """Return an envelope's bytes."""
+    if envelope.event is None:
+        message = "an event of an unknown type cannot be written"
+        raise CodecError(message)
+    kind = BY_DOMAIN[type(envelope.event)]
+    command = envelope.command
+    return log_pb2.EventEnvelope(
+        event_id=envelope.event_id,
+        type=kind.name,
+        aggregate=envelope.aggregate,
+        actor=envelope.actor,
+        causation_id=envelope.causation_id,
+        correlation_id=envelope.correlation_id,
+        traceparent=envelope.traceparent,
+        occurred_at_us=envelope.occurred_at_us,
+        may_ignore=envelope.may_ignore,
+        payload=kind.to_pb(envelope.event).SerializeToString(deterministic=True),
+        command=None
+        if command is None
+        else log_pb2.CommandTerms(
+            content_digest=command.content_digest, expected_version=command.expected_version
+        ),
+    ).SerializeToString(deterministic=True)
+
+
+def encode_commit(appended_at_us: int, envelopes: Sequence[bytes]) -> bytes:
+    """Return the bytes of a commit of envelopes (each as `encode_envelope` made it).
+
+    The envelopes' bytes are framed as they are, by protobuf's rule that the fields of a message
+    may be concatenated, so that nothing is parsed again.
+    """
+    parts = [log_pb2.Commit(appended_at_us=appended_at_us).SerializeToString()]
+    for envelope in envelopes:
+        parts += (_EVENTS_TAG, _varint(len(envelope)), envelope)
+    return b"".join(parts)
+
+
+# Field 2 of Commit, length-delimited.
+_EVENTS_TAG = bytes((log_pb2.Commit.EVENTS_FIELD_NUMBER << 3 | 2,))
+_SEVEN_BITS = 128
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number >= _SEVEN_BITS:
+        encoded.append(number % _SEVEN_BITS | _SEVEN_BITS)
+        number //= _SEVEN_BITS
+    encoded.append(number)
+    return bytes(encoded)
+
+
+def decode_commit(sequence: int, service: str, instance: str, data: bytes) -> Commit:
+    """Return the commit that stored bytes hold.
+
+    CodecError for bytes that are no commit, UnknownEventError for an event of an unknown type
+    that its writer did not mark as one to ignore.
+    """
+    try:
+        message = log_pb2.Commit.FromString(data)
+    except DecodeError as error:
+        text = f"commit {sequence} cannot be decoded: {error}"
+        raise CodecError(text) from error
+    if not message.events:
+        text = f"commit {sequence} holds no event"
+        raise CodecError(text)
+    return Commit(
+        sequence,
+        service,
+        instance,
+        digest(data),
+        message.appended_at_us,
+        tuple(_envelope(sequence, envelope) for envelope in message.events),
+    )
+
+
+def _envelope(sequence: int, message: log_pb2.EventEnvelope) -> EventEnvelope:
+    kind = EVENT_TYPES.get(message.type)
+    if kind is None and not message.may_ignore:
+        text = (
+            f"commit {sequence} holds an event of type {message.type!r}, which this release "
+            "does not know: upgrade before reading on"
+        )
+        raise UnknownEventError(text)
+    try:
+        event = None if kind is None else kind.from_pb(kind.message.FromString(message.payload))
+    except (DecodeError, ValueError) as error:
+        text = f"commit {sequence}: a {message.type} cannot be decoded: {error}"
+        raise CodecError(text) from error
+    command = message.command if message.HasField("command") else None
+    return EventEnvelope(
+        message.event_id,
+        event,
+        message.aggregate,
+        message.actor,
+        message.occurred_at_us,
+        message.causation_id,
+        message.correlation_id,
+        message.traceparent,
+        message.may_ignore,
+        None if command is None else CommandTerms(command.content_digest, command.expected_version),
+    )

@@ -1,0 +1,187 @@
+"""Facts to messages and back."""
+
+from __future__ import annotations
+
+from fogbank.codec.values import (
+    fingerprint_from_pb,
+    fingerprint_to_pb,
+    policy_from_pb,
+    policy_to_pb,
+    resources_from_pb,
+    resources_to_pb,
+    spec_from_pb,
+    spec_to_pb,
+)
+from fogbank.domain import events as ev
+from fogbank.domain.states import Health, ReplicaState
+from fogbank.v1 import deployments_pb2
+from fogbank.v1 import facts_pb2 as pb
+
+
+def organization_created_to_pb(event: ev.OrganizationCreated) -> pb.OrganizationCreated:
+    """Return the event's message."""
+    return pb.OrganizationCreated(name=event.name, owner_id=event.owner_id)
+
+
+def organization_created_from_pb(message: pb.OrganizationCreated) -> ev.OrganizationCreated:
+    """Return the message's event."""
+    return ev.OrganizationCreated(message.name, message.owner_id)
+
+
+def cluster_created_to_pb(event: ev.ClusterCreated) -> pb.ClusterCreated:
+    """Return the event's message."""
+    return pb.ClusterCreated(
+        name=event.name,
+        organization_id=event.organization_id,
+        quota=None if event.quota is None else resources_to_pb(event.quota),
+    )
+
+
+def cluster_created_from_pb(message: pb.ClusterCreated) -> ev.ClusterCreated:
+    """Return the message's event."""
+    quota = resources_from_pb(message.quota) if message.HasField("quota") else None
+    return ev.ClusterCreated(message.name, message.organization_id, quota)
+
+
+def policy_activated_to_pb(event: ev.PolicyActivated) -> pb.PolicyActivated:
+    """Return the event's message."""
+    return pb.PolicyActivated(policy=policy_to_pb(event.policy))
+
+
+def policy_activated_from_pb(message: pb.PolicyActivated) -> ev.PolicyActivated:
+    """Return the message's event."""
+    return ev.PolicyActivated(policy_from_pb(message.policy))
+
+
+def deployment_created_to_pb(event: ev.DeploymentCreated) -> pb.DeploymentCreated:
+    """Return the event's message."""
+    return pb.DeploymentCreated(
+        spec=spec_to_pb(event.spec), owner_id=event.owner_id, env_key=event.env_key
+    )
+
+
+def deployment_created_from_pb(message: pb.DeploymentCreated) -> ev.DeploymentCreated:
+    """Return the message's event."""
+    return ev.DeploymentCreated(spec_from_pb(message.spec), message.owner_id, message.env_key)
+
+
+def deployment_scaled_to_pb(event: ev.DeploymentScaled) -> pb.DeploymentScaled:
+    """Return the event's message."""
+    return pb.DeploymentScaled(deployment_id=event.deployment_id, replicas=event.replicas)
+
+
+def deployment_scaled_from_pb(message: pb.DeploymentScaled) -> ev.DeploymentScaled:
+    """Return the message's event."""
+    return ev.DeploymentScaled(message.deployment_id, message.replicas)
+
+
+def deployment_deleted_to_pb(event: ev.DeploymentDeleted) -> pb.DeploymentDeleted:
+    """Return the event's message."""
+    return pb.DeploymentDeleted(deployment_id=event.deployment_id)
+
+
+def deployment_deleted_from_pb(message: pb.DeploymentDeleted) -> ev.DeploymentDeleted:
+    """Return the message's event."""
+    return ev.DeploymentDeleted(message.deployment_id)
+
+
+def node_connected_to_pb(event: ev.NodeConnected) -> pb.NodeConnected:
+    """Return the event's message."""
+    return pb.NodeConnected(
+        node_id=event.node_id, name=event.name, fingerprint=fingerprint_to_pb(event.fingerprint)
+    )
+
+
+def node_connected_from_pb(message: pb.NodeConnected) -> ev.NodeConnected:
+    """Return the message's event."""
+    return ev.NodeConnected(message.node_id, message.name, fingerprint_from_pb(message.fingerprint))
+
+
+def node_capacity_changed_to_pb(event: ev.NodeCapacityChanged) -> pb.NodeCapacityChanged:
+    """Return the event's message."""
+    return pb.NodeCapacityChanged(
+        node_id=event.node_id,
+        epoch=event.epoch,
+        fingerprint=fingerprint_to_pb(event.fingerprint),
+    )
+
+
+def node_capacity_changed_from_pb(message: pb.NodeCapacityChanged) -> ev.NodeCapacityChanged:
+    """Return the message's event."""
+    return ev.NodeCapacityChanged(
+        message.node_id, message.epoch, fingerprint_from_pb(message.fingerprint)
+    )
+
+
+def node_load_changed_to_pb(event: ev.NodeLoadChanged) -> pb.NodeLoadChanged:
+    """Return the event's message."""
+    return pb.NodeLoadChanged(
+        node_id=event.node_id,
+        epoch=event.epoch,
+        cpu_percent=event.cpu_percent,
+        memory_percent=event.memory_percent,
+        reflects_sequence=event.reflects_sequence,
+    )
+
+
+def node_load_changed_from_pb(message: pb.NodeLoadChanged) -> ev.NodeLoadChanged:
+    """Return the message's event."""
+    return ev.NodeLoadChanged(
+        message.node_id,
+        message.epoch,
+        message.cpu_percent,
+        message.memory_percent,
+        message.reflects_sequence,
+    )
+
+
+def observation_to_pb(seen: ev.ReplicaObservation) -> pb.ReplicaObservation:
+    """Return an observation's message."""
+    return pb.ReplicaObservation(
+        replica_id=seen.replica_id,
+        restart_count=seen.restart_count,
+        state=deployments_pb2.ReplicaState.ValueType(seen.state),
+        container_id=seen.container_id,
+        started_at_us=seen.started_at_us,
+        health=deployments_pb2.Health.ValueType(seen.health),
+        final=seen.final,
+        exit_code=seen.exit_code,
+        reason=seen.reason,
+        observed_at_us=seen.observed_at_us,
+    )
+
+
+def observation_from_pb(message: pb.ReplicaObservation) -> ev.ReplicaObservation:
+    """Return the message's observation. ValueError for a state that is no state."""
+    return ev.ReplicaObservation(
+        message.replica_id,
+        message.restart_count,
+        ReplicaState(message.state),
+        message.container_id,
+        message.started_at_us,
+        Health(message.health or Health.UNKNOWN),
+        message.final,
+        message.exit_code,
+        message.reason,
+        message.observed_at_us,
+    )
+
+
+def node_reported_to_pb(event: ev.NodeReported) -> pb.NodeReported:
+    """Return the event's message."""
+    return pb.NodeReported(
+        node_id=event.node_id,
+        epoch=event.epoch,
+        number=event.number,
+        observations=[observation_to_pb(seen) for seen in event.observations],
+    )
+
+
+def node_reported_from_pb(message: pb.NodeReported) -> ev.NodeReported:
+    """Return the message's event."""
+    return ev.NodeReported(
+        message.node_id,
+        message.epoch,
+        message.number,
+        tuple(observation_from_pb(seen) for seen in message.observations),
+    )

@@ -1,0 +1,105 @@
+"""Which event type is which: one explicit table, by full protobuf name.
+
+The name is the version. A type is never changed but by adding fields; a new meaning is a new
+name, and the old one stays readable for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.message import Message
+
+from fogbank.codec import facts, rounds
+from fogbank.domain import events as ev
+from fogbank.v1 import facts_pb2, rounds_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """One type: the domain's class, the contract's message, and the ways between them."""
+
+    domain: type[Any]
+    message: type[Message]
+    to_pb: Callable[[Any], Message]
+    from_pb: Callable[[Any], Any]
+
+    @property
+    def name(self) -> str:
+        """Full protobuf name."""
+        return str(self.message.DESCRIPTOR.full_name)
+
+
+_TYPES = (
+    EventType(
+        ev.OrganizationCreated,
+        facts_pb2.OrganizationCreated,
+        facts.organization_created_to_pb,
+        facts.organization_created_from_pb,
+    ),
+    EventType(
+        ev.ClusterCreated,
+        facts_pb2.ClusterCreated,
+        facts.cluster_created_to_pb,
+        facts.cluster_created_from_pb,
+    ),
+    EventType(
+        ev.PolicyActivated,
+        facts_pb2.PolicyActivated,
+        facts.policy_activated_to_pb,
+        facts.policy_activated_from_pb,
+    ),
+    EventType(
+        ev.DeploymentCreated,
+        facts_pb2.DeploymentCreated,
+        facts.deployment_created_to_pb,
+        facts.deployment_created_from_pb,
+    ),
+    EventType(
+        ev.DeploymentScaled,
+        facts_pb2.DeploymentScaled,
+        facts.deployment_scaled_to_pb,
+        facts.deployment_scaled_from_pb,
+    ),
+    EventType(
+        ev.DeploymentDeleted,
+        facts_pb2.DeploymentDeleted,
+        facts.deployment_deleted_to_pb,
+        facts.deployment_deleted_from_pb,
+    ),
+    EventType(
+        ev.NodeConnected,
+        facts_pb2.NodeConnected,
+        facts.node_connected_to_pb,
+        facts.node_connected_from_pb,
+    ),
+    EventType(
+        ev.NodeCapacityChanged,
+        facts_pb2.NodeCapacityChanged,
+        facts.node_capacity_changed_to_pb,
+        facts.node_capacity_changed_from_pb,
+    ),
+    EventType(
+        ev.NodeLoadChanged,
+        facts_pb2.NodeLoadChanged,
+        facts.node_load_changed_to_pb,
+        facts.node_load_changed_from_pb,
+    ),
+    EventType(
+        ev.NodeReported,
+        facts_pb2.NodeReported,
+        facts.node_reported_to_pb,
+        facts.node_reported_from_pb,
+    ),
+    EventType(
+        ev.RoundDecided,
+        rounds_pb2.RoundDecided,
+        rounds.round_decided_to_pb,
+        rounds.round_decided_from_pb,
+    ),
+)
+
+EVENT_TYPES: Mapping[str, EventType] = {kind.name: kind for kind in _TYPES}
+BY_DOMAIN: Mapping[type[Any], EventType] = {kind.domain: kind for kind in _TYPES}

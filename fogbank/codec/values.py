@@ -1,0 +1,171 @@
+"""Values shared by events and by the public API, mapped one onto the other.
+
+Protobuf's 0 of an enum means "not given"; the domain has no such member, so each mapping states
+what it stands for.
+"""
+
+from __future__ import annotations
+
+from fogbank.domain.deployment import (
+    DEFAULT_CLUSTER_ID,
+    DEFAULT_PRIORITY,
+    DEFAULT_REGION,
+    Constraint,
+    DeploymentSpec,
+)
+from fogbank.domain.node import Fingerprint
+from fogbank.domain.policy import Policy
+from fogbank.domain.resources import Resources
+from fogbank.domain.states import ConstraintOperator, RestartPolicy, RuntimeKind, ServiceType
+from fogbank.v1 import deployments_pb2, nodes_pb2, policies_pb2, resources_pb2
+
+
+def resources_to_pb(value: Resources) -> resources_pb2.Resources:
+    """Return the message of an amount."""
+    return resources_pb2.Resources(
+        cpu_millicores=value.cpu_millicores,
+        memory_mib=value.memory_mib,
+        storage_gib=value.storage_gib,
+        gpu_thousandths=value.gpu_thousandths,
+    )
+
+
+def resources_from_pb(message: resources_pb2.Resources) -> Resources:
+    """Return the amount that a message holds."""
+    return Resources(
+        message.cpu_millicores, message.memory_mib, message.storage_gib, message.gpu_thousandths
+    )
+
+
+def spec_to_pb(spec: DeploymentSpec) -> deployments_pb2.DeploymentSpec:
+    """Return the message of a deployment's spec."""
+    return deployments_pb2.DeploymentSpec(
+        name=spec.name,
+        type=deployments_pb2.ServiceType.ValueType(spec.type),
+        container_image=spec.container_image,
+        replicas=spec.replicas,
+        resources=resources_to_pb(spec.resources),
+        region=spec.region,
+        priority=spec.priority,
+        cluster_id=spec.cluster_id,
+        strategy=spec.strategy,
+        wait_for_capacity=spec.wait_for_capacity,
+        constraints=[
+            deployments_pb2.Constraint(
+                attribute=constraint.attribute,
+                operator=deployments_pb2.ConstraintOperator.ValueType(constraint.operator),
+                values=constraint.values,
+            )
+            for constraint in spec.constraints
+        ],
+        gpu_model=spec.gpu_model,
+        restart=deployments_pb2.RestartPolicy.ValueType(spec.restart),
+        labels=spec.labels,
+        allow_colocation=spec.allow_colocation,
+    )
+
+
+def spec_from_pb(message: deployments_pb2.DeploymentSpec) -> DeploymentSpec:
+    """Return the spec that a message holds, with defaults for what is absent.
+
+    ValueError for an enum without a value where one must be.
+    """
+    return DeploymentSpec(
+        name=message.name,
+        type=ServiceType(message.type),
+        container_image=message.container_image,
+        replicas=message.replicas,
+        resources=resources_from_pb(message.resources),
+        region=message.region or DEFAULT_REGION,
+        priority=message.priority if message.HasField("priority") else DEFAULT_PRIORITY,
+        cluster_id=message.cluster_id or DEFAULT_CLUSTER_ID,
+        strategy=message.strategy,
+        wait_for_capacity=message.wait_for_capacity,
+        constraints=tuple(
+            Constraint(
+                constraint.attribute,
+                ConstraintOperator(constraint.operator),
+                tuple(constraint.values),
+            )
+            for constraint in message.constraints
+        ),
+        gpu_model=message.gpu_model,
+        restart=RestartPolicy(message.restart or RestartPolicy.ALWAYS),
+        labels=dict(message.labels),
+        allow_colocation=message.allow_colocation,
+    )
+
+
+def fingerprint_to_pb(value: Fingerprint) -> nodes_pb2.Fingerprint:
+    """Return the message of a host's fingerprint."""
+    return nodes_pb2.Fingerprint(
+        capacity=resources_to_pb(value.capacity),
+        allocatable=resources_to_pb(value.allocatable),
+        arch=value.arch,
+        os=value.os,
+        region=value.region,
+        gpu_model=value.gpu_model,
+        labels=value.labels,
+        runtime=nodes_pb2.RuntimeKind.ValueType(value.runtime),
+        agent_version=value.agent_version,
+    )
+
+
+def fingerprint_from_pb(message: nodes_pb2.Fingerprint) -> Fingerprint:
+    """Return the fingerprint that a message holds."""
+    return Fingerprint(
+        capacity=resources_from_pb(message.capacity),
+        allocatable=resources_from_pb(message.allocatable),
+        arch=message.arch,
+        os=message.os,
+        region=message.region,
+        gpu_model=message.gpu_model,
+        labels=dict(message.labels),
+        runtime=RuntimeKind(message.runtime or RuntimeKind.SIMULATED),
+        agent_version=message.agent_version,
+    )
+
+
+def policy_to_pb(policy: Policy) -> policies_pb2.Policy:
+    """Return the message of a policy."""
+    return policies_pb2.Policy(
+        name=policy.name,
+        version=policy.version,
+        strategy=policy.strategy,
+        resource_weight=policy.resource_weight,
+        cpu_load_weight=policy.cpu_load_weight,
+        memory_load_weight=policy.memory_load_weight,
+        locality_weight=policy.locality_weight,
+        adjacency=[
+            policies_pb2.Adjacency(region=region, adjacent=near)
+            for region, near in sorted(policy.adjacency.items())
+        ],
+        retry_backoff_ms=policy.retry_backoff_ms,
+        heartbeat_period_ms=policy.heartbeat_period_ms,
+        silent_periods=policy.silent_periods,
+        lost_after_ms=policy.lost_after_ms,
+        busy_load_percent=policy.busy_load_percent,
+        reschedule_delay_ms=policy.reschedule_delay_ms,
+        reschedule_delay_max_ms=policy.reschedule_delay_max_ms,
+    )
+
+
+def policy_from_pb(message: policies_pb2.Policy) -> Policy:
+    """Return the policy that a message holds."""
+    return Policy(
+        name=message.name,
+        version=message.version,
+        strategy=message.strategy,
+        resource_weight=message.resource_weight,
+        cpu_load_weight=message.cpu_load_weight,
+        memory_load_weight=message.memory_load_weight,
+        locality_weight=message.locality_weight,
+        adjacency={near.region: tuple(near.adjacent) for near in message.adjacency},
+        retry_backoff_ms=tuple(message.retry_backoff_ms),
+        heartbeat_period_ms=message.heartbeat_period_ms,
+        silent_periods=message.silent_periods,
+        lost_after_ms=message.lost_after_ms,
+        busy_load_percent=message.busy_load_percent,
+        reschedule_delay_ms=message.reschedule_delay_ms,
+        reschedule_delay_max_ms=message.reschedule_delay_max_ms,
+    )

@@ -1,0 +1,56 @@
+"""What an author asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fogbank.domain.resources import Resources
+from fogbank.domain.states import ConstraintOperator, RestartPolicy, ServiceType
+
+DEFAULT_REGION = "us-east"
+DEFAULT_CLUSTER_ID = 1
+DEFAULT_PRIORITY = 50
+HIGH_PRIORITY_FROM = 60
+MEDIUM_PRIORITY_FROM = 50
+
+# Words for priorities: the three classes, and the service levels that map onto them.
+PRIORITY_WORDS: Mapping[str, int] = {
+    "low": 20,
+    "medium": 50,
+    "high": 80,
+    "bronze": 20,
+    "silver": 40,
+    "gold": 60,
+    "platinum": 80,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """A demand on a node: attribute is `region`, `arch`, `node` or `label.<key>`."""
+
+    attribute: str
+    operator: ConstraintOperator
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentSpec:
+    """A deployment as its author wants it, defaults filled in; resources are per replica."""
+
+    name: str
+    type: ServiceType
+    container_image: str
+    replicas: int
+    resources: Resources
+    region: str = DEFAULT_REGION
+    priority: int = DEFAULT_PRIORITY
+    cluster_id: int = DEFAULT_CLUSTER_ID
+    strategy: str = ""
+    wait_for_capacity: bool = False
+    constraints: tuple[Constraint, ...] = ()
+    gpu_model: str = ""
+    restart: RestartPolicy = RestartPolicy.ALWAYS
+    labels: Mapping[str, str] = field(default_factory=dict)
+    allow_colocation: bool = False

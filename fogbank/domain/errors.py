@@ -1,0 +1,105 @@
+"""Errors that reach a user, each with a reason that programs can rely on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """What is wrong with one field: its path, and what is allowed and was given."""
+
+    field: str
+    description: str
+
+
+class FogError(Exception):
+    """An error meant for the caller: `reason` is UPPER_SNAKE and stable, `message` for people."""
+
+    default_reason = "INTERNAL"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        violations: tuple[FieldViolation, ...] = (),
+        retry_after_ms: int | None = None,
+    ) -> None:
+        """Keep the parts; `retry_after_ms` hints when another try makes sense."""
+        super().__init__(message)
+        self.message = message
+        self.reason = reason or self.default_reason
+        self.violations = violations
+        self.retry_after_ms = retry_after_ms
+
+
+class InvalidArgumentError(FogError):
+    """The request is wrong in itself; another try will not help."""
+
+    default_reason = "INVALID_ARGUMENT"
+
+    @classmethod
+    def of_field(cls, field: str, description: str) -> InvalidArgumentError:
+        """Name the one field that is wrong."""
+        return cls(f"{field}: {description}", violations=(FieldViolation(field, description),))
+
+
+class UnauthenticatedError(FogError):
+    """No token, or not one that counts."""
+
+    default_reason = "UNAUTHENTICATED"
+
+
+class PermissionDeniedError(FogError):
+    """The caller is known and may not do this."""
+
+    default_reason = "PERMISSION_DENIED"
+
+
+class NotFoundError(FogError):
+    """There is no such thing, or the caller may not know of it."""
+
+    default_reason = "NOT_FOUND"
+
+
+class AlreadyExistsError(FogError):
+    """The name or request id is taken by something else."""
+
+    default_reason = "ALREADY_EXISTS"
+
+
+class FailedPreconditionError(FogError):
+    """The state of the thing does not allow this."""
+
+    default_reason = "FAILED_PRECONDITION"
+
+
+class AbortedError(FogError):
+    """Somebody else changed the thing first: read it again."""
+
+    default_reason = "STALE_ETAG"
+
+
+class ResourceExhaustedError(FogError):
+    """A limit is reached; try later."""
+
+    default_reason = "RESOURCE_EXHAUSTED"
+
+
+class UnavailableError(FogError):
+    """Something this needs is down; nothing was acknowledged; try again."""
+
+    default_reason = "UNAVAILABLE"
+
+
+class DeadlineExceededError(FogError):
+    """It took longer than the caller would wait."""
+
+    default_reason = "DEADLINE_EXCEEDED"
+
+
+class UnimplementedError(FogError):
+    """Not built yet."""
+
+    default_reason = "UNIMPLEMENTED"

@@ -1,0 +1,260 @@
+"""Everything that can happen, as values. The contract's facts.proto and rounds.proto say it in
+protobuf; `fogbank.codec` maps one onto the other.
+
+Facts are written by gateways, rounds by schedulers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fogbank.domain.deployment import DeploymentSpec
+from fogbank.domain.node import Fingerprint
+from fogbank.domain.policy import Policy
+from fogbank.domain.resources import Resources
+from fogbank.domain.states import Health, ReplicaState
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationCreated:
+    """An organization was made; the fold numbers it. An empty owner means everybody."""
+
+    name: str
+    owner_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterCreated:
+    """A cluster was made; the fold numbers it. No quota means unlimited."""
+
+    name: str
+    organization_id: int
+    quota: Resources | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyActivated:
+    """A policy became the one to decide by."""
+
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentCreated:
+    """A deployment was accepted; its id is the event's id."""
+
+    spec: DeploymentSpec
+    owner_id: str
+    env_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentScaled:
+    """A deployment's number of replicas was changed."""
+
+    deployment_id: str
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentDeleted:
+    """A deployment was deleted."""
+
+    deployment_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConnected:
+    """A node shook hands; the event's position is the node's epoch."""
+
+    node_id: str
+    name: str
+    fingerprint: Fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCapacityChanged:
+    """What a node has to offer changed."""
+
+    node_id: str
+    epoch: int
+    fingerprint: Fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLoadChanged:
+    """A node's measured load moved by a step; percents are 0 to 100."""
+
+    node_id: str
+    epoch: int
+    cpu_percent: int
+    memory_percent: int
+    reflects_sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaObservation:
+    """How a replica does, as its agent saw it; `final` when it will not be started again."""
+
+    replica_id: str
+    restart_count: int
+    state: ReplicaState
+    container_id: str = ""
+    started_at_us: int = 0
+    health: Health = Health.UNKNOWN
+    final: bool = False
+    exit_code: int = 0
+    reason: str = ""
+    observed_at_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReported:
+    """A node's numbered report; the first of an epoch confirms the epoch."""
+
+    node_id: str
+    epoch: int
+    number: int
+    observations: tuple[ReplicaObservation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSilence:
+    """A node that the deciding scheduler had not heard of for too long."""
+
+    node_id: str
+    epoch: int
+    last_heard_at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A replica got a node, and starts when the replicas in `starts_after` have ended."""
+
+    replica_id: str
+    slot: int
+    generation: int
+    node_id: str
+    score: int
+    starts_after: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Considered:
+    """What was looked at: refusals by filter and feasible nodes sum to the nodes."""
+
+    nodes: int = 0
+    feasible: int = 0
+    refusals: tuple[tuple[str, int], ...] = ()
+    best: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentPlaced:
+    """All replicas that a deployment lacked got nodes; `resources` is what each takes."""
+
+    deployment_id: str
+    version: int
+    resources: Resources
+    placements: tuple[Placement, ...]
+    considered: Considered = Considered()
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentDeferred:
+    """There was no room; looked at again at `not_before_us`, or (0) when room appears."""
+
+    deployment_id: str
+    version: int
+    attempt: int
+    not_before_us: int
+    reason: str
+    considered: Considered = Considered()
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentFailed:
+    """It will not be placed."""
+
+    deployment_id: str
+    version: int
+    reason: str
+    available_nodes: int
+    considered: Considered = Considered()
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicasReleased:
+    """Replicas are no longer wanted: their agent is to stop them."""
+
+    deployment_id: str
+    replica_ids: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicasSuspended:
+    """Replicas on a lost node no longer count; others take their slots."""
+
+    deployment_id: str
+    replica_ids: tuple[str, ...]
+    node_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicasRestored:
+    """Suspended replicas whose node came back count again."""
+
+    deployment_id: str
+    replica_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOffline:
+    """A node takes nothing new until it shakes hands again."""
+
+    node_id: str
+    epoch: int
+    last_heard_at_us: int
+
+
+Outcome = (
+    DeploymentPlaced
+    | DeploymentDeferred
+    | DeploymentFailed
+    | ReplicasReleased
+    | ReplicasSuspended
+    | ReplicasRestored
+    | NodeOffline
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RoundDecided:
+    """A scheduler decided a round: the only event of its commit."""
+
+    prev_digest: bytes
+    facts_to: int
+    instant_us: int
+    policy: str
+    policy_digest: bytes
+    engine: int
+    limit: int
+    observations: tuple[NodeSilence, ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
+    raised: tuple[str, ...] = ()
+
+
+Fact = (
+    OrganizationCreated
+    | ClusterCreated
+    | PolicyActivated
+    | DeploymentCreated
+    | DeploymentScaled
+    | DeploymentDeleted
+    | NodeConnected
+    | NodeCapacityChanged
+    | NodeLoadChanged
+    | NodeReported
+)
+Event = Fact | RoundDecided

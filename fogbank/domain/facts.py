@@ -1,0 +1,334 @@
+"""The facts: what gateways wrote down. Folding a fact reads facts only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from fogbank.domain import events as ev
+from fogbank.domain.deployment import DeploymentSpec
+from fogbank.domain.envelope import GATEWAY, Commit, EventEnvelope
+from fogbank.domain.node import Fingerprint
+from fogbank.domain.policy import Policy
+from fogbank.domain.position import pack
+from fogbank.domain.resources import Resources
+from fogbank.domain.states import Health, ReplicaState
+from fogbank.domain.verdict import Verdict, VoidReason
+
+# For so long, in log time, the id of a command is remembered.
+KNOWN_EVENT_US = 24 * 3600 * 1_000_000
+
+
+@dataclass(slots=True)
+class DeploymentFact:
+    """A deployment as its author last had it; `version` is the last accepted command's position."""
+
+    id: str
+    spec: DeploymentSpec
+    owner_id: str
+    env_key: str
+    version: int
+    created_at_us: int
+    created_position: int
+    deleted_at_us: int = 0
+
+    @property
+    def deleted(self) -> bool:
+        """Tell whether its author deleted it."""
+        return self.deleted_at_us > 0
+
+
+@dataclass(slots=True)
+class NodeFact:
+    """A node as it last said; loads in percent."""
+
+    id: str
+    name: str
+    fingerprint: Fingerprint
+    epoch: int
+    connected_at_us: int
+    order: int
+    confirmed_epoch: int = 0
+    last_report: int = 0
+    cpu_percent: int = 0
+    memory_percent: int = 0
+    load_reflects: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """How a replica does on a node; `ended_at_us` is the log time at which its end was logged."""
+
+    restart_count: int
+    state: ReplicaState
+    container_id: str
+    started_at_us: int
+    health: Health
+    final: bool
+    exit_code: int
+    reason: str
+    observed_at_us: int
+    ended_at_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterFact:
+    """A cluster: an organization's share of the fleet; no quota means unlimited."""
+
+    id: int
+    name: str
+    organization_id: int
+    quota: Resources | None
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationFact:
+    """An organization; no owner means that everybody belongs to it."""
+
+    id: int
+    name: str
+    owner_id: str
+
+
+@dataclass(slots=True)
+class _Known:
+    verdict: Verdict
+    log_time_us: int
+
+
+@dataclass(slots=True)
+class Facts:
+    """All facts up to a position."""
+
+    log_time_us: int = 0
+    deployments: dict[str, DeploymentFact] = field(default_factory=dict)
+    nodes: dict[str, NodeFact] = field(default_factory=dict)
+    observed: dict[tuple[str, str], Observed] = field(default_factory=dict)
+    organizations: dict[int, OrganizationFact] = field(default_factory=dict)
+    clusters: dict[int, ClusterFact] = field(default_factory=dict)
+    policy: Policy = field(default_factory=Policy)
+    policy_position: int = 0
+    _known: dict[str, _Known] = field(default_factory=dict)
+
+    def fold(self, commit: Commit, index: int) -> Verdict:
+        """Take in event `index` of a commit of facts and return the verdict on it."""
+        envelope = commit.envelopes[index]
+        position = pack(commit.sequence, index)
+        self.log_time_us = max(self.log_time_us, commit.appended_at_us)
+        if commit.service != GATEWAY:
+            return Verdict(position, VoidReason.WRONG_WRITER)
+        if envelope.event is None:
+            return Verdict(position, VoidReason.IGNORED)
+        known = self._known.get(envelope.event_id)
+        if known is not None:
+            return Verdict(
+                position, VoidReason.DUPLICATE, known.verdict.content_digest, known.verdict
+            )
+        handler = _HANDLERS[type(envelope.event)]
+        verdict = Verdict(
+            position,
+            handler(self, envelope, envelope.event, position),
+            envelope.command.content_digest if envelope.command else b"",
+        )
+        if type(envelope.event) not in _REPEATABLE:
+            self._remember(envelope.event_id, verdict)
+        return verdict
+
+    def _remember(self, event_id: str, verdict: Verdict) -> None:
+        self._known[event_id] = _Known(verdict, self.log_time_us)
+        while self._known:
+            oldest = next(iter(self._known))
+            if self.log_time_us - self._known[oldest].log_time_us <= KNOWN_EVENT_US:
+                break
+            del self._known[oldest]
+
+    def known(self, event_id: str) -> Verdict | None:
+        """Return the verdict on an event of the last 24 hours of log time."""
+        known = self._known.get(event_id)
+        return known.verdict if known else None
+
+
+def _organization_created(
+    facts: Facts, _envelope: EventEnvelope, event: ev.OrganizationCreated, _position: int
+) -> VoidReason | None:
+    number = len(facts.organizations) + 1
+    facts.organizations[number] = OrganizationFact(number, event.name, event.owner_id)
+    return None
+
+
+def _cluster_created(
+    facts: Facts, _envelope: EventEnvelope, event: ev.ClusterCreated, _position: int
+) -> VoidReason | None:
+    if event.organization_id not in facts.organizations:
+        return VoidReason.UNKNOWN_ORGANIZATION
+    number = len(facts.clusters) + 1
+    facts.clusters[number] = ClusterFact(number, event.name, event.organization_id, event.quota)
+    return None
+
+
+def _policy_activated(
+    facts: Facts, _envelope: EventEnvelope, event: ev.PolicyActivated, position: int
+) -> VoidReason | None:
+    facts.policy = event.policy
+    facts.policy_position = position
+    return None
+
+
+def _deployment_created(
+    facts: Facts, envelope: EventEnvelope, event: ev.DeploymentCreated, position: int
+) -> VoidReason | None:
+    facts.deployments[envelope.event_id] = DeploymentFact(
+        id=envelope.event_id,
+        spec=event.spec,
+        owner_id=event.owner_id,
+        env_key=event.env_key,
+        version=position,
+        created_at_us=facts.log_time_us,
+        created_position=position,
+    )
+    return None
+
+
+def _void_command(facts: Facts, envelope: EventEnvelope, deployment_id: str) -> VoidReason | None:
+    deployment = facts.deployments.get(deployment_id)
+    if deployment is None:
+        return VoidReason.UNKNOWN_DEPLOYMENT
+    if deployment.deleted:
+        return VoidReason.DELETED
+    expected = envelope.command.expected_version if envelope.command else 0
+    if expected and expected != deployment.version:
+        return VoidReason.STALE_VERSION
+    return None
+
+
+def _deployment_scaled(
+    facts: Facts, envelope: EventEnvelope, event: ev.DeploymentScaled, position: int
+) -> VoidReason | None:
+    void = _void_command(facts, envelope, event.deployment_id)
+    if void is None:
+        deployment = facts.deployments[event.deployment_id]
+        deployment.spec = replace(deployment.spec, replicas=event.replicas)
+        deployment.version = position
+    return void
+
+
+def _deployment_deleted(
+    facts: Facts, envelope: EventEnvelope, event: ev.DeploymentDeleted, position: int
+) -> VoidReason | None:
+    void = _void_command(facts, envelope, event.deployment_id)
+    if void is None:
+        deployment = facts.deployments[event.deployment_id]
+        deployment.deleted_at_us = facts.log_time_us
+        deployment.version = position
+    return void
+
+
+def _node_connected(
+    facts: Facts, _envelope: EventEnvelope, event: ev.NodeConnected, position: int
+) -> VoidReason | None:
+    node = facts.nodes.get(event.node_id)
+    if node is None:
+        facts.nodes[event.node_id] = NodeFact(
+            event.node_id,
+            event.name,
+            event.fingerprint,
+            position,
+            facts.log_time_us,
+            order=len(facts.nodes),
+        )
+    else:
+        node.name = event.name
+        node.fingerprint = event.fingerprint
+        node.epoch = position
+        node.connected_at_us = facts.log_time_us
+    return None
+
+
+def _node_in_epoch(facts: Facts, node_id: str, epoch: int) -> NodeFact | VoidReason:
+    node = facts.nodes.get(node_id)
+    if node is None:
+        return VoidReason.UNKNOWN_NODE
+    return node if node.epoch == epoch else VoidReason.OLD_EPOCH
+
+
+def _node_capacity_changed(
+    facts: Facts, _envelope: EventEnvelope, event: ev.NodeCapacityChanged, _position: int
+) -> VoidReason | None:
+    node = _node_in_epoch(facts, event.node_id, event.epoch)
+    if isinstance(node, VoidReason):
+        return node
+    node.fingerprint = event.fingerprint
+    return None
+
+
+def _node_load_changed(
+    facts: Facts, _envelope: EventEnvelope, event: ev.NodeLoadChanged, _position: int
+) -> VoidReason | None:
+    node = _node_in_epoch(facts, event.node_id, event.epoch)
+    if isinstance(node, VoidReason):
+        return node
+    node.cpu_percent = event.cpu_percent
+    node.memory_percent = event.memory_percent
+    node.load_reflects = event.reflects_sequence
+    return None
+
+
+def _node_reported(
+    facts: Facts, _envelope: EventEnvelope, event: ev.NodeReported, _position: int
+) -> VoidReason | None:
+    node = _node_in_epoch(facts, event.node_id, event.epoch)
+    if isinstance(node, VoidReason):
+        return node
+    if event.number != node.last_report + 1:
+        return VoidReason.NOT_NEXT_REPORT
+    node.last_report = event.number
+    node.confirmed_epoch = node.epoch
+    for observation in event.observations:
+        _observe(facts, event.node_id, observation)
+    return None
+
+
+def _observe(facts: Facts, node_id: str, seen: ev.ReplicaObservation) -> None:
+    """Keep an observation unless it falls behind what is known: observed state only grows."""
+    key = (seen.replica_id, node_id)
+    before = facts.observed.get(key)
+    if before is not None:
+        if before.final or (seen.restart_count, seen.state) < (
+            before.restart_count,
+            before.state,
+        ):
+            return
+        container_id = seen.container_id or before.container_id
+        started_at_us = seen.started_at_us or before.started_at_us
+    else:
+        container_id, started_at_us = seen.container_id, seen.started_at_us
+    facts.observed[key] = Observed(
+        seen.restart_count,
+        seen.state,
+        container_id,
+        started_at_us,
+        seen.health,
+        seen.final,
+        seen.exit_code,
+        seen.reason,
+        seen.observed_at_us,
+        facts.log_time_us if seen.state.ended else 0,
+    )
+
+
+_HANDLERS: dict[type, Callable[..., VoidReason | None]] = {
+    ev.OrganizationCreated: _organization_created,
+    ev.ClusterCreated: _cluster_created,
+    ev.PolicyActivated: _policy_activated,
+    ev.DeploymentCreated: _deployment_created,
+    ev.DeploymentScaled: _deployment_scaled,
+    ev.DeploymentDeleted: _deployment_deleted,
+    ev.NodeConnected: _node_connected,
+    ev.NodeCapacityChanged: _node_capacity_changed,
+    ev.NodeLoadChanged: _node_load_changed,
+    ev.NodeReported: _node_reported,
+    ev.RoundDecided: lambda *_args: VoidReason.WRONG_WRITER,
+}
+
+# Events that guard themselves (by number or epoch) or do no harm when folded twice.
+_REPEATABLE = frozenset({ev.NodeReported, ev.NodeCapacityChanged, ev.NodeLoadChanged})

@@ -1,0 +1,181 @@
+"""The state of a fleet: facts and decisions side by side, and what is derived from both.
+
+`FleetState.fold` takes in one commit. The two halves never read each other while folding; what
+needs both (room booked and held, whose report counts, what an agent is to do) is derived here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from fogbank.domain import events as ev
+from fogbank.domain.decisions import Decisions, Desired, PlacedReplica
+from fogbank.domain.envelope import SCHEDULER, Commit
+from fogbank.domain.facts import Facts, NodeFact, Observed
+from fogbank.domain.resources import NOTHING, Resources
+from fogbank.domain.states import NodeStatus, ReplicaState
+from fogbank.domain.verdict import Verdict
+
+
+@dataclass(slots=True)
+class Folded:
+    """What folding a commit led to: a verdict for each event, and what may look different now."""
+
+    sequence: int
+    log_time_us: int
+    verdicts: tuple[Verdict, ...]
+    deployments: set[str] = field(default_factory=set)
+    nodes: set[str] = field(default_factory=set)
+    room_appeared: bool = False
+
+
+@dataclass(slots=True)
+class FleetState:
+    """Everything that the log says up to `position` (a commit's sequence).
+
+    `room_sequence` is the last commit that may have made room for somebody: deployments parked
+    before it are worth another look.
+    """
+
+    position: int = 0
+    facts: Facts = field(default_factory=Facts)
+    decisions: Decisions = field(default_factory=Decisions)
+    room_sequence: int = 0
+    _on_node: dict[str, set[str]] = field(default_factory=dict)
+
+    def fold(self, commit: Commit) -> Folded:
+        """Take in the commit after `position`; commits already taken in must not come again."""
+        if commit.sequence <= self.position:
+            message = f"commit {commit.sequence} was folded already, up to {self.position}"
+            raise ValueError(message)
+        folded = Folded(commit.sequence, 0, ())
+        if commit.service == SCHEDULER:
+            verdict = self.decisions.fold(commit)
+            self.facts.log_time_us = max(self.facts.log_time_us, commit.appended_at_us)
+            event = commit.envelopes[0].event
+            if verdict.accepted and isinstance(event, ev.RoundDecided):
+                for outcome in event.outcomes:
+                    self._touch_outcome(outcome, folded)
+            folded.verdicts = (verdict,)
+        else:
+            verdicts = []
+            for index, envelope in enumerate(commit.envelopes):
+                verdict = self.facts.fold(commit, index)
+                verdicts.append(verdict)
+                if verdict.accepted:
+                    self._touch_fact(envelope.event_id, envelope.event, folded)
+            folded.verdicts = tuple(verdicts)
+        self.position = commit.sequence
+        folded.log_time_us = self.facts.log_time_us
+        if folded.room_appeared:
+            self.room_sequence = commit.sequence
+        return folded
+
+    def _touch_outcome(self, outcome: ev.Outcome, folded: Folded) -> None:
+        if isinstance(outcome, ev.NodeOffline):
+            folded.nodes.add(outcome.node_id)
+            folded.deployments |= self.deployments_on(outcome.node_id)
+            return
+        folded.deployments.add(outcome.deployment_id)
+        if isinstance(outcome, ev.DeploymentPlaced):
+            for placement in outcome.placements:
+                self._on_node.setdefault(placement.node_id, set()).add(placement.replica_id)
+                folded.nodes.add(placement.node_id)
+        elif isinstance(outcome, ev.ReplicasReleased):
+            folded.room_appeared = True
+            folded.nodes |= self._nodes_of(outcome.replica_ids)
+        elif isinstance(outcome, (ev.ReplicasSuspended, ev.ReplicasRestored)):
+            folded.nodes |= self._nodes_of(outcome.replica_ids)
+
+    def _nodes_of(self, replica_ids: tuple[str, ...]) -> set[str]:
+        return {self.decisions.placements[replica_id].node_id for replica_id in replica_ids}
+
+    def _touch_fact(self, event_id: str, event: ev.Event | None, folded: Folded) -> None:
+        match event:
+            case ev.DeploymentCreated():
+                folded.deployments.add(event_id)
+            case ev.DeploymentScaled() | ev.DeploymentDeleted():
+                folded.deployments.add(event.deployment_id)
+            case ev.NodeConnected() | ev.NodeCapacityChanged():
+                folded.nodes.add(event.node_id)
+                folded.deployments |= self.deployments_on(event.node_id)
+                folded.room_appeared = True
+            case ev.NodeLoadChanged():
+                folded.nodes.add(event.node_id)
+                folded.room_appeared = True
+            case ev.PolicyActivated() | ev.ClusterCreated():
+                folded.room_appeared = True
+            case ev.NodeReported():
+                self._touch_report(event, folded)
+            case _:
+                pass
+
+    def _touch_report(self, report: ev.NodeReported, folded: Folded) -> None:
+        folded.nodes.add(report.node_id)
+        for seen in report.observations:
+            placed = self.decisions.placements.get(seen.replica_id)
+            if placed is None or placed.node_id != report.node_id:
+                continue
+            folded.deployments.add(placed.deployment_id)
+            if self.ended(placed):
+                on_node = self._on_node.get(placed.node_id, set())
+                if placed.id in on_node:
+                    on_node.remove(placed.id)
+                    folded.room_appeared = True
+
+    # Derived reads.
+
+    def observed(self, placed: PlacedReplica) -> Observed | None:
+        """Return what its own node said of a replica; other nodes' reports do not count."""
+        return self.facts.observed.get((placed.id, placed.node_id))
+
+    def ended(self, placed: PlacedReplica) -> bool:
+        """Tell whether its node said that a replica ended for good."""
+        observed = self.observed(placed)
+        return observed is not None and observed.final
+
+    def replica_state(self, placed: PlacedReplica) -> ReplicaState:
+        """Return how far a placed replica got."""
+        observed = self.observed(placed)
+        return observed.state if observed else ReplicaState.ASSIGNED
+
+    def on_node(self, node_id: str) -> Iterator[PlacedReplica]:
+        """Yield what is placed on a node and has not ended, whatever rounds want of it."""
+        for replica_id in sorted(self._on_node.get(node_id, ())):
+            yield self.decisions.placements[replica_id]
+
+    def deployments_on(self, node_id: str) -> set[str]:
+        """Return the deployments with a replica on the node that has not ended."""
+        return {placed.deployment_id for placed in self.on_node(node_id)}
+
+    def held(self, node_id: str) -> Resources:
+        """Return the room taken by everything placed on a node and not ended."""
+        return sum((placed.resources for placed in self.on_node(node_id)), NOTHING)
+
+    def booked(self, node_id: str) -> Resources:
+        """Return the room promised on a node: held, less what rounds released."""
+        return sum(
+            (
+                placed.resources
+                for placed in self.on_node(node_id)
+                if placed.desired is not Desired.RELEASED
+            ),
+            NOTHING,
+        )
+
+    def offline_since_us(self, node: NodeFact) -> int | None:
+        """Return when a silent node was last heard of; None if it shook hands since."""
+        offline = self.decisions.offline.get(node.id)
+        if offline is None or offline.epoch != node.epoch:
+            return None
+        return offline.last_heard_at_us
+
+    def node_status(self, node: NodeFact) -> NodeStatus:
+        """Return what a node does; busy goes by measured load, never by what is booked."""
+        if self.offline_since_us(node) is not None:
+            return NodeStatus.OFFLINE
+        busy_percent = self.facts.policy.busy_load_percent
+        if max(node.cpu_percent, node.memory_percent) > busy_percent:
+            return NodeStatus.BUSY
+        return NodeStatus.ACTIVE if self._on_node.get(node.id) else NodeStatus.IDLE

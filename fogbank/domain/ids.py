@@ -1,0 +1,41 @@
+"""Ids and digests, derived so that the same thing gets the same id everywhere."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from uuid import UUID, uuid5
+
+# A fixed root for all ids that Fogbank derives.
+NAMESPACE = UUID("6f6ce9a5-32f5-5a0e-9a0b-5d9b2e7f3c11")
+
+ZERO_DIGEST = bytes(32)
+
+
+def digest(data: bytes) -> bytes:
+    """Return the SHA-256 of stored bytes."""
+    return sha256(data).digest()
+
+
+def command_event_id(owner_id: str, method: str, request_id: str) -> str:
+    """Return the event id of a command, so that a repeat of the request is the same event."""
+    return str(uuid5(NAMESPACE, f"{owner_id}\n{method}\n{request_id}"))
+
+
+def replica_id(deployment_id: str, slot: int, generation: int) -> str:
+    """Return the id of the `generation`th replica of a slot; a replacement gets another id."""
+    return str(uuid5(UUID(deployment_id), f"{slot}/{generation}"))
+
+
+def report_event_id(node_id: str, number: int, epoch: int) -> str:
+    """Return the event id of a node's report as sent in an epoch."""
+    return str(uuid5(UUID(node_id), f"report/{epoch}/{number}"))
+
+
+def round_event_id(prev_digest: bytes, instance: str, instant_us: int) -> str:
+    """Return the event id of a round."""
+    return str(uuid5(NAMESPACE, f"round\n{prev_digest.hex()}\n{instance}\n{instant_us}"))
+
+
+def genesis_event_id(fleet: str, step: str) -> str:
+    """Return the id of one of the events that begin a fleet, the same whoever writes them."""
+    return str(uuid5(NAMESPACE, f"genesis\n{fleet}\n{step}"))

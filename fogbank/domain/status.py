@@ -1,0 +1,174 @@
+"""Where deployments stand, derived from facts and decisions, and how that changed.
+
+Status is not in the log: it follows from it. The history of changes is a projection that every
+reader of the log comes to alike. Texts of reasons are those of the FUNC-01 document.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fogbank.domain.decisions import PlacedReplica
+from fogbank.domain.facts import DeploymentFact, Observed
+from fogbank.domain.fleet import FleetState, Folded
+from fogbank.domain.ids import replica_id
+from fogbank.domain.states import DeploymentStatus, Health, ReplicaState
+
+CREATED_REASON = "Deployment created by user"
+
+
+@dataclass(frozen=True, slots=True)
+class StatusChange:
+    """One change of a deployment's status; `old` is None for the first."""
+
+    deployment_id: str
+    old: DeploymentStatus | None
+    new: DeploymentStatus
+    changed_at_us: int
+    reason: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaView:
+    """A slot of a deployment as it is now; `placed` is None while it waits for a node."""
+
+    id: str
+    slot: int
+    generation: int
+    placed: PlacedReplica | None
+    observed: Observed | None
+    state: ReplicaState
+    unknown: bool
+
+    @property
+    def running(self) -> bool:
+        """Tell whether it is known to run."""
+        return self.state is ReplicaState.RUNNING and not self.unknown
+
+
+def replica_views(fleet: FleetState, deployment: DeploymentFact) -> tuple[ReplicaView, ...]:
+    """Return a view for each slot of a deployment.
+
+    A deleted one shows the last replica of each slot; a failed one shows none.
+    """
+    decision = fleet.decisions.deployments.get(deployment.id)
+    if deployment.deleted:
+        last: dict[int, PlacedReplica] = {}
+        for known_id in decision.replica_ids if decision else ():
+            placed = fleet.decisions.placements[known_id]
+            last[placed.slot] = placed
+        return tuple(_placed_view(fleet, last[slot]) for slot in sorted(last))
+    if decision is not None and decision.failed_version == deployment.version:
+        return ()
+    views = []
+    for slot in range(deployment.spec.replicas):
+        live = decision.slots.get(slot) if decision else None
+        if live is not None:
+            views.append(_placed_view(fleet, fleet.decisions.placements[live]))
+            continue
+        generation = (decision.generations.get(slot, 0) if decision else 0) + 1
+        views.append(
+            ReplicaView(
+                replica_id(deployment.id, slot, generation),
+                slot,
+                generation,
+                None,
+                None,
+                ReplicaState.PENDING,
+                unknown=False,
+            )
+        )
+    return tuple(views)
+
+
+def _placed_view(fleet: FleetState, placed: PlacedReplica) -> ReplicaView:
+    node = fleet.facts.nodes.get(placed.node_id)
+    observed = fleet.observed(placed)
+    silent = node is not None and fleet.offline_since_us(node) is not None
+    return ReplicaView(
+        placed.id,
+        placed.slot,
+        placed.generation,
+        placed,
+        observed,
+        fleet.replica_state(placed),
+        unknown=silent and not (observed is not None and observed.final),
+    )
+
+
+def derive_status(
+    fleet: FleetState, deployment: DeploymentFact, before: DeploymentStatus | None
+) -> tuple[DeploymentStatus, str]:
+    """Return a deployment's status and the reason, given its status so far."""
+    if deployment.deleted:
+        return DeploymentStatus.DELETED, "Deployment deleted by user"
+    decision = fleet.decisions.deployments.get(deployment.id)
+    if decision is not None and decision.failed_version == deployment.version:
+        return DeploymentStatus.FAILED, decision.reason
+    views = replica_views(fleet, deployment)
+    wanted = len(views)
+    placed = sum(view.placed is not None for view in views)
+    if placed == 0:
+        waiting = decision.reason if decision else ""
+        if before is None:
+            return DeploymentStatus.PENDING, CREATED_REASON
+        return DeploymentStatus.PENDING, waiting or "Waiting to be scheduled"
+    if all(_completed(view) for view in views):
+        return DeploymentStatus.COMPLETED, f"All {wanted} replicas completed"
+    running = sum(view.running for view in views)
+    done = sum(_completed(view) for view in views)
+    if running + done == wanted:
+        return DeploymentStatus.RUNNING, f"All {wanted} replicas started successfully"
+    if before in {DeploymentStatus.RUNNING, DeploymentStatus.DEGRADED}:
+        return DeploymentStatus.DEGRADED, f"{running} of {wanted} replicas running"
+    if placed == wanted or before is DeploymentStatus.SCHEDULED:
+        return DeploymentStatus.SCHEDULED, f"Scheduled {wanted} replicas across nodes"
+    waiting = decision.reason if decision else ""
+    return DeploymentStatus.PENDING, waiting or "Waiting to be scheduled"
+
+
+def _completed(view: ReplicaView) -> bool:
+    return view.state is ReplicaState.COMPLETE and view.observed is not None and view.observed.final
+
+
+def derive_health(views: tuple[ReplicaView, ...], status: DeploymentStatus) -> Health:
+    """Healthy when all replicas run and no probe fails, unhealthy when fewer, unknown before."""
+    if status in {DeploymentStatus.PENDING, DeploymentStatus.SCHEDULED}:
+        return Health.UNKNOWN
+    if status is DeploymentStatus.RUNNING:
+        failing = any(
+            view.observed is not None and view.observed.health is Health.UNHEALTHY for view in views
+        )
+        return Health.UNHEALTHY if failing else Health.HEALTHY
+    if status is DeploymentStatus.COMPLETED:
+        return Health.HEALTHY
+    return Health.UNKNOWN if status is DeploymentStatus.DELETED else Health.UNHEALTHY
+
+
+@dataclass(slots=True)
+class StatusTracker:
+    """Remembers each deployment's status, and tells what a folded commit changed."""
+
+    current: dict[str, DeploymentStatus] = field(default_factory=dict)
+
+    def update(self, fleet: FleetState, folded: Folded) -> list[StatusChange]:
+        """Return the changes that a commit led to, in the order of the deployments' ids."""
+        return [
+            change
+            for deployment_id in sorted(folded.deployments)
+            if (change := self._change(fleet, folded, deployment_id)) is not None
+        ]
+
+    def _change(self, fleet: FleetState, folded: Folded, deployment_id: str) -> StatusChange | None:
+        deployment = fleet.facts.deployments.get(deployment_id)
+        if deployment is None:
+            return None
+        before = self.current.get(deployment_id)
+        status, reason = derive_status(fleet, deployment, before)
+        if status is before:
+            return None
+        self.current[deployment_id] = status
+        return StatusChange(
+            deployment_id, before, status, folded.log_time_us, reason, folded.sequence
+        )
