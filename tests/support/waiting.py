@@ -8,7 +8,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -16,11 +16,23 @@ _FIRST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.25
 
 
+@overload
 async def eventually(
-    predicate: Callable[[], T | Awaitable[T]],
+    predicate: Callable[[], Awaitable[T]], timeout_s: float = 10, what: str = "the condition"
+) -> T: ...
+
+
+@overload
+async def eventually(
+    predicate: Callable[[], T], timeout_s: float = 10, what: str = "the condition"
+) -> T: ...
+
+
+async def eventually(
+    predicate: Callable[[], Any],
     timeout_s: float = 10,
     what: str = "the condition",
-) -> T:
+) -> Any:
     """Call `predicate` (plain or async) until it returns something true, and return that.
 
     Raises:
@@ -31,7 +43,7 @@ async def eventually(
     pause_s = _FIRST_PAUSE_S
     while True:
         answer = predicate()
-        result: T = await answer if inspect.isawaitable(answer) else answer
+        result = await answer if inspect.isawaitable(answer) else answer
         if result:
             return result
         if time.monotonic() >= deadline:
