@@ -1,0 +1,105 @@
+"""The surroundings of a log under test: how to get handles, and how to make things go wrong."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Protocol
+
+from fogbank.log.jetstream import JetStreamLog
+from fogbank.log.memory import MemoryLog, MemoryStore
+from fogbank.log.nats_connection import connect
+from fogbank.log.port import EventLog, LogUnavailableError, Writer
+from fogbank.log.stream import StreamName, StreamSettings, ensure_stream
+from tests.support.fault_proxy import fault_proxy
+from tests.support.nats import NatsServer
+from tests.support.waiting import eventually
+
+
+class World(Protocol):
+    """What the suite needs from an adapter's surroundings."""
+
+    async def handle(self, instance: str = "one", service: str = "gateway") -> EventLog:
+        """Return another writer's handle on the same log."""
+
+    async def append_losing_the_answer(self, log: EventLog, data: bytes) -> int | None:
+        """Append so that the commit is stored and the answer is lost.
+
+        Returns the sequence if the adapter found out by itself, None if it raised
+        LogUnavailableError.
+        """
+
+    async def go_down(self) -> None:
+        """End the log's engine without warning."""
+
+    async def come_back(self) -> None:
+        """Start the engine again on the same data, in the same place."""
+
+
+class MemoryWorld:
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+
+    async def handle(self, instance: str = "one", service: str = "gateway") -> EventLog:
+        return MemoryLog(self.store, Writer(service, instance))
+
+    async def append_losing_the_answer(self, log: EventLog, data: bytes) -> int | None:
+        self.store.lose_acks = 1
+        try:
+            return await log.append(data)
+        except LogUnavailableError:
+            return None
+
+    async def go_down(self) -> None:
+        self.store.available = False
+
+    async def come_back(self) -> None:
+        self.store.available = True
+        self.store.wake()
+
+
+class JetStreamWorld:
+    def __init__(self, server: NatsServer, name: StreamName, stack: AsyncExitStack) -> None:
+        self._server = server
+        self._name = name
+        self._stack = stack
+
+    async def handle(self, instance: str = "one", service: str = "gateway") -> EventLog:
+        return await self._handle(self._server.url, Writer(service, instance))
+
+    async def _handle(self, url: str, writer: Writer) -> JetStreamLog:
+        connection = await self._stack.enter_async_context(connect(url, writer.instance))
+        return JetStreamLog(connection, self._name, writer, append_deadline_s=4)
+
+    async def append_losing_the_answer(self, log: EventLog, data: bytes) -> int | None:
+        before = await log.last_sequence()
+
+        async def stored() -> bool:
+            return await log.last_sequence() > before
+
+        async with (
+            fault_proxy("127.0.0.1", self._server.port) as proxy,
+            connect(f"nats://127.0.0.1:{proxy.port}", "unlucky") as connection,
+        ):
+            unlucky = JetStreamLog(connection, self._name, log.writer, append_deadline_s=4)
+            await unlucky.last_sequence()  # the client's reply subject exists from here on
+            proxy.swallow_answers = True
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(unlucky.append(data))
+                await eventually(stored)
+                proxy.cut()
+            return task.result()
+
+    async def go_down(self) -> None:
+        self._server.kill()
+
+    async def come_back(self) -> None:
+        self._server.start()
+
+
+@asynccontextmanager
+async def jetstream_world(server: NatsServer, fleet: str) -> AsyncIterator[JetStreamWorld]:
+    name = StreamName(fleet)
+    async with AsyncExitStack() as stack:
+        connection = await stack.enter_async_context(connect(server.url, "setup"))
+        await ensure_stream(connection, name, StreamSettings(max_bytes=64 * 1024**2))
+        yield JetStreamWorld(server, name, stack)

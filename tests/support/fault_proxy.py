@@ -1,0 +1,85 @@
+"""A TCP proxy that misbehaves on demand: swallows answers, swallows all, cuts connections."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+
+class FaultProxy:
+    """Passes bytes between clients and one server until told otherwise."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self.swallow_answers = False
+        self.swallow_requests = False
+        self.refuse = False
+        self.swallowed_bytes = 0
+
+    @property
+    def port(self) -> int:
+        """Where it listens, on 127.0.0.1."""
+        assert self._server is not None
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    def cut(self) -> None:
+        """Break all connections at once and pass bytes again on the next ones.
+
+        What was swallowed is gone, so a connection that swallowed something can't go on.
+        """
+        self.swallow_answers = self.swallow_requests = False
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.refuse:
+            writer.transport.abort()
+            return
+        try:
+            far_reader, far_writer = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._writers |= {writer, far_writer}
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pass(reader, far_writer, answers=False))
+                group.create_task(self._pass(far_reader, writer, answers=True))
+        finally:
+            self._writers -= {writer, far_writer}
+
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool
+    ) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                if self.swallow_answers if answers else self.swallow_requests:
+                    self.swallowed_bytes += len(data)
+                    continue
+                writer.write(data)
+                await writer.drain()
+        writer.transport.abort()
+
+    async def start(self) -> None:
+        """Begin to listen."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+
+    async def stop(self) -> None:
+        """Break all connections and stop listening."""
+        assert self._server is not None
+        self.cut()
+        self._server.close()
+        await self._server.wait_closed()
+
+
+@asynccontextmanager
+async def fault_proxy(host: str, port: int) -> AsyncIterator[FaultProxy]:
+    """Run a proxy before `host:port` while the context lasts."""
+    proxy = FaultProxy(host, port)
+    await proxy.start()
+    try:
+        yield proxy
+    finally:
+        await proxy.stop()
