@@ -1,0 +1,93 @@
+"""What queries answer with: deployments and nodes as of a log sequence.
+
+Read models, not state: the ledger makes them from its projection, gateways pass them on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from fogbank.domain.deployment import DeploymentSpec
+from fogbank.domain.node import Fingerprint
+from fogbank.domain.resources import Resources
+from fogbank.domain.states import DeploymentStatus, Health, NodeStatus, ReplicaState
+from fogbank.domain.status import StatusChange
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class AsOf(Generic[T]):
+    """An answer, and the log sequence up to which it is true."""
+
+    value: T
+    as_of_sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some of what was asked for, and how many there are in all."""
+
+    items: tuple[T, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSummary:
+    """One slot of a deployment; empty texts and 0 stand for what is not known yet."""
+
+    id: str
+    slot: int
+    generation: int
+    state: ReplicaState
+    node_id: str = ""
+    node_name: str = ""
+    container_id: str = ""
+    started_at_us: int = 0
+    health: Health = Health.UNKNOWN
+    restart_count: int = 0
+    reason: str = ""
+    unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentView:
+    """A deployment with what became of it; lists leave out replicas and changes.
+
+    `available_nodes` (nodes with room for a replica) is None unless it failed; `version` is the
+    position of the last accepted command.
+    """
+
+    id: str
+    spec: DeploymentSpec
+    owner_id: str
+    status: DeploymentStatus
+    health: Health
+    reason: str
+    version: int
+    created_at_us: int
+    updated_at_us: int
+    deleted_at_us: int = 0
+    running_replicas: int = 0
+    replicas: tuple[ReplicaSummary, ...] = ()
+    recent_changes: tuple[StatusChange, ...] = field(default=())
+    available_nodes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """A node with its room; loads in percent."""
+
+    id: str
+    name: str
+    status: NodeStatus
+    fingerprint: Fingerprint
+    booked: Resources
+    held: Resources
+    cpu_percent: float
+    memory_percent: float
+    replicas: int
+    epoch: int
+    connected_at_us: int
+    reason: str = ""
