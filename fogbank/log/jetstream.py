@@ -19,6 +19,7 @@ from fogbank.log.ordered_consumer import OrderedReader, writer_of
 from fogbank.log.port import (
     MAX_COMMIT_BYTES,
     CommitTooLargeError,
+    LogFullError,
     LogUnavailableError,
     StaleAppendError,
     StoredCommit,
@@ -108,8 +109,6 @@ class JetStreamLog:
                         return found
                 return await self._publish(attempt)
             except (LogUnavailableError, nats.errors.Error, OSError) as error:
-                if isinstance(error, LogUnavailableError) and error.reason == "LOG_FULL":
-                    raise
                 attempt.in_doubt = True
                 _log.debug("append in doubt", subject=self._subject, error=repr(error))
             await asyncio.sleep(_PAUSE_S)
@@ -136,10 +135,10 @@ class JetStreamLog:
         elif code in _TOO_LARGE:
             raise CommitTooLargeError(f"the broker refuses the commit: {description}")
         elif "maximum" in description:
-            raise LogUnavailableError(
+            # Earlier tries that went unanswered, if there were any, meet the same limit.
+            raise LogFullError(
                 f"the log is full ({description}); raise the stream's max_bytes or begin a new "
                 "generation",
-                reason="LOG_FULL",
                 retry_after_ms=60_000,
             )
         raise LogUnavailableError(f"the broker refuses the commit for now: {description}")

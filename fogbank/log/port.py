@@ -15,7 +15,12 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Protocol
 
-from fogbank.domain.errors import AbortedError, InvalidArgumentError, UnavailableError
+from fogbank.domain.errors import (
+    AbortedError,
+    InvalidArgumentError,
+    ResourceExhaustedError,
+    UnavailableError,
+)
 
 # A commit's largest size in bytes. Half of the broker's usual limit of one message.
 MAX_COMMIT_BYTES = 512 * 1024
@@ -42,6 +47,12 @@ class StaleAppendError(AbortedError):
     """`expected_last` isn't the log's last sequence; nothing was or will be written."""
 
     default_reason = "STALE_APPEND"
+
+
+class LogFullError(ResourceExhaustedError):
+    """The log has reached its largest size; nothing was written, and nothing will be for now."""
+
+    default_reason = "LOG_FULL"
 
 
 class CommitTooLargeError(InvalidArgumentError):
@@ -118,6 +129,7 @@ class EventLog(Protocol):
         Raises:
             StaleAppendError: the log's last sequence is another one.
             LogUnavailableError: not confirmed in time; the same bytes may be appended again.
+            LogFullError: the log has reached its largest size.
             CommitTooLargeError: more than `MAX_COMMIT_BYTES`.
             LogRewoundError: the log lost a commit it had confirmed to this handle before.
         """
