@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from hashlib import sha256
 from uuid import UUID, uuid5
+
+from fogbank.domain.policy import Policy
 
 # A fixed root for all ids that Fogbank derives.
 NAMESPACE = UUID("6f6ce9a5-32f5-5a0e-9a0b-5d9b2e7f3c11")
@@ -39,3 +43,9 @@ def round_event_id(prev_digest: bytes, instance: str, instant_us: int) -> str:
 def genesis_event_id(fleet: str, step: str) -> str:
     """Return the id of one of the events that begin a fleet, the same whoever writes them."""
     return str(uuid5(NAMESPACE, f"genesis\n{fleet}\n{step}"))
+
+
+def policy_digest(policy: Policy) -> bytes:
+    """Return the SHA-256 of a policy's canonical text."""
+    text = json.dumps(asdict(policy), sort_keys=True, separators=(",", ":"))
+    return digest(text.encode())

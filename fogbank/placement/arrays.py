@@ -1,0 +1,148 @@
+"""The fleet as a structure of arrays: one row for each node, integers throughout.
+
+Rows are recomputed from facts and decisions whenever a node is touched, never adjusted, so that
+they cannot drift from what the log says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fogbank.domain.decisions import Desired
+from fogbank.domain.facts import NodeFact
+from fogbank.domain.fleet import FleetState
+from fogbank.domain.resources import Resources
+from fogbank.domain.states import NodeStatus
+
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+CPU, MEMORY, STORAGE, GPU = range(4)
+DIMENSIONS = 4
+_FIRST_ROWS = 64
+
+
+def amounts(resources: Resources) -> Integers:
+    """Return cpu (millicores), memory (MiB), storage (GiB) and gpu (thousandths) as a column."""
+    return np.array(
+        [
+            [resources.cpu_millicores],
+            [resources.memory_mib],
+            [resources.storage_gib],
+            [resources.gpu_thousandths],
+        ],
+        dtype=np.int64,
+    )
+
+
+class FleetArrays:
+    """Columns over the nodes, in the stable order in which they first shook hands."""
+
+    def __init__(self) -> None:
+        """Begin without nodes."""
+        self.size = 0
+        self.ids: list[str] = []
+        self.names: list[str] = []
+        self.attributes: list[dict[str, str]] = []
+        self.regions: list[str] = []
+        self._row: dict[str, int] = {}
+        self._allocatable = np.zeros((DIMENSIONS, _FIRST_ROWS), dtype=np.int64)
+        self._booked = np.zeros((DIMENSIONS, _FIRST_ROWS), dtype=np.int64)
+        self._held = np.zeros((DIMENSIONS, _FIRST_ROWS), dtype=np.int64)
+        self._open = np.zeros(_FIRST_ROWS, dtype=np.bool_)
+        self._region_codes = np.zeros(_FIRST_ROWS, dtype=np.int64)
+        self._load = np.zeros((2, _FIRST_ROWS), dtype=np.float64)
+
+    @property
+    def allocatable(self) -> Integers:
+        """What replicas may use, by dimension and node."""
+        return self._allocatable[:, : self.size]
+
+    @property
+    def booked(self) -> Integers:
+        """What is promised, by dimension and node."""
+        return self._booked[:, : self.size]
+
+    @property
+    def held(self) -> Integers:
+        """What is taken by anything not ended, by dimension and node."""
+        return self._held[:, : self.size]
+
+    @property
+    def open(self) -> Mask:
+        """Nodes that take new replicas: idle and active ones."""
+        return self._open[: self.size]
+
+    @property
+    def region_codes(self) -> Integers:
+        """Each node's region, as its place in `regions`."""
+        return self._region_codes[: self.size]
+
+    @property
+    def load(self) -> Floats:
+        """Load of cpu and of memory as shares of 1, with what is placed but not yet seen."""
+        return self._load[:, : self.size]
+
+    def row(self, node_id: str) -> int:
+        """Return a node's row. KeyError for an unknown node."""
+        return self._row[node_id]
+
+    def refresh(self, fleet: FleetState, node_ids: Iterable[str]) -> None:
+        """Recompute the rows of touched nodes."""
+        for node_id in sorted(node_ids, key=lambda known: fleet.facts.nodes[known].order):
+            node = fleet.facts.nodes[node_id]
+            row = self._row.get(node_id)
+            if row is None:
+                row = self._append(node_id)
+            self._fill(fleet, node, row)
+
+    def _append(self, node_id: str) -> int:
+        row = self.size
+        if row == self._open.shape[0]:
+            self._allocatable = np.concatenate((self._allocatable, self._allocatable * 0), axis=1)
+            self._booked = np.concatenate((self._booked, self._booked * 0), axis=1)
+            self._held = np.concatenate((self._held, self._held * 0), axis=1)
+            self._open = np.concatenate((self._open, np.zeros_like(self._open)))
+            self._region_codes = np.concatenate((self._region_codes, self._region_codes * 0))
+            self._load = np.concatenate((self._load, self._load * 0), axis=1)
+        self.size += 1
+        self.ids.append(node_id)
+        self.names.append("")
+        self.attributes.append({})
+        self._row[node_id] = row
+        return row
+
+    def _fill(self, fleet: FleetState, node: NodeFact, row: int) -> None:
+        fingerprint = node.fingerprint
+        self.names[row] = node.name
+        self.attributes[row] = {
+            "node": node.name,
+            "region": fingerprint.region,
+            "arch": fingerprint.arch,
+            "gpu_model": fingerprint.gpu_model,
+            **{f"label.{key}": value for key, value in fingerprint.labels.items()},
+        }
+        if fingerprint.region not in self.regions:
+            self.regions.append(fingerprint.region)
+        self._region_codes[row] = self.regions.index(fingerprint.region)
+        self._allocatable[:, row] = amounts(fingerprint.allocatable)[:, 0]
+        booked = np.zeros(DIMENSIONS, dtype=np.int64)
+        held = np.zeros(DIMENSIONS, dtype=np.int64)
+        unseen = np.zeros(DIMENSIONS, dtype=np.int64)
+        for placed in fleet.on_node(node.id):
+            taken = amounts(placed.resources)[:, 0]
+            held += taken
+            if placed.desired is not Desired.RELEASED:
+                booked += taken
+                if placed.placed_sequence > node.load_reflects:
+                    unseen += taken
+        self._booked[:, row] = booked
+        self._held[:, row] = held
+        self._open[row] = fleet.node_status(node) in {NodeStatus.IDLE, NodeStatus.ACTIVE}
+        room = np.maximum(self._allocatable[: MEMORY + 1, row], 1)
+        measured = np.array([node.cpu_percent, node.memory_percent], dtype=np.float64) / 100.0
+        self._load[:, row] = np.minimum(measured + unseen[: MEMORY + 1] / room, 1.0)

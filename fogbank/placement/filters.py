@@ -1,0 +1,111 @@
+"""Which nodes could take a replica, and how many each filter turned down.
+
+Filters run in a fixed order, each on what the ones before it left, so that the refusals and the
+feasible nodes sum to the nodes looked at. They compare integers only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fogbank.domain.deployment import Constraint, DeploymentSpec
+from fogbank.domain.states import ConstraintOperator
+from fogbank.placement.arrays import CPU, GPU, MEMORY, STORAGE, FleetArrays, Integers, Mask
+
+# What a refusal means to people, by filter; {nodes} stands for how many.
+REASONS = {
+    "status": "not taking replicas (busy, offline or in maintenance)",
+    "constraints": "not meeting the constraints",
+    "gpu model": "without the GPU model asked for",
+    "cpu": "without enough free cpu",
+    "memory": "without enough free memory",
+    "storage": "without enough free storage",
+    "gpu": "without enough free GPUs",
+    "one replica per node": "already having a replica of the deployment",
+}
+
+_DIMENSION_NAMES = ((CPU, "cpu"), (MEMORY, "memory"), (STORAGE, "storage"), (GPU, "gpu"))
+
+
+@dataclass(frozen=True, slots=True)
+class Filtered:
+    """The nodes that are left, and the refusals of each filter that refused any."""
+
+    feasible: Mask
+    refusals: tuple[tuple[str, int], ...]
+
+    @property
+    def count(self) -> int:
+        """How many nodes are left."""
+        return int(np.count_nonzero(self.feasible))
+
+
+def fits(arrays: FleetArrays, booked: Integers, ask: Integers, dimension: int) -> Mask:
+    """Tell for each node whether the ask fits beside what is booked, in one dimension."""
+    room: Mask = booked[dimension] + ask[dimension] <= arrays.allocatable[dimension]
+    return room
+
+
+def feasible_nodes(
+    arrays: FleetArrays,
+    booked: Integers,
+    spec: DeploymentSpec,
+    ask: Integers,
+    occupied_rows: list[int],
+) -> Filtered:
+    """Return the nodes that could take one replica.
+
+    `booked` is the room promised so far (by the log and by this round), `occupied_rows` the nodes
+    that have a replica of the deployment.
+    """
+    left = np.ones(arrays.size, dtype=np.bool_)
+    refusals: list[tuple[str, int]] = []
+
+    def narrow(name: str, passing: Mask) -> None:
+        nonlocal left
+        refused = int(np.count_nonzero(left & ~passing))
+        if refused:
+            refusals.append((name, refused))
+            left = left & passing
+
+    narrow("status", arrays.open)
+    if spec.constraints:
+        narrow("constraints", _meeting(arrays, spec.constraints))
+    if spec.gpu_model:
+        model = Constraint("gpu_model", ConstraintOperator.EQUAL, (spec.gpu_model,))
+        narrow("gpu model", _meeting(arrays, (model,)))
+    for dimension, name in _DIMENSION_NAMES:
+        narrow(name, fits(arrays, booked, ask, dimension))
+    if occupied_rows and not spec.allow_colocation:
+        free = np.ones(arrays.size, dtype=np.bool_)
+        free[occupied_rows] = False
+        narrow("one replica per node", free)
+    return Filtered(left, tuple(refusals))
+
+
+def _meeting(arrays: FleetArrays, constraints: tuple[Constraint, ...]) -> Mask:
+    return np.array(
+        [
+            all(_holds(constraint, attributes) for constraint in constraints)
+            for attributes in arrays.attributes
+        ],
+        dtype=np.bool_,
+    )
+
+
+def _holds(constraint: Constraint, attributes: dict[str, str]) -> bool:
+    value = attributes.get(constraint.attribute)
+    match constraint.operator:
+        case ConstraintOperator.EQUAL | ConstraintOperator.IN:
+            return value is not None and value in constraint.values
+        case ConstraintOperator.NOT_EQUAL:
+            return value is None or value not in constraint.values
+        case ConstraintOperator.EXISTS:
+            return value is not None
+
+
+def too_large_for_any(arrays: FleetArrays, ask: Integers) -> bool:
+    """Tell whether no known node could take the ask even if it were empty."""
+    return not bool(np.any(np.all(ask <= arrays.allocatable, axis=0)))

@@ -1,0 +1,211 @@
+"""One look at one deployment: find nodes for all its vacant slots, or say why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fogbank.domain import events as ev
+from fogbank.domain.decisions import Desired
+from fogbank.domain.facts import DeploymentFact
+from fogbank.domain.fleet import FleetState
+from fogbank.domain.ids import replica_id
+from fogbank.domain.resources import Resources
+from fogbank.placement.arrays import FleetArrays, Integers, amounts
+from fogbank.placement.filters import feasible_nodes, too_large_for_any
+from fogbank.placement.needs import Wait
+from fogbank.placement.strategies import best_rows, score
+
+NO_NODES = "No available nodes"
+_BEST_SHOWN = 5
+_MS = 1_000
+
+
+@dataclass(slots=True)
+class Room:
+    """The fleet's room as a round goes on: what the log says plus what the round has placed."""
+
+    arrays: FleetArrays
+    booked: Integers
+    held: Integers
+
+    @classmethod
+    def of(cls, arrays: FleetArrays) -> Room:
+        """Begin with what the log says."""
+        return cls(arrays, arrays.booked.copy(), arrays.held.copy())
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """No room: how many nodes were needed and found, and whether none could ever do."""
+
+    reason: str
+    available: int
+    considered: ev.Considered
+    impossible: bool = False
+    no_nodes: bool = False
+
+
+def place(
+    fleet: FleetState, room: Room, deployment: DeploymentFact, slots: tuple[int, ...]
+) -> ev.DeploymentPlaced | Shortage:
+    """Place all given slots of a deployment, taking the room, or none and say why."""
+    arrays, spec = room.arrays, deployment.spec
+    ask = amounts(spec.resources)
+    count = len(slots)
+    if arrays.size == 0:
+        return Shortage(NO_NODES, 0, ev.Considered(), no_nodes=True)
+    filtered = feasible_nodes(
+        arrays, room.booked, spec, ask, _occupied_rows(fleet, arrays, deployment)
+    )
+    scores = score(arrays, room.booked, ask, spec, fleet.facts.policy)
+    best = best_rows(scores, filtered.feasible, max(count, _BEST_SHOWN))
+    considered = ev.Considered(
+        arrays.size,
+        filtered.count,
+        filtered.refusals,
+        tuple((arrays.ids[row], int(scores[row])) for row in best[:_BEST_SHOWN]),
+    )
+    rows = best[:count]
+    if len(rows) < count and spec.allow_colocation:
+        rows = _stacked(fleet, room, deployment, ask, count)
+    if len(rows) < count:
+        if too_large_for_any(arrays, ask):
+            return Shortage(_impossible(arrays, spec.resources), 0, considered, impossible=True)
+        found = filtered.count
+        reason = f"Insufficient nodes: need {count}, found {found} with capacity"
+        return Shortage(reason, found, considered)
+    placements = tuple(
+        _take(fleet, room, deployment, ask, slot=slot, row=row, points=int(scores[row]))
+        for slot, row in zip(slots, rows, strict=True)
+    )
+    return ev.DeploymentPlaced(
+        deployment.id, deployment.version, spec.resources, placements, considered
+    )
+
+
+def _occupied_rows(fleet: FleetState, arrays: FleetArrays, deployment: DeploymentFact) -> list[int]:
+    """Return the nodes that have a replica of the deployment, released ones apart."""
+    decision = fleet.decisions.deployments.get(deployment.id)
+    if decision is None:
+        return []
+    return [
+        arrays.row(placed.node_id)
+        for known_id in decision.replica_ids
+        if (placed := fleet.decisions.placements[known_id]).desired is not Desired.RELEASED
+        and not fleet.ended(placed)
+    ]
+
+
+def _stacked(
+    fleet: FleetState, room: Room, deployment: DeploymentFact, ask: Integers, count: int
+) -> list[int]:
+    """Choose nodes one replica at a time, several on a node where they fit."""
+    booked = room.booked.copy()
+    rows: list[int] = []
+    while len(rows) < count:
+        filtered = feasible_nodes(room.arrays, booked, deployment.spec, ask, [])
+        scores = score(room.arrays, booked, ask, deployment.spec, fleet.facts.policy)
+        best = best_rows(scores, filtered.feasible, 1)
+        if not best:
+            break
+        booked[:, best[0]] += ask[:, 0]
+        rows += best
+    return rows
+
+
+def _take(
+    fleet: FleetState,
+    room: Room,
+    deployment: DeploymentFact,
+    ask: Integers,
+    *,
+    slot: int,
+    row: int,
+    points: int,
+) -> ev.Placement:
+    """Take the room on a node; where the leaving still hold it, the replica starts after them."""
+    node_id = room.arrays.ids[row]
+    room.booked[:, row] += ask[:, 0]
+    room.held[:, row] += ask[:, 0]
+    starts_after: tuple[str, ...] = ()
+    if bool((room.held[:, row] > room.arrays.allocatable[:, row]).any()):
+        starts_after = tuple(
+            placed.id for placed in fleet.on_node(node_id) if placed.desired is Desired.RELEASED
+        )
+    decision = fleet.decisions.deployments.get(deployment.id)
+    generation = (decision.generations.get(slot, 0) if decision else 0) + 1
+    return ev.Placement(
+        replica_id(deployment.id, slot, generation),
+        slot,
+        generation,
+        node_id,
+        points,
+        starts_after,
+    )
+
+
+def _impossible(arrays: FleetArrays, asked: Resources) -> str:
+    largest = arrays.allocatable.max(axis=1)
+    return (
+        "Impossible: no node is large enough for a replica of "
+        f"{asked.cpu_millicores} millicores, {asked.memory_mib} MiB memory, "
+        f"{asked.storage_gib} GiB storage and {asked.gpu_thousandths} thousandths of a GPU; "
+        f"the most that nodes have is {largest[0]}, {largest[1]}, {largest[2]} and {largest[3]}"
+    )
+
+
+def answer_shortage(
+    fleet: FleetState,
+    deployment: DeploymentFact,
+    shortage: Shortage,
+    wait: Wait | None,
+    instant_us: int,
+) -> ev.DeploymentDeferred | ev.DeploymentFailed | None:
+    """Say what a look without room leads to; None if it changes nothing.
+
+    Only timed looks before the first placement count as tries. What was placed once, or waits
+    for capacity by its author's wish, waits until room appears, for as long as it takes.
+    """
+    decision = fleet.decisions.deployments.get(deployment.id)
+    patient = deployment.spec.wait_for_capacity or (decision is not None and decision.placed_once)
+    timed = wait is None or (wait.at_us is not None and wait.at_us <= instant_us)
+    if shortage.no_nodes or patient:
+        if wait is not None and wait.at_us is None:
+            return None
+        return _deferred(deployment, shortage, attempt=0, not_before_us=0)
+    if shortage.impossible:
+        return _failed(deployment, shortage)
+    if wait is not None and wait.at_us is None:
+        # It was parked for want of any node; now there are some, and its tries begin.
+        wait, timed = None, True
+    if not timed:
+        return None
+    attempt = (wait.attempt if wait else 0) + 1
+    backoff_ms = fleet.facts.policy.retry_backoff_ms
+    if attempt > len(backoff_ms):
+        return _failed(deployment, shortage)
+    not_before_us = instant_us + backoff_ms[attempt - 1] * _MS
+    return _deferred(deployment, shortage, attempt, not_before_us)
+
+
+def _deferred(
+    deployment: DeploymentFact, shortage: Shortage, attempt: int, not_before_us: int
+) -> ev.DeploymentDeferred:
+    return ev.DeploymentDeferred(
+        deployment.id,
+        deployment.version,
+        attempt,
+        not_before_us,
+        shortage.reason,
+        shortage.considered,
+    )
+
+
+def _failed(deployment: DeploymentFact, shortage: Shortage) -> ev.DeploymentFailed:
+    return ev.DeploymentFailed(
+        deployment.id,
+        deployment.version,
+        shortage.reason,
+        shortage.available,
+        shortage.considered,
+    )

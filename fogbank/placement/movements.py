@@ -1,0 +1,114 @@
+"""What rounds do with replicas that have a node: release, suspend, restore."""
+
+from __future__ import annotations
+
+from fogbank.domain import events as ev
+from fogbank.domain.decisions import Desired, PlacedReplica
+from fogbank.domain.facts import DeploymentFact, NodeFact
+from fogbank.domain.fleet import FleetState
+from fogbank.domain.resources import NOTHING
+from fogbank.placement.arrays import FleetArrays, amounts
+from fogbank.placement.needs import Need
+from fogbank.placement.strategies import score
+
+_MS = 1_000
+
+
+def settle(
+    fleet: FleetState, arrays: FleetArrays, deployment: DeploymentFact, need: Need
+) -> list[ev.Outcome]:
+    """Return the outcomes that release what is unwanted and settle what came back."""
+    outcomes: list[ev.Outcome] = []
+    if need.unwanted:
+        outcomes.append(ev.ReplicasReleased(deployment.id, need.unwanted, need.unwanted_reason))
+    for replica_id in need.returned:
+        outcomes += _settle_returned(fleet, arrays, deployment, replica_id)
+    return outcomes
+
+
+def _settle_returned(
+    fleet: FleetState, arrays: FleetArrays, deployment: DeploymentFact, replica_id: str
+) -> list[ev.Outcome]:
+    """Choose between a replica whose node came back and the one that took its slot.
+
+    One of a newer version wins, else the one on the better node, else the original.
+    """
+    original = fleet.decisions.placements[replica_id]
+    successor_id = fleet.decisions.of(deployment.id).slots.get(original.slot)
+    restored = ev.ReplicasRestored(deployment.id, (replica_id,))
+    if successor_id is None:
+        return [restored]
+    successor = fleet.decisions.placements[successor_id]
+    if fleet.ended(successor):
+        return [restored]
+    newer = successor.version > original.version
+    better = _worth(fleet, arrays, deployment, successor) > _worth(
+        fleet, arrays, deployment, original
+    )
+    if newer or better:
+        return [
+            ev.ReplicasReleased(deployment.id, (replica_id,), "Replaced while its node was lost")
+        ]
+    return [
+        ev.ReplicasReleased(deployment.id, (successor_id,), "Its predecessor's node came back"),
+        restored,
+    ]
+
+
+def _worth(
+    fleet: FleetState, arrays: FleetArrays, deployment: DeploymentFact, placed: PlacedReplica
+) -> int:
+    """Return the score of the node a replica is on, with the replica there."""
+    scores = score(arrays, arrays.booked, amounts(NOTHING), deployment.spec, fleet.facts.policy)
+    return int(scores[arrays.row(placed.node_id)])
+
+
+def silent_nodes(
+    fleet: FleetState, observations: tuple[ev.NodeSilence, ...]
+) -> list[ev.NodeOffline]:
+    """Return the nodes that observations put offline: those still in the epoch that was seen."""
+    return [
+        ev.NodeOffline(seen.node_id, seen.epoch, seen.last_heard_at_us)
+        for seen in observations
+        if (node := fleet.facts.nodes.get(seen.node_id)) is not None
+        and node.epoch == seen.epoch
+        and fleet.offline_since_us(node) is None
+    ]
+
+
+def lost_nodes(fleet: FleetState, instant_us: int) -> list[NodeFact]:
+    """Return the nodes silent for so long that their replicas are to be replaced.
+
+    If every node of the fleet is silent none is lost: then it is likelier that we are the broken
+    part than that all of them are.
+    """
+    silent = [
+        (node, since_us)
+        for node_id in sorted(fleet.decisions.offline)
+        if (node := fleet.facts.nodes.get(node_id)) is not None
+        and (since_us := fleet.offline_since_us(node)) is not None
+    ]
+    if len(silent) == len(fleet.facts.nodes):
+        return []
+    after_us = lost_after_us(fleet)
+    return [node for node, since_us in silent if since_us + after_us <= instant_us]
+
+
+def lost_after_us(fleet: FleetState) -> int:
+    """Return the silence after which replicas are replaced, in microseconds."""
+    policy = fleet.facts.policy
+    period_ms = policy.heartbeat_period_for_ms(len(fleet.facts.nodes))
+    return max(policy.lost_after_ms, policy.silent_periods * period_ms) * _MS
+
+
+def suspensions(fleet: FleetState, node: NodeFact) -> list[ev.ReplicasSuspended]:
+    """Return the outcomes that give up the live replicas on a lost node."""
+    by_deployment: dict[str, list[str]] = {}
+    for placed in fleet.on_node(node.id):
+        deployment = fleet.facts.deployments.get(placed.deployment_id)
+        if placed.desired is Desired.LIVE and deployment is not None and not deployment.deleted:
+            by_deployment.setdefault(placed.deployment_id, []).append(placed.id)
+    return [
+        ev.ReplicasSuspended(deployment_id, tuple(replica_ids), node.id)
+        for deployment_id, replica_ids in by_deployment.items()
+    ]

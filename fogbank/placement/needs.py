@@ -1,0 +1,115 @@
+"""What a deployment needs of the next rounds, as far as the log says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fogbank.domain.decisions import DeploymentDecision, Desired, PlacedReplica
+from fogbank.domain.facts import DeploymentFact, Observed
+from fogbank.domain.fleet import FleetState
+from fogbank.domain.policy import Policy
+from fogbank.domain.states import ReplicaState
+
+_MS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What is to be done about a deployment.
+
+    `unwanted` are replicas to release. `vacant` are slots without a replica, each with the
+    instant from which it may be filled (0 for now). `returned` are suspended replicas whose node
+    shook hands again.
+    """
+
+    unwanted: tuple[str, ...] = ()
+    unwanted_reason: str = ""
+    vacant: tuple[tuple[int, int], ...] = ()
+    returned: tuple[str, ...] = ()
+
+    @property
+    def nothing(self) -> bool:
+        """Tell whether the deployment is as it should be."""
+        return not (self.unwanted or self.vacant or self.returned)
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Until when a deployment without room waits: `at_us`, or (None) for room to appear."""
+
+    attempt: int
+    at_us: int | None
+
+
+def need_of(fleet: FleetState, deployment: DeploymentFact) -> Need:
+    """Return what a deployment needs."""
+    decision = fleet.decisions.deployments.get(deployment.id)
+    if decision is None:
+        if deployment.deleted:
+            return Need()
+        return Need(vacant=tuple((slot, 0) for slot in range(deployment.spec.replicas)))
+    wanted = 0 if deployment.deleted else deployment.spec.replicas
+    unwanted = _unwanted(fleet, decision, wanted)
+    reason = "Deployment deleted" if deployment.deleted else "Scaled down"
+    if not deployment.deleted and decision.failed_version == deployment.version:
+        return Need(unwanted, reason)
+    vacant = []
+    for slot in range(wanted):
+        live = decision.slots.get(slot)
+        if live is None:
+            vacant.append((slot, 0))
+            continue
+        placed = fleet.decisions.placements[live]
+        observed = fleet.observed(placed)
+        if observed is not None and observed.final and observed.state is not ReplicaState.COMPLETE:
+            vacant.append((slot, _reschedule_at_us(fleet.facts.policy, placed, observed)))
+    return Need(unwanted, reason, tuple(vacant), _returned(fleet, decision, wanted))
+
+
+def _unwanted(fleet: FleetState, decision: DeploymentDecision, wanted: int) -> tuple[str, ...]:
+    return tuple(
+        replica_id
+        for replica_id in decision.replica_ids
+        if (placed := fleet.decisions.placements[replica_id]).slot >= wanted
+        and placed.desired is not Desired.RELEASED
+        and not fleet.ended(placed)
+    )
+
+
+def _returned(fleet: FleetState, decision: DeploymentDecision, wanted: int) -> tuple[str, ...]:
+    found = []
+    for replica_id in decision.replica_ids:
+        placed = fleet.decisions.placements[replica_id]
+        if placed.desired is not Desired.SUSPENDED or placed.slot >= wanted:
+            continue
+        node = fleet.facts.nodes[placed.node_id]
+        if fleet.offline_since_us(node) is None and not fleet.ended(placed):
+            found.append(replica_id)
+    return tuple(found)
+
+
+def _reschedule_at_us(policy: Policy, placed: PlacedReplica, observed: Observed) -> int:
+    """Return when a broken replica's slot may be filled again.
+
+    The wait doubles with each generation of the slot, unless the replica ran longer than it.
+    """
+    delay_ms = min(
+        policy.reschedule_delay_ms << min(placed.generation - 1, 32),
+        policy.reschedule_delay_max_ms,
+    )
+    ran_ms = (observed.observed_at_us - observed.started_at_us) // _MS
+    if observed.started_at_us and ran_ms > delay_ms:
+        delay_ms = policy.reschedule_delay_ms
+    return observed.ended_at_us + delay_ms * _MS
+
+
+def wait_of(decision: DeploymentDecision | None, deployment: DeploymentFact) -> Wait | None:
+    """Return how a deployment that found no room waits; None if it was not looked at.
+
+    A look at an older version does not count: the author has asked for something else since.
+    """
+    if decision is None or not decision.deferred:
+        return None
+    if decision.looked_version != deployment.version:
+        return None
+    return Wait(decision.attempt, decision.not_before_us or None)

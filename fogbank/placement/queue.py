@@ -1,0 +1,67 @@
+"""In which order deployments are looked at.
+
+Priority first, then job weight (GPU-heavy asks first, after the mlops_scheduler document), then
+age. Waiting raises a deployment's place by 1 for each minute within its class, so that nothing
+starves, and never into a higher class.
+"""
+
+from __future__ import annotations
+
+from fogbank.domain.deployment import HIGH_PRIORITY_FROM, MEDIUM_PRIORITY_FROM
+from fogbank.domain.facts import DeploymentFact
+from fogbank.placement.arrays import CPU, GPU, MEMORY, Integers
+
+_AGEING_STEP_US = 60_000_000
+_TOP_PRIORITY = 100
+_SHARE_STEPS = 1_000_000
+_WEIGHTS = ((GPU, 4), (CPU, 1), (MEMORY, 1))
+
+QueueKey = tuple[int, int, int, str]
+
+
+def queue_class(priority: int) -> str:
+    """Return the class of a priority: low below 50, medium to 59, high from 60."""
+    if priority >= HIGH_PRIORITY_FROM:
+        return "high"
+    return "medium" if priority >= MEDIUM_PRIORITY_FROM else "low"
+
+
+def top_of_class(priority: int) -> int:
+    """Return the highest priority that waiting can raise a priority to."""
+    if priority >= HIGH_PRIORITY_FROM:
+        return _TOP_PRIORITY
+    if priority >= MEDIUM_PRIORITY_FROM:
+        return HIGH_PRIORITY_FROM - 1
+    return MEDIUM_PRIORITY_FROM - 1
+
+
+def job_weight(totals: Integers, deployment: DeploymentFact) -> int:
+    """Return how much of the fleet's totals a deployment asks for, gpu 4 : cpu 1 : memory 1."""
+    resources = deployment.spec.resources
+    asked = {
+        CPU: resources.cpu_millicores,
+        MEMORY: resources.memory_mib,
+        GPU: resources.gpu_thousandths,
+    }
+    return sum(
+        weight
+        * (asked[dimension] * deployment.spec.replicas * _SHARE_STEPS)
+        // max(int(totals[dimension]), 1)
+        for dimension, weight in _WEIGHTS
+    )
+
+
+def queue_key(weight: int, deployment: DeploymentFact, instant_us: int) -> QueueKey:
+    """Return the sort key of a waiting deployment; the smallest is looked at first.
+
+    At the top of its class age goes before weight, or a stream of heavy jobs would starve a
+    light one there.
+    """
+    priority = deployment.spec.priority
+    top = top_of_class(priority)
+    waited = max(instant_us - deployment.created_at_us, 0) // _AGEING_STEP_US
+    raised = min(priority + waited, top)
+    age = deployment.created_position
+    if raised == top:
+        return (-raised, age, -weight, deployment.id)
+    return (-raised, -weight, age, deployment.id)

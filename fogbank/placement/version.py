@@ -1,0 +1,3 @@
+"""The engine's number, written into every round."""
+
+ENGINE = 1
