@@ -73,6 +73,17 @@ class SourceFile:
         return found
 
     @property
+    def imported_packages(self) -> frozenset[str]:
+        """The top-level names of everything the file imports."""
+        found: set[str] = set()
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                found.update(alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.partition(".")[0])
+        return frozenset(found)
+
+    @property
     def own_names(self) -> frozenset[str]:
         """Names the file itself binds: parameters, variables, functions, classes."""
         found: set[str] = set()

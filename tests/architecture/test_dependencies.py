@@ -1,12 +1,14 @@
 """Every dependency is justified, and the lock holds every one of them."""
 
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.architecture.source_tree import ROOT, report
+from tests.architecture.source_tree import CODE_FOLDERS, ROOT, report, source_files
 
 TABLE = "docs/adr/0007-dependencies.md"
 LOCK = "requirements.lock"
@@ -55,3 +57,21 @@ def test_the_lock_answers_pyproject() -> None:
         )
     ]
     assert not problems, report(problems, "Run `make lock` and commit requirements.lock.")
+
+
+def test_every_imported_library_is_declared() -> None:
+    declared = {canonicalize_name(requirement.name) for requirement in _requirements()}
+    owners = packages_distributions()
+    own = {*CODE_FOLDERS, *sys.stdlib_module_names}
+    problems = sorted(
+        {
+            f"{file.path} imports {module}"
+            for file in source_files()
+            for module in file.imported_packages - own
+            if not declared.intersection(map(canonicalize_name, owners.get(module, [])))
+        }
+    )
+    assert not problems, report(
+        problems,
+        "Declare it in pyproject.toml, run `make lock`: what others bring may go with them.",
+    )
