@@ -1,0 +1,141 @@
+"""The gateway's own tables in PostgreSQL, in schema `gateway`: definitions, engine, migrations."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import (
+    Column,
+    Connection,
+    DateTime,
+    ForeignKey,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import UUID
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from fogbank.domain.errors import UnavailableError
+
+SCHEMA = "gateway"
+MIGRATIONS = Path(__file__).with_name("migrations")
+
+# "fogGATE" as a number: one gateway migrates at a time, whichever host it is on.
+_MIGRATION_LOCK = 0x666F6747415445
+_RETRY_AFTER_MS = 1000
+
+metadata = MetaData(schema=SCHEMA)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", UUID(as_uuid=False), primary_key=True),
+    Column("username", Text, nullable=False),
+    Column("name_key", Text, nullable=False, unique=True),
+    Column("password_hash", Text, nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+# A family is what descends from one sign-in; its row is also the lock that puts uses in order.
+refresh_families = Table(
+    "refresh_families",
+    metadata,
+    Column("id", UUID(as_uuid=False), primary_key=True),
+    Column("user_id", ForeignKey(users.c.id, ondelete="CASCADE"), nullable=False, index=True),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+)
+
+refresh_tokens = Table(
+    "refresh_tokens",
+    metadata,
+    Column("token_digest", LargeBinary, primary_key=True),
+    Column(
+        "family_id",
+        ForeignKey(refresh_families.c.id, ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("used_at", DateTime(timezone=True)),
+)
+
+sealed_environments = Table(
+    "sealed_environments",
+    metadata,
+    Column("env_key", Text, primary_key=True),
+    Column("ciphertext", LargeBinary, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+
+def make_engine(database_url: str, *, pool_size: int = 5) -> AsyncEngine:
+    """Return an engine for a `postgresql+asyncpg://` address; nothing is connected yet."""
+    return create_async_engine(
+        database_url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=5,
+        pool_pre_ping=True,
+        connect_args={"timeout": 5, "command_timeout": 30},
+    )
+
+
+async def migrate(engine: AsyncEngine) -> None:
+    """Bring the schema up to date; gateways that start together take turns."""
+    async with engine.begin() as connection:
+        await connection.execute(
+            text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK}
+        )
+        await connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+        await connection.run_sync(_upgrade)
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+async def ping(engine: AsyncEngine) -> bool:
+    """Tell whether the database answers."""
+    try:
+        async with engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+    except (DBAPIError, PoolTimeoutError, OSError, TimeoutError):
+        return False
+    return True
+
+
+@asynccontextmanager
+async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Run the block in a transaction; a database out of reach becomes UnavailableError."""
+    try:
+        async with engine.begin() as connection:
+            yield connection
+    except (OperationalError, InterfaceError, PoolTimeoutError, OSError, TimeoutError) as error:
+        raise _out_of_reach() from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise _out_of_reach() from error
+        raise
+
+
+def _out_of_reach() -> UnavailableError:
+    return UnavailableError(
+        "The accounts database is out of reach, try again",
+        reason="DATABASE_UNAVAILABLE",
+        retry_after_ms=_RETRY_AFTER_MS,
+    )

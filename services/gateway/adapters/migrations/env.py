@@ -1,0 +1,15 @@
+"""Run by alembic: applies the migrations over the connection it was given."""
+
+from alembic import context
+
+from services.gateway.adapters.database import SCHEMA, metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    version_table="alembic_version",
+    version_table_schema=SCHEMA,
+    include_schemas=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,118 @@
+"""Environment values, sealed: the log carries a key, the values lie encrypted in PostgreSQL.
+
+The key is an HMAC of the environment, so the same values are kept once and a log says nothing of
+them. Both the HMAC's and the cipher's key derive from one sealing key: lose it and the values are
+lost, keep it apart from the database and a stolen database tells nothing.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.gateway.adapters.database import sealed_environments, transaction
+
+SHORTEST_SEALING_KEY = 32
+_NONCE_BYTES = 12
+_REMEMBERED = 10_000
+
+
+class UnsafeSealingKeyError(ValueError):
+    """The sealing key could be guessed; the message says what to do."""
+
+
+class BrokenSealError(RuntimeError):
+    """A kept environment can't be opened: another sealing key, or damaged data."""
+
+
+class SealedEnvironments:
+    """Seals and unseals environments of deployments."""
+
+    def __init__(self, engine: AsyncEngine, sealing_key: str) -> None:
+        if len(sealing_key.encode()) < SHORTEST_SEALING_KEY:
+            raise UnsafeSealingKeyError(
+                f"FOG_SEALING_KEY needs at least {SHORTEST_SEALING_KEY} bytes: "
+                "make one with: openssl rand -hex 32, and keep a copy apart from the database"
+            )
+        self._engine = engine
+        self._hmac_key = _derive(sealing_key, b"fogbank environment key")
+        self._cipher = AESGCM(_derive(sealing_key, b"fogbank environment cipher"))
+        self._kept: OrderedDict[str, None] = OrderedDict()
+
+    async def seal(self, env: Mapping[str, str]) -> str:
+        """Keep an environment durably and return its key; an empty one has the empty key.
+
+        Raises:
+            UnavailableError: the database is out of reach; nothing is to refer to the key.
+        """
+        if not env:
+            return ""
+        plain = _canonical(env)
+        key = hmac.digest(self._hmac_key, plain, "sha256").hex()
+        if key not in self._kept:
+            nonce = os.urandom(_NONCE_BYTES)
+            ciphertext = nonce + self._cipher.encrypt(nonce, plain, key.encode())
+            async with transaction(self._engine) as connection:
+                await connection.execute(
+                    upsert(sealed_environments)
+                    .values(env_key=key, ciphertext=ciphertext)
+                    .on_conflict_do_nothing()
+                )
+            self._remember(key)
+        return key
+
+    async def unseal(self, keys: Iterable[str]) -> dict[str, dict[str, str]]:
+        """Return the environments of the given keys, in one query; unknown keys are left out.
+
+        Raises:
+            BrokenSealError: a ciphertext doesn't open.
+            UnavailableError: the database is out of reach.
+        """
+        wanted = set(keys)
+        found: dict[str, dict[str, str]] = {"": {}} if "" in wanted else {}
+        wanted.discard("")
+        if not wanted:
+            return found
+        statement = select(sealed_environments.c.env_key, sealed_environments.c.ciphertext).where(
+            sealed_environments.c.env_key.in_(wanted)
+        )
+        async with transaction(self._engine) as connection:
+            rows = (await connection.execute(statement)).all()
+        for key, ciphertext in rows:
+            found[key] = self._open(key, ciphertext)
+        return found
+
+    def _open(self, key: str, ciphertext: bytes) -> dict[str, str]:
+        nonce, body = ciphertext[:_NONCE_BYTES], ciphertext[_NONCE_BYTES:]
+        try:
+            plain = self._cipher.decrypt(nonce, body, key.encode())
+        except (InvalidTag, ValueError) as error:
+            raise BrokenSealError(
+                f"The environment {key} does not open: is FOG_SEALING_KEY the one it was sealed by?"
+            ) from error
+        env: dict[str, str] = json.loads(plain)
+        return env
+
+    def _remember(self, key: str) -> None:
+        self._kept[key] = None
+        if len(self._kept) > _REMEMBERED:
+            self._kept.popitem(last=False)
+
+
+def _canonical(env: Mapping[str, str]) -> bytes:
+    return json.dumps(dict(env), sort_keys=True, separators=(",", ":")).encode()
+
+
+def _derive(sealing_key: str, purpose: bytes) -> bytes:
+    return HKDF(SHA256(), 32, None, purpose).derive(sealing_key.encode())

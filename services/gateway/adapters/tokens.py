@@ -1,0 +1,101 @@
+"""Access tokens as JWTs: one pinned algorithm, everything that is required also checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import jwt
+
+from fogbank.domain.errors import UnauthenticatedError
+from services.gateway.app.principal import Principal, Role
+
+ISSUER = "fogbank"
+AUDIENCE = "fogbank"
+LEEWAY_S = 5
+LONGEST_TOKEN = 4096
+
+# Shared-secret algorithms only, each with the shortest secret (bytes) that it is safe with.
+SHORTEST_SECRET = {"HS256": 32, "HS384": 48, "HS512": 64}
+_PLACEHOLDERS = frozenset({"your-secret-key", "secret", "changeme", "change-me"})
+_ADVICE = "make one with: openssl rand -hex 32"
+_REQUIRED = ("iss", "aud", "exp", "iat", "sub", "role")
+
+
+class UnsafeSecretError(ValueError):
+    """The signing settings would let others make tokens; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A secret and the one algorithm it is used with; refuses unsafe ones when made."""
+
+    secret: str
+    algorithm: str = "HS256"
+
+    def __post_init__(self) -> None:
+        shortest = SHORTEST_SECRET.get(self.algorithm)
+        if shortest is None:
+            allowed = ", ".join(SHORTEST_SECRET)
+            raise UnsafeSecretError(f"JWT_ALGORITHM must be one of {allowed}")
+        if not self.secret:
+            raise UnsafeSecretError(f"JWT_SECRET is missing: {_ADVICE}")
+        if self.secret.strip().lower() in _PLACEHOLDERS:
+            raise UnsafeSecretError(f"JWT_SECRET is a placeholder from a document: {_ADVICE}")
+        length = len(self.secret.encode())
+        if length < shortest:
+            raise UnsafeSecretError(
+                f"JWT_SECRET has {length} bytes, {self.algorithm} needs at least {shortest}: "
+                f"{_ADVICE}{' and repeat' if shortest > SHORTEST_SECRET['HS256'] else ''}"
+            )
+        if len(set(self.secret)) == 1:
+            raise UnsafeSecretError(f"JWT_SECRET repeats one character: {_ADVICE}")
+
+    def __repr__(self) -> str:
+        return f"SigningKey(algorithm={self.algorithm!r})"
+
+
+class JwtAccessTokens:
+    """Signs and reads access tokens."""
+
+    def __init__(self, key: SigningKey, lifetime_s: int) -> None:
+        self._key = key
+        self._lifetime_s = lifetime_s
+
+    @property
+    def lifetime_s(self) -> int:
+        """How long a token counts, in seconds."""
+        return self._lifetime_s
+
+    def issue(self, principal: Principal, now_us: int) -> str:
+        """Return a token for a user."""
+        now_s = now_us // 1_000_000
+        claims = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": principal.user_id,
+            "role": principal.role.value,
+            "iat": now_s,
+            "exp": now_s + self._lifetime_s,
+        }
+        return jwt.encode(claims, self._key.secret, algorithm=self._key.algorithm)
+
+    def read(self, token: str) -> Principal:
+        """Return whose token it is, or raise UnauthenticatedError, which never says more."""
+        if not token or len(token) > LONGEST_TOKEN:
+            raise UnauthenticatedError("Not authenticated")
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                self._key.secret,
+                algorithms=[self._key.algorithm],
+                audience=AUDIENCE,
+                issuer=ISSUER,
+                leeway=timedelta(seconds=LEEWAY_S),
+                options={"require": list(_REQUIRED)},
+            )
+            return Principal(str(UUID(claims["sub"])), Role(claims["role"]))
+        except (jwt.PyJWTError, ValueError, TypeError, AttributeError) as error:
+            raise UnauthenticatedError("Not authenticated") from error

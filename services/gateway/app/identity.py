@@ -1,0 +1,275 @@
+"""Users and their sessions: register, sign in, refresh, and the administrator of a first start.
+
+Ordinary data of the gateway's own database, not of the log: names and passwords never go there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Protocol
+from uuid import uuid4
+
+from fogbank.domain.errors import (
+    AlreadyExistsError,
+    FailedPreconditionError,
+    FieldViolation,
+    InvalidArgumentError,
+    UnauthenticatedError,
+)
+from services.gateway.app.principal import Principal, Role
+
+MIN_USERNAME, MAX_USERNAME = 3, 64
+MIN_PASSWORD, MAX_PASSWORD = 6, 256
+MAX_REFRESH_TOKEN = 256
+_SECOND_US = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An account; `id` is a UUID, `username` as first written."""
+
+    id: str
+    username: str
+    password_hash: str
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Tokens for a signed-in user; the refresh token can be used once."""
+
+    access_token: str
+    refresh_token: str
+    expires_in_s: int
+
+
+class Redeemed(Enum):
+    """What became of a refresh token that was handed in without success."""
+
+    UNKNOWN = auto()
+    REUSED = auto()
+
+
+class Users(Protocol):
+    """Where accounts are kept. Methods raise UnavailableError when that is out of reach."""
+
+    async def add(self, user: User, name_key: str) -> bool:
+        """Keep a new account; False if `name_key` is taken."""
+        ...
+
+    async def by_name_key(self, name_key: str) -> User | None: ...
+
+    async def set_password_hash(self, user_id: str, password_hash: str) -> None: ...
+
+
+class RefreshTokens(Protocol):
+    """Where digests of refresh tokens are kept; never the tokens."""
+
+    async def begin(self, user_id: str, token: bytes, now_us: int, expires_at_us: int) -> None:
+        """Keep the first token of a new family, and forget the user's expired ones."""
+        ...
+
+    async def rotate(
+        self, token: bytes, successor: bytes, now_us: int, expires_at_us: int
+    ) -> Principal | Redeemed:
+        """Trade a token for its successor in one step.
+
+        A token used before ends its whole family: either its owner or a thief holds a copy.
+        """
+        ...
+
+
+class Passwords(Protocol):
+    """Hashes passwords, slowly by design, away from the event loop.
+
+    Both raise ResourceExhaustedError when too many are waiting.
+    """
+
+    async def hash(self, password: str) -> str: ...
+
+    async def verify(self, password: str, password_hash: str | None) -> tuple[bool, str | None]:
+        """Tell whether it matches, and give a new hash if the old one is out of date.
+
+        None takes as long as a hash does and never matches.
+        """
+        ...
+
+
+class AccessTokens(Protocol):
+    """Makes and reads the tokens that calls carry."""
+
+    @property
+    def lifetime_s(self) -> int: ...
+
+    def issue(self, principal: Principal, now_us: int) -> str: ...
+
+    def read(self, token: str) -> Principal:
+        """Return whose token it is, or raise UnauthenticatedError."""
+        ...
+
+
+class Identity:
+    """The use cases, over the ports above; `clock_us` tells microseconds since 1970."""
+
+    def __init__(
+        self,
+        users: Users,
+        refresh_tokens: RefreshTokens,
+        passwords: Passwords,
+        access_tokens: AccessTokens,
+        *,
+        clock_us: Callable[[], int],
+        refresh_lifetime_s: int,
+    ) -> None:
+        self._users = users
+        self._refresh_tokens = refresh_tokens
+        self._passwords = passwords
+        self._access_tokens = access_tokens
+        self._clock_us = clock_us
+        self._refresh_lifetime_us = refresh_lifetime_s * _SECOND_US
+
+    async def register(self, username: str, password: str) -> User:
+        """Make an ordinary account.
+
+        Raises:
+            InvalidArgumentError: the name or password is out of bounds.
+            AlreadyExistsError: the name is taken, whatever its case.
+        """
+        user = await self._add(username, password, Role.USER)
+        if user is None:
+            raise AlreadyExistsError(f"Username {username!r} is taken", reason="USERNAME_TAKEN")
+        return user
+
+    async def login(self, username: str, password: str) -> Session:
+        """Trade a name and password for a session.
+
+        An unknown name and a wrong password give the same answer in the same time.
+        """
+        user = None
+        if len(username) <= MAX_USERNAME and "\0" not in username:
+            user = await self._users.by_name_key(name_key(username))
+        known_hash = user.password_hash if user else None
+        given = password if len(password) <= MAX_PASSWORD else ""
+        matches, newer_hash = await self._passwords.verify(given, known_hash)
+        if user is None or not matches:
+            raise UnauthenticatedError("Wrong username or password", reason="WRONG_CREDENTIALS")
+        if newer_hash is not None:
+            await self._users.set_password_hash(user.id, newer_hash)
+        now_us = self._clock_us()
+        refresh_token = secrets.token_urlsafe(32)
+        await self._refresh_tokens.begin(
+            user.id, _digest(refresh_token), now_us, now_us + self._refresh_lifetime_us
+        )
+        return self._session(Principal(user.id, user.role), refresh_token, now_us)
+
+    async def refresh(self, refresh_token: str) -> Session:
+        """Trade a refresh token for a new session; the old token is used up.
+
+        Raises:
+            UnauthenticatedError: it is unknown, expired or was used before; in the last case every
+                token that descends from the same sign-in stops working.
+        """
+        now_us = self._clock_us()
+        successor = secrets.token_urlsafe(32)
+        outcome: Principal | Redeemed = Redeemed.UNKNOWN
+        if 0 < len(refresh_token) <= MAX_REFRESH_TOKEN:
+            outcome = await self._refresh_tokens.rotate(
+                _digest(refresh_token),
+                _digest(successor),
+                now_us,
+                now_us + self._refresh_lifetime_us,
+            )
+        if isinstance(outcome, Redeemed):
+            reused = outcome is Redeemed.REUSED
+            raise UnauthenticatedError(
+                "Not authenticated",
+                reason="REFRESH_TOKEN_REUSED" if reused else "UNAUTHENTICATED",
+            )
+        return self._session(outcome, successor, now_us)
+
+    def authenticate(self, access_token: str) -> Principal:
+        """Return whose access token it is, without asking anybody.
+
+        Raises:
+            UnauthenticatedError: it is malformed, forged, expired or meant for others.
+        """
+        return self._access_tokens.read(access_token)
+
+    async def ensure_admin(self, username: str, password: str) -> bool:
+        """Make the administrator's account unless there is one; tell whether it was made.
+
+        The password of an existing account stays as it is.
+
+        Raises:
+            FailedPreconditionError: the name belongs to an ordinary user.
+        """
+        existing = await self._users.by_name_key(name_key(username))
+        if existing is None and await self._add(username, password, Role.ADMIN) is not None:
+            return True
+        existing = existing or await self._users.by_name_key(name_key(username))
+        if existing is not None and existing.role is not Role.ADMIN:
+            raise FailedPreconditionError(
+                f"The account {username!r} exists and is not an administrator's: "
+                "set FOG_ADMIN_USER to another name"
+            )
+        return False
+
+    async def _add(self, username: str, password: str, role: Role) -> User | None:
+        check_username(username)
+        check_password(password)
+        password_hash = await self._passwords.hash(password)
+        user = User(str(uuid4()), username, password_hash, role)
+        return user if await self._users.add(user, name_key(username)) else None
+
+    def _session(self, principal: Principal, refresh_token: str, now_us: int) -> Session:
+        return Session(
+            self._access_tokens.issue(principal, now_us),
+            refresh_token,
+            self._access_tokens.lifetime_s,
+        )
+
+
+def name_key(username: str) -> str:
+    """Return what makes a name unique: its compatibility form without case."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", username).casefold())
+
+
+def check_username(username: str) -> None:
+    """Raise InvalidArgumentError unless a new account may have this name."""
+    given = f"got {_shown(username)}"
+    if not MIN_USERNAME <= len(username) <= MAX_USERNAME:
+        _refuse("username", f"must be {MIN_USERNAME} to {MAX_USERNAME} characters, {given}")
+    if not username.isprintable() or username != username.strip() or name_key(username) == "":
+        _refuse("username", f"must be printable and not begin or end with a space, {given}")
+
+
+def check_password(password: str) -> None:
+    """Raise InvalidArgumentError unless a new account may have this password."""
+    if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+        _refuse(
+            "password",
+            f"must be {MIN_PASSWORD} to {MAX_PASSWORD} characters, got {len(password)}",
+        )
+
+
+def _refuse(field: str, description: str) -> None:
+    raise InvalidArgumentError(
+        f"{field} {description}", violations=(FieldViolation(field, description),)
+    )
+
+
+def _shown(text: str) -> str:
+    longest = 80
+    if len(text) <= longest:
+        return repr(text)
+    return f"{text[:longest]!r}... ({len(text)} characters)"
+
+
+def _digest(token: str) -> bytes:
+    """Tokens are 256 random bits, so a plain digest is enough."""
+    return hashlib.sha256(token.encode("utf-8", "replace")).digest()

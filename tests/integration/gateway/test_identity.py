@@ -1,0 +1,230 @@
+"""Accounts and sessions on a real database."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from fogbank.domain.errors import (
+    AlreadyExistsError,
+    FailedPreconditionError,
+    ResourceExhaustedError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+from fogbank.runtime.clock import ManualClock, SystemClock
+from services.gateway.adapters import database
+from services.gateway.adapters.database import make_engine, migrate, ping
+from services.gateway.adapters.passwords import Argon2Passwords, HashingCost
+from services.gateway.adapters.tokens import JwtAccessTokens, SigningKey
+from services.gateway.adapters.users import PostgresRefreshTokens, PostgresUsers
+from services.gateway.app.identity import Identity
+from services.gateway.app.principal import Role
+from tests.support.postgres import PostgresServer
+
+CHEAP = HashingCost(time_cost=1, memory_kib=8, parallelism=1)
+WEEK_S = 7 * 24 * 3600
+
+
+@pytest.fixture
+def passwords() -> Iterator[Argon2Passwords]:
+    passwords = Argon2Passwords(CHEAP)
+    yield passwords
+    passwords.close()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(SystemClock().now_us())
+
+
+@pytest.fixture
+def identity(engine: AsyncEngine, passwords: Argon2Passwords, clock: ManualClock) -> Identity:
+    return Identity(
+        PostgresUsers(engine),
+        PostgresRefreshTokens(engine),
+        passwords,
+        JwtAccessTokens(SigningKey("0123456789abcdef" * 2), 1800),
+        clock_us=clock.now_us,
+        refresh_lifetime_s=WEEK_S,
+    )
+
+
+async def test_register_login_and_be_known(identity: Identity) -> None:
+    user = await identity.register("ambesh4", "ambesh")
+    session = await identity.login("AMBESH4", "ambesh")
+    principal = identity.authenticate(session.access_token)
+    assert (principal.user_id, principal.role) == (user.id, Role.USER)
+    assert session.expires_in_s == 1800
+
+
+async def test_a_name_is_given_once_whatever_its_case(identity: Identity) -> None:
+    outcomes = await asyncio.gather(
+        *(identity.register(name, "ambesh") for name in ("Bob", "bob", "BOB")),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(outcome, AlreadyExistsError) for outcome in outcomes) == 2
+
+
+@pytest.mark.parametrize(
+    ("username", "password"),
+    [("bob", "wrong-one"), ("nobody", "secret-1"), ("b\0b", "secret-1"), ("bob", "x" * 10_000)],
+)
+async def test_a_failed_login_says_nothing_more(
+    identity: Identity, username: str, password: str
+) -> None:
+    await identity.register("bob", "secret-1")
+    with pytest.raises(UnauthenticatedError, match=r"^Wrong username or password$"):
+        await identity.login(username, password)
+
+
+async def test_passwords_and_refresh_tokens_are_not_kept(
+    identity: Identity, engine: AsyncEngine
+) -> None:
+    await identity.register("bob", "secret-1")
+    session = await identity.login("bob", "secret-1")
+    async with engine.connect() as connection:
+        users = (await connection.execute(select(database.users))).all()
+        tokens = (await connection.execute(select(database.refresh_tokens))).all()
+    assert "secret-1" not in repr(users)
+    assert users[0].password_hash.startswith("$argon2id$")
+    assert session.refresh_token not in repr(tokens)
+    assert len(tokens) == 1
+
+
+async def test_a_refresh_token_works_once_and_its_reuse_ends_the_family(
+    identity: Identity,
+) -> None:
+    user = await identity.register("bob", "secret-1")
+    first = await identity.login("bob", "secret-1")
+    other = await identity.login("bob", "secret-1")
+    second = await identity.refresh(first.refresh_token)
+    assert identity.authenticate(second.access_token).user_id == user.id
+    with pytest.raises(UnauthenticatedError) as refusal:
+        await identity.refresh(first.refresh_token)
+    assert refusal.value.reason == "REFRESH_TOKEN_REUSED"
+    with pytest.raises(UnauthenticatedError):
+        await identity.refresh(second.refresh_token)
+    await identity.refresh(other.refresh_token)
+
+
+async def test_of_many_uses_at_once_at_most_one_succeeds_and_none_survives(
+    identity: Identity,
+) -> None:
+    await identity.register("bob", "secret-1")
+    session = await identity.login("bob", "secret-1")
+    outcomes = await asyncio.gather(
+        *(identity.refresh(session.refresh_token) for _ in range(5)), return_exceptions=True
+    )
+    winners = [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
+    assert len(winners) == 1
+    with pytest.raises(UnauthenticatedError):
+        await identity.refresh(winners[0].refresh_token)
+
+
+async def test_an_expired_refresh_token_is_refused(identity: Identity, clock: ManualClock) -> None:
+    await identity.register("bob", "secret-1")
+    session = await identity.login("bob", "secret-1")
+    clock.advance(WEEK_S + 1)
+    with pytest.raises(UnauthenticatedError):
+        await identity.refresh(session.refresh_token)
+
+
+async def test_a_sign_in_forgets_the_users_expired_families(
+    identity: Identity, engine: AsyncEngine, clock: ManualClock
+) -> None:
+    await identity.register("bob", "secret-1")
+    await identity.login("bob", "secret-1")
+    clock.advance(WEEK_S + 1)
+    await identity.login("bob", "secret-1")
+    async with engine.connect() as connection:
+        assert len((await connection.execute(select(database.refresh_tokens))).all()) == 1
+
+
+@pytest.mark.parametrize("token", ["", "x", "\0", "x" * 10_000, "\ud800"])
+async def test_a_made_up_refresh_token_is_refused(identity: Identity, token: str) -> None:
+    with pytest.raises(UnauthenticatedError):
+        await identity.refresh(token)
+
+
+async def test_the_admin_is_made_once_and_keeps_the_first_password(identity: Identity) -> None:
+    assert await identity.ensure_admin("admin", "secret-1")
+    assert not await identity.ensure_admin("Admin", "secret-2")
+    session = await identity.login("admin", "secret-1")
+    assert identity.authenticate(session.access_token).is_admin
+
+
+async def test_gateways_that_start_together_make_one_admin(identity: Identity) -> None:
+    made = await asyncio.gather(*(identity.ensure_admin("admin", "secret-1") for _ in range(4)))
+    assert sorted(made) == [False, False, False, True]
+
+
+async def test_an_ordinary_account_never_becomes_the_admins(identity: Identity) -> None:
+    await identity.register("admin", "secret-1")
+    with pytest.raises(FailedPreconditionError, match="FOG_ADMIN_USER"):
+        await identity.ensure_admin("admin", "secret-2")
+
+
+async def test_an_old_hash_is_renewed_at_sign_in(identity: Identity, engine: AsyncEngine) -> None:
+    await identity.register("bob", "secret-1")
+    dearer = Argon2Passwords(HashingCost(time_cost=2, memory_kib=16, parallelism=1))
+    later = Identity(
+        PostgresUsers(engine),
+        PostgresRefreshTokens(engine),
+        dearer,
+        JwtAccessTokens(SigningKey("0123456789abcdef" * 2), 1800),
+        clock_us=SystemClock().now_us,
+        refresh_lifetime_s=WEEK_S,
+    )
+    await later.login("bob", "secret-1")
+    async with engine.connect() as connection:
+        (kept,) = (await connection.execute(select(database.users.c.password_hash))).scalars()
+    assert "m=16,t=2" in kept
+    await later.login("bob", "secret-1")
+    dearer.close()
+
+
+async def test_too_many_hashes_at_once_are_turned_away() -> None:
+    passwords = Argon2Passwords(CHEAP, threads=1, waiting=1)
+    outcomes = await asyncio.gather(
+        *(passwords.hash("secret-1") for _ in range(4)), return_exceptions=True
+    )
+    assert [isinstance(outcome, ResourceExhaustedError) for outcome in outcomes] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+    assert await passwords.hash("secret-1")
+    passwords.close()
+
+
+async def test_gateways_that_start_together_migrate_once(postgres: PostgresServer) -> None:
+    async with postgres.database() as url:
+        engines = [make_engine(url) for _ in range(4)]
+        await asyncio.gather(*(migrate(engine) for engine in engines))
+        await migrate(engines[0])
+        assert await ping(engines[0])
+        for engine in engines:
+            await engine.dispose()
+
+
+async def test_without_a_database_accounts_are_unavailable(
+    passwords: Argon2Passwords, clock: ManualClock
+) -> None:
+    engine = make_engine("postgresql+asyncpg://nobody:@/nothing?host=/nowhere")
+    assert not await ping(engine)
+    tokens = JwtAccessTokens(SigningKey("0123456789abcdef" * 2), 1800)
+    identity = Identity(
+        PostgresUsers(engine),
+        PostgresRefreshTokens(engine),
+        passwords,
+        tokens,
+        clock_us=clock.now_us,
+        refresh_lifetime_s=WEEK_S,
+    )
+    with pytest.raises(UnavailableError):
+        await identity.login("bob", "secret-1")
+    await engine.dispose()

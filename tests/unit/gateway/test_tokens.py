@@ -1,0 +1,139 @@
+"""Access tokens: what is read back, and all that is refused."""
+
+import base64
+import json
+import time
+from typing import Any
+from uuid import uuid4
+
+import jwt
+import pytest
+
+from fogbank.domain.errors import UnauthenticatedError
+from services.gateway.adapters.tokens import JwtAccessTokens, SigningKey, UnsafeSecretError
+from services.gateway.app.principal import Principal, Role
+
+SECRET = "0123456789abcdef" * 4
+USER = str(uuid4())
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+@pytest.fixture
+def tokens() -> JwtAccessTokens:
+    return JwtAccessTokens(SigningKey(SECRET), lifetime_s=1800)
+
+
+def _claims(**changes: Any) -> dict[str, Any]:
+    now_s = int(time.time())
+    claims: dict[str, Any] = {
+        "iss": "fogbank",
+        "aud": "fogbank",
+        "sub": USER,
+        "role": "user",
+        "iat": now_s,
+        "exp": now_s + 60,
+    }
+    claims.update(changes)
+    return {name: value for name, value in claims.items() if value is not None}
+
+
+def _segment(value: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_a_token_tells_who_it_was_made_for(tokens: JwtAccessTokens, role: Role) -> None:
+    assert tokens.read(tokens.issue(Principal(USER, role), _now_us())) == Principal(USER, role)
+
+
+def test_the_handmade_claims_of_these_tests_are_right(tokens: JwtAccessTokens) -> None:
+    assert tokens.read(jwt.encode(_claims(), SECRET, "HS256")) == Principal(USER, Role.USER)
+
+
+@pytest.mark.parametrize("name", ["iss", "aud", "sub", "role", "iat", "exp"])
+def test_every_claim_is_required(tokens: JwtAccessTokens, name: str) -> None:
+    with pytest.raises(UnauthenticatedError):
+        tokens.read(jwt.encode(_claims(**{name: None}), SECRET, "HS256"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"iss": "somebody"},
+        {"aud": "somebody"},
+        {"sub": "admin"},
+        {"role": "root"},
+        {"exp": int(time.time()) - 60},
+        {"iat": int(time.time()) + 600},
+        {"exp": "soon"},
+    ],
+    ids=lambda changes: next(iter(changes.items())).__repr__(),
+)
+def test_every_claim_is_checked(tokens: JwtAccessTokens, changes: dict[str, Any]) -> None:
+    with pytest.raises(UnauthenticatedError, match=r"^Not authenticated$"):
+        tokens.read(jwt.encode(_claims(**changes), SECRET, "HS256"))
+
+
+def test_a_token_without_signature_is_refused(tokens: JwtAccessTokens) -> None:
+    for algorithm in ("none", "None", "NONE", "nOnE"):
+        header = _segment({"alg": algorithm, "typ": "JWT"})
+        with pytest.raises(UnauthenticatedError):
+            tokens.read(f"{header}.{_segment(_claims())}.")
+
+
+def test_another_secret_is_refused(tokens: JwtAccessTokens) -> None:
+    with pytest.raises(UnauthenticatedError):
+        tokens.read(jwt.encode(_claims(), SECRET[::-1], "HS256"))
+
+
+def test_the_right_secret_with_another_algorithm_is_refused(tokens: JwtAccessTokens) -> None:
+    with pytest.raises(UnauthenticatedError):
+        tokens.read(jwt.encode(_claims(), SECRET, "HS512"))
+
+
+def test_changed_claims_are_refused(tokens: JwtAccessTokens) -> None:
+    header, _, signature = tokens.issue(Principal(USER), _now_us()).split(".")
+    with pytest.raises(UnauthenticatedError):
+        tokens.read(f"{header}.{_segment(_claims(role='admin'))}.{signature}")
+
+
+@pytest.mark.parametrize(
+    "garbage", ["", ".", "..", "a.b.c", "é.é.é", "x" * 10_000, "\0", "e30.e30."]
+)
+def test_garbage_is_refused(tokens: JwtAccessTokens, garbage: str) -> None:
+    with pytest.raises(UnauthenticatedError):
+        tokens.read(garbage)
+
+
+def test_an_expired_token_is_refused(tokens: JwtAccessTokens) -> None:
+    long_ago_us = _now_us() - 2000 * 1_000_000
+    with pytest.raises(UnauthenticatedError):
+        tokens.read(tokens.issue(Principal(USER), long_ago_us))
+
+
+@pytest.mark.parametrize(
+    ("secret", "algorithm", "advice"),
+    [
+        ("your-secret-key", "HS256", "openssl rand -hex 32"),
+        ("", "HS256", "missing"),
+        ("x" * 31, "HS256", "31 bytes, HS256 needs at least 32"),
+        ("x" * 64, "HS256", "repeats one character"),
+        (SECRET[:40], "HS512", "at least 64"),
+        (SECRET, "none", "HS256"),
+        (SECRET, "RS256", "HS256"),
+        (SECRET, "hs256", "HS256"),
+    ],
+)
+def test_unsafe_signing_settings_are_refused_with_advice(
+    secret: str, algorithm: str, advice: str
+) -> None:
+    with pytest.raises(UnsafeSecretError, match=advice) as refusal:
+        SigningKey(secret, algorithm)
+    assert not secret or secret not in str(refusal.value)
+
+
+def test_a_signing_key_hides_its_secret() -> None:
+    assert SECRET not in repr(SigningKey(SECRET))
