@@ -1,0 +1,487 @@
+"""Creating, changing, showing and following deployments."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from uuid import UUID, uuid4
+
+import structlog
+
+from fogbank.domain.deployment import DeploymentSpec
+from fogbank.domain.envelope import EventEnvelope
+from fogbank.domain.errors import (
+    FogError,
+    InvalidArgumentError,
+    ResourceExhaustedError,
+    UnavailableError,
+)
+from fogbank.domain.facts import DeploymentFact
+from fogbank.domain.position import sequence_of
+from fogbank.domain.states import DeploymentStatus
+from fogbank.domain.status import StatusChange
+from fogbank.domain.views import AsOf, DeploymentView, Page
+from fogbank.log.port import CommitTooLargeError
+from fogbank.runtime.clock import Clock
+from services.gateway.app.fold import FleetFold
+from services.gateway.app.ports import (
+    CommitAppender,
+    DeploymentQuery,
+    LedgerQueries,
+    SealedEnvironments,
+)
+from services.gateway.app.principal import Principal
+from services.gateway.app.views import deployment_view
+from services.gateway.core import commands
+from services.gateway.core.asks import check_request_id
+
+_log = structlog.get_logger(__name__)
+
+_EVENTS_PER_APPEND = 64
+_REMEMBERED_WRITERS = 10_000
+_RETRY_HINT_MS = 1_000
+
+
+class Goal(Enum):
+    """How far a deployment should have got before a caller is answered."""
+
+    SCHEDULED = frozenset(set(DeploymentStatus) - {DeploymentStatus.PENDING})
+    RUNNING = frozenset(
+        {
+            DeploymentStatus.RUNNING,
+            DeploymentStatus.COMPLETED,
+            DeploymentStatus.FAILED,
+            DeploymentStatus.DELETED,
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An accepted command: its deployment, the log sequence that holds it, the new version.
+
+    `version` is a packed position; `fogbank.domain.position.etag` makes the text of it.
+    """
+
+    deployment_id: str
+    sequence: int
+    version: int
+    spec: DeploymentSpec
+
+
+# What became of each create of a batch.
+Outcomes = list[Accepted | FogError]
+
+
+@dataclass(frozen=True, slots=True)
+class CreateAsk:
+    """A create of a batch: a checked spec (`core.asks.spec_of`), environment and request id."""
+
+    spec: DeploymentSpec
+    env: Mapping[str, str] = field(default_factory=dict)
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Changes of status, complete up to `sequence`; a watcher resumes after that."""
+
+    changes: tuple[StatusChange, ...]
+    sequence: int
+
+
+class Deployments:
+    """The use cases of deployments, for all faces.
+
+    Commands are answered when the log holds them and this gateway's fold has judged them; a repeat
+    of a request id by the same user with the same content gets the first one's answer. All raise
+    UnavailableError with a hint when the log is down; nothing was acknowledged then.
+    """
+
+    def __init__(
+        self,
+        fold: FleetFold,
+        appender: CommitAppender,
+        ledger: LedgerQueries,
+        environments: SealedEnvironments,
+        clock: Clock,
+        *,
+        max_pending: int = 100_000,
+        verdict_timeout_s: float = 10,
+    ) -> None:
+        self._fold = fold
+        self._appender = appender
+        self._ledger = ledger
+        self._environments = environments
+        self._clock = clock
+        self._max_pending = max_pending
+        self._verdict_timeout_s = verdict_timeout_s
+        self._creating = 0
+        self._last_write: OrderedDict[str, int] = OrderedDict()
+
+    # --- commands -----------------------------------------------------------------------------
+
+    async def create(
+        self,
+        principal: Principal,
+        spec: DeploymentSpec,
+        env: Mapping[str, str] | None = None,
+        request_id: str = "",
+        *,
+        validate_only: bool = False,
+    ) -> Accepted:
+        """Accept a deployment that `core.asks.spec_of` has checked.
+
+        With `validate_only` nothing is written and the answer has an empty id, sequence 0.
+
+        Raises:
+            InvalidArgumentError: the cluster does not exist, or the request id is no good.
+            AlreadyExistsError: the request id was used with another content.
+            ResourceExhaustedError: too many deployments wait already.
+            UnavailableError: the log or the database of sealed environments is down.
+        """
+        _log.info(
+            f"Creating deployment: {spec.name} ({spec.type.name.lower()}) "
+            f"for user {principal.user_id}"
+        )
+        self._check_create(spec, request_id)
+        if validate_only:
+            return Accepted("", 0, 0, spec)
+        envelope = await self._create_envelope(principal, CreateAsk(spec, env or {}, request_id))
+        if (known := self._fold.fleet.facts.known(envelope.event_id)) is not None:
+            return self._accepted(envelope.event_id, commands.settle(envelope, known))
+        self._check_room(1)
+        self._creating += 1
+        try:
+            position = await self._command(principal, envelope)
+        finally:
+            self._creating -= 1
+        _log.info(
+            f"Created deployment record {envelope.event_id} for {spec.name} "
+            f"with {spec.replicas} replicas"
+        )
+        _log.info(f"Queued deployment {envelope.event_id} for scheduling")
+        return self._accepted(envelope.event_id, position)
+
+    async def create_many(
+        self, principal: Principal, asks: Sequence[CreateAsk | FogError]
+    ) -> Outcomes:
+        """Accept many deployments, each with an outcome of its own, in the order of the asks.
+
+        An ask that is an error already (its face found it wrong) stays in its place. What one
+        failure befalls does not touch the others.
+        """
+        outcomes: Outcomes = []
+        pending: list[tuple[int, EventEnvelope]] = []
+        for index, ask in enumerate(asks):
+            outcome: EventEnvelope | FogError
+            if isinstance(ask, FogError):
+                outcome = ask
+            else:
+                try:
+                    self._check_create(ask.spec, ask.request_id)
+                    self._check_room(len(pending) + 1)
+                    outcome = await self._create_envelope(principal, ask)
+                except FogError as error:
+                    outcome = error
+            if isinstance(outcome, FogError):
+                outcomes.append(outcome)
+            else:
+                outcomes.append(_UNSETTLED)
+                pending.append((index, outcome))
+        self._creating += len(pending)
+        try:
+            groups = [
+                pending[start : start + _EVENTS_PER_APPEND]
+                for start in range(0, len(pending), _EVENTS_PER_APPEND)
+            ]
+            for group, settled in zip(
+                groups,
+                await asyncio.gather(*(self._create_group(principal, group) for group in groups)),
+                strict=True,
+            ):
+                for (index, _envelope), result in zip(group, settled, strict=True):
+                    outcomes[index] = result
+        finally:
+            self._creating -= len(pending)
+        accepted = sum(isinstance(outcome, Accepted) for outcome in outcomes)
+        _log.info(f"Queued {accepted} of {len(asks)} deployments for user {principal.user_id}")
+        return outcomes
+
+    async def scale(
+        self,
+        principal: Principal,
+        deployment_id: str,
+        replicas: int,
+        request_id: str = "",
+        expected_version: int = 0,
+        *,
+        validate_only: bool = False,
+    ) -> Accepted:
+        """Change the number of replicas; the face has checked it (`core.asks.check_replicas`).
+
+        `expected_version` is a packed position (`fogbank.domain.position.parse_etag`), 0 for any.
+
+        Raises:
+            NotFoundError: no such deployment, or not the caller's.
+            FailedPreconditionError: it is deleted.
+            AbortedError: its version is another one than expected.
+            AlreadyExistsError, UnavailableError: as `create`.
+        """
+        check_request_id(request_id)
+        deployment = await self._own(principal, deployment_id)
+        envelope = commands.scale_envelope(
+            principal.user_id,
+            request_id or str(uuid4()),
+            deployment.id,
+            replicas,
+            expected_version=expected_version,
+            now_us=self._clock.now_us(),
+        )
+        return await self._change(
+            principal, deployment, envelope, expected_version, validate_only=validate_only
+        )
+
+    async def delete(
+        self,
+        principal: Principal,
+        deployment_id: str,
+        request_id: str = "",
+        expected_version: int = 0,
+        *,
+        validate_only: bool = False,
+    ) -> Accepted:
+        """Delete a deployment; its replicas are stopped by and by.
+
+        Raises:
+            NotFoundError: no such deployment, not the caller's, or deleted before.
+            AbortedError, AlreadyExistsError, UnavailableError: as `scale`.
+        """
+        check_request_id(request_id)
+        deployment = await self._own(principal, deployment_id)
+        envelope = commands.delete_envelope(
+            principal.user_id,
+            request_id or str(uuid4()),
+            deployment.id,
+            expected_version=expected_version,
+            now_us=self._clock.now_us(),
+        )
+        return await self._change(
+            principal, deployment, envelope, expected_version, validate_only=validate_only
+        )
+
+    # --- reads --------------------------------------------------------------------------------
+
+    async def get(
+        self, principal: Principal, deployment_id: str, min_sequence: int = 0
+    ) -> AsOf[DeploymentView]:
+        """Show one deployment, deleted ones too, as the ledger has it.
+
+        The caller's own commands through this gateway are in it.
+
+        Raises:
+            NotFoundError: no such deployment, or not the caller's.
+            UnavailableError: the ledger does not answer in time.
+        """
+        await self._wait_for(min_sequence)
+        deployment = self._find(principal, deployment_id)
+        wanted = max(min_sequence, sequence_of(deployment.version))
+        return await self._ledger.deployment(deployment.id, min_sequence=wanted)
+
+    def show(self, principal: Principal, deployment_id: str) -> DeploymentView:
+        """Show one deployment as this gateway's fold has it, without asking the ledger.
+
+        Raises:
+            NotFoundError: no such deployment, or not the caller's.
+        """
+        return deployment_view(self._fold, self._find(principal, deployment_id))
+
+    async def list(
+        self, principal: Principal, query: DeploymentQuery
+    ) -> AsOf[Page[DeploymentView]]:
+        """List deployments as the ledger has them; the caller's own commands are in it.
+
+        Raises:
+            PermissionDeniedError: everybody's were asked for by somebody who may not.
+            UnavailableError: the ledger does not answer in time.
+        """
+        if query.all_owners:
+            principal.require_admin()
+        wanted = max(query.min_sequence, self._last_write.get(principal.user_id, 0))
+        if wanted != query.min_sequence:
+            query = replace(query, min_sequence=wanted)
+        return await self._ledger.deployments(query, "" if query.all_owners else principal.user_id)
+
+    async def watch(
+        self, principal: Principal, after_sequence: int = 0, ids: Collection[str] = ()
+    ) -> AsyncIterator[Progress]:
+        """Follow changes of status after a log sequence (0: from now on), for ever.
+
+        Yields without gaps, also items without changes, which only say how far all was sent.
+        Without ids: the caller's own deployments.
+
+        Raises:
+            NotFoundError: one of the ids is no deployment of the caller's.
+        """
+        after = after_sequence or self._fold.position
+        if ids:
+            await self._wait_for(after)
+        wanted = frozenset(self._find(principal, deployment_id).id for deployment_id in ids)
+        deployments = self._fold.fleet.facts.deployments
+        async for changes, sequence in self._fold.changes_after(after):
+            yield Progress(
+                tuple(
+                    change
+                    for change in changes
+                    if (
+                        change.deployment_id in wanted
+                        if wanted
+                        else deployments[change.deployment_id].owner_id == principal.user_id
+                    )
+                ),
+                sequence,
+            )
+
+    async def wait_until(self, deployment_id: str, goal: Goal, timeout_s: float) -> bool:
+        """Wait until a deployment is as far as wanted, or will never be; False if time runs out."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._fold.status_in(deployment_id, goal.value)
+        except TimeoutError:
+            return False
+        return True
+
+    # --- within -------------------------------------------------------------------------------
+
+    def _check_create(self, spec: DeploymentSpec, request_id: str) -> None:
+        check_request_id(request_id)
+        clusters = self._fold.fleet.facts.clusters
+        if spec.cluster_id not in clusters:
+            raise InvalidArgumentError.of_field(
+                "cluster_id", f"must be a known cluster, got {spec.cluster_id}"
+            )
+
+    def _check_room(self, wanted: int) -> None:
+        if self._fold.pending + self._creating + wanted > self._max_pending:
+            raise ResourceExhaustedError(
+                f"{self._max_pending} deployments wait to be scheduled; try again later",
+                reason="QUEUE_FULL",
+                retry_after_ms=_RETRY_HINT_MS,
+            )
+
+    async def _create_envelope(self, principal: Principal, ask: CreateAsk) -> EventEnvelope:
+        env_key = await self._environments.seal(ask.env) if ask.env else ""
+        request_id = ask.request_id or str(uuid4())
+        return commands.create_envelope(
+            principal.user_id, request_id, ask.spec, env_key, self._clock.now_us()
+        )
+
+    async def _create_group(
+        self, principal: Principal, group: Sequence[tuple[int, EventEnvelope]]
+    ) -> Outcomes:
+        envelopes = [envelope for _index, envelope in group]
+        try:
+            await self._append(principal, envelopes)
+        except CommitTooLargeError as error:
+            if len(group) == 1:
+                return [error]
+            half = len(group) // 2
+            first = await self._create_group(principal, group[:half])
+            return first + await self._create_group(principal, group[half:])
+        except FogError as error:
+            return [error] * len(group)
+        return [self._settled(envelope) for envelope in envelopes]
+
+    def _settled(self, envelope: EventEnvelope) -> Accepted | FogError:
+        try:
+            return self._accepted(envelope.event_id, self._settle(envelope))
+        except FogError as error:
+            return error
+
+    async def _change(
+        self,
+        principal: Principal,
+        deployment: DeploymentFact,
+        envelope: EventEnvelope,
+        expected_version: int,
+        *,
+        validate_only: bool,
+    ) -> Accepted:
+        known = self._fold.fleet.facts.known(envelope.event_id)
+        if known is not None:
+            return self._accepted(deployment.id, commands.settle(envelope, known))
+        # What can't come right any more need not be written down.
+        if deployment.deleted:
+            raise commands.deleted(envelope.event)
+        if expected_version and expected_version < deployment.version:
+            raise commands.stale()
+        if validate_only:
+            return Accepted(deployment.id, 0, deployment.version, deployment.spec)
+        return self._accepted(deployment.id, await self._command(principal, envelope))
+
+    async def _command(self, principal: Principal, envelope: EventEnvelope) -> int:
+        """Append one command and return the position at which it counts."""
+        await self._append(principal, [envelope])
+        return self._settle(envelope)
+
+    async def _append(self, principal: Principal, envelopes: Sequence[EventEnvelope]) -> None:
+        """Append events and wait until the fold has judged them."""
+        sequence, _index = await self._appender.append(envelopes)
+        await self._wait_for(sequence)
+        self._last_write[principal.user_id] = sequence
+        self._last_write.move_to_end(principal.user_id)
+        if len(self._last_write) > _REMEMBERED_WRITERS:
+            self._last_write.popitem(last=False)
+
+    async def _wait_for(self, sequence: int) -> None:
+        if self._fold.position >= sequence:
+            return
+        try:
+            async with asyncio.timeout(self._verdict_timeout_s):
+                await self._fold.reached(sequence)
+        except TimeoutError:
+            raise UnavailableError(
+                f"this gateway has read the log up to {self._fold.position} only, not yet up to "
+                f"{sequence}; repeat with the same request id",
+                retry_after_ms=_RETRY_HINT_MS,
+            ) from None
+
+    def _settle(self, envelope: EventEnvelope) -> int:
+        """Return the position at which a command counts, by the first event of its id."""
+        first = self._fold.fleet.facts.known(envelope.event_id)
+        if first is None:
+            message = f"event {envelope.event_id} was folded and is not known"
+            raise RuntimeError(message)
+        return commands.settle(envelope, first)
+
+    def _accepted(self, deployment_id: str, position: int) -> Accepted:
+        deployment = self._fold.fleet.facts.deployments[deployment_id]
+        return Accepted(deployment_id, sequence_of(position), position, deployment.spec)
+
+    def _find(self, principal: Principal, deployment_id: str) -> DeploymentFact:
+        deployment = self._fold.fleet.facts.deployments.get(_canonical_id(deployment_id))
+        if deployment is None or not (
+            principal.is_admin or deployment.owner_id == principal.user_id
+        ):
+            raise commands.not_found()
+        return deployment
+
+    async def _own(self, principal: Principal, deployment_id: str) -> DeploymentFact:
+        """Find a deployment to change; one that another gateway just accepted is waited for."""
+        if _canonical_id(deployment_id) not in self._fold.fleet.facts.deployments:
+            await self._wait_for(await self._fold.log_end())
+        return self._find(principal, deployment_id)
+
+
+# Stands for the outcome of an ask until it is known.
+_UNSETTLED = UnavailableError("not settled")
+
+
+def _canonical_id(deployment_id: str) -> str:
+    try:
+        return str(UUID(deployment_id))
+    except ValueError:
+        return ""

@@ -1,0 +1,233 @@
+"""The gateway's own reading of the log: one follower, and everybody who waits for it.
+
+Answers and effects follow from here only: a command is answered, and an agent is sent something,
+when the fold has taken it in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import structlog
+
+from fogbank.domain.envelope import Commit
+from fogbank.domain.fleet import FleetState
+from fogbank.domain.states import DeploymentStatus
+from fogbank.domain.status import StatusChange, StatusTracker
+from fogbank.log.follower import follow_commits, read_commits
+from fogbank.log.port import EventLog
+
+_log = structlog.get_logger(__name__)
+
+_RECENT_CHANGES = 10
+# A batch with more changes than this is logged in one line.
+_CHANGES_TO_LOG = 200
+
+
+@dataclass(slots=True)
+class Batch:
+    """What the fold took in at once: nodes and deployments touched, and changes of status."""
+
+    last_sequence: int
+    nodes: set[str] = field(default_factory=set)
+    deployments: set[str] = field(default_factory=set)
+    changes: list[StatusChange] = field(default_factory=list)
+
+
+class FleetFold:
+    """The state of the fleet as far as this gateway has read the log.
+
+    `run` must be running; it belongs in the service's task group. The latest `kept_changes`
+    changes of status stay in memory for watchers; older ones are derived from the log again.
+    """
+
+    def __init__(self, log: EventLog, *, kept_changes: int = 100_000) -> None:
+        self.fleet = FleetState()
+        self.tracker = StatusTracker()
+        self.pending = 0
+        self._log = log
+        self._kept_changes = kept_changes
+        self._changes: list[StatusChange] = []
+        self._forgotten_sequence = 0
+        self._recent: dict[str, tuple[StatusChange, ...]] = {}
+        self._updated_at_us: dict[str, int] = {}
+        self._node_touched: dict[str, int] = {}
+        self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._waiter_number = 0
+        self._status_waiters: dict[str, set[asyncio.Event]] = {}
+        self._advanced = asyncio.Event()
+        self._listeners: list[Callable[[Batch], None]] = []
+        self._live_from = 0
+
+    @property
+    def position(self) -> int:
+        """The last log sequence that was taken in."""
+        return self.fleet.position
+
+    async def run(self) -> None:
+        """Follow the log from its beginning until cancelled.
+
+        Raises:
+            CodecError: a commit that this release cannot read.
+            LogBrokenError: the log lost commits.
+        """
+        self._live_from = await self._log.last_sequence()
+        async for commits in follow_commits(self._log, self.position):
+            self._take_in(commits)
+
+    def _take_in(self, commits: list[Commit]) -> None:
+        batch = Batch(commits[-1].sequence)
+        for commit in commits:
+            folded = self.fleet.fold(commit)
+            changes = self.tracker.update(self.fleet, folded)
+            batch.nodes |= folded.nodes
+            batch.deployments |= folded.deployments
+            batch.changes += changes
+            for node_id in folded.nodes:
+                self._node_touched.pop(node_id, None)
+                self._node_touched[node_id] = folded.sequence
+            for deployment_id in folded.deployments:
+                self._updated_at_us[deployment_id] = folded.log_time_us
+        self._remember(batch.changes)
+        self._wake(batch)
+        if batch.last_sequence > self._live_from:
+            _log_changes(batch.changes)
+
+    def _remember(self, changes: list[StatusChange]) -> None:
+        for change in changes:
+            self.pending += (change.new is DeploymentStatus.PENDING) - (
+                change.old is DeploymentStatus.PENDING
+            )
+            recent = self._recent.get(change.deployment_id, ())
+            self._recent[change.deployment_id] = (change, *recent[: _RECENT_CHANGES - 1])
+        self._changes += changes
+        if len(self._changes) > 2 * self._kept_changes:
+            surplus = len(self._changes) - self._kept_changes
+            self._forgotten_sequence = self._changes[surplus - 1].sequence
+            del self._changes[:surplus]
+
+    def _wake(self, batch: Batch) -> None:
+        while self._waiters and self._waiters[0][0] <= self.position:
+            future = heapq.heappop(self._waiters)[2]
+            if not future.done():
+                future.set_result(None)
+        if self._status_waiters:
+            for change in batch.changes:
+                for waiter in self._status_waiters.get(change.deployment_id, ()):
+                    waiter.set()
+        self._advanced.set()
+        self._advanced = asyncio.Event()
+        for listener in self._listeners:
+            listener(batch)
+
+    @contextmanager
+    def listen(self, listener: Callable[[Batch], None]) -> Iterator[None]:
+        """Call `listener` after each batch was taken in, for as long as the context lasts."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
+
+    async def reached(self, sequence: int) -> None:
+        """Wait until the fold has taken in a sequence."""
+        if self.position >= sequence:
+            return
+        future = asyncio.get_running_loop().create_future()
+        self._waiter_number += 1
+        heapq.heappush(self._waiters, (sequence, self._waiter_number, future))
+        await future
+
+    async def log_end(self) -> int:
+        """Return the log's last sequence.
+
+        Raises:
+            LogUnavailableError: the log does not answer.
+        """
+        return await self._log.last_sequence()
+
+    async def advance(self, beyond: int) -> None:
+        """Wait until the fold is further than a sequence."""
+        while self.position <= beyond:
+            await self._advanced.wait()
+
+    async def status_in(self, deployment_id: str, wanted: frozenset[DeploymentStatus]) -> None:
+        """Wait until a deployment's status is one of those wanted."""
+        waiter = asyncio.Event()
+        waiters = self._status_waiters.setdefault(deployment_id, set())
+        waiters.add(waiter)
+        try:
+            while self.tracker.current.get(deployment_id) not in wanted:
+                waiter.clear()
+                await waiter.wait()
+        finally:
+            waiters.discard(waiter)
+            if not waiters:
+                self._status_waiters.pop(deployment_id, None)
+
+    def recent_changes(self, deployment_id: str) -> tuple[StatusChange, ...]:
+        """Return a deployment's latest changes of status, newest first, at most 10."""
+        return self._recent.get(deployment_id, ())
+
+    def updated_at_us(self, deployment_id: str) -> int:
+        """Return the log time at which a deployment was last touched."""
+        return self._updated_at_us.get(deployment_id, 0)
+
+    def nodes_touched_after(self, sequence: int) -> list[tuple[int, str]]:
+        """Return (last sequence that touched it, node id), oldest first."""
+        found = []
+        for node_id in reversed(self._node_touched):
+            touched = self._node_touched[node_id]
+            if touched <= sequence:
+                break
+            found.append((touched, node_id))
+        found.reverse()
+        return found
+
+    async def changes_after(self, sequence: int) -> AsyncIterator[tuple[list[StatusChange], int]]:
+        """Yield the changes of status after a sequence for ever, without gaps.
+
+        Each item is some changes, in order, and the sequence up to which they are complete.
+        """
+        cursor = sequence
+        while True:
+            if cursor < self._forgotten_sequence:
+                async for changes, upto in self._derived_again(cursor, self._forgotten_sequence):
+                    yield changes, upto
+                    cursor = upto
+                continue
+            await self.advance(cursor)
+            if cursor < self._forgotten_sequence:
+                continue
+            start = bisect_right(self._changes, cursor, key=lambda change: change.sequence)
+            changes = self._changes[start:]
+            cursor = self.position
+            yield changes, cursor
+
+    async def _derived_again(
+        self, after: int, last: int
+    ) -> AsyncIterator[tuple[list[StatusChange], int]]:
+        fleet, tracker = FleetState(), StatusTracker()
+        async for commits in read_commits(self._log, 1, last):
+            changes = []
+            for commit in commits:
+                changes += tracker.update(fleet, fleet.fold(commit))
+            if fleet.position > after:
+                yield [change for change in changes if change.sequence > after], fleet.position
+
+
+def _log_changes(changes: list[StatusChange]) -> None:
+    if len(changes) > _CHANGES_TO_LOG:
+        _log.info(f"{len(changes)} deployments changed their status")
+        return
+    for change in changes:
+        old = change.old.name.lower() if change.old is not None else "none"
+        _log.info(
+            f"Deployment {change.deployment_id} status: {old} -> {change.new.name.lower()} "
+            f"(reason: {change.reason})"
+        )

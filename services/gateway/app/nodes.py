@@ -1,0 +1,64 @@
+"""Showing and following nodes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from fogbank.domain.views import AsOf, NodeView, Page
+from services.gateway.app.fold import FleetFold
+from services.gateway.app.ports import LedgerQueries
+from services.gateway.app.views import node_view
+
+
+@dataclass(frozen=True, slots=True)
+class NodeChange:
+    """A node as it is now; everything up to `sequence` was told. No node: only that."""
+
+    node: NodeView | None
+    sequence: int
+
+
+class Nodes:
+    """The use cases of nodes, for all faces. Every signed-in user may see the fleet."""
+
+    def __init__(self, fold: FleetFold, ledger: LedgerQueries) -> None:
+        self._fold = fold
+        self._ledger = ledger
+
+    async def list(
+        self, limit: int = 100, offset: int = 0, min_sequence: int = 0
+    ) -> AsOf[Page[NodeView]]:
+        """List nodes by name; UnavailableError when the ledger does not answer in time."""
+        return await self._ledger.nodes(limit, offset, min_sequence)
+
+    async def get(self, node: str, min_sequence: int = 0) -> AsOf[NodeView]:
+        """Show a node by id or name.
+
+        Raises:
+            NotFoundError: there is none.
+            UnavailableError: the ledger does not answer in time.
+        """
+        return await self._ledger.node(node, min_sequence)
+
+    async def watch(self, after_sequence: int = 0) -> AsyncIterator[NodeChange]:
+        """Follow nodes after a log sequence (0: from now on), for ever.
+
+        A node that changed several times since the last look is told once, as it is now.
+        """
+        cursor = after_sequence or self._fold.position
+        told: dict[str, NodeView] = {}
+        nodes = self._fold.fleet.facts.nodes
+        while True:
+            await self._fold.advance(cursor)
+            touched = self._fold.nodes_touched_after(cursor)
+            cursor = self._fold.position
+            for index, (_sequence, node_id) in enumerate(touched):
+                view = node_view(self._fold, nodes[node_id])
+                if told.get(node_id) == view:
+                    continue
+                told[node_id] = view
+                # Those that follow are not told yet, so only what was before them is complete.
+                upto = touched[index + 1][0] - 1 if index + 1 < len(touched) else cursor
+                yield NodeChange(view, upto)
+            yield NodeChange(None, cursor)

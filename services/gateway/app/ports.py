@@ -1,0 +1,151 @@
+"""What the gateway's use cases need from outside: the log, the ledger, the scheduler, secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from fogbank.domain.envelope import EventEnvelope
+from fogbank.domain.states import DeploymentStatus
+from fogbank.domain.views import AsOf, DeploymentView, NodeView, Page
+
+
+class CommitAppender(Protocol):
+    """The writer's gate to the log (`fogbank.log.group_commit.GroupCommit`)."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether appends are taken; False while the outcome of a commit is unknown."""
+
+    async def append(self, envelopes: Sequence[EventEnvelope]) -> tuple[int, int]:
+        """Append events side by side; return the commit's sequence and the first one's index.
+
+        Raises:
+            UnavailableError: not confirmed; it may still happen.
+            ResourceExhaustedError: too much waits already.
+            InvalidArgumentError: too large for one commit.
+        """
+
+
+class DeploymentSort(StrEnum):
+    """What a list is sorted by; ties go by id."""
+
+    CREATED_AT = "created_at"
+    NAME = "name"
+    STATUS = "status"
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentQuery:
+    """Which deployments to list, and how; instants of 0 and empty values stand for any.
+
+    No statuses means all but DELETED. `limit` is 1 to 1,000. Without `all_owners` (administrators
+    only) a caller gets their own.
+    """
+
+    statuses: tuple[DeploymentStatus, ...] = ()
+    name_contains: str = ""
+    created_after_us: int = 0
+    created_before_us: int = 0
+    cluster_id: int = 0
+    sort_by: DeploymentSort = DeploymentSort.CREATED_AT
+    ascending: bool = False
+    limit: int = 100
+    offset: int = 0
+    all_owners: bool = False
+    min_sequence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerStatus:
+    """How far the ledger's projection is: log sequences, and commits kept as bytes."""
+
+    as_of_sequence: int
+    log_sequence: int
+    commits_kept: int
+
+
+class LedgerQueries(Protocol):
+    """Answers from the ledger's projection, each with the sequence it is true for.
+
+    All wait until `min_sequence` is projected, and raise UnavailableError when the ledger does not
+    answer or does not get that far in time.
+    """
+
+    async def deployment(
+        self, deployment_id: str, owner_id: str = "", min_sequence: int = 0
+    ) -> AsOf[DeploymentView]:
+        """Return one deployment; NotFoundError if there is none, or not of that owner."""
+
+    async def deployments(
+        self, query: DeploymentQuery, owner_id: str = ""
+    ) -> AsOf[Page[DeploymentView]]:
+        """Return a page of deployments, an owner's only or (empty) everybody's."""
+
+    async def node(self, node: str, min_sequence: int = 0) -> AsOf[NodeView]:
+        """Return a node by id or name; NotFoundError if there is none."""
+
+    async def nodes(self, limit: int, offset: int, min_sequence: int = 0) -> AsOf[Page[NodeView]]:
+        """Return a page of nodes, by name; `limit` is 1 to 1,000."""
+
+    async def status(self) -> LedgerStatus:
+        """Return how far the projection is."""
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerStatus:
+    """What the leading scheduler does; `pending` counts deployments by queue."""
+
+    instance: str
+    as_of_sequence: int
+    pending: Mapping[str, int] = field(default_factory=dict)
+    oldest_waiting_ms: int = 0
+    placed_total: int = 0
+    failed_total: int = 0
+    rounds_accepted: int = 0
+    rounds_void: int = 0
+    policy: str = ""
+    nodes_heard: int = 0
+
+
+class SchedulerQueries(Protocol):
+    """Answers from the scheduler."""
+
+    async def status(self) -> SchedulerStatus:
+        """Return what it does; UnavailableError when it does not answer."""
+
+
+class SealedEnvironments(Protocol):
+    """Keeps the environments of containers sealed, outside the log."""
+
+    async def seal(self, env: Mapping[str, str]) -> str:
+        """Keep an environment and return its key, the same key for the same content.
+
+        It is durable when this returns. UnavailableError when it cannot be kept.
+        """
+
+    async def unseal(self, keys: Collection[str]) -> dict[str, dict[str, str]]:
+        """Return the environments of those keys that are known.
+
+        UnavailableError when they cannot be read.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A node was heard of: when (microseconds since 1970), in which epoch, with which load."""
+
+    node_id: str
+    epoch: int
+    received_at_us: int
+    cpu_percent: float
+    memory_percent: float
+
+
+class TelemetryPublisher(Protocol):
+    """Tells the schedulers that a node lives. Not stored, and lost when nobody listens."""
+
+    async def publish(self, heard: Heard) -> None:
+        """Send it on; never raises, because the next heartbeat makes up for a lost one."""

@@ -1,0 +1,76 @@
+"""How much may be asked for, and in which words each face of the gateway says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """The bounds of one amount, in the system's units, and how a face calls and shows it.
+
+    Shown values are the system's divided by `scale`: cores are millicores by 1000.
+    """
+
+    path: str
+    low: int
+    high: int
+    unit: str = ""
+    scale: int = 1
+
+    def show(self, value: float) -> str:
+        """Return a value in the face's unit, without needless digits."""
+        return f"{value / self.scale:.10g}"
+
+    def problem(self, value: float) -> str | None:
+        """Return what is wrong with a value, or None."""
+        if self.low <= value <= self.high:
+            return None
+        unit = f" {self.unit}" if self.unit else ""
+        return (
+            f"must be between {self.show(self.low)} and {self.show(self.high)}{unit}, "
+            f"got {self.show(value)}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """A face's bounds; `prefix` goes before the names of fields that have no amount."""
+
+    replicas: Amount
+    cpu: Amount
+    memory: Amount
+    storage: Amount
+    gpu: Amount
+    prefix: str = ""
+
+
+REST_BOUNDS = Bounds(
+    replicas=Amount("replicas", 1, 10),
+    cpu=Amount("resources.cpu", 500, 16_000, "cores", 1000),
+    memory=Amount("resources.memory", 512, 16_384, "MB"),
+    storage=Amount("resources.storage", 1, 1_000, "GB"),
+    gpu=Amount("resources.gpu", 0, 8_000, "GPUs", 1000),
+)
+
+
+def grpc_bounds(
+    *,
+    max_replicas: int = 1_000,
+    max_cpu_millicores: int = 1_024_000,
+    max_memory_mib: int = 16 * 1024 * 1024,
+    max_storage_gib: int = 1_000_000,
+    max_gpu_thousandths: int = 64_000,
+) -> Bounds:
+    """Return the bounds of the gRPC face, per replica."""
+    return Bounds(
+        replicas=Amount("spec.replicas", 1, max_replicas),
+        cpu=Amount("spec.resources.cpu_millicores", 1, max_cpu_millicores),
+        memory=Amount("spec.resources.memory_mib", 1, max_memory_mib),
+        storage=Amount("spec.resources.storage_gib", 0, max_storage_gib),
+        gpu=Amount("spec.resources.gpu_thousandths", 0, max_gpu_thousandths),
+        prefix="spec.",
+    )
+
+
+GRPC_BOUNDS = grpc_bounds()
