@@ -11,7 +11,7 @@ import hmac
 import json
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -21,6 +21,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from fogbank.domain.errors import UnavailableError
 from services.gateway.adapters.database import sealed_environments, transaction
 
 SHORTEST_SEALING_KEY = 32
@@ -32,8 +33,10 @@ class UnsafeSealingKeyError(ValueError):
     """The sealing key could be guessed; the message says what to do."""
 
 
-class BrokenSealError(RuntimeError):
+class BrokenSealError(UnavailableError):
     """A kept environment can't be opened: another sealing key, or damaged data."""
+
+    default_reason = "SEAL_BROKEN"
 
 
 class SealedEnvironments:
@@ -72,7 +75,7 @@ class SealedEnvironments:
             self._remember(key)
         return key
 
-    async def unseal(self, keys: Iterable[str]) -> dict[str, dict[str, str]]:
+    async def unseal(self, keys: Collection[str]) -> dict[str, dict[str, str]]:
         """Return the environments of the given keys, in one query; unknown keys are left out.
 
         Raises:
