@@ -118,6 +118,15 @@ class Planner:
         self._proposed = (event, work.looked_in_vain)
         return Decided(event, tuple(work.errors))
 
+    def has_work(self, instant_us: int) -> bool:
+        """Tell whether `decide` may find something to write down, without observations."""
+        agenda, room_sequence = self.agenda, self.fleet.room_sequence
+        return bool(
+            agenda.settling
+            or agenda.to_look_at(instant_us, room_sequence)
+            or any(suspensions(self.fleet, node) for node in lost_nodes(self.fleet, instant_us))
+        )
+
     def next_look_us(self) -> int | None:
         """Return the next instant at which time alone gives something to decide."""
         instants = [at_us for at_us in (self.agenda.next_timed_us(),) if at_us is not None]

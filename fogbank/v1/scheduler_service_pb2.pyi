@@ -73,6 +73,7 @@ class GetSchedulerStatusResponse(_message.Message):
     ROUNDS_VOID_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     NODES_HEARD_FIELD_NUMBER: _builtins.int
+    LEADER_FIELD_NUMBER: _builtins.int
     instance: _builtins.str
     """This scheduler's instance."""
     as_of_sequence: _builtins.int
@@ -91,6 +92,8 @@ class GetSchedulerStatusResponse(_message.Message):
     """Active policy, as `balanced@1`."""
     nodes_heard: _builtins.int
     """Nodes heard of in time."""
+    leader: _builtins.str
+    """Instance that wrote the last accepted round; empty before the first."""
     @_builtins.property
     def pending(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Deployments that wait to be placed, by queue: `active` for a look now, `backoff` for later, `parked` for room."""
@@ -108,10 +111,11 @@ class GetSchedulerStatusResponse(_message.Message):
         rounds_void: _builtins.int = ...,
         policy: _builtins.str = ...,
         nodes_heard: _builtins.int = ...,
+        leader: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "failed_total", b"failed_total", "instance", b"instance", "nodes_heard", b"nodes_heard", "oldest_waiting_ms", b"oldest_waiting_ms", "pending", b"pending", "placed_total", b"placed_total", "policy", b"policy", "rounds_accepted", b"rounds_accepted", "rounds_void", b"rounds_void"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "failed_total", b"failed_total", "instance", b"instance", "leader", b"leader", "nodes_heard", b"nodes_heard", "oldest_waiting_ms", b"oldest_waiting_ms", "pending", b"pending", "placed_total", b"placed_total", "policy", b"policy", "rounds_accepted", b"rounds_accepted", "rounds_void", b"rounds_void"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,1 @@
+"""Decides where replicas go: follows the log, decides rounds, appends them."""

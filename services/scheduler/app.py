@@ -1,0 +1,304 @@
+"""What a scheduler does: follow the log, notice what is to be decided, decide, append.
+
+One task folds, one decides. A round is appended and then waited for: whether it counts is the
+fold's to say, and only then is the next one decided.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from fogbank.codec import encode_commit, encode_envelope
+from fogbank.domain import events as ev
+from fogbank.domain.envelope import Commit, EventEnvelope
+from fogbank.domain.errors import FogError, UnavailableError
+from fogbank.domain.fleet import Folded
+from fogbank.domain.ids import round_event_id
+from fogbank.log.clock_check import ClockCheck
+from fogbank.log.follower import follow_commits
+from fogbank.log.port import EventLog
+from fogbank.placement import Decided, Planner
+from fogbank.runtime.clock import Clock
+from services.scheduler.core.leadership import Leadership
+from services.scheduler.core.liveness import Liveness
+
+_log = structlog.get_logger("scheduler")
+
+_MICROS = 1_000_000
+_OUTCOME_WAIT_S = 2.0
+_RETRY_S = 0.5
+_NO_WORK_S = 3600.0
+
+
+class RoundMeter(Protocol):
+    """Where figures about rounds go."""
+
+    def decided(self, outcomes: tuple[ev.Outcome, ...], took_s: float) -> None:
+        """Count the outcomes of a round that this scheduler decided."""
+
+    def verdict(self, *, accepted: bool) -> None:
+        """Count a round of this scheduler by what became of it."""
+
+    def queues(self, pending: dict[str, int]) -> None:
+        """Show how many deployments wait, by queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerStatus:
+    """What a scheduler is doing; times in milliseconds."""
+
+    instance: str
+    leader: str
+    as_of_sequence: int
+    pending: dict[str, int]
+    oldest_waiting_ms: int
+    placed_total: int
+    failed_total: int
+    rounds_accepted: int
+    rounds_void: int
+    policy: str
+    nodes_heard: int
+
+
+class Scheduler:
+    """One scheduler. Its loops are `follow` and `decide`; `heard` takes signs of life."""
+
+    def __init__(
+        self, log: EventLog, clock: Clock, meter: RoundMeter, *, takeover_us: int | None = None
+    ) -> None:
+        """Begin at the start of the log."""
+        self.planner = Planner()
+        self.liveness = Liveness()
+        instance = log.writer.instance
+        self.leadership = (
+            Leadership(instance) if takeover_us is None else Leadership(instance, takeover_us)
+        )
+        self.caught_up = asyncio.Event()
+        self._log = log
+        self._clock = clock
+        self._clock_check = ClockCheck(log, clock)
+        self._meter = meter
+        self._changed = asyncio.Event()
+        self._accepted = 0
+        self._void = 0
+
+    # Taking in.
+
+    async def follow(self) -> None:
+        """Fold the log for ever."""
+        target = await self._last_sequence()
+        if target == 0:
+            self._start_deciding()
+        async for commits in follow_commits(self._log, 0):
+            for commit in commits:
+                self._fold(commit)
+            if not self.caught_up.is_set() and self.planner.fleet.position >= target:
+                self._start_deciding()
+            self._changed.set()
+
+    async def _last_sequence(self) -> int:
+        while True:
+            try:
+                return await self._log.last_sequence()
+            except UnavailableError as error:
+                _log.warning("the log does not answer", error=error.message)
+                await asyncio.sleep(_RETRY_S)
+
+    def _start_deciding(self) -> None:
+        self.liveness.restart(self.planner.fleet, self._monotonic_us())
+        self.caught_up.set()
+        _log.info("Scheduler worker started", as_of_sequence=self.planner.fleet.position)
+
+    def _fold(self, commit: Commit) -> None:
+        folded = self.planner.fold(commit)
+        event = commit.envelopes[0].event
+        if isinstance(event, ev.RoundDecided):
+            self._note_round(commit, event, folded)
+            return
+        now_us = self._monotonic_us()
+        for envelope, verdict in zip(commit.envelopes, folded.verdicts, strict=True):
+            if isinstance(envelope.event, ev.NodeConnected) and verdict.accepted:
+                self.liveness.heard(envelope.event.node_id, verdict.position, now_us)
+
+    def _note_round(self, commit: Commit, event: ev.RoundDecided, folded: Folded) -> None:
+        accepted = folded.verdicts[0].accepted
+        if accepted:
+            if self.leadership.leader != commit.instance and self.caught_up.is_set():
+                _log.info("leading scheduler", leader=commit.instance)
+            self.leadership.round_counted(commit.instance)
+        if commit.instance != self._log.writer.instance or not self.caught_up.is_set():
+            return
+        self._meter.verdict(accepted=accepted)
+        if accepted:
+            self._accepted += 1
+            for outcome in event.outcomes:
+                self._log_outcome(outcome)
+        else:
+            self._void += 1
+            _log.info("round void", sequence=commit.sequence, reason=folded.verdicts[0].reason)
+
+    def _log_outcome(self, outcome: ev.Outcome) -> None:
+        match outcome:
+            case ev.DeploymentPlaced():
+                deployment_id = outcome.deployment_id
+                names = [
+                    self.planner.fleet.facts.nodes[placement.node_id].name
+                    for placement in outcome.placements
+                ]
+                _log.info(f"Found {outcome.considered.feasible} nodes with capacity")
+                _log.info(f"Selected {len(names)} nodes for deployment: [{', '.join(names)}]")
+                _log.info(f"Successfully scheduled deployment {deployment_id}")
+            case ev.DeploymentFailed():
+                _log.error(
+                    f"Scheduling failed for deployment {outcome.deployment_id}: {outcome.reason}"
+                )
+            case ev.DeploymentDeferred():
+                _log.info(
+                    f"Deployment {outcome.deployment_id} waits: {outcome.reason}",
+                    attempt=outcome.attempt,
+                )
+            case ev.NodeOffline():
+                _log.warning("node offline", node_id=outcome.node_id)
+            case _:
+                _log.info(
+                    type(outcome).__name__,
+                    deployment_id=outcome.deployment_id,
+                    replica_ids=list(outcome.replica_ids),
+                )
+
+    def heard(self, node_id: str, epoch: int) -> None:
+        """Take in a sign of life of a node."""
+        self.liveness.heard(node_id, epoch, self._monotonic_us())
+
+    # Deciding.
+
+    async def decide(self) -> None:
+        """Decide rounds for ever."""
+        await self.caught_up.wait()
+        while True:
+            self._changed.clear()
+            wait_s = await self._one_round()
+            self._meter.queues(self._pending())
+            if wait_s > 0:
+                await self._wait_for_change(wait_s)
+
+    async def _wait_for_change(self, at_most_s: float) -> None:
+        try:
+            async with asyncio.timeout(at_most_s):
+                await self._changed.wait()
+        except TimeoutError:
+            pass
+
+    async def _one_round(self) -> float:
+        """Decide what there is to decide; return the seconds to wait before the next look."""
+        now_us = self._monotonic_us()
+        if not self._work(now_us):
+            self.leadership.nothing_to_do()
+            return self._until_next_us(now_us) / _MICROS
+        at_us = self.leadership.may_decide_at_us(now_us)
+        if at_us > now_us:
+            return (at_us - now_us) / _MICROS
+        began_us = self._monotonic_us()
+        decided = self._decide(now_us)
+        if decided is None:
+            self.leadership.nothing_to_do()
+            return self._until_next_us(now_us) / _MICROS
+        self._meter.decided(decided.event.outcomes, (self._monotonic_us() - began_us) / _MICROS)
+        return await self._append(decided)
+
+    def _work(self, now_us: int) -> bool:
+        """Tell whether a round may have something to write down."""
+        wall_us = self._clock.now_us()
+        return bool(self.planner.has_work(wall_us) or self._silences(now_us, wall_us))
+
+    def _silences(self, now_us: int, wall_us: int) -> tuple[ev.NodeSilence, ...]:
+        return self.liveness.silences(self.planner.fleet, now_us, wall_us - now_us)
+
+    def _until_next_us(self, now_us: int) -> float:
+        wall_us = self._clock.now_us()
+        instants = [_NO_WORK_S * _MICROS]
+        if (look_us := self.planner.next_look_us()) is not None:
+            instants.append(look_us - wall_us)
+        if (silence_us := self.liveness.next_silence_us(self.planner.fleet)) is not None:
+            instants.append(silence_us - now_us)
+        # Never 0: what was due and changed nothing must not spin.
+        return max(min(instants), 1_000)
+
+    def _decide(self, now_us: int) -> Decided | None:
+        wall_us = self._clock.now_us()
+        decided = self.planner.decide(wall_us, self._silences(now_us, wall_us))
+        if decided is not None:
+            for deployment_id, error in decided.errors:
+                _log.error(
+                    f"Scheduling failed for deployment {deployment_id}: {error!r}", exc_info=error
+                )
+        return decided
+
+    async def _append(self, decided: Decided) -> float:
+        """Append a round and wait until it is folded; return the seconds to wait then."""
+        try:
+            await self._clock_check.require()
+            sequence = await self._log.append(self._commit_bytes(decided.event))
+        except FogError as error:
+            # Whether it is in the log or not: the next round is decided on what the fold says.
+            _log.warning("round not confirmed", error=error.message)
+            return _RETRY_S
+        try:
+            async with asyncio.timeout(_OUTCOME_WAIT_S):
+                while self.planner.fleet.position < sequence:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            _log.warning("appended round not seen yet", sequence=sequence)
+        return 0.0
+
+    def _commit_bytes(self, event: ev.RoundDecided) -> bytes:
+        instance = self._log.writer.instance
+        now_us = self._clock.now_us()
+        envelope = EventEnvelope(
+            round_event_id(event.prev_digest, instance, event.instant_us),
+            event,
+            aggregate="fleet",
+            actor=f"scheduler/{instance}",
+            occurred_at_us=now_us,
+        )
+        return encode_commit(now_us, [encode_envelope(envelope)])
+
+    def _monotonic_us(self) -> int:
+        return round(self._clock.monotonic_s() * _MICROS)
+
+    # Telling.
+
+    def _pending(self) -> dict[str, int]:
+        agenda = self.planner.agenda
+        return {
+            "active": len(agenda.active),
+            "backoff": len(agenda.timed),
+            "parked": len(agenda.parked),
+        }
+
+    def status(self) -> SchedulerStatus:
+        """Say what this scheduler is doing."""
+        fleet, agenda = self.planner.fleet, self.planner.agenda
+        now_us = self._clock.now_us()
+        waiting: list[str] = [*agenda.active, *agenda.timed, *agenda.parked]
+        oldest_us = min(
+            (fleet.facts.deployments[known].created_at_us for known in waiting), default=now_us
+        )
+        return SchedulerStatus(
+            self._log.writer.instance,
+            self.leadership.leader,
+            fleet.position,
+            self._pending(),
+            max(now_us - oldest_us, 0) // 1_000,
+            fleet.decisions.placed_total,
+            fleet.decisions.failed_total,
+            self._accepted,
+            self._void,
+            fleet.facts.policy.title,
+            self.liveness.heard_in_time(fleet, self._monotonic_us()),
+        )

@@ -1,0 +1,1 @@
+"""The scheduler's own rules: who is silent, and who decides. Pure."""

@@ -1,0 +1,80 @@
+"""Which nodes were silent for too long.
+
+Instants here are of a monotonic clock, in microseconds: a clock that is set must not make nodes
+silent. A scheduler that starts, or that starts to decide, gives every node a full period of grace.
+"""
+
+from __future__ import annotations
+
+from fogbank.domain.events import NodeSilence
+from fogbank.domain.fleet import FleetState
+
+_MS = 1_000
+
+
+class Liveness:
+    """When each node was last heard of, in its current epoch."""
+
+    def __init__(self) -> None:
+        """Begin with nobody heard of."""
+        self._heard: dict[str, tuple[int, int]] = {}
+
+    def heard(self, node_id: str, epoch: int, at_us: int) -> None:
+        """Note a sign of life; one of an older epoch than known does not count."""
+        known = self._heard.get(node_id)
+        if known is None or epoch > known[0] or (epoch == known[0] and at_us > known[1]):
+            self._heard[node_id] = (epoch, at_us)
+
+    def restart(self, fleet: FleetState, at_us: int) -> None:
+        """Start every node's time anew."""
+        for node in fleet.facts.nodes.values():
+            self.heard(node.id, node.epoch, at_us)
+
+    def silences(
+        self, fleet: FleetState, at_us: int, wall_offset_us: int
+    ) -> tuple[NodeSilence, ...]:
+        """Return the nodes that missed too many heartbeats and are not yet offline.
+
+        `wall_offset_us` is what to add to monotonic instants to get wall clock time.
+        """
+        bound_us = silent_after_us(fleet)
+        return tuple(
+            NodeSilence(node.id, node.epoch, heard_us + wall_offset_us)
+            for node in fleet.facts.nodes.values()
+            if (heard_us := self._heard_us(node.id, node.epoch)) is not None
+            and at_us - heard_us >= bound_us
+            and fleet.offline_since_us(node) is None
+        )
+
+    def next_silence_us(self, fleet: FleetState) -> int | None:
+        """Return the earliest instant at which a node would be silent for too long."""
+        bound_us = silent_after_us(fleet)
+        return min(
+            (
+                heard_us + bound_us
+                for node in fleet.facts.nodes.values()
+                if (heard_us := self._heard_us(node.id, node.epoch)) is not None
+                and fleet.offline_since_us(node) is None
+            ),
+            default=None,
+        )
+
+    def heard_in_time(self, fleet: FleetState, at_us: int) -> int:
+        """Return how many nodes were heard of in time."""
+        bound_us = silent_after_us(fleet)
+        return sum(
+            heard_us is not None and at_us - heard_us < bound_us
+            for node in fleet.facts.nodes.values()
+            for heard_us in (self._heard_us(node.id, node.epoch),)
+        )
+
+    def _heard_us(self, node_id: str, epoch: int) -> int | None:
+        known = self._heard.get(node_id)
+        return known[1] if known is not None and known[0] == epoch else None
+
+
+def silent_after_us(fleet: FleetState) -> int:
+    """Return the silence, in microseconds, after which a node is offline."""
+    policy = fleet.facts.policy
+    period_ms = policy.heartbeat_period_for_ms(len(fleet.facts.nodes))
+    return policy.silent_periods * period_ms * _MS

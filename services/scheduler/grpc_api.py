@@ -1,0 +1,60 @@
+"""SchedulerService over gRPC: messages to questions and back."""
+
+from __future__ import annotations
+
+import grpc.aio
+
+from fogbank.domain.errors import UnimplementedError
+from fogbank.v1 import scheduler_service_pb2 as pb
+from fogbank.v1 import scheduler_service_pb2_grpc as pb_grpc
+from services.scheduler.app import Scheduler
+
+SERVICE_NAME = str(pb.DESCRIPTOR.services_by_name["SchedulerService"].full_name)
+
+
+class SchedulerServicer(pb_grpc.SchedulerServiceServicer):
+    """Answers from the scheduler's live state. Plan and Explain are not served yet."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+
+    async def GetSchedulerStatus(
+        self,
+        request: pb.GetSchedulerStatusRequest,
+        context: grpc.aio.ServicerContext[
+            pb.GetSchedulerStatusRequest, pb.GetSchedulerStatusResponse
+        ],
+    ) -> pb.GetSchedulerStatusResponse:
+        status = self._scheduler.status()
+        return pb.GetSchedulerStatusResponse(
+            instance=status.instance,
+            leader=status.leader,
+            as_of_sequence=status.as_of_sequence,
+            pending=status.pending,
+            oldest_waiting_ms=status.oldest_waiting_ms,
+            placed_total=status.placed_total,
+            failed_total=status.failed_total,
+            rounds_accepted=status.rounds_accepted,
+            rounds_void=status.rounds_void,
+            policy=status.policy,
+            nodes_heard=status.nodes_heard,
+        )
+
+    async def Plan(
+        self,
+        request: pb.PlanRequest,
+        context: grpc.aio.ServicerContext[pb.PlanRequest, pb.PlanResponse],
+    ) -> pb.PlanResponse:
+        raise UnimplementedError("planning is not served yet")
+
+    async def Explain(
+        self,
+        request: pb.ExplainRequest,
+        context: grpc.aio.ServicerContext[pb.ExplainRequest, pb.ExplainResponse],
+    ) -> pb.ExplainResponse:
+        raise UnimplementedError("explaining is not served yet")
+
+
+def add_to_server(scheduler: Scheduler, server: grpc.aio.Server) -> None:
+    """Register the service with a server."""
+    pb_grpc.add_SchedulerServiceServicer_to_server(SchedulerServicer(scheduler), server)
