@@ -1,0 +1,65 @@
+"""Remembers on disk which children run, so that the next start can end what a crash left."""
+
+import signal
+from pathlib import Path
+
+from fogbank.local.data_dir import read_json, write_json
+from fogbank.local.process_identity import ProcessIdentity, identify
+
+_PATIENCE_S = 5.0
+
+
+class ChildRegister:
+    """The children of this supervisor, by name."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._running: dict[str, tuple[ProcessIdentity, signal.Signals]] = {}
+
+    def started(self, name: str, pid: int, stop_signal: signal.Signals) -> None:
+        """Note a new child and the signal that ends it in good order."""
+        identity = identify(pid)
+        if identity is not None:
+            self._running[name] = (identity, stop_signal)
+            self._write()
+
+    def ended(self, name: str) -> None:
+        """Forget a child that was waited for."""
+        if self._running.pop(name, None) is not None:
+            self._write()
+
+    def pids(self) -> dict[str, int]:
+        """Return the pid of each child that runs."""
+        return {name: identity.pid for name, (identity, _) in self._running.items()}
+
+    def _write(self) -> None:
+        write_json(
+            self._path,
+            [
+                {
+                    "name": name,
+                    "pid": identity.pid,
+                    "started": identity.started,
+                    "stop_signal": int(stop_signal),
+                }
+                for name, (identity, stop_signal) in self._running.items()
+            ],
+        )
+
+    def end_former(self) -> list[str]:
+        """End what a former supervisor left running and return the names.
+
+        Only a process with the pid and the start time on record is touched. Call it with the data
+        directory locked and before anything is started.
+        """
+        former: list[tuple[str, ProcessIdentity, signal.Signals]] = []
+        for record in read_json(self._path) or []:
+            identity = ProcessIdentity(int(record["pid"]), str(record["started"]))
+            if identity.signal(signal.Signals(record["stop_signal"])):
+                former.append((str(record["name"]), identity, signal.SIGKILL))
+        for _, identity, last_resort in former:
+            if not identity.wait_end(_PATIENCE_S):
+                identity.signal(last_resort)
+                identity.wait_end(_PATIENCE_S)
+        self._write()
+        return [name for name, _, _ in former]

@@ -1,0 +1,202 @@
+"""How the project's own services are run: their settings, ports and commands."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fogbank.local.child import ChildSpec
+from fogbank.local.data_dir import DataDir, write_json
+from fogbank.local.fleet import AgentGroup
+from fogbank.local.ports import HOST, Ports
+from fogbank.local.secret_files import SecretFiles
+
+ADMIN_USER = "admin"
+
+
+def python_module(service: str) -> tuple[str, ...]:
+    """Return the command that runs a service with this Python."""
+    return (sys.executable, "-m", f"services.{service}.main")
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where everything listens."""
+
+    gateways: tuple[str, ...]
+    http: tuple[str, ...]
+    schedulers: tuple[str, ...]
+    ledger: str
+    metrics: Mapping[str, str]
+
+
+def choose_addresses(
+    ports: Ports, *, grpc_port: int, http_port: int, gateways: int, schedulers: int
+) -> Addresses:
+    """Pick a port for each listener; the first gateway gets the two the user asked for.
+
+    Raises:
+        LocalError: a port that the user asked for is taken.
+    """
+
+    def internal(purpose: str) -> str:
+        return f"{HOST}:{ports.internal(purpose)}"
+
+    first = ports.public("grpc", grpc_port, "--grpc-port")
+    first_http = ports.public("http", http_port, "--http-port")
+    further = range(2, gateways + 1)
+    names = [
+        *(f"gateway-{number}" for number in range(1, gateways + 1)),
+        *(f"scheduler-{number}" for number in range(1, schedulers + 1)),
+        "ledger-1",
+    ]
+    return Addresses(
+        gateways=(f"{HOST}:{first}", *(internal(f"gateway-{n}-grpc") for n in further)),
+        http=(f"{HOST}:{first_http}", *(internal(f"gateway-{n}-http") for n in further)),
+        schedulers=tuple(internal(f"scheduler-{n}-grpc") for n in range(1, schedulers + 1)),
+        ledger=internal("ledger-1-grpc"),
+        metrics={name: internal(f"{name}-metrics") for name in names},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePlan:
+    """Everything that the services' settings are made of."""
+
+    data: DataDir
+    secrets: SecretFiles
+    addresses: Addresses
+    nats: Mapping[str, str]  # settings that lead to the broker
+    database_url: str
+    command: Callable[[str], Sequence[str]] = python_module
+
+    def gateways(self) -> list[ChildSpec]:
+        """Return how to run each gateway."""
+        return [
+            self._child(
+                "gateway",
+                number,
+                {
+                    "FOG_GRPC_LISTEN": grpc,
+                    "FOG_HTTP_LISTEN": http,
+                    "FOG_LEDGER_ADDR": self.addresses.ledger,
+                    "FOG_SCHEDULER_ADDR": self.addresses.schedulers[0],
+                    "FOG_JWT_SECRET_FILE": str(self.secrets.jwt_secret),
+                    "FOG_AGENT_TOKEN_FILE": str(self.secrets.agent_token),
+                    "FOG_ADMIN_USER": ADMIN_USER,
+                    "FOG_ADMIN_PASSWORD_FILE": str(self.secrets.admin_password),
+                    "FOG_SEALING_KEY_FILE": str(self.secrets.sealing_key),
+                    "DATABASE_URL": self.database_url,
+                },
+            )
+            for number, (grpc, http) in enumerate(
+                zip(self.addresses.gateways, self.addresses.http, strict=True), start=1
+            )
+        ]
+
+    def schedulers(self) -> list[ChildSpec]:
+        """Return how to run each scheduler."""
+        return [
+            self._child("scheduler", number, {"FOG_GRPC_LISTEN": listen})
+            for number, listen in enumerate(self.addresses.schedulers, start=1)
+        ]
+
+    def ledger(self) -> ChildSpec:
+        """Return how to run the ledger."""
+        return self._child(
+            "ledger",
+            1,
+            {"FOG_GRPC_LISTEN": self.addresses.ledger, "DATABASE_URL": self.database_url},
+        )
+
+    def agents(self, groups: Sequence[AgentGroup]) -> list[ChildSpec]:
+        """Write which nodes each agent process hosts and return how to run them."""
+        return [self._agent(group) for group in groups]
+
+    def _agent(self, group: AgentGroup) -> ChildSpec:
+        nodes_file = self.data.agents / f"{group.name}.json"
+        write_json(
+            nodes_file,
+            [
+                {
+                    "name": node.name,
+                    "region": node.region,
+                    "cpu": node.cpu,
+                    "memory": node.memory,
+                    "storage": node.storage,
+                    "gpu": node.gpu,
+                    "gpu_model": node.gpu_model,
+                    "labels": node.labels,
+                }
+                for node in group.nodes
+            ],
+        )
+        return ChildSpec(
+            name=group.name,
+            command=tuple(self.command("node_agent")),
+            log=self.data.log_file(group.name),
+            env=_inherited()
+            | {
+                "FOG_GATEWAY_ADDRS": ",".join(self.addresses.gateways),
+                "FOG_AGENT_TOKEN_FILE": str(self.secrets.agent_token),
+                "FOG_NODES_FILE": str(nodes_file),
+                "FOG_DATA_DIR": str(self.data.agents),
+                "FOG_RUNTIME": "simulated",
+                "FOG_METRICS_LISTEN": f"{HOST}:0",
+                "FOG_LOG_FORMAT": "json",
+            },
+            stop_timeout_s=3,
+        )
+
+    def _child(self, service: str, number: int, settings: Mapping[str, str]) -> ChildSpec:
+        name = f"{service}-{number}"
+        return ChildSpec(
+            name=name,
+            command=tuple(self.command(service)),
+            log=self.data.log_file(name),
+            env=_inherited()
+            | dict(self.nats)
+            | {
+                "FOG_SERVICE_TOKEN_FILE": str(self.secrets.service_token),
+                "FOG_INSTANCE": name,
+                "FOG_METRICS_LISTEN": self.addresses.metrics[name],
+                "FOG_LOG_FORMAT": "json",
+            }
+            | dict(settings),
+        )
+
+
+# Meant for the command line or for us, and something else to a service; or a secret in two ways.
+_NOT_INHERITED = frozenset(
+    {
+        "FOG_ADDR",
+        "FOG_TOKEN",
+        "FOG_DATA_DIR",
+        "FOG_JWT_SECRET",
+        "JWT_SECRET",
+        "JWT_SECRET_FILE",
+        "FOG_AGENT_TOKEN",
+        "FOG_SERVICE_TOKEN",
+        "FOG_ADMIN_PASSWORD",
+        "FOG_SEALING_KEY",
+        "DATABASE_URL_FILE",
+        "FOG_DATABASE_URL",
+        "API_HOST",
+        "API_PORT",
+    }
+)
+
+
+def _inherited() -> dict[str, str]:
+    """Return our environment, so that a user's settings reach the services.
+
+    The services' packages are found where ours are, whatever the current folder.
+    """
+    inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+    root = str(Path(__file__).parents[2])
+    path = inherited.get("PYTHONPATH")
+    inherited["PYTHONPATH"] = f"{root}{os.pathsep}{path}" if path else root
+    # Output reaches the log file line by line.
+    inherited["PYTHONUNBUFFERED"] = "1"
+    return inherited

@@ -1,0 +1,340 @@
+"""The whole system on one machine: starts its parts in order, keeps them, stops them in order."""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Protocol, Self
+
+from fogbank.local.child import Child, ChildObserver, ChildSpec
+from fogbank.local.child_register import ChildRegister
+from fogbank.local.data_dir import DataDir
+from fogbank.local.errors import LocalError, StartFailed
+from fogbank.local.fleet import (
+    SimulatedNode,
+    default_fleet,
+    group_fleet,
+    keep_fleet,
+    kept_fleet,
+)
+from fogbank.local.log_watch import LogWatch, last_lines
+from fogbank.local.nats_server import NatsServer
+from fogbank.local.ports import Ports
+from fogbank.local.postgres import PostgresServer
+from fogbank.local.readiness import Probe, grpc_serving, http_ok, until
+from fogbank.local.secret_files import SecretFiles, read_secret
+from fogbank.local.services import ADMIN_USER, ServicePlan, choose_addresses, python_module
+from fogbank.local.state import LocalState
+
+_LOG_POLL_S = 0.5
+_MOST_ENDS_AT_START = 6
+_LINES_OF_A_FAILURE = 8
+
+# Returns how many nodes are connected.
+CountNodes = Callable[[LocalState], Awaitable[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    """What the user chose."""
+
+    data_dir: DataDir
+    fleet: Sequence[SimulatedNode] | None = None  # None: that of the last start, else the default
+    grpc_port: int = 50051
+    http_port: int = 8000
+    gateways: int = 1
+    schedulers: int = 1
+    start_timeout_s: float = 120
+    nats_url: str | None = None  # None: the embedded one; else FOG_NATS_* reach the services
+    database_url: str | None = field(default=None, repr=False)
+    service_command: Callable[[str], Sequence[str]] = python_module
+
+
+class Reporter(ChildObserver, Protocol):
+    """Tells the user what happens."""
+
+    def step(self, text: str) -> None:
+        """Tell what is being waited for."""
+
+    def nodes_connected(self, connected: int, total: int) -> None:
+        """Tell how many nodes are there."""
+
+    def error_logged(self, child: str, text: str) -> None:
+        """Tell of an error in a child's log."""
+
+    def note(self, text: str) -> None:
+        """Tell something worth knowing."""
+
+
+class LocalSystem:
+    """Runs all parts as child processes; use `async with`, then `start`, then `stop`."""
+
+    def __init__(self, options: UpOptions, reporter: Reporter, count_nodes: CountNodes) -> None:
+        self._options = options
+        self._data = options.data_dir
+        self._reporter = reporter
+        self._count_nodes = count_nodes
+        self._register = ChildRegister(self._data.children_file)
+        self._ports = Ports(self._data.ports_file)
+        self._secrets = SecretFiles(self._data.secrets)
+        self._watch = LogWatch()
+        # In the order of their start: later stages stop first.
+        self._stages: list[list[Child]] = []
+        self._group = asyncio.TaskGroup()
+        self._stack = ExitStack()
+        self._state: LocalState | None = None
+        self._is_ready = False
+        self._waiting: set[str] = set()
+        self._log_loop: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Take the data directory, end what a crash left there.
+
+        Raises:
+            DataDirInUse: another supervisor runs on it.
+            LocalError: it can't be used.
+        """
+        self._data.create()
+        self._stack.enter_context(self._data.locked())
+        for name in await asyncio.to_thread(self._register.end_former):
+            self._reporter.note(f"ended {name} that a former run had left behind")
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
+        """Stop whatever still runs and let go of the data directory."""
+        try:
+            await self.stop()
+        finally:
+            await self._group.__aexit__(None, None, None)
+            self._stack.close()
+
+    async def start(self) -> LocalState:
+        """Start everything and wait until all nodes are connected.
+
+        Raises:
+            StartFailed: something isn't ready within the time given, or ends again and again.
+            LocalError: a port is taken, or an embedded engine is missing.
+        """
+        self._secrets.ensure()
+        nodes = self._nodes()
+        self._log_loop = self._group.create_task(self._follow_logs())
+        try:
+            async with asyncio.timeout(self._options.start_timeout_s):
+                await self._start_in_order(nodes)
+        except TimeoutError:
+            raise StartFailed(self._why_not_ready()) from None
+        assert self._state is not None  # noqa: S101  set by _start_in_order
+        self._is_ready = True
+        self._keep_state()
+        return self._state
+
+    async def _start_in_order(self, nodes: Sequence[SimulatedNode]) -> None:
+        options = self._options
+        nats = NatsServer(
+            self._ports.internal("nats"),
+            self._ports.internal("nats-monitor"),
+            read_secret(self._secrets.nats_password),
+        )
+        postgres = PostgresServer(
+            self._ports.internal("postgres"), read_secret(self._secrets.postgres_password)
+        )
+        plan = ServicePlan(
+            data=self._data,
+            secrets=self._secrets,
+            addresses=choose_addresses(
+                self._ports,
+                grpc_port=options.grpc_port,
+                http_port=options.http_port,
+                gateways=options.gateways,
+                schedulers=options.schedulers,
+            ),
+            nats={} if options.nats_url else nats.settings(self._secrets.nats_password),
+            database_url=options.database_url or postgres.url,
+            command=options.service_command,
+        )
+        self._ports.save()
+        self._state = LocalState(
+            grpc=plan.addresses.gateways[0],
+            http=f"http://{plan.addresses.http[0]}",
+            nats=options.nats_url or nats.url,
+            database=plan.database_url,
+            admin_user=ADMIN_USER,
+            admin_password=read_secret(self._secrets.admin_password),
+            data_dir=str(self._data.root),
+            pids={},
+        )
+        await self._start_engines(nats, postgres)
+        await self._start_services(plan)
+        await self._start_agents(plan, nodes)
+
+    async def _start_engines(self, nats: NatsServer, postgres: PostgresServer) -> None:
+        """Start the broker and the database, unless the user has both."""
+        children: list[ChildSpec] = []
+        probes: dict[str, Probe] = {}
+        if self._options.nats_url is None:
+            children.append(nats.child(self._data))
+            probes["nats"] = http_ok(f"{nats.monitor_url}/healthz")
+        if self._options.database_url is None:
+            if not self._data.postgres.exists():
+                self._reporter.step("making the database (first start)")
+            children.append(await asyncio.to_thread(postgres.child, self._data))
+            probes["postgres"] = postgres.is_ready
+        self._reporter.step("starting the broker and the database")
+        await self._start_stage(children, probes)
+
+    async def _start_services(self, plan: ServicePlan) -> None:
+        self._reporter.step("starting gateway, scheduler and ledger")
+        addresses = plan.addresses
+        ledger, gateways, schedulers = plan.ledger(), plan.gateways(), plan.schedulers()
+        probes = {
+            ledger.name: grpc_serving(addresses.ledger),
+            **{
+                spec.name: grpc_serving(address)
+                for spec, address in zip(gateways, addresses.gateways, strict=True)
+            },
+            **{
+                spec.name: grpc_serving(address)
+                for spec, address in zip(schedulers, addresses.schedulers, strict=True)
+            },
+        }
+        # Stages of their own so that they stop one after the other; they start together, since the
+        # gateway makes the log that the others follow and needs them to be ready itself.
+        await self._start_stage([ledger], {})
+        await self._start_stage(gateways, {})
+        await self._start_stage(schedulers, probes)
+        await self._wait_ready(
+            {
+                spec.name: http_ok(f"http://{address}/readiness")
+                for spec, address in zip(gateways, addresses.http, strict=True)
+            }
+        )
+
+    async def _start_agents(self, plan: ServicePlan, nodes: Sequence[SimulatedNode]) -> None:
+        self._reporter.step(f"starting {len(nodes)} simulated nodes")
+        agents = plan.agents(group_fleet(nodes))
+        state = self._state
+        assert state is not None  # noqa: S101  set before
+
+        async def all_connected() -> bool:
+            connected = await self._count_nodes(state)
+            self._reporter.nodes_connected(connected, len(nodes))
+            return connected >= len(nodes)
+
+        await self._start_stage(agents, {"nodes": all_connected})
+
+    async def _start_stage(self, specs: Sequence[ChildSpec], probes: dict[str, Probe]) -> None:
+        stage = []
+        for spec in specs:
+            self._watch.start(spec.log)
+            child = Child(spec, self._register, self)
+            stage.append(child)
+            self._group.create_task(child.run())
+        self._stages.append(stage)
+        await self._wait_ready(probes)
+
+    async def _wait_ready(self, probes: dict[str, Probe]) -> None:
+        self._waiting = set(probes)
+
+        async def wait(name: str, probe: Probe) -> None:
+            await until(probe)
+            self._waiting.discard(name)
+
+        async def give_up() -> None:
+            while True:
+                for child in self._children():
+                    if child.ends >= _MOST_ENDS_AT_START:
+                        raise StartFailed(self._why_not_ready(child))
+                await asyncio.sleep(_LOG_POLL_S)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                watchdog = group.create_task(give_up())
+                async with asyncio.TaskGroup() as waits:
+                    for name, probe in probes.items():
+                        waits.create_task(wait(name, probe))
+                watchdog.cancel()
+        except* LocalError as errors:
+            raise _first(errors) from None
+
+    async def stop(self) -> None:
+        """Stop agents and services, then the broker and the database; each in its own time."""
+        self._is_ready = False
+        while self._stages:
+            stage = self._stages[-1]
+            await asyncio.gather(*(child.stop() for child in stage))
+            self._stages.pop()
+        if self._log_loop is not None:
+            self._log_loop.cancel()
+            self._log_loop = None
+        if self._state is not None:
+            self._keep_state()
+            self._state = None
+
+    def kill(self) -> None:
+        """End everything by force."""
+        for child in self._children():
+            child.kill()
+
+    def child_started(self, name: str, pid: int, *, again: bool) -> None:
+        """Keep the new pid where others look for it."""
+        self._reporter.child_started(name, pid, again=again)
+        if self._is_ready:
+            self._keep_state()
+
+    def child_ended(self, name: str, how: str, pause_s: float) -> None:
+        """Pass it on."""
+        self._reporter.child_ended(name, how, pause_s)
+
+    def _children(self) -> list[Child]:
+        return [child for stage in self._stages for child in stage]
+
+    def _nodes(self) -> Sequence[SimulatedNode]:
+        nodes = self._options.fleet
+        if nodes is None:
+            nodes = kept_fleet(self._data.fleet_file) or default_fleet()
+        keep_fleet(self._data.fleet_file, nodes)
+        return nodes
+
+    def _keep_state(self) -> None:
+        if self._state is not None:
+            self._state.pids.clear()
+            self._state.pids.update({"supervisor": os.getpid()} | self._register.pids())
+            self._state.write(self._data, ready=self._is_ready, at=time.time())
+
+    async def _follow_logs(self) -> None:
+        while True:
+            for child, text in self._watch.new_errors():
+                self._reporter.error_logged(child, text)
+            await asyncio.sleep(_LOG_POLL_S)
+
+    def _why_not_ready(self, failed: Child | None = None) -> str:
+        """Say which child isn't ready and show the end of its log."""
+        late = [
+            child
+            for child in self._children()
+            if child is failed or (failed is None and child.spec.name in self._waiting)
+        ]
+        what = failed.spec.name if failed else ", ".join(sorted(self._waiting)) or "the system"
+        parts = [
+            f"{what} ends again and again"
+            if failed
+            else f"{what} not ready within {self._options.start_timeout_s:g} s"
+        ]
+        for child in late:
+            parts.append(f"the end of {child.spec.log}:")
+            parts += [f"  {line}" for line in last_lines(child.spec.log, _LINES_OF_A_FAILURE)]
+        return "\n".join(parts)
+
+
+def _first(group: BaseExceptionGroup[LocalError]) -> LocalError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if not isinstance(error, LocalError):
+        raise TypeError(f"expected a LocalError, got {error!r}")
+    return error
