@@ -1,0 +1,266 @@
+"""`AgentService.Connect` over grpc.aio: the contract's messages to the core's words and back.
+
+All nodes of a process share one connection per gateway address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Self
+
+import grpc
+import grpc.aio
+import structlog
+
+from fogbank.domain.events import ReplicaObservation
+from fogbank.domain.node import Fingerprint
+from fogbank.domain.resources import Resources
+from fogbank.domain.states import RestartPolicy
+from fogbank.runtime.grpc_channel import open_channel
+from fogbank.v1 import (
+    agent_service_pb2,
+    agent_service_pb2_grpc,
+    deployments_pb2,
+    facts_pb2,
+    nodes_pb2,
+    resources_pb2,
+)
+from services.node_agent.app.ports import GatewayError
+from services.node_agent.core import effects as ef
+from services.node_agent.core import stimuli as st
+from services.node_agent.core.replica import Assignment, Desired, ReplicaSpec
+
+_log = structlog.get_logger(__name__)
+
+# After these, dialling again soon changes nothing: somebody has to mend something first.
+_REFUSALS = frozenset(
+    {
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.UNIMPLEMENTED,
+    }
+)
+
+
+class GrpcGateways:
+    """Gateways by address, `host:port` each. Use it as an async context manager."""
+
+    def __init__(self, addresses: Sequence[str], token: str = "") -> None:
+        """Know the addresses; `token` goes along as the bearer of every stream."""
+        if not addresses:
+            raise ValueError("at least one gateway address is needed")
+        self._addresses = tuple(addresses)
+        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._stack = AsyncExitStack()
+        self._opening = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        """Nothing is dialled before the first stream."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close all connections."""
+        await self._stack.aclose()
+        self._channels.clear()
+
+    @property
+    def count(self) -> int:
+        return len(self._addresses)
+
+    @asynccontextmanager
+    async def open(self, number: int, node_id: str, name: str) -> AsyncIterator[GrpcStream]:
+        channel = await self._channel(self._addresses[number])
+        stream = GrpcStream(channel, self._metadata, node_id, name)
+        try:
+            yield stream
+        finally:
+            stream.close()
+
+    async def _channel(self, address: str) -> grpc.aio.Channel:
+        async with self._opening:
+            if address not in self._channels:
+                self._channels[address] = await self._stack.enter_async_context(
+                    open_channel(address)
+                )
+            return self._channels[address]
+
+
+class GrpcStream:
+    """One call of `Connect`."""
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        metadata: tuple[tuple[str, str], ...],
+        node_id: str,
+        name: str,
+    ) -> None:
+        self._node_id = node_id
+        self._name = name
+        self._outgoing: asyncio.Queue[agent_service_pb2.ConnectRequest] = asyncio.Queue()
+        stub = agent_service_pb2_grpc.AgentServiceStub(channel)
+        self._call = stub.Connect(self._requests(), metadata=metadata)
+
+    def send(self, message: ef.Outgoing) -> None:
+        self._outgoing.put_nowait(_request(message, self._node_id, self._name))
+
+    async def messages(self) -> AsyncIterator[st.GatewayMessage]:
+        try:
+            async for response in self._call:
+                message = _message(response)
+                if message is None:
+                    _log.warning("unknown message from gateway", node=self._name)
+                else:
+                    yield message
+        except grpc.aio.AioRpcError as error:
+            code = error.code()
+            raise GatewayError(
+                f"{code.name}: {error.details()}", refused=code in _REFUSALS
+            ) from error
+        except ValueError as error:
+            raise GatewayError(f"a message that makes no sense: {error}") from error
+        except asyncio.CancelledError:
+            # The reader was cancelled, or else the call: that is how an end by `close` shows.
+            reader = asyncio.current_task()
+            if reader is not None and reader.cancelling():
+                raise
+
+    def close(self) -> None:
+        self._call.cancel()
+
+    async def _requests(self) -> AsyncIterator[agent_service_pb2.ConnectRequest]:
+        while True:
+            yield await self._outgoing.get()
+
+
+def _request(message: ef.Outgoing, node_id: str, name: str) -> agent_service_pb2.ConnectRequest:
+    match message:
+        case ef.Hello(last_epoch, last_sequence, fingerprint, running):
+            return agent_service_pb2.ConnectRequest(
+                hello=agent_service_pb2.Hello(
+                    node_id=node_id,
+                    name=name,
+                    last_epoch=last_epoch,
+                    last_sequence=last_sequence,
+                    fingerprint=_fingerprint(fingerprint),
+                    running=[_observation(seen) for seen in running],
+                )
+            )
+        case ef.Heartbeat(cpu_percent, memory_percent, reflects_sequence):
+            return agent_service_pb2.ConnectRequest(
+                heartbeat=agent_service_pb2.Heartbeat(
+                    usage=resources_pb2.Usage(
+                        cpu_percent=cpu_percent, memory_percent=memory_percent
+                    ),
+                    reflects_sequence=reflects_sequence,
+                )
+            )
+        case ef.Report(epoch, number, observations):
+            return agent_service_pb2.ConnectRequest(
+                report=agent_service_pb2.Report(
+                    epoch=epoch,
+                    number=number,
+                    observations=[_observation(seen) for seen in observations],
+                )
+            )
+        case ef.CapacityChange(fingerprint):
+            return agent_service_pb2.ConnectRequest(
+                capacity_change=agent_service_pb2.CapacityChange(
+                    fingerprint=_fingerprint(fingerprint)
+                )
+            )
+
+
+def _fingerprint(fingerprint: Fingerprint) -> nodes_pb2.Fingerprint:
+    return nodes_pb2.Fingerprint(
+        capacity=_resources(fingerprint.capacity),
+        allocatable=_resources(fingerprint.allocatable),
+        arch=fingerprint.arch,
+        os=fingerprint.os,
+        region=fingerprint.region,
+        gpu_model=fingerprint.gpu_model,
+        labels=dict(fingerprint.labels),
+        runtime=nodes_pb2.RuntimeKind.ValueType(fingerprint.runtime),
+        agent_version=fingerprint.agent_version,
+    )
+
+
+def _resources(resources: Resources) -> resources_pb2.Resources:
+    return resources_pb2.Resources(
+        cpu_millicores=resources.cpu_millicores,
+        memory_mib=resources.memory_mib,
+        storage_gib=resources.storage_gib,
+        gpu_thousandths=resources.gpu_thousandths,
+    )
+
+
+def _observation(seen: ReplicaObservation) -> facts_pb2.ReplicaObservation:
+    return facts_pb2.ReplicaObservation(
+        replica_id=seen.replica_id,
+        restart_count=seen.restart_count,
+        state=deployments_pb2.ReplicaState.ValueType(seen.state),
+        container_id=seen.container_id,
+        started_at_us=seen.started_at_us,
+        health=deployments_pb2.Health.ValueType(seen.health),
+        final=seen.final,
+        exit_code=seen.exit_code,
+        reason=seen.reason,
+        observed_at_us=seen.observed_at_us,
+    )
+
+
+def _message(response: agent_service_pb2.ConnectResponse) -> st.GatewayMessage | None:
+    """Return the core's word for it; None for one that this release doesn't know."""
+    match response.WhichOneof("message"):
+        case "welcome":
+            welcome = response.welcome
+            return st.Welcomed(
+                welcome.heartbeat_period_ms, welcome.epoch, welcome.last_report_number
+            )
+        case "assignments":
+            return _assigned(response.assignments)
+        case "ack":
+            return st.Acknowledged(response.ack.number)
+        case "drain":
+            return st.DrainAsked(response.drain.reason)
+        case _:
+            return None
+
+
+def _assigned(message: agent_service_pb2.Assignments) -> st.Assigned:
+    kind = message.kind
+    if kind == agent_service_pb2.ASSIGNMENTS_KIND_UNSPECIFIED:
+        raise ValueError("assignments of no kind")
+    return st.Assigned(
+        complete=kind == agent_service_pb2.ASSIGNMENTS_KIND_COMPLETE,
+        sequence=message.sequence,
+        previous_sequence=message.previous_sequence,
+        assignments=tuple(_assignment(each) for each in message.assignments),
+    )
+
+
+def _assignment(message: agent_service_pb2.Assignment) -> Assignment:
+    resources = message.resources
+    return Assignment(
+        message.replica_id,
+        Desired(message.desired),
+        ReplicaSpec(
+            message.deployment_id,
+            message.deployment_name,
+            message.container_image,
+            Resources(
+                resources.cpu_millicores,
+                resources.memory_mib,
+                resources.storage_gib,
+                resources.gpu_thousandths,
+            ),
+            dict(message.env),
+            RestartPolicy(message.restart or RestartPolicy.ALWAYS),
+            tuple(message.starts_after),
+        ),
+    )

@@ -1,0 +1,294 @@
+"""One node's agent: feeds the core with what happens and does what it asks for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import structlog
+
+from services.node_agent.app.figures import REPLICA_CHANGES, REPORTS, SAVES
+from services.node_agent.app.ports import (
+    Clock,
+    ContainerRuntime,
+    Gateways,
+    Host,
+    NodeDisk,
+    RuntimeFaultError,
+)
+from services.node_agent.app.session import Backoff, Session
+from services.node_agent.core import effects as ef
+from services.node_agent.core import stimuli as st
+from services.node_agent.core.agent import AgentCore
+from services.node_agent.core.kept import Entry, ObservationKept
+from services.node_agent.core.replica import FoundContainer, ReplicaSpec
+from services.node_agent.core.restarts import AgentPolicy
+
+_log = structlog.get_logger(__name__)
+
+# A heartbeat comes this share of its period early or late, so that nodes don't beat in step.
+_HEARTBEAT_JITTER = 0.1
+_US_PER_S = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """How one agent behaves. What isn't urgent is on disk after at most `flush_s` seconds."""
+
+    policy: AgentPolicy = field(default_factory=AgentPolicy)
+    backoff: Backoff = field(default_factory=Backoff)
+    stop_grace_ms: int = 10_000
+    flush_s: float = 2.0
+    fingerprint_period_s: float = 60.0
+    runtime_retry_s: float = 1.0
+
+
+class NodeAgent:
+    """The shell around the core: an inbox, one turn at a time, effects in order.
+
+    While a turn's saves are on their way to the disk the inbox fills up, so under load one sync
+    covers many stimuli and one report many observations.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        disk: NodeDisk,
+        runtime: ContainerRuntime,
+        host: Host,
+        gateways: Gateways,
+        clock: Clock,
+        random: Random,
+        settings: NodeSettings,
+    ) -> None:
+        self._name = name
+        self._disk = disk
+        self._runtime = runtime
+        self._host = host
+        self._gateways = gateways
+        self._clock = clock
+        self._random = random
+        self._settings = settings
+        self._log = _log.bind(node=name)
+        self._inbox: list[st.Stimulus] = []
+        self._filled = asyncio.Event()
+        self._unsaved: list[Entry] = []
+        self._flush_asked = False
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._wake_timer: asyncio.TimerHandle | None = None
+        self._beat_timer: asyncio.TimerHandle | None = None
+        self._tasks: asyncio.TaskGroup | None = None
+
+    @property
+    def core(self) -> AgentCore:
+        """The node's state machine, once `run` has read the disk."""
+        return self._core
+
+    def post(self, stimulus: st.Stimulus) -> None:
+        """Put a stimulus into the inbox."""
+        self._inbox.append(stimulus)
+        self._filled.set()
+
+    async def run(self) -> None:
+        """Run until cancelled. Containers go on without it.
+
+        Raises:
+            DiskDamagedError: what was kept can't be trusted.
+            OSError: the disk refuses to keep more.
+        """
+        self._node_id, kept = await self._disk.load()
+        self._core = AgentCore(kept, self._settings.policy)
+        self._session = Session(
+            self._gateways,
+            self._node_id,
+            self._name,
+            fingerprint=self._host.fingerprint,
+            post=self.post,
+            backoff=self._settings.backoff,
+            random=self._random,
+        )
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                # What is on disk is started before anybody is dialled.
+                await self._turn([st.Booted(tuple(await self._look()))])
+                self._tasks.create_task(self._watch_runtime(), name=f"{self._name}:runtime")
+                self._tasks.create_task(self._watch_host(), name=f"{self._name}:host")
+                self._tasks.create_task(self._session.run(), name=f"{self._name}:session")
+                while True:
+                    await self._filled.wait()
+                    await self._turn(self._empty_inbox())
+        finally:
+            for timer in (self._flush_timer, self._wake_timer, self._beat_timer):
+                if timer is not None:
+                    timer.cancel()
+            await self._save(())
+
+    # --- a turn -----------------------------------------------------------------------------
+
+    def _empty_inbox(self) -> list[st.Stimulus]:
+        batch, self._inbox = self._inbox, []
+        self._filled.clear()
+        return batch
+
+    async def _turn(self, batch: Sequence[st.Stimulus]) -> None:
+        now_us = self._clock()
+        effects = [effect for each in batch for effect in self._core.handle(each, now_us)]
+        effects += self._core.handle(st.Settled(), now_us)
+        await self._save(effects)
+        for effect in effects:
+            if not isinstance(effect, ef.Save):
+                self._perform(effect)
+
+    async def _save(self, effects: Sequence[ef.Effect]) -> None:
+        """Write the batch's saves as one, with those that could wait until now."""
+        saves = [effect for effect in effects if isinstance(effect, ef.Save)]
+        entries = [entry for save in saves for entry in save.entries]
+        self._unsaved += entries
+        self._log_observations(entries)
+        urgent = any(save.urgent for save in saves) or not effects or self._flush_asked
+        if not self._unsaved:
+            return
+        if urgent:
+            # Taken out first: a write that is cancelled on its way must not be written twice.
+            entries, self._unsaved, self._flush_asked = self._unsaved, [], False
+            if self._flush_timer is not None:
+                self._flush_timer.cancel()
+                self._flush_timer = None
+            await self._disk.save(entries, self._core.kept)
+            SAVES.inc()
+        elif self._flush_timer is None:
+            loop = asyncio.get_running_loop()
+            self._flush_timer = loop.call_later(self._settings.flush_s, self._ask_flush)
+
+    def _ask_flush(self) -> None:
+        self._flush_asked = True
+        self._filled.set()
+
+    def _log_observations(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if isinstance(entry, ObservationKept):
+                seen = entry.observation
+                REPLICA_CHANGES.labels(seen.state.name.lower()).inc()
+                self._log.info(
+                    f"replica {seen.state.name.lower()}",
+                    replica=seen.replica_id,
+                    restarts=seen.restart_count,
+                    final=seen.final,
+                    reason=seen.reason,
+                )
+
+    def _perform(self, effect: ef.Effect) -> None:
+        match effect:
+            case ef.Send(stream, message):
+                if isinstance(message, ef.Report):
+                    REPORTS.inc()
+                self._session.send(stream, message)
+            case ef.CloseStream(stream, reason, redial_now):
+                self._session.close(stream, reason, redial_now=redial_now)
+            case ef.BeatEvery(stream, period_ms):
+                self._beat_in(stream, period_ms)
+            case ef.Wake(at_us):
+                self._wake_at(at_us)
+            case ef.PrepareReplica(replica_id, spec):
+                self._spawn(self._prepare(replica_id, spec))
+            case ef.StartContainer(replica_id, restart_count, spec):
+                self._spawn(self._start(replica_id, restart_count, spec))
+            case ef.StopContainer(replica_id):
+                self._spawn(self._stop(replica_id))
+            case ef.RemoveContainer(replica_id):
+                self._spawn(self._remove(replica_id))
+
+    def _spawn(self, operation: Coroutine[Any, Any, None]) -> None:
+        if self._tasks is not None:
+            self._tasks.create_task(operation)
+
+    # --- timers -----------------------------------------------------------------------------
+
+    def _wake_at(self, at_us: int) -> None:
+        if self._wake_timer is not None:
+            self._wake_timer.cancel()
+            self._wake_timer = None
+        if at_us:
+            delay_s = max(0, at_us - self._clock()) / _US_PER_S
+            loop = asyncio.get_running_loop()
+            self._wake_timer = loop.call_later(delay_s, self.post, st.TimePassed())
+
+    def _beat_in(self, stream: int, period_ms: int) -> None:
+        if self._beat_timer is not None:
+            self._beat_timer.cancel()
+        jitter = self._random.uniform(1 - _HEARTBEAT_JITTER, 1 + _HEARTBEAT_JITTER)
+        loop = asyncio.get_running_loop()
+        self._beat_timer = loop.call_later(period_ms * jitter / 1000, self._beat, stream, period_ms)
+
+    def _beat(self, stream: int, period_ms: int) -> None:
+        # On a stream that is gone the core drops it; the next Welcome starts a new rhythm.
+        cpu_percent, memory_percent = self._host.usage()
+        self.post(st.HeartbeatDue(cpu_percent, memory_percent))
+        self._beat_in(stream, period_ms)
+
+    # --- the runtime ------------------------------------------------------------------------
+
+    async def _look(self) -> Sequence[FoundContainer]:
+        """Ask the runtime what it has, until it answers."""
+        while True:
+            try:
+                return await self._runtime.containers()
+            except RuntimeFaultError as fault:
+                self._log.warning("runtime gives no answer", reason=str(fault))
+                await asyncio.sleep(self._settings.runtime_retry_s)
+
+    async def _watch_runtime(self) -> None:
+        async for event in self._runtime.events():
+            self.post(event)
+
+    async def _watch_host(self) -> None:
+        known = self._host.fingerprint()
+        while True:
+            await asyncio.sleep(self._settings.fingerprint_period_s)
+            now = self._host.fingerprint()
+            if now != known:
+                known = now
+                self.post(st.FingerprintChanged(now))
+
+    async def _prepare(self, replica_id: str, spec: ReplicaSpec) -> None:
+        try:
+            await self._runtime.prepare(spec)
+        except Exception as error:  # noqa: BLE001 - one replica's trouble isn't the node's
+            self.post(st.PrepareFailed(replica_id, self._why(error, replica_id)))
+        else:
+            self.post(st.Prepared(replica_id))
+
+    async def _start(self, replica_id: str, restart_count: int, spec: ReplicaSpec) -> None:
+        try:
+            started = await self._runtime.start(replica_id, restart_count, spec)
+        except Exception as error:  # noqa: BLE001 - as above
+            self.post(st.StartFailed(replica_id, restart_count, self._why(error, replica_id)))
+        else:
+            self.post(
+                st.Started(replica_id, restart_count, started.container_id, started.started_at_us)
+            )
+
+    async def _stop(self, replica_id: str) -> None:
+        try:
+            exit_code = await self._runtime.stop(replica_id, self._settings.stop_grace_ms)
+        except Exception as error:  # noqa: BLE001 - as above
+            self.post(st.StopFailed(replica_id, self._why(error, replica_id)))
+        else:
+            self.post(st.StopFinished(replica_id, exit_code))
+
+    async def _remove(self, replica_id: str) -> None:
+        try:
+            await self._runtime.remove(replica_id)
+        except RuntimeFaultError as fault:
+            # It is found again, and removed, when the agent next starts.
+            self._log.warning("container not removed", replica=replica_id, reason=str(fault))
+
+    def _why(self, error: Exception, replica_id: str) -> str:
+        if isinstance(error, RuntimeFaultError):
+            return str(error)
+        self._log.error("runtime adapter broke", replica=replica_id, exc_info=error)
+        return f"the agent's runtime adapter broke: {error!r}"

@@ -1,0 +1,162 @@
+"""What the agent needs of the outside: a container runtime, a disk, a host, gateways."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from fogbank.domain.node import Fingerprint
+from fogbank.domain.states import RuntimeKind
+from services.node_agent.core.effects import Outgoing
+from services.node_agent.core.kept import Entry, Kept
+from services.node_agent.core.replica import FoundContainer, ReplicaSpec
+from services.node_agent.core.stimuli import GatewayMessage, RuntimeEvent
+
+# Says what time it is, in microseconds since 1970.
+Clock = Callable[[], int]
+
+
+class RuntimeFaultError(Exception):
+    """The runtime could not do it; the text says why, for people."""
+
+
+class ImageMissingError(RuntimeFaultError):
+    """There is no such image, here or where images come from."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartedContainer:
+    """A container that runs, and since when (microseconds since 1970)."""
+
+    container_id: str
+    started_at_us: int
+
+
+class ContainerRuntime(Protocol):
+    """Runs one container per replica. Containers outlive the agent; their label finds them again.
+
+    tests/contract/runtime holds every adapter to what is said here.
+    """
+
+    @property
+    def kind(self) -> RuntimeKind:
+        """What kind of runtime this is."""
+
+    async def prepare(self, spec: ReplicaSpec) -> None:
+        """Fetch what the replica needs, such as its image.
+
+        Raises:
+            ImageMissingError: there is no such image.
+            RuntimeFaultError: it could not be fetched.
+        """
+
+    async def start(
+        self, replica_id: str, restart_count: int, spec: ReplicaSpec
+    ) -> StartedContainer:
+        """Start the replica's container, in place of one of an earlier restart.
+
+        If the container of this very restart runs already, return it and change nothing.
+
+        Raises:
+            RuntimeFaultError: it did not start, and nothing of it runs.
+        """
+
+    async def stop(self, replica_id: str, grace_ms: int) -> int | None:
+        """Stop the container, by force after the grace; return its exit code once it ended.
+
+        None if there is no container. One that has ended already is left as it is.
+
+        Raises:
+            RuntimeFaultError: it may still run.
+        """
+
+    async def remove(self, replica_id: str) -> None:
+        """Remove the container with its logs, by force if it runs; fine if there is none."""
+
+    async def containers(self) -> Sequence[FoundContainer]:
+        """Return every container that was started and not removed, ended ones included.
+
+        Raises:
+            RuntimeFaultError: the runtime gives no answer.
+        """
+
+    async def logs(self, replica_id: str, tail: int) -> Sequence[str]:
+        """Return the last `tail` lines that the replica's container wrote; none if unknown."""
+
+    def events(self) -> AsyncIterator[RuntimeEvent]:
+        """Yield ends and changes of health from now on, forever; any of them may come twice.
+
+        An end by `stop` or `remove` may be told too. Has one reader.
+        """
+
+
+class Host(Protocol):
+    """The machine that the node stands for."""
+
+    def fingerprint(self) -> Fingerprint:
+        """Return what the host has to offer now."""
+
+    def usage(self) -> tuple[float, float]:
+        """Return the load of processors and of memory, 0 to 100 percent. Never blocks."""
+
+
+class NodeDisk(Protocol):
+    """The node's memory over restarts."""
+
+    async def load(self) -> tuple[str, Kept]:
+        """Return the node's id, made at the first call ever, and what was kept.
+
+        Raises:
+            DiskDamagedError: something other than an unfinished last write is unreadable.
+        """
+
+    async def save(self, entries: Sequence[Entry], kept: Kept) -> None:
+        """Make the entries durable, all or none; `kept` is what they led to.
+
+        Raises:
+            OSError: they may or may not be there at the next `load`.
+        """
+
+
+class DiskDamagedError(Exception):
+    """What was kept on disk can't be trusted; the text names the file."""
+
+
+class GatewayError(Exception):
+    """No stream, or no longer one. `refused` when dialling again soon makes no sense."""
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
+
+
+class GatewayStream(Protocol):
+    """An open stream to a gateway."""
+
+    def send(self, message: Outgoing) -> None:
+        """Queue a message; they leave in order, until the stream ends."""
+
+    def messages(self) -> AsyncIterator[GatewayMessage]:
+        """Yield what the gateway says until it ends the stream.
+
+        Raises:
+            GatewayError: the stream broke.
+        """
+
+    def close(self) -> None:
+        """End the stream: `messages` ends."""
+
+
+class Gateways(Protocol):
+    """The doors of the system."""
+
+    @property
+    def count(self) -> int:
+        """How many addresses there are; at least one."""
+
+    def open(
+        self, number: int, node_id: str, name: str
+    ) -> AbstractAsyncContextManager[GatewayStream]:
+        """Open a stream for a node to the address of that number, from 0."""

@@ -1,0 +1,137 @@
+"""What the core wants done. The shell does it and tells the outcome as a stimulus.
+
+The order is part of the meaning. An urgent `Save` is durable before any effect behind it is
+begun; a `Save` that isn't urgent may wait for the next urgent one, but keeps its place among the
+saves. All saves of a batch (up to `Settled`) go to disk as one: all of them or none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fogbank.domain.events import ReplicaObservation
+from fogbank.domain.node import Fingerprint
+from services.node_agent.core.kept import Entry
+from services.node_agent.core.replica import ReplicaSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The agent introduces itself; `running` are the replicas whose containers live."""
+
+    last_epoch: int
+    last_sequence: int
+    fingerprint: Fingerprint
+    running: tuple[ReplicaObservation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """A sign of life with the host's load in percent."""
+
+    cpu_percent: float
+    memory_percent: float
+    reflects_sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A numbered report."""
+
+    epoch: int
+    number: int
+    observations: tuple[ReplicaObservation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CapacityChange:
+    """The host changed."""
+
+    fingerprint: Fingerprint
+
+
+Outgoing = Hello | Heartbeat | Report | CapacityChange
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Write these entries to disk."""
+
+    entries: tuple[Entry, ...]
+    urgent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send on that stream; if it is gone, the message is dropped."""
+
+    stream: int
+    message: Outgoing
+
+
+@dataclass(frozen=True, slots=True)
+class CloseStream:
+    """Close that stream and dial again; `redial_now` without waiting longer each time."""
+
+    stream: int
+    reason: str
+    redial_now: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BeatEvery:
+    """From now on send heartbeats with this period in milliseconds."""
+
+    stream: int
+    period_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareReplica:
+    """Fetch what the replica needs: answered by `Prepared` or `PrepareFailed`."""
+
+    replica_id: str
+    spec: ReplicaSpec
+
+
+@dataclass(frozen=True, slots=True)
+class StartContainer:
+    """Start it, unless this start's container runs: answered by `Started` or `StartFailed`."""
+
+    replica_id: str
+    restart_count: int
+    spec: ReplicaSpec
+
+
+@dataclass(frozen=True, slots=True)
+class StopContainer:
+    """Stop it: answered by `StopFinished` or `StopFailed`."""
+
+    replica_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveContainer:
+    """Nobody needs the ended container any more; needs no answer."""
+
+    replica_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Send `TimePassed` at this instant, instead of any earlier wish; 0 for never."""
+
+    at_us: int
+
+
+Effect = (
+    Save
+    | Send
+    | CloseStream
+    | BeatEvery
+    | PrepareReplica
+    | StartContainer
+    | StopContainer
+    | RemoveContainer
+    | Wake
+)

@@ -1,0 +1,158 @@
+"""What the agent keeps on disk, and the only way it changes.
+
+`Kept` is what folding all saved entries gives. The running agent changes its own copy by the same
+`apply`, so what it knows and what it will know after a crash cannot drift apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fogbank.domain.events import ReplicaObservation
+from services.node_agent.core.replica import Desired, ReplicaRecord, ReplicaSpec
+
+# Older restarts than this many can't matter to any sensible limit.
+_RESTARTS_REMEMBERED = 32
+
+
+@dataclass(slots=True)
+class Kept:
+    """The durable half of the agent's state.
+
+    `outbox` maps the number of each unacknowledged report to its observations, in order;
+    `unreported` are observations that no report holds yet.
+    """
+
+    epoch: int = 0
+    sequence: int = 0
+    last_number: int = 0
+    replicas: dict[str, ReplicaRecord] = field(default_factory=dict)
+    unreported: list[ReplicaObservation] = field(default_factory=list)
+    outbox: dict[int, tuple[ReplicaObservation, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EpochKept:
+    """A gateway gave the agent a new epoch."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceKept:
+    """Assignments up to this log sequence were taken in."""
+
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class AssignmentKept:
+    """The agent is to do this with that replica; no spec leaves the one it has."""
+
+    replica_id: str
+    desired: Desired
+    sequence: int
+    spec: ReplicaSpec | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaDropped:
+    """A replica is forgotten."""
+
+    replica_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObservationKept:
+    """A replica got on. `restarted_at_us` is set when this start is a restart."""
+
+    observation: ReplicaObservation
+    reported: bool = True
+    restarted_at_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSealed:
+    """The oldest `count` unreported observations became the report of this number."""
+
+    number: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReportsAcknowledged:
+    """Reports up to this one are in the log."""
+
+    through: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReportsRenumbered:
+    """The log's count differs: what lies in the outbox is to be reported anew, after this one."""
+
+    last_number: int
+
+
+Entry = (
+    EpochKept
+    | SequenceKept
+    | AssignmentKept
+    | ReplicaDropped
+    | ObservationKept
+    | ReportSealed
+    | ReportsAcknowledged
+    | ReportsRenumbered
+)
+
+
+def apply(kept: Kept, entry: Entry) -> None:
+    """Change `kept` as the entry says."""
+    match entry:
+        case EpochKept(epoch):
+            kept.epoch = epoch
+        case SequenceKept(sequence):
+            kept.sequence = sequence
+        case AssignmentKept():
+            _assign(kept, entry)
+        case ReplicaDropped(replica_id):
+            kept.replicas.pop(replica_id, None)
+        case ObservationKept():
+            _observe(kept, entry)
+        case ReportSealed(number, count):
+            kept.outbox[number] = tuple(kept.unreported[:count])
+            del kept.unreported[:count]
+            kept.last_number = number
+        case ReportsAcknowledged(through):
+            for number in [number for number in kept.outbox if number <= through]:
+                del kept.outbox[number]
+        case ReportsRenumbered(last_number):
+            again = [seen for report in kept.outbox.values() for seen in report]
+            kept.unreported[:0] = again
+            kept.outbox.clear()
+            kept.last_number = last_number
+
+
+def _assign(kept: Kept, entry: AssignmentKept) -> None:
+    record = kept.replicas.get(entry.replica_id)
+    if record is None:
+        kept.replicas[entry.replica_id] = ReplicaRecord(
+            entry.replica_id, entry.desired, entry.spec, entry.sequence
+        )
+        return
+    record.desired = entry.desired
+    if entry.spec is not None:
+        if record.spec is None:
+            record.since_sequence = entry.sequence
+        record.spec = entry.spec
+
+
+def _observe(kept: Kept, entry: ObservationKept) -> None:
+    seen = entry.observation
+    record = kept.replicas.get(seen.replica_id)
+    if record is not None:
+        record.observed = seen
+        if entry.restarted_at_us:
+            record.restarts.append(entry.restarted_at_us)
+            del record.restarts[:-_RESTARTS_REMEMBERED]
+    if entry.reported:
+        kept.unreported.append(seen)

@@ -1,0 +1,412 @@
+"""The life of the replicas on one node, from assignment to end.
+
+The core compares what is desired with what was observed and asks for one step at a time
+(`_advance`); the answer to that step, or a timer, leads to the next comparison. Observed state,
+the pair of restart count and state, only grows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from fogbank.domain.events import ReplicaObservation
+from fogbank.domain.states import Health, ReplicaState, RestartPolicy
+from services.node_agent.core import stimuli as st
+from services.node_agent.core.effects import (
+    PrepareReplica,
+    RemoveContainer,
+    StartContainer,
+    StopContainer,
+)
+from services.node_agent.core.kept import AssignmentKept, ObservationKept, ReplicaDropped
+from services.node_agent.core.replica import Assignment, Desired, FoundContainer, ReplicaRecord
+from services.node_agent.core.restarts import AgentPolicy, verdict
+from services.node_agent.core.workings import Workings
+
+# What is said of a container whose exit code nobody saw.
+UNKNOWN_EXIT_CODE = -1
+
+
+class _Busy(Enum):
+    PREPARING = 1
+    STARTING = 2
+    STOPPING = 3
+
+
+@dataclass(slots=True)
+class _Activity:
+    """What the agent is doing about a replica: forgotten when the process ends."""
+
+    busy: _Busy | None = None
+    prepared: bool = False
+    failures: int = 0
+    due_us: int = 0
+    pause_us: int = 0
+
+    def wait(self, from_us: int, pause_us: int) -> None:
+        """Do nothing before `pause_us` after that instant."""
+        self.due_us, self.pause_us = from_us + pause_us, pause_us
+
+
+class Lifecycle:
+    """Drives every replica of the node toward what is desired of it."""
+
+    def __init__(self, workings: Workings, policy: AgentPolicy) -> None:
+        self._workings = workings
+        self._policy = policy
+        self._activities: dict[str, _Activity] = {}
+        self._touched: dict[str, None] = {}
+
+    # --- reads ------------------------------------------------------------------------------
+
+    def state_of(self, replica_id: str) -> ReplicaState | None:
+        """Tell how far a replica got, the steps before its start included; None if unknown."""
+        record = self._records.get(replica_id)
+        if record is None:
+            return None
+        if record.observed is not None:
+            return record.observed.state
+        activity = self._activity(replica_id)
+        if activity.prepared:
+            return ReplicaState.PREPARING if self._must_wait(record) else ReplicaState.READY
+        return ReplicaState.PREPARING if activity.busy else ReplicaState.ACCEPTED
+
+    def next_due_us(self, now_us: int) -> int:
+        """Return the earliest instant at which something is to be tried again; 0 for none."""
+        earliest_us = 0
+        for activity in self._activities.values():
+            if activity.due_us:
+                # If the clock was set back, nothing waits longer than its pause because of that.
+                activity.due_us = min(activity.due_us, now_us + activity.pause_us)
+                earliest_us = min(earliest_us or activity.due_us, activity.due_us)
+        return earliest_us
+
+    def reflects_sequence(self) -> int:
+        """Return the log sequence up to which all that was assigned has started or ended."""
+        waiting = [
+            record.since_sequence
+            for record in self._records.values()
+            if record.desired is Desired.RUN
+            and (record.observed is None or record.observed.state is ReplicaState.STARTING)
+        ]
+        sequence = self._workings.kept.sequence
+        return min([sequence, *(since - 1 for since in waiting)])
+
+    # --- what is desired --------------------------------------------------------------------
+
+    def boot(self, containers: Iterable[FoundContainer], now_us: int) -> None:
+        """Compare the records with what the runtime really has, and go on from there."""
+        found = {container.replica_id: container for container in containers}
+        for replica_id, record in self._records.items():
+            self._resume(record, found.get(replica_id), now_us)
+            self._touch(replica_id)
+        for replica_id, container in found.items():
+            if replica_id in self._records:
+                continue
+            if container.running:
+                self._adopt(container, now_us)
+            else:
+                self._workings.ask(RemoveContainer(replica_id))
+
+    def assign(self, assignments: Iterable[Assignment], sequence: int) -> None:
+        """Take in changes of what is desired."""
+        for assignment in assignments:
+            self._assign(assignment, sequence)
+
+    def keep_only(self, replica_ids: frozenset[str], sequence: int) -> None:
+        """Stop all others that live, forget all others that ended."""
+        for replica_id in [each for each in self._records if each not in replica_ids]:
+            if self._records[replica_id].ended:
+                self._drop(replica_id)
+            else:
+                self._desire(replica_id, Desired.STOP, sequence)
+
+    def report_all_again(self) -> None:
+        """Say once more how every replica does: the log may not have all that was said."""
+        for replica_id in self._records:
+            self._say_again(replica_id)
+
+    def _assign(self, assignment: Assignment, sequence: int) -> None:
+        replica_id = assignment.replica_id
+        record = self._records.get(replica_id)
+        if assignment.desired is Desired.FORGET:
+            if record is not None and record.ended:
+                self._drop(replica_id)
+            elif record is not None:
+                self._desire(replica_id, Desired.STOP, sequence)
+            return
+        if record is not None and record.ended:
+            # Whoever still speaks of it has not heard of its end.
+            if not self._is_pending(replica_id):
+                self._say_again(replica_id)
+            return
+        unknown_to_log = record is not None and record.spec is None
+        self._workings.keep(
+            AssignmentKept(replica_id, assignment.desired, sequence, assignment.spec), urgent=False
+        )
+        if unknown_to_log:
+            self._say_again(replica_id)
+        self._touch(replica_id)
+
+    def _desire(self, replica_id: str, desired: Desired, sequence: int) -> None:
+        self._workings.keep(AssignmentKept(replica_id, desired, sequence), urgent=False)
+        self._touch(replica_id)
+
+    def _drop(self, replica_id: str) -> None:
+        self._workings.keep(ReplicaDropped(replica_id), urgent=False)
+        self._activities.pop(replica_id, None)
+        self._workings.ask(RemoveContainer(replica_id))
+
+    def _is_pending(self, replica_id: str) -> bool:
+        kept = self._workings.kept
+        return any(seen.replica_id == replica_id for seen in kept.unreported) or any(
+            seen.replica_id == replica_id for report in kept.outbox.values() for seen in report
+        )
+
+    def _say_again(self, replica_id: str) -> None:
+        observed = self._records[replica_id].observed
+        if observed is not None:
+            self._workings.keep(ObservationKept(observed))
+
+    def _resume(self, record: ReplicaRecord, found: FoundContainer | None, now_us: int) -> None:
+        observed = record.observed
+        if observed is None:
+            return
+        if observed.final:
+            if found is not None and found.running:
+                self._workings.ask(RemoveContainer(record.replica_id))
+            return
+        if not record.alive:
+            activity = self._activity(record.replica_id)
+            activity.wait(observed.observed_at_us, self._policy.restart_delay_us)
+            return
+        if found is not None and found.restart_count == observed.restart_count:
+            if not found.running:
+                self._end(record, found.exit_code, "", now_us)
+            elif observed.state is ReplicaState.STARTING:
+                self._run(record, found.container_id, found.started_at_us, now_us)
+        elif observed.state is ReplicaState.RUNNING:
+            why = "the container was gone when the agent came back"
+            self._end(record, UNKNOWN_EXIT_CODE, why, now_us)
+
+    def _adopt(self, container: FoundContainer, now_us: int) -> None:
+        """Keep a running container without a record until a gateway says what it is."""
+        self._workings.keep(AssignmentKept(container.replica_id, Desired.RUN, 0), urgent=False)
+        seen = ReplicaObservation(
+            container.replica_id,
+            container.restart_count,
+            ReplicaState.RUNNING,
+            container.container_id,
+            container.started_at_us,
+            Health.HEALTHY,
+            observed_at_us=now_us,
+        )
+        self._workings.keep(ObservationKept(seen, reported=False), urgent=False)
+
+    # --- what happened ----------------------------------------------------------------------
+
+    def prepared(self, stimulus: st.Prepared) -> None:
+        """Take in that all a replica needs is there."""
+        activity = self._answered(stimulus.replica_id, _Busy.PREPARING)
+        if activity is not None:
+            activity.prepared = True
+
+    def prepare_failed(self, stimulus: st.PrepareFailed, now_us: int) -> None:
+        """Try again later, or reject the replica."""
+        activity = self._answered(stimulus.replica_id, _Busy.PREPARING)
+        if activity is None:
+            return
+        activity.failures += 1
+        if activity.failures > self._policy.prepare_retries:
+            record = self._records[stimulus.replica_id]
+            self._finish(record, ReplicaState.REJECTED, 0, stimulus.reason, now_us)
+        else:
+            pause_us = self._policy.prepare_retry_delay_us << (activity.failures - 1)
+            activity.wait(now_us, pause_us)
+
+    def started(self, stimulus: st.Started, now_us: int) -> None:
+        """Take in that a container runs."""
+        self._answered(stimulus.replica_id, _Busy.STARTING)
+        record = self._alive(stimulus.replica_id, stimulus.restart_count)
+        seen = record.observed if record is not None else None
+        if record is not None and seen is not None and seen.state is ReplicaState.STARTING:
+            self._run(record, stimulus.container_id, stimulus.started_at_us, now_us)
+
+    def start_failed(self, stimulus: st.StartFailed, now_us: int) -> None:
+        """Take in that a container never came up."""
+        self._answered(stimulus.replica_id, _Busy.STARTING)
+        record = self._alive(stimulus.replica_id, stimulus.restart_count)
+        if record is not None:
+            self._end(record, UNKNOWN_EXIT_CODE, stimulus.reason, now_us)
+
+    def ended(self, stimulus: st.ContainerEnded, now_us: int) -> None:
+        """Take in that a container ended, unless that is known or was another start of it."""
+        record = self._alive(stimulus.replica_id, stimulus.restart_count)
+        if record is not None:
+            self._end(record, stimulus.exit_code, stimulus.reason, now_us)
+
+    def stop_finished(self, stimulus: st.StopFinished, now_us: int) -> None:
+        """Take in that a container was stopped."""
+        self._answered(stimulus.replica_id, _Busy.STOPPING)
+        record = self._records.get(stimulus.replica_id)
+        if record is not None and record.alive:
+            exit_code = UNKNOWN_EXIT_CODE if stimulus.exit_code is None else stimulus.exit_code
+            self._end(record, exit_code, "", now_us)
+
+    def stop_failed(self, stimulus: st.StopFailed, now_us: int) -> None:
+        """Try to stop it again later."""
+        activity = self._answered(stimulus.replica_id, _Busy.STOPPING)
+        if activity is not None:
+            activity.wait(now_us, self._policy.stop_retry_delay_us)
+
+    def health(self, stimulus: st.HealthSeen, now_us: int) -> None:
+        """Take in what a probe says of a running container."""
+        record = self._alive(stimulus.replica_id, stimulus.restart_count)
+        seen = record.observed if record is not None else None
+        if record is None or seen is None or seen.state is not ReplicaState.RUNNING:
+            return
+        if seen.health is not stimulus.health:
+            self._observe(
+                record.seen(seen.state, now_us, health=stimulus.health, reason=stimulus.reason)
+            )
+
+    def time_passed(self, now_us: int) -> None:
+        """Go on with all that waited for an instant that has come."""
+        for replica_id, activity in self._activities.items():
+            if activity.due_us and activity.due_us <= now_us:
+                activity.due_us = 0
+                self._touch(replica_id)
+
+    # --- the next step ----------------------------------------------------------------------
+
+    def advance(self, now_us: int) -> None:
+        """Ask for the next step of every replica that something happened to."""
+        while self._touched:
+            replica_id = next(iter(self._touched))
+            del self._touched[replica_id]
+            record = self._records.get(replica_id)
+            if record is not None and not record.ended:
+                self._advance(record, now_us)
+
+    def _advance(self, record: ReplicaRecord, now_us: int) -> None:
+        activity = self._activity(record.replica_id)
+        if record.desired is Desired.STOP:
+            self._advance_stop(record, activity, now_us)
+        elif activity.busy is not None or record.spec is None or activity.due_us > now_us:
+            return
+        elif record.alive:
+            if record.observed is not None and record.observed.state is ReplicaState.STARTING:
+                self._start(record, activity)
+        elif not activity.prepared:
+            activity.busy = _Busy.PREPARING
+            self._workings.ask(PrepareReplica(record.replica_id, record.spec))
+        elif not self._must_wait(record):
+            again = record.observed is not None
+            self._observe(
+                record.seen(ReplicaState.STARTING, now_us, again=again),
+                restarted_at_us=now_us if again else 0,
+            )
+            self._start(record, activity)
+
+    def _advance_stop(self, record: ReplicaRecord, activity: _Activity, now_us: int) -> None:
+        if not record.alive:
+            self._finish(record, ReplicaState.STOPPED, 0, "", now_us)
+        elif activity.busy is None and activity.due_us <= now_us:
+            activity.busy = _Busy.STOPPING
+            self._workings.ask(StopContainer(record.replica_id))
+
+    def _start(self, record: ReplicaRecord, activity: _Activity) -> None:
+        if record.spec is not None:
+            activity.busy = _Busy.STARTING
+            self._workings.ask(StartContainer(record.replica_id, record.restart_count, record.spec))
+
+    def _run(
+        self, record: ReplicaRecord, container_id: str, started_at_us: int, now_us: int
+    ) -> None:
+        self._observe(
+            record.seen(
+                ReplicaState.RUNNING,
+                now_us,
+                container_id=container_id,
+                started_at_us=started_at_us,
+                # Without probes, to run is to be healthy.
+                health=Health.HEALTHY,
+            )
+        )
+        self._touch(record.replica_id)
+
+    def _end(self, record: ReplicaRecord, exit_code: int, why: str, now_us: int) -> None:
+        if record.desired is Desired.STOP:
+            self._finish(record, ReplicaState.STOPPED, exit_code, "", now_us)
+            return
+        restart = record.spec.restart if record.spec is not None else RestartPolicy.NEVER
+        judged = verdict(
+            self._policy,
+            restart,
+            exit_code=exit_code,
+            why=why or f"ended with exit code {exit_code}",
+            restarts=record.restarts,
+            now_us=now_us,
+        )
+        if judged.final:
+            self._finish(record, judged.state, exit_code, judged.reason, now_us)
+            return
+        self._observe(record.seen(judged.state, now_us, exit_code=exit_code, reason=judged.reason))
+        self._activity(record.replica_id).wait(now_us, self._policy.restart_delay_us)
+        self._touch(record.replica_id)
+
+    def _finish(
+        self, record: ReplicaRecord, state: ReplicaState, exit_code: int, reason: str, now_us: int
+    ) -> None:
+        before = record.observed
+        if before is not None and before.state.ended:
+            # Stopped while it waited for its next start: the end it had stands, and is final now.
+            state, exit_code, reason = max(state, before.state), before.exit_code, before.reason
+        self._observe(record.seen(state, now_us, exit_code=exit_code, reason=reason, final=True))
+        self._activities.pop(record.replica_id, None)
+        for other in self._records.values():
+            if other.spec is not None and record.replica_id in other.spec.starts_after:
+                self._touch(other.replica_id)
+
+    def _observe(self, seen: ReplicaObservation, *, restarted_at_us: int = 0) -> None:
+        self._workings.keep(ObservationKept(seen, restarted_at_us=restarted_at_us))
+
+    # --- small things -----------------------------------------------------------------------
+
+    @property
+    def _records(self) -> dict[str, ReplicaRecord]:
+        return self._workings.kept.replicas
+
+    def _activity(self, replica_id: str) -> _Activity:
+        activity = self._activities.get(replica_id)
+        if activity is None:
+            activity = self._activities[replica_id] = _Activity()
+        return activity
+
+    def _answered(self, replica_id: str, busy: _Busy) -> _Activity | None:
+        """Return the activity if this answer is the one it waits for."""
+        activity = self._activities.get(replica_id)
+        if activity is None or activity.busy is not busy or replica_id not in self._records:
+            return None
+        activity.busy = None
+        self._touch(replica_id)
+        return activity
+
+    def _alive(self, replica_id: str, restart_count: int) -> ReplicaRecord | None:
+        """Return the record if that very start of its container is thought to live."""
+        record = self._records.get(replica_id)
+        if record is None or not record.alive or record.restart_count != restart_count:
+            return None
+        return record
+
+    def _must_wait(self, record: ReplicaRecord) -> bool:
+        """Tell whether a replica whose room this one takes over has not ended yet."""
+        after = record.spec.starts_after if record.spec is not None else ()
+        return any(
+            (other := self._records.get(each)) is not None and not other.ended for each in after
+        )
+
+    def _touch(self, replica_id: str) -> None:
+        self._touched[replica_id] = None

@@ -1,0 +1,118 @@
+"""What the agent knows of one replica: what it is to do with it, and how far it got."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from fogbank.domain.events import ReplicaObservation
+from fogbank.domain.resources import Resources
+from fogbank.domain.states import Health, ReplicaState, RestartPolicy
+
+
+class Desired(IntEnum):
+    """What a gateway told the agent to do with a replica; numbers are those of the contract."""
+
+    RUN = 1
+    STOP = 2
+    FORGET = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSpec:
+    """All that is needed to run a replica. `env` holds secrets: never log it."""
+
+    deployment_id: str
+    deployment_name: str
+    image: str
+    resources: Resources
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    restart: RestartPolicy = RestartPolicy.ALWAYS
+    starts_after: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One line of what a gateway sends: a replica and what to do with it."""
+
+    replica_id: str
+    desired: Desired
+    spec: ReplicaSpec
+
+
+@dataclass(frozen=True, slots=True)
+class FoundContainer:
+    """A container that the runtime has, running or ended, found again by its label."""
+
+    replica_id: str
+    restart_count: int
+    container_id: str
+    running: bool
+    started_at_us: int
+    exit_code: int = 0
+
+
+@dataclass(slots=True)
+class ReplicaRecord:
+    """A replica in the agent's keeping. Changed by saved entries only: see `kept.apply`.
+
+    `spec` is None for a container found without a record. `since_sequence` is the log sequence
+    of the assignments that brought it; `restarts` are the instants at which it was started again.
+    """
+
+    replica_id: str
+    desired: Desired
+    spec: ReplicaSpec | None = None
+    since_sequence: int = 0
+    observed: ReplicaObservation | None = None
+    restarts: list[int] = field(default_factory=list)
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether it ended for good."""
+        return self.observed is not None and self.observed.final
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether its container is being started or runs, as far as is known."""
+        return self.observed is not None and self.observed.state in _ALIVE
+
+    @property
+    def restart_count(self) -> int:
+        """How often it was started again."""
+        return self.observed.restart_count if self.observed is not None else 0
+
+    def seen(
+        self,
+        state: ReplicaState,
+        now_us: int,
+        *,
+        again: bool = False,
+        container_id: str = "",
+        started_at_us: int = 0,
+        health: Health = Health.UNKNOWN,
+        exit_code: int = 0,
+        reason: str = "",
+        final: bool = False,
+    ) -> ReplicaObservation:
+        """Return the observation that it got to `state`; `again` begins its next restart."""
+        before = self.observed
+        if before is not None and not again:
+            container_id = container_id or before.container_id
+            started_at_us = started_at_us or before.started_at_us
+        return ReplicaObservation(
+            self.replica_id,
+            self.restart_count + 1 if again else self.restart_count,
+            state,
+            container_id,
+            started_at_us,
+            health,
+            final,
+            exit_code,
+            reason,
+            now_us,
+        )
+
+
+_ALIVE = frozenset({ReplicaState.STARTING, ReplicaState.RUNNING})

@@ -1,0 +1,77 @@
+"""Whether a container that ended is started again, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fogbank.domain.states import ReplicaState, RestartPolicy
+
+_US_PER_S = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPolicy:
+    """The agent's patience. Instants and spans are in microseconds.
+
+    At most `restart_limit` restarts within `restart_window_us`, each `restart_delay_us` after the
+    end. An image that can't be fetched is tried `prepare_retries` times more, the pause doubling.
+    `report_window` reports may be unacknowledged at once, `report_size` observations go in one.
+    """
+
+    restart_limit: int = 2
+    restart_window_us: int = 30 * 60 * _US_PER_S
+    restart_delay_us: int = 15 * _US_PER_S
+    prepare_retries: int = 2
+    prepare_retry_delay_us: int = 1 * _US_PER_S
+    stop_retry_delay_us: int = 5 * _US_PER_S
+    report_window: int = 8
+    report_size: int = 256
+    ack_patience_us: int = 60 * _US_PER_S
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an end means; unless it is `final`, a restart follows after the policy's delay."""
+
+    state: ReplicaState
+    final: bool
+    reason: str
+
+
+def verdict(
+    policy: AgentPolicy,
+    restart: RestartPolicy,
+    *,
+    exit_code: int,
+    why: str,
+    restarts: Sequence[int],
+    now_us: int,
+) -> Verdict:
+    """Judge a container that ended unasked.
+
+    Args:
+        policy: limits and delays.
+        restart: what the deployment's author wants.
+        exit_code: of the container; not 0 when it never came up or nobody knows.
+        why: the end in words, for people.
+        restarts: instants of the restarts so far.
+        now_us: the instant of the end.
+    """
+    if exit_code == 0 and restart is not RestartPolicy.ALWAYS:
+        return Verdict(ReplicaState.COMPLETE, final=True, reason="")
+    if restart is RestartPolicy.NEVER:
+        return Verdict(ReplicaState.FAILED, final=True, reason=why)
+    recent = sum(1 for at_us in restarts if at_us > now_us - policy.restart_window_us)
+    if recent >= policy.restart_limit:
+        minutes = policy.restart_window_us / (60 * _US_PER_S)
+        return Verdict(
+            ReplicaState.FAILED,
+            final=True,
+            reason=f"{why}; restarted {recent} times within {minutes:g} min, giving up",
+        )
+    return Verdict(
+        ReplicaState.FAILED,
+        final=False,
+        reason=f"{why}; starting again in {policy.restart_delay_us / _US_PER_S:g} s",
+    )

@@ -1,0 +1,187 @@
+"""What every container runtime keeps: one suite, all adapters."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from fogbank.domain.resources import Resources
+from fogbank.domain.states import RestartPolicy
+from fogbank.runtime.clock import SystemClock
+from services.node_agent.adapters.simulated_runtime import SimulatedRuntime
+from services.node_agent.app.ports import ContainerRuntime, ImageMissingError, RuntimeFaultError
+from services.node_agent.core.replica import FoundContainer, ReplicaSpec
+from services.node_agent.core.stimuli import ContainerEnded
+from tests.support.waiting import eventually
+
+GRACE_MS = 50
+_MADE_UP_US = 1_600_000_000_000_000
+
+
+@dataclass
+class Engine:
+    """An adapter with its images; `reopen` is a new agent process on the same containers."""
+
+    runtime: ContainerRuntime
+    reopen: Callable[[], ContainerRuntime]
+    runs: str
+    exits_with_3: str
+    missing: str
+    unstartable: str
+    stubborn: str
+
+
+@pytest.fixture(params=["simulated"])
+async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
+    with ThreadPoolExecutor(1) as pool:
+        opened: list[SimulatedRuntime] = []
+
+        def reopen() -> ContainerRuntime:
+            runtime = SimulatedRuntime(
+                tmp_path / "containers", pool, SystemClock().now_us, start_delay_s=0.001
+            )
+            opened.append(runtime)
+            return runtime
+
+        yield Engine(
+            reopen(),
+            reopen,
+            runs="nginx:latest",
+            exits_with_3="simulated/exit:3",
+            missing="simulated/missing",
+            unstartable="simulated/unstartable",
+            stubborn="simulated/stubborn",
+        )
+        for runtime in opened:
+            runtime.close()
+
+
+def spec(image: str) -> ReplicaSpec:
+    return ReplicaSpec(
+        str(uuid4()), "web", image, Resources(500, 64, 1), {"A": "b"}, RestartPolicy.ALWAYS
+    )
+
+
+@pytest.fixture
+def replica_id() -> str:
+    return str(uuid4())
+
+
+async def only(runtime: ContainerRuntime) -> FoundContainer:
+    (found,) = await runtime.containers()
+    return found
+
+
+async def test_a_started_container_is_found(engine: Engine, replica_id: str) -> None:
+    await engine.runtime.prepare(spec(engine.runs))
+    started = await engine.runtime.start(replica_id, 0, spec(engine.runs))
+    found = await only(engine.runtime)
+    assert started.container_id
+    assert started.started_at_us > _MADE_UP_US
+    assert found == FoundContainer(replica_id, 0, started.container_id, True, started.started_at_us)
+
+
+async def test_to_start_what_runs_changes_nothing(engine: Engine, replica_id: str) -> None:
+    first = await engine.runtime.start(replica_id, 0, spec(engine.runs))
+    assert await engine.runtime.start(replica_id, 0, spec(engine.runs)) == first
+
+
+async def test_a_restart_takes_the_place_of_the_one_before(engine: Engine, replica_id: str) -> None:
+    await engine.runtime.start(replica_id, 0, spec(engine.runs))
+    await engine.runtime.start(replica_id, 1, spec(engine.runs))
+    found = await only(engine.runtime)
+    assert (found.restart_count, found.running) == (1, True)
+
+
+async def test_containers_outlive_the_agent(engine: Engine, replica_id: str) -> None:
+    started = await engine.runtime.start(replica_id, 2, spec(engine.runs))
+    found = await only(engine.reopen())
+    assert (found.replica_id, found.restart_count, found.running) == (replica_id, 2, True)
+    assert found.container_id == started.container_id
+
+
+async def test_an_end_is_told_and_remembered(engine: Engine, replica_id: str) -> None:
+    events = engine.runtime.events()
+    await engine.runtime.start(replica_id, 0, spec(engine.exits_with_3))
+    event = await asyncio.wait_for(anext(events), 10)
+    assert isinstance(event, ContainerEnded)
+    assert (event.replica_id, event.restart_count, event.exit_code) == (replica_id, 0, 3)
+    found = await only(engine.runtime)
+    assert (found.running, found.exit_code) == (False, 3)
+
+
+async def test_an_end_without_an_agent_is_found(engine: Engine, replica_id: str) -> None:
+    await engine.runtime.start(replica_id, 0, spec(engine.exits_with_3))
+    later = engine.reopen()
+
+    async def has_ended() -> bool:
+        return not (await only(later)).running
+
+    await eventually(has_ended)
+    assert (await only(later)).exit_code == 3
+
+
+async def test_a_container_that_ended_can_be_started_again(engine: Engine, replica_id: str) -> None:
+    events = engine.runtime.events()
+    await engine.runtime.start(replica_id, 0, spec(engine.exits_with_3))
+    await asyncio.wait_for(anext(events), 10)
+    await engine.runtime.start(replica_id, 1, spec(engine.exits_with_3))
+    event = await asyncio.wait_for(anext(events), 10)
+    assert isinstance(event, ContainerEnded)
+    assert event.restart_count == 1
+
+
+async def test_a_missing_image_is_an_error_of_its_own(engine: Engine) -> None:
+    with pytest.raises(ImageMissingError, match="image not found"):
+        await engine.runtime.prepare(spec(engine.missing))
+
+
+async def test_a_start_that_fails_leaves_nothing(engine: Engine, replica_id: str) -> None:
+    with pytest.raises(RuntimeFaultError):
+        await engine.runtime.start(replica_id, 0, spec(engine.unstartable))
+    assert not [each for each in await engine.runtime.containers() if each.running]
+
+
+async def test_stop_waits_for_the_end(engine: Engine, replica_id: str) -> None:
+    await engine.runtime.start(replica_id, 0, spec(engine.runs))
+    exit_code = await engine.runtime.stop(replica_id, GRACE_MS)
+    found = await only(engine.runtime)
+    assert (found.running, found.exit_code) == (False, exit_code)
+
+
+async def test_stop_ends_by_force_after_the_grace(engine: Engine, replica_id: str) -> None:
+    await engine.runtime.start(replica_id, 0, spec(engine.stubborn))
+    assert await engine.runtime.stop(replica_id, GRACE_MS) == 137
+
+
+async def test_to_stop_what_ended_keeps_its_exit_code(engine: Engine, replica_id: str) -> None:
+    events = engine.runtime.events()
+    await engine.runtime.start(replica_id, 0, spec(engine.exits_with_3))
+    await asyncio.wait_for(anext(events), 10)
+    assert await engine.runtime.stop(replica_id, GRACE_MS) == 3
+
+
+async def test_to_stop_what_is_unknown_is_no_error(engine: Engine, replica_id: str) -> None:
+    assert await engine.runtime.stop(replica_id, GRACE_MS) is None
+
+
+async def test_removing_takes_everything_away(engine: Engine, replica_id: str) -> None:
+    await engine.runtime.start(replica_id, 0, spec(engine.runs))
+    await engine.runtime.remove(replica_id)
+    await engine.runtime.remove(replica_id)
+    assert not await engine.runtime.containers()
+    assert not await engine.runtime.logs(replica_id, 10)
+    assert not await engine.reopen().containers()
+
+
+async def test_the_last_lines_of_a_container_can_be_read(engine: Engine, replica_id: str) -> None:
+    await engine.runtime.start(replica_id, 0, spec(engine.runs))
+    await engine.runtime.stop(replica_id, GRACE_MS)
+    lines = await engine.runtime.logs(replica_id, 10)
+    assert lines
+    assert list(await engine.runtime.logs(replica_id, 1)) == list(lines[-1:])
+    assert not await engine.runtime.logs(str(uuid4()), 10)
