@@ -1,0 +1,58 @@
+"""Who is silent, and who decides."""
+
+from services.scheduler.core.leadership import TAKEOVER_US, Leadership
+from services.scheduler.core.liveness import Liveness, silent_after_us
+from tests.support.fleet import LittleFleet
+
+
+def test_a_node_is_silent_after_three_periods_and_not_before() -> None:
+    fleet = LittleFleet()
+    node_id = fleet.connect("fog-0")
+    state, liveness = fleet.planner.fleet, Liveness()
+    epoch = state.facts.nodes[node_id].epoch
+    liveness.heard(node_id, epoch, 1_000)
+    bound_us = silent_after_us(state)
+    assert bound_us == 15_000_000
+    assert liveness.next_silence_us(state) == 1_000 + bound_us
+    assert liveness.silences(state, 999 + bound_us, 0) == ()
+    (silence,) = liveness.silences(state, 1_000 + bound_us, 5)
+    assert (silence.node_id, silence.epoch, silence.last_heard_at_us) == (node_id, epoch, 1_005)
+    assert liveness.heard_in_time(state, 1_000 + bound_us) == 0
+
+
+def test_signs_of_life_of_an_old_epoch_do_not_count() -> None:
+    fleet = LittleFleet()
+    node_id = fleet.connect("fog-0")
+    state, liveness = fleet.planner.fleet, Liveness()
+    old = state.facts.nodes[node_id].epoch
+    fleet.connect("fog-0")
+    liveness.restart(state, 0)
+    liveness.heard(node_id, old, 99_000_000)
+    assert len(liveness.silences(state, 20_000_000, 0)) == 1
+
+
+def test_a_node_put_offline_is_not_reported_again() -> None:
+    fleet = LittleFleet()
+    node_id = fleet.connect("fog-0")
+    fleet.connect("fog-1")
+    liveness = Liveness()
+    liveness.restart(fleet.planner.fleet, 0)
+    fleet.decide(fleet.silence(node_id))
+    found = liveness.silences(fleet.planner.fleet, 60_000_000, 0)
+    assert [silence.node_id for silence in found] != [node_id]
+    assert len(found) == 1
+
+
+def test_the_author_of_the_last_round_decides_at_once_and_others_stand_by() -> None:
+    leadership = Leadership("one")
+    assert leadership.may_decide_at_us(5) == 5, "nobody leads yet"
+    leadership.round_counted("two")
+    assert not leadership.leading
+    assert leadership.may_decide_at_us(10) == 10 + TAKEOVER_US
+    assert leadership.may_decide_at_us(500) == 10 + TAKEOVER_US, "counted from the first sight"
+    leadership.round_counted("two")
+    assert leadership.may_decide_at_us(700) == 700 + TAKEOVER_US, "the leader works"
+    leadership.nothing_to_do()
+    assert leadership.may_decide_at_us(900) == 900 + TAKEOVER_US
+    leadership.round_counted("one")
+    assert leadership.may_decide_at_us(1_000) == 1_000
