@@ -350,22 +350,26 @@ class GetLedgerStatusResponse(_message.Message):
     AS_OF_SEQUENCE_FIELD_NUMBER: _builtins.int
     LOG_SEQUENCE_FIELD_NUMBER: _builtins.int
     COMMITS_KEPT_FIELD_NUMBER: _builtins.int
+    AS_OF_DIGEST_FIELD_NUMBER: _builtins.int
     as_of_sequence: _builtins.int
     """Last log sequence projected."""
     log_sequence: _builtins.int
     """Last log sequence that the ledger knows of."""
     commits_kept: _builtins.int
     """Commits kept as bytes."""
+    as_of_digest: _builtins.bytes
+    """SHA-256 of the commit at as_of_sequence; empty at 0."""
     def __init__(
         self,
         *,
         as_of_sequence: _builtins.int = ...,
         log_sequence: _builtins.int = ...,
         commits_kept: _builtins.int = ...,
+        as_of_digest: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "commits_kept", b"commits_kept", "log_sequence", b"log_sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_digest", b"as_of_digest", "as_of_sequence", b"as_of_sequence", "commits_kept", b"commits_kept", "log_sequence", b"log_sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
