@@ -1,0 +1,153 @@
+"""The database: connections, what their errors mean, and the migrations at the start."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import asyncpg
+import structlog
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, bindparam, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from services.ledger.adapters.tables import CHECKPOINT
+from services.ledger.app.ports import LedgerMismatchError, StoreUnavailableError
+from services.ledger.core.making import bounded
+
+_log = structlog.get_logger(__name__)
+
+# Names in the space of PostgreSQL's advisory locks ("fog" in ASCII, and a number of our own).
+MIGRATION_LOCK = 0x666F67_0001
+LEADER_LOCK = 0x666F67_0002
+
+_CONNECT_TIMEOUT_S = 5.0
+_COMMAND_TIMEOUT_S = 30.0
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 2.0
+_RETRY_HINT_MS = 1_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+# Errors after which trying again makes sense: no connection, or one that was cut.
+_CLASSES_OF_OUTAGE = (
+    OSError,
+    TimeoutError,
+    PoolTimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InterfaceError,
+    asyncpg.QueryCanceledError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.InsufficientResourcesError,
+)
+
+
+def at(instant_us: int) -> datetime:
+    """Return an instant as PostgreSQL's driver takes it."""
+    return _EPOCH + timedelta(microseconds=bounded(instant_us))
+
+
+def micros(instant: datetime | None) -> int:
+    """Return an instant in microseconds since 1970; 0 for none."""
+    return (instant - _EPOCH) // _MICROSECOND if instant is not None else 0
+
+
+def make_engine(url: str, pool_size: int) -> AsyncEngine:
+    """Return an engine that connects when first used, with at most `pool_size` connections."""
+    return create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=_CONNECT_TIMEOUT_S,
+        connect_args={
+            "timeout": _CONNECT_TIMEOUT_S,
+            "command_timeout": _COMMAND_TIMEOUT_S,
+            "server_settings": {"application_name": "fogbank-ledger", "jit": "off"},
+        },
+    )
+
+
+@asynccontextmanager
+async def outages_named() -> AsyncIterator[None]:
+    """Turn a failure of the connection into StoreUnavailableError, and let all else pass."""
+    try:
+        yield
+    except DBAPIError as error:
+        cause = error.orig.__cause__ if error.orig is not None else None
+        if error.connection_invalidated or isinstance(cause or error.orig, _CLASSES_OF_OUTAGE):
+            raise _unavailable(cause or error) from error
+        raise
+    except _CLASSES_OF_OUTAGE as error:
+        raise _unavailable(error) from error
+
+
+def _unavailable(error: BaseException) -> StoreUnavailableError:
+    return StoreUnavailableError(
+        f"The ledger's database does not answer: {str(error) or type(error).__name__}",
+        retry_after_ms=_RETRY_HINT_MS,
+    )
+
+
+async def prepare(engine: AsyncEngine, fleet: str, generation: int) -> None:
+    """Bring the tables up to date, and claim them for a fleet; waits for the database.
+
+    Several processes may do so at once.
+
+    Raises:
+        LedgerMismatchError: the tables are another fleet's, or another generation's.
+    """
+    pause_s = _FIRST_PAUSE_S
+    owner: tuple[str, int] | None = None
+    while owner is None:
+        try:
+            owner = await _migrate_and_claim(engine, fleet, generation)
+        except StoreUnavailableError as error:
+            _log.warning("The ledger waits for its database", error=error.message)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+    if owner != (fleet, generation):
+        raise LedgerMismatchError(
+            f"the database holds the ledger of fleet {owner[0]}, generation {owner[1]}, not of "
+            f"{fleet}, generation {generation}: give each fleet a database of its own"
+        )
+
+
+async def _migrate_and_claim(engine: AsyncEngine, fleet: str, generation: int) -> tuple[str, int]:
+    async with outages_named(), engine.begin() as connection:
+        await connection.execute(
+            text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK}
+        )
+        await connection.run_sync(_migrate)
+        await connection.execute(_CLAIM, {"fleet": fleet, "generation": generation})
+        owner = (
+            await connection.execute(select(CHECKPOINT.c.fleet, CHECKPOINT.c.generation))
+        ).one()
+        return owner.fleet, owner.generation
+
+
+_CLAIM = text(
+    "INSERT INTO public.checkpoint VALUES (true, :fleet, :generation, 0, '') ON CONFLICT DO NOTHING"
+)
+
+
+def _migrate(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option(
+        "script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%")
+    )
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+LOCK_QUERY = text("SELECT pg_try_advisory_lock(:key)").bindparams(bindparam("key", LEADER_LOCK))

@@ -1,0 +1,215 @@
+"""The tables, to those who ask.
+
+One deployment or node is one statement. Lists are several statements in one transaction that reads
+one snapshot. Either way the position is read with the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, func, lateral, or_, select, true
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from fogbank.domain.states import DeploymentStatus
+from fogbank.domain.views import AsOf, DeploymentView, NodeView, Page
+from services.ledger.adapters.database import at, outages_named
+from services.ledger.adapters.tables import (
+    CHECKPOINT,
+    COMMITS,
+    DEPLOYMENTS,
+    HISTORY,
+    NODES,
+    REPLICAS,
+    RESOURCES,
+)
+from services.ledger.adapters.views import deployment_view, node_view
+from services.ledger.app.ports import DeploymentFilter, DeploymentSort
+from services.ledger.core.making import LAST_INSTANT_US, clean
+
+RECENT_CHANGES = 10
+
+_POSITION = select(CHECKPOINT.c.position).scalar_subquery().label("as_of")
+
+_D, _R, _N, _H = DEPLOYMENTS.c, REPLICAS.c, NODES.c, HISTORY.c
+
+_DEPLOYMENT = select(
+    DEPLOYMENTS,
+    RESOURCES.c.cpu_millicores,
+    RESOURCES.c.memory_mb,
+    RESOURCES.c.storage_gb,
+    RESOURCES.c.gpu_thousandths,
+).join(RESOURCES, RESOURCES.c.deployment_id == _D.id)
+
+_SORTS: dict[DeploymentSort, ColumnElement[Any]] = {
+    DeploymentSort.CREATED_AT: _D.created_at,
+    DeploymentSort.NAME: _D.name,
+    DeploymentSort.STATUS: _D.status,
+}
+
+
+def _replicas() -> Select[Any]:
+    """Select a deployment's replicas as one JSON array."""
+    replica = func.jsonb_build_array(
+        _R.id,
+        _R.slot,
+        _R.generation,
+        _R.exact_state,
+        _R.node_id,
+        _N.node_id,
+        _R.container_id,
+        _micros(_R.started_at),
+        _R.health,
+        _R.restart_count,
+        _R.reason,
+        _R.unknown,
+    )
+    return (
+        select(func.jsonb_agg(aggregate_order_by(replica, _R.slot)).label("found"))
+        .select_from(REPLICAS.outerjoin(NODES, _N.id == _R.node_id))
+        .where(_R.deployment_id == _D.id)
+    )
+
+
+def _changes() -> Select[Any]:
+    """Select a deployment's latest changes as one JSON array, newest first."""
+    latest = (
+        select(_H.exact_old_status, _H.exact_new_status, _H.changed_at, _H.reason, _H.sequence)
+        .where(_H.deployment_id == _D.id)
+        .order_by(_H.sequence.desc())
+        .limit(RECENT_CHANGES)
+        .correlate(DEPLOYMENTS)
+        .subquery()
+    )
+    change = func.jsonb_build_array(
+        latest.c.exact_old_status,
+        latest.c.exact_new_status,
+        _micros(latest.c.changed_at),
+        latest.c.reason,
+        latest.c.sequence,
+    )
+    return select(
+        func.jsonb_agg(aggregate_order_by(change, latest.c.sequence.desc())).label("found")
+    )
+
+
+def _micros(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    # Exact: PostgreSQL extracts epochs as numeric.
+    return (func.extract("epoch", column) * 1_000_000).cast(COMMITS.c.sequence.type)
+
+
+class PostgresReads:
+    """A `LedgerReads` in PostgreSQL."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        replicas, changes = lateral(_replicas()), lateral(_changes())
+        self._whole_deployment = (
+            _DEPLOYMENT.add_columns(
+                replicas.c.found.label("replicas"), changes.c.found.label("changes"), _POSITION
+            )
+            .join(replicas, true())
+            .join(changes, true())
+        )
+
+    async def deployment(self, deployment_id: str) -> AsOf[DeploymentView] | None:
+        wanted = _uuid(deployment_id)
+        if wanted is None:
+            return None
+        async with outages_named(), self._engine.connect() as connection:
+            row = (
+                await connection.execute(self._whole_deployment.where(_D.id == wanted))
+            ).one_or_none()
+            if row is None:
+                return None
+            return AsOf(deployment_view(row, row.replicas or (), row.changes or ()), row.as_of)
+
+    async def deployments(self, wanted: DeploymentFilter) -> AsOf[Page[DeploymentView]]:
+        conditions = _conditions(wanted)
+        sort = _SORTS[wanted.sort_by]
+        order = (sort.asc(), _D.id.asc()) if wanted.ascending else (sort.desc(), _D.id.desc())
+        page = (
+            _DEPLOYMENT.where(*conditions)
+            .order_by(*order)
+            .limit(wanted.limit)
+            .offset(wanted.offset)
+        )
+        total = select(func.count()).select_from(DEPLOYMENTS).where(*conditions)
+        async with self._snapshot() as connection:
+            views = tuple([deployment_view(row) for row in await connection.execute(page)])
+            return await _paged(connection, views, total)
+
+    async def node(self, node: str) -> AsOf[NodeView] | None:
+        by_id = _uuid(node)
+        name_is = _N.node_id == clean(node)
+        query = (
+            select(NODES, _POSITION)
+            .where(or_(_N.id == by_id, name_is) if by_id else name_is)
+            # Names need not be unique: an id goes first, then who connected last.
+            .order_by(*([(_N.id == by_id).desc()] if by_id else []), _N.epoch.desc())
+            .limit(1)
+        )
+        async with outages_named(), self._engine.connect() as connection:
+            row = (await connection.execute(query)).one_or_none()
+            return None if row is None else AsOf(node_view(row), row.as_of)
+
+    async def nodes(self, limit: int, offset: int) -> AsOf[Page[NodeView]]:
+        page = select(NODES).order_by(_N.node_id, _N.id).limit(limit).offset(offset)
+        async with self._snapshot() as connection:
+            views = tuple([node_view(row) for row in await connection.execute(page)])
+            return await _paged(connection, views, select(func.count()).select_from(NODES))
+
+    async def commits_kept(self) -> AsOf[int]:
+        # Sequences have no gaps.
+        kept = func.coalesce(func.max(COMMITS.c.sequence) - func.min(COMMITS.c.sequence) + 1, 0)
+        async with outages_named(), self._engine.connect() as connection:
+            row = (await connection.execute(select(kept.label("kept"), _POSITION))).one()
+            return AsOf(row.kept, row.as_of)
+
+    @asynccontextmanager
+    async def _snapshot(self) -> AsyncIterator[AsyncConnection]:
+        async with outages_named(), self._engine.connect() as connection:
+            yield await connection.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
+
+
+async def _paged(
+    connection: AsyncConnection, views: tuple[Any, ...], total: Select[Any]
+) -> AsOf[Page[Any]]:
+    row = (
+        await connection.execute(select(total.scalar_subquery().label("total"), _POSITION))
+    ).one()
+    return AsOf(Page(views, row.total), row.as_of)
+
+
+def _conditions(wanted: DeploymentFilter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = [
+        _D.exact_status.in_([int(status) for status in wanted.statuses])
+        if wanted.statuses
+        else _D.exact_status != int(DeploymentStatus.DELETED)
+    ]
+    if wanted.owner_id:
+        conditions.append(_D.user_id == clean(wanted.owner_id))
+    if wanted.name_contains:
+        conditions.append(_D.name.contains(clean(wanted.name_contains), autoescape=True))
+    if wanted.created_after_us > LAST_INSTANT_US:
+        conditions.append(~true())
+    elif wanted.created_after_us > 0:
+        conditions.append(_D.created_at >= at(wanted.created_after_us))
+    if wanted.created_before_us:
+        conditions.append(_D.created_at <= at(wanted.created_before_us))
+    if wanted.cluster_id:
+        conditions.append(_D.cluster_id == wanted.cluster_id)
+    return conditions
+
+
+def _uuid(text: str) -> str | None:
+    try:
+        return str(UUID(text))
+    except ValueError:
+        return None

@@ -1,0 +1,173 @@
+"""The tables, for those who read them. The migrations make them; a test compares the two."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Double,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+METADATA = MetaData(schema="public")
+
+
+def _uuid(name: str, *, key: bool = False, null: bool = False) -> Column[str]:
+    return Column(name, Uuid(as_uuid=False), primary_key=key, nullable=null)
+
+
+def _text(name: str, *, null: bool = False) -> Column[str]:
+    return Column(name, Text, nullable=null)
+
+
+def _integer(name: str, *, null: bool = False) -> Column[int]:
+    return Column(name, Integer, nullable=null)
+
+
+def _small(name: str) -> Column[int]:
+    return Column(name, SmallInteger, nullable=False)
+
+
+def _big(name: str, *, key: bool = False) -> Column[int]:
+    return Column(name, BigInteger, primary_key=key, autoincrement=False, nullable=False)
+
+
+def _flag(name: str) -> Column[bool]:
+    return Column(name, Boolean, nullable=False)
+
+
+def _instant(name: str, *, null: bool = False) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=null)
+
+
+DEPLOYMENTS = Table(
+    "deployments",
+    METADATA,
+    _uuid("id", key=True),
+    _text("name"),
+    _text("user_id"),
+    _text("type"),
+    _text("container_image"),
+    _integer("target_replicas"),
+    _integer("running_replicas"),
+    _text("status"),
+    _small("exact_status"),
+    _small("health"),
+    _text("reason"),
+    _text("region"),
+    _integer("priority"),
+    _big("cluster_id"),
+    _text("strategy"),
+    _flag("wait_for_capacity"),
+    Column("constraints", JSONB, nullable=False),
+    _text("gpu_model"),
+    _small("restart"),
+    Column("labels", JSONB, nullable=False),
+    _flag("allow_colocation"),
+    _integer("available_nodes", null=True),
+    _big("version"),
+    _instant("created_at"),
+    _instant("updated_at"),
+    _instant("deleted_at", null=True),
+)
+
+RESOURCES = Table(
+    "deployment_resources",
+    METADATA,
+    _uuid("deployment_id", key=True),
+    _big("cpu_millicores"),
+    _big("memory_mb"),
+    _big("storage_gb"),
+    _big("gpu_thousandths"),
+    Column("cpu_cores", Double, nullable=True),
+    Column("gpu_units", Double, nullable=True),
+)
+
+REPLICAS = Table(
+    "deployment_replicas",
+    METADATA,
+    _uuid("id", key=True),
+    _uuid("deployment_id"),
+    _integer("slot"),
+    _integer("generation"),
+    _uuid("node_id", null=True),
+    _text("status"),
+    _small("exact_state"),
+    _text("container_id", null=True),
+    _instant("started_at", null=True),
+    _small("health"),
+    _integer("restart_count"),
+    _text("reason"),
+    _flag("unknown"),
+)
+
+HISTORY = Table(
+    "deployment_status_history",
+    METADATA,
+    _uuid("deployment_id", key=True),
+    _big("sequence", key=True),
+    _text("old_status"),
+    _small("exact_old_status"),
+    _text("new_status"),
+    _small("exact_new_status"),
+    _instant("changed_at"),
+    _text("reason"),
+)
+
+NODES = Table(
+    "nodes",
+    METADATA,
+    _uuid("id", key=True),
+    _text("node_id"),
+    _text("status"),
+    _small("exact_status"),
+    _text("reason"),
+    _text("region"),
+    _text("arch"),
+    _text("os"),
+    _flag("gpu_available"),
+    _text("gpu_model"),
+    _small("runtime"),
+    _text("agent_version"),
+    Column("labels", JSONB, nullable=False),
+    Column("cpu_usage_percent", Double, nullable=False),
+    Column("memory_usage_percent", Double, nullable=False),
+    *(
+        _big(f"{what}_{amount}")
+        for what in ("capacity", "allocatable", "booked", "held")
+        for amount in ("cpu_millicores", "memory_mib", "storage_gib", "gpu_thousandths")
+    ),
+    _integer("replicas"),
+    _big("epoch"),
+    _instant("connected_at"),
+)
+
+COMMITS = Table(
+    "commits",
+    METADATA,
+    _big("sequence", key=True),
+    _text("service"),
+    _text("instance"),
+    _instant("appended_at"),
+    Column("digest", LargeBinary, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+CHECKPOINT = Table(
+    "checkpoint",
+    METADATA,
+    Column("only_row", Boolean, primary_key=True),
+    _text("fleet"),
+    _integer("generation"),
+    _big("position"),
+    Column("digest", LargeBinary, nullable=False),
+)

@@ -1,0 +1,160 @@
+"""From rows to the read models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row
+
+from fogbank.domain.deployment import Constraint, DeploymentSpec
+from fogbank.domain.node import Fingerprint
+from fogbank.domain.resources import Resources
+from fogbank.domain.states import (
+    ConstraintOperator,
+    DeploymentStatus,
+    Health,
+    NodeStatus,
+    ReplicaState,
+    RestartPolicy,
+    RuntimeKind,
+    ServiceType,
+)
+from fogbank.domain.status import StatusChange
+from fogbank.domain.views import DeploymentView, NodeView, ReplicaSummary
+from services.ledger.adapters.database import micros
+
+
+def deployment_view(
+    row: Row[Any], replicas: Sequence[list[Any]] = (), changes: Sequence[list[Any]] = ()
+) -> DeploymentView:
+    """Return the read model of a deployment's row; replicas and changes as JSON arrays."""
+    return DeploymentView(
+        id=row.id,
+        spec=_spec(row),
+        owner_id=row.user_id,
+        status=DeploymentStatus(row.exact_status),
+        health=Health(row.health),
+        reason=row.reason,
+        version=row.version,
+        created_at_us=micros(row.created_at),
+        updated_at_us=micros(row.updated_at),
+        deleted_at_us=micros(row.deleted_at),
+        running_replicas=row.running_replicas,
+        replicas=tuple([_replica(replica) for replica in replicas]),
+        recent_changes=tuple([_change(row.id, change) for change in changes]),
+        available_nodes=row.available_nodes,
+    )
+
+
+def _spec(row: Row[Any]) -> DeploymentSpec:
+    return DeploymentSpec(
+        name=row.name,
+        type=ServiceType[row.type.upper()],
+        container_image=row.container_image,
+        replicas=row.target_replicas,
+        resources=Resources(
+            cpu_millicores=row.cpu_millicores,
+            memory_mib=row.memory_mb,
+            storage_gib=row.storage_gb,
+            gpu_thousandths=row.gpu_thousandths,
+        ),
+        region=row.region,
+        priority=row.priority,
+        cluster_id=row.cluster_id,
+        strategy=row.strategy,
+        wait_for_capacity=row.wait_for_capacity,
+        constraints=tuple(
+            Constraint(
+                constraint["attribute"],
+                ConstraintOperator[constraint["operator"].upper()],
+                tuple(constraint["values"]),
+            )
+            for constraint in row.constraints
+        ),
+        gpu_model=row.gpu_model,
+        restart=RestartPolicy(row.restart),
+        labels=row.labels,
+        allow_colocation=row.allow_colocation,
+    )
+
+
+def _replica(replica: list[Any]) -> ReplicaSummary:
+    (
+        replica_id,
+        slot,
+        generation,
+        state,
+        node_id,
+        node_name,
+        container_id,
+        started_at_us,
+        health,
+        restart_count,
+        reason,
+        unknown,
+    ) = replica
+    return ReplicaSummary(
+        id=replica_id,
+        slot=slot,
+        generation=generation,
+        state=ReplicaState(state),
+        node_id=node_id or "",
+        node_name=node_name or "",
+        container_id=container_id or "",
+        started_at_us=started_at_us or 0,
+        health=Health(health),
+        restart_count=restart_count,
+        reason=reason,
+        unknown=unknown,
+    )
+
+
+def _change(deployment_id: str, change: list[Any]) -> StatusChange:
+    old, new, changed_at_us, reason, sequence = change
+    return StatusChange(
+        deployment_id,
+        DeploymentStatus(old) if old else None,
+        DeploymentStatus(new),
+        changed_at_us,
+        reason,
+        sequence,
+    )
+
+
+def node_view(row: Row[Any]) -> NodeView:
+    """Return the read model of a node's row."""
+    return NodeView(
+        id=row.id,
+        name=row.node_id,
+        status=NodeStatus(row.exact_status),
+        fingerprint=Fingerprint(
+            capacity=_amounts(row, "capacity"),
+            allocatable=_amounts(row, "allocatable"),
+            arch=row.arch,
+            os=row.os,
+            region=row.region,
+            gpu_model=row.gpu_model,
+            labels=row.labels,
+            runtime=RuntimeKind(row.runtime),
+            agent_version=row.agent_version,
+        ),
+        booked=_amounts(row, "booked"),
+        held=_amounts(row, "held"),
+        cpu_percent=row.cpu_usage_percent,
+        memory_percent=row.memory_usage_percent,
+        replicas=row.replicas,
+        epoch=row.epoch,
+        connected_at_us=micros(row.connected_at),
+        reason=row.reason,
+    )
+
+
+def _amounts(row: Row[Any], what: str) -> Resources:
+    columns = row._mapping  # noqa: SLF001 (public, as SQLAlchemy says)
+    return Resources(
+        columns[f"{what}_cpu_millicores"],
+        columns[f"{what}_memory_mib"],
+        columns[f"{what}_storage_gib"],
+        columns[f"{what}_gpu_thousandths"],
+    )

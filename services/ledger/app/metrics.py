@@ -1,0 +1,20 @@
+"""What the ledger counts."""
+
+from __future__ import annotations
+
+from prometheus_client import Gauge, Histogram
+
+POSITION = Gauge("fog_ledger_position", "Sequence of the last commit in the tables")
+LAG = Gauge("fog_ledger_lag_events", "Commits known to be in the log and not yet in the tables")
+REPLICAS = Gauge("fog_replicas", "Replicas by public state", ["state"])
+NODES = Gauge("fog_nodes", "Nodes by status", ["status"])
+BATCH_COMMITS = Histogram(
+    "fog_ledger_batch_commits",
+    "Commits per transaction",
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000),
+)
+WRITE_SECONDS = Histogram(
+    "fog_ledger_write_seconds",
+    "Time of a transaction",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
+)

@@ -1,0 +1,209 @@
+"""From the log into the tables: fold what is there, write it in one transaction, go on."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from fogbank.codec import CodecError
+from fogbank.domain.envelope import Commit
+from fogbank.log.follower import decode
+from fogbank.log.port import EventLog, LogUnavailableError, StoredCommit
+from fogbank.runtime.clock import Clock
+from services.ledger.app import metrics
+from services.ledger.app.ports import (
+    Checkpoint,
+    LedgerMismatchError,
+    LedgerStore,
+    StoreUnavailableError,
+)
+from services.ledger.app.progress import Progress
+from services.ledger.core.making import bounded
+from services.ledger.core.projection import Projection, TableChanges
+from services.ledger.core.rows import CommitRow
+
+_log = structlog.get_logger(__name__)
+
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 2.0
+_STANDBY_PAUSE_S = 0.25
+_LOG_LOOK_S = 1.0
+# So many looks in a row at a log that does not answer, and the ledger says that it is not ready.
+_LOG_LOOKS = 3
+# A transaction ends at so many commits or touched deployments and nodes.
+_MAX_COMMITS = 1_000
+_MAX_TOUCHED = 4_000
+# Folding lets others have a turn after so long.
+_TURN_S = 0.005
+
+
+class Projector:
+    """Keeps a store in step with the log."""
+
+    def __init__(self, log: EventLog, store: LedgerStore, progress: Progress, clock: Clock) -> None:
+        self._log = log
+        self._store = store
+        self._progress = progress
+        self._clock = clock
+        self._projection = Projection()
+        self._digest = b""
+        self._rows: list[CommitRow] = []
+        self._turn_began_s = 0.0
+
+    async def run(self) -> None:
+        """Project until cancelled.
+
+        Raises:
+            CodecError: a commit that cannot be understood; its message names the sequence. All
+                before it is in the tables.
+            RivalLedgerError: another ledger writes too; begin again.
+            LedgerMismatchError: log and tables contradict each other.
+            LogBrokenError: the log is not what it was.
+        """
+        self._progress.catch_up_to(await self._log_end())
+        checkpoint = await self._lead()
+        _log.info("Ledger projects", position=checkpoint.position)
+        async for batch in self._log.follow(checkpoint.position):
+            self._progress.log_reaches(batch[-1].sequence)
+            for stored in batch:
+                await self._take(stored)
+                if len(self._rows) >= _MAX_COMMITS or self._projection.touched >= _MAX_TOUCHED:
+                    await self._flush()
+            await self._flush()
+
+    async def watch_log(self) -> None:
+        """Look every second how far the log is, until cancelled."""
+        misses = 0
+        while True:
+            try:
+                self._progress.log_reaches(await self._log.last_sequence())
+                misses = 0
+            except LogUnavailableError:
+                misses += 1
+            self._progress.log_answers(misses < _LOG_LOOKS)
+            await asyncio.sleep(_LOG_LOOK_S)
+
+    async def _log_end(self) -> int:
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                return await self._log.last_sequence()
+            except LogUnavailableError as error:
+                _log.warning("The log does not answer", error=error.message)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def _lead(self) -> Checkpoint:
+        """Fold up to the checkpoint, until this is the one ledger that writes."""
+        standing_by = False
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                leads = await self._store.try_lead()
+                checkpoint = await self._store.checkpoint()
+                await self._refold(checkpoint)
+            except (StoreUnavailableError, LogUnavailableError) as error:
+                _log.warning("The ledger waits", error=error.message)
+                self._progress.store_answers(not isinstance(error, StoreUnavailableError))
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                continue
+            self._progress.store_answers(True)
+            self._advance(checkpoint)
+            if leads:
+                return checkpoint
+            if not standing_by:
+                _log.info("Another ledger projects, this one stands by")
+                standing_by = True
+            await asyncio.sleep(_STANDBY_PAUSE_S)
+
+    async def _refold(self, checkpoint: Checkpoint) -> None:
+        """Fold up to the checkpoint; the tables hold what that leads to already."""
+        if self._projection.position < checkpoint.position:
+            async for batch in self._log.read(self._projection.position + 1, checkpoint.position):
+                for stored in batch:
+                    await self._fold(stored)
+            self._projection.take()
+        if self._projection.position != checkpoint.position:
+            raise LedgerMismatchError(
+                f"the log ends at {self._projection.position} and the ledger's copy at "
+                f"{checkpoint.position}: the broker lost commits. Restore the broker from the "
+                "ledger's table `commits`; if the database belongs to another fleet, give this "
+                "ledger an empty one"
+            )
+        if self._digest != checkpoint.digest:
+            raise LedgerMismatchError(
+                f"commit {checkpoint.position} differs between the log ({self._digest.hex()}) and "
+                f"the ledger's copy ({checkpoint.digest.hex()}): one of them was restored or "
+                "damaged. Compare both with an older backup and restore the wrong one from the "
+                "right one; a ledger with an empty database rebuilds itself from the log"
+            )
+
+    async def _take(self, stored: StoredCommit) -> None:
+        """Fold a commit and keep its bytes for the next transaction."""
+        try:
+            commit = await self._fold(stored)
+        except CodecError:
+            await self._flush()
+            raise
+        self._rows.append(
+            CommitRow(
+                stored.sequence,
+                stored.writer.service,
+                stored.writer.instance,
+                bounded(commit.appended_at_us),
+                stored.digest,
+                stored.data,
+            )
+        )
+
+    async def _fold(self, stored: StoredCommit) -> Commit:
+        commit = decode(stored)
+        self._projection.fold(commit)
+        self._digest = stored.digest
+        if self._clock.monotonic_s() - self._turn_began_s > _TURN_S:
+            await asyncio.sleep(0)
+            self._turn_began_s = self._clock.monotonic_s()
+        return commit
+
+    async def _flush(self) -> None:
+        """Write what was folded since the last transaction."""
+        if not self._rows:
+            return
+        changes = self._projection.take()
+        former = self._progress.checkpoint
+        wanted = Checkpoint(self._rows[-1].sequence, self._rows[-1].digest)
+        began_s = self._clock.monotonic_s()
+        await self._write(former, wanted, changes)
+        metrics.WRITE_SECONDS.observe(self._clock.monotonic_s() - began_s)
+        metrics.BATCH_COMMITS.observe(len(self._rows))
+        self._rows = []
+        self._advance(wanted)
+
+    async def _write(self, former: Checkpoint, wanted: Checkpoint, changes: TableChanges) -> None:
+        """Write until it is certain that it was written."""
+        pause_s = _FIRST_PAUSE_S
+        in_doubt = False
+        while True:
+            try:
+                if in_doubt and await self._store.checkpoint() == wanted:
+                    # What was written up to there is the same, whoever wrote it.
+                    break
+                await self._store.write(former, self._rows, changes)
+                break
+            except StoreUnavailableError as error:
+                in_doubt = True
+                self._progress.store_answers(False)
+                _log.warning("The ledger cannot write", error=error.message, pause_s=pause_s)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        if in_doubt:
+            self._progress.store_answers(True)
+
+    def _advance(self, checkpoint: Checkpoint) -> None:
+        self._progress.advance(checkpoint)
+        for state, replicas in self._projection.replica_states.items():
+            metrics.REPLICAS.labels(state).set(replicas)
+        for status, nodes in self._projection.node_statuses.items():
+            metrics.NODES.labels(status).set(nodes)

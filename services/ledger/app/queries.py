@@ -1,0 +1,99 @@
+"""Answers from the tables, each with the log sequence up to which it is true."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fogbank.domain.errors import InvalidArgumentError, NotFoundError
+from fogbank.domain.views import AsOf, DeploymentView, NodeView, Page
+from services.ledger.app.ports import DeploymentFilter, LedgerReads
+from services.ledger.app.progress import Progress
+
+MAX_LIMIT = 1_000
+_INT64_MAX = (1 << 63) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerStatus:
+    """How far the ledger is; `digest` is the SHA-256 of the commit at `position`."""
+
+    position: int
+    digest: bytes
+    log_sequence: int
+    commits_kept: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Answer only when commit `sequence` is in the tables (0: at once), within `within_s`."""
+
+    sequence: int = 0
+    within_s: float = 0.0
+
+
+class LedgerQueries:
+    """What gateways ask. Unknown and foreign ids are the same NotFoundError."""
+
+    def __init__(self, reads: LedgerReads, progress: Progress) -> None:
+        self._reads = reads
+        self._progress = progress
+
+    async def deployment(
+        self, deployment_id: str, owner_id: str, wait: Wait
+    ) -> AsOf[DeploymentView]:
+        """Return a deployment; with an owner, only if it is that user's."""
+        await self._reach(wait)
+        found = await self._reads.deployment(deployment_id)
+        if found is None or (owner_id and found.value.owner_id != owner_id):
+            raise NotFoundError("Deployment not found")
+        return found
+
+    async def deployments(self, wanted: DeploymentFilter, wait: Wait) -> AsOf[Page[DeploymentView]]:
+        """Return some deployments.
+
+        Raises:
+            InvalidArgumentError: a limit or offset out of bounds.
+        """
+        _check_page(wanted.limit, wanted.offset)
+        await self._reach(wait)
+        return await self._reads.deployments(wanted)
+
+    async def node(self, node: str, wait: Wait) -> AsOf[NodeView]:
+        """Return a node by its id or name."""
+        await self._reach(wait)
+        found = await self._reads.node(node)
+        if found is None:
+            raise NotFoundError("Node not found")
+        return found
+
+    async def nodes(self, limit: int, offset: int, wait: Wait) -> AsOf[Page[NodeView]]:
+        """Return some nodes by name.
+
+        Raises:
+            InvalidArgumentError: a limit or offset out of bounds.
+        """
+        _check_page(limit, offset)
+        await self._reach(wait)
+        return await self._reads.nodes(limit, offset)
+
+    async def status(self) -> LedgerStatus:
+        """Return how far the ledger is."""
+        checkpoint = self._progress.checkpoint
+        kept = await self._reads.commits_kept()
+        return LedgerStatus(
+            checkpoint.position, checkpoint.digest, self._progress.log_sequence, kept.value
+        )
+
+    async def _reach(self, wait: Wait) -> None:
+        if wait.sequence < 0:
+            raise InvalidArgumentError.of_field(
+                "min_sequence", f"must be at least 0, was {wait.sequence}"
+            )
+        await self._progress.reach(wait.sequence, wait.within_s)
+
+
+def _check_page(limit: int, offset: int) -> None:
+    if not 1 <= limit <= MAX_LIMIT:
+        raise InvalidArgumentError.of_field("limit", f"must be 1 to {MAX_LIMIT}, was {limit}")
+    if not 0 <= offset <= _INT64_MAX:
+        raise InvalidArgumentError.of_field("offset", f"must be at least 0, was {offset}")

@@ -1,0 +1,162 @@
+"""The rows of the projection: what the tables hold of a fleet, column by column.
+
+Instants are microseconds since 1970; None stands for SQL's NULL. The field names are the columns'
+names, but for instants, whose columns lose the `_us`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fogbank.domain.states import DeploymentStatus, ReplicaState
+
+
+class DeploymentRow(NamedTuple):
+    """A deployment; `status` is the public word, `exact_status` the number of the contract."""
+
+    id: str
+    name: str
+    user_id: str
+    type: str
+    container_image: str
+    target_replicas: int
+    running_replicas: int
+    status: str
+    exact_status: int
+    health: int
+    reason: str
+    region: str
+    priority: int
+    cluster_id: int
+    strategy: str
+    wait_for_capacity: bool
+    constraints: str
+    gpu_model: str
+    restart: int
+    labels: str
+    allow_colocation: bool
+    available_nodes: int | None
+    version: int
+    created_at_us: int
+    updated_at_us: int
+    deleted_at_us: int | None
+
+
+class ResourcesRow(NamedTuple):
+    """What each replica of a deployment takes; cores and units may be fractions."""
+
+    deployment_id: str
+    cpu_millicores: int
+    memory_mb: int
+    storage_gb: int
+    gpu_thousandths: int
+
+
+class ReplicaRow(NamedTuple):
+    """The replica that fills a slot now, or the one that will; `status` is the public word."""
+
+    id: str
+    deployment_id: str
+    slot: int
+    generation: int
+    node_id: str | None
+    status: str
+    exact_state: int
+    container_id: str | None
+    started_at_us: int | None
+    health: int
+    restart_count: int
+    reason: str
+    unknown: bool
+
+
+class NodeRow(NamedTuple):
+    """A node; `node_id` is its name, as the source documents' queries have it."""
+
+    id: str
+    node_id: str
+    status: str
+    exact_status: int
+    reason: str
+    region: str
+    arch: str
+    os: str
+    gpu_available: bool
+    gpu_model: str
+    runtime: int
+    agent_version: str
+    labels: str
+    cpu_usage_percent: float
+    memory_usage_percent: float
+    capacity_cpu_millicores: int
+    capacity_memory_mib: int
+    capacity_storage_gib: int
+    capacity_gpu_thousandths: int
+    allocatable_cpu_millicores: int
+    allocatable_memory_mib: int
+    allocatable_storage_gib: int
+    allocatable_gpu_thousandths: int
+    booked_cpu_millicores: int
+    booked_memory_mib: int
+    booked_storage_gib: int
+    booked_gpu_thousandths: int
+    held_cpu_millicores: int
+    held_memory_mib: int
+    held_storage_gib: int
+    held_gpu_thousandths: int
+    replicas: int
+    epoch: int
+    connected_at_us: int
+
+
+class ChangeRow(NamedTuple):
+    """One change of a deployment's status; `old_status` is `none` and 0 for the first."""
+
+    deployment_id: str
+    sequence: int
+    old_status: str
+    exact_old_status: int
+    new_status: str
+    exact_new_status: int
+    changed_at_us: int
+    reason: str
+
+
+class CommitRow(NamedTuple):
+    """A commit of the log, byte for byte: the second copy."""
+
+    sequence: int
+    service: str
+    instance: str
+    appended_at_us: int
+    digest: bytes
+    data: bytes
+
+
+# The public word of each status; a degraded deployment shows as running, with bad health.
+STATUS_WORDS = {
+    DeploymentStatus.PENDING: "pending",
+    DeploymentStatus.SCHEDULED: "scheduled",
+    DeploymentStatus.RUNNING: "running",
+    DeploymentStatus.DEGRADED: "running",
+    DeploymentStatus.COMPLETED: "completed",
+    DeploymentStatus.FAILED: "failed",
+    DeploymentStatus.DELETED: "deleted",
+}
+NO_STATUS = "none"
+
+REPLICA_WORDS = {
+    ReplicaState.NEW: "pending",
+    ReplicaState.PENDING: "pending",
+    ReplicaState.ASSIGNED: "pending",
+    ReplicaState.ACCEPTED: "pending",
+    ReplicaState.PREPARING: "pending",
+    ReplicaState.READY: "pending",
+    ReplicaState.STARTING: "starting",
+    ReplicaState.RUNNING: "running",
+    ReplicaState.COMPLETE: "stopped",
+    ReplicaState.STOPPED: "stopped",
+    ReplicaState.FAILED: "failed",
+    ReplicaState.REJECTED: "failed",
+    ReplicaState.ORPHANED: "stopped",
+}

@@ -1,0 +1,131 @@
+"""LedgerQueryService over gRPC: messages to queries and answers back."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import grpc
+import grpc.aio
+
+from fogbank.codec.views import deployment_to_pb, node_to_pb, timestamp_from_pb
+from fogbank.domain.errors import InvalidArgumentError
+from fogbank.domain.states import DeploymentStatus
+from fogbank.v1 import ledger_query_service_pb2 as pb
+from fogbank.v1 import ledger_query_service_pb2_grpc as pb_grpc
+from services.ledger.app.ports import DeploymentFilter, DeploymentSort
+from services.ledger.app.queries import LedgerQueries, Wait
+
+SERVICE_NAME = pb.DESCRIPTOR.services_by_name["LedgerQueryService"].full_name
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+# The answer's own way to the caller; who waits longer gets nothing but a broken deadline.
+_WAY_BACK_S = 0.05
+
+
+class LedgerQueryServicer(pb_grpc.LedgerQueryServiceServicer):
+    """Answers from the tables. `longest_wait_s` bounds the wait of calls without a deadline."""
+
+    def __init__(self, queries: LedgerQueries, longest_wait_s: float) -> None:
+        self._queries = queries
+        self._longest_wait_s = longest_wait_s
+
+    async def QueryDeployment(
+        self, request: pb.QueryDeploymentRequest, context: Context
+    ) -> pb.QueryDeploymentResponse:
+        found = await self._queries.deployment(
+            request.deployment_id, request.owner_id, self._wait(request.min_sequence, context)
+        )
+        return pb.QueryDeploymentResponse(
+            deployment=deployment_to_pb(found.value), as_of_sequence=found.as_of_sequence
+        )
+
+    async def QueryDeployments(
+        self, request: pb.QueryDeploymentsRequest, context: Context
+    ) -> pb.QueryDeploymentsResponse:
+        found = await self._queries.deployments(
+            _filter(request), self._wait(request.min_sequence, context)
+        )
+        return pb.QueryDeploymentsResponse(
+            deployments=[deployment_to_pb(view) for view in found.value.items],
+            total_size=found.value.total,
+            as_of_sequence=found.as_of_sequence,
+        )
+
+    async def QueryNode(
+        self, request: pb.QueryNodeRequest, context: Context
+    ) -> pb.QueryNodeResponse:
+        found = await self._queries.node(request.node, self._wait(request.min_sequence, context))
+        return pb.QueryNodeResponse(
+            node=node_to_pb(found.value), as_of_sequence=found.as_of_sequence
+        )
+
+    async def QueryNodes(
+        self, request: pb.QueryNodesRequest, context: Context
+    ) -> pb.QueryNodesResponse:
+        found = await self._queries.nodes(
+            request.limit, request.offset, self._wait(request.min_sequence, context)
+        )
+        return pb.QueryNodesResponse(
+            nodes=[node_to_pb(view) for view in found.value.items],
+            total_size=found.value.total,
+            as_of_sequence=found.as_of_sequence,
+        )
+
+    async def GetLedgerStatus(
+        self, request: pb.GetLedgerStatusRequest, context: Context
+    ) -> pb.GetLedgerStatusResponse:
+        status = await self._queries.status()
+        return pb.GetLedgerStatusResponse(
+            as_of_sequence=status.position,
+            log_sequence=status.log_sequence,
+            commits_kept=status.commits_kept,
+            as_of_digest=status.digest,
+        )
+
+    def _wait(self, sequence: int, context: Context) -> Wait:
+        # None without a deadline, whatever the stubs say.
+        remaining_s = cast("float | None", context.time_remaining())
+        if remaining_s is None:
+            return Wait(sequence, self._longest_wait_s)
+        return Wait(sequence, min(remaining_s - _WAY_BACK_S, self._longest_wait_s))
+
+
+def _filter(request: pb.QueryDeploymentsRequest) -> DeploymentFilter:
+    return DeploymentFilter(
+        owner_id=request.owner_id,
+        statuses=tuple(_status(number) for number in request.statuses),
+        name_contains=request.name_contains,
+        created_after_us=timestamp_from_pb(request.created_after),
+        created_before_us=timestamp_from_pb(request.created_before),
+        cluster_id=request.cluster_id,
+        sort_by=_sort(request.sort_by),
+        ascending=request.ascending,
+        limit=request.limit,
+        offset=request.offset,
+    )
+
+
+def _status(number: int) -> DeploymentStatus:
+    try:
+        return DeploymentStatus(number)
+    except ValueError:
+        raise InvalidArgumentError.of_field(
+            "statuses", f"must be known statuses, one was {number}"
+        ) from None
+
+
+def _sort(number: int) -> DeploymentSort:
+    try:
+        return DeploymentSort(number or DeploymentSort.CREATED_AT)
+    except ValueError:
+        raise InvalidArgumentError.of_field(
+            "sort_by", f"must be a known order, was {number}"
+        ) from None
+
+
+def add_to_server(queries: LedgerQueries, server: grpc.aio.Server, longest_wait_s: float) -> None:
+    """Make a server answer LedgerQueryService."""
+    pb_grpc.add_LedgerQueryServiceServicer_to_server(
+        LedgerQueryServicer(queries, longest_wait_s), server
+    )
