@@ -21,6 +21,7 @@ from fogbank.domain.errors import (
     ResourceExhaustedError,
     UnavailableError,
 )
+from fogbank.runtime.operator_error import OperatorError
 
 # A commit's largest size in bytes. Half of the broker's usual limit of one message.
 MAX_COMMIT_BYTES = 512 * 1024
@@ -61,7 +62,7 @@ class CommitTooLargeError(InvalidArgumentError):
     default_reason = "COMMIT_TOO_LARGE"
 
 
-class LogBrokenError(Exception):
+class LogBrokenError(OperatorError):
     """The log isn't what it was, or isn't fit to be one. Nobody can go on without an operator."""
 
 

@@ -1,0 +1,108 @@
+"""Channels to other services: one per peer, opened once and kept."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import grpc.aio
+
+# The server allows pings this often, see grpc_server.
+_OPTIONS: tuple[tuple[str, int | str], ...] = (
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+    ("grpc.max_receive_message_length", 32 * 1024 * 1024),
+)
+
+Continuation = Callable[[grpc.aio.ClientCallDetails, Any], Any]
+
+
+@asynccontextmanager
+async def open_channel(
+    address: str,
+    *,
+    token: str | None = None,
+    credentials: grpc.ChannelCredentials | None = None,
+) -> AsyncIterator[grpc.aio.Channel]:
+    """Keep a channel to `address` (host:port) open while the context lasts.
+
+    It connects when first used and again after each loss. `token` goes with every call as a
+    bearer; `credentials` are for TLS. Answers may be as large as 32 MiB.
+    """
+    interceptors = _bearer(token) if token else None
+    if credentials is None:
+        channel = grpc.aio.insecure_channel(address, list(_OPTIONS), interceptors=interceptors)
+    else:
+        channel = grpc.aio.secure_channel(
+            address, credentials, list(_OPTIONS), interceptors=interceptors
+        )
+    try:
+        yield channel
+    finally:
+        await channel.close(grace=None)
+
+
+class _Bearer:
+    """Adds a bearer token to a call's metadata."""
+
+    def __init__(self, token: str) -> None:
+        self._value = f"Bearer {token}"
+
+    def details(self, details: grpc.aio.ClientCallDetails) -> grpc.aio.ClientCallDetails:
+        metadata = grpc.aio.Metadata(*(details.metadata or ()))
+        metadata.add("authorization", self._value)
+        return grpc.aio.ClientCallDetails(
+            method=details.method,
+            timeout=details.timeout,
+            metadata=metadata,
+            credentials=details.credentials,
+            wait_for_ready=details.wait_for_ready,
+        )
+
+
+# grpc.aio takes an interceptor for one kind of call only, hence four of them.
+
+
+class _UnaryUnary(_Bearer, grpc.aio.UnaryUnaryClientInterceptor):
+    async def intercept_unary_unary(
+        self, continuation: Continuation, details: grpc.aio.ClientCallDetails, request: Any
+    ) -> Any:
+        return await continuation(self.details(details), request)
+
+
+class _UnaryStream(_Bearer, grpc.aio.UnaryStreamClientInterceptor):
+    async def intercept_unary_stream(
+        self, continuation: Continuation, details: grpc.aio.ClientCallDetails, request: Any
+    ) -> Any:
+        return await continuation(self.details(details), request)
+
+
+class _StreamUnary(_Bearer, grpc.aio.StreamUnaryClientInterceptor):
+    async def intercept_stream_unary(
+        self,
+        continuation: Continuation,
+        details: grpc.aio.ClientCallDetails,
+        requests: AsyncIterable[Any] | Iterable[Any],
+    ) -> Any:
+        return await continuation(self.details(details), requests)
+
+
+class _StreamStream(_Bearer, grpc.aio.StreamStreamClientInterceptor):
+    async def intercept_stream_stream(
+        self,
+        continuation: Continuation,
+        details: grpc.aio.ClientCallDetails,
+        requests: AsyncIterable[Any] | Iterable[Any],
+    ) -> Any:
+        return await continuation(self.details(details), requests)
+
+
+def _bearer(token: str) -> list[grpc.aio.ClientInterceptor]:
+    return [_UnaryUnary(token), _UnaryStream(token), _StreamUnary(token), _StreamStream(token)]

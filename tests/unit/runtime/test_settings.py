@@ -1,0 +1,122 @@
+"""Settings: where they come from, and what a bad one says."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from pydantic import SecretStr
+
+from fogbank.runtime.settings import DatabaseSettings, FleetSettings, host_and_port, load
+
+
+class Sample(FleetSettings):
+    service: ClassVar[str] = "sample"
+
+    jwt_secret: SecretStr | None = None
+    retries: int = 3
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DATABASE_URL", "FOG_INSTANCE", "FOG_LOG_LEVEL", "FOG_FLEET"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_defaults_name_the_instance_by_service_and_process() -> None:
+    settings = load(Sample)
+    assert settings.instance.startswith("sample-")
+    assert settings.fleet == "default"
+    assert settings.nats_url == "nats://127.0.0.1:4222"
+
+
+def test_the_environment_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOG_FLEET", "north")
+    monkeypatch.setenv("FOG_LOG_LEVEL", "debug")
+    monkeypatch.setenv("FOG_RETRIES", "7")
+    settings = load(Sample)
+    assert (settings.fleet, settings.log_level, settings.retries) == ("north", "DEBUG", 7)
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = load(Sample)
+    with pytest.raises(ValueError, match="frozen"):
+        settings.retries = 4  # type: ignore[misc]
+
+
+def test_a_secret_comes_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("hush\n")
+    monkeypatch.setenv("FOG_JWT_SECRET_FILE", str(tmp_path / "secret"))
+    settings = load(Sample)
+    assert settings.jwt_secret is not None
+    assert settings.jwt_secret.get_secret_value() == "hush"
+    assert "hush" not in repr(settings)
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "FOG_DATABASE_URL"])
+def test_the_database_has_two_names(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "postgresql+asyncpg:///x")
+    assert load(DatabaseSettings).database_url.get_secret_value() == "postgresql+asyncpg:///x"
+
+
+def test_the_database_comes_from_a_file_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "url").write_text("postgresql+asyncpg:///y")
+    monkeypatch.setenv("DATABASE_URL_FILE", str(tmp_path / "url"))
+    assert load(DatabaseSettings).database_url.get_secret_value() == "postgresql+asyncpg:///y"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("FOG_RETRIES", "many", "bad setting: FOG_RETRIES: Input should be a valid integer"),
+        ("FOG_METRICS_LISTEN", "9090", "bad setting: FOG_METRICS_LISTEN: '9090' is not host:port"),
+        ("FOG_FLEET", "a.b", "bad setting: FOG_FLEET: String should match pattern"),
+        ("FOG_INSTANCE", "a b", "bad setting: FOG_INSTANCE may hold"),
+        ("FOG_JWT_SECRET_FILE", "/nowhere", "bad setting: FOG_JWT_SECRET_FILE: cannot read"),
+    ],
+)
+def test_a_bad_setting_is_one_line_and_exit_code_64(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    value: str,
+    said: str,
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as caught:
+        load(Sample)
+    assert caught.value.code == 64
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(said)
+
+
+def test_a_value_and_a_file_at_once_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FOG_JWT_SECRET", "hush")
+    monkeypatch.setenv("FOG_JWT_SECRET_FILE", "/nowhere")
+    with pytest.raises(SystemExit):
+        load(Sample)
+    said = capsys.readouterr().err
+    assert "both set" in said
+    assert "hush" not in said
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("127.0.0.1:80", ("127.0.0.1", 80)),
+        ("[::1]:0", ("::1", 0)),
+        (":8000", ("", 8000)),
+    ],
+)
+def test_addresses_come_apart(text: str, expected: tuple[str, int]) -> None:
+    assert host_and_port(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "host", "host:", "host:http", "host:70000", "host:-1"])
+def test_bad_addresses_are_named(text: str) -> None:
+    with pytest.raises(ValueError, match="not host:port"):
+        host_and_port(text)
