@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 
 from fogbank.codec import CodecError, decode_commit
 from fogbank.domain.envelope import Commit
@@ -13,7 +14,7 @@ from fogbank.log.port import EventLog, StoredCommit
 _BYTES_AT_ONCE = 256 * 1024
 
 
-async def follow_commits(log: EventLog, after: int) -> AsyncIterator[list[Commit]]:
+async def follow_commits(log: EventLog, after: int) -> AsyncGenerator[list[Commit]]:
     """Yield every commit after sequence `after`, decoded, in order, without gaps, forever.
 
     Raises:
@@ -21,21 +22,23 @@ async def follow_commits(log: EventLog, after: int) -> AsyncIterator[list[Commit
             were yielded.
         LogGapError, LogRewoundError: as `EventLog.follow`.
     """
-    async for batch in log.follow(after):
-        for piece in _pieces(batch):
-            async for commits in _decoded(piece):
-                yield commits
+    async with aclosing(log.follow(after)) as batches:
+        async for batch in batches:
+            for piece in _pieces(batch):
+                async for commits in _decoded(piece):
+                    yield commits
 
 
-async def read_commits(log: EventLog, first: int, last: int) -> AsyncIterator[list[Commit]]:
+async def read_commits(log: EventLog, first: int, last: int) -> AsyncGenerator[list[Commit]]:
     """Yield the commits `first` to `last` decoded, both included; ends where the log ends.
 
     Raises: as `follow_commits`.
     """
-    async for batch in log.read(first, last):
-        for piece in _pieces(batch):
-            async for commits in _decoded(piece):
-                yield commits
+    async with aclosing(log.read(first, last)) as batches:
+        async for batch in batches:
+            for piece in _pieces(batch):
+                async for commits in _decoded(piece):
+                    yield commits
 
 
 def decode(stored: StoredCommit) -> Commit:
@@ -49,7 +52,7 @@ def decode(stored: StoredCommit) -> Commit:
     )
 
 
-async def _decoded(piece: list[StoredCommit]) -> AsyncIterator[list[Commit]]:
+async def _decoded(piece: list[StoredCommit]) -> AsyncGenerator[list[Commit]]:
     commits: list[Commit] = []
     failure: CodecError | None = None
     for stored in piece:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -169,28 +170,25 @@ class JetStreamLog:
             f"expected {expected_last} as last sequence; the broker says: {description}"
         )
 
-    def follow(self, after: int) -> AsyncIterator[list[StoredCommit]]:
-        return self._follow(after)
+    async def follow(self, after: int) -> AsyncGenerator[list[StoredCommit]]:
+        reader = OrderedReader(self._connection, self._name, after)
+        async with aclosing(reader.batches()) as batches:
+            async for batch in batches:
+                self._guard.saw(batch[-1])
+                yield batch
 
-    async def _follow(self, after: int) -> AsyncIterator[list[StoredCommit]]:
-        async for batch in OrderedReader(self._connection, self._name, after).batches():
-            self._guard.saw(batch[-1])
-            yield batch
-
-    async def read(self, first: int, last: int) -> AsyncIterator[list[StoredCommit]]:
+    async def read(self, first: int, last: int) -> AsyncGenerator[list[StoredCommit]]:
         end = min(last, await self.last_sequence())
         first = max(first, 1)
         if first > end:
             return
-        batches = OrderedReader(self._connection, self._name, first - 1).batches()
-        try:
+        reader = OrderedReader(self._connection, self._name, first - 1)
+        async with aclosing(reader.batches()) as batches:
             async for batch in batches:
                 wanted = [commit for commit in batch if commit.sequence <= end]
                 yield wanted
                 if wanted[-1].sequence == end:
                     return
-        finally:
-            await batches.aclose()  # type: ignore[attr-defined]
 
     async def get(self, sequence: int) -> StoredCommit | None:
         return await self._message({"seq": sequence})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from time import time_ns
 
 from fogbank.log.guard import Guard
@@ -102,7 +102,7 @@ class MemoryLog:
                 raise LogUnavailableError("the log's answer was lost on its way back")
             return commit.sequence
 
-    async def follow(self, after: int) -> AsyncIterator[list[StoredCommit]]:
+    async def follow(self, after: int) -> AsyncGenerator[list[StoredCommit]]:
         if after > len(self._store.commits):
             raise LogRewoundError(
                 f"the log ends at {len(self._store.commits)}, before {after}, which was read"
@@ -117,7 +117,7 @@ class MemoryLog:
             yield batch
             position = batch[-1].sequence
 
-    async def read(self, first: int, last: int) -> AsyncIterator[list[StoredCommit]]:
+    async def read(self, first: int, last: int) -> AsyncGenerator[list[StoredCommit]]:
         self._require_available()
         end = min(last, len(self._store.commits))
         position = max(first, 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -118,7 +118,7 @@ class OrderedReader:
         self._taken = 0  # consumer sequence of the last commit that was handed out
         self._writers: dict[str, Writer] = {}
 
-    async def batches(self) -> AsyncIterator[list[StoredCommit]]:
+    async def batches(self) -> AsyncGenerator[list[StoredCommit]]:
         """Yield batches for ever, see `EventLog.follow`."""
         with self._connection.on_reconnect(self._doubt):
             try:

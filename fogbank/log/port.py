@@ -9,7 +9,7 @@ There is no way to change or remove a commit, on purpose.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -135,7 +135,7 @@ class EventLog(Protocol):
             LogRewoundError: the log lost a commit it had confirmed to this handle before.
         """
 
-    def follow(self, after: int) -> AsyncIterator[list[StoredCommit]]:
+    def follow(self, after: int) -> AsyncGenerator[list[StoredCommit]]:
         """Yield every commit after sequence `after`, in order, without gaps, forever.
 
         A batch is what has arrived, at least one commit and at most `MAX_BATCH_COMMITS`. Waits
@@ -146,7 +146,7 @@ class EventLog(Protocol):
             LogRewoundError: the log ends before `after`.
         """
 
-    def read(self, first: int, last: int) -> AsyncIterator[list[StoredCommit]]:
+    def read(self, first: int, last: int) -> AsyncGenerator[list[StoredCommit]]:
         """Yield the commits `first` to `last`, both included, in batches; ends where the log ends.
 
         Raises: as `follow`.
