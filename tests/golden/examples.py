@@ -1,0 +1,174 @@
+"""One example of every event type, every field set to something that is not its default.
+
+An example is never changed: its bytes are in logs. A field that is added later gets an example of
+its own beside the old one.
+"""
+
+from __future__ import annotations
+
+from fogbank.domain import events as ev
+from fogbank.domain.deployment import Constraint, DeploymentSpec
+from fogbank.domain.node import Fingerprint
+from fogbank.domain.policy import Policy
+from fogbank.domain.resources import Resources
+from fogbank.domain.states import (
+    ConstraintOperator,
+    Health,
+    ReplicaState,
+    RestartPolicy,
+    RuntimeKind,
+    ServiceType,
+)
+
+_DEPLOYMENT = "7a1c2f0e-5b7d-5e0a-9c3f-1d2e3f405162"
+_OTHER_DEPLOYMENT = "8b2d3f1e-6c8e-5f1b-8d40-2e3f40516273"
+_NODE = "0c9d8e7f-1a2b-5c3d-8e4f-506172839405"
+_OTHER_NODE = "1d0e9f80-2b3c-5d4e-9f50-617283940516"
+_REPLICA = "2e1f0a91-3c4d-5e5f-8a61-728394051627"
+_OTHER_REPLICA = "3f201ba2-4d5e-5f60-9b72-839405162738"
+_OWNER = "40312cb3-5e6f-5a71-8c83-940516273849"
+_INSTANT_US = 1_700_000_000_123_456
+
+SPEC = DeploymentSpec(
+    name="edge-model",
+    type=ServiceType.MIXNODE,
+    container_image="registry.example/edge:1.4",
+    replicas=3,
+    resources=Resources(1500, 2048, 20, 2000),
+    region="us-west",
+    priority=0,
+    cluster_id=7,
+    strategy="balanced",
+    wait_for_capacity=True,
+    constraints=(
+        Constraint("arch", ConstraintOperator.EQUAL, ("arm64",)),
+        Constraint("label.zone", ConstraintOperator.IN, ("a", "b")),
+        Constraint("node", ConstraintOperator.NOT_EQUAL, ("fog-9",)),
+        Constraint("label.ssd", ConstraintOperator.EXISTS),
+    ),
+    gpu_model="T4",
+    restart=RestartPolicy.ON_FAILURE,
+    labels={"team": "vision", "app": "edge"},
+    allow_colocation=True,
+)
+
+FINGERPRINT = Fingerprint(
+    capacity=Resources(8000, 16384, 500, 2000),
+    allocatable=Resources(7500, 15360, 480, 1000),
+    arch="arm64",
+    os="linux",
+    region="us-west",
+    gpu_model="T4",
+    labels={"zone": "a", "ssd": ""},
+    runtime=RuntimeKind.CONTAINER,
+    agent_version="1.2.3",
+)
+
+POLICY = Policy(
+    name="night",
+    version=3,
+    strategy="balanced",
+    resource_weight=0.5,
+    cpu_load_weight=0.125,
+    memory_load_weight=0.1,
+    locality_weight=0.275,
+    adjacency={"us-west": ("us-central", "us-north"), "us-central": ("us-west",)},
+    retry_backoff_ms=(500, 1500),
+    heartbeat_period_ms=2_000,
+    silent_periods=4,
+    lost_after_ms=20_000,
+    busy_load_percent=85,
+    reschedule_delay_ms=10_000,
+    reschedule_delay_max_ms=600_000,
+)
+
+CONSIDERED = ev.Considered(
+    nodes=5,
+    feasible=2,
+    refusals=(("status", 1), ("cpu", 2)),
+    best=((_NODE, 873), (_OTHER_NODE, 401)),
+)
+
+_OUTCOMES: tuple[ev.Outcome, ...] = (
+    ev.NodeOffline(_OTHER_NODE, 11 << 16 | 2, _INSTANT_US - 20_000_000),
+    ev.ReplicasSuspended(_OTHER_DEPLOYMENT, (_OTHER_REPLICA,), _OTHER_NODE),
+    ev.ReplicasRestored(_OTHER_DEPLOYMENT, (_OTHER_REPLICA, _REPLICA)),
+    ev.ReplicasReleased(_DEPLOYMENT, (_REPLICA, _OTHER_REPLICA), "Scaled down"),
+    ev.DeploymentPlaced(
+        _DEPLOYMENT,
+        12 << 16 | 1,
+        Resources(1500, 2048, 20, 2000),
+        (
+            ev.Placement(_REPLICA, 1, 2, _NODE, 873, (_OTHER_REPLICA,)),
+            ev.Placement(_OTHER_REPLICA, 2, 1, _OTHER_NODE, 401),
+        ),
+        CONSIDERED,
+    ),
+    ev.DeploymentDeferred(
+        _OTHER_DEPLOYMENT,
+        13 << 16,
+        2,
+        _INSTANT_US + 2_000_000,
+        "Insufficient nodes: need 3, found 2 with capacity",
+        CONSIDERED,
+    ),
+    ev.DeploymentFailed(
+        _OTHER_DEPLOYMENT,
+        13 << 16,
+        "Insufficient nodes: need 3, found 2 with capacity",
+        2,
+        CONSIDERED,
+    ),
+)
+
+EXAMPLES: tuple[ev.Event, ...] = (
+    ev.OrganizationCreated("Acme", _OWNER),
+    ev.ClusterCreated("edge", 4, Resources(64_000, 131_072, 4_000, 8_000)),
+    ev.PolicyActivated(POLICY),
+    ev.DeploymentCreated(SPEC, _OWNER, "a1b2c3"),
+    ev.DeploymentScaled(_DEPLOYMENT, 5),
+    ev.DeploymentDeleted(_DEPLOYMENT),
+    ev.NodeConnected(_NODE, "fog-1", FINGERPRINT),
+    ev.NodeCapacityChanged(_NODE, 9 << 16 | 1, FINGERPRINT),
+    ev.NodeLoadChanged(_NODE, 9 << 16 | 1, 40, 65, 17),
+    ev.NodeReported(
+        _NODE,
+        9 << 16 | 1,
+        6,
+        (
+            ev.ReplicaObservation(
+                _REPLICA,
+                1,
+                ReplicaState.FAILED,
+                "0f1e2d3c",
+                _INSTANT_US - 60_000_000,
+                Health.UNHEALTHY,
+                final=True,
+                exit_code=137,
+                reason="out of memory",
+                observed_at_us=_INSTANT_US,
+            ),
+            ev.ReplicaObservation(
+                _OTHER_REPLICA,
+                0,
+                ReplicaState.RUNNING,
+                "4b5a6978",
+                _INSTANT_US - 50_000_000,
+                Health.HEALTHY,
+                observed_at_us=_INSTANT_US,
+            ),
+        ),
+    ),
+    ev.RoundDecided(
+        prev_digest=bytes(range(32)),
+        facts_to=42,
+        instant_us=_INSTANT_US,
+        policy="night@3",
+        policy_digest=bytes(range(32, 64)),
+        engine=1,
+        limit=384,
+        observations=(ev.NodeSilence(_OTHER_NODE, 11 << 16 | 2, _INSTANT_US - 20_000_000),),
+        outcomes=_OUTCOMES,
+        raised=(_OTHER_DEPLOYMENT,),
+    ),
+)
