@@ -316,12 +316,16 @@ class Deployments:
         return await self._ledger.deployments(query, "" if query.all_owners else principal.user_id)
 
     async def watch(
-        self, principal: Principal, after_sequence: int = 0, ids: Collection[str] = ()
+        self,
+        principal: Principal,
+        after_sequence: int = 0,
+        ids: Collection[str] = (),
+        at_least_every_s: float | None = None,
     ) -> AsyncIterator[Progress]:
         """Follow changes of status after a log sequence (0: from now on), for ever.
 
-        Yields without gaps, also items without changes, which only say how far all was sent.
-        Without ids: the caller's own deployments.
+        Yields without gaps, also items without changes, which only say how far all was sent; one
+        at least every so many seconds. Without ids: the caller's own deployments.
 
         Raises:
             NotFoundError: one of the ids is no deployment of the caller's.
@@ -331,7 +335,7 @@ class Deployments:
             await self._wait_for(after)
         wanted = frozenset(self._find(principal, deployment_id).id for deployment_id in ids)
         deployments = self._fold.fleet.facts.deployments
-        async for changes, sequence in self._fold.changes_after(after):
+        async for changes, sequence in self._fold.changes_after(after, at_least_every_s):
             yield Progress(
                 tuple(
                     change

@@ -189,19 +189,27 @@ class FleetFold:
         found.reverse()
         return found
 
-    async def changes_after(self, sequence: int) -> AsyncIterator[tuple[list[StatusChange], int]]:
+    async def changes_after(
+        self, sequence: int, at_least_every_s: float | None = None
+    ) -> AsyncIterator[tuple[list[StatusChange], int]]:
         """Yield the changes of status after a sequence for ever, without gaps.
 
-        Each item is some changes, in order, and the sequence up to which they are complete.
+        Each item is some changes, in order, and the sequence up to which they are complete. An
+        item without changes comes when nothing happened for `at_least_every_s` seconds.
         """
         cursor = sequence
         while True:
             if cursor < self._forgotten_sequence:
                 async for changes, upto in self._derived_again(cursor, self._forgotten_sequence):
-                    yield changes, upto
                     cursor = upto
+                    yield changes, cursor
                 continue
-            await self.advance(cursor)
+            try:
+                async with asyncio.timeout(at_least_every_s):
+                    await self.advance(cursor)
+            except TimeoutError:
+                yield [], cursor
+                continue
             if cursor < self._forgotten_sequence:
                 continue
             start = bisect_right(self._changes, cursor, key=lambda change: change.sequence)

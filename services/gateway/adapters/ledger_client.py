@@ -1,0 +1,100 @@
+"""The ledger's answers over gRPC."""
+
+from __future__ import annotations
+
+import grpc.aio
+
+from fogbank.codec.views import deployment_from_pb, node_from_pb, timestamp_to_pb
+from fogbank.domain.errors import FogError, NotFoundError
+from fogbank.domain.views import AsOf, DeploymentView, NodeView, Page
+from fogbank.v1 import deployments_pb2
+from fogbank.v1 import ledger_query_service_pb2 as pb
+from fogbank.v1 import ledger_query_service_pb2_grpc as rpc
+from services.gateway.adapters.outages import as_outage
+from services.gateway.app.ports import DeploymentQuery, DeploymentSort, LedgerStatus
+
+_TIMEOUT_S = 10.0
+
+_SORTS = {
+    DeploymentSort.CREATED_AT: pb.DEPLOYMENT_SORT_CREATED_AT,
+    DeploymentSort.NAME: pb.DEPLOYMENT_SORT_NAME,
+    DeploymentSort.STATUS: pb.DEPLOYMENT_SORT_STATUS,
+}
+
+
+class LedgerClient:
+    """Behaves as `app.ports.LedgerQueries` says."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, timeout_s: float = _TIMEOUT_S) -> None:
+        self._stub = rpc.LedgerQueryServiceStub(channel)
+        self._timeout_s = timeout_s
+
+    async def deployment(
+        self, deployment_id: str, owner_id: str = "", min_sequence: int = 0
+    ) -> AsOf[DeploymentView]:
+        request = pb.QueryDeploymentRequest(
+            deployment_id=deployment_id, owner_id=owner_id, min_sequence=min_sequence
+        )
+        try:
+            answer = await self._stub.QueryDeployment(request, timeout=self._timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise _error(error, "Deployment not found") from error
+        return AsOf(deployment_from_pb(answer.deployment), answer.as_of_sequence)
+
+    async def deployments(
+        self, query: DeploymentQuery, owner_id: str = ""
+    ) -> AsOf[Page[DeploymentView]]:
+        request = pb.QueryDeploymentsRequest(
+            owner_id=owner_id,
+            statuses=[
+                deployments_pb2.DeploymentStatus.ValueType(status) for status in query.statuses
+            ],
+            name_contains=query.name_contains,
+            created_after=timestamp_to_pb(query.created_after_us),
+            created_before=timestamp_to_pb(query.created_before_us),
+            cluster_id=query.cluster_id,
+            sort_by=_SORTS[query.sort_by],
+            ascending=query.ascending,
+            limit=query.limit,
+            offset=query.offset,
+            min_sequence=query.min_sequence,
+        )
+        try:
+            answer = await self._stub.QueryDeployments(request, timeout=self._timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise _error(error) from error
+        items = tuple(deployment_from_pb(deployment) for deployment in answer.deployments)
+        return AsOf(Page(items, answer.total_size), answer.as_of_sequence)
+
+    async def node(self, node: str, min_sequence: int = 0) -> AsOf[NodeView]:
+        request = pb.QueryNodeRequest(node=node, min_sequence=min_sequence)
+        try:
+            answer = await self._stub.QueryNode(request, timeout=self._timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise _error(error, "Node not found") from error
+        return AsOf(node_from_pb(answer.node), answer.as_of_sequence)
+
+    async def nodes(self, limit: int, offset: int, min_sequence: int = 0) -> AsOf[Page[NodeView]]:
+        request = pb.QueryNodesRequest(limit=limit, offset=offset, min_sequence=min_sequence)
+        try:
+            answer = await self._stub.QueryNodes(request, timeout=self._timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise _error(error) from error
+        items = tuple(node_from_pb(node) for node in answer.nodes)
+        return AsOf(Page(items, answer.total_size), answer.as_of_sequence)
+
+    async def status(self) -> LedgerStatus:
+        try:
+            answer = await self._stub.GetLedgerStatus(
+                pb.GetLedgerStatusRequest(), timeout=self._timeout_s
+            )
+        except grpc.aio.AioRpcError as error:
+            raise _error(error) from error
+        return LedgerStatus(answer.as_of_sequence, answer.log_sequence, answer.commits_kept)
+
+
+def _error(error: grpc.aio.AioRpcError, not_found: str = "") -> FogError:
+    """Return what a user is told: the service's own words only where they are meant for users."""
+    if error.code() is grpc.StatusCode.NOT_FOUND and not_found:
+        return NotFoundError(not_found)
+    return as_outage(error, "ledger")

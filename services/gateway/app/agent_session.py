@@ -1,0 +1,307 @@
+"""One agent's stream, from the handshake on."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from uuid import uuid4
+
+import structlog
+
+from fogbank.domain.envelope import EventEnvelope
+from fogbank.domain.errors import (
+    AbortedError,
+    FogError,
+    InvalidArgumentError,
+    ResourceExhaustedError,
+    UnavailableError,
+)
+from fogbank.domain.facts import NodeFact
+from fogbank.runtime.clock import Clock
+from services.gateway.app.fold import FleetFold
+from services.gateway.app.ports import (
+    CommitAppender,
+    Heard,
+    SealedEnvironments,
+    TelemetryPublisher,
+)
+from services.gateway.core import agent_events
+from services.gateway.core.agent_messages import (
+    Ack,
+    Assignment,
+    Assignments,
+    CapacityChange,
+    Drain,
+    FromAgent,
+    Heartbeat,
+    Report,
+    ToAgent,
+    Welcome,
+)
+from services.gateway.core.assignments import Task, Wanted, changed_tasks, tasks_of
+from services.gateway.core.hello import Hello, check_fingerprint
+from services.gateway.core.load_steps import LoggedLoad, next_load
+
+_log = structlog.get_logger(__name__)
+
+_RETRY_S = 1.0
+_RETRY_HINT_MS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPorts:
+    """What sessions work with; `fold_timeout_s` bounds waits for the gateway's own reading."""
+
+    fold: FleetFold
+    appender: CommitAppender
+    environments: SealedEnvironments
+    telemetry: TelemetryPublisher
+    clock: Clock
+    fold_timeout_s: float = 10
+
+
+class AgentSession:
+    """Takes in what an agent says (`receive`) and tells it what to do (`messages`).
+
+    Both raise a FogError when the stream is to be closed; the agent shakes hands again then.
+    """
+
+    def __init__(self, hello: Hello, welcome: Welcome, ports: AgentPorts) -> None:
+        self._hello = hello
+        self._welcome = welcome
+        self._ports = ports
+        self._fold = ports.fold
+        self._woken = asyncio.Event()
+        self._draining = ""
+        self._ended = False
+        self._error: BaseException | None = None
+        self._told: dict[str, Task] = {}
+        self._told_sequence = 0
+        self._next_report = welcome.last_report_number + 1
+        self._acked_number = welcome.last_report_number
+        self._ack_again = False
+        node = self._node()
+        self._load = LoggedLoad(node.cpu_percent, node.memory_percent)
+
+    @property
+    def node_id(self) -> str:
+        """The node's id."""
+        return self._hello.node_id
+
+    def wake(self) -> None:
+        """Have the session look whether there is something to say."""
+        self._woken.set()
+
+    def drain(self, reason: str) -> None:
+        """Have the agent call another gateway."""
+        self._draining = reason
+        self._woken.set()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Have `messages` end, with an error if there is one: the agent says nothing more."""
+        self._ended = True
+        self._error = error
+        self._woken.set()
+
+    def _node(self) -> NodeFact:
+        return self._fold.fleet.facts.nodes[self._hello.node_id]
+
+    # --- to the agent -------------------------------------------------------------------------
+
+    async def messages(self) -> AsyncIterator[ToAgent]:
+        """Yield what the agent is to be told; ends after a Drain, or when `end` was called.
+
+        Raises:
+            AbortedError: the node shook hands again, here or elsewhere, or was declared offline.
+            UnavailableError: this gateway is not as far as the agent's last assignments.
+        """
+        yield self._welcome
+        await self._as_far_as_the_agent()
+        complete = True
+        while True:
+            self._woken.clear()
+            if self._error is not None:
+                raise self._error
+            if self._ended:
+                return
+            if self._draining:
+                yield Drain(self._draining)
+                return
+            node = self._check_epoch()
+            if self._ack_again or node.last_report > self._acked_number:
+                self._ack_again = False
+                self._acked_number = node.last_report
+                yield Ack(node.last_report)
+            try:
+                message = await self._next_assignments(complete=complete)
+            except UnavailableError as error:
+                _log.warning("assignments wait", node=self.node_id, error=error.message)
+                await self._pause()
+                continue
+            if message is not None:
+                yield message
+                complete = False
+            await self._woken.wait()
+
+    async def _as_far_as_the_agent(self) -> None:
+        try:
+            async with asyncio.timeout(self._ports.fold_timeout_s):
+                await self._fold.reached(self._hello.last_sequence)
+        except TimeoutError:
+            raise UnavailableError(
+                f"this gateway has read the log up to {self._fold.position} only, the agent knows "
+                f"it up to {self._hello.last_sequence}",
+                reason="GATEWAY_BEHIND",
+                retry_after_ms=_RETRY_HINT_MS,
+            ) from None
+
+    async def _pause(self) -> None:
+        """Wait for a moment, shorter if there is news."""
+        try:
+            async with asyncio.timeout(_RETRY_S):
+                await self._woken.wait()
+        except TimeoutError:
+            pass
+
+    def _check_epoch(self) -> NodeFact:
+        node = self._node()
+        if node.epoch != self._welcome.epoch:
+            raise AbortedError("the node shook hands again", reason="SUPERSEDED")
+        if self._fold.fleet.offline_since_us(node) is not None:
+            raise AbortedError(
+                "the node was declared offline; shake hands again", reason="DECLARED_OFFLINE"
+            )
+        return node
+
+    async def _next_assignments(self, *, complete: bool) -> Assignments | None:
+        sequence = self._fold.position
+        tasks = tasks_of(self._fold.fleet, self.node_id)
+        changed = tuple(tasks.values()) if complete else changed_tasks(self._told, tasks)
+        if not changed and not complete:
+            return None
+        message = Assignments(complete, sequence, self._told_sequence, await self._in_full(changed))
+        self._told = tasks
+        self._told_sequence = sequence
+        return message
+
+    async def _in_full(self, tasks: Sequence[Task]) -> tuple[Assignment, ...]:
+        """Add to tasks what it takes to carry them out."""
+        facts = self._fold.fleet.facts
+        placements = self._fold.fleet.decisions.placements
+        drafts = [(task, facts.deployments.get(task.deployment_id)) for task in tasks]
+        keys = {
+            deployment.env_key
+            for task, deployment in drafts
+            if deployment is not None and deployment.env_key and task.wanted is Wanted.RUN
+        }
+        environments = await self._ports.environments.unseal(keys) if keys else {}
+        found = []
+        for task, deployment in drafts:
+            if deployment is None or task.wanted is not Wanted.RUN:
+                found.append(Assignment(task.replica_id, task.deployment_id, task.wanted))
+                continue
+            if deployment.env_key and deployment.env_key not in environments:
+                _log.error(
+                    "the environment of a deployment is lost, it is not started",
+                    deployment=deployment.id,
+                    replica=task.replica_id,
+                )
+                continue
+            found.append(
+                Assignment(
+                    task.replica_id,
+                    task.deployment_id,
+                    task.wanted,
+                    deployment.spec.name,
+                    deployment.spec.container_image,
+                    placements[task.replica_id].resources,
+                    environments.get(deployment.env_key, {}),
+                    deployment.spec.restart,
+                    task.starts_after,
+                )
+            )
+        return tuple(found)
+
+    # --- from the agent -----------------------------------------------------------------------
+
+    async def receive(self, message: FromAgent) -> None:
+        """Take in what the agent said; returns when it is written down or passed on.
+
+        Raises:
+            InvalidArgumentError: the message makes no sense.
+            AbortedError: a report of another epoch, or one that skips a number.
+        """
+        match message:
+            case Heartbeat():
+                await self._beat(message)
+            case Report():
+                await self._report(message)
+            case CapacityChange():
+                check_fingerprint(message.fingerprint, "capacity_change.fingerprint")
+                if message.fingerprint != self._node().fingerprint:
+                    await self._append(
+                        agent_events.capacity_changed(
+                            self.node_id,
+                            self._welcome.epoch,
+                            message.fingerprint,
+                            str(uuid4()),
+                            self._ports.clock.now_us(),
+                        )
+                    )
+
+    async def _beat(self, beat: Heartbeat) -> None:
+        if not (math.isfinite(beat.cpu_percent) and math.isfinite(beat.memory_percent)):
+            raise InvalidArgumentError.of_field("heartbeat.usage", "must be numbers")
+        now_us = self._ports.clock.now_us()
+        await self._ports.telemetry.publish(
+            Heard(self.node_id, self._welcome.epoch, now_us, beat.cpu_percent, beat.memory_percent)
+        )
+        step = next_load(self._load, beat.cpu_percent, beat.memory_percent, now_us)
+        if step is None:
+            return
+        envelope = agent_events.load_changed(
+            self.node_id,
+            self._welcome.epoch,
+            step,
+            max(0, min(beat.reflects_sequence, self._told_sequence)),
+            str(uuid4()),
+        )
+        try:
+            await self._ports.appender.append([envelope])
+        except FogError as error:
+            # The next heartbeat comes soon, and the load that counts then is that one's.
+            _log.debug("load not logged", node=self.node_id, error=error.message)
+        else:
+            self._load = step
+
+    async def _report(self, report: Report) -> None:
+        if report.epoch != self._welcome.epoch:
+            raise AbortedError(
+                f"a report of epoch {report.epoch}, this stream's is {self._welcome.epoch}",
+                reason="OLD_EPOCH",
+            )
+        if report.number <= self._node().last_report:
+            self._ack_again = True
+            self._woken.set()
+            return
+        if report.number < self._next_report:
+            return  # on its way into the log already
+        if report.number > self._next_report:
+            raise AbortedError(
+                f"report {report.number} came where {self._next_report} was to come",
+                reason="REPORT_GAP",
+            )
+        self._next_report += 1
+        await self._append(agent_events.reported(self.node_id, report, self._ports.clock.now_us()))
+
+    async def _append(self, envelope: EventEnvelope) -> None:
+        """Append until the log has it: what a node says once must not be lost to an outage."""
+        while True:
+            try:
+                await self._ports.appender.append([envelope])
+                return
+            except (UnavailableError, ResourceExhaustedError) as error:
+                _log.debug("report waits for the log", node=self.node_id, error=error.message)
+                await asyncio.sleep((error.retry_after_ms or _RETRY_HINT_MS) / 1000)

@@ -1,0 +1,125 @@
+"""How the system as a whole is doing, as far as this gateway can tell."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from fogbank.domain.deployment import HIGH_PRIORITY_FROM, MEDIUM_PRIORITY_FROM
+from fogbank.domain.errors import FogError
+from fogbank.domain.states import DeploymentStatus
+from services.gateway.app.agents import Agents
+from services.gateway.app.fold import FleetFold
+from services.gateway.app.ports import (
+    CommitAppender,
+    LedgerQueries,
+    LedgerStatus,
+    SchedulerQueries,
+    SchedulerStatus,
+)
+
+T = TypeVar("T")
+
+OK = "ok"
+_PATIENCE_S = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class SystemStatus:
+    """A view over the services; None for one that did not answer.
+
+    `pending` counts waiting deployments by class (low, medium, high); `log_sequence` is how far
+    this gateway has read.
+    """
+
+    log_sequence: int
+    pending: dict[str, int]
+    agents_connected: int
+    policy: str
+    ledger: LedgerStatus | None
+    scheduler: SchedulerStatus | None
+
+    @property
+    def ledger_lag(self) -> int | None:
+        """Commits that the ledger's projection is behind; None while it does not answer."""
+        if self.ledger is None:
+            return None
+        return max(0, self.log_sequence - self.ledger.as_of_sequence)
+
+
+class System:
+    """Health and status over all services, for all faces."""
+
+    def __init__(
+        self,
+        fold: FleetFold,
+        appender: CommitAppender,
+        agents: Agents,
+        ledger: LedgerQueries,
+        scheduler: SchedulerQueries,
+    ) -> None:
+        self._fold = fold
+        self._appender = appender
+        self._agents = agents
+        self._ledger = ledger
+        self._scheduler = scheduler
+
+    async def health(self) -> dict[str, str]:
+        """Return what log, ledger and scheduler say: "ok", or what is wrong."""
+        log, ledger, scheduler = await asyncio.gather(
+            self._check_log(), _check(self._ledger.status()), _check(self._scheduler.status())
+        )
+        return {"log": log, "ledger": ledger[1], "scheduler": scheduler[1]}
+
+    async def readiness(self) -> dict[str, str]:
+        """Return what this process itself depends on says: the log."""
+        return {"log": await self._check_log()}
+
+    async def status(self) -> SystemStatus:
+        """Return the view over the services."""
+        ledger, scheduler = await asyncio.gather(
+            _check(self._ledger.status()), _check(self._scheduler.status())
+        )
+        return SystemStatus(
+            self._fold.position,
+            self._pending(),
+            self._agents.count,
+            self._fold.fleet.facts.policy.title,
+            ledger[0],
+            scheduler[0],
+        )
+
+    def _pending(self) -> dict[str, int]:
+        deployments = self._fold.fleet.facts.deployments
+        counts = Counter(
+            _class_of(deployments[deployment_id].spec.priority)
+            for deployment_id, status in self._fold.tracker.current.items()
+            if status is DeploymentStatus.PENDING
+        )
+        return {name: counts[name] for name in ("low", "medium", "high")}
+
+    async def _check_log(self) -> str:
+        if not self._appender.is_open:
+            return "the outcome of a commit is unknown"
+        _found, text = await _check(self._fold.log_end())
+        return text
+
+
+def _class_of(priority: int) -> str:
+    if priority >= HIGH_PRIORITY_FROM:
+        return "high"
+    return "medium" if priority >= MEDIUM_PRIORITY_FROM else "low"
+
+
+async def _check(question: Awaitable[T]) -> tuple[T | None, str]:
+    """Return the answer (None without one) and "ok", or what is wrong."""
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            return await question, OK
+    except FogError as error:
+        return None, error.message
+    except TimeoutError:
+        return None, "no answer in time"

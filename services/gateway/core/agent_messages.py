@@ -1,0 +1,91 @@
+"""What agents and gateways say to each other once they have shaken hands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fogbank.domain.events import ReplicaObservation
+from fogbank.domain.node import Fingerprint
+from fogbank.domain.resources import Resources
+from fogbank.domain.states import RestartPolicy
+from services.gateway.core.assignments import Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """A sign of life, with the load in percent and the assignments (a sequence) it reflects."""
+
+    cpu_percent: float
+    memory_percent: float
+    reflects_sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of replicas, numbered; it is sent again until it is acknowledged."""
+
+    epoch: int
+    number: int
+    observations: tuple[ReplicaObservation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CapacityChange:
+    """The host changed."""
+
+    fingerprint: Fingerprint
+
+
+FromAgent = Heartbeat | Report | CapacityChange
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The gateway's first message: the epoch, and how far the log has the node's reports."""
+
+    heartbeat_period_ms: int
+    epoch: int
+    last_report_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A replica, what to do with it, and (to run it) how."""
+
+    replica_id: str
+    deployment_id: str
+    wanted: Wanted
+    deployment_name: str = ""
+    container_image: str = ""
+    resources: Resources = field(default_factory=Resources)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    restart: RestartPolicy = RestartPolicy.ALWAYS
+    starts_after: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Assignments:
+    """All there is (`complete`), or a change to what was sent as of `previous_sequence`."""
+
+    complete: bool
+    sequence: int
+    previous_sequence: int
+    assignments: tuple[Assignment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Reports up to this number are in the log."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """The gateway is going away; the agent should call another."""
+
+    reason: str
+
+
+ToAgent = Welcome | Assignments | Ack | Drain

@@ -1,0 +1,122 @@
+"""Who may shake hands: the checks of an agent's first message and of a changed host."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from uuid import UUID
+
+from fogbank.domain.errors import (
+    AlreadyExistsError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+)
+from fogbank.domain.fleet import FleetState
+from fogbank.domain.node import Fingerprint
+from fogbank.domain.resources import Resources
+from fogbank.domain.states import NodeStatus
+
+MAX_NAME = 100
+MAX_LABELS = 64
+MAX_TEXT = 256
+# No host has more of anything than this.
+MAX_AMOUNT = 1 << 40
+
+_REGION = re.compile(r"[A-Za-z0-9._-]{0,63}")
+_AMOUNTS = ("cpu_millicores", "memory_mib", "storage_gib", "gpu_thousandths")
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """An agent's first message: who it is, what it remembers, what its host has.
+
+    `last_epoch` is a packed position and `last_sequence` a log sequence, 0 for none.
+    """
+
+    node_id: str
+    name: str
+    last_epoch: int
+    last_sequence: int
+    fingerprint: Fingerprint
+
+
+def check_hello(hello: Hello) -> None:
+    """Raise InvalidArgumentError unless the message makes sense in itself."""
+    try:
+        canonical = str(UUID(hello.node_id))
+    except ValueError:
+        canonical = ""
+    if canonical != hello.node_id or not hello.node_id:
+        raise InvalidArgumentError.of_field("hello.node_id", "must be a UUID in lowercase")
+    if not (1 <= len(hello.name) <= MAX_NAME and hello.name.isprintable()):
+        raise InvalidArgumentError.of_field(
+            "hello.name", f"must be 1 to {MAX_NAME} printable characters, got {len(hello.name)}"
+        )
+    for field, value in (("last_epoch", hello.last_epoch), ("last_sequence", hello.last_sequence)):
+        if value < 0:
+            raise InvalidArgumentError.of_field(f"hello.{field}", f"must not be negative: {value}")
+    check_fingerprint(hello.fingerprint, "hello.fingerprint")
+
+
+def check_fingerprint(fingerprint: Fingerprint, path: str) -> None:
+    """Raise InvalidArgumentError unless a host's account of itself makes sense."""
+    _check_amounts(fingerprint.capacity, f"{path}.capacity")
+    _check_amounts(fingerprint.allocatable, f"{path}.allocatable")
+    if not fingerprint.allocatable.fits_in(fingerprint.capacity):
+        raise InvalidArgumentError.of_field(
+            f"{path}.allocatable", "must not be more than the capacity"
+        )
+    if not _REGION.fullmatch(fingerprint.region):
+        raise InvalidArgumentError.of_field(
+            f"{path}.region", "must be at most 63 letters, digits, '.', '_' or '-'"
+        )
+    texts = (
+        fingerprint.arch,
+        fingerprint.os,
+        fingerprint.gpu_model,
+        fingerprint.agent_version,
+        *fingerprint.labels,
+        *fingerprint.labels.values(),
+    )
+    if len(fingerprint.labels) > MAX_LABELS or any(
+        len(text) > MAX_TEXT or not text.isprintable() for text in texts
+    ):
+        raise InvalidArgumentError.of_field(
+            path, f"may have {MAX_LABELS} labels, texts of at most {MAX_TEXT} printable characters"
+        )
+
+
+def _check_amounts(amounts: Resources, path: str) -> None:
+    for name in _AMOUNTS:
+        value = getattr(amounts, name)
+        if not 0 <= value <= MAX_AMOUNT:
+            raise InvalidArgumentError.of_field(
+                f"{path}.{name}", f"must be between 0 and {MAX_AMOUNT}, got {value}"
+            )
+
+
+def check_identity(fleet: FleetState, hello: Hello) -> None:
+    """Raise unless the fleet can take the node in as who it says it is.
+
+    Raises:
+        FailedPreconditionError: it remembers less than it confirmed, so it is a copy of the node
+            (or its disk was put back), and both would act for one.
+        AlreadyExistsError: another node that is not offline has its name.
+    """
+    node = fleet.facts.nodes.get(hello.node_id)
+    if node is not None and hello.last_epoch < node.confirmed_epoch:
+        raise FailedPreconditionError(
+            f"node {hello.node_id} confirmed an epoch that this agent does not know: its data "
+            "folder is a copy or was restored; give this agent an empty one",
+            reason="COPIED_IDENTITY",
+        )
+    for other in fleet.facts.nodes.values():
+        if (
+            other.name == hello.name
+            and other.id != hello.node_id
+            and fleet.node_status(other) is not NodeStatus.OFFLINE
+        ):
+            raise AlreadyExistsError(
+                f"another node is called {hello.name!r}; it keeps the name until it is offline",
+                reason="NODE_NAME_TAKEN",
+            )

@@ -1,0 +1,182 @@
+"""AgentService: the streams of node agents, messages to the session's words and back."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc.aio
+
+from fogbank.codec.facts import observation_from_pb
+from fogbank.codec.values import fingerprint_from_pb, resources_to_pb
+from fogbank.domain.errors import (
+    InvalidArgumentError,
+    UnauthenticatedError,
+    UnimplementedError,
+)
+from fogbank.domain.events import ReplicaObservation
+from fogbank.v1 import agent_service_pb2 as pb
+from fogbank.v1 import agent_service_pb2_grpc as rpc
+from fogbank.v1 import deployments_pb2, facts_pb2
+from services.gateway.app.agent_session import AgentSession
+from services.gateway.app.agents import Agents
+from services.gateway.core import agent_messages as msg
+from services.gateway.core.hello import Hello
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_HELLO_TIMEOUT_S = 10.0
+_MAX_REASON = 1_024
+_MAX_ID = 256
+
+
+class AgentService(rpc.AgentServiceServicer):
+    """Takes the streams of agents that have the fleet's bearer."""
+
+    def __init__(self, agents: Agents, token: str) -> None:
+        self._agents = agents
+        self._expected = f"Bearer {token}".encode()
+
+    async def Join(self, request: pb.JoinRequest, context: Context) -> pb.JoinResponse:
+        """Not built yet."""
+        raise UnimplementedError("Join is not built yet; agents come with FOG_AGENT_TOKEN")
+
+    async def Connect(
+        self, request_iterator: AsyncIterator[pb.ConnectRequest], context: Context
+    ) -> AsyncIterator[pb.ConnectResponse]:
+        """Shake hands with an agent, then listen and talk until either side has enough."""
+        self._authenticate(context)
+        requests = aiter(request_iterator)
+        hello = await _hello(requests)
+        async with self._agents.session(hello) as session:
+            reader = asyncio.create_task(_listen(requests, session))
+            try:
+                async for message in session.messages():
+                    yield _response(message)
+            finally:
+                reader.cancel()
+
+    def _authenticate(self, context: Context) -> None:
+        for key, value in context.invocation_metadata() or ():
+            if key == "authorization":
+                given = value if isinstance(value, bytes) else value.encode()
+                if hmac.compare_digest(given, self._expected):
+                    return
+        raise UnauthenticatedError("FOG_AGENT_TOKEN is missing or not this fleet's")
+
+
+async def _hello(requests: AsyncIterator[pb.ConnectRequest]) -> Hello:
+    try:
+        async with asyncio.timeout(_HELLO_TIMEOUT_S):
+            request = await anext(requests, None)
+    except TimeoutError:
+        raise InvalidArgumentError("no hello came") from None
+    if request is None or request.WhichOneof("message") != "hello":
+        raise InvalidArgumentError.of_field("hello", "must be the first message")
+    message = request.hello
+    try:
+        fingerprint = fingerprint_from_pb(message.fingerprint)
+    except ValueError as error:
+        raise InvalidArgumentError.of_field("hello.fingerprint", str(error)) from error
+    return Hello(
+        message.node_id, message.name, message.last_epoch, message.last_sequence, fingerprint
+    )
+
+
+async def _listen(requests: AsyncIterator[pb.ConnectRequest], session: AgentSession) -> None:
+    """Hand on what the agent says until it ends; whatever happens here ends the session."""
+    try:
+        async for request in requests:
+            await session.receive(_message(request))
+    except Exception as error:  # noqa: BLE001 (raised again by the session, in the call's own task)
+        session.end(error)
+    else:
+        session.end()
+
+
+def _message(request: pb.ConnectRequest) -> msg.FromAgent:
+    kind = request.WhichOneof("message")
+    match kind:
+        case "heartbeat":
+            beat = request.heartbeat
+            return msg.Heartbeat(
+                beat.usage.cpu_percent, beat.usage.memory_percent, beat.reflects_sequence
+            )
+        case "report":
+            report = request.report
+            return msg.Report(
+                report.epoch,
+                report.number,
+                tuple(_observation(seen) for seen in report.observations),
+            )
+        case "capacity_change":
+            try:
+                return msg.CapacityChange(fingerprint_from_pb(request.capacity_change.fingerprint))
+            except ValueError as error:
+                raise InvalidArgumentError.of_field("capacity_change", str(error)) from error
+        case _:
+            raise InvalidArgumentError(f"a message of kind {kind} can't come here")
+
+
+def _observation(message: facts_pb2.ReplicaObservation) -> ReplicaObservation:
+    if len(message.replica_id) > _MAX_ID or len(message.container_id) > _MAX_ID:
+        raise InvalidArgumentError.of_field("report.observations", "ids are too long")
+    if message.restart_count < 0:
+        raise InvalidArgumentError.of_field(
+            "report.observations", f"restart_count must not be negative: {message.restart_count}"
+        )
+    if len(message.reason) > _MAX_REASON:
+        shortened = facts_pb2.ReplicaObservation()
+        shortened.CopyFrom(message)
+        shortened.reason = message.reason[:_MAX_REASON]
+        message = shortened
+    try:
+        return observation_from_pb(message)
+    except ValueError as error:
+        raise InvalidArgumentError.of_field("report.observations", str(error)) from error
+
+
+def _response(message: msg.ToAgent) -> pb.ConnectResponse:
+    match message:
+        case msg.Welcome():
+            return pb.ConnectResponse(
+                welcome=pb.Welcome(
+                    heartbeat_period_ms=message.heartbeat_period_ms,
+                    epoch=message.epoch,
+                    last_report_number=message.last_report_number,
+                )
+            )
+        case msg.Assignments():
+            kind = (
+                pb.ASSIGNMENTS_KIND_COMPLETE
+                if message.complete
+                else pb.ASSIGNMENTS_KIND_INCREMENTAL
+            )
+            return pb.ConnectResponse(
+                assignments=pb.Assignments(
+                    kind=kind,
+                    sequence=message.sequence,
+                    previous_sequence=message.previous_sequence,
+                    assignments=[_assignment(each) for each in message.assignments],
+                )
+            )
+        case msg.Ack():
+            return pb.ConnectResponse(ack=pb.Ack(number=message.number))
+        case msg.Drain():
+            return pb.ConnectResponse(drain=pb.Drain(reason=message.reason))
+
+
+def _assignment(assignment: msg.Assignment) -> pb.Assignment:
+    return pb.Assignment(
+        replica_id=assignment.replica_id,
+        deployment_id=assignment.deployment_id,
+        deployment_name=assignment.deployment_name,
+        desired=pb.DesiredState.ValueType(assignment.wanted),
+        container_image=assignment.container_image,
+        resources=resources_to_pb(assignment.resources),
+        env=assignment.env,
+        restart=deployments_pb2.RestartPolicy.ValueType(assignment.restart),
+        starts_after=assignment.starts_after,
+    )

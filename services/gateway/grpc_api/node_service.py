@@ -1,0 +1,101 @@
+"""NodeService: messages to use cases and back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, NoReturn
+
+import grpc.aio
+
+from fogbank.codec.views import node_to_pb
+from fogbank.domain.errors import InvalidArgumentError, UnimplementedError
+from fogbank.v1 import node_service_pb2 as pb
+from fogbank.v1 import node_service_pb2_grpc as rpc
+from services.gateway.app.nodes import Nodes
+from services.gateway.app.principal import current_principal
+from services.gateway.grpc_api.paging import page_offset, page_size, page_token
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_QUERY = b"nodes"
+
+
+class NodeService(rpc.NodeServiceServicer):
+    """Answers for nodes, to everybody who is signed in."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        self._nodes = nodes
+
+    async def ListNodes(
+        self, request: pb.ListNodesRequest, context: Context
+    ) -> pb.ListNodesResponse:
+        """List nodes by name."""
+        current_principal()
+        limit = page_size(request.page_size)
+        offset = page_offset(request.page_token, _QUERY)
+        found = await self._nodes.list(limit, offset, _sequence(request.min_sequence))
+        after = offset + len(found.value.items)
+        more = found.value.items and after < found.value.total
+        return pb.ListNodesResponse(
+            nodes=[node_to_pb(view) for view in found.value.items],
+            next_page_token=page_token(after, _QUERY) if more else "",
+            total_size=found.value.total,
+            as_of_sequence=found.as_of_sequence,
+        )
+
+    async def GetNode(self, request: pb.GetNodeRequest, context: Context) -> pb.GetNodeResponse:
+        """Show a node."""
+        current_principal()
+        if not request.node:
+            raise InvalidArgumentError.of_field("node", "must be a node's id or name")
+        found = await self._nodes.get(request.node, _sequence(request.min_sequence))
+        return pb.GetNodeResponse(node=node_to_pb(found.value), as_of_sequence=found.as_of_sequence)
+
+    async def WatchNodes(
+        self, request: pb.WatchNodesRequest, context: Context
+    ) -> AsyncIterator[pb.WatchNodesResponse]:
+        """Follow nodes."""
+        current_principal()
+        async for change in self._nodes.watch(_sequence(request.after_sequence)):
+            if change.node is not None:
+                yield pb.WatchNodesResponse(node=node_to_pb(change.node), sequence=change.sequence)
+
+    async def CordonNode(
+        self, request: pb.CordonNodeRequest, context: Context
+    ) -> pb.CordonNodeResponse:
+        """Not built yet."""
+        _not_yet("CordonNode")
+
+    async def UncordonNode(
+        self, request: pb.UncordonNodeRequest, context: Context
+    ) -> pb.UncordonNodeResponse:
+        """Not built yet."""
+        _not_yet("UncordonNode")
+
+    async def DrainNode(
+        self, request: pb.DrainNodeRequest, context: Context
+    ) -> pb.DrainNodeResponse:
+        """Not built yet."""
+        _not_yet("DrainNode")
+
+    async def RemoveNode(
+        self, request: pb.RemoveNodeRequest, context: Context
+    ) -> pb.RemoveNodeResponse:
+        """Not built yet."""
+        _not_yet("RemoveNode")
+
+    async def CreateJoinToken(
+        self, request: pb.CreateJoinTokenRequest, context: Context
+    ) -> pb.CreateJoinTokenResponse:
+        """Not built yet."""
+        _not_yet("CreateJoinToken")
+
+
+def _not_yet(method: str) -> NoReturn:
+    raise UnimplementedError(f"{method} is not built yet")
+
+
+def _sequence(number: int) -> int:
+    if number < 0:
+        raise InvalidArgumentError(f"a sequence must not be negative, got {number}")
+    return number
