@@ -1,0 +1,87 @@
+"""Who makes a call: the bearer token of the metadata, checked before the call is handled."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Protocol
+
+import grpc
+import grpc.aio
+
+from fogbank.domain.errors import FogError, UnauthenticatedError
+from services.gateway.app.principal import Principal, set_current_principal
+
+Handler = grpc.RpcMethodHandler[Any, Any]
+Details = grpc.HandlerCallDetails
+Continue = Callable[[Details], Awaitable[Handler | None]]
+
+# Open to anyone: probes and tools, signing in, and agents, which show a token of their own.
+OPEN_METHODS = (
+    "/grpc.health.v1.Health/",
+    "/grpc.reflection.",
+    "/fogbank.v1.AgentService/",
+    "/fogbank.v1.IdentityService/Register",
+    "/fogbank.v1.IdentityService/Login",
+    "/fogbank.v1.IdentityService/RefreshToken",
+)
+
+
+class Authenticator(Protocol):
+    """Whoever can tell what a token stands for."""
+
+    def authenticate(self, token: str) -> Principal:
+        """Return who a token belongs to; UnauthenticatedError if it doesn't count."""
+
+
+class Authenticate(grpc.aio.ServerInterceptor):
+    """Lets only callers with a valid token in, and notes who they are."""
+
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
+
+    async def intercept_service(self, continuation: Continue, details: Details) -> Handler | None:
+        handler = await continuation(details)
+        if handler is None or details.method.startswith(OPEN_METHODS):
+            return handler
+        try:
+            principal = self._authenticator.authenticate(_bearer(details))
+        except FogError as error:
+            return _refusal(handler, error)
+        # A call is handled in the task that its interceptors run in.
+        set_current_principal(principal)
+        return handler
+
+
+def _bearer(details: Details) -> str:
+    for key, value in details.invocation_metadata or ():
+        if key == "authorization" and isinstance(value, str):
+            scheme, _, token = value.partition(" ")
+            if scheme.lower() == "bearer" and token:
+                return token.strip()
+    raise UnauthenticatedError("Not authenticated")
+
+
+def _refusal(handler: Handler, error: FogError) -> Handler:
+    """Return a handler of the same kind that raises where the outermost interceptor catches it."""
+
+    async def unary(_request: Any, _context: Any) -> Any:
+        raise error
+
+    async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
+        yield await unary(request, context)
+
+    if handler.request_streaming and handler.response_streaming:
+        return grpc.stream_stream_rpc_method_handler(
+            stream, handler.request_deserializer, handler.response_serializer
+        )
+    if handler.request_streaming:
+        return grpc.stream_unary_rpc_method_handler(
+            unary, handler.request_deserializer, handler.response_serializer
+        )
+    if handler.response_streaming:
+        return grpc.unary_stream_rpc_method_handler(
+            stream, handler.request_deserializer, handler.response_serializer
+        )
+    return grpc.unary_unary_rpc_method_handler(
+        unary, handler.request_deserializer, handler.response_serializer
+    )
