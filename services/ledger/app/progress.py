@@ -82,7 +82,8 @@ class Progress:
         if sequence <= self.position:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (sequence, next(self._tickets), future))
+        ticket = (sequence, next(self._tickets), future)
+        heapq.heappush(self._waiting, ticket)
         try:
             async with asyncio.timeout(max(within_s, 0)):
                 await future
@@ -91,7 +92,9 @@ class Progress:
                 f"The ledger is at sequence {self.position}; {sequence} was asked for"
             ) from None
         finally:
-            future.cancel()
+            if ticket in self._waiting:
+                self._waiting.remove(ticket)
+                heapq.heapify(self._waiting)
 
     def _look(self) -> None:
         if self._catch_up_to is not None and self.position >= self._catch_up_to:

@@ -1,0 +1,403 @@
+"""The projection into a real PostgreSQL: once, twice, interrupted, and beside a rival."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from hashlib import sha256
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from fogbank.codec import CodecError
+from fogbank.domain import events as ev
+from fogbank.log.follower import decode
+from fogbank.log.port import Writer
+from services.ledger.adapters.database import make_engine, prepare
+from services.ledger.adapters.store import PostgresStore
+from services.ledger.adapters.tables import METADATA
+from services.ledger.app.ports import (
+    Checkpoint,
+    LedgerMismatchError,
+    RivalLedgerError,
+    StoreUnavailableError,
+)
+from services.ledger.core.projection import Projection, TableChanges
+from services.ledger.core.rows import CommitRow
+from tests.support.fleet import LittleFleet
+from tests.support.fleet_log import a_fingerprint, a_spec
+from tests.support.ledger import StoredLog, a_ledger, a_running_ledger, rows_of, whole_tables
+from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.waiting import eventually
+
+# As printed in the quick start.
+ALL_DEPLOYMENTS = """
+SELECT id, name, status, target_replicas, created_at
+FROM deployments
+WHERE deleted_at IS NULL
+ORDER BY created_at DESC;
+"""
+REPLICA_DISTRIBUTION = """
+SELECT d.name, n.node_id, r.status
+FROM deployments d
+JOIN deployment_replicas r ON d.id = r.deployment_id
+JOIN nodes n ON r.node_id = n.id
+WHERE d.status = 'running';
+"""
+STATUS_HISTORY = """
+SELECT d.name, h.old_status, h.new_status, h.changed_at, h.reason
+FROM deployments d
+JOIN deployment_status_history h ON d.id = h.deployment_id
+ORDER BY h.changed_at DESC;
+"""
+GPU_NODES = """
+SELECT node_id, status, gpu_available, cpu_usage_percent, memory_usage_percent
+FROM nodes
+WHERE gpu_available = true;
+"""
+
+
+def a_busy_fleet() -> LittleFleet:
+    """A fleet with a bit of everything: running, waiting, scaled, deleted, failed."""
+    fleet = LittleFleet()
+    for number in range(4):
+        fleet.connect(f"fog-{number}", a_fingerprint(gpu=number == 0))
+    for number, replicas in enumerate((1, 3, 2)):
+        fleet.log.pass_ms(1_000)
+        fleet.deploy(a_spec(f"app-{number}", replicas))
+        fleet.settle()
+        fleet.log.pass_ms(250)
+        fleet.obey()
+    node_id = next(iter(fleet.planner.fleet.facts.nodes))
+    fleet.fact(ev.NodeLoadChanged(node_id, fleet.log.epochs[node_id], 35, 60, 1))
+    first, second, _ = fleet.planner.fleet.facts.deployments
+    fleet.fact(ev.DeploymentScaled(second, 1))
+    fleet.fact(ev.DeploymentDeleted(first))
+    fleet.settle()
+    fleet.obey()
+    fleet.deploy(a_spec("too-many", 9))
+    for _ in range(5):
+        fleet.settle()
+        fleet.log.pass_ms(10_000)
+    return fleet
+
+
+@pytest.fixture
+def fleet() -> LittleFleet:
+    return a_busy_fleet()
+
+
+@pytest.fixture
+def log(fleet: LittleFleet) -> StoredLog:
+    log = StoredLog()
+    log.publish(fleet.log)
+    return log
+
+
+async def test_the_four_queries_of_the_quick_start(url: str, log: StoredLog) -> None:
+    async with a_running_ledger(url, log):
+        deployments = await rows_of(url, ALL_DEPLOYMENTS)
+        replicas = await rows_of(url, REPLICA_DISTRIBUTION)
+        history = await rows_of(url, STATUS_HISTORY)
+        nodes = await rows_of(url, GPU_NODES)
+    assert [(row["name"], row["status"], row["target_replicas"]) for row in deployments] == [
+        ("too-many", "failed", 9),
+        ("app-2", "running", 2),
+        ("app-1", "running", 1),
+    ]
+    assert sorted((row["name"], row["status"]) for row in replicas) == [
+        ("app-1", "running"),
+        ("app-2", "running"),
+        ("app-2", "running"),
+    ]
+    assert {row["node_id"] for row in replicas} <= {f"fog-{number}" for number in range(4)}
+    # Newest first; some changes happened in the same microsecond.
+    assert [row["changed_at"] for row in history] == sorted(
+        (row["changed_at"] for row in history), reverse=True
+    )
+    assert {
+        (row["old_status"], row["new_status"], row["reason"])
+        for row in history
+        if row["name"] == "app-2"
+    } == {
+        ("none", "pending", "Deployment created by user"),
+        ("pending", "scheduled", "Scheduled 2 replicas across nodes"),
+        ("scheduled", "running", "All 2 replicas started successfully"),
+    }
+    assert [tuple(row) for row in nodes] == [("fog-0", nodes[0]["status"], True, 35.0, 60.0)]
+
+
+async def test_the_migrations_make_the_tables_that_are_read(url: str) -> None:
+    engine = make_engine(url, 1)
+    await prepare(engine, "default", 1)
+    await prepare(engine, "default", 1)  # a second start finds nothing to do
+    await engine.dispose()
+    found = await rows_of(
+        url,
+        "SELECT table_name, column_name, is_nullable, data_type FROM information_schema.columns "
+        "WHERE table_schema = 'public' AND table_name <> 'ledger_alembic_version'",
+    )
+    made = {(row["table_name"], row["column_name"]): row["is_nullable"] for row in found}
+    known = {
+        (table.name, column.name): "YES" if column.nullable else "NO"
+        for table in METADATA.tables.values()
+        for column in table.columns
+    }
+    assert made == known
+
+
+async def test_many_ledgers_may_start_at_once(postgres: PostgresServer) -> None:
+    async with postgres.database() as url:
+        engines = [make_engine(url, 1) for _ in range(5)]
+        async with asyncio.TaskGroup() as group:
+            for engine in engines:
+                group.create_task(prepare(engine, "default", 1))
+        for engine in engines:
+            await engine.dispose()
+        assert len(await rows_of(url, "SELECT * FROM checkpoint")) == 1
+
+
+async def test_another_fleets_database_is_refused(url: str) -> None:
+    engine = make_engine(url, 1)
+    await prepare(engine, "default", 1)
+    with pytest.raises(LedgerMismatchError, match="fleet default, generation 1, not of edge"):
+        await prepare(engine, "edge", 1)
+    with pytest.raises(LedgerMismatchError, match="generation 2"):
+        await prepare(engine, "default", 2)
+    await engine.dispose()
+
+
+async def test_two_databases_of_one_log_hold_the_same(
+    url: str, postgres: PostgresServer, fleet: LittleFleet, log: StoredLog
+) -> None:
+    async with a_running_ledger(url, log):
+        at_once = await whole_tables(url)
+    slowly = StoredLog()
+    async with postgres.database() as other:
+        slowly.publish(fleet.log, 1)
+        async with a_running_ledger(other, slowly) as ledger:
+            for sequence in range(2, log.last + 1):
+                slowly.publish(fleet.log, sequence)
+                await ledger.reaches(sequence)
+        assert await whole_tables(other) == at_once
+    assert len(at_once["commits"]) == log.last
+
+
+async def test_every_commit_is_kept_byte_for_byte(
+    url: str, fleet: LittleFleet, log: StoredLog
+) -> None:
+    async with a_running_ledger(url, log):
+        kept = (await whole_tables(url))["commits"]
+    assert [row["data"] for row in kept] == fleet.log.data
+    assert [row["sequence"] for row in kept] == list(range(1, log.last + 1))
+    assert all(sha256(row["data"]).digest() == row["digest"] for row in kept)
+    assert [row["service"] for row in kept] == [commit.service for commit in fleet.log.commits]
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+class CutShort(PostgresStore):
+    """Its second transaction ends between the last row and the commit, with an error."""
+
+    def __init__(self, engine: AsyncEngine, error: Exception) -> None:
+        super().__init__(engine)
+        self._error = error
+        self.writes = 0
+
+    async def _write_changes(self, connection: AsyncConnection, changes: TableChanges) -> None:
+        await super()._write_changes(connection, changes)
+        self.writes += 1
+        if self.writes == 2:
+            raise self._error
+
+
+async def test_killed_within_a_batch_it_goes_on_where_it_was(
+    url: str, postgres: PostgresServer, fleet: LittleFleet, log: StoredLog
+) -> None:
+    part = StoredLog()
+    part.publish(fleet.log, 20)
+    engine = make_engine(url, 3)
+    store = CutShort(engine, Killed())
+    async with a_ledger(url, part, store) as ledger:
+        async with asyncio.TaskGroup() as group:
+            run = group.create_task(expect_killed(ledger.projector.run()))
+            await ledger.reaches(20)
+            part.publish(fleet.log)
+        assert run.done()
+    await store.close()
+    await engine.dispose()
+    assert (await rows_of(url, "SELECT position FROM checkpoint"))[0]["position"] == 20
+    assert len(await rows_of(url, "SELECT 1 FROM commits")) == 20
+    async with a_running_ledger(url, log):
+        resumed = await whole_tables(url)
+    async with postgres.database() as other, a_running_ledger(other, log):
+        assert await whole_tables(other) == resumed
+
+
+async def expect_killed(run: Awaitable[None]) -> None:
+    with pytest.raises(Killed):
+        await run
+
+
+async def test_a_write_that_failed_is_tried_again(url: str, log: StoredLog) -> None:
+    engine = make_engine(url, 3)
+    store = CutShort(engine, ConnectionResetError("cut"))
+    part = StoredLog()
+    part.store.add(log.store.commits[0].writer, log.store.commits[0].data)
+    async with a_ledger(url, part, store) as ledger, asyncio.TaskGroup() as group:
+        task = group.create_task(ledger.projector.run())
+        await ledger.reaches(1)
+        for commit in log.store.commits[1:]:
+            part.store.add(commit.writer, commit.data)
+        await eventually(lambda: store.writes >= 2)
+        await ledger.reaches(log.last)
+        assert ledger.progress.ready
+        task.cancel()
+    await store.close()
+    await engine.dispose()
+    assert len(await rows_of(url, "SELECT 1 FROM commits")) == log.last
+
+
+async def test_a_lost_confirmation_writes_nothing_twice(url: str, log: StoredLog) -> None:
+    class LosesAnswer(PostgresStore):
+        lost = 0
+
+        async def write(
+            self, former: Checkpoint, commits: Sequence[CommitRow], changes: TableChanges
+        ) -> Checkpoint:
+            reached = await super().write(former, commits, changes)
+            if not self.lost:
+                self.lost += 1
+                raise StoreUnavailableError("the answer was lost")
+            return reached
+
+    engine = make_engine(url, 3)
+    store = LosesAnswer(engine)
+    async with a_ledger(url, log, store) as ledger, asyncio.TaskGroup() as group:
+        task = group.create_task(ledger.projector.run())
+        await ledger.reaches(log.last)
+        task.cancel()
+    assert store.lost == 1
+    await store.close()
+    await engine.dispose()
+    assert len(await rows_of(url, "SELECT 1 FROM commits")) == log.last
+
+
+def batch(log: StoredLog, first: int, last: int) -> tuple[list[CommitRow], TableChanges]:
+    """Fold a log and return the commits `first` to `last` and what they changed."""
+    projection = Projection()
+    rows = []
+    for stored in log.store.commits[:last]:
+        if stored.sequence == first:
+            projection.take()
+        commit = decode(stored)
+        projection.fold(commit)
+        if stored.sequence >= first:
+            rows.append(
+                CommitRow(
+                    stored.sequence,
+                    stored.writer.service,
+                    stored.writer.instance,
+                    commit.appended_at_us,
+                    stored.digest,
+                    stored.data,
+                )
+            )
+    return rows, projection.take()
+
+
+async def test_rivals_cannot_both_advance(url: str, log: StoredLog) -> None:
+    engine = make_engine(url, 6)
+    await prepare(engine, "default", 1)
+    one, other = PostgresStore(engine), PostgresStore(engine)
+    start = Checkpoint()
+    outcomes = await asyncio.gather(
+        one.write(start, *batch(log, 1, 10)),
+        other.write(start, *batch(log, 1, 7)),
+        return_exceptions=True,
+    )
+    won = [outcome for outcome in outcomes if isinstance(outcome, Checkpoint)]
+    lost = [outcome for outcome in outcomes if isinstance(outcome, RivalLedgerError)]
+    assert (len(won), len(lost)) == (1, 1)
+    assert await one.checkpoint() == won[0]
+    assert len(await rows_of(url, "SELECT 1 FROM commits")) == won[0].position
+    with pytest.raises(RivalLedgerError, match="no longer at 0"):
+        await other.write(start, *batch(log, 1, 12))
+    await engine.dispose()
+
+
+async def test_a_second_ledger_stands_by_and_takes_over(
+    url: str, fleet: LittleFleet, log: StoredLog
+) -> None:
+    part = StoredLog()
+    part.publish(fleet.log, 10)
+    async with a_ledger(url, part) as standby, asyncio.TaskGroup() as group:
+        async with a_running_ledger(url, part) as leader:
+            task = group.create_task(standby.projector.run())
+            await standby.reaches(10)
+            assert standby.progress.ready
+            assert not await standby.store.try_lead()
+            part.publish(fleet.log, 20)
+            await leader.reaches(20)
+            await standby.reaches(20)
+        part.publish(fleet.log)
+        await standby.reaches(log.last)
+        task.cancel()
+    assert (await rows_of(url, "SELECT position FROM checkpoint"))[0]["position"] == log.last
+
+
+async def test_an_undecodable_commit_ends_the_projection_and_names_itself(
+    url: str, fleet: LittleFleet
+) -> None:
+    log = StoredLog()
+    log.publish(fleet.log, 8)
+    log.store.add(Writer("gateway", "one"), b"\xff\xff")
+    async with a_ledger(url, log) as ledger:
+        with pytest.raises(CodecError, match="commit 9 "):
+            await ledger.projector.run()
+        assert ledger.progress.position == 8
+    assert len(await rows_of(url, "SELECT 1 FROM commits")) == 8
+
+
+async def test_a_log_that_lost_commits_is_refused(
+    url: str, fleet: LittleFleet, log: StoredLog
+) -> None:
+    async with a_running_ledger(url, log):
+        pass
+    shorter = StoredLog()
+    shorter.publish(fleet.log, 12)
+    async with a_ledger(url, shorter) as ledger:
+        with pytest.raises(LedgerMismatchError, match=f"ends at 12 .* {log.last}.*Restore"):
+            await ledger.projector.run()
+
+
+async def test_another_log_of_the_same_length_is_refused(
+    url: str, fleet: LittleFleet, log: StoredLog
+) -> None:
+    async with a_running_ledger(url, log):
+        pass
+    other = StoredLog()
+    other.publish(fleet.log, log.last - 1)
+    other.store.add(Writer("gateway", "one"), fleet.log.data[0])
+    async with a_ledger(url, other) as ledger:
+        with pytest.raises(LedgerMismatchError, match=f"commit {log.last} differs"):
+            await ledger.projector.run()
+
+
+@pytest.mark.slow
+@pytest.mark.kill
+async def test_a_database_that_crashes_is_waited_for(fleet: LittleFleet, log: StoredLog) -> None:
+    part = StoredLog()
+    part.publish(fleet.log, 10)
+    with postgres_server() as server:
+        async with server.database() as url:
+            async with a_running_ledger(url, part) as ledger:
+                server.kill()
+                part.publish(fleet.log)
+                await eventually(lambda: not ledger.progress.ready, what="not ready")
+                server.start()
+                await ledger.reaches(log.last)
+                assert ledger.progress.ready
+            assert len(await rows_of(url, "SELECT 1 FROM commits")) == log.last

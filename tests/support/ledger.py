@@ -1,0 +1,120 @@
+"""A ledger in a test: a log in memory, a real database, and the projection between them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from fogbank.log.memory import MemoryLog, MemoryStore
+from fogbank.log.port import EventLog, Writer
+from fogbank.runtime.clock import SystemClock
+from services.ledger.adapters.database import make_engine, prepare
+from services.ledger.adapters.reader import PostgresReads
+from services.ledger.adapters.store import PostgresStore
+from services.ledger.app.ports import LedgerStore
+from services.ledger.app.progress import Progress
+from services.ledger.app.projector import Projector
+from services.ledger.app.queries import LedgerQueries
+from tests.support.fleet_log import LittleLog
+from tests.support.waiting import eventually
+
+READER = Writer("ledger", "one")
+
+
+@dataclass
+class StoredLog:
+    """The log of a test, as a ledger reads it; `publish` puts there what a `LittleLog` has."""
+
+    store: MemoryStore = field(default_factory=MemoryStore)
+
+    def publish(self, log: LittleLog, upto: int | None = None) -> None:
+        """Store the commits that are not there yet, up to a sequence."""
+        for commit, data in zip(log.commits[:upto], log.data[:upto], strict=True):
+            if commit.sequence > len(self.store.commits):
+                self.store.add(Writer(commit.service, commit.instance), data)
+
+    @property
+    def last(self) -> int:
+        """The last sequence."""
+        return len(self.store.commits)
+
+    def reader(self) -> EventLog:
+        """Return a handle to read by."""
+        return MemoryLog(self.store, READER)
+
+
+@dataclass
+class Ledger:
+    """One ledger of a database."""
+
+    engine: AsyncEngine
+    store: PostgresStore
+    progress: Progress
+    projector: Projector
+    queries: LedgerQueries
+
+    async def reaches(self, sequence: int) -> None:
+        """Wait until the tables hold a commit."""
+        await eventually(lambda: self.progress.position >= sequence, what=f"commit {sequence}")
+
+
+@asynccontextmanager
+async def a_ledger(
+    url: str, log: StoredLog, store: LedgerStore | None = None
+) -> AsyncIterator[Ledger]:
+    """Make a ledger that does not run yet; `store` stands before its own one if given."""
+    engine = make_engine(url, 6)
+    own = PostgresStore(engine)
+    try:
+        await prepare(engine, "default", 1)
+        progress = Progress()
+        projector = Projector(log.reader(), store or own, progress, SystemClock())
+        yield Ledger(
+            engine, own, progress, projector, LedgerQueries(PostgresReads(engine), progress)
+        )
+    finally:
+        await own.close()
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def a_running_ledger(url: str, log: StoredLog) -> AsyncIterator[Ledger]:
+    """Run a ledger, which has taken in the log when the context begins."""
+    async with a_ledger(url, log) as ledger, asyncio.TaskGroup() as group:
+        task = group.create_task(ledger.projector.run())
+        await ledger.reaches(log.last)
+        try:
+            yield ledger
+        finally:
+            task.cancel()
+
+
+async def rows_of(url: str, query: str) -> list[asyncpg.Record]:
+    """Run one query over a connection of its own."""
+    connection = await asyncpg.connect(url.replace("postgresql+asyncpg", "postgresql"))
+    try:
+        return await connection.fetch(query)
+    finally:
+        await connection.close()
+
+
+async def whole_tables(url: str) -> dict[str, list[asyncpg.Record]]:
+    """Return every row of every table of the projection."""
+    keys = {
+        "deployments": "id",
+        "deployment_resources": "deployment_id",
+        "deployment_replicas": "id",
+        "deployment_status_history": "deployment_id, sequence",
+        "nodes": "id",
+        "commits": "sequence",
+        "checkpoint": "position",
+    }
+    return {
+        table: await rows_of(url, f"SELECT * FROM {table} ORDER BY {key}")  # noqa: S608
+        for table, key in keys.items()
+    }

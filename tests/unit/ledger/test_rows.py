@@ -1,0 +1,287 @@
+"""The rows that follow from a log."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fogbank.domain import events as ev
+from fogbank.domain.policy import Policy
+from fogbank.domain.states import DeploymentStatus, Health, ReplicaState
+from services.ledger.core.making import LAST_INSTANT_US, bounded, clean
+from services.ledger.core.projection import Projection, TableChanges
+from services.ledger.core.rows import REPLICA_WORDS, STATUS_WORDS, DeploymentRow, ReplicaRow
+from tests.support.fleet import LittleFleet
+from tests.support.fleet_log import OWNER, START_US, a_fingerprint, a_spec
+
+
+class Rows:
+    """A little fleet, and a projection that takes in its log when told."""
+
+    def __init__(self, nodes: int = 0) -> None:
+        self.fleet = LittleFleet()
+        self.projection = Projection()
+        self.nodes = [self.fleet.connect(f"fog-{number}") for number in range(nodes)]
+
+    def take(self) -> TableChanges:
+        for commit in self.fleet.log.commits[self.projection.position :]:
+            self.projection.fold(commit)
+        return self.projection.take()
+
+    def run(self, replicas: int = 1, **more: object) -> str:
+        deployment_id = self.fleet.deploy(a_spec(replicas=replicas, **more))  # type: ignore[arg-type]
+        self.fleet.settle()
+        self.fleet.obey()
+        return deployment_id
+
+
+def only(rows: list[DeploymentRow]) -> DeploymentRow:
+    (row,) = rows
+    return row
+
+
+def words(taken: TableChanges) -> list[tuple[str, str, str]]:
+    return [(change.old_status, change.new_status, change.reason) for change in taken.changes]
+
+
+def test_a_batch_keeps_every_status_and_one_row() -> None:
+    rows = Rows(nodes=3)
+    deployment_id = rows.run(replicas=3)
+    taken = rows.take()
+    assert words(taken) == [
+        ("none", "pending", "Deployment created by user"),
+        ("pending", "scheduled", "Scheduled 3 replicas across nodes"),
+        ("scheduled", "running", "All 3 replicas started successfully"),
+    ]
+    row = only(taken.deployments)
+    assert (row.id, row.status, row.running_replicas, row.target_replicas) == (
+        deployment_id,
+        "running",
+        3,
+        3,
+    )
+    assert row.user_id == OWNER
+    assert row.health == Health.HEALTHY
+    assert row.reason == "All 3 replicas started successfully"
+    assert row.created_at_us == START_US
+    assert [(replica.slot, replica.status) for replica in taken.replicas] == [
+        (0, "running"),
+        (1, "running"),
+        (2, "running"),
+    ]
+    assert {replica.node_id for replica in taken.replicas} == set(rows.nodes)
+    assert taken.replicas[0].container_id == f"stub-container-{taken.replicas[0].id}"
+    assert {(node.status, node.replicas) for node in taken.nodes} == {("active", 1)}
+
+
+def test_what_did_not_change_is_not_written_again() -> None:
+    rows = Rows(nodes=3)
+    rows.run(replicas=2)
+    assert rows.take().deployments
+    assert rows.take() == TableChanges()
+    rows.fleet.connect("fog-2")  # the same host again: a new epoch, and nothing else
+    taken = rows.take()
+    assert [node.node_id for node in taken.nodes] == ["fog-2"]
+    assert taken == TableChanges(nodes=taken.nodes)
+
+
+def test_only_the_replica_that_changed_is_written() -> None:
+    rows = Rows(nodes=3)
+    deployment_id = rows.run(replicas=3)
+    rows.take()
+    fleet = rows.fleet.planner.fleet
+    replica_id = fleet.decisions.of(deployment_id).slots[1]
+    node_id = fleet.decisions.placements[replica_id].node_id
+    rows.fleet.fold(
+        rows.fleet.log.report(node_id, rows.fleet.log.seen(replica_id, ReplicaState.FAILED))
+    )
+    taken = rows.take()
+    assert [(row.id, row.status) for row in taken.replicas] == [(replica_id, "failed")]
+    row = only(taken.deployments)
+    assert (row.status, row.exact_status) == ("running", DeploymentStatus.DEGRADED)
+    assert row.health == Health.UNHEALTHY
+    assert row.running_replicas == 2
+    assert words(taken) == [("running", "running", "2 of 3 replicas running")]
+    assert taken.resources == []
+
+
+def test_waiting_replicas_have_rows_without_a_node() -> None:
+    rows = Rows()
+    rows.fleet.deploy(a_spec(replicas=2))
+    taken = rows.take()
+    assert [(row.slot, row.status, row.node_id, row.container_id) for row in taken.replicas] == [
+        (0, "pending", None, None),
+        (1, "pending", None, None),
+    ]
+    assert only(taken.deployments).health == Health.UNKNOWN
+
+
+def test_a_waiting_replica_keeps_its_row_when_it_is_placed() -> None:
+    rows = Rows(nodes=1)
+    rows.fleet.deploy(a_spec())
+    (waiting,) = rows.take().replicas
+    rows.fleet.settle()
+    taken = rows.take()
+    assert taken.gone_replicas == []
+    assert [(row.id, row.node_id) for row in taken.replicas] == [(waiting.id, rows.nodes[0])]
+
+
+def test_a_failed_deployment_loses_its_replicas_and_tells_the_room_there_was() -> None:
+    rows = Rows(nodes=2)
+    rows.fleet.deploy(a_spec(replicas=5))
+    waiting = {row.id for row in rows.take().replicas}
+    for _ in range(4):
+        rows.fleet.settle()
+        rows.fleet.log.pass_ms(10_000)
+    taken = rows.take()
+    row = only(taken.deployments)
+    assert (row.status, row.available_nodes) == ("failed", 2)
+    assert row.reason == "Insufficient nodes: need 5, found 2 with capacity"
+    assert set(taken.gone_replicas) == waiting
+    assert taken.replicas == []
+    assert rows.projection.replica_states.total() == 0
+
+
+def test_a_deleted_deployment_keeps_its_last_replicas() -> None:
+    rows = Rows(nodes=2)
+    deployment_id = rows.run(replicas=2)
+    rows.take()
+    rows.fleet.log.pass_ms(5)
+    rows.fleet.fact(ev.DeploymentDeleted(deployment_id))
+    rows.fleet.settle()
+    rows.fleet.obey()
+    taken = rows.take()
+    row = only(taken.deployments)
+    assert (row.status, row.deleted_at_us) == ("deleted", START_US + 5_000)
+    assert row.updated_at_us == START_US + 5_000
+    assert taken.gone_replicas == []
+    assert {replica.status for replica in taken.replicas} == {"stopped"}
+    assert {(node.status, node.replicas) for node in taken.nodes} == {("idle", 0)}
+
+
+def test_scaling_down_removes_rows_and_counts_as_an_update() -> None:
+    rows = Rows(nodes=3)
+    deployment_id = rows.run(replicas=3)
+    rows.take()
+    rows.fleet.log.pass_ms(7)
+    rows.fleet.fact(ev.DeploymentScaled(deployment_id, 1))
+    rows.fleet.settle()
+    rows.fleet.obey()
+    taken = rows.take()
+    row = only(taken.deployments)
+    assert (row.target_replicas, row.updated_at_us) == (1, START_US + 7_000)
+    assert len(taken.gone_replicas) == 2
+    assert rows.projection.replica_states["running"] == 1
+
+
+def test_a_replacement_takes_the_slot_of_a_lost_replica() -> None:
+    rows = Rows(nodes=2)
+    deployment_id = rows.run(replicas=1)
+    (before,) = rows.take().replicas
+    assert before.node_id is not None
+    silence = rows.fleet.silence(before.node_id)
+    rows.fleet.log.pass_ms(60_000)
+    rows.fleet.decide(silence)
+    for _ in range(5):
+        rows.fleet.settle()
+        rows.fleet.log.pass_ms(60_000)
+    rows.fleet.obey()
+    taken = rows.take()
+    assert taken.gone_replicas == [before.id]
+    (after,) = taken.replicas
+    assert (after.deployment_id, after.slot, after.generation) == (deployment_id, 0, 2)
+    statuses = {node.id: (node.status, node.reason) for node in taken.nodes}
+    assert statuses[before.node_id] == ("offline", "Not heard of for too long")
+    assert rows.projection.node_statuses["offline"] == 1
+
+
+def test_a_new_policy_looks_at_every_node_again() -> None:
+    rows = Rows(nodes=2)
+    node_id = rows.nodes[0]
+    rows.fleet.fact(
+        ev.NodeLoadChanged(node_id, rows.fleet.log.epochs[node_id], 70, 10, reflects_sequence=1)
+    )
+    assert {node.status for node in rows.take().nodes} == {"idle"}
+    rows.fleet.fact(ev.PolicyActivated(Policy(version=2, busy_load_percent=50)))
+    (node,) = rows.take().nodes
+    assert (node.id, node.status, node.cpu_usage_percent) == (node_id, "busy", 70.0)
+    assert node.reason == "Measured load is over 50 %"
+    assert rows.projection.node_statuses == {"idle": 1, "busy": 1}
+
+
+def test_a_void_command_changes_nothing() -> None:
+    rows = Rows(nodes=1)
+    deployment_id = rows.run()
+    rows.take()
+    rows.fleet.fold(
+        rows.fleet.log.fact(ev.DeploymentScaled(deployment_id, 9), expected_version=1 << 16)
+    )
+    assert rows.take() == TableChanges()
+
+
+def test_a_node_shows_its_host() -> None:
+    rows = Rows()
+    rows.fleet.connect("gpu", a_fingerprint(gpu=2, labels={"rack": "7"}, region="us-west"))
+    (node,) = rows.take().nodes
+    assert (node.node_id, node.gpu_available, node.gpu_model) == ("gpu", True, "T4")
+    assert (node.region, node.labels) == ("us-west", '{"rack": "7"}')
+    assert node.allocatable_gpu_thousandths == 2_000
+
+
+def test_texts_that_postgresql_cannot_hold_are_mended() -> None:
+    rows = Rows()
+    rows.fleet.deploy(replace(a_spec(name="we\0b"), labels={"a\0": "\0"}))
+    row = only(rows.take().deployments)
+    assert row.name == "we\N{REPLACEMENT CHARACTER}b"
+    assert "\\u0000" not in row.labels
+    assert clean("web") == "web"
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [(-5, 0), (0, 0), (7, 7), (1 << 62, LAST_INSTANT_US)],
+)
+def test_instants_stay_within_what_a_timestamp_holds(given: int, kept: int) -> None:
+    assert bounded(given) == kept
+
+
+def test_every_state_has_a_public_word() -> None:
+    assert set(STATUS_WORDS) == set(DeploymentStatus)
+    assert set(REPLICA_WORDS) == set(ReplicaState)
+    assert set(REPLICA_WORDS.values()) == {"pending", "starting", "running", "failed", "stopped"}
+
+
+def test_batches_do_not_change_what_the_tables_say() -> None:
+    rows = Rows(nodes=4)
+    for number in range(6):
+        rows.run(replicas=1 + number % 3, cpu=500)
+    rows.fleet.fact(ev.DeploymentScaled(rows.fleet.changes[0].deployment_id, 4))
+    rows.fleet.settle()
+    rows.fleet.obey()
+    whole = tables(rows.fleet, batch=10_000)
+    assert tables(rows.fleet, batch=1) == whole
+    assert tables(rows.fleet, batch=7) == whole
+
+
+def tables(fleet: LittleFleet, batch: int) -> tuple[object, ...]:
+    """What the tables hold after the log was projected in batches of a size."""
+    projection = Projection()
+    deployments: dict[str, object] = {}
+    replicas: dict[str, ReplicaRow] = {}
+    nodes: dict[str, object] = {}
+    history: list[object] = []
+    commits = fleet.log.commits
+    for start in range(0, len(commits), batch):
+        for commit in commits[start : start + batch]:
+            projection.fold(commit)
+        taken = projection.take()
+        deployments |= {row.id: row for row in taken.deployments}
+        for replica_id in taken.gone_replicas:
+            replicas.pop(replica_id)
+        replicas |= {row.id: row for row in taken.replicas}
+        nodes |= {row.id: row for row in taken.nodes}
+        history += taken.changes
+    counted = {state: n for state, n in projection.replica_states.items() if n}
+    assert sum(counted.values()) == len(replicas)
+    return deployments, replicas, nodes, history, counted
