@@ -128,6 +128,8 @@ class ServicePlan:
                     "gpu": node.gpu,
                     "gpu_model": node.gpu_model,
                     "labels": node.labels,
+                    # By its name, so that it stays itself whichever process hosts it.
+                    "data_dir": str(self.data.agents / "nodes" / node.name),
                 }
                 for node in group.nodes
             ],
@@ -136,16 +138,18 @@ class ServicePlan:
             name=group.name,
             command=tuple(self.command("node_agent")),
             log=self.data.log_file(group.name),
-            env=_inherited()
-            | {
-                "FOG_GATEWAY_ADDRS": ",".join(self.addresses.gateways),
-                "FOG_AGENT_TOKEN_FILE": str(self.secrets.agent_token),
-                "FOG_NODES_FILE": str(nodes_file),
-                "FOG_DATA_DIR": str(self.data.agents),
-                "FOG_RUNTIME": "simulated",
-                "FOG_METRICS_LISTEN": f"{HOST}:0",
-                "FOG_LOG_FORMAT": "json",
-            },
+            env=_environment(
+                {
+                    "FOG_GATEWAY_ADDRS": ",".join(self.addresses.gateways),
+                    "FOG_AGENT_TOKEN_FILE": str(self.secrets.agent_token),
+                    "FOG_NODES_FILE": str(nodes_file),
+                    "FOG_DATA_DIR": str(self.data.agents / group.name),
+                    "FOG_RUNTIME": "simulated",
+                    "FOG_INSTANCE": _instance(group.name),
+                    "FOG_METRICS_LISTEN": f"{HOST}:0",
+                    "FOG_LOG_FORMAT": "json",
+                }
+            ),
             stop_timeout_s=3,
         )
 
@@ -155,48 +159,52 @@ class ServicePlan:
             name=name,
             command=tuple(self.command(service)),
             log=self.data.log_file(name),
-            env=_inherited()
-            | dict(self.nats)
-            | {
-                "FOG_SERVICE_TOKEN_FILE": str(self.secrets.service_token),
-                "FOG_INSTANCE": name,
-                "FOG_METRICS_LISTEN": self.addresses.metrics[name],
-                "FOG_LOG_FORMAT": "json",
-            }
-            | dict(settings),
+            env=_environment(
+                self.nats,
+                {
+                    "FOG_SERVICE_TOKEN_FILE": str(self.secrets.service_token),
+                    "FOG_INSTANCE": name,
+                    "FOG_METRICS_LISTEN": self.addresses.metrics[name],
+                    "FOG_LOG_FORMAT": "json",
+                },
+                settings,
+            ),
         )
 
 
-# Meant for the command line or for us, and something else to a service; or a secret in two ways.
-_NOT_INHERITED = frozenset(
-    {
-        "FOG_ADDR",
-        "FOG_TOKEN",
-        "FOG_DATA_DIR",
-        "FOG_JWT_SECRET",
-        "JWT_SECRET",
-        "JWT_SECRET_FILE",
-        "FOG_AGENT_TOKEN",
-        "FOG_SERVICE_TOKEN",
-        "FOG_ADMIN_PASSWORD",
-        "FOG_SEALING_KEY",
-        "DATABASE_URL_FILE",
-        "FOG_DATABASE_URL",
-        "API_HOST",
-        "API_PORT",
-    }
-)
+def _instance(name: str) -> str:
+    """Return the name as an instance may be called."""
+    return name.replace(".", "-")
 
 
-def _inherited() -> dict[str, str]:
-    """Return our environment, so that a user's settings reach the services.
+# Meant for the command line or for us, and something else to a service.
+_NOT_INHERITED = frozenset({"FOG_ADDR", "FOG_TOKEN", "FOG_DATA_DIR", "API_HOST", "API_PORT"})
+_FILE = "_FILE"
 
-    The services' packages are found where ours are, whatever the current folder.
+
+def _environment(*settings: Mapping[str, str]) -> dict[str, str]:
+    """Return a child's environment: ours, so that a user's settings reach it, and these.
+
+    A secret that is given as a file replaces one given as text, and the other way round.
     """
-    inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+    ours = {name: value for part in settings for name, value in part.items()}
+    replaced = {
+        name.removesuffix(_FILE) if name.endswith(_FILE) else f"{name}{_FILE}" for name in ours
+    }
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _NOT_INHERITED and name not in replaced
+    }
+    # The services' packages are found where ours are, whatever the current folder.
     root = str(Path(__file__).parents[2])
     path = inherited.get("PYTHONPATH")
-    inherited["PYTHONPATH"] = f"{root}{os.pathsep}{path}" if path else root
-    # Output reaches the log file line by line.
-    inherited["PYTHONUNBUFFERED"] = "1"
-    return inherited
+    return (
+        inherited
+        | {
+            "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root,
+            # Output reaches the log file line by line.
+            "PYTHONUNBUFFERED": "1",
+        }
+        | ours
+    )

@@ -128,9 +128,15 @@ class LocalSystem:
                 await self._start_in_order(nodes)
         except TimeoutError:
             raise StartFailed(self._why_not_ready()) from None
-        assert self._state is not None  # noqa: S101  set by _start_in_order
         self._is_ready = True
         self._keep_state()
+        return self.state
+
+    @property
+    def state(self) -> LocalState:
+        """What to tell others about it; there once `start` has returned."""
+        if self._state is None:
+            raise RuntimeError("not started")
         return self._state
 
     async def _start_in_order(self, nodes: Sequence[SimulatedNode]) -> None:
@@ -217,11 +223,9 @@ class LocalSystem:
     async def _start_agents(self, plan: ServicePlan, nodes: Sequence[SimulatedNode]) -> None:
         self._reporter.step(f"starting {len(nodes)} simulated nodes")
         agents = plan.agents(group_fleet(nodes))
-        state = self._state
-        assert state is not None  # noqa: S101  set before
 
         async def all_connected() -> bool:
-            connected = await self._count_nodes(state)
+            connected = await self._count_nodes(self.state)
             self._reporter.nodes_connected(connected, len(nodes))
             return connected >= len(nodes)
 

@@ -1,0 +1,169 @@
+"""Calls to the server: one channel, signed in, tried again while the server is briefly away."""
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar
+
+import grpc
+
+from fogbank.cli.failures import CommandError
+from fogbank.cli.session import Session, Tokens, find_session, store_tokens
+from fogbank.v1 import (
+    audit_service_pb2_grpc,
+    deployment_service_pb2_grpc,
+    identity_service_pb2,
+    identity_service_pb2_grpc,
+    node_service_pb2_grpc,
+)
+
+CALL_TIMEOUT_S = 15.0
+_RETRY_PAUSE_S = 0.3
+_LARGEST_MESSAGE = 64 * 1024 * 1024
+_NOT_THERE_S = 2.0
+
+T = TypeVar("T")
+_target = ""
+
+
+def described_target() -> str:
+    """Return which server was called last, and who said so."""
+    return _target or "the server"
+
+
+@dataclass
+class Connection:
+    """A channel to one server and the services on it."""
+
+    channel: grpc.Channel
+    token: str | None = None
+    _connected: bool = field(default=False, init=False)
+
+    @cached_property
+    def deployments(self) -> deployment_service_pb2_grpc.DeploymentServiceStub:
+        """DeploymentService."""
+        return deployment_service_pb2_grpc.DeploymentServiceStub(self.channel)
+
+    @cached_property
+    def nodes(self) -> node_service_pb2_grpc.NodeServiceStub:
+        """NodeService."""
+        return node_service_pb2_grpc.NodeServiceStub(self.channel)
+
+    @cached_property
+    def audit(self) -> audit_service_pb2_grpc.AuditServiceStub:
+        """AuditService."""
+        return audit_service_pb2_grpc.AuditServiceStub(self.channel)
+
+    @cached_property
+    def identity(self) -> identity_service_pb2_grpc.IdentityServiceStub:
+        """IdentityService."""
+        return identity_service_pb2_grpc.IdentityServiceStub(self.channel)
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What goes with each call."""
+        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
+
+    def call(
+        self,
+        method: Callable[..., T],
+        request: Any,
+        timeout_s: float = CALL_TIMEOUT_S,
+        patience_s: float = 10.0,
+    ) -> T:
+        """Make one call, and again for `patience_s` seconds while the server is unavailable.
+
+        Every request that changes something carries a request id, so a repeat does no harm.
+        A server that was never there is given two seconds.
+
+        Raises:
+            grpc.RpcError: it failed.
+        """
+        began = time.monotonic()
+        while True:
+            try:
+                answer = method(request, timeout=timeout_s, metadata=self.metadata)
+            except grpc.RpcError as error:
+                waited_s = time.monotonic() - began
+                limit_s = patience_s if self._connected else min(patience_s, _NOT_THERE_S)
+                if error.code() is not grpc.StatusCode.UNAVAILABLE or waited_s > limit_s:
+                    raise
+                time.sleep(_RETRY_PAUSE_S)
+            else:
+                self._connected = True
+                return answer
+
+
+@contextmanager
+def open_channel(address: str, source: str) -> Generator[Connection]:
+    """Keep a channel open while the context lasts; nobody is signed in."""
+    global _target  # noqa: PLW0603  one command talks to one server
+    _target = f"{address} (from {source})"
+    with grpc.insecure_channel(
+        address,
+        options=[
+            ("grpc.max_receive_message_length", _LARGEST_MESSAGE),
+            ("grpc.initial_reconnect_backoff_ms", 200),
+            ("grpc.min_reconnect_backoff_ms", 200),
+            ("grpc.max_reconnect_backoff_ms", 1_000),
+        ],
+    ) as channel:
+        yield Connection(channel)
+
+
+@contextmanager
+def connect() -> Generator[Connection]:
+    """Keep a channel open while the context lasts, signed in as whoever the settings name."""
+    session = find_session()
+    with open_channel(session.address, session.source) as connection:
+        connection.token = session.token or _signed_in(connection, session)
+        yield connection
+
+
+def sign_in(connection: Connection, user: str, password: str) -> Tokens:
+    """Trade a name and password for tokens."""
+    answer = connection.call(
+        connection.identity.Login,
+        identity_service_pb2.LoginRequest(username=user, password=password),
+    )
+    return _received(answer.tokens)
+
+
+def _signed_in(connection: Connection, session: Session) -> str:
+    """Return an access token: the stored one, a refreshed one, or one for the local first user."""
+    tokens = session.tokens
+    if tokens is not None and tokens.is_fresh:
+        return tokens.access
+    fresh = _refreshed(connection, tokens) if tokens is not None else None
+    if fresh is None and session.password:
+        fresh = sign_in(connection, session.user, session.password)
+    if fresh is None:
+        raise CommandError(
+            f"the sign-in at {session.address} has ended", hint="sign in again with `fog login`"
+        )
+    if session.store is not None:
+        store_tokens(session.store, session.address, session.user, fresh)
+    return fresh.access
+
+
+def _refreshed(connection: Connection, tokens: Tokens) -> Tokens | None:
+    try:
+        answer = connection.call(
+            connection.identity.RefreshToken,
+            identity_service_pb2.RefreshTokenRequest(refresh_token=tokens.refresh),
+        )
+    except grpc.RpcError as error:
+        if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
+            raise
+        return None
+    return _received(answer.tokens)
+
+
+def _received(tokens: identity_service_pb2.Tokens) -> Tokens:
+    return Tokens(
+        access=tokens.access_token,
+        refresh=tokens.refresh_token,
+        ends_at=time.time() + tokens.expires_in.ToTimedelta().total_seconds(),
+    )

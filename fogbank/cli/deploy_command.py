@@ -1,0 +1,187 @@
+"""`fog deploy`: hands in one deployment by flags, or many by a file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fogbank.cli.deploy_flags import (
+    AllowColocation,
+    Cluster,
+    Constraint,
+    Cpu,
+    Env,
+    File,
+    Gpu,
+    GpuModel,
+    Image,
+    Label,
+    Memory,
+    Name,
+    Priority,
+    Region,
+    Replicas,
+    RequestId,
+    Restart,
+    Storage,
+    Strategy,
+    Timeout,
+    Type,
+    Wait,
+    WaitForCapacity,
+)
+from fogbank.cli.failures import CommandError, PlacementFailedError, UsageFailure
+from fogbank.cli.output import AsTable, Output, OutputFormat, print_data
+
+if TYPE_CHECKING:
+    from fogbank.cli.connection import Connection
+    from fogbank.cli.deployment_files import DeploymentText
+    from fogbank.v1.deployments_pb2 import Deployment
+
+
+def deploy(  # noqa: PLR0917  one parameter for each flag
+    name: Name = None,
+    file: File = None,
+    image: Image = None,
+    replicas: Replicas = 1,
+    cpu: Cpu = 1.0,
+    memory: Memory = 512,
+    gpu: Gpu = 0,
+    storage: Storage = 10,
+    type: Type = "compute",
+    region: Region = "us-east",
+    priority: Priority = None,
+    env: Env = None,
+    label: Label = None,
+    constraint: Constraint = None,
+    gpu_model: GpuModel = "",
+    restart: Restart = "always",
+    strategy: Strategy = "",
+    cluster: Cluster = 0,
+    allow_colocation: AllowColocation = False,
+    wait_for_capacity: WaitForCapacity = False,
+    request_id: RequestId = "",
+    wait: Wait = False,
+    timeout: Timeout = 120,
+    output: Output = AsTable,
+) -> None:
+    """Deploy replicas; exits with 2 if --wait is given and they can't be placed."""
+    from fogbank.cli import deployment_files as files
+
+    texts = _from_file(file, named=name is not None or image is not None)
+    if not texts:
+        flags = files.DeploymentText(
+            name=name or "",
+            container_image=image or "",
+            type=_one_of("--type", type, files.SERVICE_TYPES),
+            replicas=replicas,
+            cpu=cpu,
+            memory=memory,
+            gpu=gpu,
+            storage=storage,
+            env=dict(files.parse_pair(pair, "--env") for pair in env or []),
+            region=region,
+            priority=None if priority is None else files.parse_priority(priority, "--priority"),
+            cluster_id=cluster,
+            strategy=strategy,
+            wait_for_capacity=wait_for_capacity,
+            constraints=tuple(
+                files.parse_constraint(one, "--constraint") for one in constraint or []
+            ),
+            gpu_model=gpu_model,
+            restart=_one_of("--restart", restart, files.RESTARTS),
+            labels=dict(files.parse_pair(pair, "--label") for pair in label or []),
+            allow_colocation=allow_colocation,
+            request_id=request_id,
+        )
+        texts = [flags]
+    _deploy(texts, output, timeout_s=timeout if wait else None)
+
+
+def _from_file(file: Path | None, *, named: bool) -> "list[DeploymentText]":
+    """Return what the file asks for; nothing if flags do."""
+    from fogbank.cli.deployment_files import read_deployments
+
+    if file is None:
+        if not named:
+            raise UsageFailure(
+                "say what to deploy",
+                hint="fog deploy NAME --image IMAGE, or fog deploy -f examples/nginx-server.yaml",
+            )
+        return []
+    if named:
+        raise UsageFailure("give either a file or a name with --image, not both")
+    return read_deployments(file)
+
+
+def _one_of(option: str, value: str, words: tuple[str, ...]) -> str:
+    if value not in words:
+        raise UsageFailure(f"{option} must be one of {', '.join(words)}, got {value!r}")
+    return value
+
+
+def _deploy(texts: "list[DeploymentText]", output: OutputFormat, timeout_s: float | None) -> None:
+    """Hand all in, then wait for all; the first failure is told when all are done."""
+    from fogbank.cli.connection import connect
+    from fogbank.cli.deployment_requests import create_request
+
+    with connect() as connection:
+        made: list[Deployment] = []
+        for text in texts:
+            answer = connection.call(connection.deployments.CreateDeployment, create_request(text))
+            made.append(answer.deployment)
+            if timeout_s is not None or len(texts) > 1:
+                _say(output, f"{text.name} ({answer.deployment.id}) accepted")
+        failures: list[CommandError] = []
+        if timeout_s is not None:
+            made, failures = _wait(connection, made, output, timeout_s)
+    _print(made, output, waited=timeout_s is not None, several=len(texts) > 1)
+    for failure in failures[1:]:
+        _say(output, failure.message)
+    if failures:
+        # A failed placement tells more than one that merely takes long.
+        raise next((one for one in failures if isinstance(one, PlacementFailedError)), failures[0])
+
+
+def _wait(
+    connection: "Connection", made: "list[Deployment]", output: OutputFormat, timeout_s: float
+) -> "tuple[list[Deployment], list[CommandError]]":
+    from fogbank.cli.lookups import get_deployment, sequence_of
+    from fogbank.cli.waiting import wait_running
+
+    ended: list[Deployment] = []
+    failures: list[CommandError] = []
+    for deployment in made:
+        try:
+            running = wait_running(
+                connection, deployment.id, timeout_s, sequence_of(deployment.etag)
+            )
+        except CommandError as error:
+            failures.append(error)
+            ended.append(get_deployment(connection, deployment.id))
+        else:
+            ended.append(running)
+            _say(
+                output,
+                f"{running.spec.name} ({running.id}) runs with {running.running_replicas} replicas",
+            )
+    return ended, failures
+
+
+def _say(output: OutputFormat, text: str) -> None:
+    """Tell a person; programs read the answer alone."""
+    if output in {OutputFormat.TABLE, OutputFormat.WIDE}:
+        print(text, flush=True)
+
+
+def _print(made: "list[Deployment]", output: OutputFormat, *, waited: bool, several: bool) -> None:
+    from fogbank.cli.views import deployment_row
+
+    if output is OutputFormat.NAME:
+        for deployment in made:
+            print(deployment.id)
+    elif output in {OutputFormat.JSON, OutputFormat.YAML}:
+        rows = [deployment_row(deployment) for deployment in made]
+        print_data(rows if several else rows[0], output)
+    elif not waited and not several:
+        deployment = made[0]
+        print(f"{deployment.spec.name} ({deployment.id}) accepted")
+        print(f"follow it: fog status {deployment.id}")

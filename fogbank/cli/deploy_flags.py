@@ -1,0 +1,47 @@
+"""The flags of `fog deploy`, each with its help."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Name = Annotated[str | None, typer.Argument(help="Its name, 1 to 100 characters.")]
+File = Annotated[
+    Path | None,
+    typer.Option("-f", "--file", help="YAML with the fields of the REST face; - is stdin."),
+]
+Image = Annotated[str | None, typer.Option("--image", help="Container image.")]
+Replicas = Annotated[int, typer.Option("--replicas", help="How many.")]
+Cpu = Annotated[float, typer.Option("--cpu", help="Cores for each replica.")]
+Memory = Annotated[int, typer.Option("--memory", help="MB for each replica.")]
+Gpu = Annotated[float, typer.Option("--gpu", help="GPUs for each replica.")]
+Storage = Annotated[int, typer.Option("--storage", help="GB for each replica.")]
+Type = Annotated[str, typer.Option("--type", help="compute, storage, gateway or mixnode.")]
+Region = Annotated[str, typer.Option("--region", help="Where it should be near.")]
+Priority = Annotated[str | None, typer.Option("--priority", help="0 to 100, or low, medium, high.")]
+Env = Annotated[list[str] | None, typer.Option("--env", "-e", help="KEY=VALUE; may be repeated.")]
+Label = Annotated[
+    list[str] | None, typer.Option("--label", "-l", help="KEY=VALUE; may be repeated.")
+]
+Constraint = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--constraint",
+        help="Such as region=us-east, label.disk!=hdd, 'region in a,b', label.x; repeatable.",
+    ),
+]
+GpuModel = Annotated[str, typer.Option("--gpu-model", help="GPU model demanded.")]
+Restart = Annotated[str, typer.Option("--restart", help="always, on-failure or never.")]
+Strategy = Annotated[str, typer.Option("--strategy", help="Empty: the policy's own.")]
+Cluster = Annotated[int, typer.Option("--cluster", help="Cluster's number.")]
+AllowColocation = Annotated[
+    bool, typer.Option("--allow-colocation", help="Replicas may share a node.")
+]
+WaitForCapacity = Annotated[
+    bool, typer.Option("--wait-for-capacity", help="Wait for room instead of failing.")
+]
+RequestId = Annotated[
+    str, typer.Option("--request-id", help="Makes a repeat of this command safe.")
+]
+Wait = Annotated[bool, typer.Option("--wait", help="Until all replicas run.")]
+Timeout = Annotated[float, typer.Option("--timeout", help="Seconds to wait.")]

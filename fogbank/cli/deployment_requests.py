@@ -1,0 +1,53 @@
+"""Deployments as text to the server's messages."""
+
+from uuid import uuid4
+
+from fogbank.cli.deployment_files import DeploymentText
+from fogbank.v1 import deployment_service_pb2, deployments_pb2, resources_pb2
+
+_THOUSANDTHS = 1000
+
+
+def create_request(text: DeploymentText) -> deployment_service_pb2.CreateDeploymentRequest:
+    """Return the request that makes the deployment; one without a request id gets a fresh one."""
+    return deployment_service_pb2.CreateDeploymentRequest(
+        request_id=text.request_id or str(uuid4()),
+        spec=_spec(text),
+        env=dict(text.env),
+    )
+
+
+def _spec(text: DeploymentText) -> deployments_pb2.DeploymentSpec:
+    return deployments_pb2.DeploymentSpec(
+        name=text.name,
+        type=deployments_pb2.ServiceType.Value(f"SERVICE_TYPE_{text.type.upper()}"),
+        container_image=text.container_image,
+        replicas=text.replicas,
+        resources=resources_pb2.Resources(
+            cpu_millicores=round(text.cpu * _THOUSANDTHS),
+            memory_mib=text.memory,
+            storage_gib=text.storage,
+            gpu_thousandths=round(text.gpu * _THOUSANDTHS),
+        ),
+        region=text.region,
+        priority=text.priority,
+        cluster_id=text.cluster_id,
+        strategy=text.strategy,
+        wait_for_capacity=text.wait_for_capacity,
+        constraints=[
+            deployments_pb2.Constraint(
+                attribute=constraint.attribute,
+                operator=deployments_pb2.ConstraintOperator.Value(
+                    f"CONSTRAINT_OPERATOR_{constraint.operator.upper()}"
+                ),
+                values=constraint.values,
+            )
+            for constraint in text.constraints
+        ],
+        gpu_model=text.gpu_model,
+        restart=deployments_pb2.RestartPolicy.Value(
+            f"RESTART_POLICY_{text.restart.upper().replace('-', '_')}"
+        ),
+        labels=dict(text.labels),
+        allow_colocation=text.allow_colocation,
+    )

@@ -1,0 +1,91 @@
+"""Finds deployments and nodes on the server."""
+
+import re
+from collections.abc import Iterator
+
+from fogbank.cli.connection import Connection
+from fogbank.cli.failures import CommandError
+from fogbank.v1 import (
+    deployment_service_pb2,
+    deployments_pb2,
+    node_service_pb2,
+    nodes_pb2,
+)
+
+_PAGE = 1_000
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_MOST_NAMED = 5
+
+
+def all_deployments(
+    connection: Connection, request: deployment_service_pb2.ListDeploymentsRequest
+) -> Iterator[deployments_pb2.Deployment]:
+    """Yield every deployment that the request asks for, page after page."""
+    asked = deployment_service_pb2.ListDeploymentsRequest()
+    asked.CopyFrom(request)
+    asked.page_size = _PAGE
+    while True:
+        page = connection.call(connection.deployments.ListDeployments, asked)
+        yield from page.deployments
+        if not page.next_page_token:
+            return
+        asked.page_token = page.next_page_token
+
+
+def all_nodes(connection: Connection) -> Iterator[nodes_pb2.Node]:
+    """Yield every node, by name, page after page."""
+    request = node_service_pb2.ListNodesRequest(page_size=_PAGE)
+    while True:
+        page = connection.call(connection.nodes.ListNodes, request)
+        yield from page.nodes
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token
+
+
+def deployment_id(connection: Connection, id_or_name: str) -> str:
+    """Return the id of the one deployment that has this id or name.
+
+    Raises:
+        CommandError: none has the name, or several have.
+    """
+    if _UUID.fullmatch(id_or_name):
+        return id_or_name.lower()
+    found = [
+        deployment.id
+        for deployment in all_deployments(
+            connection,
+            deployment_service_pb2.ListDeploymentsRequest(name_contains=id_or_name),
+        )
+        if deployment.spec.name == id_or_name
+    ]
+    if not found:
+        raise CommandError(
+            f"no deployment is named {id_or_name!r}", hint="`fog ps` lists what there is"
+        )
+    if len(found) > 1:
+        some = ", ".join(found[:_MOST_NAMED]) + (", …" if len(found) > _MOST_NAMED else "")
+        raise CommandError(
+            f"{len(found)} deployments are named {id_or_name!r}: {some}",
+            hint="say which one by its id",
+        )
+    return found[0]
+
+
+def get_deployment(
+    connection: Connection, deployment: str, min_sequence: int = 0
+) -> deployments_pb2.Deployment:
+    """Return a deployment as it is once `min_sequence` of the log is visible."""
+    answer = connection.call(
+        connection.deployments.GetDeployment,
+        deployment_service_pb2.GetDeploymentRequest(
+            deployment_id=deployment, min_sequence=min_sequence
+        ),
+    )
+    return answer.deployment
+
+
+def sequence_of(etag: str) -> int:
+    """Return the log sequence that an etag names; 0 if it names none."""
+    first = etag.partition(".")[0]
+    return int(first) if first.isdecimal() else 0

@@ -1,0 +1,138 @@
+"""The `fog` command: its verbs, and how it ends.
+
+Command modules import what they need inside their functions, so that `fog --help`, completion and
+`fog version` stay quick.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import typer
+
+from fogbank.cli.failures import (
+    EXIT_DONE,
+    EXIT_ERROR,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    CommandError,
+)
+
+# Verb, module, function; a module's `app` is a group of further verbs. Listed as in the help.
+_VERBS: dict[str, tuple[str, str]] = {
+    "up": ("up_command", "up"),
+    "deploy": ("deploy_command", "deploy"),
+    "ps": ("show_commands", "ps"),
+    "status": ("show_commands", "status"),
+    "scale": ("change_commands", "scale"),
+    "delete": ("change_commands", "delete"),
+    "logs": ("log_commands", "logs"),
+    "nodes": ("node_commands", "app"),
+    "events": ("event_commands", "events"),
+    "login": ("session_commands", "login"),
+    "logout": ("session_commands", "logout"),
+    "register": ("session_commands", "register"),
+    "version": ("version_command", "version"),
+}
+
+
+def application(verbs: Sequence[str] = tuple(_VERBS)) -> typer.Typer:
+    """Return the program with these verbs; each costs time, even if it isn't the one typed."""
+    app = typer.Typer(
+        name="fog",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    # A program with a callback stays a group, however few verbs it has.
+    app.callback()(_fog)
+    for verb in verbs:
+        module, name = _VERBS[verb]
+        found = getattr(import_module(f"fogbank.cli.{module}"), name)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=verb)
+        else:
+            app.command(verb)(found)
+    return app
+
+
+def _fog() -> None:
+    """Deploys replicas onto a fleet of fog hosts, and shows what became of them."""
+
+
+def _needed(arguments: Sequence[str]) -> Sequence[str]:
+    """Return the verb that was typed alone; all of them for help and for completion."""
+    if arguments and arguments[0] in _VERBS and "_FOG_COMPLETE" not in os.environ:
+        return arguments[:1]
+    return tuple(_VERBS)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code.
+
+    0 done, 1 error, 2 placement failed, 64 usage, 130 interrupted.
+    """
+    try:
+        app = application(_needed(arguments))
+        result = app(args=list(arguments), prog_name="fog", standalone_mode=False)
+    except CommandError as error:
+        _complain(error.message, error.hint)
+        return error.exit_code
+    except typer.TyperException as error:
+        _complain_of_usage(error)
+        return EXIT_USAGE
+    except (KeyboardInterrupt, typer.Abort):
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # `fog ps | head`: whoever read has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_DONE
+    except Exception as error:
+        if (known := _known(error)) is not None:
+            _complain(known.message, known.hint)
+            return known.exit_code
+        if os.environ.get("FOG_DEBUG"):
+            raise
+        _complain(
+            f"{type(error).__name__}: {error}",
+            "this is a defect of fog; set FOG_DEBUG=1 to see where it happened",
+        )
+        return EXIT_ERROR
+    return result if isinstance(result, int) else EXIT_DONE
+
+
+def _known(error: Exception) -> CommandError | None:
+    """Return the error of a call as one for people; None if it isn't one."""
+    if "grpc" not in sys.modules:
+        return None
+    import grpc
+
+    from fogbank.cli.rpc_errors import explain
+
+    return explain(error) if isinstance(error, grpc.RpcError) else None
+
+
+def _complain(message: str, hint: str) -> None:
+    sys.stdout.flush()
+    print(f"fog: {message}", file=sys.stderr)
+    if hint:
+        print(f"     {hint}", file=sys.stderr)
+
+
+def _complain_of_usage(error: typer.TyperException) -> None:
+    context = getattr(error, "ctx", None)
+    text = getattr(error, "format_message", error.__str__)()
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(text, file=sys.stderr)
+        return
+    command = context.command_path if context is not None else "fog"
+    _complain(text, f"see: {command} --help")
+
+
+def main() -> None:
+    """Run the command that was typed."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""Where the server is and who we are to it.
+
+In this order: FOG_ADDR and FOG_TOKEN; what `fog login` stored; the system that `fog up` runs on a
+data directory.
+"""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fogbank.cli.failures import CommandError
+from fogbank.local.data_dir import DEFAULT_NAME, DataDir, read_json, write_json
+from fogbank.local.state import LocalState, read_state
+
+DEFAULT_ADDRESS = "127.0.0.1:50051"
+# A token is traded for a new one this long before it ends.
+_MARGIN_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a login gave; `ends_at` in seconds since 1970."""
+
+    access: str
+    refresh: str
+    ends_at: float
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the access token lasts for a while yet."""
+        return time.time() < self.ends_at - _MARGIN_S
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A server, and how to prove who we are."""
+
+    address: str
+    source: str  # where the address came from, for people
+    token: str | None = None  # given as it is
+    tokens: Tokens | None = None  # stored, to be refreshed
+    store: Path | None = None  # where refreshed tokens go
+    user: str = ""
+    password: str = ""  # of a local system's first user
+
+
+def config_file() -> Path:
+    """Return where `fog login` stores tokens."""
+    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(base) / "fogbank" / "config.json"
+
+
+def local_data_dir() -> DataDir:
+    """Return the data directory that commands look into: FOG_DATA_DIR, else ./.fogbank."""
+    return DataDir(Path(os.environ.get("FOG_DATA_DIR") or DEFAULT_NAME).absolute())
+
+
+def find_session() -> Session:
+    """Return the server to call and how to sign in there.
+
+    Raises:
+        CommandError: nothing says how to sign in.
+    """
+    address = os.environ.get("FOG_ADDR", "")
+    if token := os.environ.get("FOG_TOKEN"):
+        return Session(*_address(address), token=token)
+    config = read_json(config_file())
+    if isinstance(config, dict) and address in {"", config.get("address")}:
+        return Session(
+            address=str(config["address"]),
+            source=str(config_file()),
+            tokens=_tokens(config),
+            store=config_file(),
+            user=str(config.get("user", "")),
+        )
+    local = read_state(local_data_dir())
+    if local is not None and address in {"", local.grpc}:
+        return _local_session(local)
+    if not address:
+        raise CommandError(
+            "there is no system to talk to",
+            hint="start one here with `fog up`, or say where one is with `fog login --addr "
+            "HOST:PORT`",
+        )
+    raise CommandError(
+        f"not signed in at {address}", hint="run `fog login`, or give a token in FOG_TOKEN"
+    )
+
+
+def _address(given: str) -> tuple[str, str]:
+    if given:
+        return given, "FOG_ADDR"
+    config = read_json(config_file())
+    if isinstance(config, dict) and config.get("address"):
+        return str(config["address"]), str(config_file())
+    local = read_state(local_data_dir())
+    if local is not None:
+        return local.grpc, str(local_data_dir().state_file)
+    return DEFAULT_ADDRESS, "the default"
+
+
+def find_address(given: str | None) -> tuple[str, str]:
+    """Return the server's address and where it came from; needs no sign-in."""
+    if given:
+        return given, "--addr"
+    return _address(os.environ.get("FOG_ADDR", ""))
+
+
+def _local_session(local: LocalState) -> Session:
+    data = DataDir(Path(local.data_dir))
+    return Session(
+        address=local.grpc,
+        source=str(data.state_file),
+        tokens=_tokens(read_json(data.session_file)),
+        store=data.session_file,
+        user=local.admin_user,
+        password=local.admin_password,
+    )
+
+
+def _tokens(content: Any) -> Tokens | None:
+    try:
+        return Tokens(
+            access=str(content["access_token"]),
+            refresh=str(content["refresh_token"]),
+            ends_at=float(content["ends_at"]),
+        )
+    except (TypeError, KeyError, ValueError):
+        return None
+
+
+def store_tokens(path: Path, address: str, user: str, tokens: Tokens) -> None:
+    """Keep tokens for the next command, readable by their owner alone."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_json(
+        path,
+        {
+            "address": address,
+            "user": user,
+            "access_token": tokens.access,
+            "refresh_token": tokens.refresh,
+            "ends_at": round(tokens.ends_at, 3),
+        },
+    )

@@ -1,0 +1,74 @@
+"""`fog login`, `fog logout` and `fog register`."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from fogbank.cli.failures import UsageFailure
+
+Address = Annotated[
+    str | None, typer.Option("--addr", help="HOST:PORT of a gateway; default FOG_ADDR.")
+]
+User = Annotated[str | None, typer.Option("--user", "-u", help="User name; asked for if missing.")]
+PasswordStdin = Annotated[
+    bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+]
+
+
+def login(user: User = None, addr: Address = None, password_stdin: PasswordStdin = False) -> None:
+    """Sign in, and remember it for the next commands."""
+    from fogbank.cli.connection import open_channel, sign_in
+    from fogbank.cli.session import config_file, find_address, store_tokens
+
+    address, source = find_address(addr)
+    name = user or _asked("User")
+    password = _password(password_stdin=password_stdin)
+    with open_channel(address, source) as connection:
+        tokens = sign_in(connection, name, password)
+    store_tokens(config_file(), address, name, tokens)
+    print(f"signed in at {address} as {name}; kept in {config_file()}")
+
+
+def logout() -> None:
+    """Forget the stored sign-in."""
+    from fogbank.cli.session import config_file
+
+    config_file().unlink(missing_ok=True)
+    print("signed out")
+
+
+def register(
+    user: User = None, addr: Address = None, password_stdin: PasswordStdin = False
+) -> None:
+    """Make a user."""
+    from fogbank.cli.connection import open_channel
+    from fogbank.cli.session import find_address
+    from fogbank.v1 import identity_service_pb2
+
+    address, source = find_address(addr)
+    name = user or _asked("User")
+    password = _password(password_stdin=password_stdin, again=True)
+    with open_channel(address, source) as connection:
+        answer = connection.call(
+            connection.identity.Register,
+            identity_service_pb2.RegisterRequest(username=name, password=password),
+        )
+    print(f"user {answer.username} ({answer.user_id}) made")
+    print(f"sign in: fog login --user {answer.username}")
+
+
+def _asked(what: str) -> str:
+    if not sys.stdin.isatty():
+        raise UsageFailure(f"nobody is there to ask for: {what.lower()}", hint="give --user NAME")
+    answer: str = typer.prompt(what, err=True)
+    return answer
+
+
+def _password(*, password_stdin: bool, again: bool = False) -> str:
+    if password_stdin:
+        return sys.stdin.readline().rstrip("\n")
+    if not sys.stdin.isatty():
+        raise UsageFailure("nobody is there to ask for a password", hint="give --password-stdin")
+    answer: str = typer.prompt("Password", hide_input=True, confirmation_prompt=again, err=True)
+    return answer

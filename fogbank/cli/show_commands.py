@@ -1,0 +1,209 @@
+"""`fog ps` and `fog status`: what there is and how it does."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fogbank.cli.failures import UsageFailure
+from fogbank.cli.output import (
+    AsTable,
+    Column,
+    Output,
+    OutputFormat,
+    console,
+    print_data,
+    print_list,
+    table,
+)
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from fogbank.cli.connection import Connection
+    from fogbank.v1.deployment_service_pb2 import ListDeploymentsRequest
+
+_WATCH_PERIOD_S = 1.0
+
+_COLUMNS = (
+    Column("ID", "id"),
+    Column("NAME", "name"),
+    Column("STATUS", "status"),
+    Column("REPLICAS", "replicas_text"),
+    Column("HEALTH", "health"),
+    Column("AGE", "age"),
+    Column("REASON", "reason"),
+    Column("TYPE", "type", wide=True),
+    Column("IMAGE", "container_image", wide=True),
+    Column("REGION", "region", wide=True),
+    Column("PRIORITY", "priority", wide=True),
+    Column("OWNER", "owner_id", wide=True),
+)
+_TABLE_ONLY = ("replicas_text", "age")
+
+_REPLICA_COLUMNS = (
+    Column("SLOT", "slot"),
+    Column("STATUS", "status"),
+    Column("NODE", "node"),
+    Column("RUNTIME", "runtime"),
+    Column("CONTAINER", "container_id"),
+    Column("RESTARTS", "restarts"),
+    Column("STARTED", "started_at"),
+    Column("REASON", "reason"),
+    Column("REPLICA ID", "id", wide=True),
+)
+_CHANGE_COLUMNS = (
+    Column("WHEN", "changed_at"),
+    Column("FROM", "old_status"),
+    Column("TO", "new_status"),
+    Column("REASON", "reason"),
+    Column("SEQUENCE", "sequence", wide=True),
+)
+
+
+def ps(  # noqa: PLR0917  one parameter for each flag
+    status: Annotated[
+        list[str] | None,
+        typer.Option("--status", help="Only this status, such as running; may be repeated."),
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="Only names that contain this.")] = "",
+    everything: Annotated[bool, typer.Option("--all", "-a", help="Deleted ones too.")] = False,
+    all_owners: Annotated[
+        bool, typer.Option("--all-owners", "-A", help="Everybody's (administrators only).")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on until Ctrl-C.")] = False,
+    output: Output = AsTable,
+) -> None:
+    """List deployments, newest first."""
+    from fogbank.cli.connection import connect
+
+    request = _request(status or [], name, everything=everything, all_owners=all_owners)
+    with connect() as connection:
+        if watch:
+            _watch(connection, request, wide=output is OutputFormat.WIDE)
+            return
+        rows = _rows(connection, request)
+        if output in {OutputFormat.JSON, OutputFormat.YAML}:
+            for row in rows:
+                for key in _TABLE_ONLY:
+                    row.pop(key)
+        print_list(
+            rows,
+            _COLUMNS,
+            output,
+            name_key="id",
+            empty="no deployments; make one with `fog deploy`",
+        )
+
+
+def _request(
+    statuses: list[str], name: str, *, everything: bool, all_owners: bool
+) -> "ListDeploymentsRequest":
+    from fogbank.v1 import deployment_service_pb2, deployments_pb2
+
+    known = {
+        word.removeprefix("DEPLOYMENT_STATUS_").lower(): number
+        for word, number in deployments_pb2.DeploymentStatus.items()
+        if number
+    }
+    for status in statuses:
+        if status.lower() not in known:
+            raise UsageFailure(f"--status {status}: must be one of {', '.join(known)}")
+    wanted = [known[status.lower()] for status in statuses]
+    if everything and not wanted:
+        wanted = list(known.values())
+    return deployment_service_pb2.ListDeploymentsRequest(
+        statuses=wanted, name_contains=name, all_owners=all_owners
+    )
+
+
+def _rows(connection: "Connection", request: "ListDeploymentsRequest") -> list[dict[str, Any]]:
+    from fogbank.cli.lookups import all_deployments
+    from fogbank.cli.views import age, deployment_row
+
+    rows = []
+    for deployment in all_deployments(connection, request):
+        row = deployment_row(deployment)
+        row["replicas_text"] = f"{row['running_replicas']}/{row['target_replicas']}"
+        row["age"] = age(row["created_at"])
+        rows.append(row)
+    return rows
+
+
+def _watch(connection: "Connection", request: "ListDeploymentsRequest", *, wide: bool) -> None:
+    """Show the list anew each second until Ctrl-C; the server may be away in between."""
+    import time
+
+    import grpc
+    from rich.live import Live
+
+    def look() -> "RenderableType":
+        rows = _rows(connection, request)
+        return table(rows, _COLUMNS, wide=wide) if rows else "no deployments"
+
+    shown = look()
+    with Live(shown, console=console(), auto_refresh=False) as live:
+        while True:
+            live.update(shown, refresh=True)
+            time.sleep(_WATCH_PERIOD_S)
+            try:
+                shown = look()
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
+
+
+def status(
+    deployment: Annotated[str, typer.Argument(help="Its id, or its name if no other has it.")],
+    output: Output = AsTable,
+) -> None:
+    """Show one deployment: its replicas and what happened to it."""
+    from fogbank.cli.connection import connect
+    from fogbank.cli.lookups import all_nodes, deployment_id, get_deployment
+    from fogbank.cli.views import deployment_detail, runtime_word
+
+    with connect() as connection:
+        found = get_deployment(connection, deployment_id(connection, deployment))
+        runtimes = (
+            {node.id: runtime_word(node) for node in all_nodes(connection)}
+            if any(replica.node_id for replica in found.replicas)
+            else {}
+        )
+    detail = deployment_detail(found, runtimes)
+    if output is OutputFormat.NAME:
+        print(detail["id"])
+    elif output in {OutputFormat.JSON, OutputFormat.YAML}:
+        print_data(detail, output)
+    else:
+        _print_detail(detail, wide=output is OutputFormat.WIDE)
+
+
+def _print_detail(detail: dict[str, Any], *, wide: bool) -> None:
+    screen = console()
+    ask = detail["resources"]
+    facts = [
+        ("Name", detail["name"]),
+        ("Id", detail["id"]),
+        ("Status", detail["status"]),
+        ("Health", detail["health"]),
+        ("Reason", detail["reason"]),
+        ("Nodes with room", detail.get("available_nodes")),
+        ("Replicas", f"{detail['running_replicas']} of {detail['target_replicas']} running"),
+        ("Image", detail["container_image"]),
+        ("Type", detail["type"]),
+        ("Region", detail["region"]),
+        (
+            "Each needs",
+            f"{ask['cpu_cores']:g} cores, {ask['memory_mb']} MB, {ask['storage_gb']} GB"
+            + (f", {ask['gpu_units']:g} GPU" if ask["gpu_units"] else ""),
+        ),
+        ("Created", detail["created_at"]),
+    ]
+    for label, value in facts:
+        if value not in {None, ""}:
+            screen.print(f"{label + ':':<17}{value}", markup=False)
+    if detail["replicas"]:
+        screen.print()
+        screen.print(table(detail["replicas"], _REPLICA_COLUMNS, wide=wide))
+    if detail["recent_status_changes"]:
+        screen.print()
+        screen.print(table(detail["recent_status_changes"], _CHANGE_COLUMNS, wide=wide))

@@ -1,0 +1,141 @@
+"""What `fog up` prints: progress and news for people, one line of JSON for programs."""
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from fogbank.cli.output import console
+from fogbank.local.state import LocalState
+
+if TYPE_CHECKING:
+    from rich.status import Status
+
+# The same error of the same child isn't told again within this time.
+_QUIET_S = 30.0
+
+
+class JsonReporter:
+    """One line on standard output when ready; trouble on standard error."""
+
+    def step(self, text: str) -> None:
+        """Keep quiet."""
+
+    def nodes_connected(self, connected: int, total: int) -> None:
+        """Keep quiet."""
+
+    def child_started(self, name: str, pid: int, *, again: bool) -> None:
+        """Keep quiet."""
+
+    def error_logged(self, child: str, text: str) -> None:
+        """Keep quiet: it is in the child's log."""
+
+    def child_ended(self, name: str, how: str, pause_s: float) -> None:
+        """Tell it on standard error."""
+        print(f"{name} ended ({how}), starting it again", file=sys.stderr, flush=True)
+
+    def note(self, text: str) -> None:
+        """Tell it on standard error."""
+        print(text, file=sys.stderr, flush=True)
+
+    def ready(self, state: LocalState) -> None:
+        """Print the line."""
+        print(json.dumps(state.as_json()), flush=True)
+
+    def stopping(self) -> None:
+        """Keep quiet."""
+
+    def close(self) -> None:
+        """Nothing was taken."""
+
+
+class TextReporter:
+    """A spinner with the present step on a terminal, lines elsewhere; then a summary."""
+
+    def __init__(self) -> None:
+        self._console = console(errors=True)
+        self._spinner: Status | None = None
+        self._began = time.monotonic()
+        self._told: dict[tuple[str, str], float] = {}
+        self._nodes = (0, 0)
+
+    def step(self, text: str) -> None:
+        """Show it beside the spinner."""
+        if not self._console.is_terminal:
+            self._line(text)
+        elif self._spinner is None:
+            self._spinner = self._console.status(text)
+            self._spinner.start()
+        else:
+            self._spinner.update(text)
+
+    def nodes_connected(self, connected: int, total: int) -> None:
+        """Show how far it is."""
+        if (connected, total) != self._nodes:
+            self._nodes = (connected, total)
+            if self._spinner is not None:
+                self._spinner.update(f"{connected} of {total} nodes connected")
+
+    def child_started(self, name: str, pid: int, *, again: bool) -> None:
+        """Tell only of those that came back."""
+        if again:
+            self._line(f"{name} runs again (process {pid})")
+
+    def child_ended(self, name: str, how: str, pause_s: float) -> None:
+        """Tell it."""
+        self._line(f"{name} ended ({how}), starting it again in {pause_s:g} s; see fog logs {name}")
+
+    def error_logged(self, child: str, text: str) -> None:
+        """Tell it, but not over and over."""
+        now = time.monotonic()
+        if now - self._told.get((child, text), -_QUIET_S) >= _QUIET_S:
+            self._told[child, text] = now
+            self._line(f"{child}: {text}")
+
+    def note(self, text: str) -> None:
+        """Tell it."""
+        self._line(text)
+
+    def ready(self, state: LocalState) -> None:
+        """Print where everything is and what to do next."""
+        self._end_spinner()
+        seconds = time.monotonic() - self._began
+        connected = self._nodes[1]
+        print(
+            f"""
+Fogbank is ready after {seconds:.1f} s, with {connected} simulated nodes (they only pretend to run
+containers).
+
+  gRPC       {state.grpc}
+  REST       {state.http}    documentation: {state.http}/docs
+  user       {state.admin_user}
+  password   {state.admin_password}
+  data       {state.data_dir}    logs: {state.data_dir}/logs
+
+Try, in another terminal in this folder:
+
+  .venv/bin/fog deploy -f examples/nginx-server.yaml --wait
+  .venv/bin/fog ps
+  .venv/bin/fog nodes
+
+Ctrl-C stops it; `fog up` carries on from there.
+""",
+            flush=True,
+        )
+
+    def stopping(self) -> None:
+        """Tell it."""
+        self._end_spinner()
+        self._line("stopping; Ctrl-C again ends it by force")
+
+    def close(self) -> None:
+        """End the spinner."""
+        self._end_spinner()
+
+    def _line(self, text: str) -> None:
+        self._console.print(text, markup=False)
+
+    def _end_spinner(self) -> None:
+        if self._spinner is not None:
+            self._spinner.stop()
+            self._spinner = None

@@ -1,0 +1,126 @@
+"""Waits until a deployment runs, with a progress display on a terminal."""
+
+import sys
+import time
+from collections.abc import Callable
+
+import grpc
+
+from fogbank.cli.connection import Connection
+from fogbank.cli.failures import CommandError, PlacementFailedError
+from fogbank.cli.lookups import get_deployment
+from fogbank.cli.output import console
+from fogbank.cli.views import status_word
+from fogbank.v1 import deployments_pb2
+
+_POLL_S = 0.2
+_ENDED = frozenset({"running", "completed"})
+_AWAY = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+
+Deployment = deployments_pb2.Deployment
+
+
+def wait_running(
+    connection: Connection, deployment_id: str, timeout_s: float, min_sequence: int = 0
+) -> Deployment:
+    """Wait until every replica runs and return the deployment.
+
+    The server may be away in the meantime.
+
+    Raises:
+        PlacementFailedError: it failed; the message is the reason.
+        CommandError: it doesn't run within `timeout_s` seconds, or was deleted.
+    """
+
+    def done(deployment: Deployment) -> bool:
+        word = status_word(deployment.status)
+        if word == "failed":
+            raise PlacementFailedError(
+                f"{deployment.spec.name}: {deployment.reason or 'failed'}",
+                hint=_advice(deployment),
+            )
+        if word == "deleted":
+            raise CommandError(f"{deployment.spec.name} was deleted")
+        return word in _ENDED and (
+            word == "completed" or deployment.running_replicas >= deployment.spec.replicas
+        )
+
+    return _wait(connection, deployment_id, timeout_s, min_sequence, done)
+
+
+def wait_gone(
+    connection: Connection, deployment_id: str, timeout_s: float, min_sequence: int = 0
+) -> Deployment:
+    """Wait until a deleted deployment's replicas have stopped.
+
+    Raises:
+        CommandError: some run on after `timeout_s` seconds.
+    """
+    return _wait(
+        connection,
+        deployment_id,
+        timeout_s,
+        min_sequence,
+        lambda deployment: deployment.running_replicas == 0,
+    )
+
+
+def _advice(deployment: Deployment) -> str:
+    return (
+        f"ask for less, add nodes, or wait for room with --wait-for-capacity; "
+        f"more: fog status {deployment.id}"
+    )
+
+
+def _wait(
+    connection: Connection,
+    deployment_id: str,
+    timeout_s: float,
+    min_sequence: int,
+    done: Callable[[Deployment], bool],
+) -> Deployment:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    deadline = time.monotonic() + timeout_s
+    last = ""
+    with Progress(
+        TextColumn("{task.fields[name]}"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.completed:g}/{task.total:g} running, {task.fields[status]}"),
+        TimeElapsedColumn(),
+        console=console(errors=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    ) as progress:
+        task = progress.add_task("", total=1, name="", status="")
+        while True:
+            deployment = _look(connection, deployment_id, min_sequence)
+            if deployment is not None:
+                if done(deployment):
+                    return deployment
+                last = status_word(deployment.status)
+                if deployment.reason:
+                    last = f"{last} ({deployment.reason})"
+                progress.update(
+                    task,
+                    total=max(1, deployment.spec.replicas),
+                    completed=deployment.running_replicas,
+                    name=deployment.spec.name,
+                    status=last,
+                )
+            if time.monotonic() > deadline:
+                raise CommandError(
+                    f"still {last or 'not visible'} after {timeout_s:g} s",
+                    hint=f"it goes on without this command; look with `fog status {deployment_id}`",
+                )
+            time.sleep(_POLL_S)
+
+
+def _look(connection: Connection, deployment_id: str, min_sequence: int) -> Deployment | None:
+    """Return the deployment, or None while the server is away."""
+    try:
+        return get_deployment(connection, deployment_id, min_sequence)
+    except grpc.RpcError as error:
+        if error.code() in _AWAY:
+            return None
+        raise
