@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -17,18 +16,16 @@ from fogbank.domain.errors import (
     FogError,
     InvalidArgumentError,
     ResourceExhaustedError,
-    UnavailableError,
 )
 from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.position import sequence_of
 from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.status import StatusChange
 from fogbank.domain.views import AsOf, DeploymentView, Page
-from fogbank.log.port import CommitTooLargeError
 from fogbank.runtime.clock import Clock
+from services.gateway.app.command_log import CommandLog
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.ports import (
-    CommitAppender,
     DeploymentQuery,
     LedgerQueries,
     SealedEnvironments,
@@ -40,8 +37,6 @@ from services.gateway.core.asks import check_request_id
 
 _log = structlog.get_logger(__name__)
 
-_EVENTS_PER_APPEND = 64
-_REMEMBERED_WRITERS = 10_000
 _RETRY_HINT_MS = 1_000
 
 
@@ -104,23 +99,20 @@ class Deployments:
     def __init__(
         self,
         fold: FleetFold,
-        appender: CommitAppender,
+        command_log: CommandLog,
         ledger: LedgerQueries,
         environments: SealedEnvironments,
         clock: Clock,
         *,
         max_pending: int = 100_000,
-        verdict_timeout_s: float = 10,
     ) -> None:
         self._fold = fold
-        self._appender = appender
+        self._commands = command_log
         self._ledger = ledger
         self._environments = environments
         self._clock = clock
         self._max_pending = max_pending
-        self._verdict_timeout_s = verdict_timeout_s
         self._creating = 0
-        self._last_write: OrderedDict[str, int] = OrderedDict()
 
     # --- commands -----------------------------------------------------------------------------
 
@@ -150,13 +142,15 @@ class Deployments:
         self._check_create(spec, request_id)
         if validate_only:
             return Accepted("", 0, 0, spec)
-        envelope = await self._create_envelope(principal, CreateAsk(spec, env or {}, request_id))
-        if (known := self._fold.fleet.facts.known(envelope.event_id)) is not None:
-            return self._accepted(envelope.event_id, commands.settle(envelope, known))
+        env_key = await self._seal(env or {})
+        envelope = self._envelope(principal, spec, env_key, request_id)
+        known = self._commands.answered(envelope)
+        if known is not None:
+            return self._accepted(envelope.event_id, known)
         self._check_room(1)
         self._creating += 1
         try:
-            position = await self._command(principal, envelope)
+            position = await self._commands.submit(principal.user_id, envelope)
         finally:
             self._creating -= 1
         _log.info(
@@ -171,42 +165,32 @@ class Deployments:
     ) -> Outcomes:
         """Accept many deployments, each with an outcome of its own, in the order of the asks.
 
-        An ask that is an error already (its face found it wrong) stays in its place. What one
-        failure befalls does not touch the others.
+        An ask that is an error already (its face found it wrong) stays in its place. What befalls
+        one does not touch the others.
         """
-        outcomes: Outcomes = []
-        pending: list[tuple[int, EventEnvelope]] = []
-        for index, ask in enumerate(asks):
-            outcome: EventEnvelope | FogError
-            if isinstance(ask, FogError):
-                outcome = ask
-            else:
-                try:
-                    self._check_create(ask.spec, ask.request_id)
-                    self._check_room(len(pending) + 1)
-                    outcome = await self._create_envelope(principal, ask)
-                except FogError as error:
-                    outcome = error
-            if isinstance(outcome, FogError):
-                outcomes.append(outcome)
-            else:
-                outcomes.append(_UNSETTLED)
-                pending.append((index, outcome))
-        self._creating += len(pending)
+        env_keys = await self._sealed(asks)
+        drafts = [
+            self._draft(principal, ask, env_key)
+            for ask, env_key in zip(asks, env_keys, strict=True)
+        ]
+        envelopes = [draft for draft in drafts if isinstance(draft, EventEnvelope)]
+        if envelopes:
+            try:
+                self._check_room(len(envelopes))
+            except FogError as error:
+                return [draft if isinstance(draft, FogError) else error for draft in drafts]
+        self._creating += len(envelopes)
         try:
-            groups = [
-                pending[start : start + _EVENTS_PER_APPEND]
-                for start in range(0, len(pending), _EVENTS_PER_APPEND)
-            ]
-            for group, settled in zip(
-                groups,
-                await asyncio.gather(*(self._create_group(principal, group) for group in groups)),
-                strict=True,
-            ):
-                for (index, _envelope), result in zip(group, settled, strict=True):
-                    outcomes[index] = result
+            settled = iter(await self._commands.submit_many(principal.user_id, envelopes))
         finally:
-            self._creating -= len(pending)
+            self._creating -= len(envelopes)
+        outcomes: Outcomes = []
+        for draft in drafts:
+            outcome = draft if isinstance(draft, FogError) else next(settled)
+            if isinstance(draft, EventEnvelope) and isinstance(outcome, int):
+                outcomes.append(self._accepted(draft.event_id, outcome))
+            elif isinstance(outcome, FogError):
+                outcomes.append(outcome)
         accepted = sum(isinstance(outcome, Accepted) for outcome in outcomes)
         _log.info(f"Queued {accepted} of {len(asks)} deployments for user {principal.user_id}")
         return outcomes
@@ -286,7 +270,7 @@ class Deployments:
             NotFoundError: no such deployment, or not the caller's.
             UnavailableError: the ledger does not answer in time.
         """
-        await self._wait_for(min_sequence)
+        await self._commands.wait_for(min_sequence)
         deployment = self._find(principal, deployment_id)
         wanted = max(min_sequence, sequence_of(deployment.version))
         return await self._ledger.deployment(deployment.id, min_sequence=wanted)
@@ -310,7 +294,7 @@ class Deployments:
         """
         if query.all_owners:
             principal.require_admin()
-        wanted = max(query.min_sequence, self._last_write.get(principal.user_id, 0))
+        wanted = max(query.min_sequence, self._commands.last_write(principal.user_id))
         if wanted != query.min_sequence:
             query = replace(query, min_sequence=wanted)
         return await self._ledger.deployments(query, "" if query.all_owners else principal.user_id)
@@ -332,7 +316,7 @@ class Deployments:
         """
         after = after_sequence or self._fold.position
         if ids:
-            await self._wait_for(after)
+            await self._commands.wait_for(after)
         wanted = frozenset(self._find(principal, deployment_id).id for deployment_id in ids)
         deployments = self._fold.fleet.facts.deployments
         async for changes, sequence in self._fold.changes_after(after, at_least_every_s):
@@ -376,34 +360,45 @@ class Deployments:
                 retry_after_ms=_RETRY_HINT_MS,
             )
 
-    async def _create_envelope(self, principal: Principal, ask: CreateAsk) -> EventEnvelope:
-        env_key = await self._environments.seal(ask.env) if ask.env else ""
-        request_id = ask.request_id or str(uuid4())
-        return commands.create_envelope(
-            principal.user_id, request_id, ask.spec, env_key, self._clock.now_us()
+    async def _seal(self, env: Mapping[str, str]) -> str:
+        return await self._environments.seal(env) if env else ""
+
+    async def _sealed(self, asks: Sequence[CreateAsk | FogError]) -> list[str | FogError]:
+        """Return the key of each ask's environment, or why it could not be kept."""
+        keys: list[str | FogError] = [""] * len(asks)
+        with_env = [
+            (index, ask.env)
+            for index, ask in enumerate(asks)
+            if isinstance(ask, CreateAsk) and ask.env
+        ]
+        sealed = await asyncio.gather(
+            *(self._seal(env) for _index, env in with_env), return_exceptions=True
         )
+        for (index, _env), key in zip(with_env, sealed, strict=True):
+            if isinstance(key, BaseException) and not isinstance(key, FogError):
+                raise key
+            keys[index] = key
+        return keys
 
-    async def _create_group(
-        self, principal: Principal, group: Sequence[tuple[int, EventEnvelope]]
-    ) -> Outcomes:
-        envelopes = [envelope for _index, envelope in group]
+    def _draft(
+        self, principal: Principal, ask: CreateAsk | FogError, env_key: str | FogError
+    ) -> EventEnvelope | FogError:
+        if isinstance(ask, FogError):
+            return ask
+        if isinstance(env_key, FogError):
+            return env_key
         try:
-            await self._append(principal, envelopes)
-        except CommitTooLargeError as error:
-            if len(group) == 1:
-                return [error]
-            half = len(group) // 2
-            first = await self._create_group(principal, group[:half])
-            return first + await self._create_group(principal, group[half:])
-        except FogError as error:
-            return [error] * len(group)
-        return [self._settled(envelope) for envelope in envelopes]
-
-    def _settled(self, envelope: EventEnvelope) -> Accepted | FogError:
-        try:
-            return self._accepted(envelope.event_id, self._settle(envelope))
+            self._check_create(ask.spec, ask.request_id)
         except FogError as error:
             return error
+        return self._envelope(principal, ask.spec, env_key, ask.request_id)
+
+    def _envelope(
+        self, principal: Principal, spec: DeploymentSpec, env_key: str, request_id: str
+    ) -> EventEnvelope:
+        return commands.create_envelope(
+            principal.user_id, request_id or str(uuid4()), spec, env_key, self._clock.now_us()
+        )
 
     async def _change(
         self,
@@ -414,9 +409,9 @@ class Deployments:
         *,
         validate_only: bool,
     ) -> Accepted:
-        known = self._fold.fleet.facts.known(envelope.event_id)
+        known = self._commands.answered(envelope)
         if known is not None:
-            return self._accepted(deployment.id, commands.settle(envelope, known))
+            return self._accepted(deployment.id, known)
         # What can't come right any more need not be written down.
         if deployment.deleted:
             raise commands.deleted(envelope.event)
@@ -424,42 +419,8 @@ class Deployments:
             raise commands.stale()
         if validate_only:
             return Accepted(deployment.id, 0, deployment.version, deployment.spec)
-        return self._accepted(deployment.id, await self._command(principal, envelope))
-
-    async def _command(self, principal: Principal, envelope: EventEnvelope) -> int:
-        """Append one command and return the position at which it counts."""
-        await self._append(principal, [envelope])
-        return self._settle(envelope)
-
-    async def _append(self, principal: Principal, envelopes: Sequence[EventEnvelope]) -> None:
-        """Append events and wait until the fold has judged them."""
-        sequence, _index = await self._appender.append(envelopes)
-        await self._wait_for(sequence)
-        self._last_write[principal.user_id] = sequence
-        self._last_write.move_to_end(principal.user_id)
-        if len(self._last_write) > _REMEMBERED_WRITERS:
-            self._last_write.popitem(last=False)
-
-    async def _wait_for(self, sequence: int) -> None:
-        if self._fold.position >= sequence:
-            return
-        try:
-            async with asyncio.timeout(self._verdict_timeout_s):
-                await self._fold.reached(sequence)
-        except TimeoutError:
-            raise UnavailableError(
-                f"this gateway has read the log up to {self._fold.position} only, not yet up to "
-                f"{sequence}; repeat with the same request id",
-                retry_after_ms=_RETRY_HINT_MS,
-            ) from None
-
-    def _settle(self, envelope: EventEnvelope) -> int:
-        """Return the position at which a command counts, by the first event of its id."""
-        first = self._fold.fleet.facts.known(envelope.event_id)
-        if first is None:
-            message = f"event {envelope.event_id} was folded and is not known"
-            raise RuntimeError(message)
-        return commands.settle(envelope, first)
+        position = await self._commands.submit(principal.user_id, envelope)
+        return self._accepted(deployment.id, position)
 
     def _accepted(self, deployment_id: str, position: int) -> Accepted:
         deployment = self._fold.fleet.facts.deployments[deployment_id]
@@ -476,12 +437,8 @@ class Deployments:
     async def _own(self, principal: Principal, deployment_id: str) -> DeploymentFact:
         """Find a deployment to change; one that another gateway just accepted is waited for."""
         if _canonical_id(deployment_id) not in self._fold.fleet.facts.deployments:
-            await self._wait_for(await self._fold.log_end())
+            await self._commands.wait_for(await self._fold.log_end())
         return self._find(principal, deployment_id)
-
-
-# Stands for the outcome of an ask until it is known.
-_UNSETTLED = UnavailableError("not settled")
 
 
 def _canonical_id(deployment_id: str) -> str:

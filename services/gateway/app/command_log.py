@@ -1,0 +1,130 @@
+"""Commands into the log, and the fold's verdicts on them back out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from fogbank.domain.envelope import EventEnvelope
+from fogbank.domain.errors import FogError, UnavailableError
+from fogbank.log.port import CommitTooLargeError
+from services.gateway.app.fold import FleetFold
+from services.gateway.app.ports import CommitAppender
+from services.gateway.core import commands
+
+_EVENTS_PER_APPEND = 64
+_REMEMBERED_WRITERS = 10_000
+_RETRY_HINT_MS = 1_000
+
+
+class CommandLog:
+    """Appends commands and answers with what the fold says of them, never with the append alone.
+
+    `verdict_timeout_s` bounds the wait for this gateway's own reading of the log.
+    """
+
+    def __init__(
+        self, fold: FleetFold, appender: CommitAppender, *, verdict_timeout_s: float = 10
+    ) -> None:
+        self._fold = fold
+        self._appender = appender
+        self._verdict_timeout_s = verdict_timeout_s
+        self._last_write: OrderedDict[str, int] = OrderedDict()
+
+    def answered(self, envelope: EventEnvelope) -> int | None:
+        """Return the position at which an earlier command of this id counts; None without one.
+
+        Raises:
+            FogError: what the earlier one was refused for, or that it was another one.
+        """
+        first = self._fold.fleet.facts.known(envelope.event_id)
+        return None if first is None else commands.settle(envelope, first)
+
+    async def submit(self, user_id: str, envelope: EventEnvelope) -> int:
+        """Append a command and return the position at which it counts.
+
+        Raises:
+            FogError: what it is refused for.
+            UnavailableError: the log is down, or this gateway doesn't get on with reading it.
+        """
+        known = self.answered(envelope)
+        if known is not None:
+            return known
+        await self._append(user_id, [envelope])
+        return self._verdict(envelope)
+
+    async def submit_many(
+        self, user_id: str, envelopes: Sequence[EventEnvelope]
+    ) -> list[int | FogError]:
+        """Append many commands, each with an outcome of its own; as `submit`."""
+        groups = [
+            envelopes[start : start + _EVENTS_PER_APPEND]
+            for start in range(0, len(envelopes), _EVENTS_PER_APPEND)
+        ]
+        settled = await asyncio.gather(*(self._submit_group(user_id, group) for group in groups))
+        return [outcome for group in settled for outcome in group]
+
+    async def _submit_group(
+        self, user_id: str, envelopes: Sequence[EventEnvelope]
+    ) -> list[int | FogError]:
+        facts = self._fold.fleet.facts
+        fresh = [each for each in envelopes if facts.known(each.event_id) is None]
+        try:
+            if fresh:
+                await self._append(user_id, fresh)
+        except CommitTooLargeError as error:
+            if len(envelopes) == 1:
+                return [error]
+            half = len(envelopes) // 2
+            return [
+                *await self._submit_group(user_id, envelopes[:half]),
+                *await self._submit_group(user_id, envelopes[half:]),
+            ]
+        except FogError as error:
+            return [error] * len(envelopes)
+        return [self._outcome(envelope) for envelope in envelopes]
+
+    def _outcome(self, envelope: EventEnvelope) -> int | FogError:
+        try:
+            return self._verdict(envelope)
+        except FogError as error:
+            return error
+
+    def _verdict(self, envelope: EventEnvelope) -> int:
+        position = self.answered(envelope)
+        if position is None:
+            message = f"event {envelope.event_id} was folded and is not known"
+            raise RuntimeError(message)
+        return position
+
+    async def _append(self, user_id: str, envelopes: Sequence[EventEnvelope]) -> None:
+        """Append events and wait until the fold has judged them."""
+        sequence, _index = await self._appender.append(envelopes)
+        await self.wait_for(sequence)
+        self._last_write[user_id] = sequence
+        self._last_write.move_to_end(user_id)
+        if len(self._last_write) > _REMEMBERED_WRITERS:
+            self._last_write.popitem(last=False)
+
+    def last_write(self, user_id: str) -> int:
+        """Return the log sequence of a user's last command through this gateway, 0 for none."""
+        return self._last_write.get(user_id, 0)
+
+    async def wait_for(self, sequence: int) -> None:
+        """Wait until the fold has taken in a sequence.
+
+        Raises:
+            UnavailableError: it takes too long.
+        """
+        if self._fold.position >= sequence:
+            return
+        try:
+            async with asyncio.timeout(self._verdict_timeout_s):
+                await self._fold.reached(sequence)
+        except TimeoutError:
+            raise UnavailableError(
+                f"this gateway has read the log up to {self._fold.position} only, not yet up to "
+                f"{sequence}; repeat with the same request id",
+                retry_after_ms=_RETRY_HINT_MS,
+            ) from None
