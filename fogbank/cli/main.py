@@ -18,6 +18,7 @@ from fogbank.cli.failures import (
     EXIT_USAGE,
     CommandError,
 )
+from fogbank.cli.version_command import version
 
 # Verb, module, function; a module's `app` is a group of further verbs. Listed as in the help.
 _VERBS: dict[str, tuple[str, str]] = {
@@ -42,6 +43,7 @@ def application(verbs: Sequence[str] = tuple(_VERBS)) -> typer.Typer:
     app = typer.Typer(
         name="fog",
         no_args_is_help=True,
+        add_completion=len(verbs) == len(_VERBS),
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
@@ -73,6 +75,9 @@ def run(arguments: Sequence[str]) -> int:
 
     0 done, 1 error, 2 placement failed, 64 usage, 130 interrupted.
     """
+    if list(arguments) == ["version"]:  # asked by scripts and prompts: skip the machinery
+        version()
+        return EXIT_DONE
     try:
         app = application(_needed(arguments))
         result = app(args=list(arguments), prog_name="fog", standalone_mode=False)
