@@ -67,6 +67,8 @@ class Accepted:
     spec: DeploymentSpec
 
 
+# The key of each environment of a batch, or why it could not be kept.
+EnvKeys = list[str | FogError]
 # What became of each create of a batch.
 Outcomes = list[Accepted | FogError]
 
@@ -363,9 +365,9 @@ class Deployments:
     async def _seal(self, env: Mapping[str, str]) -> str:
         return await self._environments.seal(env) if env else ""
 
-    async def _sealed(self, asks: Sequence[CreateAsk | FogError]) -> list[str | FogError]:
+    async def _sealed(self, asks: Sequence[CreateAsk | FogError]) -> EnvKeys:
         """Return the key of each ask's environment, or why it could not be kept."""
-        keys: list[str | FogError] = [""] * len(asks)
+        keys: EnvKeys = [""] * len(asks)
         with_env = [
             (index, ask.env)
             for index, ask in enumerate(asks)
