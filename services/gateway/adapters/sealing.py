@@ -22,6 +22,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fogbank.domain.errors import UnavailableError
+from fogbank.runtime.operator_error import OperatorError
 from services.gateway.adapters.database import sealed_environments, transaction
 
 SHORTEST_SEALING_KEY = 32
@@ -29,7 +30,7 @@ _NONCE_BYTES = 12
 _REMEMBERED = 10_000
 
 
-class UnsafeSealingKeyError(ValueError):
+class UnsafeSealingKeyError(OperatorError):
     """The sealing key could be guessed; the message says what to do."""
 
 

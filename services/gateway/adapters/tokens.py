@@ -10,6 +10,7 @@ from uuid import UUID
 import jwt
 
 from fogbank.domain.errors import UnauthenticatedError
+from fogbank.runtime.operator_error import OperatorError
 from services.gateway.app.principal import Principal, Role
 
 ISSUER = "fogbank"
@@ -24,7 +25,7 @@ _ADVICE = "make one with: openssl rand -hex 32"
 _REQUIRED = ("iss", "aud", "exp", "iat", "sub", "role")
 
 
-class UnsafeSecretError(ValueError):
+class UnsafeSecretError(OperatorError):
     """The signing settings would let others make tokens; the message says what to do."""
 
 

@@ -1,0 +1,131 @@
+"""The log as its readers outside may see it: commit by commit, to each what is theirs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from fogbank.domain import events as ev
+from fogbank.domain.envelope import Commit
+from fogbank.log.follower import read_commits
+from fogbank.log.port import EventLog
+from services.gateway.app.fold import FleetFold
+from services.gateway.app.principal import Principal
+
+_KEPT_COMMITS = 500
+_COMMITS_AT_ONCE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A commit with the events that the reader may see, perhaps none.
+
+    Each event comes with its index in the commit; all up to `commit.sequence` was told.
+    """
+
+    commit: Commit
+    indexes: tuple[int, ...]
+    events: tuple[ev.Event | None, ...]
+
+
+class Events:
+    """Follows the log for readers outside. The latest commits stay in memory for all of them."""
+
+    def __init__(self, fold: FleetFold, log: EventLog) -> None:
+        self._fold = fold
+        self._log = log
+        self._kept: deque[Commit] = deque(maxlen=_KEPT_COMMITS)
+        self._kept_to = 0
+        self._reading = asyncio.Lock()
+
+    @property
+    def position(self) -> int:
+        """The log sequence up to which this gateway has read."""
+        return self._fold.position
+
+    async def follow(self, principal: Principal, after_sequence: int) -> AsyncIterator[Seen]:
+        """Yield every commit after a sequence for ever, in order, without gaps.
+
+        Administrators see all events; others the commands on their own deployments, and of rounds
+        and reports the parts about those.
+
+        Raises:
+            LogUnavailableError: the log does not answer.
+        """
+        cursor = after_sequence
+        while True:
+            await self._fold.advance(cursor)
+            for commit in await self._commits_after(cursor, self._fold.position):
+                yield self._seen(principal, commit)
+                cursor = commit.sequence
+
+    async def _commits_after(self, cursor: int, last: int) -> list[Commit]:
+        """Return the next commits after `cursor`, at least one, not necessarily all to `last`."""
+        some = min(last, cursor + _COMMITS_AT_ONCE)
+        if last - cursor > _KEPT_COMMITS:
+            return await self._read(cursor + 1, some)
+        async with self._reading:
+            await self._keep_up(cursor, last)
+        if self._kept[0].sequence > cursor + 1:
+            return await self._read(cursor + 1, some)
+        start = cursor + 1 - self._kept[0].sequence
+        return list(islice(self._kept, start, start + _COMMITS_AT_ONCE))
+
+    async def _keep_up(self, cursor: int, last: int) -> None:
+        """Keep the commits up to `last`; those before `cursor` only if they are kept already."""
+        if self._kept_to >= last:
+            return
+        if last - self._kept_to > _KEPT_COMMITS:
+            self._kept.clear()
+        first = (self._kept_to if self._kept else cursor) + 1
+        self._kept += await self._read(first, last)
+        self._kept_to = last
+
+    async def _read(self, first: int, last: int) -> list[Commit]:
+        return [commit async for batch in read_commits(self._log, first, last) for commit in batch]
+
+    def _seen(self, principal: Principal, commit: Commit) -> Seen:
+        if principal.is_admin:
+            events = tuple(envelope.event for envelope in commit.envelopes)
+            return Seen(commit, tuple(range(len(events))), events)
+        own = [
+            (index, part)
+            for index, envelope in enumerate(commit.envelopes)
+            if (part := self._own_part(principal.user_id, envelope.event_id, envelope.event))
+        ]
+        return Seen(commit, tuple(index for index, _ in own), tuple(part for _, part in own))
+
+    def _own_part(self, user_id: str, event_id: str, event: ev.Event | None) -> ev.Event | None:
+        """Return what of an event is a user's business; None if nothing is."""
+        match event:
+            case ev.DeploymentCreated():
+                return event if event.owner_id == user_id else None
+            case ev.DeploymentScaled() | ev.DeploymentDeleted():
+                return event if self._owns(user_id, event.deployment_id) else None
+            case ev.RoundDecided():
+                outcomes = tuple(
+                    outcome
+                    for outcome in event.outcomes
+                    if not isinstance(outcome, ev.NodeOffline)
+                    and self._owns(user_id, outcome.deployment_id)
+                )
+                if not outcomes:
+                    return None
+                return replace(event, outcomes=outcomes, observations=(), raised=())
+            case ev.NodeReported():
+                seen = tuple(
+                    each for each in event.observations if self._owns_replica(user_id, each)
+                )
+                return replace(event, observations=seen) if seen else None
+        return None
+
+    def _owns(self, user_id: str, deployment_id: str) -> bool:
+        deployment = self._fold.fleet.facts.deployments.get(deployment_id)
+        return deployment is not None and deployment.owner_id == user_id
+
+    def _owns_replica(self, user_id: str, seen: ev.ReplicaObservation) -> bool:
+        placed = self._fold.fleet.decisions.placements.get(seen.replica_id)
+        return placed is not None and self._owns(user_id, placed.deployment_id)

@@ -1,0 +1,240 @@
+"""What the OpenAPI document says of answers; the routes render them themselves."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.gateway.http_api.errors import PROBLEM_JSON, ErrorBody, Problem
+
+Status = Literal["pending", "scheduled", "running", "completed", "failed", "deleted"]
+Health = Literal["unknown", "healthy", "unhealthy"]
+
+_DESCRIPTIONS = {
+    400: "A parameter or the body is wrong; `detail` names the field, its bounds and the value.",
+    401: "The token is missing, invalid or expired.",
+    403: "The caller's role is not enough.",
+    404: "There is no such thing, or it is somebody else's.",
+    409: "It clashes with what is there.",
+    412: "If-Match is not the current ETag.",
+    413: "The body is too large.",
+    429: "Too much at once; Retry-After says when to try again.",
+    500: "A defect of the server.",
+    503: "Something this needs is down; Retry-After says when to try again.",
+}
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return what a route's documentation says of these errors, and of those that all have."""
+    schema = {"$ref": f"#/components/schemas/{ErrorBody.__name__}"}
+    problem = {"$ref": f"#/components/schemas/{Problem.__name__}"}
+    documented: dict[int | str, dict[str, Any]] = {}
+    for status in sorted({*statuses, 400, 500}):
+        documented[status] = {
+            "description": _DESCRIPTIONS[status],
+            "content": {"application/json": {"schema": schema}, PROBLEM_JSON: {"schema": problem}},
+        }
+    for status in {401} & set(statuses):
+        documented[status]["headers"] = {
+            "WWW-Authenticate": {"schema": {"type": "string"}, "description": "`Bearer`."}
+        }
+    for status in {429, 503} & set(statuses):
+        documented[status]["headers"] = {
+            "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}
+        }
+    return documented
+
+
+class Answer(BaseModel):
+    """An answer's body."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class CommandAnswer(Answer):
+    """An accepted command."""
+
+    success: Literal[True]
+    deployment_id: UUID
+    status: Status
+    replicas: int
+    message: str
+
+
+class AmountsAnswer(Answer):
+    """Amounts per replica, or of a node."""
+
+    cpu_cores: float
+    memory_mb: int
+    gpu_units: float
+    storage_gb: int
+
+
+class ReplicaAnswer(Answer):
+    """A replica; null stands for what is not known yet."""
+
+    id: UUID
+    node_id: str | None = Field(description="The node's id.")
+    status: Literal["pending", "starting", "running", "failed", "stopped"]
+    container_id: str | None
+    started_at: datetime | None
+
+
+class ChangeAnswer(Answer):
+    """A change of a deployment's status."""
+
+    old_status: Status | Literal["none"]
+    new_status: Status
+    changed_at: datetime
+    reason: str
+
+
+class StatusAnswer(Answer):
+    """All about one deployment; `error` and `available_nodes` only of a failed one."""
+
+    deployment_id: UUID
+    name: str
+    status: Status
+    health: Health
+    target_replicas: int
+    replicas: list[ReplicaAnswer]
+    resources: AmountsAnswer = Field(description="Per replica.")
+    recent_status_changes: list[ChangeAnswer] = Field(description="Newest first, at most 10.")
+    created_at: datetime
+    updated_at: datetime
+    error: str = Field(default="", description="Why it failed.")
+    available_nodes: int | None = Field(default=None, description="Nodes with room for a replica.")
+
+
+class RowAnswer(Answer):
+    """A deployment in a list."""
+
+    id: UUID
+    name: str
+    status: Status
+    target_replicas: int
+    running_replicas: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class UserAnswer(Answer):
+    """A new account."""
+
+    id: UUID
+    username: str
+
+
+class SessionAnswer(Answer):
+    """Tokens for a session; `expires_in` is the access token's, in seconds."""
+
+    access_token: str
+    token_type: Literal["bearer"]
+    expires_in: int
+    refresh_token: str
+
+
+class MeasuredAnswer(Answer):
+    """A node's measured load."""
+
+    cpu_usage_percent: float
+    memory_usage_percent: float
+
+
+class NodeAnswer(Answer):
+    """A node: `capacity` is all of it, `allocatable` for deployments, `allocated` promised."""
+
+    id: str
+    name: str
+    status: Literal["idle", "active", "busy", "offline", "maintenance"]
+    region: str
+    labels: dict[str, str]
+    arch: str
+    os: str
+    gpu_model: str | None
+    runtime: Literal["simulated", "container"]
+    agent_version: str
+    capacity: AmountsAnswer
+    allocatable: AmountsAnswer
+    allocated: AmountsAnswer
+    measured: MeasuredAnswer
+    replicas: int
+    connected_at: datetime | None
+    reason: str | None
+
+
+class FleetAnswer(Answer):
+    """The fleet: sums over all nodes, and the nodes."""
+
+    as_of_sequence: int
+    nodes_total: int
+    nodes_by_status: dict[str, int]
+    capacity: AmountsAnswer
+    allocatable: AmountsAnswer
+    allocated: AmountsAnswer
+    nodes: list[NodeAnswer]
+
+
+class HealthAnswer(Answer):
+    """All that is needed answers."""
+
+    status: Literal["healthy", "ready", "alive"]
+
+
+class UnhealthyAnswer(Answer):
+    """Something needed is down."""
+
+    status: Literal["unhealthy", "unready"]
+    checks: dict[str, str] = Field(description="`ok`, or what is wrong.")
+
+
+class SchedulerAnswer(Answer):
+    """What the scheduler did since it started; no policy learns yet."""
+
+    status: str
+    scheduled_pods: int
+    failed_schedules: int
+    training_episodes: int
+    epsilon: float
+    model_version: str
+
+
+class QueueAnswer(Answer):
+    """Deployments that wait for a node."""
+
+    depth: dict[str, int]
+    total: int
+    oldest_waiting_seconds: float | None
+
+
+class LeaderAnswer(Answer):
+    """The scheduler that leads."""
+
+    instance: str
+    as_of_sequence: int
+    rounds_accepted: int
+    rounds_void: int
+    nodes_heard: int
+
+
+class LedgerAnswer(Answer):
+    """How far the ledger is; `lag_commits` behind the log."""
+
+    as_of_sequence: int
+    lag_commits: int
+
+
+class SystemAnswer(Answer):
+    """The system's inside; null stands for a service that does not answer."""
+
+    status: Literal["running", "degraded"]
+    queue: QueueAnswer
+    scheduler: LeaderAnswer | None
+    ledger: LedgerAnswer | None
+    log_sequence: int
+    agents_connected: int
+    policy: str
+    versions: dict[str, str]

@@ -1,0 +1,64 @@
+"""The HTTP face, put together."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from services.gateway.http_api import deployments, errors, fleet, identity, live, system
+from services.gateway.http_api.dependencies import HttpDependencies
+from services.gateway.http_api.errors import ErrorBody, Problem
+from services.gateway.http_api.middleware import Boundary
+from services.gateway.http_api.models import BODIES
+
+_DESCRIPTION = """Deploys containers onto a fleet of fog hosts.
+
+Sign in at `/api/auth/login` and send the token as `Authorization: Bearer`. Errors are
+`{"detail": "..."}`, or RFC 9457 problems when the Accept header names `application/problem+json`.
+Times are UTC."""
+
+
+def create_app(dependencies: HttpDependencies) -> FastAPI:
+    """Return the ASGI app over the application layer."""
+    app = FastAPI(
+        title="Fogbank",
+        version=version("fogbank"),
+        description=_DESCRIPTION,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.dependencies = dependencies
+    app.state.max_body_bytes = dependencies.max_body_bytes
+    errors.install(app)
+    app.add_middleware(Boundary)
+    for part in (deployments, identity, fleet, live, system):
+        app.include_router(part.router)
+    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
+    return app
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI document, made once."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+        )
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        models: Any = [(model, "validation") for model in (*BODIES, ErrorBody, Problem)]
+        _, definitions = models_json_schema(models, ref_template="#/components/schemas/{model}")
+        schemas.update(definitions["$defs"])
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        for path in document["paths"].values():
+            for operation in path.values():
+                # Wrong input is 400 here.
+                operation["responses"].pop("422", None)
+        app.openapi_schema = document
+    return app.openapi_schema

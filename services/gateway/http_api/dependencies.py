@@ -1,0 +1,42 @@
+"""What the HTTP face stands on, and how a route gets at it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from services.gateway.app.deployments import Deployments
+from services.gateway.app.events import Events
+from services.gateway.app.identity import Identity
+from services.gateway.app.nodes import Nodes
+from services.gateway.app.system import System
+
+MAX_BODY_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class HttpDependencies:
+    """The application layer behind the HTTP face.
+
+    `database_answers` belongs to readiness; `max_body_bytes` bounds request bodies.
+    """
+
+    deployments: Deployments
+    nodes: Nodes
+    identity: Identity
+    events: Events
+    system: System
+    database_answers: Callable[[], Awaitable[bool]] | None = None
+    max_body_bytes: int = MAX_BODY_BYTES
+
+
+async def _dependencies(connection: HTTPConnection) -> HttpDependencies:
+    found: HttpDependencies = connection.app.state.dependencies
+    return found
+
+
+Uses = Annotated[HttpDependencies, Depends(_dependencies)]

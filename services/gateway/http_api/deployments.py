@@ -1,0 +1,257 @@
+"""Deployments over HTTP, as the quick start guide has them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from fogbank.domain.errors import AbortedError, InvalidArgumentError, UnimplementedError
+from fogbank.domain.position import etag, parse_etag
+from fogbank.domain.states import DeploymentStatus
+from services.gateway.app.deployments import Accepted
+from services.gateway.app.ports import DeploymentQuery, DeploymentSort
+from services.gateway.core.asks import MAX_NAME, check_replicas, spec_of
+from services.gateway.core.bounds import REST_BOUNDS
+from services.gateway.http_api import rendering
+from services.gateway.http_api.access import SIGNED_IN, Caller
+from services.gateway.http_api.answers import (
+    CommandAnswer,
+    RowAnswer,
+    Status,
+    StatusAnswer,
+    errors,
+)
+from services.gateway.http_api.bodies import documented, json_body
+from services.gateway.http_api.dependencies import Uses
+from services.gateway.http_api.models import DeployBody, ScaleBody
+from services.gateway.http_api.wording import shown
+
+router = APIRouter(prefix="/api/deployment", tags=["deployments"])
+
+TRACK = "Use /status/{deployment_id} to track progress."
+QUEUED = f"Deployment queued for scheduling. {TRACK}"
+_LARGEST_OFFSET = 1_000_000_000
+
+DeploymentId = Annotated[UUID, Path(description="Deployment id.")]
+IdempotencyKey = Annotated[
+    str, Header(alias="Idempotency-Key", description="The same as `request_id` of the body.")
+]
+IfMatch = Annotated[
+    str, Header(alias="If-Match", description="Refused with 412 unless it is the current ETag.")
+]
+
+
+@router.post(
+    "/deploy",
+    status_code=202,
+    response_model=CommandAnswer,
+    responses={
+        202: {"headers": {"Location": {"schema": {"type": "string"}}}},
+        **errors(401, 409, 413, 429, 503),
+    },
+    openapi_extra=documented(DeployBody),
+    operation_id="deploy",
+)
+async def deploy(
+    caller: Caller,
+    uses: Uses,
+    body: Annotated[DeployBody, Depends(json_body(DeployBody))],
+    idempotency_key: IdempotencyKey = "",
+) -> Response:
+    """Queue a deployment for scheduling. It is durable when this answers."""
+    spec = spec_of(body.ask(), REST_BOUNDS)
+    request_id = _request_id(idempotency_key, body.request_id)
+    accepted = await uses.deployments.create(caller, spec, body.env, request_id)
+    return _accepted(accepted, "pending", QUEUED)
+
+
+@router.get(
+    "/status/{deployment_id}",
+    response_model=StatusAnswer,
+    response_model_exclude_unset=True,
+    responses={
+        200: {"headers": {"ETag": {"schema": {"type": "string"}}}},
+        **errors(401, 404, 503),
+    },
+    operation_id="deploymentStatus",
+)
+async def status(caller: Caller, uses: Uses, deployment_id: DeploymentId) -> Response:
+    """Show all about one deployment, deleted ones too."""
+    view = (await uses.deployments.get(caller, str(deployment_id))).value
+    headers = {"ETag": f'"{etag(view.version)}"', "Cache-Control": "no-store"}
+    return rendering.json_response(rendering.deployment_status(view), headers=headers)
+
+
+class ListQuery(BaseModel):
+    """Which deployments to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: Status | None = Field(None, description="Only these; without it all but deleted ones.")
+    name: str = Field("", max_length=MAX_NAME, description="Only names that contain this.")
+    created_after: datetime | None = Field(None, description="Inclusive; UTC without an offset.")
+    created_before: datetime | None = Field(None, description="Inclusive; UTC without an offset.")
+    sort_by: Literal["created_at", "name", "status"] = "created_at"
+    sort_order: Literal["asc", "desc"] = "desc"
+    limit: int = Field(20, ge=1, le=100)
+    offset: int = Field(0, ge=0, le=_LARGEST_OFFSET)
+
+    def query(self) -> DeploymentQuery:
+        """Return the question for the application layer."""
+        if not self.name.isprintable():
+            raise InvalidArgumentError.of_field(
+                "name", f"must be printable, got {shown(self.name)}"
+            )
+        statuses: tuple[DeploymentStatus, ...] = ()
+        if self.status is not None:
+            statuses = (DeploymentStatus[self.status.upper()],)
+        if DeploymentStatus.RUNNING in statuses:
+            statuses = (*statuses, DeploymentStatus.DEGRADED)
+        return DeploymentQuery(
+            statuses=statuses,
+            name_contains=self.name,
+            created_after_us=max(0, _us(self.created_after)),
+            # 0 stands for any, so an instant before all of them is the first after it.
+            created_before_us=max(1, _us(self.created_before)) if self.created_before else 0,
+            sort_by=DeploymentSort(self.sort_by),
+            ascending=self.sort_order == "asc",
+            limit=self.limit,
+            offset=self.offset,
+        )
+
+
+@router.get(
+    "/list",
+    response_model=list[RowAnswer],
+    responses={
+        200: {"headers": {"X-Total-Count": {"schema": {"type": "integer"}}}},
+        **errors(401, 503),
+    },
+    operation_id="listDeployments",
+)
+async def list_(caller: Caller, uses: Uses, query: Annotated[ListQuery, Query()]) -> Response:
+    """List the caller's deployments."""
+    page = (await uses.deployments.list(caller, query.query())).value
+    return rendering.json_response(
+        [rendering.deployment_row(view) for view in page.items],
+        headers={"X-Total-Count": str(page.total), "Cache-Control": "no-store"},
+    )
+
+
+@router.post(
+    "/scale/{deployment_id}",
+    status_code=202,
+    response_model=CommandAnswer,
+    responses=errors(401, 404, 409, 412, 413, 429, 503),
+    openapi_extra=documented(ScaleBody),
+    operation_id="scaleDeployment",
+)
+async def scale(
+    caller: Caller,
+    uses: Uses,
+    deployment_id: DeploymentId,
+    body: Annotated[ScaleBody, Depends(json_body(ScaleBody))],
+    *,
+    idempotency_key: IdempotencyKey = "",
+    if_match: IfMatch = "",
+) -> Response:
+    """Change the number of replicas."""
+    check_replicas(body.replicas, REST_BOUNDS.replicas)
+    accepted = await uses.deployments.scale(
+        caller,
+        str(deployment_id),
+        body.replicas,
+        _request_id(idempotency_key, body.request_id),
+        _expected_version(if_match),
+    )
+    view = uses.deployments.show(caller, accepted.deployment_id)
+    message = f"Scaling to {accepted.spec.replicas} replicas queued. {TRACK}"
+    return _accepted(accepted, rendering.status_word(view.status), message)
+
+
+@router.delete(
+    "/{deployment_id}",
+    status_code=202,
+    response_model=CommandAnswer,
+    responses=errors(401, 404, 409, 412, 429, 503),
+    operation_id="deleteDeployment",
+)
+async def delete(
+    caller: Caller,
+    uses: Uses,
+    deployment_id: DeploymentId,
+    idempotency_key: IdempotencyKey = "",
+    if_match: IfMatch = "",
+) -> Response:
+    """Delete a deployment and stop its replicas. Its status stays readable."""
+    accepted = await uses.deployments.delete(
+        caller, str(deployment_id), idempotency_key, _expected_version(if_match)
+    )
+    return _accepted(accepted, "deleted", f"Deletion queued. {TRACK}")
+
+
+@router.post("/plan", include_in_schema=False, dependencies=[SIGNED_IN])
+async def plan() -> Response:
+    """Answer that dry runs are not served yet."""
+    raise UnimplementedError(
+        "Planning is not supported yet; /cluster/state shows the room there is"
+    )
+
+
+@router.get("/explain/{deployment_id}", include_in_schema=False, dependencies=[SIGNED_IN])  # noqa: FAST003 (whichever it is)
+async def explain() -> Response:
+    """Answer that explanations are not served yet."""
+    raise UnimplementedError(
+        "Explaining is not supported yet; recent_status_changes of the status has the reason"
+    )
+
+
+def _accepted(accepted: Accepted, status: str, message: str) -> Response:
+    content = {
+        "success": True,
+        "deployment_id": accepted.deployment_id,
+        "status": status,
+        "replicas": accepted.spec.replicas,
+        "message": message,
+    }
+    headers = {
+        "Location": f"/api/deployment/status/{accepted.deployment_id}",
+        "ETag": f'"{etag(accepted.version)}"',
+    }
+    return rendering.json_response(content, 202, headers)
+
+
+def _request_id(header: str, body: str) -> str:
+    if header and body and header != body:
+        raise InvalidArgumentError.of_field(
+            "Idempotency-Key",
+            f"must be the same as request_id or absent, got {shown(header)} and {shown(body)}",
+        )
+    return header or body
+
+
+def _expected_version(if_match: str) -> int:
+    """Return the version that If-Match names; 0 if any will do.
+
+    Raises:
+        AbortedError: it names none that ever was.
+    """
+    text = if_match.strip()
+    if text in {"", "*"}:
+        return 0
+    version = parse_etag(text.strip('"')) if not text.startswith("W/") else None
+    if version is None:
+        raise AbortedError("If-Match is not an ETag of this deployment; read it again")
+    return version
+
+
+def _us(moment: datetime | None) -> int:
+    if moment is None:
+        return 0
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

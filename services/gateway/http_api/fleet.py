@@ -1,0 +1,116 @@
+"""The fleet over HTTP: nodes, and how much room there is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from fogbank.domain.errors import NotFoundError
+from fogbank.domain.resources import NOTHING
+from fogbank.domain.views import NodeView
+from services.gateway.app.nodes import Nodes
+from services.gateway.http_api import rendering
+from services.gateway.http_api.access import SIGNED_IN
+from services.gateway.http_api.answers import FleetAnswer, NodeAnswer, errors
+from services.gateway.http_api.dependencies import Uses
+
+router = APIRouter(tags=["fleet"], dependencies=[SIGNED_IN])
+
+_NODES_AT_ONCE = 1000
+_LARGEST_OFFSET = 1_000_000_000
+_LONGEST_NAME = 256
+
+
+class NodesQuery(BaseModel):
+    """Which nodes to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(_NODES_AT_ONCE, ge=1, le=_NODES_AT_ONCE)
+    offset: int = Field(0, ge=0, le=_LARGEST_OFFSET)
+
+
+@router.get(
+    "/cluster/nodes",
+    response_model=list[NodeAnswer],
+    responses={
+        200: {"headers": {"X-Total-Count": {"schema": {"type": "integer"}}}},
+        **errors(401, 503),
+    },
+    operation_id="listNodes",
+)
+async def nodes(uses: Uses, query: Annotated[NodesQuery, Query()]) -> Response:
+    """List nodes by name."""
+    page = (await uses.nodes.list(query.limit, query.offset)).value
+    return rendering.json_response(
+        [rendering.node(view) for view in page.items], headers={"X-Total-Count": str(page.total)}
+    )
+
+
+@router.get(
+    "/cluster/nodes/{name}",
+    response_model=NodeAnswer,
+    responses=errors(401, 404, 503),
+    operation_id="getNode",
+)
+async def node(
+    uses: Uses, name: Annotated[str, Path(description="The node's name or id.")]
+) -> Response:
+    """Show a node."""
+    if len(name) > _LONGEST_NAME or not name.isprintable():
+        raise _node_not_found()
+    try:
+        found = await uses.nodes.get(name)
+    except NotFoundError:
+        raise _node_not_found() from None
+    return rendering.json_response(rendering.node(found.value))
+
+
+@router.get(
+    "/cluster/state",
+    response_model=FleetAnswer,
+    responses=errors(401, 503),
+    operation_id="clusterState",
+)
+@router.get(
+    "/api/orchestration/services",
+    response_model=FleetAnswer,
+    responses=errors(401, 503),
+    operation_id="orchestrationServices",
+)
+async def state(uses: Uses) -> Response:
+    """Show all nodes, and the sums over them."""
+    as_of_sequence, views = await _all_nodes(uses.nodes)
+    fingerprints = [view.fingerprint for view in views]
+    content: dict[str, Any] = {
+        "as_of_sequence": as_of_sequence,
+        "nodes_total": len(views),
+        "nodes_by_status": dict(Counter(view.status.name.lower() for view in views)),
+        "capacity": rendering.resources(sum((each.capacity for each in fingerprints), NOTHING)),
+        "allocatable": rendering.resources(
+            sum((each.allocatable for each in fingerprints), NOTHING)
+        ),
+        "allocated": rendering.resources(sum((view.booked for view in views), NOTHING)),
+        "nodes": [rendering.node(view) for view in views],
+    }
+    return rendering.json_response(content)
+
+
+async def _all_nodes(nodes: Nodes) -> tuple[int, list[NodeView]]:
+    """Return all nodes, read page by page, none of them older than the sequence."""
+    views: list[NodeView] = []
+    as_of_sequence = 0
+    while True:
+        answer = await nodes.list(_NODES_AT_ONCE, len(views), as_of_sequence)
+        as_of_sequence = as_of_sequence or answer.as_of_sequence
+        views += answer.value.items
+        if len(views) >= answer.value.total or not answer.value.items:
+            return as_of_sequence, views
+
+
+def _node_not_found() -> NotFoundError:
+    return NotFoundError("Node not found", reason="NODE_NOT_FOUND")

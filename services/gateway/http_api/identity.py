@@ -1,0 +1,95 @@
+"""Accounts and sessions over HTTP; every path has two names."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from starlette.responses import Response
+
+from services.gateway.app.identity import Session
+from services.gateway.http_api.answers import SessionAnswer, UserAnswer, errors
+from services.gateway.http_api.bodies import documented, json_body
+from services.gateway.http_api.dependencies import Uses
+from services.gateway.http_api.models import LoginBody, RefreshBody, RegisterBody
+from services.gateway.http_api.rendering import json_response
+
+router = APIRouter(tags=["identity"])
+
+_NO_STORE = {"Cache-Control": "no-store"}
+
+
+@router.post(
+    "/api/users/register",
+    status_code=201,
+    response_model=UserAnswer,
+    responses=errors(409, 413, 429, 503),
+    openapi_extra=documented(RegisterBody),
+    operation_id="registerUser",
+)
+@router.post(
+    "/api/auth/register",
+    status_code=201,
+    response_model=UserAnswer,
+    responses=errors(409, 413, 429, 503),
+    openapi_extra=documented(RegisterBody),
+    operation_id="register",
+)
+async def register(
+    uses: Uses, body: Annotated[RegisterBody, Depends(json_body(RegisterBody))]
+) -> Response:
+    """Make an account."""
+    user = await uses.identity.register(body.username, body.password)
+    return json_response({"id": user.id, "username": user.username}, 201)
+
+
+@router.post(
+    "/api/users/login",
+    response_model=SessionAnswer,
+    responses=errors(401, 413, 429, 503),
+    openapi_extra=documented(LoginBody),
+    operation_id="loginUser",
+)
+@router.post(
+    "/api/auth/login",
+    response_model=SessionAnswer,
+    responses=errors(401, 413, 429, 503),
+    openapi_extra=documented(LoginBody),
+    operation_id="login",
+)
+async def login(uses: Uses, body: Annotated[LoginBody, Depends(json_body(LoginBody))]) -> Response:
+    """Trade a name and password for tokens."""
+    return _session(await uses.identity.login(body.username, body.password))
+
+
+@router.post(
+    "/api/users/refresh",
+    response_model=SessionAnswer,
+    responses=errors(401, 413, 503),
+    openapi_extra=documented(RefreshBody),
+    operation_id="refreshUser",
+)
+@router.post(
+    "/api/auth/refresh",
+    response_model=SessionAnswer,
+    responses=errors(401, 413, 503),
+    openapi_extra=documented(RefreshBody),
+    operation_id="refresh",
+)
+async def refresh(
+    uses: Uses, body: Annotated[RefreshBody, Depends(json_body(RefreshBody))]
+) -> Response:
+    """Trade a refresh token for new tokens; the old one is used up."""
+    return _session(await uses.identity.refresh(body.refresh_token))
+
+
+def _session(session: Session) -> Response:
+    return json_response(
+        {
+            "access_token": session.access_token,
+            "token_type": "bearer",
+            "expires_in": session.expires_in_s,
+            "refresh_token": session.refresh_token,
+        },
+        headers=_NO_STORE,
+    )

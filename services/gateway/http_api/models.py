@@ -1,0 +1,185 @@
+"""Bodies of requests as the contract names them. Types only: bounds are the core's to judge, and
+stand here for the OpenAPI document.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from fogbank.domain.deployment import (
+    DEFAULT_CLUSTER_ID,
+    DEFAULT_REGION,
+    PRIORITY_WORDS,
+    Constraint,
+)
+from fogbank.domain.states import ConstraintOperator, RestartPolicy, ServiceType
+from services.gateway.app.identity import (
+    MAX_PASSWORD,
+    MAX_REFRESH_TOKEN,
+    MAX_USERNAME,
+    MIN_PASSWORD,
+    MIN_USERNAME,
+)
+from services.gateway.core import asks
+from services.gateway.core.asks import Ask
+from services.gateway.core.bounds import REST_BOUNDS, Amount
+from services.gateway.http_api.bodies import Body
+
+TYPES = [member.name.lower() for member in ServiceType]
+_OPERATORS = {member.name.lower(): member for member in ConstraintOperator}
+_RESTARTS = {member.name.lower().replace("_", "-"): member for member in RestartPolicy}
+_WHOLE_GPU = 1000
+_MILLICORES = 1000
+
+
+def _within(amount: Amount) -> Any:
+    low, high = amount.low / amount.scale, amount.high / amount.scale
+    whole = low == int(low) and high == int(high)
+    return {
+        "minimum": int(low) if whole else low,
+        "maximum": int(high) if whole else high,
+    }
+
+
+def _texts(shortest: int, longest: int) -> Any:
+    return {"minLength": shortest, "maxLength": longest}
+
+
+def _priority(given: Any) -> Any:
+    if isinstance(given, bool) or not isinstance(given, (int, str)):
+        words = ", ".join(PRIORITY_WORDS)
+        raise PydanticCustomError("wanted", f"must be 0 to {asks.MAX_PRIORITY} or one of {words}")
+    return given
+
+
+_Type = Annotated[Any, WithJsonSchema({"type": "string", "enum": TYPES})]
+_Priority = Annotated[
+    Any,
+    AfterValidator(_priority),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0, "maximum": asks.MAX_PRIORITY},
+                {"type": "string", "pattern": f"^(?i:{'|'.join(PRIORITY_WORDS)})$"},
+            ]
+        }
+    ),
+]
+_Restart = Literal["always", "on-failure", "never"]
+_Operator = Literal["equal", "not_equal", "in", "exists"]
+
+
+class ResourcesBody(Body):
+    """What each replica gets."""
+
+    cpu: float = Field(description="Cores.", json_schema_extra=_within(REST_BOUNDS.cpu))
+    memory: int = Field(description="MB.", json_schema_extra=_within(REST_BOUNDS.memory))
+    gpu: int = Field(0, description="Whole GPUs.", json_schema_extra=_within(REST_BOUNDS.gpu))
+    storage: int = Field(10, description="GB.", json_schema_extra=_within(REST_BOUNDS.storage))
+
+
+class ConstraintBody(Body):
+    """A demand on nodes."""
+
+    attribute: str = Field(
+        description="`region`, `arch`, `node` or `label.<key>`.",
+        json_schema_extra=_texts(1, 6 + asks.MAX_LABEL_KEY),
+    )
+    operator: _Operator
+    values: list[str] = Field(
+        default=[], description="One for `equal` and `not_equal`, none for `exists`."
+    )
+
+
+class DeployBody(Body):
+    """A deployment to make."""
+
+    name: str = Field(json_schema_extra=_texts(1, asks.MAX_NAME))
+    type: _Type
+    container_image: str = Field(json_schema_extra=_texts(1, asks.MAX_IMAGE))
+    replicas: int = Field(json_schema_extra=_within(REST_BOUNDS.replicas))
+    resources: ResourcesBody
+    env: dict[str, str] = Field(
+        default={}, description="Environment of the containers; kept sealed, never returned."
+    )
+    region: str = Field(DEFAULT_REGION, json_schema_extra=_texts(1, 63))
+    priority: _Priority = Field("medium", description="A number, or a word in any case.")
+    cluster_id: int = Field(DEFAULT_CLUSTER_ID, json_schema_extra={"minimum": 1})
+    strategy: str = Field("", description="Empty for the policy's own.")
+    wait_for_capacity: bool = Field(
+        default=False, description="Wait instead of failing when there is no room."
+    )
+    constraints: list[ConstraintBody] = Field(
+        default=[], json_schema_extra={"maxItems": asks.MAX_CONSTRAINTS}
+    )
+    gpu_model: str = Field("", json_schema_extra=_texts(0, asks.MAX_NAME))
+    restart: _Restart = "always"
+    labels: dict[str, str] = Field(default={}, json_schema_extra={"maxProperties": asks.MAX_LABELS})
+    request_id: str = Field(
+        "",
+        description="Makes a repeat safe: the same id gets the same answer.",
+        json_schema_extra=_texts(0, asks.MAX_REQUEST_ID),
+    )
+
+    def ask(self) -> Ask:
+        """Return what is asked for, in the system's units."""
+        return Ask(
+            name=self.name,
+            type=self.type if isinstance(self.type, str) else "",
+            container_image=self.container_image,
+            replicas=self.replicas,
+            cpu_millicores=self.resources.cpu * _MILLICORES,
+            memory_mib=self.resources.memory,
+            storage_gib=self.resources.storage,
+            gpu_thousandths=self.resources.gpu * _WHOLE_GPU,
+            region=self.region,
+            priority=self.priority,
+            cluster_id=self.cluster_id,
+            strategy=self.strategy,
+            wait_for_capacity=self.wait_for_capacity,
+            constraints=tuple(
+                Constraint(each.attribute, _OPERATORS[each.operator], tuple(each.values))
+                for each in self.constraints
+            ),
+            gpu_model=self.gpu_model,
+            restart=_RESTARTS[self.restart],
+            labels=self.labels,
+            env=self.env,
+        )
+
+
+class ScaleBody(Body):
+    """A new number of replicas."""
+
+    replicas: int = Field(json_schema_extra=_within(REST_BOUNDS.replicas))
+    request_id: str = Field(
+        "",
+        description="Makes a repeat safe: the same id gets the same answer.",
+        json_schema_extra=_texts(0, asks.MAX_REQUEST_ID),
+    )
+
+
+class RegisterBody(Body):
+    """An account to make."""
+
+    username: str = Field(json_schema_extra=_texts(MIN_USERNAME, MAX_USERNAME))
+    password: str = Field(json_schema_extra=_texts(MIN_PASSWORD, MAX_PASSWORD))
+
+
+class LoginBody(Body):
+    """A name and its password."""
+
+    username: str
+    password: str
+
+
+class RefreshBody(Body):
+    """A refresh token to trade; it is used up."""
+
+    refresh_token: str = Field(json_schema_extra=_texts(1, MAX_REFRESH_TOKEN))
+
+
+BODIES: tuple[type[Body], ...] = (DeployBody, ScaleBody, RegisterBody, LoginBody, RefreshBody)

@@ -1,0 +1,69 @@
+"""Serving the HTTP face in the service's own event loop and lifecycle."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from fogbank.runtime.settings import host_and_port
+
+_BACKLOG = 2048
+# Event streams never end by themselves: they get this long when the service stops.
+_GRACE_S = 2
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the service."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+class HttpServer:
+    """One listener. `run` belongs in the service's task group; `stop` lets it return."""
+
+    def __init__(self, app: ASGIApp, listen: str) -> None:
+        """Bind `listen` (host:port, 0 for a free port) at once.
+
+        Raises:
+            OSError: the address is taken or not ours.
+        """
+        host, port = host_and_port(listen)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.create_server(
+            (host, port), family=family, backlog=_BACKLOG, reuse_port=False
+        )
+        self._server = _Server(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="websockets-sansio",
+                loop="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=_GRACE_S,
+            )
+        )
+
+    @property
+    def port(self) -> int:
+        """The TCP port it listens on."""
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    async def run(self) -> None:
+        """Serve until `stop`, or until cancelled."""
+        await self._server.serve(sockets=[self._socket])
+
+    def stop(self) -> None:
+        """Stop accepting, let requests in hand finish, then let `run` return."""
+        self._server.should_exit = True
