@@ -1,0 +1,80 @@
+"""All services of the gateway's gRPC face, on one server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import grpc.aio
+
+from fogbank.log.port import EventLog
+from fogbank.v1 import (
+    agent_service_pb2,
+    agent_service_pb2_grpc,
+    audit_service_pb2,
+    audit_service_pb2_grpc,
+    deployment_service_pb2,
+    deployment_service_pb2_grpc,
+    identity_service_pb2,
+    identity_service_pb2_grpc,
+    node_service_pb2,
+    node_service_pb2_grpc,
+    policy_service_pb2,
+    policy_service_pb2_grpc,
+)
+from services.gateway.app.agents import Agents
+from services.gateway.app.deployments import Deployments
+from services.gateway.app.fold import FleetFold
+from services.gateway.app.identity import Identity
+from services.gateway.app.nodes import Nodes
+from services.gateway.core.bounds import Bounds
+from services.gateway.grpc_api.agent_service import AgentService
+from services.gateway.grpc_api.audit_service import AuditService
+from services.gateway.grpc_api.deployment_service import DeploymentService
+from services.gateway.grpc_api.identity_service import IdentityService
+from services.gateway.grpc_api.node_service import NodeService
+from services.gateway.grpc_api.policy_service import PolicyService
+
+SERVICE_NAMES = tuple(
+    module.DESCRIPTOR.services_by_name[name].full_name
+    for module, name in (
+        (deployment_service_pb2, "DeploymentService"),
+        (node_service_pb2, "NodeService"),
+        (identity_service_pb2, "IdentityService"),
+        (policy_service_pb2, "PolicyService"),
+        (audit_service_pb2, "AuditService"),
+        (agent_service_pb2, "AgentService"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcDependencies:
+    """The application layer behind the gRPC face, and what the log's subjects begin with."""
+
+    deployments: Deployments
+    nodes: Nodes
+    agents: Agents
+    identity: Identity
+    fold: FleetFold
+    log: EventLog
+    subject_prefix: str
+    agent_token: str
+    bounds: Bounds
+
+
+def add_to_server(uses: GrpcDependencies, server: grpc.aio.Server) -> None:
+    """Register all services on a server that is not started yet."""
+    deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(
+        DeploymentService(uses.deployments, uses.bounds), server
+    )
+    node_service_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(uses.nodes), server)
+    identity_service_pb2_grpc.add_IdentityServiceServicer_to_server(
+        IdentityService(uses.identity), server
+    )
+    policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(PolicyService(uses.fold), server)
+    audit_service_pb2_grpc.add_AuditServiceServicer_to_server(
+        AuditService(uses.log, uses.subject_prefix), server
+    )
+    agent_service_pb2_grpc.add_AgentServiceServicer_to_server(
+        AgentService(uses.agents, uses.agent_token), server
+    )

@@ -1,0 +1,229 @@
+"""Starts a gateway: `python -m services.gateway.main`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from fogbank.log.group_commit import GroupCommit
+from fogbank.log.jetstream import JetStreamLog
+from fogbank.log.nats_connection import NatsConnection, NatsCredentials, connect
+from fogbank.log.port import Writer
+from fogbank.log.stream import StreamName, StreamSettings, ensure_stream, require_sync_always
+from fogbank.runtime.clock import Clock, SystemClock
+from fogbank.runtime.grpc_channel import open_channel
+from fogbank.runtime.grpc_server import GrpcServer
+from fogbank.runtime.lifecycle import Service, run
+from fogbank.runtime.settings import load
+from services.gateway.adapters.database import make_engine, migrate
+from services.gateway.adapters.ledger_client import LedgerClient
+from services.gateway.adapters.passwords import Argon2Passwords
+from services.gateway.adapters.scheduler_client import SchedulerClient
+from services.gateway.adapters.sealing import SealedEnvironments
+from services.gateway.adapters.telemetry import NatsTelemetry
+from services.gateway.adapters.tokens import JwtAccessTokens, SigningKey
+from services.gateway.adapters.users import PostgresRefreshTokens, PostgresUsers
+from services.gateway.app.agent_session import AgentPorts
+from services.gateway.app.agents import Agents
+from services.gateway.app.command_log import CommandLog
+from services.gateway.app.deployments import Deployments
+from services.gateway.app.events import Events
+from services.gateway.app.fold import FleetFold
+from services.gateway.app.genesis import ensure_genesis
+from services.gateway.app.identity import Identity
+from services.gateway.app.nodes import Nodes
+from services.gateway.app.system import System
+from services.gateway.grpc_api.authentication import Authenticate
+from services.gateway.grpc_api.server import SERVICE_NAMES, GrpcDependencies, add_to_server
+from services.gateway.http_api.application import create_app
+from services.gateway.http_api.dependencies import HttpDependencies
+from services.gateway.http_api.server import HttpServer
+from services.gateway.settings import GatewaySettings
+
+_log = structlog.get_logger(__name__)
+
+# How long calls in flight may take when the gateway stops, in seconds.
+_GRACE_S = 3.0
+_DRAIN_REASON = "this gateway is stopping"
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """The log, and this gateway's ways in and out of it."""
+
+    log: JetStreamLog
+    connection: NatsConnection
+    name: StreamName
+    fold: FleetFold
+    appender: GroupCommit
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """What stands on the gateway's own database."""
+
+    identity: Identity
+    environments: SealedEnvironments
+
+
+async def build(service: Service, settings: GatewaySettings) -> None:
+    """Put the gateway together; it serves once it has taken in the log."""
+    clock = SystemClock()
+    if os.environ.get("REDIS_URL"):
+        _log.warning("REDIS_URL is not used: the queue is the event log on NATS (FOG_NATS_URL)")
+    record = await _open_log(service, settings, clock)
+    own = await _open_database(service, settings, clock)
+    token = settings.service_token.get_secret_value() if settings.service_token else None
+    ledger = LedgerClient(await service.enter(open_channel(settings.ledger_addr, token=token)))
+    scheduler = SchedulerClient(
+        await service.enter(open_channel(settings.scheduler_addr, token=token))
+    )
+    fold = record.fold
+    deployments = Deployments(
+        fold,
+        CommandLog(fold, record.appender),
+        ledger,
+        own.environments,
+        clock,
+        max_pending=settings.max_pending,
+    )
+    telemetry = NatsTelemetry(record.connection, settings.fleet)
+    agents = Agents(AgentPorts(fold, record.appender, own.environments, telemetry, clock))
+    service.enter_sync(agents.running())
+    nodes = Nodes(fold, ledger)
+    system = System(fold, record.appender, agents, ledger, scheduler)
+    await fold.reached(await record.log.last_sequence())
+    grpc = GrpcServer(SERVICE_NAMES, interceptors=[Authenticate(own.identity)])
+    add_to_server(
+        GrpcDependencies(
+            deployments,
+            nodes,
+            agents,
+            own.identity,
+            fold,
+            record.log,
+            subject_prefix=record.name.prefix,
+            agent_token=settings.agent_token.get_secret_value(),
+            bounds=settings.bounds,
+        ),
+        grpc.grpc,
+    )
+    await grpc.start(settings.grpc_listen)
+    service.on_stop("grpc", lambda: grpc.stop(_GRACE_S))
+    app = create_app(
+        HttpDependencies(
+            deployments,
+            nodes,
+            own.identity,
+            Events(fold, record.log),
+            system,
+            max_body_bytes=settings.max_body_bytes,
+        )
+    )
+    _serve_http(service, HttpServer(app, settings.http_listen))
+
+    async def send_agents_away() -> None:
+        await grpc.not_serving()
+        agents.drain(_DRAIN_REASON)
+
+    service.on_stop("agents", send_agents_away)
+    await grpc.serving()
+
+
+async def _open_log(service: Service, settings: GatewaySettings, clock: Clock) -> _Record:
+    password = settings.nats_password
+    connection = await service.enter(
+        connect(
+            settings.nats_url,
+            settings.instance,
+            NatsCredentials(
+                user=settings.nats_user,
+                password=password.get_secret_value() if password else None,
+                credentials_file=settings.nats_credentials,
+            ),
+        )
+    )
+    await require_sync_always(settings.nats_monitor_url)
+    name = StreamName(settings.fleet, settings.generation)
+    stream = StreamSettings(max_bytes=settings.log_max_bytes, replicas=settings.log_replicas)
+    await ensure_stream(connection, name, stream)
+    log = JetStreamLog(connection, name, Writer(settings.service, settings.instance))
+    await ensure_genesis(log, clock, settings.fleet, settings.first_policy)
+    fold = FleetFold(log, kept_changes=settings.kept_status_changes)
+    appender = GroupCommit(log, clock)
+    service.start_loop("follow", fold.run)
+    service.start_loop("append", appender.run)
+    return _Record(log, connection, name, fold, appender)
+
+
+async def _open_database(service: Service, settings: GatewaySettings, clock: Clock) -> _Own:
+    key = SigningKey(settings.jwt_secret.get_secret_value(), settings.jwt_algorithm)
+    tokens = JwtAccessTokens(key, settings.jwt_expire_minutes * 60)
+    engine = await service.enter(_engine(settings))
+    environments = SealedEnvironments(engine, settings.sealing_key.get_secret_value())
+    await migrate(engine)
+    passwords = service.enter_sync(closing(Argon2Passwords()))
+    identity = Identity(
+        PostgresUsers(engine),
+        PostgresRefreshTokens(engine),
+        passwords,
+        tokens,
+        clock_us=clock.now_us,
+        refresh_lifetime_s=settings.refresh_expire_hours * 3600,
+    )
+    await passwords.warm_up()
+    if settings.admin_password is None:
+        _log.info("no administrator is made: FOG_ADMIN_PASSWORD is not set")
+    elif await identity.ensure_admin(
+        settings.admin_user, settings.admin_password.get_secret_value()
+    ):
+        _log.info("administrator made")
+    return _Own(identity, environments)
+
+
+@asynccontextmanager
+async def _engine(settings: GatewaySettings) -> AsyncIterator[AsyncEngine]:
+    engine = make_engine(
+        settings.database_url.get_secret_value(), pool_size=settings.database_connections
+    )
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+def _serve_http(service: Service, server: HttpServer) -> None:
+    ended = asyncio.Event()
+
+    async def serve() -> None:
+        try:
+            await server.run()
+        finally:
+            ended.set()
+        if service.stopping.is_set():
+            # It was told to; a loop that returns would count as one that died.
+            await asyncio.Event().wait()
+
+    async def stop() -> None:
+        server.stop()
+        await ended.wait()
+
+    service.start_loop("http", serve)
+    service.on_stop("http", stop)
+    _log.info("listening", protocol="http", port=server.port)
+
+
+def main() -> None:
+    """Run until told to stop."""
+    settings = load(GatewaySettings)
+    run(settings, lambda service: build(service, settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""The gateway's settings."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import AliasChoices, Field, SecretStr, model_validator
+
+from fogbank.domain.policy import Policy
+from fogbank.runtime.settings import DatabaseSettings, ListenAddress
+from services.gateway.core.bounds import Bounds, grpc_bounds
+
+_DEFAULT_HTTP = "127.0.0.1:8000"
+_DEFAULT_HTTP_PORT = "8000"
+
+
+def _named(name: str, other: str) -> Any:
+    """Let a setting have its name in the project's own style and one from elsewhere."""
+    return AliasChoices(f"FOG_{name.upper()}", other, name)
+
+
+class GatewaySettings(DatabaseSettings):
+    """What the gateway reads from its environment, beside what all services have.
+
+    The policy's settings (weights, heartbeats, delays) seed the first policy of an empty log and
+    mean nothing after that. Spans are in milliseconds (`_ms`), minutes or hours as the name says.
+    """
+
+    service: ClassVar[str] = "gateway"
+
+    grpc_listen: ListenAddress = "127.0.0.1:50051"
+    http_listen: ListenAddress = _DEFAULT_HTTP
+    ledger_addr: ListenAddress = "127.0.0.1:50053"
+    scheduler_addr: ListenAddress = "127.0.0.1:50052"
+
+    jwt_secret: SecretStr = Field(
+        default=SecretStr(""), validation_alias=_named("jwt_secret", "JWT_SECRET")
+    )
+    jwt_algorithm: Literal["HS256", "HS384", "HS512"] = Field(
+        default="HS256", validation_alias=_named("jwt_algorithm", "JWT_ALGORITHM")
+    )
+    jwt_expire_minutes: int = Field(
+        default=30,
+        ge=1,
+        le=1440,
+        validation_alias=_named("jwt_expire_minutes", "JWT_EXPIRE_MINUTES"),
+    )
+    refresh_expire_hours: int = Field(default=720, ge=1, le=8760)
+    agent_token: SecretStr = SecretStr("")
+    sealing_key: SecretStr = SecretStr("")
+    admin_user: str = "admin"
+    admin_password: SecretStr | None = None
+
+    max_pending: int = Field(default=100_000, ge=1)
+    max_replicas: int = Field(default=1_000, ge=1, le=100_000)
+    max_cpu_millicores: int = Field(default=1_024_000, ge=1)
+    max_memory_mib: int = Field(default=16 * 1024 * 1024, ge=1)
+    max_storage_gib: int = Field(default=1_000_000, ge=0)
+    max_gpu_thousandths: int = Field(default=64_000, ge=0)
+    max_body_bytes: int = Field(default=1024 * 1024, ge=1024, le=64 * 1024 * 1024)
+    kept_status_changes: int = Field(default=100_000, ge=1)
+    database_connections: int = Field(default=5, ge=1, le=100)
+
+    resource_weight: float = Field(
+        default=0.4, ge=0, le=1, validation_alias=_named("resource_weight", "RESOURCE_WEIGHT")
+    )
+    load_weight: float = Field(
+        default=0.3, ge=0, le=1, validation_alias=_named("load_weight", "LOAD_WEIGHT")
+    )
+    locality_weight: float = Field(
+        default=0.3, ge=0, le=1, validation_alias=_named("locality_weight", "LOCALITY_WEIGHT")
+    )
+    heartbeat_period_ms: int = Field(default=5_000, ge=50, le=600_000)
+    lost_after_ms: int = Field(default=30_000, ge=100, le=86_400_000)
+    reschedule_delay_ms: int = Field(default=30_000, ge=0, le=86_400_000)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _listen_where_the_documents_say(cls, values: dict[str, Any]) -> dict[str, Any]:
+        host, port = os.environ.get("API_HOST"), os.environ.get("API_PORT")
+        if (host or port) and not values.get("http_listen"):
+            listen = f"{host or '127.0.0.1'}:{port or _DEFAULT_HTTP_PORT}"
+            values = values | {"http_listen": listen}
+        return values
+
+    @model_validator(mode="after")
+    def _refuse_another_architecture(self) -> Self:
+        if os.environ.get("ENABLE_SCHEDULER", "").lower() in {"1", "true", "yes"}:
+            raise ValueError(
+                "ENABLE_SCHEDULER: a gateway has no scheduler inside; start "
+                "`python -m services.scheduler.main`, or everything with `fog up`"
+            )
+        for name in ("agent_token", "sealing_key"):
+            if not getattr(self, name).get_secret_value():
+                raise ValueError(
+                    f"FOG_{name.upper()} (or FOG_{name.upper()}_FILE) is missing: "
+                    "make one with: openssl rand -hex 32"
+                )
+        return self
+
+    @property
+    def bounds(self) -> Bounds:
+        """What the gRPC face takes."""
+        return grpc_bounds(
+            max_replicas=self.max_replicas,
+            max_cpu_millicores=self.max_cpu_millicores,
+            max_memory_mib=self.max_memory_mib,
+            max_storage_gib=self.max_storage_gib,
+            max_gpu_thousandths=self.max_gpu_thousandths,
+        )
+
+    @property
+    def first_policy(self) -> Policy:
+        """The policy that an empty log begins with."""
+        return Policy(
+            resource_weight=self.resource_weight,
+            cpu_load_weight=self.load_weight / 2,
+            memory_load_weight=self.load_weight / 2,
+            locality_weight=self.locality_weight,
+            heartbeat_period_ms=self.heartbeat_period_ms,
+            lost_after_ms=self.lost_after_ms,
+            reschedule_delay_ms=self.reschedule_delay_ms,
+        )
