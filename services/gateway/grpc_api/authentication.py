@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import grpc
 import grpc.aio
@@ -11,7 +11,10 @@ import grpc.aio
 from fogbank.domain.errors import FogError, UnauthenticatedError
 from services.gateway.app.principal import Principal, set_current_principal
 
-Handler = grpc.RpcMethodHandler[Any, Any]
+if TYPE_CHECKING:  # generic in the stubs only
+    Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
+else:
+    Handler = grpc.RpcMethodHandler
 Details = grpc.HandlerCallDetails
 Continue = Callable[[Details], Awaitable[Handler | None]]
 
