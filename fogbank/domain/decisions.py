@@ -64,6 +64,14 @@ class DeploymentDecision:
     decided_sequence: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class RoundFolded:
+    """A verdict for each event of a scheduler's commit, and the replicas it placed or moved."""
+
+    verdicts: tuple[Verdict, ...]
+    changed: list[PlacedReplica]
+
+
 @dataclass(slots=True)
 class Decisions:
     """All accepted rounds up to a position."""
@@ -78,26 +86,31 @@ class Decisions:
     placements: dict[str, PlacedReplica] = field(default_factory=dict)
     offline: dict[str, ev.NodeOffline] = field(default_factory=dict)
 
-    def fold(self, commit: Commit) -> Verdict:
+    def fold(self, commit: Commit) -> RoundFolded:
         """Take in a scheduler's commit and return the verdict on its round.
 
         A round counts if it was decided on the last accepted one, its instant does not fall, and
-        its facts reach from that round to before itself; else every reader finds it void.
+        its facts reach from that round to before itself; else every reader finds it void. What an
+        accepted round says of replicas that do not exist, or that were released, means nothing.
         """
         event = commit.envelopes[0].event
-        if commit.service != SCHEDULER or not isinstance(event, ev.RoundDecided):
-            return Verdict(pack(commit.sequence, 0), VoidReason.WRONG_WRITER)
         void = self._void(commit, event)
-        if void is None:
+        changed: list[PlacedReplica] = []
+        if void is None and isinstance(event, ev.RoundDecided):
             for outcome in event.outcomes:
-                _APPLY[type(outcome)](self, outcome, event, commit.sequence)
+                changed += _APPLY[type(outcome)](self, outcome, event, commit.sequence)
             self.prev_digest = commit.digest
             self.prev_sequence = commit.sequence
             self.instant_us = event.instant_us
             self.rounds += 1
-        return Verdict(pack(commit.sequence, 0), void)
+        verdicts = tuple(
+            Verdict(pack(commit.sequence, index), void) for index in range(len(commit.envelopes))
+        )
+        return RoundFolded(verdicts, changed)
 
-    def _void(self, commit: Commit, event: ev.RoundDecided) -> VoidReason | None:
+    def _void(self, commit: Commit, event: ev.Event | None) -> VoidReason | None:
+        if commit.service != SCHEDULER or not isinstance(event, ev.RoundDecided):
+            return VoidReason.WRONG_WRITER
         if len(commit.envelopes) != 1:
             return VoidReason.NOT_ALONE
         if event.prev_digest != self.prev_digest:
@@ -118,10 +131,13 @@ class Decisions:
 
 def _placed(
     decisions: Decisions, outcome: ev.DeploymentPlaced, event: ev.RoundDecided, sequence: int
-) -> None:
+) -> list[PlacedReplica]:
     decision = decisions.of(outcome.deployment_id)
+    changed = []
     for placement in outcome.placements:
-        decisions.placements[placement.replica_id] = PlacedReplica(
+        if placement.replica_id in decisions.placements:
+            continue  # a replica is never moved: another node means another generation
+        placed = decisions.placements[placement.replica_id] = PlacedReplica(
             placement.replica_id,
             outcome.deployment_id,
             placement.slot,
@@ -133,26 +149,40 @@ def _placed(
             sequence,
             event.instant_us,
         )
-        former = decision.slots.get(placement.slot)
-        if former is not None:
-            decisions.placements[former].desired = Desired.RELEASED
-            decisions.placements[former].reason = "Replaced"
-        decision.slots[placement.slot] = placement.replica_id
+        changed += [placed, *_take_slot(decisions, placed)]
         decision.generations[placement.slot] = placement.generation
         decision.replica_ids.append(placement.replica_id)
+    _end_wait(decision)
     decision.placed_once = True
-    decision.attempt = 0
-    decision.not_before_us = 0
-    decision.deferred = False
     decision.reason = ""
     decision.considered = outcome.considered
     decision.decided_sequence = sequence
     decisions.placed_total += 1
+    return changed
+
+
+def _take_slot(decisions: Decisions, placed: PlacedReplica) -> list[PlacedReplica]:
+    """Give a replica its slot; return the one that had it until now, released."""
+    slots = decisions.of(placed.deployment_id).slots
+    former_id = slots.get(placed.slot)
+    slots[placed.slot] = placed.id
+    if former_id is None or former_id == placed.id:
+        return []
+    former = decisions.placements[former_id]
+    former.desired = Desired.RELEASED
+    former.reason = "Replaced"
+    return [former]
+
+
+def _end_wait(decision: DeploymentDecision) -> None:
+    decision.attempt = 0
+    decision.not_before_us = 0
+    decision.deferred = False
 
 
 def _deferred(
     decisions: Decisions, outcome: ev.DeploymentDeferred, event: ev.RoundDecided, sequence: int
-) -> None:
+) -> list[PlacedReplica]:
     decision = decisions.of(outcome.deployment_id)
     decision.attempt = outcome.attempt
     decision.not_before_us = outcome.not_before_us
@@ -162,64 +192,79 @@ def _deferred(
     decision.reason = outcome.reason
     decision.considered = outcome.considered
     decision.decided_sequence = sequence
+    return []
 
 
 def _failed(
     decisions: Decisions, outcome: ev.DeploymentFailed, _event: ev.RoundDecided, sequence: int
-) -> None:
+) -> list[PlacedReplica]:
     decision = decisions.of(outcome.deployment_id)
+    _end_wait(decision)
     decision.failed_version = outcome.version
     decision.available_nodes = outcome.available_nodes
-    decision.attempt = 0
-    decision.not_before_us = 0
-    decision.deferred = False
     decision.reason = outcome.reason
     decision.considered = outcome.considered
     decision.decided_sequence = sequence
     decisions.failed_total += 1
+    return []
+
+
+def _not_released(decisions: Decisions, replica_ids: tuple[str, ...]) -> list[PlacedReplica]:
+    """Return the replicas that rounds may still decide about: released is for good."""
+    return [
+        placed
+        for replica_id in replica_ids
+        if (placed := decisions.placements.get(replica_id)) is not None
+        and placed.desired is not Desired.RELEASED
+    ]
 
 
 def _vacate(
     decisions: Decisions, replica_ids: tuple[str, ...], desired: Desired, reason: str
-) -> None:
-    for replica_id in replica_ids:
-        placed = decisions.placements[replica_id]
+) -> list[PlacedReplica]:
+    changed = _not_released(decisions, replica_ids)
+    for placed in changed:
         placed.desired = desired
         placed.reason = reason
         slots = decisions.of(placed.deployment_id).slots
-        if slots.get(placed.slot) == replica_id:
+        if slots.get(placed.slot) == placed.id:
             del slots[placed.slot]
+    return changed
 
 
 def _released(
     decisions: Decisions, outcome: ev.ReplicasReleased, _event: ev.RoundDecided, _sequence: int
-) -> None:
-    _vacate(decisions, outcome.replica_ids, Desired.RELEASED, outcome.reason)
+) -> list[PlacedReplica]:
+    return _vacate(decisions, outcome.replica_ids, Desired.RELEASED, outcome.reason)
 
 
 def _suspended(
     decisions: Decisions, outcome: ev.ReplicasSuspended, _event: ev.RoundDecided, _sequence: int
-) -> None:
-    _vacate(decisions, outcome.replica_ids, Desired.SUSPENDED, "Node lost")
+) -> list[PlacedReplica]:
+    return _vacate(decisions, outcome.replica_ids, Desired.SUSPENDED, "Node lost")
 
 
 def _restored(
     decisions: Decisions, outcome: ev.ReplicasRestored, _event: ev.RoundDecided, _sequence: int
-) -> None:
-    for replica_id in outcome.replica_ids:
-        placed = decisions.placements[replica_id]
+) -> list[PlacedReplica]:
+    changed = []
+    for placed in _not_released(decisions, outcome.replica_ids):
         placed.desired = Desired.LIVE
         placed.reason = ""
-        decisions.of(placed.deployment_id).slots[placed.slot] = replica_id
+        changed += [placed, *_take_slot(decisions, placed)]
+        # What it waited for was room for other slots than those that are vacant now.
+        _end_wait(decisions.of(placed.deployment_id))
+    return changed
 
 
 def _offline(
     decisions: Decisions, outcome: ev.NodeOffline, _event: ev.RoundDecided, _sequence: int
-) -> None:
+) -> list[PlacedReplica]:
     decisions.offline[outcome.node_id] = outcome
+    return []
 
 
-_APPLY: dict[type, Callable[..., None]] = {
+_APPLY: dict[type, Callable[..., list[PlacedReplica]]] = {
     ev.DeploymentPlaced: _placed,
     ev.DeploymentDeferred: _deferred,
     ev.DeploymentFailed: _failed,

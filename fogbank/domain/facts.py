@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from fogbank.domain import events as ev
+from fogbank.domain.bounds import malformed
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import GATEWAY, Commit, EventEnvelope
 from fogbank.domain.node import Fingerprint
@@ -31,6 +32,7 @@ class DeploymentFact:
     created_at_us: int
     created_position: int
     deleted_at_us: int = 0
+    content_digest: bytes = b""
 
     @property
     def deleted(self) -> bool:
@@ -119,23 +121,31 @@ class Facts:
             return Verdict(position, VoidReason.WRONG_WRITER)
         if envelope.event is None:
             return Verdict(position, VoidReason.IGNORED)
-        known = self._known.get(envelope.event_id)
-        if known is not None:
-            return Verdict(
-                position, VoidReason.DUPLICATE, known.verdict.content_digest, known.verdict
-            )
-        handler = _HANDLERS[type(envelope.event)]
-        verdict = Verdict(
-            position,
-            handler(self, envelope, envelope.event, position),
-            envelope.command.content_digest if envelope.command else b"",
-        )
+        self._forget_old()
+        first = self._first(envelope)
+        if first is not None:
+            return Verdict(position, VoidReason.DUPLICATE, first.content_digest, first)
+        if malformed(envelope.event_id, envelope.event):
+            void: VoidReason | None = VoidReason.MALFORMED
+        else:
+            void = _HANDLERS[type(envelope.event)](self, envelope, envelope.event, position)
+        verdict = Verdict(position, void, _content_digest(envelope))
         if type(envelope.event) not in _REPEATABLE:
-            self._remember(envelope.event_id, verdict)
+            self._known[envelope.event_id] = _Known(verdict, self.log_time_us)
         return verdict
 
-    def _remember(self, event_id: str, verdict: Verdict) -> None:
-        self._known[event_id] = _Known(verdict, self.log_time_us)
+    def _first(self, envelope: EventEnvelope) -> Verdict | None:
+        """Return the verdict on the first event of an id; a deployment's is known for ever."""
+        known = self._known.get(envelope.event_id)
+        if known is not None:
+            return known.verdict
+        if isinstance(envelope.event, ev.DeploymentCreated):
+            deployment = self.deployments.get(envelope.event_id)
+            if deployment is not None:
+                return Verdict(deployment.created_position, None, deployment.content_digest)
+        return None
+
+    def _forget_old(self) -> None:
         while self._known:
             oldest = next(iter(self._known))
             if self.log_time_us - self._known[oldest].log_time_us <= KNOWN_EVENT_US:
@@ -146,6 +156,10 @@ class Facts:
         """Return the verdict on an event of the last 24 hours of log time."""
         known = self._known.get(event_id)
         return known.verdict if known else None
+
+
+def _content_digest(envelope: EventEnvelope) -> bytes:
+    return envelope.command.content_digest if envelope.command else b""
 
 
 def _organization_created(
@@ -185,6 +199,7 @@ def _deployment_created(
         version=position,
         created_at_us=facts.log_time_us,
         created_position=position,
+        content_digest=_content_digest(envelope),
     )
     return None
 

@@ -51,20 +51,25 @@ class FleetState:
             raise ValueError(message)
         folded = Folded(commit.sequence, 0, ())
         if commit.service == SCHEDULER:
-            verdict = self.decisions.fold(commit)
             self.facts.log_time_us = max(self.facts.log_time_us, commit.appended_at_us)
+            round_folded = self.decisions.fold(commit)
+            folded.verdicts = round_folded.verdicts
             event = commit.envelopes[0].event
-            if verdict.accepted and isinstance(event, ev.RoundDecided):
+            if folded.verdicts[0].accepted and isinstance(event, ev.RoundDecided):
+                for placed in round_folded.changed:
+                    self._touch_placed(placed, folded)
                 for outcome in event.outcomes:
                     self._touch_outcome(outcome, folded)
-            folded.verdicts = (verdict,)
         else:
             verdicts = []
             for index, envelope in enumerate(commit.envelopes):
+                was_busy = self._busy(envelope.event)
                 verdict = self.facts.fold(commit, index)
                 verdicts.append(verdict)
                 if verdict.accepted:
                     self._touch_fact(envelope.event_id, envelope.event, folded)
+                    if was_busy and not self._busy(envelope.event):
+                        folded.room_appeared = True
             folded.verdicts = tuple(verdicts)
         self.position = commit.sequence
         folded.log_time_us = self.facts.log_time_us
@@ -72,24 +77,20 @@ class FleetState:
             self.room_sequence = commit.sequence
         return folded
 
+    def _touch_placed(self, placed: PlacedReplica, folded: Folded) -> None:
+        if not self.ended(placed):
+            self._on_node.setdefault(placed.node_id, set()).add(placed.id)
+        folded.nodes.add(placed.node_id)
+        folded.deployments.add(placed.deployment_id)
+        if placed.desired is Desired.RELEASED and not self.ended(placed):
+            folded.room_appeared = True
+
     def _touch_outcome(self, outcome: ev.Outcome, folded: Folded) -> None:
         if isinstance(outcome, ev.NodeOffline):
             folded.nodes.add(outcome.node_id)
             folded.deployments |= self.deployments_on(outcome.node_id)
-            return
-        folded.deployments.add(outcome.deployment_id)
-        if isinstance(outcome, ev.DeploymentPlaced):
-            for placement in outcome.placements:
-                self._on_node.setdefault(placement.node_id, set()).add(placement.replica_id)
-                folded.nodes.add(placement.node_id)
-        elif isinstance(outcome, ev.ReplicasReleased):
-            folded.room_appeared = True
-            folded.nodes |= self._nodes_of(outcome.replica_ids)
-        elif isinstance(outcome, (ev.ReplicasSuspended, ev.ReplicasRestored)):
-            folded.nodes |= self._nodes_of(outcome.replica_ids)
-
-    def _nodes_of(self, replica_ids: tuple[str, ...]) -> set[str]:
-        return {self.decisions.placements[replica_id].node_id for replica_id in replica_ids}
+        else:
+            folded.deployments.add(outcome.deployment_id)
 
     def _touch_fact(self, event_id: str, event: ev.Event | None, folded: Folded) -> None:
         match event:
@@ -103,13 +104,23 @@ class FleetState:
                 folded.room_appeared = True
             case ev.NodeLoadChanged():
                 folded.nodes.add(event.node_id)
+            case ev.PolicyActivated():
+                # From which load on a node is busy may have changed for every node.
+                folded.nodes |= self.facts.nodes.keys()
                 folded.room_appeared = True
-            case ev.PolicyActivated() | ev.ClusterCreated():
+            case ev.ClusterCreated():
                 folded.room_appeared = True
             case ev.NodeReported():
                 self._touch_report(event, folded)
             case _:
                 pass
+
+    def _busy(self, event: ev.Event | None) -> bool:
+        """Tell whether an event is about the load of a node that is busy now."""
+        if not isinstance(event, ev.NodeLoadChanged):
+            return False
+        node = self.facts.nodes.get(event.node_id)
+        return node is not None and self.node_status(node) is NodeStatus.BUSY
 
     def _touch_report(self, report: ev.NodeReported, folded: Folded) -> None:
         folded.nodes.add(report.node_id)

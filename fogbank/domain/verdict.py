@@ -15,6 +15,7 @@ class VoidReason(StrEnum):
 
     DUPLICATE = "duplicate"
     STALE_VERSION = "stale version"
+    MALFORMED = "malformed"
     UNKNOWN_DEPLOYMENT = "unknown deployment"
     DELETED = "deployment deleted"
     UNKNOWN_NODE = "unknown node"
