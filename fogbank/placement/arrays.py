@@ -87,9 +87,9 @@ class FleetArrays:
         """Load of cpu and of memory as shares of 1, with what is placed but not yet seen."""
         return self._load[:, : self.size]
 
-    def row(self, node_id: str) -> int:
-        """Return a node's row. KeyError for an unknown node."""
-        return self._row[node_id]
+    def row(self, node_id: str) -> int | None:
+        """Return a node's row; None for a node that never shook hands."""
+        return self._row.get(node_id)
 
     def refresh(self, fleet: FleetState, node_ids: Iterable[str]) -> None:
         """Recompute the rows of touched nodes."""
@@ -144,5 +144,6 @@ class FleetArrays:
         self._held[:, row] = held
         self._open[row] = fleet.node_status(node) in {NodeStatus.IDLE, NodeStatus.ACTIVE}
         room = np.maximum(self._allocatable[: MEMORY + 1, row], 1)
-        measured = np.array([node.cpu_percent, node.memory_percent], dtype=np.float64) / 100.0
+        percents = np.array([node.cpu_percent, node.memory_percent], dtype=np.float64)
+        measured = np.maximum(percents, 0.0) / 100.0
         self._load[:, row] = np.minimum(measured + unseen[: MEMORY + 1] / room, 1.0)

@@ -7,7 +7,9 @@ folded the same commits decides the same round.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from heapq import heapify, heappop
 
 from fogbank.domain import events as ev
 from fogbank.domain.envelope import Commit
@@ -17,18 +19,14 @@ from fogbank.domain.ids import policy_digest
 from fogbank.placement.agenda import Agenda
 from fogbank.placement.arrays import FleetArrays
 from fogbank.placement.looks import Room, Shortage, answer_shortage, place
-from fogbank.placement.movements import (
-    lost_after_us,
-    lost_nodes,
-    settle,
-    silent_nodes,
-    suspensions,
-)
+from fogbank.placement.movements import losing, lost_nodes, settle, silent_nodes, suspensions
 from fogbank.placement.needs import need_of, wait_of
-from fogbank.placement.queue import job_weight, queue_key
+from fogbank.placement.queue import JobWeights, queue_key
 from fogbank.placement.version import ENGINE
 
 DEFAULT_LIMIT = 384
+# So many names of leaving replicas in a round take the place of one replica decided on.
+_NAMES_PER_REPLICA = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +43,25 @@ class _Work:
 
     instant_us: int
     room: Room
+    budget: int
     outcomes: list[ev.Outcome] = field(default_factory=list)
     errors: list[tuple[str, Exception]] = field(default_factory=list)
     looked_in_vain: set[str] = field(default_factory=set)
     moved: set[str] = field(default_factory=set)
+
+    def add(self, outcome: ev.Outcome) -> None:
+        """Write an outcome down and take from the budget what it costs."""
+        self.outcomes.append(outcome)
+        self.budget -= _cost(outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class _Proposal:
+    """A round that may come to count, and what was learnt while deciding it."""
+
+    event: ev.RoundDecided
+    looked_in_vain: set[str]
+    room_sequence: int
 
 
 class Planner:
@@ -61,15 +74,21 @@ class Planner:
         self.agenda = Agenda()
         self.arrays.refresh(self.fleet, self.fleet.facts.nodes)
         self.agenda.refresh(self.fleet, self.fleet.facts.deployments)
-        self._proposed: tuple[ev.RoundDecided, set[str]] | None = None
+        self._weights = JobWeights()
+        self._proposed: _Proposal | None = None
 
     def fold(self, commit: Commit) -> Folded:
         """Take in the next commit of the log."""
+        policy = self.fleet.facts.policy_position
         folded = self.fleet.fold(commit)
         known = [node_id for node_id in folded.nodes if node_id in self.fleet.facts.nodes]
         self.arrays.refresh(self.fleet, known)
-        self.agenda.refresh(self.fleet, folded.deployments)
-        if folded.verdicts[0].accepted and commit.envelopes:
+        if self.fleet.facts.policy_position == policy:
+            self.agenda.refresh(self.fleet, folded.deployments)
+        else:
+            # How long broken replicas wait is the policy's to say.
+            self.agenda.refresh(self.fleet, self.fleet.facts.deployments)
+        if folded.verdicts[0].accepted:
             event = commit.envelopes[0].event
             if isinstance(event, ev.RoundDecided):
                 self._settle_proposal(event)
@@ -77,8 +96,9 @@ class Planner:
 
     def _settle_proposal(self, accepted: ev.RoundDecided) -> None:
         """Keep what was learnt while proposing a round only if that very round counts."""
-        if self._proposed is not None and self._proposed[0] == accepted:
-            self.agenda.looked_in_vain(self._proposed[1], self.fleet.room_sequence)
+        proposed = self._proposed
+        if proposed is not None and proposed.event == accepted:
+            self.agenda.looked_in_vain(proposed.looked_in_vain, proposed.room_sequence)
         else:
             self.agenda.forget_looks()
         self._proposed = None
@@ -92,13 +112,15 @@ class Planner:
         """Decide a round; None if there is nothing to write down.
 
         `instant_us` is raised to the last round's where a clock fell behind; once `limit`
-        replicas were decided on, the rest is left to the next round.
+        replicas were decided on, the rest is left to the next round, and so are observations
+        beyond `limit`.
         """
         instant_us = max(instant_us, self.fleet.decisions.instant_us)
-        work = _Work(instant_us, Room.of(self.arrays))
+        observations = observations[:limit]
+        work = _Work(instant_us, Room.of(self.arrays), limit)
         work.outcomes += silent_nodes(self.fleet, observations)
         self._move(work)
-        self._look(work, limit)
+        self._look(work)
         if not work.outcomes:
             self.agenda.looked_in_vain(work.looked_in_vain, self.fleet.room_sequence)
             return None
@@ -113,9 +135,10 @@ class Planner:
             limit=limit,
             observations=observations,
             outcomes=tuple(work.outcomes),
-            raised=tuple(deployment_id for deployment_id, _ in work.errors),
+            # Looks in vain are not always made again, so whether they raised must not show.
+            raised=tuple(known for known, _ in work.errors if known not in work.looked_in_vain),
         )
-        self._proposed = (event, work.looked_in_vain)
+        self._proposed = _Proposal(event, work.looked_in_vain, self.fleet.room_sequence)
         return Decided(event, tuple(work.errors))
 
     def has_work(self, instant_us: int) -> bool:
@@ -130,58 +153,55 @@ class Planner:
     def next_look_us(self) -> int | None:
         """Return the next instant at which time alone gives something to decide."""
         instants = [at_us for at_us in (self.agenda.next_timed_us(),) if at_us is not None]
-        after_us = lost_after_us(self.fleet)
-        for node_id in self.fleet.decisions.offline:
-            node = self.fleet.facts.nodes.get(node_id)
-            since_us = None if node is None else self.fleet.offline_since_us(node)
-            if node is not None and since_us is not None and suspensions(self.fleet, node):
-                instants.append(since_us + after_us)
+        instants += [
+            lost_at_us for node, lost_at_us in losing(self.fleet) if suspensions(self.fleet, node)
+        ]
         return min(instants, default=None)
 
     def _move(self, work: _Work) -> None:
         for node in lost_nodes(self.fleet, work.instant_us):
             for outcome in suspensions(self.fleet, node):
-                work.outcomes.append(outcome)
+                if work.budget <= 0:
+                    return
+                work.add(outcome)
                 work.moved.add(outcome.deployment_id)
         for deployment_id in self.agenda.to_settle():
             if deployment_id in work.moved:
                 continue
+            if work.budget <= 0:
+                return
             deployment = self.fleet.facts.deployments[deployment_id]
             need = need_of(self.fleet, deployment)
-            outcomes = settle(self.fleet, self.arrays, deployment, need)
-            if outcomes:
-                work.outcomes += outcomes
+            for settled in settle(self.fleet, self.arrays, deployment, need):
+                work.add(settled)
                 work.moved.add(deployment_id)
 
-    def _look(self, work: _Work, limit: int) -> None:
-        budget = limit
-        for deployment in self._queue(work):
+    def _look(self, work: _Work) -> None:
+        # A look in vain takes nothing from the budget: whether it is made must not show.
+        queue = self._queue(work) if work.budget > 0 else iter(())
+        for deployment in queue:
             slots = self._vacant_now(deployment, work.instant_us)
-            before = len(work.outcomes)
             try:
                 self._look_at(work, deployment, slots)
             except Exception as error:  # noqa: BLE001  one bad deployment must not stop the others
                 work.errors.append((deployment.id, error))
                 reason = f"Scheduling failed: {type(error).__name__}"
                 self._answer(work, deployment, Shortage(reason, 0, ev.Considered()))
-            # A look in vain costs nothing here: whether it is made or saved must not show.
-            budget -= len(slots) if len(work.outcomes) > before else 0
-            if budget <= 0:
+            if work.budget <= 0:
                 break
 
-    def _queue(self, work: _Work) -> list[DeploymentFact]:
-        waiting = [
-            self.fleet.facts.deployments[deployment_id]
-            for deployment_id in self.agenda.to_look_at(work.instant_us, self.fleet.room_sequence)
-            if deployment_id not in work.moved
-        ]
-        totals = self.arrays.allocatable.sum(axis=1)
-        return sorted(
-            waiting,
-            key=lambda deployment: queue_key(
-                job_weight(totals, deployment), deployment, work.instant_us
-            ),
-        )
+    def _queue(self, work: _Work) -> Iterator[DeploymentFact]:
+        """Yield the deployments worth a look in order; most rounds take a few of many."""
+        totals = tuple(int(total) for total in self.arrays.allocatable.sum(axis=1))
+        heap = []
+        for deployment_id in self.agenda.to_look_at(work.instant_us, self.fleet.room_sequence):
+            if deployment_id not in work.moved:
+                deployment = self.fleet.facts.deployments[deployment_id]
+                weight = self._weights.of(totals, deployment)
+                heap.append((queue_key(weight, deployment, work.instant_us), deployment))
+        heapify(heap)
+        while heap:
+            yield heappop(heap)[1]
 
     def _vacant_now(self, deployment: DeploymentFact, instant_us: int) -> tuple[int, ...]:
         need = need_of(self.fleet, deployment)
@@ -189,10 +209,11 @@ class Planner:
 
     def _look_at(self, work: _Work, deployment: DeploymentFact, slots: tuple[int, ...]) -> None:
         if not slots:
+            work.looked_in_vain.add(deployment.id)
             return
         found = place(self.fleet, work.room, deployment, slots)
         if isinstance(found, ev.DeploymentPlaced):
-            work.outcomes.append(found)
+            work.add(found)
         else:
             self._answer(work, deployment, found)
 
@@ -203,4 +224,16 @@ class Planner:
         if outcome is None:
             work.looked_in_vain.add(deployment.id)
         else:
-            work.outcomes.append(outcome)
+            work.add(outcome)
+
+
+def _cost(outcome: ev.Outcome) -> int:
+    """Return how much of a round's limit an outcome takes, so that a round fits in a commit."""
+    match outcome:
+        case ev.DeploymentPlaced():
+            names = sum(len(placement.starts_after) for placement in outcome.placements)
+            return len(outcome.placements) + names // _NAMES_PER_REPLICA
+        case ev.ReplicasReleased() | ev.ReplicasSuspended() | ev.ReplicasRestored():
+            return max(len(outcome.replica_ids), 1)
+        case _:
+            return 1

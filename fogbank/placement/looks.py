@@ -89,10 +89,11 @@ def _occupied_rows(fleet: FleetState, arrays: FleetArrays, deployment: Deploymen
     if decision is None:
         return []
     return [
-        arrays.row(placed.node_id)
+        row
         for known_id in decision.replica_ids
         if (placed := fleet.decisions.placements[known_id]).desired is not Desired.RELEASED
         and not fleet.ended(placed)
+        and (row := arrays.row(placed.node_id)) is not None
     ]
 
 

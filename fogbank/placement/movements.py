@@ -9,7 +9,7 @@ from fogbank.domain.fleet import FleetState
 from fogbank.domain.resources import NOTHING
 from fogbank.placement.arrays import FleetArrays, amounts
 from fogbank.placement.needs import Need
-from fogbank.placement.strategies import score
+from fogbank.placement.strategies import STRATEGIES, score
 
 _MS = 1_000
 
@@ -58,9 +58,12 @@ def _settle_returned(
 def _worth(
     fleet: FleetState, arrays: FleetArrays, deployment: DeploymentFact, placed: PlacedReplica
 ) -> int:
-    """Return the score of the node a replica is on, with the replica there."""
-    scores = score(arrays, arrays.booked, amounts(NOTHING), deployment.spec, fleet.facts.policy)
-    return int(scores[arrays.row(placed.node_id)])
+    """Return the score of the node a replica is on, with the replica there; -1 without one."""
+    row, policy = arrays.row(placed.node_id), fleet.facts.policy
+    if row is None or (deployment.spec.strategy or policy.strategy) not in STRATEGIES:
+        return -1
+    scores = score(arrays, arrays.booked, amounts(NOTHING), deployment.spec, policy)
+    return int(scores[row])
 
 
 def silent_nodes(
@@ -77,7 +80,12 @@ def silent_nodes(
 
 
 def lost_nodes(fleet: FleetState, instant_us: int) -> list[NodeFact]:
-    """Return the nodes silent for so long that their replicas are to be replaced.
+    """Return the nodes silent for so long that their replicas are to be replaced."""
+    return [node for node, lost_at_us in losing(fleet) if lost_at_us <= instant_us]
+
+
+def losing(fleet: FleetState) -> list[tuple[NodeFact, int]]:
+    """Return the silent nodes, each with the instant from which it counts as lost.
 
     If every node of the fleet is silent none is lost: then it is likelier that we are the broken
     part than that all of them are.
@@ -91,7 +99,7 @@ def lost_nodes(fleet: FleetState, instant_us: int) -> list[NodeFact]:
     if len(silent) == len(fleet.facts.nodes):
         return []
     after_us = lost_after_us(fleet)
-    return [node for node, since_us in silent if since_us + after_us <= instant_us]
+    return [(node, since_us + after_us) for node, since_us in silent]
 
 
 def lost_after_us(fleet: FleetState) -> int:

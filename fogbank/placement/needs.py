@@ -82,8 +82,9 @@ def _returned(fleet: FleetState, decision: DeploymentDecision, wanted: int) -> t
         placed = fleet.decisions.placements[replica_id]
         if placed.desired is not Desired.SUSPENDED or placed.slot >= wanted:
             continue
-        node = fleet.facts.nodes[placed.node_id]
-        if fleet.offline_since_us(node) is None and not fleet.ended(placed):
+        node = fleet.facts.nodes.get(placed.node_id)
+        back = node is not None and fleet.offline_since_us(node) is None
+        if back and not fleet.ended(placed):
             found.append(replica_id)
     return tuple(found)
 

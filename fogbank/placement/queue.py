@@ -7,9 +7,11 @@ starves, and never into a higher class.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fogbank.domain.deployment import HIGH_PRIORITY_FROM, MEDIUM_PRIORITY_FROM
 from fogbank.domain.facts import DeploymentFact
-from fogbank.placement.arrays import CPU, GPU, MEMORY, Integers
+from fogbank.placement.arrays import CPU, GPU, MEMORY
 
 _AGEING_STEP_US = 60_000_000
 _TOP_PRIORITY = 100
@@ -35,7 +37,7 @@ def top_of_class(priority: int) -> int:
     return MEDIUM_PRIORITY_FROM - 1
 
 
-def job_weight(totals: Integers, deployment: DeploymentFact) -> int:
+def job_weight(totals: Sequence[int], deployment: DeploymentFact) -> int:
     """Return how much of the fleet's totals a deployment asks for, gpu 4 : cpu 1 : memory 1."""
     resources = deployment.spec.resources
     asked = {
@@ -46,9 +48,29 @@ def job_weight(totals: Integers, deployment: DeploymentFact) -> int:
     return sum(
         weight
         * (asked[dimension] * deployment.spec.replicas * _SHARE_STEPS)
-        // max(int(totals[dimension]), 1)
+        // max(totals[dimension], 1)
         for dimension, weight in _WEIGHTS
     )
+
+
+class JobWeights:
+    """Job weights, remembered while the fleet's totals and the deployment stay as they are."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._totals: tuple[int, ...] = ()
+        self._weights: dict[str, tuple[int, int]] = {}
+
+    def of(self, totals: tuple[int, ...], deployment: DeploymentFact) -> int:
+        """Return a deployment's job weight."""
+        if totals != self._totals:
+            self._totals = totals
+            self._weights.clear()
+        version, weight = self._weights.get(deployment.id, (-1, 0))
+        if version != deployment.version:
+            weight = job_weight(totals, deployment)
+            self._weights[deployment.id] = (deployment.version, weight)
+        return weight
 
 
 def queue_key(weight: int, deployment: DeploymentFact, instant_us: int) -> QueueKey:
