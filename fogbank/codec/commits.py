@@ -10,6 +10,7 @@ from fogbank.codec.errors import CodecError, UnknownEventError
 from fogbank.codec.registry import BY_DOMAIN, EVENT_TYPES
 from fogbank.domain.envelope import CommandTerms, Commit, EventEnvelope
 from fogbank.domain.ids import digest
+from fogbank.domain.position import MAX_EVENTS_PER_COMMIT
 from fogbank.v1 import log_pb2
 
 
@@ -43,8 +44,12 @@ def encode_commit(appended_at_us: int, envelopes: Sequence[bytes]) -> bytes:
     """Return the bytes of a commit of envelopes (each as `encode_envelope` made it).
 
     The envelopes' bytes are framed as they are, by protobuf's rule that the fields of a message
-    may be concatenated, so that nothing is parsed again.
+    may be concatenated, so that nothing is parsed again. CodecError for a commit that readers
+    would stop at.
     """
+    if not 0 < len(envelopes) <= MAX_EVENTS_PER_COMMIT:
+        text = f"a commit holds 1 to {MAX_EVENTS_PER_COMMIT} events, not {len(envelopes)}"
+        raise CodecError(text)
     parts = [log_pb2.Commit(appended_at_us=appended_at_us).SerializeToString()]
     for envelope in envelopes:
         parts += (_EVENTS_TAG, _varint(len(envelope)), envelope)
@@ -78,6 +83,9 @@ def decode_commit(sequence: int, service: str, instance: str, data: bytes) -> Co
         raise CodecError(text) from error
     if not message.events:
         text = f"commit {sequence} holds no event"
+        raise CodecError(text)
+    if len(message.events) > MAX_EVENTS_PER_COMMIT:
+        text = f"commit {sequence} holds {len(message.events)} events, more than have a position"
         raise CodecError(text)
     return Commit(
         sequence,

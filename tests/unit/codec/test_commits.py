@@ -1,0 +1,84 @@
+"""Commits to bytes and back: what is written can be read, and what cannot be read is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from fogbank.codec import CodecError, decode_commit, encode_commit, encode_envelope
+from fogbank.domain.envelope import CommandTerms, EventEnvelope
+from fogbank.domain.ids import digest
+from fogbank.domain.position import MAX_EVENTS_PER_COMMIT
+from fogbank.v1 import facts_pb2, log_pb2, rounds_pb2
+from tests.golden.examples import EXAMPLES
+
+ENVELOPES = [
+    EventEnvelope(
+        f"id-{number}",
+        event,
+        "deployment/1",
+        "user/7",
+        1_700_000_000_000_000 + number,
+        "cause",
+        "together",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        may_ignore=bool(number % 2),
+        command=CommandTerms(bytes(range(32)), 5 << 16) if number % 3 else None,
+    )
+    for number, event in enumerate(EXAMPLES)
+]
+
+
+def test_a_commit_comes_back_as_it_was() -> None:
+    data = encode_commit(77, [encode_envelope(envelope) for envelope in ENVELOPES])
+    commit = decode_commit(3, "gateway", "one", data)
+    assert commit.envelopes == tuple(ENVELOPES)
+    assert (commit.sequence, commit.service, commit.instance) == (3, "gateway", "one")
+    assert (commit.appended_at_us, commit.digest) == (77, digest(data))
+
+
+def test_framing_by_hand_is_what_protobuf_would_write() -> None:
+    parts = [encode_envelope(envelope) for envelope in ENVELOPES]
+    message = log_pb2.Commit(
+        appended_at_us=77, events=[log_pb2.EventEnvelope.FromString(part) for part in parts]
+    )
+    assert encode_commit(77, parts) == message.SerializeToString(deterministic=True)
+
+
+def test_a_commit_holds_at_least_one_event_and_at_most_as_many_as_have_a_position() -> None:
+    with pytest.raises(CodecError, match="1 to 65536"):
+        encode_commit(1, [])
+    with pytest.raises(CodecError, match="1 to 65536"):
+        encode_commit(1, [b""] * (MAX_EVENTS_PER_COMMIT + 1))
+    with pytest.raises(CodecError, match="no event"):
+        decode_commit(1, "gateway", "one", log_pb2.Commit(appended_at_us=1).SerializeToString())
+    many = log_pb2.Commit(events=[log_pb2.EventEnvelope()] * (MAX_EVENTS_PER_COMMIT + 1))
+    with pytest.raises(CodecError, match="more than have a position"):
+        decode_commit(1, "gateway", "one", many.SerializeToString())
+
+
+def test_an_unread_event_cannot_be_written() -> None:
+    with pytest.raises(CodecError, match="unknown type"):
+        encode_envelope(EventEnvelope("id", None, "", "", 1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [
+        ("NodeConnected", b"\xff\xff"),
+        ("DeploymentCreated", facts_pb2.DeploymentCreated().SerializeToString()),
+        ("RoundDecided", rounds_pb2.RoundDecided(outcomes=[rounds_pb2.Outcome()])),
+    ],
+)
+def test_a_payload_that_is_not_its_type_stops_the_reader(kind: str, payload: object) -> None:
+    if isinstance(payload, rounds_pb2.RoundDecided):
+        payload = payload.SerializeToString()
+    assert isinstance(payload, bytes)
+    envelope = log_pb2.EventEnvelope(type=f"fogbank.v1.{kind}", payload=payload)
+    data = encode_commit(1, [envelope.SerializeToString()])
+    with pytest.raises(CodecError, match="cannot be decoded"):
+        decode_commit(1, "gateway", "one", data)
+
+
+def test_bytes_that_are_no_commit_stop_the_reader() -> None:
+    with pytest.raises(CodecError, match="commit 9 cannot be decoded"):
+        decode_commit(9, "gateway", "one", b"\xff\xff\xff")
