@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import AliasChoices, Field, SecretStr, model_validator
 
+from fogbank.domain.bounds import MAX_AMOUNT, MAX_REPLICAS
 from fogbank.domain.policy import Policy
 from fogbank.runtime.settings import DatabaseSettings, ListenAddress
 from services.gateway.core.bounds import Bounds, grpc_bounds
@@ -53,11 +54,11 @@ class GatewaySettings(DatabaseSettings):
     admin_password: SecretStr | None = None
 
     max_pending: int = Field(default=100_000, ge=1)
-    max_replicas: int = Field(default=1_000, ge=1, le=100_000)
-    max_cpu_millicores: int = Field(default=1_024_000, ge=1)
-    max_memory_mib: int = Field(default=16 * 1024 * 1024, ge=1)
-    max_storage_gib: int = Field(default=1_000_000, ge=0)
-    max_gpu_thousandths: int = Field(default=64_000, ge=0)
+    max_replicas: int = Field(default=1_000, ge=1, le=MAX_REPLICAS)
+    max_cpu_millicores: int = Field(default=1_024_000, ge=1, le=MAX_AMOUNT)
+    max_memory_mib: int = Field(default=16 * 1024 * 1024, ge=1, le=MAX_AMOUNT)
+    max_storage_gib: int = Field(default=1_000_000, ge=0, le=MAX_AMOUNT)
+    max_gpu_thousandths: int = Field(default=64_000, ge=0, le=MAX_AMOUNT)
     max_body_bytes: int = Field(default=1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     kept_status_changes: int = Field(default=100_000, ge=1)
     database_connections: int = Field(default=5, ge=1, le=100)

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from uuid import UUID
 
+from fogbank.domain.bounds import MAX_AMOUNT
 from fogbank.domain.errors import (
     AlreadyExistsError,
     FailedPreconditionError,
@@ -19,8 +20,6 @@ from fogbank.domain.states import NodeStatus
 MAX_NAME = 100
 MAX_LABELS = 64
 MAX_TEXT = 256
-# No host has more of anything than this.
-MAX_AMOUNT = 1 << 40
 
 _REGION = re.compile(r"[A-Za-z0-9._-]{0,63}")
 _AMOUNTS = ("cpu_millicores", "memory_mib", "storage_gib", "gpu_thousandths")
