@@ -103,7 +103,9 @@ def main() -> None:
     settings = load(AgentSettings)
 
     async def setup(service: lifecycle.Service) -> None:
-        service.enter_sync(FolderLock(settings.data_dir))
+        elsewhere = [node.data_dir for node in settings.nodes if node.data_dir is not None]
+        for folder in (settings.data_dir, *elsewhere):
+            service.enter_sync(FolderLock(folder))
         pool = service.enter_sync(
             ThreadPoolExecutor(settings.disk_threads, thread_name_prefix="disk")
         )

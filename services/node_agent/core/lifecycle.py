@@ -44,6 +44,7 @@ class _Activity:
     failures: int = 0
     due_us: int = 0
     pause_us: int = 0
+    early_health: st.HealthSeen | None = None
 
     def wait(self, from_us: int, pause_us: int) -> None:
         """Do nothing before `pause_us` after that instant."""
@@ -143,8 +144,10 @@ class Lifecycle:
                 self._say_again(replica_id)
             return
         unknown_to_log = record is not None and record.spec is None
+        # Only who is to run something is told what it is.
+        spec = assignment.spec if assignment.desired is Desired.RUN else None
         self._workings.keep(
-            AssignmentKept(replica_id, assignment.desired, sequence, assignment.spec), urgent=False
+            AssignmentKept(replica_id, assignment.desired, sequence, spec), urgent=False
         )
         if unknown_to_log:
             self._say_again(replica_id)
@@ -265,9 +268,12 @@ class Lifecycle:
         """Take in what a probe says of a running container."""
         record = self._alive(stimulus.replica_id, stimulus.restart_count)
         seen = record.observed if record is not None else None
-        if record is None or seen is None or seen.state is not ReplicaState.RUNNING:
+        if record is None or seen is None:
             return
-        if seen.health is not stimulus.health:
+        if seen.state is ReplicaState.STARTING:
+            # The probe was quicker than the answer to the start.
+            self._activity(record.replica_id).early_health = stimulus
+        elif seen.health is not stimulus.health:
             self._observe(
                 record.seen(seen.state, now_us, health=stimulus.health, reason=stimulus.reason)
             )
@@ -325,6 +331,10 @@ class Lifecycle:
     def _run(
         self, record: ReplicaRecord, container_id: str, started_at_us: int, now_us: int
     ) -> None:
+        activity = self._activity(record.replica_id)
+        early, activity.early_health = activity.early_health, None
+        if early is not None and early.restart_count != record.restart_count:
+            early = None
         self._observe(
             record.seen(
                 ReplicaState.RUNNING,
@@ -332,7 +342,8 @@ class Lifecycle:
                 container_id=container_id,
                 started_at_us=started_at_us,
                 # Without probes, to run is to be healthy.
-                health=Health.HEALTHY,
+                health=early.health if early is not None else Health.HEALTHY,
+                reason=early.reason if early is not None else "",
             )
         )
         self._touch(record.replica_id)

@@ -16,7 +16,8 @@ class AgentPolicy:
 
     At most `restart_limit` restarts within `restart_window_us`, each `restart_delay_us` after the
     end. An image that can't be fetched is tried `prepare_retries` times more, the pause doubling.
-    `report_window` reports may be unacknowledged at once, `report_size` observations go in one.
+    `report_window` reports may be unacknowledged at once, `report_size` observations go in one:
+    what is seen meanwhile collects, so a slow gateway gets larger reports, not more of them.
     """
 
     restart_limit: int = 2
@@ -25,7 +26,7 @@ class AgentPolicy:
     prepare_retries: int = 2
     prepare_retry_delay_us: int = 1 * _US_PER_S
     stop_retry_delay_us: int = 5 * _US_PER_S
-    report_window: int = 8
+    report_window: int = 2
     report_size: int = 256
     ack_patience_us: int = 60 * _US_PER_S
 

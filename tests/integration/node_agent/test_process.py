@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -65,12 +66,10 @@ async def test_it_hosts_many_nodes_each_with_an_identity(
 ) -> None:
     nodes = tmp_path / "nodes.json"
     nodes.write_text(json.dumps([{"name": f"edge-{n}", "cpu": 2} for n in range(NODES)]))
-    for _ in range(2):
+    for epoch in (1, 2):
         async with agent_process(tmp_path, gateway, FOG_NODES_FILE=str(nodes)) as process:
-            await eventually(
-                lambda: sum(node.connected for node in gateway.nodes.values()) == NODES,
-                timeout_s=30,
-            )
+            everybody = partial(connected, gateway, epoch, NODES)
+            await eventually(everybody, timeout_s=30)
             process.send_signal(signal.SIGTERM)
             assert await asyncio.wait_for(process.wait(), 10) == 0
         assert len(gateway.nodes) == NODES
@@ -84,6 +83,11 @@ async def test_a_second_agent_on_the_folder_gives_up(gateway: FakeGateway, tmp_p
             output, _ = await asyncio.wait_for(second.communicate(), 20)
             assert second.returncode == 1
             assert b"another agent runs on" in output
+
+
+def connected(gateway: FakeGateway, epoch: int, count: int) -> bool:
+    """Whether so many nodes are connected, each for the so-manieth time."""
+    return count == sum(node.connected and node.epoch == epoch for node in gateway.nodes.values())
 
 
 async def live_and_die(gateway: FakeGateway, folder: Path, life: int) -> FakeNode:

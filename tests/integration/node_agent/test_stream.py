@@ -7,7 +7,7 @@ import grpc
 import pytest
 
 from fogbank.domain.states import ReplicaState
-from fogbank.v1.deployments_pb2 import RestartPolicy
+from fogbank.v1.deployments_pb2 import Health, RestartPolicy
 from fogbank.v1.nodes_pb2 import RuntimeKind
 from services.node_agent.app.ports import DiskDamagedError
 from tests.support.agents import running_agent
@@ -44,7 +44,7 @@ async def test_a_replica_runs_and_stops(gateway: FakeGateway, tmp_path: Path) ->
         assert last is not None
         assert last.container_id == "stub-container-a"
         await eventually(lambda: node.heartbeats and node.heartbeats[-1].usage.cpu_percent > 10)
-        assert node.heartbeats[-1].reflects_sequence == node.sequence
+        await eventually(lambda: node.heartbeats[-1].reflects_sequence == node.sequence)
         gateway.stop(node, "a")
         await eventually(lambda: node.is_in("a", ReplicaState.STOPPED))
         gateway.forget(node, "a")
@@ -66,7 +66,11 @@ async def test_a_failing_replica_is_started_again_and_given_up(
         assert [seen for seen in node.seen("a") if seen[1] != "RUNNING"] == [
             step for count in range(3) for step in ((count, "STARTING"), (count, "FAILED"))
         ]
+        gateway.assign(node, "d", "simulated/unhealthy")
         await eventually(lambda: node.is_in("b", ReplicaState.REJECTED))
+        await eventually(
+            lambda: (last := node.last("d")) and last.health == Health.HEALTH_UNHEALTHY
+        )
         await eventually(lambda: node.is_in("c", ReplicaState.COMPLETE))
 
 
@@ -79,7 +83,7 @@ async def test_an_agent_comes_back_with_its_identity_and_its_containers(
         gateway.assign(node, "a")
         await eventually(lambda: node.is_in("a", ReplicaState.RUNNING))
     async with running_agent(tmp_path, [gateway.address], token="secret") as agent:
-        await eventually(lambda: gateway.connected("node-1"))
+        await eventually(lambda: node.epoch == 2 and node.connected)
         assert len(gateway.nodes) == 1
         again = node.hellos[-1]
         assert again.last_epoch == 1

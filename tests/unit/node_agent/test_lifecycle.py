@@ -147,6 +147,14 @@ def test_health_is_reported_when_it_changes(scene: Scene) -> None:
     assert scene.last_seen("a").container_id == "c-a"
 
 
+def test_a_probe_may_be_quicker_than_the_start(scene: Scene) -> None:
+    scene.complete(to_run("a"))
+    scene.happen(st.Prepared("a"))
+    scene.happen(st.HealthSeen("a", 0, Health.UNHEALTHY, "probe: 500"), scene.started("a"))
+    assert scene.states("a") == [(0, "STARTING"), (0, "RUNNING")]
+    assert scene.last_seen("a").health is Health.UNHEALTHY
+
+
 class TestRestarts:
     def test_an_end_leads_to_a_restart_after_the_delay(self, scene: Scene) -> None:
         scene.complete(to_run("a"))

@@ -8,7 +8,7 @@ from tests.unit.node_agent.scenes import FINGERPRINT, PERIOD_MS, Scene, spec, to
 
 
 def booted(policy: AgentPolicy | None = None) -> Scene:
-    scene = Scene(policy)
+    scene = Scene(policy or AgentPolicy(report_window=8))
     scene.boot()
     return scene
 
