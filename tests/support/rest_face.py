@@ -1,0 +1,282 @@
+"""The gateway's HTTP face in a test's own process: real use cases over a log in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, cast
+from uuid import uuid4
+
+import httpx2
+from fastapi import FastAPI
+
+from fogbank.codec import encode_commit, encode_envelope
+from fogbank.domain import events as ev
+from fogbank.domain.envelope import EventEnvelope
+from fogbank.domain.errors import NotFoundError, UnavailableError
+from fogbank.domain.policy import Policy
+from fogbank.domain.views import AsOf, DeploymentView, NodeView, Page
+from fogbank.log.group_commit import GroupCommit
+from fogbank.log.memory import MemoryLog, MemoryStore
+from fogbank.log.port import Writer
+from fogbank.runtime.clock import SystemClock
+from services.gateway.adapters.passwords import Argon2Passwords, HashingCost
+from services.gateway.adapters.tokens import JwtAccessTokens, SigningKey
+from services.gateway.app.command_log import CommandLog
+from services.gateway.app.deployments import Deployments
+from services.gateway.app.events import Events
+from services.gateway.app.fold import FleetFold
+from services.gateway.app.genesis import ensure_genesis
+from services.gateway.app.identity import Identity, Redeemed, User
+from services.gateway.app.nodes import Nodes
+from services.gateway.app.ports import (
+    DeploymentQuery,
+    DeploymentSort,
+    LedgerStatus,
+    SchedulerStatus,
+)
+from services.gateway.app.principal import Principal, Role
+from services.gateway.app.system import System
+from services.gateway.app.views import deployment_view, node_view
+from services.gateway.http_api.application import create_app
+from services.gateway.http_api.dependencies import HttpDependencies
+from tests.support.fleet_log import a_fingerprint
+from tests.support.waiting import eventually
+
+SECRET = "an-honest-secret-of-more-than-32-bytes"
+CHEAP = HashingCost(time_cost=1, memory_kib=8, parallelism=1)
+
+DEPLOY: dict[str, Any] = {
+    "name": "web-api",
+    "type": "compute",
+    "container_image": "nginx:latest",
+    "replicas": 3,
+    "resources": {"cpu": 2.0, "memory": 2048, "gpu": 0, "storage": 20},
+    "region": "us-east",
+}
+
+
+def deploy_body(**changes: Any) -> dict[str, Any]:
+    """Return a good deploy body with some fields changed; None takes a field away."""
+    body = {**DEPLOY, "resources": dict(DEPLOY["resources"])}
+    for name, value in changes.items():
+        target = body["resources"] if name in body["resources"] else body
+        target[name] = value
+        if value is None:
+            del target[name]
+    return body
+
+
+class MemoryAccounts:
+    """Accounts and refresh tokens in memory."""
+
+    def __init__(self) -> None:
+        self._users: dict[str, User] = {}
+        self._tokens: dict[bytes, User] = {}
+        self._used: set[bytes] = set()
+
+    async def add(self, user: User, name_key: str) -> bool:
+        return self._users.setdefault(name_key, user) is user
+
+    async def by_name_key(self, name_key: str) -> User | None:
+        return self._users.get(name_key)
+
+    async def set_password_hash(self, user_id: str, password_hash: str) -> None: ...
+
+    async def begin(self, user_id: str, token: bytes, now_us: int, expires_at_us: int) -> None:
+        (self._tokens[token],) = (user for user in self._users.values() if user.id == user_id)
+
+    async def rotate(
+        self, token: bytes, successor: bytes, now_us: int, expires_at_us: int
+    ) -> Principal | Redeemed:
+        if token in self._used:
+            return Redeemed.REUSED
+        user = self._tokens.get(token)
+        if user is None:
+            return Redeemed.UNKNOWN
+        self._used.add(token)
+        self._tokens[successor] = user
+        return Principal(user.id, user.role)
+
+
+class MemoryEnvironments:
+    """Environments in memory, by a readable key."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, dict[str, str]] = {}
+
+    async def seal(self, env: Mapping[str, str]) -> str:
+        key = f"sealed-{sorted(env.items())}"
+        self.kept[key] = dict(env)
+        return key
+
+    async def unseal(self, keys: Collection[str]) -> dict[str, dict[str, str]]:
+        return {key: self.kept[key] for key in keys if key in self.kept}
+
+
+class FoldLedger:
+    """Answers what a ledger would, from a gateway's fold; `up = False` stops it."""
+
+    def __init__(self, fold: FleetFold) -> None:
+        self._fold = fold
+        self.up = True
+
+    def _answer(self, value: Any) -> AsOf[Any]:
+        if not self.up:
+            raise UnavailableError("The ledger does not answer", retry_after_ms=1500)
+        return AsOf(value, self._fold.position)
+
+    async def deployment(
+        self, deployment_id: str, owner_id: str = "", min_sequence: int = 0
+    ) -> AsOf[DeploymentView]:
+        fact = self._fold.fleet.facts.deployments[deployment_id]
+        return self._answer(deployment_view(self._fold, fact))
+
+    async def deployments(
+        self, query: DeploymentQuery, owner_id: str = ""
+    ) -> AsOf[Page[DeploymentView]]:
+        found = [
+            view
+            for fact in self._fold.fleet.facts.deployments.values()
+            for view in [deployment_view(self._fold, fact)]
+            if (not owner_id or view.owner_id == owner_id)
+            and query.name_contains in view.spec.name
+            and (view.status in query.statuses if query.statuses else not view.deleted_at_us)
+            and view.created_at_us >= query.created_after_us
+            and (not query.created_before_us or view.created_at_us <= query.created_before_us)
+        ]
+        keys = {
+            DeploymentSort.CREATED_AT: lambda view: (view.created_at_us, view.id),
+            DeploymentSort.NAME: lambda view: (view.spec.name, view.id),
+            DeploymentSort.STATUS: lambda view: (view.status.name, view.id),
+        }
+        found.sort(key=keys[query.sort_by], reverse=not query.ascending)
+        page = found[query.offset : query.offset + query.limit]
+        return self._answer(Page(tuple(page), len(found)))
+
+    async def node(self, node: str, min_sequence: int = 0) -> AsOf[NodeView]:
+        for fact in self._fold.fleet.facts.nodes.values():
+            if node in {fact.id, fact.name}:
+                return self._answer(node_view(self._fold, fact))
+        raise NotFoundError("no such node")
+
+    async def nodes(self, limit: int, offset: int, min_sequence: int = 0) -> AsOf[Page[NodeView]]:
+        facts = sorted(self._fold.fleet.facts.nodes.values(), key=lambda fact: fact.name)
+        views = [node_view(self._fold, fact) for fact in facts]
+        return self._answer(Page(tuple(views[offset : offset + limit]), len(views)))
+
+    async def status(self) -> LedgerStatus:
+        status: LedgerStatus = self._answer(
+            LedgerStatus(self._fold.position, self._fold.position, self._fold.position)
+        ).value
+        return status
+
+
+class FakeScheduler:
+    """Says what it is told to; `up = False` stops it."""
+
+    def __init__(self) -> None:
+        self.up = True
+        self.answer = SchedulerStatus("scheduler-1", 7, {"high": 1}, 1500, 12, 3, 9, 1)
+
+    async def status(self) -> SchedulerStatus:
+        if not self.up:
+            raise UnavailableError("The scheduler does not answer")
+        return self.answer
+
+
+class _NoAgents:
+    count = 2
+
+
+@dataclass
+class RestFace:
+    """The face and what stands behind it."""
+
+    app: FastAPI
+    store: MemoryStore
+    fold: FleetFold
+    ledger: FoldLedger
+    scheduler: FakeScheduler
+    environments: MemoryEnvironments
+    accounts: MemoryAccounts
+    tokens: JwtAccessTokens
+    log: MemoryLog
+    users: dict[str, str] = field(default_factory=dict)
+
+    def token(self, user: str = "bob", role: Role = Role.USER) -> str:
+        """Return a valid access token; the same name is the same user."""
+        user_id = self.users.setdefault(user, str(uuid4()))
+        return self.tokens.issue(Principal(user_id, role), time.time_ns() // 1000)
+
+    def client(self, user: str | None = "bob", role: Role = Role.USER) -> httpx2.AsyncClient:
+        """Return a client signed in as `user`, or as nobody."""
+        headers = {"Authorization": f"Bearer {self.token(user, role)}"} if user else {}
+        transport = httpx2.ASGITransport(app=self.app, raise_app_exceptions=False)
+        return httpx2.AsyncClient(
+            transport=transport, base_url="http://fogbank.test", headers=headers
+        )
+
+    async def add_nodes(self, *names: str, **fingerprint: Any) -> None:
+        """Let nodes shake hands."""
+        envelopes = [
+            EventEnvelope(
+                str(uuid4()),
+                ev.NodeConnected(str(uuid4()), name, a_fingerprint(**fingerprint)),
+                aggregate=f"node/{name}",
+                actor=f"node/{name}",
+                occurred_at_us=self.store.clock_us(),
+            )
+            for name in names
+        ]
+        data = encode_commit(self.store.clock_us(), [encode_envelope(each) for each in envelopes])
+        sequence = await self.log.append(data)
+        await eventually(lambda: self.fold.position >= sequence)
+
+
+@asynccontextmanager
+async def rest_face(**settings: Any) -> AsyncIterator[RestFace]:
+    """Run the face's loops while the context lasts; `settings` go into its dependencies."""
+    store, clock = MemoryStore(), SystemClock()
+    log = MemoryLog(store, Writer("gateway", "test"))
+    await ensure_genesis(log, clock, "default", Policy())
+    fold, appender = FleetFold(log), GroupCommit(log, clock)
+    ledger, scheduler = FoldLedger(fold), FakeScheduler()
+    environments, accounts = MemoryEnvironments(), MemoryAccounts()
+    tokens = JwtAccessTokens(SigningKey(SECRET), 1800)
+    passwords = Argon2Passwords(CHEAP)
+    identity = Identity(
+        accounts, accounts, passwords, tokens, clock_us=clock.now_us, refresh_lifetime_s=3600
+    )
+    dependencies = HttpDependencies(
+        Deployments(fold, CommandLog(fold, appender), ledger, environments, clock),
+        Nodes(fold, ledger),
+        identity,
+        Events(fold, log),
+        System(fold, appender, cast("Any", _NoAgents()), ledger, scheduler),
+        **settings,
+    )
+    loops = [asyncio.create_task(fold.run()), asyncio.create_task(appender.run())]
+    await eventually(lambda: fold.position > 0)
+    try:
+        yield RestFace(
+            create_app(dependencies),
+            store,
+            fold,
+            ledger,
+            scheduler,
+            environments,
+            accounts,
+            tokens,
+            log,
+        )
+    finally:
+        for loop in loops:
+            loop.cancel()
+        for loop in loops:
+            with suppress(asyncio.CancelledError):
+                await loop
+        passwords.close()
