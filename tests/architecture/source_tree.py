@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CODE_FOLDERS = ("fogbank", "services", "tests", "bench", "deploy")
 
 # Folders whose code decides: it gets instants, ids and data handed in, and does nothing outside.
-PURE_PATHS = ("fogbank/domain", "fogbank/placement", "fogbank/codec")
+PURE_PATHS = ("fogbank/domain", "fogbank/placement", "fogbank/codec", "fogbank/checker")
 PURE_FOLDER_OF_A_SERVICE = "core"
 
 

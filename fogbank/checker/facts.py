@@ -1,0 +1,163 @@
+"""Facts: which commands and words of nodes count, and what they change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fogbank.checker.acknowledged import Promises
+from fogbank.checker.report import Findings, Place, Rule
+from fogbank.checker.reports import Reports
+from fogbank.checker.world import Deployment, Node, World, amounts
+from fogbank.v1 import facts_pb2, log_pb2
+
+# For so long, in log time, an event's id is known.
+_KNOWN_US = 24 * 3600 * 1_000_000
+# Epochs and versions: a commit's sequence, then 16 bits for the event's index.
+_INDEX_BITS = 16
+# Words of nodes guard themselves by epoch and number; their ids are not kept.
+_GUARDED = (facts_pb2.NodeReported, facts_pb2.NodeCapacityChanged, facts_pb2.NodeLoadChanged)
+
+
+def position(place: Place) -> int:
+    """Return a place as epochs and versions name it."""
+    return (place.sequence << _INDEX_BITS) + place.index
+
+
+class Facts:
+    """Takes facts in, one after the other, and says of each whether it counts."""
+
+    def __init__(self, world: World, findings: Findings, promises: Promises) -> None:
+        self.reports = Reports(world, findings)
+        self._world = world
+        self._findings = findings
+        self._promises = promises
+        self._known: dict[str, int] = {}
+        self._by_kind: dict[type, Callable[[Place, log_pb2.EventEnvelope, Any], bool]] = {
+            facts_pb2.OrganizationCreated: self._organization,
+            facts_pb2.ClusterCreated: self._cluster,
+            facts_pb2.PolicyActivated: self._policy,
+            facts_pb2.DeploymentCreated: self._created,
+            facts_pb2.DeploymentScaled: self._scaled,
+            facts_pb2.DeploymentDeleted: self._deleted,
+            facts_pb2.NodeConnected: self._connected,
+            facts_pb2.NodeCapacityChanged: self._capacity,
+            facts_pb2.NodeLoadChanged: self._load,
+            facts_pb2.NodeReported: self._reported,
+        }
+
+    def take(
+        self, place: Place, envelope: log_pb2.EventEnvelope, event: object, log_time_us: int
+    ) -> bool:
+        """Take a fact in; False if it is void."""
+        self._forget(log_time_us)
+        counts = envelope.event_id not in self._known
+        if counts:
+            if not isinstance(event, _GUARDED):
+                self._known[envelope.event_id] = log_time_us
+            counts = self._by_kind[type(event)](place, envelope, event)
+        self._promises.saw(envelope.event_id, event, counts=counts)
+        return counts
+
+    def _forget(self, log_time_us: int) -> None:
+        while self._known:
+            oldest = next(iter(self._known))
+            if log_time_us - self._known[oldest] <= _KNOWN_US:
+                return
+            del self._known[oldest]
+
+    def _organization(self, _place: Place, _envelope: object, _event: object) -> bool:
+        self._world.organizations += 1
+        return True
+
+    def _cluster(self, _place: Place, _envelope: object, event: facts_pb2.ClusterCreated) -> bool:
+        if not 1 <= event.organization_id <= self._world.organizations:
+            return False
+        self._world.clusters += 1
+        return True
+
+    def _policy(self, _place: Place, _envelope: object, event: facts_pb2.PolicyActivated) -> bool:
+        policy = event.policy
+        self._world.policy_title = f"{policy.name}@{policy.version}"
+        self._world.retries = len(policy.retry_backoff_ms)
+        self._world.busy_percent = policy.busy_load_percent
+        return True
+
+    def _created(
+        self, place: Place, envelope: log_pb2.EventEnvelope, event: facts_pb2.DeploymentCreated
+    ) -> bool:
+        if envelope.event_id in self._world.deployments:
+            self._findings.add(
+                place,
+                Rule.CREATED_TWICE,
+                f"deployment {envelope.event_id} exists since long before",
+            )
+            return False
+        self._world.deployments[envelope.event_id] = Deployment(
+            envelope.event_id,
+            amounts(event.spec.resources),
+            event.spec.replicas,
+            position(place),
+            event.spec,
+        )
+        return True
+
+    def _commanded(self, envelope: log_pb2.EventEnvelope, deployment_id: str) -> Deployment | None:
+        """Return the deployment that a command may change; None if the command is void."""
+        deployment = self._world.deployments.get(deployment_id)
+        if deployment is None or deployment.deleted:
+            return None
+        expected = envelope.command.expected_version
+        return deployment if expected in {0, deployment.version} else None
+
+    def _scaled(
+        self, place: Place, envelope: log_pb2.EventEnvelope, event: facts_pb2.DeploymentScaled
+    ) -> bool:
+        deployment = self._commanded(envelope, event.deployment_id)
+        if deployment is None:
+            return False
+        deployment.replicas = event.replicas
+        deployment.version = position(place)
+        return True
+
+    def _deleted(
+        self, place: Place, envelope: log_pb2.EventEnvelope, event: facts_pb2.DeploymentDeleted
+    ) -> bool:
+        deployment = self._commanded(envelope, event.deployment_id)
+        if deployment is None:
+            return False
+        deployment.deleted = True
+        deployment.version = position(place)
+        return True
+
+    def _connected(self, place: Place, _envelope: object, event: facts_pb2.NodeConnected) -> bool:
+        node = self._world.nodes.get(event.node_id)
+        if node is None:
+            node = self._world.nodes[event.node_id] = Node(event.node_id)
+        node.name = event.name
+        node.epoch = position(place)
+        node.describe(event.fingerprint)
+        return True
+
+    def _speaking(self, node_id: str, epoch: int) -> Node | None:
+        node = self._world.nodes.get(node_id)
+        return node if node is not None and node.epoch == epoch else None
+
+    def _capacity(
+        self, _place: Place, _envelope: object, event: facts_pb2.NodeCapacityChanged
+    ) -> bool:
+        node = self._speaking(event.node_id, event.epoch)
+        if node is None:
+            return False
+        node.describe(event.fingerprint)
+        return True
+
+    def _load(self, _place: Place, _envelope: object, event: facts_pb2.NodeLoadChanged) -> bool:
+        node = self._speaking(event.node_id, event.epoch)
+        if node is None:
+            return False
+        node.load_percent = max(event.cpu_percent, event.memory_percent)
+        return True
+
+    def _reported(self, place: Place, _envelope: object, event: facts_pb2.NodeReported) -> bool:
+        return self.reports.take(place, event)

@@ -1,0 +1,205 @@
+"""What a round places: on whom, where, and that it fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from uuid import UUID, uuid5
+
+from fogbank.checker.eligibility import exceeded, neighbours, unmet_constraint
+from fogbank.checker.report import Counts, Findings, Place, Rule
+from fogbank.checker.world import COMPLETE, Amounts, Deployment, Node, Replica, Wish, World, amounts
+from fogbank.v1 import rounds_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A replica that a round put on a node, and what was held there with it."""
+
+    place: Place
+    node: Node
+    replica: Replica
+    held: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Placements:
+    """The placements of one round. `finish` judges what only the whole round can tell."""
+
+    world: World
+    findings: Findings
+    counts: Counts
+    sequence: int
+    _taken: list[_Taken] = field(default_factory=list)
+
+    def place(
+        self, place: Place, deployment: Deployment, outcome: rounds_pb2.DeploymentPlaced
+    ) -> None:
+        """Take in the placements of one deployment."""
+        ask = amounts(outcome.resources)
+        if ask != deployment.ask:
+            self._found(
+                place,
+                Rule.RESOURCES,
+                f"replicas of deployment {deployment.id} take {ask}, asked for is {deployment.ask}",
+            )
+        if deployment.failed:
+            self._found(
+                place, Rule.FAILED, f"deployment {deployment.id} had failed and is placed after all"
+            )
+        for placement in outcome.placements:
+            self._one(place, deployment, placement, ask)
+        lacking = deployment.lacking()
+        if lacking or not outcome.placements:
+            self._found(
+                place,
+                Rule.ALL_OR_NOTHING,
+                f"{len(outcome.placements)} replicas of deployment {deployment.id} are placed, "
+                f"slots {lacking} stay empty",
+            )
+        deployment.placed_once = True
+        deployment.attempt = 0
+        deployment.not_before_us = 0
+
+    def _one(
+        self,
+        place: Place,
+        deployment: Deployment,
+        placement: rounds_pb2.Placement,
+        ask: Amounts,
+    ) -> None:
+        self._check_slot(place, deployment, placement)
+        node = self.world.nodes.get(placement.node_id)
+        if node is None:
+            self._found(
+                place,
+                Rule.UNKNOWN_NODE,
+                f"replica {placement.replica_id} is placed on {placement.node_id}, which is no "
+                "node of the round's input",
+            )
+        else:
+            self._check_node(place, deployment, node)
+        self.counts.placements += 1
+        replica = Replica(
+            placement.replica_id,
+            deployment.id,
+            placement.slot,
+            placement.generation,
+            placement.node_id,
+            ask,
+            self.sequence,
+            tuple(placement.starts_after),
+        )
+        former = deployment.slots.get(placement.slot)
+        if former is not None:
+            self.world.release(former)
+        self.world.put(replica)
+        deployment.slots[placement.slot] = replica
+        deployment.generations[placement.slot] = placement.generation
+        if node is not None:
+            self._taken.append(_Taken(place, node, replica, tuple(node.held)))
+
+    def _check_slot(
+        self, place: Place, deployment: Deployment, placement: rounds_pb2.Placement
+    ) -> None:
+        slot, generation = placement.slot, placement.generation
+        who = f"slot {slot} of deployment {deployment.id}"
+        if not 0 <= slot < deployment.replicas:
+            self._found(place, Rule.SLOT_RANGE, f"{who}, which has {deployment.replicas} replicas")
+        former = deployment.slots.get(slot)
+        if former is not None and not (former.ended and former.state != COMPLETE):
+            why = "completed" if former.ended else "has not ended"
+            self._found(place, Rule.SLOT_TAKEN, f"{who} is filled while {former.id} {why}")
+        due = deployment.generations.get(slot, 0) + 1
+        if generation != due:
+            self._found(
+                place, Rule.GENERATION, f"{who} gets generation {generation} instead of {due}"
+            )
+        expected = _derived_id(deployment.id, slot, generation)
+        if placement.replica_id != expected:
+            self._found(
+                place,
+                Rule.REPLICA_ID,
+                f"{who}, generation {generation}, is {placement.replica_id} instead of {expected}",
+            )
+        elif placement.replica_id in self.world.replicas:
+            self._found(place, Rule.REPLICA_ID, f"replica {placement.replica_id} is placed again")
+
+    def _check_node(self, place: Place, deployment: Deployment, node: Node) -> None:
+        who = f"a replica of deployment {deployment.id} is placed on node {node.name}"
+        if node.offline:
+            self._found(place, Rule.OFFLINE_NODE, f"{who}, which is offline")
+        if node.load_percent > self.world.busy_percent:
+            self._found(place, Rule.BUSY_NODE, f"{who}, whose load is {node.load_percent} %")
+        if unmet := unmet_constraint(node, deployment):
+            self._found(place, Rule.CONSTRAINT, f"{who}, which does not meet: {unmet}")
+        if not deployment.spec.allow_colocation and (others := neighbours(node, deployment.id)):
+            self._found(place, Rule.COLOCATION, f"{who}, beside {', '.join(others)}")
+
+    def finish(self) -> None:
+        """Judge the round as a whole: do the nodes have what is promised, does a start find room.
+
+        A node that has less than is booked may stay so, but then it takes nothing.
+        """
+        judged: set[str] = set()
+        for taken in self._taken:
+            self._check_start(taken)
+            if taken.node.id not in judged:
+                judged.add(taken.node.id)
+                self._check_booked(taken)
+
+    def _check_booked(self, taken: _Taken) -> None:
+        node = taken.node
+        if much := exceeded(node, node.booked):
+            self._found(
+                taken.place,
+                Rule.OVERBOOKED,
+                f"node {node.name} takes replica {taken.replica.id} and is booked to {much}",
+            )
+        share = max(
+            (
+                booked / room
+                for booked, room in zip(node.booked, node.allocatable, strict=True)
+                if room > 0
+            ),
+            default=0.0,
+        )
+        self.counts.max_booked_percent = max(self.counts.max_booked_percent, 100.0 * share)
+
+    def _check_start(self, taken: _Taken) -> None:
+        held = list(taken.held)
+        for awaited_id in set(taken.replica.starts_after):
+            awaited = self.world.replicas.get(awaited_id)
+            if awaited is None or awaited.node_id != taken.node.id:
+                self._found(
+                    taken.place,
+                    Rule.STARTS_AFTER,
+                    f"replica {taken.replica.id} waits for {awaited_id}, which is not on its node",
+                )
+            elif awaited.ended:
+                continue
+            elif awaited.wish is not Wish.RELEASED:
+                self._found(
+                    taken.place,
+                    Rule.STARTS_AFTER,
+                    f"replica {taken.replica.id} waits for {awaited_id}, which is to run on",
+                )
+            else:
+                held = [kept - gone for kept, gone in zip(held, awaited.ask, strict=True)]
+        # What is not even promised is said already, as overbooked.
+        if (much := exceeded(taken.node, held)) and not exceeded(taken.node, taken.node.booked):
+            self._found(
+                taken.place,
+                Rule.STARTS_AFTER,
+                f"replica {taken.replica.id} may start on node {taken.node.name} while the room "
+                f"is still held: {much}",
+            )
+
+    def _found(self, place: Place, rule: Rule, sentence: str) -> None:
+        self.findings.add(place, rule, sentence)
+
+
+def _derived_id(deployment_id: str, slot: int, generation: int) -> str:
+    try:
+        return str(uuid5(UUID(deployment_id), f"{slot}/{generation}"))
+    except ValueError:
+        return f"underivable: {deployment_id!r} is no UUID"

@@ -1,0 +1,103 @@
+"""How everything ended up, and whether it came to rest as it should."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fogbank.checker.acknowledged import Acknowledged
+from fogbank.checker.eligibility import places_for
+from fogbank.checker.report import Findings, Place, Rule
+from fogbank.checker.world import COMPLETE, RUNNING, STATE_NAMES, Deployment, Replica, Wish, World
+
+
+def final_state(world: World, deployment: Deployment) -> str:
+    """Return where a deployment stands: deleted, failed, pending, completed, running, partial."""
+    if deployment.deleted:
+        return "deleted"
+    if deployment.failed:
+        return "failed"
+    wanted = range(deployment.replicas)
+    done = [slot for slot in wanted if _completed(deployment.slots.get(slot))]
+    running = [slot for slot in wanted if _runs(world, deployment.slots.get(slot))]
+    if wanted and len(done) == len(wanted):
+        return "completed"
+    if len(done) + len(running) == len(wanted):
+        return "running"
+    return "partial" if done or running else "pending"
+
+
+def _completed(replica: Replica | None) -> bool:
+    return replica is not None and replica.ended and replica.state == COMPLETE
+
+
+def _runs(world: World, replica: Replica | None) -> bool:
+    if replica is None or replica.ended or replica.state != RUNNING:
+        return False
+    node = world.nodes.get(replica.node_id)
+    return node is not None and not node.offline
+
+
+def check_settled(
+    world: World, findings: Findings, place: Place, acknowledged: Iterable[Acknowledged]
+) -> None:
+    """Find what did not come to rest: replicas missing, too many, or not gone."""
+    for deployment in world.deployments.values():
+        if not deployment.deleted and not deployment.failed:
+            _check_running(world, findings, place, deployment)
+    for node in world.nodes.values():
+        if node.offline:
+            continue
+        for replica in node.replicas.values():
+            if stays := _why_unwanted(world, replica):
+                findings.add(
+                    place,
+                    Rule.STILL_THERE,
+                    f"replica {replica.id} {stays} and has not ended on node {node.name}",
+                )
+    # The last word on each deployment counts.
+    ends = {promise.deployment_id: promise.end for promise in acknowledged}
+    for deployment_id, end in ends.items():
+        known = world.deployments.get(deployment_id)
+        state = "unknown" if known is None else final_state(world, known)
+        if end and state != end:
+            findings.add(
+                place, Rule.WRONG_END, f"deployment {deployment_id} is {state}, was to be {end}"
+            )
+
+
+def _why_unwanted(world: World, replica: Replica) -> str:
+    deployment = world.deployments[replica.deployment_id]
+    if replica.wish is Wish.RELEASED:
+        return "was released"
+    if deployment.deleted:
+        return "belongs to a deleted deployment"
+    if replica.wish is Wish.SUSPENDED:
+        return "is suspended although its node is back"
+    if replica.slot >= deployment.replicas:
+        return "is one too many"
+    return "" if deployment.slots.get(replica.slot) is replica else "shares its slot"
+
+
+def _check_running(world: World, findings: Findings, place: Place, deployment: Deployment) -> None:
+    vacant = 0
+    for slot in range(deployment.replicas):
+        replica = deployment.slots.get(slot)
+        if _completed(replica) or _runs(world, replica):
+            continue
+        node = None if replica is None else world.nodes.get(replica.node_id)
+        if replica is None or replica.ended or node is None or node.offline:
+            vacant += 1
+            continue
+        state = STATE_NAMES[replica.state] if replica.state else "not reported"
+        findings.add(
+            place,
+            Rule.NOT_RUNNING,
+            f"slot {slot} of deployment {deployment.id} is {state} on node {node.name}",
+        )
+    if vacant and places_for(world, deployment, vacant) >= vacant:
+        findings.add(
+            place,
+            Rule.NOT_RUNNING,
+            f"deployment {deployment.id} lacks {vacant} of {deployment.replicas} replicas although "
+            "there is room for them",
+        )

@@ -1,0 +1,182 @@
+"""What the checker knows of a fleet: nodes, deployments and replicas, as far as it has read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from fogbank.v1 import deployments_pb2, nodes_pb2, resources_pb2
+
+Amounts = tuple[int, int, int, int]
+DIMENSIONS = ("millicores", "MiB of memory", "GiB of storage", "thousandths of a GPU")
+
+RUNNING = deployments_pb2.REPLICA_STATE_RUNNING
+COMPLETE = deployments_pb2.REPLICA_STATE_COMPLETE
+REJECTED = deployments_pb2.REPLICA_STATE_REJECTED
+STARTED = frozenset({deployments_pb2.REPLICA_STATE_STARTING, RUNNING, COMPLETE})
+ALIVE = frozenset({deployments_pb2.REPLICA_STATE_STARTING, RUNNING})
+STATE_NAMES: dict[int, str] = {
+    int(number): name.removeprefix("REPLICA_STATE_")
+    for name, number in deployments_pb2.ReplicaState.items()
+}
+
+# The policy of a log that names none (the first event of a real log is a policy).
+DEFAULT_RETRIES = 3
+DEFAULT_BUSY_PERCENT = 90
+
+
+def amounts(message: resources_pb2.Resources) -> Amounts:
+    """Return cpu (millicores), memory (MiB), storage (GiB) and gpu (thousandths)."""
+    return (
+        message.cpu_millicores,
+        message.memory_mib,
+        message.storage_gib,
+        message.gpu_thousandths,
+    )
+
+
+class Wish(Enum):
+    """What rounds want of a replica."""
+
+    LIVE = "live"
+    SUSPENDED = "suspended"
+    RELEASED = "released"
+
+
+@dataclass(slots=True, eq=False)
+class Replica:
+    """A placed replica: what rounds want of it, and what its node last said."""
+
+    id: str
+    deployment_id: str
+    slot: int
+    generation: int
+    node_id: str
+    ask: Amounts
+    placed_at: int
+    starts_after: tuple[str, ...]
+    wish: Wish = Wish.LIVE
+    restarts: int = 0
+    state: int = 0
+    ended: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A node: what it has, what is promised there (`booked`), what may still be there (`held`).
+
+    `replicas` are those that have not ended. `ahead` is the highest report that came before its
+    turn, at sequence `ahead_at`.
+    """
+
+    id: str
+    name: str = ""
+    allocatable: Amounts = (0, 0, 0, 0)
+    traits: dict[str, str] = field(default_factory=dict)
+    epoch: int = 0
+    offline_epoch: int = 0
+    load_percent: int = 0
+    last_report: int = 0
+    ahead: int = 0
+    ahead_at: int = 0
+    booked: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
+    held: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
+    replicas: dict[str, Replica] = field(default_factory=dict)
+
+    @property
+    def offline(self) -> bool:
+        """Tell whether a round put it offline since it last shook hands."""
+        return self.offline_epoch == self.epoch
+
+    def describe(self, fingerprint: nodes_pb2.Fingerprint) -> None:
+        """Take over what its host says of itself."""
+        self.allocatable = amounts(fingerprint.allocatable)
+        self.traits = {
+            "node": self.name,
+            "region": fingerprint.region,
+            "arch": fingerprint.arch,
+            "gpu_model": fingerprint.gpu_model,
+        }
+        for key, value in fingerprint.labels.items():
+            self.traits[f"label.{key}"] = value
+
+
+@dataclass(slots=True, eq=False)
+class Deployment:
+    """A deployment: what its author wants, and what rounds made of it.
+
+    `slots` holds the replica that counts for each slot. `rejected_on` are nodes that turned a
+    replica of it down for good.
+    """
+
+    id: str
+    ask: Amounts
+    replicas: int
+    version: int
+    spec: deployments_pb2.DeploymentSpec
+    deleted: bool = False
+    slots: dict[int, Replica] = field(default_factory=dict)
+    generations: dict[int, int] = field(default_factory=dict)
+    placed_once: bool = False
+    attempt: int = 0
+    attempt_version: int = 0
+    not_before_us: int = 0
+    failed_version: int = 0
+    ran: bool = False
+    rejected_on: set[str] = field(default_factory=set)
+
+    @property
+    def failed(self) -> bool:
+        """Tell whether a round gave it up as it now is."""
+        return self.failed_version == self.version
+
+    def lacking(self) -> list[int]:
+        """Return the slots without a replica that counts."""
+        return [slot for slot in range(self.replicas) if slot not in self.slots]
+
+
+@dataclass(slots=True, eq=False)
+class World:
+    """All of it."""
+
+    nodes: dict[str, Node] = field(default_factory=dict)
+    deployments: dict[str, Deployment] = field(default_factory=dict)
+    replicas: dict[str, Replica] = field(default_factory=dict)
+    organizations: int = 0
+    clusters: int = 0
+    policy_title: str = ""
+    retries: int = DEFAULT_RETRIES
+    busy_percent: int = DEFAULT_BUSY_PERCENT
+
+    def end(self, replica: Replica) -> None:
+        """Give back the room of a replica that will not be started again."""
+        replica.ended = True
+        node = self.nodes.get(replica.node_id)
+        if node is None or node.replicas.pop(replica.id, None) is None:
+            return
+        _take(node.held, replica.ask, -1)
+        if replica.wish is not Wish.RELEASED:
+            _take(node.booked, replica.ask, -1)
+
+    def release(self, replica: Replica) -> None:
+        """Stop promising room to a replica; it is held until it ends."""
+        if replica.wish is Wish.RELEASED:
+            return
+        replica.wish = Wish.RELEASED
+        node = self.nodes.get(replica.node_id)
+        if node is not None and replica.id in node.replicas:
+            _take(node.booked, replica.ask, -1)
+
+    def put(self, replica: Replica) -> None:
+        """Promise room to a new replica."""
+        self.replicas[replica.id] = replica
+        node = self.nodes.get(replica.node_id)
+        if node is not None:
+            node.replicas[replica.id] = replica
+            _take(node.booked, replica.ask, 1)
+            _take(node.held, replica.ask, 1)
+
+
+def _take(sums: list[int], ask: Amounts, sign: int) -> None:
+    for dimension, amount in enumerate(ask):
+        sums[dimension] += sign * amount
