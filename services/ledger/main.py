@@ -25,8 +25,8 @@ from services.ledger.app.projector import Projector
 from services.ledger.app.queries import LedgerQueries
 from services.ledger.settings import LedgerSettings
 
-# One to write, one that holds the leader's lock.
-_PROJECTION_CONNECTIONS = 2
+# One to write, one that holds the leader's lock, one to look whether there is a database.
+_PROJECTION_CONNECTIONS = 3
 
 
 async def build(service: Service, settings: LedgerSettings) -> None:
@@ -50,6 +50,7 @@ async def build(service: Service, settings: LedgerSettings) -> None:
     service.on_stop("grpc", server.stop)
     service.start_loop("project", projector.run)
     service.start_loop("watch log", projector.watch_log)
+    service.start_loop("watch store", projector.watch_store)
     service.start_loop("health", _health(progress, server))
     await progress.ready_changed(known=False)
     # What the log left behind stays for good: no need to look through it again and again.

@@ -12,7 +12,7 @@ from fogbank.runtime.settings import DatabaseSettings, ListenAddress
 class LedgerSettings(DatabaseSettings):
     """What the ledger reads from its environment, beside what all services have.
 
-    `query_connections`: connections to the database for queries; the projection has two more.
+    `query_connections`: connections to the database for queries; the projection has three more.
     `longest_wait_ms`: how long a query waits for its `min_sequence` at most.
     """
 

@@ -86,12 +86,20 @@ async def a_ledger(
 async def a_running_ledger(url: str, log: StoredLog) -> AsyncIterator[Ledger]:
     """Run a ledger, which has taken in the log when the context begins."""
     async with a_ledger(url, log) as ledger, asyncio.TaskGroup() as group:
-        task = group.create_task(ledger.projector.run())
+        tasks = [
+            group.create_task(loop())
+            for loop in (
+                ledger.projector.run,
+                ledger.projector.watch_log,
+                ledger.projector.watch_store,
+            )
+        ]
         await ledger.reaches(log.last)
         try:
             yield ledger
         finally:
-            task.cancel()
+            for task in tasks:
+                task.cancel()
 
 
 async def rows_of(url: str, query: str) -> list[asyncpg.Record]:

@@ -12,11 +12,12 @@ import asyncpg
 import structlog
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, bindparam, select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, bindparam, make_url, select, text
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from fogbank.runtime.operator_error import OperatorError
 from services.ledger.adapters.tables import CHECKPOINT
 from services.ledger.app.ports import LedgerMismatchError, StoreUnavailableError
 from services.ledger.core.making import bounded
@@ -52,6 +53,13 @@ _CLASSES_OF_OUTAGE = (
     asyncpg.InsufficientResourcesError,
 )
 
+# Errors that stay until somebody mends the address or the rights.
+_REFUSALS = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+)
+
 
 def at(instant_us: int) -> datetime:
     """Return an instant as PostgreSQL's driver takes it."""
@@ -64,9 +72,20 @@ def micros(instant: datetime | None) -> int:
 
 
 def make_engine(url: str, pool_size: int) -> AsyncEngine:
-    """Return an engine that connects when first used, with at most `pool_size` connections."""
+    """Return an engine that connects when first used, with at most `pool_size` connections.
+
+    Raises:
+        OperatorError: the address is none.
+    """
+    try:
+        address = make_url(url)
+    except ArgumentError:
+        # Its own message may show the password.
+        raise OperatorError(
+            "DATABASE_URL is not an address such as postgresql://user:password@host:5432/name"
+        ) from None
     return create_async_engine(
-        url,
+        address.set(drivername="postgresql+asyncpg"),
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=_CONNECT_TIMEOUT_S,
@@ -84,12 +103,18 @@ async def outages_named() -> AsyncIterator[None]:
     try:
         yield
     except DBAPIError as error:
-        cause = error.orig.__cause__ if error.orig is not None else None
-        if error.connection_invalidated or isinstance(cause or error.orig, _CLASSES_OF_OUTAGE):
-            raise _unavailable(cause or error) from error
+        cause = _cause(error)
+        if error.connection_invalidated or isinstance(cause, _CLASSES_OF_OUTAGE):
+            raise _unavailable(cause) from error
         raise
     except _CLASSES_OF_OUTAGE as error:
         raise _unavailable(error) from error
+
+
+def _cause(error: DBAPIError) -> BaseException:
+    """Return what the driver said, without what SQLAlchemy made of it."""
+    translated = error.orig or error
+    return translated.__cause__ or translated
 
 
 def _unavailable(error: BaseException) -> StoreUnavailableError:
@@ -106,12 +131,20 @@ async def prepare(engine: AsyncEngine, fleet: str, generation: int) -> None:
 
     Raises:
         LedgerMismatchError: the tables are another fleet's, or another generation's.
+        OperatorError: the database refuses us.
     """
     pause_s = _FIRST_PAUSE_S
     owner: tuple[str, int] | None = None
     while owner is None:
         try:
             owner = await _migrate_and_claim(engine, fleet, generation)
+        except DBAPIError as error:
+            if not isinstance(_cause(error), _REFUSALS):
+                raise
+            raise OperatorError(
+                f"the database refuses the ledger ({_cause(error)}): check DATABASE_URL and what "
+                "its user may do"
+            ) from error
         except StoreUnavailableError as error:
             _log.warning("The ledger waits for its database", error=error.message)
             await asyncio.sleep(pause_s)

@@ -28,9 +28,9 @@ _log = structlog.get_logger(__name__)
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
 _STANDBY_PAUSE_S = 0.25
-_LOG_LOOK_S = 1.0
-# So many looks in a row at a log that does not answer, and the ledger says that it is not ready.
-_LOG_LOOKS = 3
+_LOOK_S = 1.0
+# So many looks in a row without an answer, and the ledger says that it is not ready.
+_LOOKS = 3
 # A transaction ends at so many commits or touched deployments and nodes.
 _MAX_COMMITS = 1_000
 _MAX_TOUCHED = 4_000
@@ -81,8 +81,20 @@ class Projector:
                 misses = 0
             except LogUnavailableError:
                 misses += 1
-            self._progress.log_answers(misses < _LOG_LOOKS)
-            await asyncio.sleep(_LOG_LOOK_S)
+            self._progress.log_answers(misses < _LOOKS)
+            await asyncio.sleep(_LOOK_S)
+
+    async def watch_store(self) -> None:
+        """Look every second whether the database answers, until cancelled."""
+        misses = 0
+        while True:
+            try:
+                await self._store.checkpoint()
+                misses = 0
+            except StoreUnavailableError:
+                misses += 1
+            self._progress.store_answers(misses < _LOOKS)
+            await asyncio.sleep(_LOOK_S)
 
     async def _log_end(self) -> int:
         pause_s = _FIRST_PAUSE_S
@@ -105,11 +117,9 @@ class Projector:
                 await self._refold(checkpoint)
             except (StoreUnavailableError, LogUnavailableError) as error:
                 _log.warning("The ledger waits", error=error.message)
-                self._progress.store_answers(not isinstance(error, StoreUnavailableError))
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 continue
-            self._progress.store_answers(True)
             self._advance(checkpoint)
             if leads:
                 return checkpoint
@@ -194,12 +204,9 @@ class Projector:
                 break
             except StoreUnavailableError as error:
                 in_doubt = True
-                self._progress.store_answers(False)
                 _log.warning("The ledger cannot write", error=error.message, pause_s=pause_s)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-        if in_doubt:
-            self._progress.store_answers(True)
 
     def _advance(self, checkpoint: Checkpoint) -> None:
         self._progress.advance(checkpoint)

@@ -13,6 +13,7 @@ from fogbank.codec import CodecError
 from fogbank.domain import events as ev
 from fogbank.log.follower import decode
 from fogbank.log.port import Writer
+from fogbank.runtime.operator_error import OperatorError
 from services.ledger.adapters.database import make_engine, prepare
 from services.ledger.adapters.store import PostgresStore
 from services.ledger.adapters.tables import METADATA
@@ -22,6 +23,7 @@ from services.ledger.app.ports import (
     RivalLedgerError,
     StoreUnavailableError,
 )
+from services.ledger.app.queries import Wait
 from services.ledger.core.projection import Projection, TableChanges
 from services.ledger.core.rows import CommitRow
 from tests.support.fleet import LittleFleet
@@ -164,6 +166,23 @@ async def test_another_fleets_database_is_refused(url: str) -> None:
         await prepare(engine, "edge", 1)
     with pytest.raises(LedgerMismatchError, match="generation 2"):
         await prepare(engine, "default", 2)
+    await engine.dispose()
+
+
+def test_an_address_that_is_none_is_refused() -> None:
+    with pytest.raises(OperatorError, match="DATABASE_URL is not an address"):
+        make_engine("nonsense", 1)
+
+
+def test_any_spelling_of_postgresql_will_do() -> None:
+    for scheme in ("postgresql", "postgres", "postgresql+asyncpg"):
+        assert make_engine(f"{scheme}://host/name", 1).url.drivername == "postgresql+asyncpg"
+
+
+async def test_a_database_that_refuses_is_not_waited_for(postgres: PostgresServer) -> None:
+    engine = make_engine(postgres.url("nowhere"), 1)
+    with pytest.raises(OperatorError, match=r"nowhere.* check DATABASE_URL"):
+        await prepare(engine, "default", 1)
     await engine.dispose()
 
 
@@ -395,9 +414,11 @@ async def test_a_database_that_crashes_is_waited_for(fleet: LittleFleet, log: St
         async with server.database() as url:
             async with a_running_ledger(url, part) as ledger:
                 server.kill()
+                await eventually(lambda: not ledger.progress.ready, what="not ready, though idle")
+                with pytest.raises(StoreUnavailableError):
+                    await ledger.queries.nodes(10, 0, Wait())
                 part.publish(fleet.log)
-                await eventually(lambda: not ledger.progress.ready, what="not ready")
                 server.start()
                 await ledger.reaches(log.last)
-                assert ledger.progress.ready
+                await eventually(lambda: ledger.progress.ready, what="ready again")
             assert len(await rows_of(url, "SELECT 1 FROM commits")) == log.last
