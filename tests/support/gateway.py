@@ -1,0 +1,282 @@
+"""A gateway's gRPC face in a test's own process: real loopback calls over a log in memory.
+
+There is no scheduler: the test writes rounds by hand, so that it says what is decided and when.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc.aio
+
+from fogbank.codec import encode_commit, encode_envelope
+from fogbank.domain import events as ev
+from fogbank.domain.envelope import EventEnvelope
+from fogbank.domain.errors import UnauthenticatedError, UnavailableError
+from fogbank.domain.ids import replica_id, round_event_id
+from fogbank.domain.policy import Policy
+from fogbank.log.group_commit import GroupCommit
+from fogbank.log.memory import MemoryLog, MemoryStore
+from fogbank.log.port import EventLog, Writer
+from fogbank.runtime.clock import SystemClock
+from fogbank.runtime.grpc_server import GrpcServer
+from fogbank.v1 import (
+    agent_service_pb2_grpc,
+    audit_service_pb2_grpc,
+    deployment_service_pb2_grpc,
+    node_service_pb2_grpc,
+    policy_service_pb2_grpc,
+)
+from services.gateway.app.agent_session import AgentPorts
+from services.gateway.app.agents import Agents
+from services.gateway.app.command_log import CommandLog
+from services.gateway.app.deployments import Deployments
+from services.gateway.app.fold import FleetFold
+from services.gateway.app.genesis import ensure_genesis
+from services.gateway.app.nodes import Nodes
+from services.gateway.app.ports import Heard
+from services.gateway.app.principal import Principal, Role
+from services.gateway.core.bounds import GRPC_BOUNDS
+from services.gateway.grpc_api.agent_service import AgentService
+from services.gateway.grpc_api.audit_service import AuditService
+from services.gateway.grpc_api.authentication import Authenticate
+from services.gateway.grpc_api.deployment_service import DeploymentService
+from services.gateway.grpc_api.node_service import NodeService
+from services.gateway.grpc_api.policy_service import PolicyService
+from tests.support.fleet_log import an_id
+from tests.support.rest_face import FoldLedger
+
+AGENT_TOKEN = "the-agents-token"
+ALICE, BOB, ADMIN = (Principal(an_id(name)) for name in ("alice", "bob", "admin"))
+ADMIN = Principal(ADMIN.user_id, Role.ADMIN)
+
+LogOf = Callable[[Writer], EventLog]
+
+
+def memory_logs(store: MemoryStore | None = None) -> LogOf:
+    """Return handles on one log in memory."""
+    shared = store or MemoryStore()
+    return lambda writer: MemoryLog(shared, writer)
+
+
+class NamedTokens:
+    """Takes a user's name for their token."""
+
+    _users: Mapping[str, Principal] = {"alice": ALICE, "bob": BOB, "admin": ADMIN}
+
+    def authenticate(self, token: str) -> Principal:
+        if token not in self._users:
+            raise UnauthenticatedError("Not authenticated")
+        return self._users[token]
+
+
+def signed_in(name: str) -> tuple[tuple[str, str], ...]:
+    """Return the metadata of a call by a user."""
+    return (("authorization", f"Bearer {name}"),)
+
+
+class Environments:
+    """Environments in memory; `up = False` stops them."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, dict[str, str]] = {}
+        self.up = True
+
+    async def seal(self, env: Mapping[str, str]) -> str:
+        self._require_up()
+        key = f"key-{sorted(env.items())}"
+        self.kept[key] = dict(env)
+        return key
+
+    async def unseal(self, keys: Collection[str]) -> dict[str, dict[str, str]]:
+        self._require_up()
+        return {key: self.kept[key] for key in keys if key in self.kept}
+
+    def _require_up(self) -> None:
+        if not self.up:
+            raise UnavailableError("the database is down", retry_after_ms=10)
+
+
+class HeardTelemetry:
+    """Remembers what was heard."""
+
+    def __init__(self) -> None:
+        self.heard: list[Heard] = []
+
+    async def publish(self, heard: Heard) -> None:
+        self.heard.append(heard)
+
+
+class HandScheduler:
+    """Writes the rounds that a test wants."""
+
+    def __init__(self, log: EventLog, fold: FleetFold) -> None:
+        self._log = log
+        self._fold = fold
+        self._instant_us = 0
+
+    async def decide(self, *outcomes: ev.Outcome) -> int:
+        """Append a round and wait until the gateway has folded it; return its sequence."""
+        fleet = self._fold.fleet
+        self._instant_us = max(self._instant_us + 1, fleet.facts.log_time_us)
+        prev = fleet.decisions.prev_digest
+        event = ev.RoundDecided(
+            prev, fleet.position, self._instant_us, "balanced@1", bytes(32), 1, 100, (), outcomes
+        )
+        envelope = EventEnvelope(
+            round_event_id(prev, "hand", self._instant_us),
+            event,
+            "round",
+            "scheduler/hand",
+            self._instant_us,
+        )
+        data = encode_commit(fleet.facts.log_time_us, [encode_envelope(envelope)])
+        sequence = await self._log.append(data)
+        await self._fold.reached(sequence)
+        assert fleet.decisions.prev_sequence == sequence, "the round is void"
+        return sequence
+
+    async def place(self, deployment_id: str, *node_ids: str, first_slot: int = 0) -> list[str]:
+        """Place one replica on each node; return their ids."""
+        deployment = self._fold.fleet.facts.deployments[deployment_id]
+        generations = self._fold.fleet.decisions.of(deployment_id).generations
+        placements = []
+        for slot, node_id in enumerate(node_ids, start=first_slot):
+            generation = generations.get(slot, 0) + 1
+            placed_id = replica_id(deployment_id, slot, generation)
+            placements.append(ev.Placement(placed_id, slot, generation, node_id, 1))
+        await self.decide(
+            ev.DeploymentPlaced(
+                deployment_id, deployment.version, deployment.spec.resources, tuple(placements)
+            )
+        )
+        return [placement.replica_id for placement in placements]
+
+    async def release(self, deployment_id: str, *replica_ids: str) -> None:
+        """Let replicas be stopped."""
+        await self.decide(ev.ReplicasReleased(deployment_id, replica_ids, "Scaled down"))
+
+    async def offline(self, node_id: str) -> None:
+        """Declare a node offline."""
+        node = self._fold.fleet.facts.nodes[node_id]
+        await self.decide(ev.NodeOffline(node_id, node.epoch, self._instant_us))
+
+
+@dataclass
+class GatewayWorld:
+    """The face, what stands behind it, and clients of each service."""
+
+    address: str
+    channel: grpc.aio.Channel
+    log_of: LogOf
+    log: EventLog
+    fold: FleetFold
+    agents: Agents
+    deployments: Deployments
+    ledger: FoldLedger
+    environments: Environments
+    telemetry: HeardTelemetry
+    scheduler: HandScheduler
+    stubs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def deployment_service(self) -> Any:
+        return deployment_service_pb2_grpc.DeploymentServiceStub(self.channel)
+
+    @property
+    def node_service(self) -> Any:
+        return node_service_pb2_grpc.NodeServiceStub(self.channel)
+
+    @property
+    def policy_service(self) -> Any:
+        return policy_service_pb2_grpc.PolicyServiceStub(self.channel)
+
+    @property
+    def audit_service(self) -> Any:
+        return audit_service_pb2_grpc.AuditServiceStub(self.channel)
+
+
+@asynccontextmanager
+async def gateway_world(
+    log_of: LogOf | None = None,
+    *,
+    instance: str = "one",
+    kept_changes: int = 100_000,
+    max_pending: int = 100_000,
+    timeout_s: float = 10,
+) -> AsyncIterator[GatewayWorld]:
+    """Run a gateway while the context lasts. Two on the same `log_of` share a fleet."""
+    log_of = log_of or memory_logs()
+    clock = SystemClock()
+    log = log_of(Writer("gateway", instance))
+    await ensure_genesis(log, clock, "default", Policy())
+    fold, appender = FleetFold(log, kept_changes=kept_changes), GroupCommit(log, clock)
+    environments, telemetry, ledger = Environments(), HeardTelemetry(), FoldLedger(fold)
+    deployments = Deployments(
+        fold,
+        CommandLog(fold, appender, verdict_timeout_s=timeout_s),
+        ledger,
+        environments,
+        clock,
+        max_pending=max_pending,
+    )
+    agents = Agents(
+        AgentPorts(fold, appender, environments, telemetry, clock, fold_timeout_s=timeout_s)
+    )
+    server = GrpcServer([], interceptors=[Authenticate(NamedTokens())])
+    _register(server, fold, log, deployments, agents, ledger)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(agents.running())
+        for loop in (fold.run, appender.run):
+            stack.push_async_callback(_cancelled, asyncio.create_task(loop()))
+        await fold.reached(await log.last_sequence())
+        port = await server.start("127.0.0.1:0")
+        stack.push_async_callback(server.stop, 0)
+        address = f"127.0.0.1:{port}"
+        channel = await stack.enter_async_context(grpc.aio.insecure_channel(address))
+        yield GatewayWorld(
+            address,
+            channel,
+            log_of,
+            log,
+            fold,
+            agents,
+            deployments,
+            ledger,
+            environments,
+            telemetry,
+            HandScheduler(log_of(Writer("scheduler", "hand")), fold),
+        )
+
+
+def _register(
+    server: GrpcServer,
+    fold: FleetFold,
+    log: EventLog,
+    deployments: Deployments,
+    agents: Agents,
+    ledger: FoldLedger,
+) -> None:
+    deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(
+        DeploymentService(deployments, GRPC_BOUNDS), server.grpc
+    )
+    node_service_pb2_grpc.add_NodeServiceServicer_to_server(
+        NodeService(Nodes(fold, ledger)), server.grpc
+    )
+    policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(PolicyService(fold), server.grpc)
+    audit_service_pb2_grpc.add_AuditServiceServicer_to_server(
+        AuditService(log, "fogbank.log.test.1."), server.grpc
+    )
+    agent_service_pb2_grpc.add_AgentServiceServicer_to_server(
+        AgentService(agents, AGENT_TOKEN), server.grpc
+    )
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
