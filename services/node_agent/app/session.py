@@ -17,6 +17,9 @@ from services.node_agent.core.stimuli import Stimulus, StreamClosed, StreamOpene
 
 _log = structlog.get_logger(__name__)
 
+# So many failures lead to the longest pause, whatever the first one is.
+_MANY = 30
+
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
@@ -26,9 +29,17 @@ class Backoff:
     longest_s: float = 10.0
     welcome_s: float = 15.0
 
-    def pause_s(self, failures: int, random: Random) -> float:
-        """Return the pause after so many failures in a row; the upper half of it is chance."""
-        full = min(self.longest_s, self.first_s * 2.0 ** min(failures, 30))
+    def pause_s(self, failures: int, random: Random, heartbeat_period_s: float = 0) -> float:
+        """Return the pause after so many failures in a row; the upper half of it is chance.
+
+        It stays below half a heartbeat's period, if that is known: a gateway that was away for a
+        moment must not make the node look silent. The period grows with the fleet, and so does
+        the pause, so a large fleet doesn't storm a gateway either.
+        """
+        longest = self.longest_s
+        if heartbeat_period_s:
+            longest = min(longest, max(self.first_s, heartbeat_period_s / 2))
+        full = min(longest, self.first_s * 2.0 ** min(failures, _MANY))
         return full * random.uniform(0.5, 1.0)
 
 
@@ -58,6 +69,7 @@ class Session:
         self._stream: GatewayStream | None = None
         self._redial_now = False
         self._failures = 0
+        self._heartbeat_period_s = 0.0
 
     def send(self, stream: int, message: Outgoing) -> None:
         """Send on that stream; drop the message if it is gone."""
@@ -79,11 +91,14 @@ class Session:
             self._redial_now = False
             refused = await self._talk(address)
             address = (address + 1) % self._gateways.count
-            failures = 0 if self._redial_now else self._failures
-            if refused:
-                failures = 30
-            await asyncio.sleep(self._backoff.pause_s(failures, self._random))
+            await asyncio.sleep(self._pause_s(refused=refused))
             self._failures += 1
+
+    def _pause_s(self, *, refused: bool) -> float:
+        if refused:
+            return self._backoff.pause_s(_MANY, self._random)
+        failures = 0 if self._redial_now else self._failures
+        return self._backoff.pause_s(failures, self._random, self._heartbeat_period_s)
 
     async def _talk(self, address: int) -> bool:
         """Hold one stream until it ends; tell whether the gateway refused the node."""
@@ -100,6 +115,7 @@ class Session:
                     if isinstance(message, Welcomed):
                         patience.reschedule(None)
                         self._failures = 0
+                        self._heartbeat_period_s = message.heartbeat_period_ms / 1000
                         if not welcomed:
                             welcomed = True
                             STREAMS.inc()

@@ -1,14 +1,12 @@
 """What hosts say of themselves."""
 
 from pathlib import Path
-from random import Random
 
 import psutil
 
 from fogbank.domain.resources import NOTHING, Resources
 from fogbank.domain.states import RuntimeKind
 from services.node_agent.adapters.fingerprint import MeasuredHost, SimulatedHost, less
-from services.node_agent.app.session import Backoff
 
 
 def test_the_real_host_is_measured(tmp_path: Path) -> None:
@@ -40,12 +38,3 @@ def test_a_simulated_host_is_as_busy_as_its_replicas_make_it() -> None:
     assert host.usage() == (27.0, 27.0)
     del running[0]
     assert host.usage()[0] == 100.0
-
-
-def test_pauses_between_dials_double_up_to_the_longest() -> None:
-    backoff, random = Backoff(first_s=0.2, longest_s=10), Random(1)
-    for failures in range(12):
-        full = min(10.0, 0.2 * 2**failures)
-        pauses = [backoff.pause_s(failures, random) for _ in range(50)]
-        assert all(full / 2 <= pause <= full for pause in pauses)
-        assert len(set(pauses)) > 1

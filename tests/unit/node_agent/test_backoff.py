@@ -1,0 +1,21 @@
+"""How long the agent waits before it dials again."""
+
+from random import Random
+
+from services.node_agent.app.session import Backoff
+
+
+def test_pauses_between_dials_double_up_to_the_longest() -> None:
+    backoff, random = Backoff(first_s=0.2, longest_s=10), Random(1)
+    for failures in range(12):
+        full = min(10.0, 0.2 * 2**failures)
+        pauses = [backoff.pause_s(failures, random) for _ in range(50)]
+        assert all(full / 2 <= pause <= full for pause in pauses)
+        assert len(set(pauses)) > 1
+
+
+def test_a_pause_is_shorter_than_what_makes_a_node_look_silent() -> None:
+    backoff, random = Backoff(first_s=0.2, longest_s=10), Random(1)
+    assert max(backoff.pause_s(20, random, 5) for _ in range(50)) <= 2.5
+    assert max(backoff.pause_s(20, random, 60) for _ in range(50)) > 5
+    assert min(backoff.pause_s(20, random, 0.02) for _ in range(50)) >= 0.1
