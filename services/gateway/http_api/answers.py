@@ -181,13 +181,13 @@ class FleetAnswer(Answer):
 class HealthAnswer(Answer):
     """All that is needed answers."""
 
-    status: Literal["healthy", "ready", "alive"]
+    status: Literal["healthy"]
 
 
 class UnhealthyAnswer(Answer):
     """Something needed is down."""
 
-    status: Literal["unhealthy", "unready"]
+    status: Literal["unhealthy"]
     checks: dict[str, str] = Field(description="`ok`, or what is wrong.")
 
 

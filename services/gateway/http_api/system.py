@@ -49,7 +49,7 @@ _RETRY_AFTER_MS = 1000
 )
 async def health(uses: Uses) -> Response:
     """Tell whether log, scheduler and ledger answer."""
-    return _judged(await uses.system.health(), "healthy", "unhealthy")
+    return _judged(await uses.system.health())
 
 
 @router.get(
@@ -69,13 +69,13 @@ async def readiness(uses: Uses) -> Response:
     checks = dict(await uses.system.readiness())
     if uses.database_answers is not None:
         checks["database"] = OK if await uses.database_answers() else "out of reach"
-    return _judged(checks, "ready", "unready")
+    return _judged(checks)
 
 
 @router.get("/livez", response_model=HealthAnswer, responses=errors(), operation_id="livez")
 async def liveness() -> Response:
     """Tell that this process answers."""
-    return json_response({"status": "alive"})
+    return json_response({"status": "healthy"})
 
 
 @router.get(
@@ -151,10 +151,10 @@ async def no_learned_policy() -> Response:
     raise UnimplementedError("There is no learned policy yet")
 
 
-def _judged(checks: dict[str, str], good: str, bad: str) -> Response:
+def _judged(checks: dict[str, str]) -> Response:
     if all(result == OK for result in checks.values()):
-        return json_response({"status": good})
-    return json_response({"status": bad, "checks": checks}, 503, {"Retry-After": "1"})
+        return json_response({"status": "healthy"})
+    return json_response({"status": "unhealthy", "checks": checks}, 503, {"Retry-After": "1"})
 
 
 def _queue(status: SystemStatus) -> dict[str, Any]:

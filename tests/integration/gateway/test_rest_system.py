@@ -1,0 +1,169 @@
+"""Probes, figures and the fleet over REST."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.support.rest_face import RestFace, rest_face
+
+NODE_FIELDS = {"capacity", "allocatable", "allocated", "measured", "status", "region", "labels"}
+
+
+@pytest.fixture
+async def face() -> AsyncIterator[RestFace]:
+    async with rest_face() as face:
+        yield face
+
+
+@pytest.mark.parametrize("path", ["/health", "/healthz"])
+async def test_health_in_good_and_bad_days(face: RestFace, path: str) -> None:
+    async with face.client(None) as client:
+        answer = await client.get(path)
+        assert (answer.status_code, answer.json()) == (200, {"status": "healthy"})
+        face.scheduler.up = False
+        answer = await client.get(path)
+        assert answer.status_code == 503
+        assert answer.json()["status"] == "unhealthy"
+        checks = answer.json()["checks"]
+        assert set(checks) == {"log", "scheduler", "ledger"}
+        assert (checks["log"], checks["ledger"]) == ("ok", "ok")
+        assert checks["scheduler"] != "ok"
+
+
+@pytest.mark.parametrize("path", ["/readiness", "/readyz"])
+async def test_readiness_asks_only_for_what_this_process_needs(path: str) -> None:
+    database_up = True
+
+    async def database_answers() -> bool:
+        return database_up
+
+    async with rest_face(database_answers=database_answers) as face, face.client(None) as client:
+        face.scheduler.up = face.ledger.up = False
+        answer = await client.get(path)
+        assert (answer.status_code, answer.json()) == (200, {"status": "healthy"})
+        database_up = False
+        answer = await client.get(path)
+        assert answer.status_code == 503
+        assert answer.json()["checks"] == {"log": "ok", "database": "out of reach"}
+
+
+async def test_liveness_judges_the_process_alone(face: RestFace) -> None:
+    face.store.available = face.scheduler.up = face.ledger.up = False
+    async with face.client(None) as client:
+        answer = await client.get("/livez")
+        assert (answer.status_code, answer.json()) == (200, {"status": "healthy"})
+        assert (await client.get("/health")).json()["checks"]["log"] != "ok"
+
+
+async def test_scheduler_status_as_documented(face: RestFace) -> None:
+    async with face.client(None) as client:
+        answer = await client.get("/status")
+        assert answer.json() == {
+            "status": "running",
+            "scheduled_pods": 12,
+            "failed_schedules": 3,
+            "training_episodes": 0,
+            "epsilon": 0.0,
+            "model_version": "balanced@1",
+        }
+        face.scheduler.up = False
+        answer = await client.get("/status")
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "1"
+
+
+async def test_system_status_says_what_it_knows(face: RestFace) -> None:
+    async with face.client(None) as client:
+        body = (await client.get("/api/v1/system/status")).json()
+        assert body["status"] == "running"
+        assert body["queue"] == {
+            "depth": {"low": 0, "medium": 0, "high": 0},
+            "total": 0,
+            "oldest_waiting_seconds": 1.5,
+        }
+        assert body["scheduler"]["instance"] == "scheduler-1"
+        assert body["ledger"]["lag_commits"] == 0
+        assert (body["agents_connected"], body["policy"]) == (2, "balanced@1")
+        assert "fogbank" in body["versions"]
+        face.scheduler.up = face.ledger.up = False
+        body = (await client.get("/api/v1/system/status")).json()
+        assert (body["status"], body["scheduler"], body["ledger"]) == ("degraded", None, None)
+
+
+async def test_metrics_for_prometheus(face: RestFace) -> None:
+    async with face.client(None) as client:
+        await client.get("/livez")
+        await client.get("/nothing/at/all")
+        text = await client.get("/metrics")
+        assert text.headers["content-type"].startswith("text/plain")
+        assert 'fog_http_handled_total{method="GET",route="/livez",status="200"}' in text.text
+        assert "/nothing/at/all" not in text.text
+        openmetrics = await client.get(
+            "/metrics", headers={"Accept": "application/openmetrics-text"}
+        )
+        assert openmetrics.headers["content-type"].startswith("application/openmetrics-text")
+        assert openmetrics.text.endswith("# EOF\n")
+
+
+@pytest.mark.parametrize("path", ["/cluster/state", "/api/orchestration/services"])
+async def test_the_fleet_and_its_sums(face: RestFace, path: str) -> None:
+    await face.add_nodes("edge-1", "edge-2", cpu=4000, gpu=1, labels={"zone": "a"})
+    await face.add_nodes("edge-3", cpu=2000, region="us-west")
+    async with face.client() as client:
+        body = (await client.get(path)).json()
+    assert (body["nodes_total"], body["nodes_by_status"]) == (3, {"idle": 3})
+    assert body["capacity"]["cpu_cores"] == 10.0
+    assert body["allocatable"]["gpu_units"] == 2
+    assert body["allocated"]["cpu_cores"] == 0
+    node = body["nodes"][0]
+    assert set(node) >= NODE_FIELDS
+    assert (node["name"], node["labels"], node["gpu_model"]) == ("edge-1", {"zone": "a"}, "T4")
+    assert node["runtime"] == "simulated"
+
+
+async def test_nodes_by_page_and_name(face: RestFace) -> None:
+    await face.add_nodes("edge-1", "edge-2", "edge-3")
+    async with face.client() as client:
+        page = await client.get("/cluster/nodes?limit=2&offset=1")
+        assert [node["name"] for node in page.json()] == ["edge-2", "edge-3"]
+        assert page.headers["x-total-count"] == "3"
+        by_name = await client.get("/cluster/nodes/edge-2")
+        by_id = await client.get(f"/cluster/nodes/{by_name.json()['id']}")
+        assert by_name.json() == by_id.json()
+        for name in ("nobody", "x" * 1000, "%00"):
+            answer = await client.get(f"/cluster/nodes/{name}")
+            assert (answer.status_code, answer.json()) == (404, {"detail": "Node not found"})
+        answer = await client.get("/cluster/nodes?limit=1001")
+        assert answer.status_code == 400
+
+
+async def test_the_openapi_document(face: RestFace) -> None:
+    async with face.client(None) as client:
+        document = (await client.get("/openapi.json")).json()
+        assert (await client.get("/docs")).status_code == 200
+    assert document["openapi"].startswith("3.1")
+    answers = [
+        (path, method, status)
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+        for status in operation["responses"]
+    ]
+    assert not [answer for answer in answers if answer[2] == "422"]
+    assert "/model/save" not in document["paths"]
+    assert "/api/deployment/plan" not in document["paths"]
+    open_paths = {
+        path
+        for path, item in document["paths"].items()
+        for operation in item.values()
+        if "security" not in operation
+    }
+    assert open_paths == {
+        *(
+            f"/api/{family}/{verb}"
+            for family in ("users", "auth")
+            for verb in ("login", "register")
+        ),
+        *(f"/api/{family}/refresh" for family in ("users", "auth")),
+        *("/health", "/healthz", "/readiness", "/readyz", "/livez"),
+        *("/status", "/metrics", "/api/v1/system/status"),
+    }

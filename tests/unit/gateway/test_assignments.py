@@ -1,0 +1,98 @@
+"""What a node is to do, and what it must be told."""
+
+from fogbank.domain import events as ev
+from fogbank.domain.fleet import FleetState
+from fogbank.domain.ids import replica_id
+from fogbank.domain.states import ReplicaState
+from services.gateway.core.assignments import Task, Wanted, changed_tasks, tasks_of
+from tests.support.fleet_log import LittleLog, a_spec
+
+
+def placed_fleet() -> tuple[LittleLog, FleetState, str, str, list[str]]:
+    log, fleet = LittleLog(), FleetState()
+    node, commit = log.connect("node-1")
+    fleet.fold(commit)
+    deployment, commit = log.deploy(a_spec(replicas=2, allow_colocation=True))
+    fleet.fold(commit)
+    replicas = [replica_id(deployment, slot, 1) for slot in range(2)]
+    fact = fleet.facts.deployments[deployment]
+    fleet.fold(
+        log.commit(
+            "scheduler",
+            log.envelope(
+                ev.RoundDecided(
+                    fleet.decisions.prev_digest,
+                    fleet.position,
+                    log.now_us,
+                    "balanced@1",
+                    bytes(32),
+                    1,
+                    100,
+                    (),
+                    (
+                        ev.DeploymentPlaced(
+                            deployment,
+                            fact.version,
+                            fact.spec.resources,
+                            (
+                                ev.Placement(replicas[0], 0, 1, node, 1),
+                                ev.Placement(replicas[1], 1, 1, node, 1, (replicas[0],)),
+                            ),
+                        ),
+                    ),
+                )
+            ),
+        )
+    )
+    return log, fleet, node, deployment, replicas
+
+
+def decide(log: LittleLog, fleet: FleetState, outcome: ev.Outcome) -> None:
+    event = ev.RoundDecided(
+        fleet.decisions.prev_digest,
+        fleet.position,
+        log.now_us,
+        "balanced@1",
+        bytes(32),
+        1,
+        100,
+        (),
+        (outcome,),
+    )
+    folded = fleet.fold(log.commit("scheduler", log.envelope(event)))
+    assert folded.verdicts[0].accepted
+
+
+def test_placed_replicas_are_to_run() -> None:
+    _log, fleet, node, deployment, (first, second) = placed_fleet()
+
+    assert tasks_of(fleet, node) == {
+        first: Task(first, deployment, Wanted.RUN),
+        second: Task(second, deployment, Wanted.RUN, (first,)),
+    }
+
+
+def test_released_ones_are_to_stop_until_they_ended() -> None:
+    log, fleet, node, deployment, (first, second) = placed_fleet()
+    decide(log, fleet, ev.ReplicasReleased(deployment, (second,), "Scaled down"))
+    assert tasks_of(fleet, node)[second].wanted is Wanted.STOP
+
+    fleet.fold(log.report(node, log.seen(second, ReplicaState.STOPPED, final=True)))
+
+    assert list(tasks_of(fleet, node)) == [first]
+
+
+def test_suspended_ones_go_on_until_a_round_says_which_stays() -> None:
+    log, fleet, node, deployment, (first, _second) = placed_fleet()
+    decide(log, fleet, ev.ReplicasSuspended(deployment, (first,), node))
+
+    assert tasks_of(fleet, node)[first].wanted is Wanted.RUN
+
+
+def test_only_what_changed_is_told() -> None:
+    run, stop = Task("a", "d", Wanted.RUN), Task("a", "d", Wanted.STOP)
+    other = Task("b", "d", Wanted.RUN)
+
+    assert changed_tasks({"a": run, "b": other}, {"a": run, "b": other}) == ()
+    assert changed_tasks({"a": run}, {"a": stop, "b": other}) == (stop, other)
+    assert changed_tasks({"a": stop, "b": other}, {"b": other}) == (Task("a", "d", Wanted.FORGET),)
