@@ -1,0 +1,96 @@
+"""`fog` against a whole system: what it prints and how it ends."""
+
+import json
+
+import pytest
+
+from tests.support.fog_up import FogUp, fog
+from tests.support.grpc_user import GrpcUser
+
+pytestmark = pytest.mark.xdist_group("fog-up")
+
+
+def test_scale_and_delete(system: FogUp, admin: GrpcUser) -> None:
+    deployed = fog(
+        system, "deploy", "scaled", "--image", "x:1", "--wait", "-o", "json", "--cpu", "0.5"
+    )
+    assert deployed.returncode == 0, deployed.stderr
+    deployment_id = json.loads(deployed.stdout)["id"]
+    up = fog(system, "scale", "scaled", "3", "--wait")
+    assert up.returncode == 0, up.stderr
+    assert len([one for one in admin.get(deployment_id).replicas if one.node_id]) == 3
+    down = fog(system, "scale", deployment_id, "1", "--wait")
+    assert down.returncode == 0, down.stderr
+    gone = fog(system, "delete", "scaled", "-y", "--wait")
+    assert gone.returncode == 0, gone.stderr
+    assert deployment_id not in fog(system, "ps", "-o", "name").stdout
+    assert deployment_id in fog(system, "ps", "--all", "-o", "name").stdout
+
+
+def test_a_failed_placement_ends_with_2_and_says_why(system: FogUp) -> None:
+    result = fog(system, "deploy", "wide", "--image", "x", "--replicas", "9", "--wait")
+    assert result.returncode == 2
+    assert "wide: Insufficient nodes: need 9, found 8 with capacity" in result.stderr
+    assert fog(system, "delete", "wide", "-y").returncode == 0
+
+
+def test_a_refused_field_is_named_with_bounds_and_value(system: FogUp) -> None:
+    result = fog(system, "deploy", "bad", "--image", "x", "--replicas", "1001")
+    assert result.returncode == 1
+    assert "replicas: must be between 1 and 1000, got 1001" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_name_that_two_share_is_not_guessed(system: FogUp) -> None:
+    ids = [
+        fog(system, "deploy", "twin", "--image", "x", "--wait", "-o", "name").stdout.strip()
+        for _ in range(2)
+    ]
+    result = fog(system, "status", "twin")
+    assert result.returncode == 1
+    assert all(deployment_id in result.stderr for deployment_id in ids)
+    for deployment_id in ids:
+        assert fog(system, "delete", deployment_id, "-y", "--wait").returncode == 0
+
+
+def test_the_same_request_id_deploys_once(system: FogUp) -> None:
+    command = ("deploy", "once", "--image", "x", "--request-id", "one-and-only", "-o", "name")
+    first, second = fog(system, *command), fog(system, *command)
+    assert first.stdout == second.stdout != ""
+    other = fog(system, "deploy", "other", "--image", "x", "--request-id", "one-and-only")
+    assert other.returncode == 1
+    assert fog(system, "delete", "once", "-y", "--wait").returncode == 0
+
+
+def test_users_see_their_own_only(system: FogUp) -> None:
+    made = fog(system, "deploy", "mine", "--image", "x", "-o", "name").stdout.strip()
+    password = "secret-enough\n"
+    registered = fog(system, "register", "-u", "carol", "--password-stdin", input_text=password)
+    assert registered.returncode == 0, registered.stderr
+    signed_in = fog(system, "login", "-u", "carol", "--password-stdin", input_text=password)
+    assert signed_in.returncode == 0, signed_in.stderr
+    try:
+        stored = system.data_dir.parent / "config" / "fogbank" / "config.json"
+        assert stored.stat().st_mode & 0o777 == 0o600
+        assert fog(system, "ps", "-o", "json").stdout.strip() == "[]"
+        assert "Deployment not found" in fog(system, "status", made).stderr
+        assert fog(system, "ps", "--all-owners").returncode == 1
+    finally:
+        fog(system, "logout")
+    assert fog(system, "delete", made, "-y", "--wait").returncode == 0
+
+
+def test_events_are_the_log_in_order(system: FogUp) -> None:
+    result = fog(system, "events", "-o", "json")
+    assert result.returncode == 0, result.stderr
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    positions = [(event["sequence"], event["index"]) for event in events]
+    assert positions == sorted(positions)
+    assert positions[0] == (1, 0)
+    after = fog(system, "events", "--after", str(positions[-1][0] - 1), "-o", "json")
+    assert json.loads(after.stdout.splitlines()[0])["sequence"] == positions[-1][0]
+
+
+def test_logs_of_a_service(system: FogUp) -> None:
+    assert "scheduler-1" in fog(system, "logs").stdout.splitlines()
+    assert "Scheduler worker started" in fog(system, "logs", "scheduler", "-n", "9999").stdout
