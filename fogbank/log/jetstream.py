@@ -118,8 +118,8 @@ class JetStreamLog:
         headers = {"Nats-Msg-Id": attempt.digest.hex()}
         if attempt.expected_last is not None:
             headers["Nats-Expected-Last-Sequence"] = str(attempt.expected_last)
-        reply = await self._connection.client.request(
-            self._subject, attempt.data, timeout=_TRY_S, headers=headers
+        reply = await self._connection.request(
+            self._subject, attempt.data, timeout_s=_TRY_S, headers=headers
         )
         answer: dict[str, Any] = json.loads(reply.data)
         error = answer.get("error")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -13,11 +14,13 @@ import nats.errors
 import structlog
 from nats.aio.client import Client
 
-from fogbank.log.port import LogUnavailableError
+from fogbank.log.port import LogPermissionError, LogUnavailableError
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterator
+
+    from nats.aio.msg import Msg
 
 _log = structlog.get_logger(__name__)
 
@@ -27,10 +30,19 @@ _CONNECT_TIMEOUT_S = 2
 _PING_INTERVAL_S = 2
 _DRAIN_TIMEOUT_S = 2
 
+# How the client words a denial; it turns the subject into small letters.
+_DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"')
+_REFUSED = "authorization violation"
+# A telemetry subject for each node could be among them.
+_MOST_DENIALS_KEPT = 1_000
+
 
 @dataclass(frozen=True, slots=True)
 class NatsCredentials:
-    """How to prove who we are to the broker. Each may be left out; secrets stay out of `repr`."""
+    """How to prove who we are to the broker. Each may be left out; secrets stay out of `repr`.
+
+    A `user` receives answers under `_INBOX_<user>.` and needs the broker's leave to listen there.
+    """
 
     user: str | None = None
     password: str | None = None
@@ -48,6 +60,8 @@ class NatsCredentials:
         if self.user is not None:
             options["user"] = self.user
             options["password"] = self.password
+            # An inbox of the user's own: nobody else may listen there.
+            options["inbox_prefix"] = f"_INBOX_{self.user}"
         if self.credentials_file is not None:
             options["user_credentials"] = str(self.credentials_file)
         if self.nkeys_seed_file is not None:
@@ -55,6 +69,19 @@ class NatsCredentials:
         if self.tls is not None:
             options["tls"] = self.tls
         return options
+
+
+class _Client(Client):
+    """Keeps the password to itself when TLS was asked for and the broker offers none.
+
+    The client that we build on would go on in clear text then, as would anybody between the two
+    who claims to be such a broker.
+    """
+
+    def _connect_command(self) -> bytes:
+        if self.options.get("tls") is not None and not self._server_info.get("tls_required"):
+            raise nats.errors.Error("the broker offers no TLS, which FOG_NATS_TLS_CA demands")
+        return super()._connect_command()
 
 
 class NatsConnection:
@@ -65,11 +92,19 @@ class NatsConnection:
     """
 
     def __init__(self, name: str) -> None:
-        self.client = Client()
+        self.client: Client = _Client()
         self.name = name
         self._connected = asyncio.Event()
         self._listeners: set[Callable[[], None]] = set()
         self._last_error = ""
+        self._user: str | None = None
+        self._inbox = "_inbox."
+        self._opening: asyncio.Timeout | None = None
+        self._refused = False
+        # What we may not publish on, as far as the broker told; in small letters, as it tells.
+        self._denied: set[str] = set()
+        self._inbox_denied = False
+        self._requests: set[tuple[str, asyncio.Timeout]] = set()
 
     @contextmanager
     def on_reconnect(self, listener: Callable[[], None]) -> Iterator[None]:
@@ -103,14 +138,75 @@ class NatsConnection:
         except TimeoutError:
             raise LogUnavailableError("no connection to the broker", retry_after_ms=1_000) from None
 
+    async def request(
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        timeout_s: float,
+        headers: dict[str, str] | None = None,
+    ) -> Msg:
+        """Send a message and wait `timeout_s` seconds for its answer.
+
+        The broker answers a message that it denies by silence and an error beside it, so a plain
+        client would wait in vain and try again.
+
+        Raises:
+            LogPermissionError: we may not publish there, or not receive answers.
+            nats.errors.Error, TimeoutError, OSError: no answer, for another reason.
+        """
+        try:
+            async with asyncio.timeout(timeout_s) as patience:
+                waiting = (subject.lower(), patience)
+                self._requests.add(waiting)
+                try:
+                    return await self.client.request(
+                        subject,
+                        payload,
+                        timeout=timeout_s,
+                        headers=headers,
+                    )
+                finally:
+                    self._requests.discard(waiting)
+        except TimeoutError:
+            self._raise_denial(subject)
+            raise
+
+    def check_may_publish(self, prefix: str) -> None:
+        """Look back: was a message on a subject with this prefix denied since we connected?
+
+        Raises:
+            LogPermissionError: one was.
+        """
+        for denied in self._denied:
+            if denied.startswith(prefix.lower()):
+                self._raise_denial(denied)
+
+    def _raise_denial(self, subject: str) -> None:
+        who = f"the user {self._user}" if self._user else "us"
+        if self._inbox_denied:
+            raise LogPermissionError(
+                f"the broker does not let {who} receive answers on {self._inbox}>; allow it in "
+                "the broker's configuration"
+            )
+        if subject.lower() in self._denied:
+            raise LogPermissionError(
+                f"the broker does not let {who} publish on {subject}; give the service "
+                "its own user (FOG_NATS_USER), or allow it in the broker's configuration"
+            )
+
     async def open(self, url: str, credentials: NatsCredentials, timeout_s: float) -> None:
         """Connect; tries again and again for `timeout_s` seconds.
 
         Raises:
             LogUnavailableError: no broker answered there in that time.
+            LogPermissionError: the broker doesn't take our credentials.
         """
+        self._user = credentials.user
+        if credentials.user is not None:
+            self._inbox = f"_INBOX_{credentials.user}."
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(timeout_s) as self._opening:
                 await self.client.connect(
                     url.split(","),
                     name=self.name,
@@ -126,11 +222,28 @@ class NatsConnection:
                     **credentials.options(),
                 )
         except TimeoutError:
-            await self.client.close()
+            await self._abandon()
+            where = _without_password(url)
+            if self._refused:
+                raise LogPermissionError(
+                    f"the broker at {where} refuses the user {self._user or 'without a name'}: "
+                    "check FOG_NATS_USER and FOG_NATS_PASSWORD (or _FILE)"
+                ) from None
             raise LogUnavailableError(
-                f"no broker answered at {_without_password(url)} within {timeout_s:g} s"
+                f"no broker answered at {where} within {timeout_s:g} s"
+                + (f" ({self._last_error})" if self._last_error else "")
             ) from None
+        finally:
+            self._opening = None
         self._connected.set()
+
+    async def _abandon(self) -> None:
+        """Close a client that never got connected; by itself it would leave its socket behind."""
+        await self.client.close()
+        transport: Any = self.client._transport  # noqa: SLF001 (nothing public leads to it)
+        if transport is not None:
+            transport.close()
+            await asyncio.sleep(0)  # the socket is closed in the loop's next round
 
     async def close(self) -> None:
         """Send what is pending, then close."""
@@ -147,10 +260,31 @@ class NatsConnection:
 
     async def _on_error(self, error: Exception) -> None:
         text = _describe(error)
+        if denial := _DENIED.search(text.lower()):
+            self._on_denial(*denial.groups())
+            return
+        if self._opening is not None and _REFUSED in text.lower():
+            self._refused = True
+            self._opening.reschedule(asyncio.get_running_loop().time())
         # A broker that is down fails five times a second in the same way: say it once.
         if text != self._last_error:
             self._last_error = text
             _log.warning("broker connection error", connection=self.name, error=text)
+
+    def _on_denial(self, what: str, subject: str) -> None:
+        """Note what the broker denied, and end the requests that wait for it."""
+        if what == "subscription" and subject.startswith(self._inbox.lower()):
+            self._inbox_denied = True
+        if subject not in self._denied and len(self._denied) < _MOST_DENIALS_KEPT:
+            _log.error(
+                "the broker denies it", connection=self.name, user=self._user, **{what: subject}
+            )
+            if what == "publish":
+                self._denied.add(subject)
+        now = asyncio.get_running_loop().time()
+        for waiting_for, patience in tuple(self._requests):
+            if waiting_for == subject or self._inbox_denied:
+                patience.reschedule(now)
 
     async def _on_disconnected(self) -> None:
         self._connected.clear()
@@ -160,6 +294,9 @@ class NatsConnection:
     async def _on_reconnected(self) -> None:
         self._connected.set()
         self._last_error = ""
+        # The broker may have been given another configuration.
+        self._denied.clear()
+        self._inbox_denied = False
         _log.info("broker connection restored", connection=self.name)
         for listener in tuple(self._listeners):
             listener()
@@ -183,6 +320,7 @@ async def connect(
 
     Raises:
         LogUnavailableError: no broker answered there in that time.
+        LogPermissionError: the broker doesn't take the credentials.
     """
     connection = NatsConnection(name)
     await connection.open(url, credentials or NatsCredentials(), timeout_s)

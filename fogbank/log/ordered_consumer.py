@@ -229,6 +229,8 @@ class OrderedReader:
     async def _answer(self, item: object) -> None:
         if item is _DOUBT:
             raise _Renew("reconnected, or messages were skipped")
+        # Without leave to answer, the broker would hold back for ever what comes next.
+        self._connection.check_may_publish("$JS.FC.")
         try:
             await self._connection.client.publish(str(item))
         except (nats.errors.Error, OSError) as error:

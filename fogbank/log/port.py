@@ -81,6 +81,10 @@ class LogConfigurationError(LogBrokenError):
     """The broker or the stream has settings under which commits can be lost."""
 
 
+class LogPermissionError(LogConfigurationError):
+    """The broker knows us and denies it, or doesn't let us in at all; trying again won't help."""
+
+
 @dataclass(frozen=True, slots=True)
 class Writer:
     """Who appends: a service and which of its instances. Part of each commit's subject.

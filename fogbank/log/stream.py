@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,12 @@ import nats.errors
 import structlog
 
 from fogbank.log.nats_connection import NatsConnection
-from fogbank.log.port import LogConfigurationError, LogUnavailableError, Writer
+from fogbank.log.port import (
+    LogConfigurationError,
+    LogPermissionError,
+    LogUnavailableError,
+    Writer,
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -117,12 +123,13 @@ async def api_request(
 
     Raises:
         LogUnavailableError: no answer within `timeout_s` seconds.
+        LogPermissionError: the broker doesn't let this user ask.
         ApiError: the answer is an error.
     """
     await connection.wait_connected(timeout_s)
     payload = b"" if body is None else json.dumps(body).encode()
     try:
-        reply = await connection.client.request(f"$JS.API.{endpoint}", payload, timeout=timeout_s)
+        reply = await connection.request(f"$JS.API.{endpoint}", payload, timeout_s=timeout_s)
     except (nats.errors.Error, OSError, TimeoutError) as failure:
         raise LogUnavailableError(
             f"the broker did not answer ({type(failure).__name__})", retry_after_ms=1_000
@@ -141,8 +148,8 @@ async def ensure_stream(
     An existing stream is never changed: that is the operator's to do.
 
     Raises:
-        LogConfigurationError: the stream has settings under which commits can be lost, or the
-            broker refuses to make it; says which and why.
+        LogConfigurationError: the stream has settings under which commits can be lost, or there
+            is none and the broker refuses to make it; says which and why.
         LogUnavailableError: no answer.
     """
     settings = settings or StreamSettings()
@@ -158,6 +165,12 @@ async def ensure_stream(
         await api_request(
             connection, f"STREAM.CREATE.{name.stream}", settings.config(name), timeout_s=10
         )
+    except LogPermissionError as error:
+        raise LogPermissionError(
+            f"there is no stream {name.stream}, and only the operator may make it: run "
+            "`python -m fogbank.log.setup` once with the operator's user in FOG_NATS_USER and "
+            "FOG_NATS_PASSWORD (or _FILE)"
+        ) from error
     except ApiError as error:
         if error.code in _ALREADY_EXISTS:  # another service was quicker, with other settings
             return await ensure_stream(connection, name, settings)
@@ -181,7 +194,7 @@ def _check_config(name: StreamName, config: dict[str, Any]) -> None:
         )
 
 
-async def require_sync_always(monitor_url: str) -> None:
+async def require_sync_always(monitor_url: str, tls: ssl.SSLContext | None = None) -> None:
     """Refuse a broker that confirms writes before they are on disk.
 
     Raises:
@@ -191,7 +204,7 @@ async def require_sync_always(monitor_url: str) -> None:
     """
     url = f"{monitor_url.rstrip('/')}/varz"
     try:
-        async with httpx2.AsyncClient(timeout=5, trust_env=False) as http:
+        async with httpx2.AsyncClient(timeout=5, trust_env=False, verify=tls or True) as http:
             answer = (await http.get(url)).raise_for_status().json()
     except (httpx2.HTTPError, ValueError) as error:
         raise LogUnavailableError(

@@ -147,27 +147,45 @@ class Settings(BaseSettings):
 
 
 class FleetSettings(Settings):
-    """What the services around the log have: where the broker is, which fleet, who may call."""
+    """What the services around the log have: where the broker is, which fleet, who may call.
+
+    `nats_tls_ca`: whose certificates of brokers to trust; with it every connection is encrypted.
+    `nats_tls_cert` and `nats_tls_key`: shown to a broker that demands a certificate.
+    """
 
     nats_url: str = "nats://127.0.0.1:4222"
     nats_monitor_url: str = "http://127.0.0.1:8222"
     nats_user: str | None = None
     nats_password: SecretStr | None = None
     nats_credentials: Path | None = None
+    nats_tls_ca: Path | None = None
+    nats_tls_cert: Path | None = None
+    nats_tls_key: Path | None = None
     fleet: str = Field(default="default", pattern=f"^{_NAME}$")
     generation: int = Field(default=1, ge=1)
     log_max_bytes: int = Field(default=4 * 1024**3, ge=1024**2)
     log_replicas: int = Field(default=1, ge=1, le=5)
     service_token: SecretStr | None = None
 
+    @model_validator(mode="after")
+    def _check_nats_certificate(self) -> Self:
+        if (self.nats_tls_cert is None) != (self.nats_tls_key is None):
+            raise ValueError("FOG_NATS_TLS_CERT and FOG_NATS_TLS_KEY belong together")
+        return self
+
 
 class DatabaseSettings(FleetSettings):
-    """What the services with a database have."""
+    """What the services with a database have.
+
+    With `database_tls_ca`, a file of certificates, connections to the database are encrypted and
+    its certificate must be signed by one of those and bear its name.
+    """
 
     database_url: SecretStr = Field(
         default=SecretStr("postgresql+asyncpg://postgres@127.0.0.1:5432/postgres"),
         validation_alias=AliasChoices("DATABASE_URL", "FOG_DATABASE_URL", "database_url"),
     )
+    database_tls_ca: Path | None = None
 
 
 def load(kind: type[T], **overrides: Any) -> T:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,11 +22,26 @@ def nats_server_program() -> str:
     return program
 
 
-class NatsServer:
-    """A nats-server with JetStream in `folder`; keeps its ports over restarts."""
+# Makes a configuration of where clients connect, where /varz is, and where the store is.
+Render = Callable[[str, str, Path], str]
 
-    def __init__(self, folder: Path, *, sync_always: bool = True, jetstream: bool = True) -> None:
+
+class NatsServer:
+    """A nats-server with JetStream in `folder`; keeps its ports over restarts.
+
+    `render` replaces its configuration, which otherwise lets everybody do everything.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        sync_always: bool = True,
+        jetstream: bool = True,
+        render: Render | None = None,
+    ) -> None:
         self.folder = folder
+        self._render = render or self._open_to_all
         self._sync = "always" if sync_always else "2m"
         self._jetstream = jetstream
         self._process: subprocess.Popen[bytes] | None = None
@@ -56,15 +71,10 @@ class NatsServer:
     def start(self) -> None:
         """Start it and wait until it answers; after the first start on the same ports."""
         assert self._process is None, "already running"
-        store = (
-            f'jetstream {{ store_dir: "{self.folder}", sync_interval: {self._sync} }}'
-            if self._jetstream
-            else ""
-        )
         configuration = self.folder / "server.conf"
         configuration.write_text(
-            f"listen: {self._address}\nhttp: {self._monitor_address}\n"
-            f'ports_file_dir: "{self.folder}"\nserver_name: test\n{store}\n'
+            self._render(self._address, self._monitor_address, self.folder)
+            + f'\nports_file_dir: "{self.folder}"\n'
         )
         with (self.folder / "server.log").open("ab") as output:
             self._process = subprocess.Popen(
@@ -75,8 +85,16 @@ class NatsServer:
             )
         ports = eventually_sync(self._read_ports, what="the broker's start")
         assert ports is not None
-        self._address = ports["nats"][0].removeprefix("nats://")
+        self._address = ports["nats"][0].partition("://")[2]
         self._monitor_address = ports["monitoring"][0].removeprefix("http://")
+
+    def _open_to_all(self, listen: str, monitor_listen: str, store: Path) -> str:
+        jetstream = (
+            f'jetstream {{ store_dir: "{store}", sync_interval: {self._sync} }}'
+            if self._jetstream
+            else ""
+        )
+        return f"listen: {listen}\nhttp: {monitor_listen}\nserver_name: test\n{jetstream}\n"
 
     def _read_ports(self) -> dict[str, list[str]] | None:
         assert self._process is not None
@@ -119,10 +137,14 @@ class NatsServer:
 
 
 @contextmanager
-def nats_server(*, sync_always: bool = True, jetstream: bool = True) -> Generator[NatsServer]:
+def nats_server(
+    *, sync_always: bool = True, jetstream: bool = True, render: Render | None = None
+) -> Generator[NatsServer]:
     """Run a broker in a temporary folder while the context lasts."""
     with tempfile.TemporaryDirectory(prefix="fogbank-nats-", ignore_cleanup_errors=True) as folder:
-        server = NatsServer(Path(folder), sync_always=sync_always, jetstream=jetstream)
+        server = NatsServer(
+            Path(folder), sync_always=sync_always, jetstream=jetstream, render=render
+        )
         server.start()
         try:
             yield server

@@ -5,10 +5,11 @@ from uuid import uuid4
 
 import pytest
 
-from tests.contract.log.worlds import MemoryWorld, World, jetstream_world
+from tests.contract.log.worlds import MemoryWorld, World, guarded_world, jetstream_world
 from tests.support.nats import NatsServer, nats_server
 
-ADAPTERS = ["memory", "jetstream"]
+# The last one is the second on a broker with users, as it runs in earnest.
+ADAPTERS = ["memory", "jetstream", "jetstream-guarded"]
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +24,10 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     if request.param == "memory":
         yield MemoryWorld()
         return
+    if request.param == "jetstream-guarded":
+        async with guarded_world("guarded") as surroundings:
+            yield surroundings
+        return
     broker: NatsServer = request.getfixturevalue("broker")
     async with jetstream_world(broker, uuid4().hex) as surroundings:
         yield surroundings
@@ -33,6 +38,10 @@ async def mortal_world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     """As `world`, for tests that kill the engine."""
     if request.param == "memory":
         yield MemoryWorld()
+        return
+    if request.param == "jetstream-guarded":
+        async with guarded_world("guarded") as surroundings:
+            yield surroundings
         return
     with nats_server() as server:
         async with jetstream_world(server, "mortal") as surroundings:

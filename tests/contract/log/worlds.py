@@ -1,15 +1,16 @@
 """The surroundings of a log under test: how to get handles, and how to make things go wrong."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
 from fogbank.log.jetstream import JetStreamLog
 from fogbank.log.memory import MemoryLog, MemoryStore
-from fogbank.log.nats_connection import connect
+from fogbank.log.nats_connection import NatsCredentials, connect
 from fogbank.log.port import EventLog, LogUnavailableError, Writer
 from fogbank.log.stream import StreamName, StreamSettings, ensure_stream
+from tests.support.broker_users import as_user, guarded_broker
 from tests.support.fault_proxy import fault_proxy
 from tests.support.nats import NatsServer
 from tests.support.waiting import eventually
@@ -58,16 +59,25 @@ class MemoryWorld:
 
 
 class JetStreamWorld:
-    def __init__(self, server: NatsServer, name: StreamName, stack: AsyncExitStack) -> None:
+    def __init__(
+        self,
+        server: NatsServer,
+        name: StreamName,
+        stack: AsyncExitStack,
+        credentials: Callable[[str], NatsCredentials] = lambda _: NatsCredentials(),
+    ) -> None:
         self._server = server
         self._name = name
         self._stack = stack
+        self._credentials = credentials
 
     async def handle(self, instance: str = "one", service: str = "gateway") -> EventLog:
         return await self._handle(self._server.url, Writer(service, instance))
 
     async def _handle(self, url: str, writer: Writer) -> JetStreamLog:
-        connection = await self._stack.enter_async_context(connect(url, writer.instance))
+        connection = await self._stack.enter_async_context(
+            connect(url, writer.instance, self._credentials(writer.service))
+        )
         return JetStreamLog(connection, self._name, writer, append_deadline_s=4)
 
     async def append_losing_the_answer(self, log: EventLog, data: bytes) -> int | None:
@@ -78,7 +88,9 @@ class JetStreamWorld:
 
         async with (
             fault_proxy("127.0.0.1", self._server.port) as proxy,
-            connect(f"nats://127.0.0.1:{proxy.port}", "unlucky") as connection,
+            connect(
+                f"nats://127.0.0.1:{proxy.port}", "unlucky", self._credentials(log.writer.service)
+            ) as connection,
         ):
             unlucky = JetStreamLog(connection, self._name, log.writer, append_deadline_s=4)
             await unlucky.last_sequence()  # the client's reply subject exists from here on
@@ -103,3 +115,17 @@ async def jetstream_world(server: NatsServer, fleet: str) -> AsyncIterator[JetSt
         connection = await stack.enter_async_context(connect(server.url, "setup"))
         await ensure_stream(connection, name, StreamSettings(max_bytes=64 * 1024**2))
         yield JetStreamWorld(server, name, stack)
+
+
+@asynccontextmanager
+async def guarded_world(fleet: str) -> AsyncIterator[JetStreamWorld]:
+    """As `jetstream_world`, on a broker of its own that gives each service its rights and no more.
+
+    A handle's service is its user. The operator made the stream.
+    """
+    name = StreamName(fleet)
+    with guarded_broker(name) as server:
+        async with connect(server.url, "setup", as_user("operator")) as connection:
+            await ensure_stream(connection, name, StreamSettings(max_bytes=64 * 1024**2))
+        async with AsyncExitStack() as stack:
+            yield JetStreamWorld(server, name, stack, as_user)
