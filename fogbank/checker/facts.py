@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fogbank.checker.acknowledged import Promises
+from fogbank.checker.bounds import out_of_bounds
 from fogbank.checker.report import Findings, Place, Rule
 from fogbank.checker.reports import Reports
 from fogbank.checker.world import Deployment, Node, World, amounts
@@ -51,13 +52,24 @@ class Facts:
     ) -> bool:
         """Take a fact in; False if it is void."""
         self._forget(log_time_us)
-        counts = envelope.event_id not in self._known
+        counts = not self._is_known(envelope.event_id, event)
         if counts:
             if not isinstance(event, _GUARDED):
                 self._known[envelope.event_id] = log_time_us
-            counts = self._by_kind[type(event)](place, envelope, event)
+            if wrong := out_of_bounds(envelope.event_id, event):
+                self._findings.add(place, Rule.OUT_OF_BOUNDS, f"{envelope.type} says {wrong}")
+                counts = False
+            else:
+                counts = self._by_kind[type(event)](place, envelope, event)
         self._promises.saw(envelope.event_id, event, counts=counts)
         return counts
+
+    def _is_known(self, event_id: str, event: object) -> bool:
+        """Tell whether an event came before; a deployment's creation is known for ever."""
+        if event_id in self._known:
+            return True
+        created = isinstance(event, facts_pb2.DeploymentCreated)
+        return created and event_id in self._world.deployments
 
     def _forget(self, log_time_us: int) -> None:
         while self._known:
@@ -86,13 +98,6 @@ class Facts:
     def _created(
         self, place: Place, envelope: log_pb2.EventEnvelope, event: facts_pb2.DeploymentCreated
     ) -> bool:
-        if envelope.event_id in self._world.deployments:
-            self._findings.add(
-                place,
-                Rule.CREATED_TWICE,
-                f"deployment {envelope.event_id} exists since long before",
-            )
-            return False
         self._world.deployments[envelope.event_id] = Deployment(
             envelope.event_id,
             amounts(event.spec.resources),

@@ -212,9 +212,11 @@ class Outcomes:
                 f"slot {replica.slot} of deployment {deployment.id} goes to {replica.id} while "
                 f"{holder.id} has not ended",
             )
-        if replica.wish is Wish.SUSPENDED:
+            self._world.release(holder)
+        # What was released stays so.
+        if replica.wish is not Wish.RELEASED:
             replica.wish = Wish.LIVE
-        deployment.slots[replica.slot] = replica
+            deployment.slots[replica.slot] = replica
 
     def _offline(self, place: Place, outcome: rounds_pb2.NodeOffline) -> None:
         node = self._world.nodes.get(outcome.node_id)

@@ -68,6 +68,8 @@ class Placements:
         ask: Amounts,
     ) -> None:
         self._check_slot(place, deployment, placement)
+        if placement.replica_id in self.world.replicas:
+            return
         node = self.world.nodes.get(placement.node_id)
         if node is None:
             self._found(
@@ -114,7 +116,7 @@ class Placements:
             self._found(
                 place, Rule.GENERATION, f"{who} gets generation {generation} instead of {due}"
             )
-        expected = _derived_id(deployment.id, slot, generation)
+        expected = str(uuid5(UUID(deployment.id), f"{slot}/{generation}"))
         if placement.replica_id != expected:
             self._found(
                 place,
@@ -196,10 +198,3 @@ class Placements:
 
     def _found(self, place: Place, rule: Rule, sentence: str) -> None:
         self.findings.add(place, rule, sentence)
-
-
-def _derived_id(deployment_id: str, slot: int, generation: int) -> str:
-    try:
-        return str(uuid5(UUID(deployment_id), f"{slot}/{generation}"))
-    except ValueError:
-        return f"underivable: {deployment_id!r} is no UUID"

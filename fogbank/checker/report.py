@@ -23,7 +23,7 @@ class Rule(StrEnum):
     ROUND_FACTS = "round-facts"
     ROUND_POLICY = "round-policy"
     # Facts.
-    CREATED_TWICE = "created-twice"
+    OUT_OF_BOUNDS = "out-of-bounds"
     REPORT_GAP = "report-gap"
     # What rounds do.
     UNKNOWN_DEPLOYMENT = "unknown-deployment"

@@ -90,7 +90,7 @@ def test_a_round_replayed_so_that_it_counts_is_found() -> None:
     web = log.deploy("web")
     log.place(web, node)
     log.place(web, node)
-    assert set(log.rules()) == {"slot-taken", "generation", "replica-id", "colocation"}
+    assert set(log.rules()) == {"slot-taken", "generation", "replica-id"}
 
 
 def test_a_rival_round_is_void_and_books_nothing() -> None:
