@@ -1,10 +1,13 @@
 """Runs a local system in the foreground: start, ready, signals, stop."""
 
 import asyncio
+import logging
 import signal
+import sys
 from typing import Protocol, Self
 
 import grpc
+import structlog
 
 from fogbank.cli.failures import EXIT_DONE, EXIT_INTERRUPTED
 from fogbank.local.state import LocalState
@@ -50,10 +53,19 @@ def run(options: UpOptions, reporter: UpReporter) -> int:
     Raises:
         LocalError: it can't be started.
     """
+    _keep_standard_output_clean()
     try:
         return asyncio.run(_run(options, reporter))
     finally:
         reporter.close()
+
+
+def _keep_standard_output_clean() -> None:
+    """Send what libraries log in this process to standard error, and only what matters."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 class _Signals:
