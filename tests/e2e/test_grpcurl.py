@@ -82,7 +82,7 @@ def test_creates_gets_and_watches(grpcurl: Grpcurl, admin: GrpcUser) -> None:
     deployment_id = created["deployment"]["id"]
     before = int(created["deployment"]["etag"]) - 1
     statuses = [
-        change["newStatus"] for change in watched(grpcurl, deployment_id, before, changes=3)
+        change["new_status"] for change in watched(grpcurl, deployment_id, before, changes=3)
     ]
     assert statuses == [
         "DEPLOYMENT_STATUS_PENDING",
@@ -96,7 +96,7 @@ def test_creates_gets_and_watches(grpcurl: Grpcurl, admin: GrpcUser) -> None:
 
     shown = eventually_sync(running, what="RUNNING over GetDeployment")
     assert shown is not None
-    assert shown["runningReplicas"] == 2
+    assert shown["running_replicas"] == 2
     admin.delete_all([deployment_id])
 
 
