@@ -48,6 +48,11 @@ class GatewaySettings(DatabaseSettings):
         validation_alias=_named("jwt_expire_minutes", "JWT_EXPIRE_MINUTES"),
     )
     refresh_expire_hours: int = Field(default=720, ge=1, le=8760)
+    # What a password's hash costs; cheap ones are for tests.
+    password_time_cost: int = Field(default=3, ge=1, le=100)
+    password_memory_kib: int = Field(default=64 * 1024, ge=8, le=4 * 1024 * 1024)
+    password_parallelism: int = Field(default=4, ge=1, le=64)
+    password_threads: int = Field(default=2, ge=1, le=64)
     agent_token: SecretStr = SecretStr("")
     sealing_key: SecretStr = SecretStr("")
     admin_user: str = "admin"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -17,6 +18,7 @@ ISSUER = "fogbank"
 AUDIENCE = "fogbank"
 LEEWAY_S = 5
 LONGEST_TOKEN = 4096
+_CHECKED_TOKENS = 10_000
 
 # Shared-secret algorithms only, each with the shortest secret (bytes) that it is safe with.
 SHORTEST_SECRET = {"HS256": 32, "HS384": 48, "HS512": 64}
@@ -64,6 +66,8 @@ class JwtAccessTokens:
     def __init__(self, key: SigningKey, lifetime_s: int) -> None:
         self._key = key
         self._lifetime_s = lifetime_s
+        # Tokens whose signature was checked, and until when they count (seconds since 1970).
+        self._checked: dict[str, tuple[Principal, float]] = {}
 
     @property
     def lifetime_s(self) -> int:
@@ -85,6 +89,10 @@ class JwtAccessTokens:
 
     def read(self, token: str) -> Principal:
         """Return whose token it is, or raise UnauthenticatedError, which never says more."""
+        checked = self._checked.get(token)
+        if checked is not None and time.time() < checked[1]:
+            return checked[0]
+        self._checked.pop(token, None)
         if not token or len(token) > LONGEST_TOKEN:
             raise UnauthenticatedError("Not authenticated")
         try:
@@ -97,6 +105,11 @@ class JwtAccessTokens:
                 leeway=timedelta(seconds=LEEWAY_S),
                 options={"require": list(_REQUIRED)},
             )
-            return Principal(str(UUID(claims["sub"])), Role(claims["role"]))
+            principal = Principal(str(UUID(claims["sub"])), Role(claims["role"]))
+            ends_s = float(claims["exp"]) + LEEWAY_S
         except (jwt.PyJWTError, ValueError, TypeError, AttributeError) as error:
             raise UnauthenticatedError("Not authenticated") from error
+        if len(self._checked) >= _CHECKED_TOKENS:
+            self._checked.clear()
+        self._checked[token] = (principal, ends_s)
+        return principal

@@ -4,37 +4,37 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, Security
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Request, Security
+from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
 
 from fogbank.domain.errors import UnauthenticatedError
 from services.gateway.app.identity import Identity
 from services.gateway.app.principal import Principal
+from services.gateway.http_api.dependencies import used_by
 
 # Browsers can't send headers with a WebSocket; they offer this protocol and the token as another.
 WEBSOCKET_PROTOCOL = "bearer"
 
-_scheme = HTTPBearer(
-    auto_error=False,
+
+class _Caller(HTTPBearer):
+    """Reads the token; being a security scheme, it also stands in the OpenAPI document."""
+
+    async def __call__(self, request: Request) -> Principal:  # type: ignore[override]
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            raise UnauthenticatedError("Not authenticated")
+        return used_by(request).identity.authenticate(token.strip())
+
+
+_caller = _Caller(
     bearerFormat="JWT",
     scheme_name="bearer",
     description="The access token of `/api/auth/login`.",
 )
 
-
-async def _caller(
-    connection: HTTPConnection,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_scheme)],
-) -> Principal:
-    if credentials is None:
-        raise UnauthenticatedError("Not authenticated")
-    identity: Identity = connection.app.state.dependencies.identity
-    return identity.authenticate(credentials.credentials)
-
-
 # For routes that only need somebody to be signed in.
-SIGNED_IN = Depends(_caller)
+SIGNED_IN = Security(_caller)
 # The signed-in user; without a valid token the answer is 401.
 Caller = Annotated[Principal, SIGNED_IN]
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated
 
-from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from services.gateway.app.deployments import Deployments
@@ -34,9 +32,7 @@ class HttpDependencies:
     max_body_bytes: int = MAX_BODY_BYTES
 
 
-async def _dependencies(connection: HTTPConnection) -> HttpDependencies:
+def used_by(connection: HTTPConnection) -> HttpDependencies:
+    """Return what the app that handles a request stands on."""
     found: HttpDependencies = connection.app.state.dependencies
     return found
-
-
-Uses = Annotated[HttpDependencies, Depends(_dependencies)]

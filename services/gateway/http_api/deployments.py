@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Path, Query
+from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
@@ -27,7 +27,7 @@ from services.gateway.http_api.answers import (
     errors,
 )
 from services.gateway.http_api.bodies import documented, json_body
-from services.gateway.http_api.dependencies import Uses
+from services.gateway.http_api.dependencies import used_by
 from services.gateway.http_api.models import DeployBody, ScaleBody
 from services.gateway.http_api.wording import shown
 
@@ -59,14 +59,14 @@ IfMatch = Annotated[
 )
 async def deploy(
     caller: Caller,
-    uses: Uses,
+    request: Request,
     body: Annotated[DeployBody, Depends(json_body(DeployBody))],
     idempotency_key: IdempotencyKey = "",
 ) -> Response:
     """Queue a deployment for scheduling. It is durable when this answers."""
     spec = spec_of(body.ask(), REST_BOUNDS)
     request_id = _request_id(idempotency_key, body.request_id)
-    accepted = await uses.deployments.create(caller, spec, body.env, request_id)
+    accepted = await used_by(request).deployments.create(caller, spec, body.env, request_id)
     return _accepted(accepted, "pending", QUEUED)
 
 
@@ -80,9 +80,9 @@ async def deploy(
     },
     operation_id="deploymentStatus",
 )
-async def status(caller: Caller, uses: Uses, deployment_id: DeploymentId) -> Response:
+async def status(caller: Caller, request: Request, deployment_id: DeploymentId) -> Response:
     """Show all about one deployment, deleted ones too."""
-    view = (await uses.deployments.get(caller, str(deployment_id))).value
+    view = (await used_by(request).deployments.get(caller, str(deployment_id))).value
     headers = {"ETag": f'"{etag(view.version)}"', "Cache-Control": "no-store"}
     return rendering.json_response(rendering.deployment_status(view), headers=headers)
 
@@ -134,9 +134,9 @@ class ListQuery(BaseModel):
     },
     operation_id="listDeployments",
 )
-async def list_(caller: Caller, uses: Uses, query: Annotated[ListQuery, Query()]) -> Response:
+async def list_(caller: Caller, request: Request, query: Annotated[ListQuery, Query()]) -> Response:
     """List the caller's deployments."""
-    page = (await uses.deployments.list(caller, query.query())).value
+    page = (await used_by(request).deployments.list(caller, query.query())).value
     return rendering.json_response(
         [rendering.deployment_row(view) for view in page.items],
         headers={"X-Total-Count": str(page.total), "Cache-Control": "no-store"},
@@ -153,7 +153,7 @@ async def list_(caller: Caller, uses: Uses, query: Annotated[ListQuery, Query()]
 )
 async def scale(
     caller: Caller,
-    uses: Uses,
+    request: Request,
     deployment_id: DeploymentId,
     body: Annotated[ScaleBody, Depends(json_body(ScaleBody))],
     *,
@@ -162,14 +162,14 @@ async def scale(
 ) -> Response:
     """Change the number of replicas."""
     check_replicas(body.replicas, REST_BOUNDS.replicas)
-    accepted = await uses.deployments.scale(
+    accepted = await used_by(request).deployments.scale(
         caller,
         str(deployment_id),
         body.replicas,
         _request_id(idempotency_key, body.request_id),
         _expected_version(if_match),
     )
-    view = uses.deployments.show(caller, accepted.deployment_id)
+    view = used_by(request).deployments.show(caller, accepted.deployment_id)
     message = f"Scaling to {accepted.spec.replicas} replicas queued. {TRACK}"
     return _accepted(accepted, rendering.status_word(view.status), message)
 
@@ -183,13 +183,13 @@ async def scale(
 )
 async def delete(
     caller: Caller,
-    uses: Uses,
+    request: Request,
     deployment_id: DeploymentId,
     idempotency_key: IdempotencyKey = "",
     if_match: IfMatch = "",
 ) -> Response:
     """Delete a deployment and stop its replicas. Its status stays readable."""
-    accepted = await uses.deployments.delete(
+    accepted = await used_by(request).deployments.delete(
         caller, str(deployment_id), idempotency_key, _expected_version(if_match)
     )
     return _accepted(accepted, "deleted", f"Deletion queued. {TRACK}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
@@ -16,7 +16,7 @@ from services.gateway.app.nodes import Nodes
 from services.gateway.http_api import rendering
 from services.gateway.http_api.access import SIGNED_IN
 from services.gateway.http_api.answers import FleetAnswer, NodeAnswer, errors
-from services.gateway.http_api.dependencies import Uses
+from services.gateway.http_api.dependencies import used_by
 
 router = APIRouter(tags=["fleet"], dependencies=[SIGNED_IN])
 
@@ -43,9 +43,9 @@ class NodesQuery(BaseModel):
     },
     operation_id="listNodes",
 )
-async def nodes(uses: Uses, query: Annotated[NodesQuery, Query()]) -> Response:
+async def nodes(request: Request, query: Annotated[NodesQuery, Query()]) -> Response:
     """List nodes by name."""
-    page = (await uses.nodes.list(query.limit, query.offset)).value
+    page = (await used_by(request).nodes.list(query.limit, query.offset)).value
     return rendering.json_response(
         [rendering.node(view) for view in page.items], headers={"X-Total-Count": str(page.total)}
     )
@@ -58,13 +58,13 @@ async def nodes(uses: Uses, query: Annotated[NodesQuery, Query()]) -> Response:
     operation_id="getNode",
 )
 async def node(
-    uses: Uses, name: Annotated[str, Path(description="The node's name or id.")]
+    request: Request, name: Annotated[str, Path(description="The node's name or id.")]
 ) -> Response:
     """Show a node."""
     if len(name) > _LONGEST_NAME or not name.isprintable():
         raise _node_not_found()
     try:
-        found = await uses.nodes.get(name)
+        found = await used_by(request).nodes.get(name)
     except NotFoundError:
         raise _node_not_found() from None
     return rendering.json_response(rendering.node(found.value))
@@ -82,9 +82,9 @@ async def node(
     responses=errors(401, 503),
     operation_id="orchestrationServices",
 )
-async def state(uses: Uses) -> Response:
+async def state(request: Request) -> Response:
     """Show all nodes, and the sums over them."""
-    as_of_sequence, views = await _all_nodes(uses.nodes)
+    as_of_sequence, views = await _all_nodes(used_by(request).nodes)
     fingerprints = [view.fingerprint for view in views]
     content: dict[str, Any] = {
         "as_of_sequence": as_of_sequence,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from services.gateway.app.identity import Session
 from services.gateway.http_api.answers import SessionAnswer, UserAnswer, errors
 from services.gateway.http_api.bodies import documented, json_body
-from services.gateway.http_api.dependencies import Uses
+from services.gateway.http_api.dependencies import used_by
 from services.gateway.http_api.models import LoginBody, RefreshBody, RegisterBody
 from services.gateway.http_api.rendering import json_response
 
@@ -36,10 +36,10 @@ _NO_STORE = {"Cache-Control": "no-store"}
     operation_id="register",
 )
 async def register(
-    uses: Uses, body: Annotated[RegisterBody, Depends(json_body(RegisterBody))]
+    request: Request, body: Annotated[RegisterBody, Depends(json_body(RegisterBody))]
 ) -> Response:
     """Make an account."""
-    user = await uses.identity.register(body.username, body.password)
+    user = await used_by(request).identity.register(body.username, body.password)
     return json_response({"id": user.id, "username": user.username}, 201)
 
 
@@ -57,9 +57,11 @@ async def register(
     openapi_extra=documented(LoginBody),
     operation_id="login",
 )
-async def login(uses: Uses, body: Annotated[LoginBody, Depends(json_body(LoginBody))]) -> Response:
+async def login(
+    request: Request, body: Annotated[LoginBody, Depends(json_body(LoginBody))]
+) -> Response:
     """Trade a name and password for tokens."""
-    return _session(await uses.identity.login(body.username, body.password))
+    return _session(await used_by(request).identity.login(body.username, body.password))
 
 
 @router.post(
@@ -77,10 +79,10 @@ async def login(uses: Uses, body: Annotated[LoginBody, Depends(json_body(LoginBo
     operation_id="refresh",
 )
 async def refresh(
-    uses: Uses, body: Annotated[RefreshBody, Depends(json_body(RefreshBody))]
+    request: Request, body: Annotated[RefreshBody, Depends(json_body(RefreshBody))]
 ) -> Response:
     """Trade a refresh token for new tokens; the old one is used up."""
-    return _session(await uses.identity.refresh(body.refresh_token))
+    return _session(await used_by(request).identity.refresh(body.refresh_token))
 
 
 def _session(session: Session) -> Response:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import structlog
-from fastapi import APIRouter, Header, Query, WebSocket
+from fastapi import APIRouter, Header, Query, Request, WebSocket
 from pydantic_core import to_json
 from starlette.responses import Response, StreamingResponse
 from starlette.websockets import WebSocketDisconnect
@@ -22,7 +22,7 @@ from services.gateway.app.principal import Principal
 from services.gateway.http_api import rendering
 from services.gateway.http_api.access import WEBSOCKET_PROTOCOL, Caller, websocket_caller
 from services.gateway.http_api.answers import errors
-from services.gateway.http_api.dependencies import HttpDependencies, Uses
+from services.gateway.http_api.dependencies import used_by
 from services.gateway.http_api.errors import status_of
 from services.gateway.http_api.wording import shown
 
@@ -57,9 +57,9 @@ After = Annotated[
     },
     operation_id="events",
 )
-async def events(
+async def follow(
     caller: Caller,
-    uses: Uses,
+    request: Request,
     after: After = 0,
     last_event_id: Annotated[
         str, Header(alias="Last-Event-ID", description="Goes on after it; wins over `after`.")
@@ -67,7 +67,8 @@ async def events(
 ) -> Response:
     """Follow the log: administrators all of it, others what concerns their deployments."""
     cursor = _sequence("Last-Event-ID", last_event_id) if last_event_id else after
-    stream = _messages(uses.events, caller, cursor or uses.events.position)
+    events = used_by(request).events
+    stream = _messages(events, caller, cursor or events.position)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, 200, headers, "text/event-stream")
 
@@ -135,7 +136,7 @@ async def deployment_changes(websocket: WebSocket, deployment_id: str) -> None:
     The token comes in the Authorization header or as the second of the protocols
     `bearer, <token>`. Without `after`, the first message is the latest change so far.
     """
-    uses: HttpDependencies = websocket.app.state.dependencies
+    uses = used_by(websocket)
     try:
         caller = websocket_caller(websocket, uses.identity)
         after = _after(websocket)

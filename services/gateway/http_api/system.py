@@ -22,7 +22,7 @@ from services.gateway.http_api.answers import (
     UnhealthyAnswer,
     errors,
 )
-from services.gateway.http_api.dependencies import Uses
+from services.gateway.http_api.dependencies import used_by
 from services.gateway.http_api.rendering import json_response
 
 router = APIRouter(tags=["system"])
@@ -47,9 +47,9 @@ _RETRY_AFTER_MS = 1000
     responses={**errors(), **_UNHEALTHY},
     operation_id="healthz",
 )
-async def health(uses: Uses) -> Response:
+async def health(request: Request) -> Response:
     """Tell whether log, scheduler and ledger answer."""
-    return _judged(await uses.system.health())
+    return _judged(await used_by(request).system.health())
 
 
 @router.get(
@@ -64,8 +64,9 @@ async def health(uses: Uses) -> Response:
     responses={**errors(), **_UNHEALTHY},
     operation_id="readyz",
 )
-async def readiness(uses: Uses) -> Response:
+async def readiness(request: Request) -> Response:
     """Tell whether this gateway can serve."""
+    uses = used_by(request)
     checks = dict(await uses.system.readiness())
     if uses.database_answers is not None:
         checks["database"] = OK if await uses.database_answers() else "out of reach"
@@ -81,9 +82,9 @@ async def liveness() -> Response:
 @router.get(
     "/status", response_model=SchedulerAnswer, responses=errors(503), operation_id="schedulerStatus"
 )
-async def scheduler_status(uses: Uses) -> Response:
+async def scheduler_status(request: Request) -> Response:
     """Show what the scheduler did. No policy learns yet."""
-    status = await uses.system.status()
+    status = await used_by(request).system.status()
     if status.scheduler is None:
         raise UnavailableError("The scheduler does not answer", retry_after_ms=_RETRY_AFTER_MS)
     return json_response(
@@ -104,9 +105,9 @@ async def scheduler_status(uses: Uses) -> Response:
     responses=errors(),
     operation_id="systemStatus",
 )
-async def system_status(uses: Uses) -> Response:
+async def system_status(request: Request) -> Response:
     """Show the queue, the leader, the ledger's lag and the agents of this gateway."""
-    status = await uses.system.status()
+    status = await used_by(request).system.status()
     complete = status.scheduler is not None and status.ledger is not None
     return json_response(
         {

@@ -185,3 +185,21 @@ async def test_open_streams_end_when_the_server_stops() -> None:
         async with served.client() as client, _events(client):
             server.stop()
             await asyncio.wait_for(running, 10)
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+async def test_a_body_of_5_mb_over_a_socket(served: Served, chunked: bool) -> None:
+    data = b'{"name": "' + b"x" * 5_000_000 + b'"}'
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(data), 65536):
+            yield data[start : start + 65536]
+
+    async with served.client() as client:
+        answer = await client.post(
+            "/api/deployment/deploy",
+            content=pieces() if chunked else data,
+            headers={"Content-Type": "application/json"},
+        )
+        assert answer.status_code == 413
+        assert (await client.get("/livez")).status_code == 200
