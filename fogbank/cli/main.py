@@ -31,6 +31,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "logs": ("log_commands", "logs"),
     "nodes": ("node_commands", "app"),
     "events": ("event_commands", "events"),
+    "audit": ("audit", "app"),
     "login": ("session_commands", "login"),
     "logout": ("session_commands", "logout"),
     "register": ("session_commands", "register"),
