@@ -7,6 +7,7 @@ from fogbank.domain.decisions import Desired, PlacedReplica
 from fogbank.domain.facts import DeploymentFact, NodeFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.resources import NOTHING
+from fogbank.domain.states import ReplicaState
 from fogbank.placement.arrays import FleetArrays, amounts
 from fogbank.placement.needs import Need
 from fogbank.placement.strategies import STRATEGIES, score
@@ -21,8 +22,12 @@ def settle(
     outcomes: list[ev.Outcome] = []
     if need.unwanted:
         outcomes.append(ev.ReplicasReleased(deployment.id, need.unwanted, need.unwanted_reason))
+    settled: set[int] = set()
     for replica_id in need.returned:
-        outcomes += _settle_returned(fleet, arrays, deployment, replica_id)
+        slot = fleet.decisions.placements[replica_id].slot
+        if slot not in settled:  # another one of the same slot has to meet the winner: next round
+            settled.add(slot)
+            outcomes += _settle_returned(fleet, arrays, deployment, replica_id)
     return outcomes
 
 
@@ -31,24 +36,25 @@ def _settle_returned(
 ) -> list[ev.Outcome]:
     """Choose between a replica whose node came back and the one that took its slot.
 
-    One of a newer version wins, else the one on the better node, else the original.
+    One that completed wins, else one of a newer version, else the one on the better node, else
+    the original.
     """
     original = fleet.decisions.placements[replica_id]
     successor_id = fleet.decisions.of(deployment.id).slots.get(original.slot)
     restored = ev.ReplicasRestored(deployment.id, (replica_id,))
+    replaced = ev.ReplicasReleased(deployment.id, (replica_id,), "Replaced while its node was lost")
     if successor_id is None:
         return [restored]
     successor = fleet.decisions.placements[successor_id]
     if fleet.ended(successor):
-        return [restored]
+        complete = fleet.replica_state(successor) is ReplicaState.COMPLETE
+        return [replaced if complete else restored]
     newer = successor.version > original.version
     better = _worth(fleet, arrays, deployment, successor) > _worth(
         fleet, arrays, deployment, original
     )
     if newer or better:
-        return [
-            ev.ReplicasReleased(deployment.id, (replica_id,), "Replaced while its node was lost")
-        ]
+        return [replaced]
     return [
         ev.ReplicasReleased(deployment.id, (successor_id,), "Its predecessor's node came back"),
         restored,

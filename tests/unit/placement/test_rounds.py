@@ -262,3 +262,45 @@ def test_completed_replicas_free_their_room() -> None:
     assert fleet.status(deployment_id) is DeploymentStatus.COMPLETED
     assert fleet.planner.fleet.held(node).cpu_millicores == 0
     assert fleet.settle() == []
+
+
+def test_a_replica_that_comes_back_gives_way_to_a_successor_that_completed() -> None:
+    fleet = a_fleet(2)
+    deployment_id = fleet.deploy(a_spec())
+    fleet.settle()
+    fleet.obey()
+    decisions = fleet.planner.fleet.decisions
+    original = decisions.placements[decisions.of(deployment_id).slots[0]]
+    silence = fleet.silence(original.node_id)
+    fleet.log.pass_ms(30_000)
+    fleet.decide(silence)
+    fleet.settle()
+    successor = decisions.placements[decisions.of(deployment_id).slots[0]]
+    done = fleet.log.seen(successor.id, ReplicaState.COMPLETE, final=True)
+    fleet.fold(fleet.log.report(successor.node_id, done))
+    assert fleet.status(deployment_id) is DeploymentStatus.COMPLETED
+    fleet.connect(fleet.planner.fleet.facts.nodes[original.node_id].name)
+    (released,) = fleet.settle()
+    assert isinstance(released, ev.ReplicasReleased)
+    assert released.replica_ids == (original.id,)
+    assert fleet.status(deployment_id) is DeploymentStatus.COMPLETED
+
+
+def test_of_several_that_come_back_to_one_slot_one_stays() -> None:
+    fleet = a_fleet(3)
+    deployment_id = fleet.deploy(a_spec())
+    fleet.settle()
+    decisions = fleet.planner.fleet.decisions
+    lost = []
+    for _ in range(2):
+        placed = decisions.placements[decisions.of(deployment_id).slots[0]]
+        lost.append(fleet.planner.fleet.facts.nodes[placed.node_id].name)
+        silence = fleet.silence(placed.node_id)
+        fleet.log.pass_ms(30_000)
+        fleet.decide(silence)
+        fleet.settle()
+    for name in lost:
+        fleet.connect(name)
+    fleet.settle()
+    live = [placed.id for placed in decisions.placements.values() if placed.desired == "live"]
+    assert live == [decisions.of(deployment_id).slots[0]]
