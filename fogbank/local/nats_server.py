@@ -5,85 +5,97 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import SecretStr
+
+from fogbank.domain.errors import FogError
 from fogbank.local.child import ChildSpec
 from fogbank.local.data_dir import DataDir, write_private
 from fogbank.local.errors import LocalError
 from fogbank.local.ports import HOST
-
-USER = "fogbank"
-_CONFIG = """\
-# Written by `fog up` at each start; changes are lost.
-server_name: fogbank-local
-listen: "{host}:{port}"
-http: "{host}:{monitor_port}"
-
-# A commit of the log is at most 512 KiB.
-max_payload: 1MB
-max_connections: 1024
-
-authorization {{
-  user: {user}
-  password: "{password}"
-  timeout: 5
-}}
-
-jetstream {{
-  store_dir: {store}
-  # An acknowledged write must survive a power cut: the log's services refuse to run without this.
-  sync_interval: always
-  max_memory_store: 64MB
-  max_file_store: 64GB
-}}
-"""
+from fogbank.local.secret_files import SecretFiles, read_secret
+from fogbank.log.broker_config import OPERATOR, BrokerConfig, BrokerConfigError
+from fogbank.log.setup import set_up
+from fogbank.log.stream import StreamName
+from fogbank.runtime.operator_error import OperatorError
+from fogbank.runtime.settings import FleetSettings
 
 
 @dataclass(frozen=True, slots=True)
 class NatsServer:
-    """Where the broker listens and its password."""
+    """Where the broker listens, whose log it keeps, and where its users' passwords are."""
 
     port: int
     monitor_port: int
-    password: str
+    secrets: SecretFiles
+    name: StreamName
 
     @property
     def url(self) -> str:
-        """With which any client connects; holds the password."""
-        return f"nats://{USER}:{self.password}@{HOST}:{self.port}"
+        """With which the operator connects; holds the password."""
+        password = read_secret(self.secrets.nats_password(OPERATOR))
+        return f"nats://{OPERATOR}:{password}@{HOST}:{self.port}"
 
     @property
     def monitor_url(self) -> str:
         """Where the broker tells about itself."""
         return f"http://{HOST}:{self.monitor_port}"
 
-    def settings(self, password_file: Path) -> dict[str, str]:
-        """Return the settings with which services find it and prove who they are."""
+    def settings(self, user: str) -> dict[str, str]:
+        """Return the settings with which a service finds it and proves to be its user."""
         return {
             "FOG_NATS_URL": f"nats://{HOST}:{self.port}",
             "FOG_NATS_MONITOR_URL": self.monitor_url,
-            "FOG_NATS_USER": USER,
-            "FOG_NATS_PASSWORD_FILE": str(password_file),
+            "FOG_NATS_USER": user,
+            "FOG_NATS_PASSWORD_FILE": str(self.secrets.nats_password(user)),
         }
 
     def child(self, data: DataDir) -> ChildSpec:
-        """Write the configuration and return how to run the broker with it."""
+        """Write the configuration and return how to run the broker with it.
+
+        Raises:
+            LocalError: nats-server is missing, or can't keep its store there.
+        """
         configuration = data.nats / "nats-server.conf"
-        write_private(
-            configuration,
-            _CONFIG.format(
-                host=HOST,
-                port=self.port,
-                monitor_port=self.monitor_port,
-                user=USER,
-                password=self.password,
-                store=_quoted(data.nats / "store"),
-            ),
-        )
+        try:
+            text = BrokerConfig(
+                name=self.name,
+                listen=f"{HOST}:{self.port}",
+                monitor_listen=f"{HOST}:{self.monitor_port}",
+                store_dir=str(data.nats / "store"),
+                passwords=self.secrets.nats_passwords(),
+                server_name="fogbank-local",
+            ).render()
+        except BrokerConfigError as error:
+            raise LocalError(f"the broker can't be configured: {error}") from error
+        write_private(configuration, text)
         return ChildSpec(
             name="nats",
             command=(_program(), "--config", str(configuration)),
             log=data.log_file("nats"),
             env={"GOMAXPROCS": "2"},
         )
+
+    async def make_log(self, settings: FleetSettings) -> None:
+        """Make the log, which no service may do, if there is none; `settings` say how large.
+
+        Raises:
+            LocalError: the broker refuses.
+        """
+        changes = {
+            "instance": "fog-up",
+            "nats_url": f"nats://{HOST}:{self.port}",
+            "nats_monitor_url": self.monitor_url,
+            "nats_user": OPERATOR,
+            "nats_password": SecretStr(read_secret(self.secrets.nats_password(OPERATOR))),
+            "nats_credentials": None,
+            "nats_tls_ca": None,
+            "nats_tls_cert": None,
+            "nats_tls_key": None,
+        }
+        try:
+            await set_up(settings.model_copy(update=changes))
+        except (OperatorError, FogError) as error:
+            raise LocalError(f"the log can't be set up: {error}") from error
 
 
 def _program() -> str:
@@ -95,10 +107,3 @@ def _program() -> str:
             "FOG_NATS_URL"
         )
     return program
-
-
-def _quoted(path: Path) -> str:
-    text = str(path)
-    if '"' in text or "\\" in text or "\n" in text:
-        raise LocalError(f"the broker can't keep its store in {text!r}: choose a plainer path")
-    return f'"{text}"'

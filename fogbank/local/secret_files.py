@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fogbank.local.data_dir import write_private
+from fogbank.log.broker_config import BROKER_USERS
 
 _BYTES = 32
 _PASSWORD_BYTES = 15
@@ -42,10 +43,13 @@ class SecretFiles:
         """The first user's password."""
         return self.folder / "admin_password"
 
-    @property
-    def nats_password(self) -> Path:
-        """With which services call the broker."""
-        return self.folder / "nats_password"
+    def nats_password(self, user: str) -> Path:
+        """With which a user of the broker signs in."""
+        return self.folder / f"nats_{user}_password"
+
+    def nats_passwords(self) -> dict[str, str]:
+        """Return the password of each user of the broker."""
+        return {user: read_secret(self.nats_password(user)) for user in BROKER_USERS}
 
     @property
     def postgres_password(self) -> Path:
@@ -54,7 +58,11 @@ class SecretFiles:
 
     def ensure(self) -> None:
         """Make those that are missing; never change one that is there."""
-        for path in (self.admin_password, self.nats_password, self.postgres_password):
+        for path in (
+            self.admin_password,
+            self.postgres_password,
+            *(self.nats_password(user) for user in BROKER_USERS),
+        ):
             _ensure(path, secrets.token_hex(_PASSWORD_BYTES))
         for path in (self.jwt_secret, self.agent_token, self.service_token):
             _ensure(path, secrets.token_urlsafe(_BYTES))

@@ -67,7 +67,7 @@ class ServicePlan:
     data: DataDir
     secrets: SecretFiles
     addresses: Addresses
-    nats: Mapping[str, str]  # settings that lead to the broker
+    nats: Callable[[str], Mapping[str, str]]  # a service's settings that lead to the broker
     database_url: str
     command: Callable[[str], Sequence[str]] = python_module
 
@@ -160,7 +160,7 @@ class ServicePlan:
             command=tuple(self.command(service)),
             log=self.data.log_file(name),
             env=_environment(
-                self.nats,
+                self.nats(service),
                 {
                     "FOG_SERVICE_TOKEN_FILE": str(self.secrets.service_token),
                     "FOG_INSTANCE": name,

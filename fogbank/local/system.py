@@ -27,6 +27,8 @@ from fogbank.local.readiness import Probe, grpc_serving, http_ok, until
 from fogbank.local.secret_files import SecretFiles, read_secret
 from fogbank.local.services import ADMIN_USER, ServicePlan, choose_addresses, python_module
 from fogbank.local.state import LocalState
+from fogbank.log.stream import StreamName
+from fogbank.runtime.settings import FleetSettings, load
 
 _LOG_POLL_S = 0.5
 _MOST_ENDS_AT_START = 6
@@ -141,10 +143,12 @@ class LocalSystem:
 
     async def _start_in_order(self, nodes: Sequence[SimulatedNode]) -> None:
         options = self._options
+        settings = load(FleetSettings)
         nats = NatsServer(
             self._ports.internal("nats"),
             self._ports.internal("nats-monitor"),
-            read_secret(self._secrets.nats_password),
+            self._secrets,
+            StreamName(settings.fleet, settings.generation),
         )
         postgres = PostgresServer(
             self._ports.internal("postgres"), read_secret(self._secrets.postgres_password)
@@ -159,7 +163,7 @@ class LocalSystem:
                 gateways=options.gateways,
                 schedulers=options.schedulers,
             ),
-            nats={} if options.nats_url else nats.settings(self._secrets.nats_password),
+            nats=(lambda _: {}) if options.nats_url else nats.settings,
             database_url=options.database_url or postgres.url,
             command=options.service_command,
         )
@@ -175,6 +179,8 @@ class LocalSystem:
             pids={},
         )
         await self._start_engines(nats, postgres)
+        if options.nats_url is None:
+            await nats.make_log(settings)
         await self._start_services(plan)
         await self._start_agents(plan, nodes)
 
@@ -209,7 +215,7 @@ class LocalSystem:
             },
         }
         # Stages of their own so that they stop one after the other; they start together, since the
-        # gateway makes the log that the others follow and needs them to be ready itself.
+        # gateway needs the others to be ready itself.
         await self._start_stage([ledger], {})
         await self._start_stage(gateways, {})
         await self._start_stage(schedulers, probes)

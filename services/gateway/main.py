@@ -13,17 +13,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fogbank.log.group_commit import GroupCommit
 from fogbank.log.jetstream import JetStreamLog
-from fogbank.log.nats_connection import NatsConnection, NatsCredentials, connect
-from fogbank.log.port import Writer
-from fogbank.log.stream import StreamName, StreamSettings, ensure_stream, require_sync_always
+from fogbank.log.nats_connection import NatsConnection
+from fogbank.log.opening import open_log
+from fogbank.log.stream import StreamName
 from fogbank.runtime.clock import Clock, SystemClock
 from fogbank.runtime.grpc_channel import open_channel
 from fogbank.runtime.grpc_server import GrpcServer
 from fogbank.runtime.lifecycle import Service, run
 from fogbank.runtime.settings import load
-from services.gateway.adapters.database import make_engine, migrate
+from fogbank.runtime.tls import client_tls
+from services.gateway.adapters.database import make_engine, migrate, ping
 from services.gateway.adapters.ledger_client import LedgerClient
-from services.gateway.adapters.passwords import Argon2Passwords
+from services.gateway.adapters.passwords import Argon2Passwords, HashingCost
 from services.gateway.adapters.scheduler_client import SchedulerClient
 from services.gateway.adapters.sealing import SealedEnvironments
 from services.gateway.adapters.telemetry import NatsTelemetry
@@ -68,6 +69,7 @@ class _Record:
 class _Own:
     """What stands on the gateway's own database."""
 
+    engine: AsyncEngine
     identity: Identity
     environments: SealedEnvironments
 
@@ -116,17 +118,16 @@ async def build(service: Service, settings: GatewaySettings) -> None:
     )
     await grpc.start(settings.grpc_listen)
     service.on_stop("grpc", lambda: grpc.stop(_GRACE_S))
-    app = create_app(
-        HttpDependencies(
-            deployments,
-            nodes,
-            own.identity,
-            Events(fold, record.log),
-            system,
-            max_body_bytes=settings.max_body_bytes,
-        )
+    http = HttpDependencies(
+        deployments,
+        nodes,
+        own.identity,
+        Events(fold, record.log),
+        system,
+        database_answers=lambda: ping(own.engine),
+        max_body_bytes=settings.max_body_bytes,
     )
-    _serve_http(service, HttpServer(app, settings.http_listen))
+    _serve_http(service, HttpServer(create_app(http), settings.http_listen))
 
     async def send_agents_away() -> None:
         await grpc.not_serving()
@@ -137,29 +138,14 @@ async def build(service: Service, settings: GatewaySettings) -> None:
 
 
 async def _open_log(service: Service, settings: GatewaySettings, clock: Clock) -> _Record:
-    password = settings.nats_password
-    connection = await service.enter(
-        connect(
-            settings.nats_url,
-            settings.instance,
-            NatsCredentials(
-                user=settings.nats_user,
-                password=password.get_secret_value() if password else None,
-                credentials_file=settings.nats_credentials,
-            ),
-        )
-    )
-    await require_sync_always(settings.nats_monitor_url)
-    name = StreamName(settings.fleet, settings.generation)
-    stream = StreamSettings(max_bytes=settings.log_max_bytes, replicas=settings.log_replicas)
-    await ensure_stream(connection, name, stream)
-    log = JetStreamLog(connection, name, Writer(settings.service, settings.instance))
+    opened = await service.enter(open_log(settings))
+    log = opened.log
     await ensure_genesis(log, clock, settings.fleet, settings.first_policy)
     fold = FleetFold(log, kept_changes=settings.kept_status_changes)
     appender = GroupCommit(log, clock)
     service.start_loop("follow", fold.run)
     service.start_loop("append", appender.run)
-    return _Record(log, connection, name, fold, appender)
+    return _Record(log, opened.connection, opened.name, fold, appender)
 
 
 async def _open_database(service: Service, settings: GatewaySettings, clock: Clock) -> _Own:
@@ -168,7 +154,11 @@ async def _open_database(service: Service, settings: GatewaySettings, clock: Clo
     engine = await service.enter(_engine(settings))
     environments = SealedEnvironments(engine, settings.sealing_key.get_secret_value())
     await migrate(engine)
-    passwords = service.enter_sync(closing(Argon2Passwords()))
+    cost = HashingCost(
+        settings.password_time_cost, settings.password_memory_kib, settings.password_parallelism
+    )
+    threads = settings.password_threads
+    passwords = service.enter_sync(closing(Argon2Passwords(cost, threads=threads)))
     identity = Identity(
         PostgresUsers(engine),
         PostgresRefreshTokens(engine),
@@ -184,13 +174,15 @@ async def _open_database(service: Service, settings: GatewaySettings, clock: Clo
         settings.admin_user, settings.admin_password.get_secret_value()
     ):
         _log.info("administrator made")
-    return _Own(identity, environments)
+    return _Own(engine, identity, environments)
 
 
 @asynccontextmanager
 async def _engine(settings: GatewaySettings) -> AsyncIterator[AsyncEngine]:
     engine = make_engine(
-        settings.database_url.get_secret_value(), pool_size=settings.database_connections
+        settings.database_url.get_secret_value(),
+        pool_size=settings.database_connections,
+        tls=client_tls(settings.database_tls_ca),
     )
     try:
         yield engine

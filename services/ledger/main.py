@@ -8,14 +8,12 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from fogbank.log.jetstream import JetStreamLog
-from fogbank.log.nats_connection import NatsCredentials, connect
-from fogbank.log.port import EventLog, Writer
-from fogbank.log.stream import StreamName, StreamSettings, ensure_stream, require_sync_always
+from fogbank.log.opening import open_log
 from fogbank.runtime.clock import SystemClock
 from fogbank.runtime.grpc_server import GrpcServer
 from fogbank.runtime.lifecycle import Service, run
 from fogbank.runtime.settings import load
+from fogbank.runtime.tls import client_tls
 from services.ledger import grpc_api
 from services.ledger.adapters.database import make_engine, prepare
 from services.ledger.adapters.reader import PostgresReads
@@ -31,10 +29,9 @@ _PROJECTION_CONNECTIONS = 3
 
 async def build(service: Service, settings: LedgerSettings) -> None:
     """Put the ledger together; it serves once the tables hold what the log held at the start."""
-    log = await _open_log(service, settings)
-    url = settings.database_url.get_secret_value()
-    writing = await service.enter(_engine(url, _PROJECTION_CONNECTIONS))
-    reading = await service.enter(_engine(url, settings.query_connections))
+    log = (await service.enter(open_log(settings))).log
+    writing = await service.enter(_engine(settings, _PROJECTION_CONNECTIONS))
+    reading = await service.enter(_engine(settings, settings.query_connections))
     await prepare(writing, settings.fleet, settings.generation)
     store = await service.enter(_store(writing))
     progress = Progress()
@@ -57,26 +54,6 @@ async def build(service: Service, settings: LedgerSettings) -> None:
     gc.freeze()
 
 
-async def _open_log(service: Service, settings: LedgerSettings) -> EventLog:
-    password = settings.nats_password
-    connection = await service.enter(
-        connect(
-            settings.nats_url,
-            settings.instance,
-            NatsCredentials(
-                user=settings.nats_user,
-                password=password.get_secret_value() if password else None,
-                credentials_file=settings.nats_credentials,
-            ),
-        )
-    )
-    await require_sync_always(settings.nats_monitor_url)
-    name = StreamName(settings.fleet, settings.generation)
-    stream = StreamSettings(max_bytes=settings.log_max_bytes, replicas=settings.log_replicas)
-    await ensure_stream(connection, name, stream)
-    return JetStreamLog(connection, name, Writer(settings.service, settings.instance))
-
-
 def _health(progress: Progress, server: GrpcServer) -> Callable[[], Awaitable[None]]:
     async def follow_readiness() -> None:
         ready = False
@@ -91,8 +68,9 @@ def _health(progress: Progress, server: GrpcServer) -> Callable[[], Awaitable[No
 
 
 @asynccontextmanager
-async def _engine(url: str, pool_size: int) -> AsyncIterator[AsyncEngine]:
-    engine = make_engine(url, pool_size)
+async def _engine(settings: LedgerSettings, pool_size: int) -> AsyncIterator[AsyncEngine]:
+    url = settings.database_url.get_secret_value()
+    engine = make_engine(url, pool_size, client_tls(settings.database_tls_ca))
     try:
         yield engine
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from ssl import SSLContext
 
 from alembic import command
 from alembic.config import Config
@@ -80,7 +81,9 @@ sealed_environments = Table(
 )
 
 
-def make_engine(database_url: str, *, pool_size: int = 5) -> AsyncEngine:
+def make_engine(
+    database_url: str, *, pool_size: int = 5, tls: SSLContext | None = None
+) -> AsyncEngine:
     """Return an engine for a `postgresql+asyncpg://` address; nothing is connected yet."""
     return create_async_engine(
         database_url,
@@ -88,7 +91,7 @@ def make_engine(database_url: str, *, pool_size: int = 5) -> AsyncEngine:
         max_overflow=pool_size,
         pool_timeout=5,
         pool_pre_ping=True,
-        connect_args={"timeout": 5, "command_timeout": 30},
+        connect_args={"timeout": 5, "command_timeout": 30} | ({"ssl": tls} if tls else {}),
     )
 
 

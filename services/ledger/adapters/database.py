@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from ssl import SSLContext
 
 import asyncpg
 import structlog
@@ -71,8 +72,10 @@ def micros(instant: datetime | None) -> int:
     return (instant - _EPOCH) // _MICROSECOND if instant is not None else 0
 
 
-def make_engine(url: str, pool_size: int) -> AsyncEngine:
+def make_engine(url: str, pool_size: int, tls: SSLContext | None = None) -> AsyncEngine:
     """Return an engine that connects when first used, with at most `pool_size` connections.
+
+    `tls` encrypts them; parameters of the address (`?ssl=require`) do so as well.
 
     Raises:
         OperatorError: the address is none.
@@ -93,7 +96,8 @@ def make_engine(url: str, pool_size: int) -> AsyncEngine:
             "timeout": _CONNECT_TIMEOUT_S,
             "command_timeout": _COMMAND_TIMEOUT_S,
             "server_settings": {"application_name": "fogbank-ledger", "jit": "off"},
-        },
+        }
+        | ({"ssl": tls} if tls else {}),
     )
 
 

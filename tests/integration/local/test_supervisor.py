@@ -77,7 +77,7 @@ def test_tells_where_everything_is(system: FogUp) -> None:
 
 def test_secrets_are_for_their_owner_alone(system: FogUp) -> None:
     files = list((system.data_dir / "secrets").iterdir())
-    assert len(files) == 7
+    assert len(files) == 11
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
     assert {path.stat().st_uid for path in files} == {os.geteuid()}
 
