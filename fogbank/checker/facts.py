@@ -93,6 +93,9 @@ class Facts:
         self._world.policy_title = f"{policy.name}@{policy.version}"
         self._world.retries = len(policy.retry_backoff_ms)
         self._world.busy_percent = policy.busy_load_percent
+        self._world.period_ms = policy.heartbeat_period_ms
+        self._world.silent_periods = policy.silent_periods
+        self._world.lost_after_ms = policy.lost_after_ms
         return True
 
     def _created(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from fogbank.checker.eligibility import fits_empty_node
 from fogbank.checker.placements import Placements
 from fogbank.checker.report import Counts, Findings, Place, Rule
-from fogbank.checker.world import Deployment, Replica, Wish, World
+from fogbank.checker.world import COMPLETE, Deployment, Node, Replica, Wish, World
 from fogbank.v1 import rounds_pb2
 
 # An image that so many nodes turned down, before any replica ran, will not be tried elsewhere.
@@ -170,15 +170,26 @@ class Outcomes:
                 wrong = "had ended"
             elif replica.node_id != outcome.node_id:
                 wrong = f"is not on node {outcome.node_id}"
-            elif node is not None and not node.offline:
-                wrong = f"is on node {node.name}, which is not offline"
             else:
-                wrong = ""
+                wrong = self._why_not_lost(node)
             if wrong:
                 self._findings.add(place, Rule.SUSPENDED, f"replica {replica.id} {wrong}")
             if replica.wish is Wish.LIVE:
                 replica.wish = Wish.SUSPENDED
             self._vacate(replica)
+
+    def _why_not_lost(self, node: Node | None) -> str:
+        """Return why a node's replicas may not be replaced, in words; empty if they may."""
+        if node is None:
+            return ""
+        if not node.offline:
+            return f"is on node {node.name}, which is not offline"
+        silent_us = self._round.instant_us - node.last_heard_us
+        if silent_us < self._world.lost_after_us():
+            return f"is on node {node.name}, silent for {silent_us // 1000} ms only"
+        if all(other.offline for other in self._world.nodes.values()):
+            return "is given up while every node is silent"
+        return ""
 
     def _vacate(self, replica: Replica) -> None:
         deployment = self._world.deployments[replica.deployment_id]
@@ -205,13 +216,15 @@ class Outcomes:
         if wrong:
             self._findings.add(place, Rule.RESTORED, f"replica {replica.id} {wrong}")
         holder = deployment.slots.get(replica.slot)
-        if holder is not None and holder is not replica and not holder.ended:
-            self._findings.add(
-                place,
-                Rule.SLOT_TAKEN,
-                f"slot {replica.slot} of deployment {deployment.id} goes to {replica.id} while "
-                f"{holder.id} has not ended",
-            )
+        if holder is not None and holder is not replica:
+            if not holder.ended or holder.state == COMPLETE:
+                why = "completed" if holder.ended else "has not ended"
+                self._findings.add(
+                    place,
+                    Rule.SLOT_TAKEN,
+                    f"slot {replica.slot} of deployment {deployment.id} goes to {replica.id} while "
+                    f"{holder.id} {why}",
+                )
             self._world.release(holder)
         # What was released stays so.
         if replica.wish is not Wish.RELEASED:
@@ -240,3 +253,4 @@ class Outcomes:
         if wrong:
             self._findings.add(place, Rule.OFFLINE, f"node {node.name} is put offline {wrong}")
         node.offline_epoch = outcome.epoch
+        node.last_heard_us = outcome.last_heard_at_us

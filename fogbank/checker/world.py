@@ -23,6 +23,9 @@ STATE_NAMES: dict[int, str] = {
 # The policy of a log that names none (the first event of a real log is a policy).
 DEFAULT_RETRIES = 3
 DEFAULT_BUSY_PERCENT = 90
+DEFAULT_PERIOD_MS = 5_000
+DEFAULT_SILENT_PERIODS = 3
+DEFAULT_LOST_AFTER_MS = 30_000
 
 
 def amounts(message: resources_pb2.Resources) -> Amounts:
@@ -75,6 +78,7 @@ class Node:
     traits: dict[str, str] = field(default_factory=dict)
     epoch: int = 0
     offline_epoch: int = 0
+    last_heard_us: int = 0
     load_percent: int = 0
     last_report: int = 0
     ahead: int = 0
@@ -147,6 +151,17 @@ class World:
     policy_title: str = ""
     retries: int = DEFAULT_RETRIES
     busy_percent: int = DEFAULT_BUSY_PERCENT
+    period_ms: int = DEFAULT_PERIOD_MS
+    silent_periods: int = DEFAULT_SILENT_PERIODS
+    lost_after_ms: int = DEFAULT_LOST_AFTER_MS
+
+    def lost_after_us(self) -> int:
+        """Return the silence after which a node's replicas may be replaced, in microseconds.
+
+        Each node of the fleet adds a millisecond to the period of heartbeats, from 5 s up.
+        """
+        period_ms = max(self.period_ms, len(self.nodes))
+        return max(self.lost_after_ms, self.silent_periods * period_ms) * 1_000
 
     def end(self, replica: Replica) -> None:
         """Give back the room of a replica that will not be started again."""

@@ -105,7 +105,6 @@ class Days:
         if name not in self.names:
             self.names.append(name)
         self.silent.discard(self.fleet.connect(name, self.fingerprint()))
-        self.settle()
 
     def lose(self) -> None:
         self.settle()
@@ -158,7 +157,6 @@ class Days:
     def come_to_rest(self) -> None:
         for name in self.names:
             self.fleet.connect(name, a_fingerprint(cpu=8000))
-            self.settle()
         for node in list(self.fleet.planner.fleet.facts.nodes.values()):
             self.fleet.fact(ev.NodeLoadChanged(node.id, node.epoch, 1, 1, 0))
         for _ in range(10):
@@ -200,7 +198,6 @@ def test_a_round_places_nothing_on_a_node_that_it_puts_offline() -> None:
     assert not check(fleet.log).violations
 
 
-@pytest.mark.xfail(reason="the planner settles each returned replica as if it were the only one")
 def test_two_replicas_of_a_slot_whose_nodes_return_at_once() -> None:
     fleet = LittleFleet()
     nodes = {name: fleet.connect(name) for name in ("fog-0", "fog-1", "fog-2")}

@@ -183,11 +183,21 @@ class Bytes:
             )
         )
 
+    def offline(self, node_id: str) -> rounds_pb2.NodeOffline:
+        return rounds_pb2.NodeOffline(
+            node_id=node_id, epoch=self.epochs[node_id], last_heard_at_us=self.now_us
+        )
+
+    def lose(self, node_id: str) -> None:
+        """Let a node be silent for so long that its replicas may be replaced."""
+        self.silence(node_id)
+        self.now_us += 30_000_000
+
     def silence(self, node_id: str) -> None:
         """Decide a round that puts a node offline."""
         epoch = self.epochs[node_id]
         self.round(
-            rounds_pb2.Outcome(offline=rounds_pb2.NodeOffline(node_id=node_id, epoch=epoch)),
+            rounds_pb2.Outcome(offline=self.offline(node_id)),
             observations=[rounds_pb2.NodeSilence(node_id=node_id, epoch=epoch)],
         )
 

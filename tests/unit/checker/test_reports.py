@@ -232,7 +232,7 @@ def test_settled_leaves_nothing_behind(log: Bytes, web: str) -> None:
 def test_settled_leaves_nothing_suspended_on_a_node_that_is_back(log: Bytes, web: str) -> None:
     log.report(FIRST, seen(a_replica(web), RUNNING))
     second = log.node("second")
-    log.silence(FIRST)
+    log.lose(FIRST)
     log.round(suspending(web, FIRST, a_replica(web)))
     log.round(log.placing(web, on(web, second, 0, 2)))
     log.report(second, seen(a_replica(web, 0, 2), RUNNING))

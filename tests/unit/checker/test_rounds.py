@@ -225,10 +225,54 @@ def test_suspended_only_on_a_lost_node(log: Bytes) -> None:
     assert log.rules() == ["suspended"]
 
 
-def test_restored_only_when_suspended_and_the_node_is_back(log: Bytes) -> None:
+def test_suspended_only_after_a_long_silence(log: Bytes) -> None:
+    node, web = log.node("first"), log.deploy("web")
+    log.node("second")
+    log.place(web, node)
+    log.lose(node)
+    log.now_us -= 1
+    log.round(suspending(web, node, a_replica(web)))
+    assert log.rules() == ["suspended"]
+
+
+def test_the_silence_of_a_large_fleet_lasts_longer(log: Bytes) -> None:
+    node, web = log.node("first"), log.deploy("web")
+    policy = facts_pb2.PolicyActivated()
+    policy.policy.heartbeat_period_ms, policy.policy.silent_periods = 20_000, 2
+    policy.policy.lost_after_ms, policy.policy.busy_load_percent = 30_000, 90
+    log.fact(policy)
+    log.node("second")
+    log.place(web, node)
+    log.lose(node)
+    log.round(suspending(web, node, a_replica(web)))
+    assert "suspended" in log.rules()
+
+
+def test_nothing_is_given_up_while_every_node_is_silent(log: Bytes) -> None:
     node, web = log.node("first"), log.deploy("web")
     log.place(web, node)
-    log.silence(node)
+    log.lose(node)
+    log.round(suspending(web, node, a_replica(web)))
+    assert log.rules() == ["suspended"]
+
+
+def test_what_completed_keeps_its_slot(log: Bytes) -> None:
+    first, second, job = log.node("first"), log.node("second"), log.deploy("job")
+    log.place(job, first)
+    log.lose(first)
+    log.round(suspending(job, first, a_replica(job)))
+    log.round(log.placing(job, on(job, second, 0, 2)))
+    log.report(second, seen(a_replica(job, 0, 2), COMPLETE, final=True))
+    log.node("first")
+    log.round(restoring(job, a_replica(job)))
+    assert log.rules() == ["slot-taken"]
+
+
+def test_restored_only_when_suspended_and_the_node_is_back(log: Bytes) -> None:
+    node, web = log.node("first"), log.deploy("web")
+    log.node("second")
+    log.place(web, node)
+    log.lose(node)
     log.round(suspending(web, node, a_replica(web)))
     log.round(restoring(web, a_replica(web)))
     assert log.rules() == ["restored"]
@@ -240,7 +284,7 @@ def test_restored_only_when_suspended_and_the_node_is_back(log: Bytes) -> None:
 def test_a_returned_replica_does_not_share_its_slot(log: Bytes) -> None:
     first, second, web = log.node("first"), log.node("second"), log.deploy("web")
     log.place(web, first)
-    log.silence(first)
+    log.lose(first)
     log.round(suspending(web, first, a_replica(web)))
     log.round(log.placing(web, on(web, second, 0, 2)))
     log.node("first")
@@ -251,7 +295,7 @@ def test_a_returned_replica_does_not_share_its_slot(log: Bytes) -> None:
 def test_it_takes_its_slot_back_when_the_other_is_released(log: Bytes) -> None:
     first, second, web = log.node("first"), log.node("second"), log.deploy("web")
     log.place(web, first)
-    log.silence(first)
+    log.lose(first)
     log.round(suspending(web, first, a_replica(web)))
     log.round(log.placing(web, on(web, second, 0, 2)))
     log.node("first")
@@ -261,8 +305,9 @@ def test_it_takes_its_slot_back_when_the_other_is_released(log: Bytes) -> None:
 
 def test_a_lost_nodes_room_stays_blocked(log: Bytes) -> None:
     node, web = log.node("first", cpu=1000), log.deploy("web")
+    log.node("second")
     log.place(web, node)
-    log.silence(node)
+    log.lose(node)
     log.round(suspending(web, node, a_replica(web)))
     log.node("first", cpu=1000)
     other = log.deploy("other")
