@@ -1,0 +1,180 @@
+"""Where a deployment stands, case by case."""
+
+from __future__ import annotations
+
+import pytest
+
+from fogbank.domain import events as ev
+from fogbank.domain.states import DeploymentStatus, Health, ReplicaState
+from fogbank.domain.status import derive_health, derive_status, replica_views
+from tests.support.fleet import LittleFleet
+from tests.support.fleet_log import a_spec
+
+PENDING, SCHEDULED, RUNNING, DEGRADED, COMPLETED, FAILED, DELETED = DeploymentStatus
+
+
+@pytest.fixture
+def fleet() -> LittleFleet:
+    fleet = LittleFleet()
+    for number in range(3):
+        fleet.connect(f"fog-{number}")
+    return fleet
+
+
+def say(fleet: LittleFleet, deployment_id: str, *states: ReplicaState) -> None:
+    """Let each slot's replica report a state; an end is final."""
+    decisions = fleet.planner.fleet.decisions
+    for slot, state in enumerate(states):
+        placed = decisions.placements[decisions.of(deployment_id).slots[slot]]
+        seen = fleet.log.seen(placed.id, state, final=state.ended)
+        fleet.fold(fleet.log.report(placed.node_id, seen))
+
+
+def reason(fleet: LittleFleet, deployment_id: str) -> str:
+    state = fleet.planner.fleet
+    deployment = state.facts.deployments[deployment_id]
+    status, text = derive_status(state, deployment, fleet.tracker.current[deployment_id])
+    assert status is fleet.status(deployment_id)
+    return text
+
+
+S = ReplicaState
+
+
+@pytest.mark.parametrize(
+    ("states", "status", "text"),
+    [
+        ((), SCHEDULED, "Scheduled 3 replicas across nodes"),
+        ((S.RUNNING,), SCHEDULED, "Scheduled 3 replicas across nodes"),
+        ((S.RUNNING, S.STARTING, S.PREPARING), SCHEDULED, "Scheduled 3 replicas across nodes"),
+        ((S.RUNNING,) * 3, RUNNING, "All 3 replicas started successfully"),
+        ((S.COMPLETE, S.RUNNING, S.RUNNING), RUNNING, "All 3 replicas started successfully"),
+        ((S.COMPLETE,) * 3, COMPLETED, "All 3 replicas completed"),
+        ((S.REJECTED,), SCHEDULED, "Scheduled 3 replicas across nodes"),
+    ],
+)
+def test_status_follows_from_what_replicas_do(
+    fleet: LittleFleet, states: tuple[ReplicaState, ...], status: DeploymentStatus, text: str
+) -> None:
+    deployment_id = fleet.deploy(a_spec(replicas=3))
+    assert fleet.status(deployment_id) is PENDING
+    assert fleet.changes[-1].reason == "Deployment created by user"
+    fleet.settle()
+    say(fleet, deployment_id, *states)
+    assert fleet.status(deployment_id) is status
+    assert reason(fleet, deployment_id) == text
+
+
+def test_it_is_degraded_only_after_it_ran(fleet: LittleFleet) -> None:
+    deployment_id = fleet.deploy(a_spec(replicas=3))
+    fleet.settle()
+    say(fleet, deployment_id, S.RUNNING, S.RUNNING, S.RUNNING)
+    say(fleet, deployment_id, S.FAILED)
+    assert fleet.status(deployment_id) is DEGRADED
+    assert reason(fleet, deployment_id) == "2 of 3 replicas running"
+
+
+def test_it_is_pending_again_once_every_replica_lost_its_node(fleet: LittleFleet) -> None:
+    deployment_id = fleet.deploy(a_spec(cpu=4000))
+    fleet.settle()
+    fleet.obey()
+    others = fleet.deploy(a_spec("other", replicas=2, cpu=4000))
+    fleet.settle()
+    fleet.obey()
+    assert fleet.status(others) is RUNNING
+    (name,) = fleet.nodes_of(deployment_id)
+    facts = fleet.planner.fleet.facts
+    (node_id,) = (node.id for node in facts.nodes.values() if node.name == name)
+    silence = fleet.silence(node_id)
+    fleet.log.pass_ms(30_000)
+    fleet.decide(silence)
+    assert fleet.status(deployment_id) is DEGRADED
+    fleet.settle()
+    assert fleet.status(deployment_id) is PENDING
+    assert reason(fleet, deployment_id) == "Insufficient nodes: need 1, found 0 with capacity"
+
+
+def test_failed_and_then_scaled_down_it_is_pending_again_and_then_placed(
+    fleet: LittleFleet,
+) -> None:
+    deployment_id = fleet.deploy(a_spec(replicas=4))
+    for _ in range(4):
+        fleet.settle()
+        fleet.log.now_us = fleet.planner.next_look_us() or fleet.log.now_us
+    assert fleet.status(deployment_id) is FAILED
+    assert (
+        replica_views(fleet.planner.fleet, fleet.planner.fleet.facts.deployments[deployment_id])
+        == ()
+    )
+    fleet.fact(ev.DeploymentScaled(deployment_id, 3))
+    assert fleet.status(deployment_id) is PENDING
+    fleet.settle()
+    assert fleet.status(deployment_id) is SCHEDULED
+
+
+def test_deleted_is_the_end_and_shows_the_last_replicas(fleet: LittleFleet) -> None:
+    deployment_id = fleet.deploy(a_spec(replicas=2))
+    fleet.settle()
+    fleet.fact(ev.DeploymentDeleted(deployment_id))
+    assert fleet.status(deployment_id) is DELETED
+    assert reason(fleet, deployment_id) == "Deployment deleted by user"
+    fleet.settle()
+    fleet.obey()
+    assert fleet.status(deployment_id) is DELETED
+    state = fleet.planner.fleet
+    views = replica_views(state, state.facts.deployments[deployment_id])
+    assert [(view.slot, view.state) for view in views] == [(0, S.STOPPED), (1, S.STOPPED)]
+
+
+def test_a_waiting_slot_shows_the_id_its_next_replica_will_have(fleet: LittleFleet) -> None:
+    deployment_id = fleet.deploy(a_spec(replicas=2))
+    state = fleet.planner.fleet
+    waiting = replica_views(state, state.facts.deployments[deployment_id])
+    assert all(view.placed is None and view.state is S.PENDING for view in waiting)
+    fleet.settle()
+    placed = replica_views(state, state.facts.deployments[deployment_id])
+    assert [view.id for view in placed] == [view.id for view in waiting]
+    assert all(view.state is S.ASSIGNED for view in placed)
+
+
+def test_replicas_of_a_silent_node_are_unknown_and_do_not_count_as_running(
+    fleet: LittleFleet,
+) -> None:
+    deployment_id = fleet.deploy(a_spec(replicas=1))
+    fleet.settle()
+    fleet.obey()
+    state = fleet.planner.fleet
+    deployment = state.facts.deployments[deployment_id]
+    (view,) = replica_views(state, deployment)
+    assert view.running
+    assert view.placed is not None
+    fleet.decide(fleet.silence(view.placed.node_id))
+    (view,) = replica_views(state, deployment)
+    assert view.unknown
+    assert not view.running
+
+
+@pytest.mark.parametrize(
+    ("status", "probe", "health"),
+    [
+        (PENDING, Health.UNKNOWN, Health.UNKNOWN),
+        (SCHEDULED, Health.UNKNOWN, Health.UNKNOWN),
+        (RUNNING, Health.UNKNOWN, Health.HEALTHY),
+        (RUNNING, Health.UNHEALTHY, Health.UNHEALTHY),
+        (DEGRADED, Health.UNKNOWN, Health.UNHEALTHY),
+        (FAILED, Health.UNKNOWN, Health.UNHEALTHY),
+        (COMPLETED, Health.UNKNOWN, Health.HEALTHY),
+        (DELETED, Health.UNKNOWN, Health.UNKNOWN),
+    ],
+)
+def test_health_follows_from_status_and_probes(
+    fleet: LittleFleet, status: DeploymentStatus, probe: Health, health: Health
+) -> None:
+    deployment_id = fleet.deploy(a_spec())
+    fleet.settle()
+    state = fleet.planner.fleet
+    placed = state.decisions.placements[state.decisions.of(deployment_id).slots[0]]
+    seen = ev.ReplicaObservation(placed.id, 0, S.RUNNING, health=probe)
+    fleet.fold(fleet.log.report(placed.node_id, seen))
+    views = replica_views(state, state.facts.deployments[deployment_id])
+    assert derive_health(views, status) is health

@@ -1,0 +1,100 @@
+"""In which order deployments are looked at: priority, job weight, age, and how waiting raises."""
+
+from __future__ import annotations
+
+import pytest
+
+from fogbank.domain.facts import DeploymentFact
+from fogbank.placement.queue import JobWeights, job_weight, queue_class, queue_key, top_of_class
+from tests.support.fleet_log import OWNER, START_US, a_spec
+
+TOTALS = (100_000, 200_000, 10_000, 8_000)  # cpu, memory, storage, gpu
+MINUTE_US = 60_000_000
+
+
+def a_deployment(
+    name: str, priority: int = 50, *, waited_min: float = 0, position: int = 1, **more: object
+) -> DeploymentFact:
+    spec = a_spec(name, priority=priority, **more)  # type: ignore[arg-type]
+    created_us = START_US - int(waited_min * MINUTE_US)
+    return DeploymentFact(name, spec, OWNER, "", position, created_us, position)
+
+
+def order(*deployments: DeploymentFact) -> list[str]:
+    ranked = sorted(
+        deployments,
+        key=lambda deployment: queue_key(job_weight(TOTALS, deployment), deployment, START_US),
+    )
+    return [deployment.id for deployment in ranked]
+
+
+def test_job_weight_counts_gpu_four_times_cpu_and_memory() -> None:
+    # Of a million: cpu 10,000 of 100,000 is 100,000; memory 20,000 of 200,000 is 100,000;
+    # gpu 800 of 8,000 is 100,000, four times: 400,000.
+    assert job_weight(TOTALS, a_deployment("c", cpu=10_000, memory=0)) == 100_000
+    assert job_weight(TOTALS, a_deployment("m", cpu=0, memory=20_000)) == 100_000
+    assert job_weight(TOTALS, a_deployment("g", cpu=0, memory=0, gpu=1)) == 500_000
+    assert job_weight(TOTALS, a_deployment("s", cpu=0, memory=0, storage=9_999)) == 0
+    three = a_deployment("r", replicas=3, cpu=10_000, memory=20_000, gpu=1)
+    assert job_weight(TOTALS, three) == 3 * 700_000
+    assert job_weight((0, 0, 0, 0), a_deployment("nothing", cpu=1, memory=1)) == 2_000_000
+
+
+def test_weights_are_remembered_only_while_nothing_changes() -> None:
+    weights = JobWeights()
+    small, large = a_deployment("d", cpu=1_000), a_deployment("d", cpu=2_000, position=2)
+    for totals in (TOTALS, (50_000, *TOTALS[1:])):
+        for deployment in (small, small, large, small):
+            assert weights.of(totals, deployment) == job_weight(totals, deployment)
+
+
+def test_priority_goes_before_weight_and_weight_before_age() -> None:
+    assert order(
+        a_deployment("young and light", position=9),
+        a_deployment("old and light", position=1),
+        a_deployment("gpu", gpu=1, position=10),
+        a_deployment("important", 51, position=11),
+        a_deployment("cpu-heavy", cpu=90_000, position=12),
+    ) == ["important", "cpu-heavy", "gpu", "old and light", "young and light"]
+
+
+def test_each_minute_of_waiting_raises_by_one() -> None:
+    assert order(a_deployment("fresh", 52), a_deployment("waiting", 50, waited_min=3)) == [
+        "waiting",
+        "fresh",
+    ]
+    assert order(a_deployment("fresh", 52), a_deployment("waiting", 50, waited_min=1.9)) == [
+        "fresh",
+        "waiting",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("priority", "name", "top"),
+    [
+        (0, "low", 49), (20, "low", 49), (49, "low", 49),
+        (50, "medium", 59), (59, "medium", 59),
+        (60, "high", 100), (80, "high", 100), (100, "high", 100),
+    ],
+)  # fmt: skip
+def test_classes_and_their_tops(priority: int, name: str, top: int) -> None:
+    assert queue_class(priority) == name
+    assert top_of_class(priority) == top
+
+
+@pytest.mark.parametrize(("patient", "fresh"), [(49, 50), (59, 60), (0, 50), (50, 60)])
+def test_no_waiting_crosses_into_a_higher_class(patient: int, fresh: int) -> None:
+    for_ever = a_deployment("patient", patient, waited_min=1e6, gpu=8)
+    assert order(for_ever, a_deployment("fresh", fresh)) == ["fresh", "patient"]
+
+
+def test_at_the_top_of_a_class_age_goes_before_weight() -> None:
+    light = a_deployment("light", 50, waited_min=60, position=1)
+    heavy = a_deployment("heavy", 59, gpu=8, position=2)
+    assert order(heavy, light) == ["light", "heavy"]
+    below = a_deployment("light", 50, waited_min=8, position=1)
+    assert order(a_deployment("heavy", 58, gpu=8, position=2), below) == ["heavy", "light"]
+
+
+def test_a_clock_that_went_back_makes_nobody_younger() -> None:
+    assert queue_key(0, a_deployment("d", 50, waited_min=-5), START_US)[0] == -50
