@@ -1,0 +1,94 @@
+"""IdentityService over a real gRPC connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import grpc
+import grpc.aio
+import pytest
+
+from fogbank.runtime.clock import SystemClock
+from fogbank.runtime.grpc_errors import from_rpc_error
+from fogbank.runtime.grpc_server import GrpcServer
+from fogbank.v1 import identity_service_pb2 as pb
+from fogbank.v1 import identity_service_pb2_grpc as rpc
+from services.gateway.adapters.passwords import Argon2Passwords
+from services.gateway.adapters.tokens import JwtAccessTokens, SigningKey
+from services.gateway.app.identity import Identity
+from services.gateway.grpc_api.authentication import Authenticate
+from services.gateway.grpc_api.identity_service import IdentityService
+from tests.support.rest_face import CHEAP, SECRET, MemoryAccounts
+
+USER = {"username": "ambesh4", "password": "ambesh"}
+
+
+@pytest.fixture
+async def stub() -> AsyncIterator[rpc.IdentityServiceAsyncStub]:
+    accounts, passwords = MemoryAccounts(), Argon2Passwords(CHEAP)
+    identity = Identity(
+        accounts,
+        accounts,
+        passwords,
+        JwtAccessTokens(SigningKey(SECRET), 1800),
+        clock_us=SystemClock().now_us,
+        refresh_lifetime_s=3600,
+    )
+    server = GrpcServer(["fogbank.v1.IdentityService"], interceptors=[Authenticate(identity)])
+    rpc.add_IdentityServiceServicer_to_server(IdentityService(identity), server.grpc)
+    await server.start("127.0.0.1:0")
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        yield rpc.IdentityServiceStub(channel)
+    await server.stop(0)
+    passwords.close()
+
+
+async def test_register_login_refresh(stub: rpc.IdentityServiceAsyncStub) -> None:
+    made = await stub.Register(pb.RegisterRequest(**USER))
+    assert made.username == "ambesh4"
+    session = (await stub.Login(pb.LoginRequest(**USER))).tokens
+    assert session.expires_in.ToSeconds() == 1800
+    request = pb.RefreshTokenRequest(refresh_token=session.refresh_token)
+    renewed = (await stub.RefreshToken(request)).tokens
+    assert renewed.refresh_token != session.refresh_token
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:
+        await stub.RefreshToken(request)
+    assert refusal.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert from_rpc_error(refusal.value).reason == "REFRESH_TOKEN_REUSED"
+
+
+async def test_refusals_carry_reasons_and_fields(stub: rpc.IdentityServiceAsyncStub) -> None:
+    await stub.Register(pb.RegisterRequest(**USER))
+    outcomes = await asyncio.gather(
+        stub.Register(pb.RegisterRequest(**USER)),
+        stub.Register(pb.RegisterRequest(username="ab", password="ambesh")),
+        stub.Login(pb.LoginRequest(username="ambesh4", password="another")),
+        return_exceptions=True,
+    )
+    errors = []
+    for outcome in outcomes:
+        assert isinstance(outcome, grpc.aio.AioRpcError)
+        errors.append(from_rpc_error(outcome))
+    assert [error.reason for error in errors] == [
+        "USERNAME_TAKEN",
+        "INVALID_ARGUMENT",
+        "WRONG_CREDENTIALS",
+    ]
+    assert [violation.field for violation in errors[1].violations] == ["username"]
+
+
+async def test_organizations_are_never_faked(stub: rpc.IdentityServiceAsyncStub) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:
+        await stub.ListOrganizations(pb.ListOrganizationsRequest())
+    assert refusal.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    await stub.Register(pb.RegisterRequest(**USER))
+    token = (await stub.Login(pb.LoginRequest(**USER))).tokens.access_token
+    metadata = (("authorization", f"Bearer {token}"),)
+    for call in (
+        stub.ListOrganizations(pb.ListOrganizationsRequest(), metadata=metadata),
+        stub.CreateCluster(pb.CreateClusterRequest(), metadata=metadata),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await call
+        assert refusal.value.code() is grpc.StatusCode.UNIMPLEMENTED
