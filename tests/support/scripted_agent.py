@@ -38,12 +38,13 @@ class ScriptedAgent:
 
     async def next(self, kind: str | None = None) -> Any:
         """Return the next message, which must be of a kind."""
-        async with asyncio.timeout(_PATIENCE_S):
-            response = await self._call.read()
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                response = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            raise StreamEndedError(error.code(), error.details() or "") from error
         if response is grpc.aio.EOF:
-            # Raises what the stream ended with.
-            code = await self._call.code()
-            raise StreamEndedError(code, await self._call.details())
+            raise StreamEndedError(grpc.StatusCode.OK, "")
         found = response.WhichOneof("message")
         assert kind in {None, found}, f"expected {kind}, got {response}"
         return getattr(response, found)

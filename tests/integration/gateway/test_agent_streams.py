@@ -1,4 +1,4 @@
-"""Agents' streams over real loopback gRPC: handshake, assignments, reports, and every way to end."""
+"""Agents' streams over loopback gRPC: handshake, assignments, reports, every way to end."""
 
 import asyncio
 from collections.abc import AsyncIterator
