@@ -6,7 +6,7 @@ they cannot drift from what the log says.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,10 @@ def amounts(resources: Resources) -> Integers:
 
 
 class FleetArrays:
-    """Columns over the nodes, in the stable order in which they first shook hands."""
+    """Columns over the nodes, in the stable order in which they first shook hands.
+
+    `masks` is for whoever looks at attributes over and over: it is emptied when any changes.
+    """
 
     def __init__(self) -> None:
         """Begin without nodes."""
@@ -49,6 +52,7 @@ class FleetArrays:
         self.names: list[str] = []
         self.attributes: list[dict[str, str]] = []
         self.regions: list[str] = []
+        self.masks: dict[Hashable, Mask] = {}
         self._row: dict[str, int] = {}
         self._allocatable = np.zeros((DIMENSIONS, _FIRST_ROWS), dtype=np.int64)
         self._booked = np.zeros((DIMENSIONS, _FIRST_ROWS), dtype=np.int64)
@@ -119,13 +123,16 @@ class FleetArrays:
     def _fill(self, fleet: FleetState, node: NodeFact, row: int) -> None:
         fingerprint = node.fingerprint
         self.names[row] = node.name
-        self.attributes[row] = {
+        attributes = {
             "node": node.name,
             "region": fingerprint.region,
             "arch": fingerprint.arch,
             "gpu_model": fingerprint.gpu_model,
             **{f"label.{key}": value for key, value in fingerprint.labels.items()},
         }
+        if attributes != self.attributes[row]:
+            self.attributes[row] = attributes
+            self.masks.clear()
         if fingerprint.region not in self.regions:
             self.regions.append(fingerprint.region)
         self._region_codes[row] = self.regions.index(fingerprint.region)

@@ -12,13 +12,16 @@ from dataclasses import dataclass, field
 from heapq import heapify, heappop
 
 from fogbank.domain import events as ev
+from fogbank.domain.decisions import DeploymentDecision
+from fogbank.domain.deployment import Constraint
 from fogbank.domain.envelope import Commit
 from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState, Folded
 from fogbank.domain.ids import policy_digest
+from fogbank.domain.resources import Resources
 from fogbank.placement.agenda import Agenda
 from fogbank.placement.arrays import FleetArrays
-from fogbank.placement.looks import Room, Shortage, answer_shortage, place
+from fogbank.placement.looks import Room, Shortage, answer_shortage, place, waits_for_room
 from fogbank.placement.movements import losing, lost_nodes, settle, silent_nodes, suspensions
 from fogbank.placement.needs import need_of, wait_of
 from fogbank.placement.queue import JobWeights, queue_key
@@ -37,6 +40,10 @@ class Decided:
     errors: tuple[tuple[str, Exception], ...] = ()
 
 
+# What tells for which nodes replicas are fit.
+_Shape = tuple[Resources, tuple[Constraint, ...], str, bool]
+
+
 @dataclass(slots=True)
 class _Work:
     """A round in the making."""
@@ -48,6 +55,7 @@ class _Work:
     errors: list[tuple[str, Exception]] = field(default_factory=list)
     looked_in_vain: set[str] = field(default_factory=set)
     moved: set[str] = field(default_factory=set)
+    in_vain: dict[_Shape, int] = field(default_factory=dict)
 
     def add(self, outcome: ev.Outcome) -> None:
         """Write an outcome down and take from the budget what it costs."""
@@ -180,6 +188,9 @@ class Planner:
         # A look in vain takes nothing from the budget: whether it is made must not show.
         queue = self._queue(work) if work.budget > 0 else iter(())
         for deployment in queue:
+            if self._hopeless(work, deployment):
+                work.looked_in_vain.add(deployment.id)
+                continue
             slots = self._vacant_now(deployment, work.instant_us)
             try:
                 self._look_at(work, deployment, slots)
@@ -203,6 +214,18 @@ class Planner:
         while heap:
             yield heappop(heap)[1]
 
+    def _hopeless(self, work: _Work, deployment: DeploymentFact) -> bool:
+        """Tell whether a look is sure to change nothing: no more was asked for, in vain, before.
+
+        Room only shrinks while a round is decided. This saves the looks of a long queue of equal
+        asks, each time that a little room appears, and never changes an outcome.
+        """
+        decision = self.fleet.decisions.deployments.get(deployment.id)
+        if not waits_for_room(decision, deployment, wait_of(decision, deployment)):
+            return False
+        failed = work.in_vain.get(_shape(deployment))
+        return failed is not None and failed <= _fewest_vacant(decision, deployment)
+
     def _vacant_now(self, deployment: DeploymentFact, instant_us: int) -> tuple[int, ...]:
         need = need_of(self.fleet, deployment)
         return tuple(slot for slot, at_us in need.vacant if at_us <= instant_us)
@@ -215,6 +238,10 @@ class Planner:
         if isinstance(found, ev.DeploymentPlaced):
             work.add(found)
         else:
+            decision = self.fleet.decisions.deployments.get(deployment.id)
+            if decision is None or not decision.replica_ids:  # no node was closed by its own
+                shape = _shape(deployment)
+                work.in_vain[shape] = min(len(slots), work.in_vain.get(shape, len(slots)))
             self._answer(work, deployment, found)
 
     def _answer(self, work: _Work, deployment: DeploymentFact, shortage: Shortage) -> None:
@@ -225,6 +252,16 @@ class Planner:
             work.looked_in_vain.add(deployment.id)
         else:
             work.add(outcome)
+
+
+def _shape(deployment: DeploymentFact) -> _Shape:
+    spec = deployment.spec
+    return (spec.resources, spec.constraints, spec.gpu_model, spec.allow_colocation)
+
+
+def _fewest_vacant(decision: DeploymentDecision | None, deployment: DeploymentFact) -> int:
+    """Return how many slots are vacant at least: those that never had or lost their replica."""
+    return deployment.spec.replicas - (len(decision.slots) if decision else 0)
 
 
 def _cost(outcome: ev.Outcome) -> int:

@@ -26,6 +26,7 @@ REASONS = {
     "one replica per node": "already having a replica of the deployment",
 }
 
+_MASKS_KEPT = 256
 _DIMENSION_NAMES = ((CPU, "cpu"), (MEMORY, "memory"), (STORAGE, "storage"), (GPU, "gpu"))
 
 
@@ -86,13 +87,19 @@ def feasible_nodes(
 
 
 def _meeting(arrays: FleetArrays, constraints: tuple[Constraint, ...]) -> Mask:
-    return np.array(
+    known = arrays.masks.get(constraints)
+    if known is not None:
+        return known
+    if len(arrays.masks) >= _MASKS_KEPT:
+        arrays.masks.clear()
+    mask = arrays.masks[constraints] = np.array(
         [
             all(_holds(constraint, attributes) for constraint in constraints)
             for attributes in arrays.attributes
         ],
         dtype=np.bool_,
     )
+    return mask
 
 
 def _holds(constraint: Constraint, attributes: dict[str, str]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fogbank.domain import events as ev
-from fogbank.domain.decisions import Desired
+from fogbank.domain.decisions import DeploymentDecision, Desired
 from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.ids import replica_id
@@ -168,9 +168,8 @@ def answer_shortage(
     for capacity by its author's wish, waits until room appears, for as long as it takes.
     """
     decision = fleet.decisions.deployments.get(deployment.id)
-    patient = deployment.spec.wait_for_capacity or (decision is not None and decision.placed_once)
     timed = wait is None or (wait.at_us is not None and wait.at_us <= instant_us)
-    if shortage.no_nodes or patient:
+    if shortage.no_nodes or _patient(decision, deployment):
         if wait is not None and wait.at_us is None:
             return None
         return _deferred(deployment, shortage, attempt=0, not_before_us=0)
@@ -187,6 +186,18 @@ def answer_shortage(
         return _failed(deployment, shortage)
     not_before_us = instant_us + backoff_ms[attempt - 1] * _MS
     return _deferred(deployment, shortage, attempt, not_before_us)
+
+
+def waits_for_room(
+    decision: DeploymentDecision | None, deployment: DeploymentFact, wait: Wait | None
+) -> bool:
+    """Tell whether a look without room changes nothing, whatever it finds."""
+    return wait is not None and wait.at_us is None and _patient(decision, deployment)
+
+
+def _patient(decision: DeploymentDecision | None, deployment: DeploymentFact) -> bool:
+    placed_once = decision is not None and decision.placed_once
+    return deployment.spec.wait_for_capacity or placed_once
 
 
 def _deferred(

@@ -6,9 +6,10 @@ import pytest
 
 from fogbank.codec import encode_commit, encode_envelope
 from fogbank.domain import events as ev
+from fogbank.domain.deployment import Constraint
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.policy import Policy
-from fogbank.domain.states import ReplicaState
+from fogbank.domain.states import ConstraintOperator, ReplicaState
 from fogbank.placement import Planner
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_fingerprint, a_spec
@@ -213,3 +214,40 @@ def test_a_planner_built_from_a_state_agrees_with_one_that_followed_the_log() ->
     assert fresh.agenda.to_settle() == fleet.planner.agenda.to_settle()
     assert fresh.next_look_us() == fleet.planner.next_look_us()
     assert fresh.decide(fleet.log.now_us + 10**6) == fleet.planner.decide(fleet.log.now_us + 10**6)
+
+
+def test_among_equal_asks_that_wait_the_smaller_one_is_still_looked_at() -> None:
+    fleet = a_fleet(1)
+    waiting = {
+        replicas: fleet.deploy(a_spec(f"d{replicas}", replicas, wait_for_capacity=True))
+        for replicas in (4, 2, 3)
+    }
+    fleet.settle()
+    fleet.connect("fog-1")
+    fleet.settle()
+    assert len(fleet.nodes_of(waiting[2])) == 2
+    assert fleet.nodes_of(waiting[3]) == fleet.nodes_of(waiting[4]) == []
+    assert is_quiet(fleet)
+
+
+def test_an_ask_that_raises_says_nothing_about_equal_ones() -> None:
+    fleet = a_fleet(0)
+    fleet.deploy(a_spec("broken", strategy="no-such-thing", priority=90, wait_for_capacity=True))
+    fine = fleet.deploy(a_spec("fine", wait_for_capacity=True))
+    fleet.settle()
+    fleet.connect("fog-0")
+    decided = fleet.planner.decide(fleet.log.now_us)
+    assert decided is not None
+    fleet.fold(fleet.log.round(decided.event))
+    assert fleet.nodes_of(fine) == ["fog-0"]
+
+
+def test_a_node_that_changes_its_labels_is_looked_at_anew() -> None:
+    fleet = a_fleet(1)
+    zone = Constraint("label.zone", ConstraintOperator.EQUAL, ("a",))
+    waiting = fleet.deploy(a_spec(constraints=(zone,), wait_for_capacity=True))
+    fleet.settle()
+    assert fleet.nodes_of(waiting) == []
+    fleet.connect("fog-0", a_fingerprint(labels={"zone": "a"}))
+    fleet.settle()
+    assert fleet.nodes_of(waiting) == ["fog-0"]
