@@ -1,0 +1,246 @@
+"""Watches and the record, over loopback gRPC: complete, in order, from any sequence."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+from fogbank.codec.values import spec_to_pb
+from fogbank.v1 import audit_service_pb2, node_service_pb2, policy_service_pb2
+from fogbank.v1 import deployment_service_pb2 as pb
+from tests.support.fleet_log import a_spec, an_id
+from tests.support.gateway import ALICE, BOB, GatewayWorld, gateway_world, signed_in
+from tests.support.scripted_agent import scripted_agent
+
+_PATIENCE_S = 5
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[GatewayWorld]:
+    async with gateway_world() as found:
+        yield found
+
+
+async def deployed(world: GatewayWorld, principal: Any = ALICE, replicas: int = 1) -> str:
+    return (await world.deployments.create(principal, a_spec(replicas=replicas))).deployment_id
+
+
+def watched(world: GatewayWorld, user: str = "alice", **request: Any) -> Any:
+    return world.deployment_service.WatchDeployments(
+        pb.WatchDeploymentsRequest(**request), metadata=signed_in(user)
+    )
+
+
+async def take(call: Any, number: int) -> list[Any]:
+    async with asyncio.timeout(_PATIENCE_S):
+        return [await call.read() for _ in range(number)]
+
+
+def lines(messages: list[Any]) -> list[tuple[str, int, int]]:
+    return [
+        (message.deployment_id, message.change.old_status, message.change.new_status)
+        for message in messages
+    ]
+
+
+async def test_a_watch_tells_each_change_once(world: GatewayWorld) -> None:
+    call = watched(world, after_sequence=1)
+    deployment = await deployed(world)
+    await world.scheduler.place(deployment, an_id("node-1"))
+    await world.deployments.delete(ALICE, deployment)
+
+    assert lines(await take(call, 3)) == [
+        (deployment, 0, 1),
+        (deployment, 1, 2),
+        (deployment, 2, 7),
+    ]
+
+
+async def test_a_watch_resumes_from_any_sequence(world: GatewayWorld) -> None:
+    deployments = [await deployed(world) for _ in range(3)]
+    for deployment in deployments:
+        await world.scheduler.place(deployment, an_id("node-1"))
+    everything = await take(watched(world, after_sequence=1), 6)
+
+    for seen in range(6):
+        resumed = watched(world, after_sequence=everything[seen].sequence)
+        rest = await take(resumed, 5 - seen) if seen < 5 else []
+        assert lines(rest) == lines(everything[seen + 1 :])
+
+
+async def test_a_commit_with_many_changes_is_resumed_within(world: GatewayWorld) -> None:
+    """The sequence of a commit is given with the last of its changes only."""
+    requests = [pb.CreateDeploymentRequest(spec=_spec_message()) for _ in range(5)]
+    await world.deployment_service.CreateDeployments(
+        pb.CreateDeploymentsRequest(requests=requests), metadata=signed_in("alice")
+    )
+    first = await take(watched(world, after_sequence=1), 5)
+
+    assert [message.sequence for message in first] == [1, 1, 1, 1, 2]
+
+
+def _spec_message() -> Any:
+    return spec_to_pb(a_spec())
+
+
+async def test_history_that_was_forgotten_is_derived_from_the_log() -> None:
+    async with gateway_world(kept_changes=3) as world:
+        deployments = [await deployed(world) for _ in range(10)]
+        for deployment in deployments:
+            await world.scheduler.place(deployment, an_id("node-1"))
+
+        call = watched(world, after_sequence=1)
+        messages = await take(call, 20)
+        late = await deployed(world)
+        messages += await take(call, 1)
+
+    assert lines(messages) == [
+        *((deployment, 0, 1) for deployment in deployments),
+        *((deployment, 1, 2) for deployment in deployments),
+        (late, 0, 1),
+    ]
+
+
+async def test_a_watch_shows_ones_own_or_what_is_asked_for(world: GatewayWorld) -> None:
+    mine, other, theirs = await deployed(world), await deployed(world), await deployed(world, BOB)
+
+    assert lines(await take(watched(world, after_sequence=1), 2)) == [(mine, 0, 1), (other, 0, 1)]
+    assert lines(await take(watched(world, "bob", after_sequence=1), 1)) == [(theirs, 0, 1)]
+    only = watched(world, after_sequence=1, deployment_ids=[other])
+    assert lines(await take(only, 1)) == [(other, 0, 1)]
+    both = watched(world, "admin", after_sequence=1, deployment_ids=[mine, theirs])
+    assert len(await take(both, 2)) == 2
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await take(watched(world, after_sequence=1, deployment_ids=[theirs]), 1)
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_quiet_watch_shows_that_it_lives(world: GatewayWorld) -> None:
+    call = watched(world, progress_interval=Duration(nanos=100_000_000))
+
+    (message,) = await take(call, 1)
+
+    assert not message.HasField("change")
+    assert message.sequence == 1
+
+
+async def test_nodes_are_watched_from_any_sequence(world: GatewayWorld) -> None:
+    call = world.node_service.WatchNodes(
+        node_service_pb2.WatchNodesRequest(after_sequence=1), metadata=signed_in("alice")
+    )
+    async with scripted_agent(world.channel, "node-1") as one:
+        await one.shake_hands()
+        (first,) = await take(call, 1)
+        assert (first.node.name, first.node.replicas) == ("node-1", 0)
+        deployment = await deployed(world)
+        await world.scheduler.place(deployment, one.node_id)
+        (second,) = await take(call, 1)
+        assert (second.node.replicas, second.node.booked.cpu_millicores) == (1, 1000)
+        again = world.node_service.WatchNodes(
+            node_service_pb2.WatchNodesRequest(after_sequence=first.sequence),
+            metadata=signed_in("alice"),
+        )
+        assert (await take(again, 1))[0].node == second.node
+
+
+async def test_nodes_are_listed_and_shown(world: GatewayWorld) -> None:
+    service, metadata = world.node_service, signed_in("alice")
+    async with scripted_agent(world.channel, "a") as a, scripted_agent(world.channel, "b") as b:
+        await a.shake_hands()
+        await b.shake_hands()
+        page = await service.ListNodes(
+            node_service_pb2.ListNodesRequest(page_size=1), metadata=metadata
+        )
+        rest = await service.ListNodes(
+            node_service_pb2.ListNodesRequest(page_token=page.next_page_token), metadata=metadata
+        )
+        shown = await service.GetNode(
+            node_service_pb2.GetNodeRequest(node=b.node_id), metadata=metadata
+        )
+
+    assert [node.name for node in (*page.nodes, *rest.nodes)] == ["a", "b"]
+    assert page.total_size == 2
+    assert shown.node.name == "b"
+
+
+async def test_the_active_policy_is_shown(world: GatewayWorld) -> None:
+    answer = await world.policy_service.GetPolicyStatus(
+        policy_service_pb2.GetPolicyStatusRequest(), metadata=signed_in("alice")
+    )
+    known = await world.policy_service.ListPolicies(
+        policy_service_pb2.ListPoliciesRequest(), metadata=signed_in("alice")
+    )
+
+    assert (answer.policy.name, answer.policy.resource_weight) == ("balanced", 0.4)
+    assert answer.activated_at_sequence == 1
+    assert list(known.policies) == [answer.policy]
+
+
+# --- the record -------------------------------------------------------------------------------
+
+
+def events(world: GatewayWorld, user: str = "admin", **request: Any) -> Any:
+    return world.audit_service.ReadEvents(
+        audit_service_pb2.ReadEventsRequest(**request), metadata=signed_in(user)
+    )
+
+
+async def test_the_record_is_read_to_its_end(world: GatewayWorld) -> None:
+    deployment = await deployed(world)
+
+    commits = [commit async for commit in events(world)]
+
+    assert [commit.sequence for commit in commits] == [1, 2]
+    assert commits[0].subject == "fogbank.log.test.1.gateway.one"
+    assert len(commits[0].events) == 3
+    (created,) = commits[1].events
+    assert created.envelope.type == "fogbank.v1.DeploymentCreated"
+    assert created.envelope.aggregate == f"deployment/{deployment}"
+    assert json.loads(created.payload_json)["spec"]["container_image"] == "nginx:1.24"
+
+
+async def test_the_record_is_followed_and_filtered(world: GatewayWorld) -> None:
+    call = events(world, follow=True, after_sequence=1, types=["fogbank.v1.DeploymentDeleted"])
+    deployment = await deployed(world)
+    await world.deployments.delete(ALICE, deployment)
+
+    (commit,) = await take(call, 1)
+
+    assert commit.sequence == 3
+
+
+@pytest.mark.parametrize(
+    ("user", "request_", "code"),
+    [
+        ("alice", {}, grpc.StatusCode.PERMISSION_DENIED),
+        ("admin", {"after_sequence": -1}, grpc.StatusCode.INVALID_ARGUMENT),
+        ("admin", {"after_sequence": 99}, grpc.StatusCode.INVALID_ARGUMENT),
+    ],
+)
+async def test_the_record_is_for_administrators(
+    world: GatewayWorld, user: str, request_: dict[str, Any], code: grpc.StatusCode
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await take(events(world, user, **request_), 1)
+
+    assert caught.value.code() is code
+
+
+async def test_what_is_not_built_says_so(world: GatewayWorld) -> None:
+    metadata = signed_in("admin")
+    audit, nodes = world.audit_service, world.node_service
+    for call in (
+        audit.GetStateAt(audit_service_pb2.GetStateAtRequest(), metadata=metadata),
+        audit.VerifyLog(audit_service_pb2.VerifyLogRequest(), metadata=metadata).read(),
+        audit.CompareReplay(audit_service_pb2.CompareReplayRequest(), metadata=metadata).read(),
+        nodes.CordonNode(node_service_pb2.CordonNodeRequest(), metadata=metadata),
+        nodes.CreateJoinToken(node_service_pb2.CreateJoinTokenRequest(), metadata=metadata),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
