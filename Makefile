@@ -79,7 +79,7 @@ soak: $(STAMP) ## Run the soaks: many minutes each.
 # --- checking -----------------------------------------------------------------------------
 
 .PHONY: check
-check: lint types imports architecture proto-check ## Run every static check: lint, types, imports, architecture, protos.
+check: lint types imports architecture proto-check deploy-check ## Run every static check: lint, types, imports, architecture, protos, deploy.
 
 .PHONY: fmt
 fmt: $(STAMP) ## Format Python and protos, and mend what the linter can mend safely.
@@ -113,3 +113,7 @@ proto: $(STAMP) ## Generate fogbank/v1 from protos/.
 .PHONY: proto-check
 proto-check: $(STAMP) ## Check protos: stubs up to date, lint, format, nothing broken for those who use them.
 	scripts/check-protos
+
+.PHONY: deploy-check
+deploy-check: $(STAMP) ## Check deploy/: Dockerfile, compose file and the broker's configuration.
+	scripts/check-deploy
