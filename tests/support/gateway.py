@@ -47,7 +47,7 @@ from services.gateway.grpc_api.authentication import Authenticate
 from services.gateway.grpc_api.deployment_service import DeploymentService
 from services.gateway.grpc_api.node_service import NodeService
 from services.gateway.grpc_api.policy_service import PolicyService
-from tests.support.fleet_log import an_id
+from tests.support.fleet_log import a_spec, an_id
 from tests.support.rest_face import FoldLedger
 
 AGENT_TOKEN = "the-agents-token"
@@ -183,6 +183,11 @@ class GatewayWorld:
     scheduler: HandScheduler
     stubs: dict[str, Any] = field(default_factory=dict)
 
+    async def deployed(self, replicas: int = 1, **env: str) -> str:
+        """Accept a deployment of alice's and return its id."""
+        spec = a_spec(replicas=replicas, allow_colocation=True)
+        return (await self.deployments.create(ALICE, spec, env)).deployment_id
+
     @property
     def deployment_service(self) -> Any:
         return deployment_service_pb2_grpc.DeploymentServiceStub(self.channel)
@@ -274,6 +279,15 @@ def _register(
     agent_service_pb2_grpc.add_AgentServiceServicer_to_server(
         AgentService(agents, AGENT_TOKEN), server.grpc
     )
+
+
+async def refusal(call: Any) -> grpc.aio.AioRpcError:
+    """Wait for a call that must fail, and return how it did."""
+    try:
+        answer = await call
+    except grpc.aio.AioRpcError as error:
+        return error
+    raise AssertionError(f"answered: {answer}")
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

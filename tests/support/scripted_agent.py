@@ -105,6 +105,14 @@ class ScriptedAgent:
         usage = resources_pb2.Usage(cpu_percent=cpu, memory_percent=memory)
         await self.say(heartbeat=pb.Heartbeat(usage=usage, reflects_sequence=self.sequence))
 
+    async def end(self) -> StreamEndedError:
+        """Read until the gateway ends the stream, and return how it did."""
+        try:
+            while True:
+                await self.next()
+        except StreamEndedError as end:
+            return end
+
     async def hang_up(self) -> None:
         """End this side of the stream."""
         await self._call.done_writing()

@@ -1,4 +1,4 @@
-"""A migrated database of its own for each test."""
+"""A migrated database or a whole gateway of its own for each test."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -6,7 +6,9 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.gateway.adapters.database import make_engine, migrate
+from tests.support.gateway import GatewayWorld, gateway_world
 from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.scripted_agent import ScriptedAgent, scripted_agent
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +26,15 @@ async def engine(postgres: PostgresServer) -> AsyncIterator[AsyncEngine]:
             yield engine
         finally:
             await engine.dispose()
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[GatewayWorld]:
+    async with gateway_world() as found:
+        yield found
+
+
+@pytest.fixture
+async def agent(world: GatewayWorld) -> AsyncIterator[ScriptedAgent]:
+    async with scripted_agent(world.channel) as found:
+        yield found

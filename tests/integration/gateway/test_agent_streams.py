@@ -1,49 +1,18 @@
 """Agents' streams over loopback gRPC: handshake, assignments, reports, every way to end."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import grpc
 import pytest
 
-from fogbank.codec.values import fingerprint_to_pb
 from fogbank.domain import events as ev
 from fogbank.domain.states import NodeStatus, ReplicaState
-from fogbank.log.memory import MemoryStore
 from fogbank.v1 import agent_service_pb2 as pb
-from fogbank.v1 import facts_pb2, resources_pb2
 from tests.support.fleet_log import a_fingerprint, a_spec, an_id
-from tests.support.gateway import ALICE, GatewayWorld, gateway_world, memory_logs
-from tests.support.scripted_agent import ScriptedAgent, StreamEndedError, scripted_agent, seen
+from tests.support.gateway import ALICE, GatewayWorld, gateway_world
+from tests.support.scripted_agent import ScriptedAgent, scripted_agent, seen
 from tests.support.waiting import eventually
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[GatewayWorld]:
-    async with gateway_world() as found:
-        yield found
-
-
-@pytest.fixture
-async def agent(world: GatewayWorld) -> AsyncIterator[ScriptedAgent]:
-    async with scripted_agent(world.channel) as found:
-        yield found
-
-
-async def deployed(world: GatewayWorld, replicas: int = 1, **env: str) -> str:
-    spec = a_spec(replicas=replicas, allow_colocation=True)
-    return (await world.deployments.create(ALICE, spec, env)).deployment_id
-
-
-async def end_of(agent: ScriptedAgent) -> StreamEndedError:
-    """Read until the gateway ends the stream."""
-    try:
-        while True:
-            await agent.next()
-    except StreamEndedError as end:
-        return end
-
 
 # --- the handshake ----------------------------------------------------------------------------
 
@@ -73,7 +42,7 @@ async def test_the_first_report_confirms_the_epoch(
 @pytest.mark.parametrize("token", ["", "wrong"])
 async def test_without_the_bearer_nobody_gets_in(world: GatewayWorld, token: str) -> None:
     async with scripted_agent(world.channel, token=token) as agent:
-        end = await end_of(agent)
+        end = await agent.end()
 
     assert end.code is grpc.StatusCode.UNAUTHENTICATED
 
@@ -81,7 +50,7 @@ async def test_without_the_bearer_nobody_gets_in(world: GatewayWorld, token: str
 async def test_the_first_message_must_be_a_hello(world: GatewayWorld, agent: ScriptedAgent) -> None:
     await agent.beat()
 
-    assert (await end_of(agent)).code is grpc.StatusCode.INVALID_ARGUMENT
+    assert (await agent.end()).code is grpc.StatusCode.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize(
@@ -98,7 +67,7 @@ async def test_a_malformed_hello_is_refused(
 ) -> None:
     await agent.hello(**changes)  # type: ignore[arg-type]
 
-    assert (await end_of(agent)).code is grpc.StatusCode.INVALID_ARGUMENT
+    assert (await agent.end()).code is grpc.StatusCode.INVALID_ARGUMENT
     assert await world.log.last_sequence() == 1
 
 
@@ -106,7 +75,7 @@ async def test_a_copy_of_a_node_is_refused(world: GatewayWorld, agent: ScriptedA
     await agent.shake_hands()
     async with scripted_agent(world.channel) as copy:
         await copy.hello()
-        end = await end_of(copy)
+        end = await copy.end()
 
     assert end.code is grpc.StatusCode.FAILED_PRECONDITION
     await agent.report()  # the original goes on
@@ -119,7 +88,7 @@ async def test_a_name_that_is_taken_is_refused_until_its_node_is_offline(
     other = an_id("another disk")
     async with scripted_agent(world.channel) as second:
         await second.hello(node_id=other)
-        assert (await end_of(second)).code is grpc.StatusCode.ALREADY_EXISTS
+        assert (await second.end()).code is grpc.StatusCode.ALREADY_EXISTS
 
     await world.scheduler.offline(agent.node_id)
 
@@ -151,7 +120,7 @@ async def test_assignments_wait_until_the_gateway_is_as_far_as_the_agent(
 async def test_an_agent_from_the_future_is_sent_elsewhere() -> None:
     async with gateway_world(timeout_s=0.05) as world, scripted_agent(world.channel) as agent:
         await agent.hello(last_sequence=1000)
-        end = await end_of(agent)
+        end = await agent.end()
 
     assert end.code is grpc.StatusCode.UNAVAILABLE
 
@@ -163,7 +132,7 @@ async def test_replicas_are_assigned_changed_and_forgotten(
     world: GatewayWorld, agent: ScriptedAgent
 ) -> None:
     await agent.shake_hands()
-    deployment = await deployed(world, 2, GREETING="hello")
+    deployment = await world.deployed(2, GREETING="hello")
 
     replicas = await world.scheduler.place(deployment, agent.node_id, agent.node_id)
     run = await agent.assigned()
@@ -190,7 +159,7 @@ async def test_replicas_are_assigned_changed_and_forgotten(
 async def test_an_agent_that_returns_gets_all_there_is(world: GatewayWorld) -> None:
     async with scripted_agent(world.channel) as agent:
         await agent.shake_hands()
-        deployment = await deployed(world, 2)
+        deployment = await world.deployed(2)
         replicas = await world.scheduler.place(deployment, agent.node_id, agent.node_id)
         await agent.assigned()
     await world.scheduler.release(deployment, replicas[0])
@@ -210,7 +179,7 @@ async def test_nodes_hear_only_of_their_own(world: GatewayWorld, agent: Scripted
     await agent.shake_hands()
     async with scripted_agent(world.channel, "node-2") as other:
         await other.shake_hands()
-        deployment = await deployed(world, 1)
+        deployment = await world.deployed(1)
         await world.scheduler.place(deployment, other.node_id)
         await other.assigned()
         await agent.report()  # the next message is its own acknowledgement
@@ -220,7 +189,7 @@ async def test_assignments_wait_for_the_environment_they_need(
     world: GatewayWorld, agent: ScriptedAgent
 ) -> None:
     await agent.shake_hands()
-    deployment = await deployed(world, 1, SECRET="x")
+    deployment = await world.deployed(1, SECRET="x")
     world.environments.up = False
     await world.scheduler.place(deployment, agent.node_id)
     await agent.report()  # reports go on meanwhile
@@ -235,7 +204,7 @@ async def test_a_replica_whose_environment_is_lost_is_not_started(
     world: GatewayWorld, agent: ScriptedAgent
 ) -> None:
     await agent.shake_hands()
-    lost, sound = await deployed(world, 1, SECRET="x"), await deployed(world, 1)
+    lost, sound = await world.deployed(1, SECRET="x"), await world.deployed(1)
     world.environments.kept.clear()
     await world.scheduler.place(lost, agent.node_id)
     assert list((await agent.assigned()).assignments) == []
@@ -243,168 +212,6 @@ async def test_a_replica_whose_environment_is_lost_is_not_started(
     (replica,) = await world.scheduler.place(sound, agent.node_id)
 
     assert [each.replica_id for each in (await agent.assigned()).assignments] == [replica]
-
-
-# --- reports ----------------------------------------------------------------------------------
-
-
-async def test_a_report_is_acknowledged_when_the_fold_has_it(
-    world: GatewayWorld, agent: ScriptedAgent
-) -> None:
-    await agent.shake_hands()
-    deployment = await deployed(world)
-    (replica,) = await world.scheduler.place(deployment, agent.node_id)
-    await agent.assigned()
-
-    await agent.report(seen(replica, ReplicaState.RUNNING))
-
-    assert world.deployments.show(ALICE, deployment).running_replicas == 1
-
-
-async def test_a_report_the_log_has_is_acknowledged_and_not_written_again(
-    world: GatewayWorld, agent: ScriptedAgent
-) -> None:
-    await agent.shake_hands()
-    await agent.report()
-    before = await world.log.last_sequence()
-
-    await agent.send_report(1)
-
-    assert (await agent.next("ack")).number == 2
-    assert await world.log.last_sequence() == before
-
-
-async def test_reports_may_come_without_waiting(world: GatewayWorld, agent: ScriptedAgent) -> None:
-    await agent.shake_hands()
-    for number in range(2, 22):
-        await agent.send_report(number)
-
-    while (await agent.next("ack")).number < 21:
-        pass
-    assert world.fold.fleet.facts.nodes[agent.node_id].last_report == 21
-
-
-async def test_a_gap_in_the_reports_ends_the_stream(
-    world: GatewayWorld, agent: ScriptedAgent
-) -> None:
-    await agent.shake_hands()
-    await agent.send_report(agent.last_report + 2)
-
-    end = await end_of(agent)
-
-    assert end.code is grpc.StatusCode.ABORTED
-    assert "report 3 came where 2 was to come" in end.details
-
-
-async def test_a_report_of_an_old_epoch_ends_the_stream(
-    world: GatewayWorld, agent: ScriptedAgent
-) -> None:
-    await agent.shake_hands()
-    await agent.send_report(2, epoch=agent.epoch - 1)
-
-    assert (await end_of(agent)).code is grpc.StatusCode.ABORTED
-
-
-async def test_reports_outlive_an_outage_of_the_log() -> None:
-    store = MemoryStore()
-    async with (
-        gateway_world(memory_logs(store)) as world,
-        scripted_agent(world.channel) as agent,
-    ):
-        await agent.shake_hands()
-        store.lose_appends = 1
-
-        await agent.report()
-
-        assert world.fold.fleet.facts.nodes[agent.node_id].last_report == 2
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        {"hello": pb.Hello()},
-        {},
-        {
-            "report": pb.Report(
-                number=2, observations=[facts_pb2.ReplicaObservation(replica_id="x" * 300)]
-            )
-        },
-        {"report": pb.Report(number=2, observations=[facts_pb2.ReplicaObservation()])},
-        {
-            "report": pb.Report(
-                number=2,
-                observations=[facts_pb2.ReplicaObservation(state=99)],  # type: ignore[arg-type]
-            )
-        },
-        {
-            "heartbeat": pb.Heartbeat(
-                usage=resources_pb2.Usage(cpu_percent=float("nan"), memory_percent=1)
-            )
-        },
-        {
-            "capacity_change": pb.CapacityChange(
-                fingerprint=fingerprint_to_pb(a_fingerprint(memory=-1))
-            )
-        },
-    ],
-)
-async def test_a_malformed_message_ends_the_stream(
-    world: GatewayWorld, agent: ScriptedAgent, message: dict[str, object]
-) -> None:
-    await agent.shake_hands()
-    if "report" in message:
-        report = message["report"]
-        assert isinstance(report, pb.Report)
-        report.epoch = agent.epoch
-    await agent.say(**message)
-
-    assert (await end_of(agent)).code is grpc.StatusCode.INVALID_ARGUMENT
-
-
-# --- heartbeats and capacity ------------------------------------------------------------------
-
-
-async def test_heartbeats_are_passed_on_and_not_stored(
-    world: GatewayWorld, agent: ScriptedAgent
-) -> None:
-    await agent.shake_hands()
-    before = await world.log.last_sequence()
-
-    await agent.beat(5, 7.5)
-
-    (heard,) = await eventually(lambda: world.telemetry.heard)
-    assert (heard.node_id, heard.epoch) == (agent.node_id, agent.epoch)
-    assert (heard.cpu_percent, heard.memory_percent) == (5, 7.5)
-    assert await world.log.last_sequence() == before
-
-
-async def test_a_load_that_moved_by_a_step_is_logged_once(
-    world: GatewayWorld, agent: ScriptedAgent
-) -> None:
-    await agent.shake_hands()
-    before = await world.log.last_sequence()
-
-    await agent.beat(95, 40)
-    await agent.beat(50, 10)
-
-    node = world.fold.fleet.facts.nodes[agent.node_id]
-    await eventually(lambda: len(world.telemetry.heard) == 2)
-    assert (node.cpu_percent, node.memory_percent) == (95, 40)
-    assert node.load_reflects == agent.sequence
-    assert world.fold.fleet.node_status(node) is NodeStatus.BUSY
-    assert await world.log.last_sequence() == before + 1
-
-
-async def test_a_host_that_changed_is_a_fact(world: GatewayWorld, agent: ScriptedAgent) -> None:
-    await agent.shake_hands()
-    larger = a_fingerprint(cpu=8000)
-    for _ in range(2):
-        await agent.say(capacity_change=pb.CapacityChange(fingerprint=fingerprint_to_pb(larger)))
-    await agent.report()
-
-    assert world.fold.fleet.facts.nodes[agent.node_id].fingerprint == larger
-    commits = [commit async for batch in world.log.read(1, 100) for commit in batch]
-    assert sum(b"NodeCapacityChanged" in commit.data for commit in commits) == 1
 
 
 # --- how streams end --------------------------------------------------------------------------
@@ -415,7 +222,7 @@ async def test_a_newer_stream_ends_the_older_one(world: GatewayWorld, agent: Scr
     async with scripted_agent(world.channel) as newer:
         await newer.shake_hands(last_epoch=agent.epoch)
 
-        assert (await end_of(agent)).code is grpc.StatusCode.ABORTED
+        assert (await agent.end()).code is grpc.StatusCode.ABORTED
         await newer.report()
         assert world.agents.count == 1
 
@@ -430,7 +237,7 @@ async def test_a_newer_stream_at_another_gateway_ends_the_older_one(
     ):
         await newer.shake_hands(last_epoch=agent.epoch)
 
-        assert (await end_of(agent)).code is grpc.StatusCode.ABORTED
+        assert (await agent.end()).code is grpc.StatusCode.ABORTED
     await eventually(lambda: world.agents.count == 0)
 
 
@@ -440,7 +247,7 @@ async def test_a_node_that_was_declared_offline_shakes_hands_again(
     await agent.shake_hands()
     await world.scheduler.offline(agent.node_id)
 
-    end = await end_of(agent)
+    end = await agent.end()
 
     assert end.code is grpc.StatusCode.ABORTED
     assert "offline" in end.details
@@ -458,17 +265,17 @@ async def test_a_gateway_that_stops_sends_its_agents_elsewhere(
     world.agents.drain("bye")
 
     assert (await agent.next("drain")).reason == "bye"
-    assert (await end_of(agent)).code is grpc.StatusCode.OK
+    assert (await agent.end()).code is grpc.StatusCode.OK
     async with scripted_agent(world.channel, "node-2") as late:
         await late.hello()
-        assert (await end_of(late)).code is grpc.StatusCode.UNAVAILABLE
+        assert (await late.end()).code is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_an_agent_may_end_the_stream(world: GatewayWorld, agent: ScriptedAgent) -> None:
     await agent.shake_hands()
     await agent.hang_up()
 
-    assert (await end_of(agent)).code is grpc.StatusCode.OK
+    assert (await agent.end()).code is grpc.StatusCode.OK
     await eventually(lambda: world.agents.count == 0)
 
 

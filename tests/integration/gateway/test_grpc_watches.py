@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -18,12 +17,6 @@ from tests.support.gateway import ALICE, BOB, GatewayWorld, gateway_world, signe
 from tests.support.scripted_agent import scripted_agent
 
 _PATIENCE_S = 5
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[GatewayWorld]:
-    async with gateway_world() as found:
-        yield found
 
 
 async def deployed(world: GatewayWorld, principal: Any = ALICE, replicas: int = 1) -> str:

@@ -1,0 +1,175 @@
+"""What agents say: reports, heartbeats, changes of their host."""
+
+import grpc
+import pytest
+
+from fogbank.codec.values import fingerprint_to_pb
+from fogbank.domain.states import NodeStatus, ReplicaState
+from fogbank.log.memory import MemoryStore
+from fogbank.v1 import agent_service_pb2 as pb
+from fogbank.v1 import facts_pb2, resources_pb2
+from tests.support.fleet_log import a_fingerprint
+from tests.support.gateway import ALICE, GatewayWorld, gateway_world, memory_logs
+from tests.support.scripted_agent import ScriptedAgent, scripted_agent, seen
+from tests.support.waiting import eventually
+
+# --- reports ----------------------------------------------------------------------------------
+
+
+async def test_a_report_is_acknowledged_when_the_fold_has_it(
+    world: GatewayWorld, agent: ScriptedAgent
+) -> None:
+    await agent.shake_hands()
+    deployment = await world.deployed()
+    (replica,) = await world.scheduler.place(deployment, agent.node_id)
+    await agent.assigned()
+
+    await agent.report(seen(replica, ReplicaState.RUNNING))
+
+    assert world.deployments.show(ALICE, deployment).running_replicas == 1
+
+
+async def test_a_report_the_log_has_is_acknowledged_and_not_written_again(
+    world: GatewayWorld, agent: ScriptedAgent
+) -> None:
+    await agent.shake_hands()
+    await agent.report()
+    before = await world.log.last_sequence()
+
+    await agent.send_report(1)
+
+    assert (await agent.next("ack")).number == 2
+    assert await world.log.last_sequence() == before
+
+
+async def test_reports_may_come_without_waiting(world: GatewayWorld, agent: ScriptedAgent) -> None:
+    await agent.shake_hands()
+    for number in range(2, 22):
+        await agent.send_report(number)
+
+    while (await agent.next("ack")).number < 21:
+        pass
+    assert world.fold.fleet.facts.nodes[agent.node_id].last_report == 21
+
+
+async def test_a_gap_in_the_reports_ends_the_stream(
+    world: GatewayWorld, agent: ScriptedAgent
+) -> None:
+    await agent.shake_hands()
+    await agent.send_report(agent.last_report + 2)
+
+    end = await agent.end()
+
+    assert end.code is grpc.StatusCode.ABORTED
+    assert "report 3 came where 2 was to come" in end.details
+
+
+async def test_a_report_of_an_old_epoch_ends_the_stream(
+    world: GatewayWorld, agent: ScriptedAgent
+) -> None:
+    await agent.shake_hands()
+    await agent.send_report(2, epoch=agent.epoch - 1)
+
+    assert (await agent.end()).code is grpc.StatusCode.ABORTED
+
+
+async def test_reports_outlive_an_outage_of_the_log() -> None:
+    store = MemoryStore()
+    async with (
+        gateway_world(memory_logs(store)) as world,
+        scripted_agent(world.channel) as agent,
+    ):
+        await agent.shake_hands()
+        store.lose_appends = 1
+
+        await agent.report()
+
+        assert world.fold.fleet.facts.nodes[agent.node_id].last_report == 2
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"hello": pb.Hello()},
+        {},
+        {
+            "report": pb.Report(
+                number=2, observations=[facts_pb2.ReplicaObservation(replica_id="x" * 300)]
+            )
+        },
+        {"report": pb.Report(number=2, observations=[facts_pb2.ReplicaObservation()])},
+        {
+            "report": pb.Report(
+                number=2,
+                observations=[facts_pb2.ReplicaObservation(state=99)],  # type: ignore[arg-type]
+            )
+        },
+        {
+            "heartbeat": pb.Heartbeat(
+                usage=resources_pb2.Usage(cpu_percent=float("nan"), memory_percent=1)
+            )
+        },
+        {
+            "capacity_change": pb.CapacityChange(
+                fingerprint=fingerprint_to_pb(a_fingerprint(memory=-1))
+            )
+        },
+    ],
+)
+async def test_a_malformed_message_ends_the_stream(
+    world: GatewayWorld, agent: ScriptedAgent, message: dict[str, object]
+) -> None:
+    await agent.shake_hands()
+    if "report" in message:
+        report = message["report"]
+        assert isinstance(report, pb.Report)
+        report.epoch = agent.epoch
+    await agent.say(**message)
+
+    assert (await agent.end()).code is grpc.StatusCode.INVALID_ARGUMENT
+
+
+# --- heartbeats and capacity ------------------------------------------------------------------
+
+
+async def test_heartbeats_are_passed_on_and_not_stored(
+    world: GatewayWorld, agent: ScriptedAgent
+) -> None:
+    await agent.shake_hands()
+    before = await world.log.last_sequence()
+
+    await agent.beat(5, 7.5)
+
+    (heard,) = await eventually(lambda: world.telemetry.heard)
+    assert (heard.node_id, heard.epoch) == (agent.node_id, agent.epoch)
+    assert (heard.cpu_percent, heard.memory_percent) == (5, 7.5)
+    assert await world.log.last_sequence() == before
+
+
+async def test_a_load_that_moved_by_a_step_is_logged_once(
+    world: GatewayWorld, agent: ScriptedAgent
+) -> None:
+    await agent.shake_hands()
+    before = await world.log.last_sequence()
+
+    await agent.beat(95, 40)
+    await agent.beat(50, 10)
+
+    node = world.fold.fleet.facts.nodes[agent.node_id]
+    await eventually(lambda: len(world.telemetry.heard) == 2)
+    assert (node.cpu_percent, node.memory_percent) == (95, 40)
+    assert node.load_reflects == agent.sequence
+    assert world.fold.fleet.node_status(node) is NodeStatus.BUSY
+    assert await world.log.last_sequence() == before + 1
+
+
+async def test_a_host_that_changed_is_a_fact(world: GatewayWorld, agent: ScriptedAgent) -> None:
+    await agent.shake_hands()
+    larger = a_fingerprint(cpu=8000)
+    for _ in range(2):
+        await agent.say(capacity_change=pb.CapacityChange(fingerprint=fingerprint_to_pb(larger)))
+    await agent.report()
+
+    assert world.fold.fleet.facts.nodes[agent.node_id].fingerprint == larger
+    commits = [commit async for batch in world.log.read(1, 100) for commit in batch]
+    assert sum(b"NodeCapacityChanged" in commit.data for commit in commits) == 1
