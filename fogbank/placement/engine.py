@@ -127,8 +127,11 @@ class Planner:
         observations = observations[:limit]
         work = _Work(instant_us, Room.of(self.arrays), limit)
         work.outcomes += silent_nodes(self.fleet, observations)
-        self._move(work)
-        self._look(work)
+        if not work.outcomes:
+            # A node that goes offline changes the ground under everything else: that is decided
+            # by the next round, which stands on this one.
+            self._move(work)
+            self._look(work)
         if not work.outcomes:
             self.agenda.looked_in_vain(work.looked_in_vain, self.fleet.room_sequence)
             return None

@@ -18,6 +18,7 @@ from fogbank.domain.envelope import Commit, EventEnvelope
 from fogbank.domain.errors import FogError, UnavailableError
 from fogbank.domain.fleet import Folded
 from fogbank.domain.ids import round_event_id
+from fogbank.domain.verdict import VoidReason
 from fogbank.log.clock_check import ClockCheck
 from fogbank.log.follower import follow_commits
 from fogbank.log.port import EventLog
@@ -85,6 +86,7 @@ class Scheduler:
         self._changed = asyncio.Event()
         self._accepted = 0
         self._void = 0
+        self._last_void: VoidReason | None = None
 
     # Taking in.
 
@@ -133,6 +135,7 @@ class Scheduler:
         if commit.instance != self._log.writer.instance or not self.caught_up.is_set():
             return
         self._meter.verdict(accepted=accepted)
+        self._last_void = folded.verdicts[0].reason
         if accepted:
             self._accepted += 1
             for outcome in event.outcomes:
@@ -254,6 +257,9 @@ class Scheduler:
                     await self._changed.wait()
         except TimeoutError:
             _log.warning("appended round not seen yet", sequence=sequence)
+        if self._last_void not in {None, VoidReason.STALE_ROUND}:
+            # Not for a rival's round: deciding again at once would write void rounds for ever.
+            await asyncio.sleep(_RETRY_S)
         return 0.0
 
     def _commit_bytes(self, event: ev.RoundDecided) -> bytes:

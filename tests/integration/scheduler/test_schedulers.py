@@ -191,3 +191,15 @@ async def test_a_round_that_was_not_confirmed_neither_books_twice_nor_gets_lost(
     fleet, accepted, _ = await replay(town.log)
     assert accepted == 1
     assert len(fleet.decisions.placements) == 1
+
+
+async def test_a_scheduler_whose_rounds_cannot_count_does_not_flood_the_log() -> None:
+    """Under another service's name every round is void: it must pause, not spin."""
+    store = MemoryStore()
+    town = Town(MemoryLog(store, Writer(GATEWAY, "g")))
+    await town.connect("fog-0")
+    await town.deploy()
+    async with running_scheduler(MemoryLog(store, Writer(GATEWAY, "impostor"))) as scheduler:
+        await eventually(lambda: scheduler.status().rounds_void >= 2, what="two void rounds")
+        written = scheduler.status().rounds_void
+    assert written <= 3

@@ -189,7 +189,6 @@ def test_every_fleet_comes_to_rest(seed: int) -> None:
     assert report.clean, "\n".join(map(str, report.violations))
 
 
-@pytest.mark.xfail(reason="the planner looks at nodes as they were before the round's observations")
 def test_a_round_places_nothing_on_a_node_that_it_puts_offline() -> None:
     fleet = LittleFleet()
     node_id = fleet.connect("fog-0")
@@ -198,7 +197,6 @@ def test_a_round_places_nothing_on_a_node_that_it_puts_offline() -> None:
     assert not check(fleet.log).violations
 
 
-@pytest.mark.xfail(reason="the planner looks at nodes as they were before the round's observations")
 def test_a_round_gives_nothing_up_when_it_observes_that_the_last_node_is_silent_too() -> None:
     fleet = LittleFleet()
     nodes = {name: fleet.connect(name) for name in ("fog-0", "fog-1")}
