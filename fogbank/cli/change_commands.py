@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fogbank.cli.failures import UsageFailure
-from fogbank.cli.output import AsTable, Output, OutputFormat, print_data
+from fogbank.cli.output import AsTable, Output, OutputFormat, counted, print_data
 
 _MOST_REPLICAS = 1_000
 
@@ -54,7 +54,7 @@ def scale(  # noqa: PLR0917  one parameter for each flag
         print_data(deployment_row(scaled), output)
     else:
         done = "runs" if wait else "will have"
-        print(f"{scaled.spec.name} ({scaled.id}) {done} {replicas} replicas")
+        print(f"{scaled.spec.name} ({scaled.id}) {done} {counted(replicas)}")
 
 
 def delete(

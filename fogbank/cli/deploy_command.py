@@ -145,6 +145,7 @@ def _wait(
     connection: "Connection", made: "list[Deployment]", output: OutputFormat, timeout_s: float
 ) -> "tuple[list[Deployment], list[CommandError]]":
     from fogbank.cli.lookups import get_deployment, sequence_of
+    from fogbank.cli.output import counted
     from fogbank.cli.waiting import wait_running
 
     ended: list[Deployment] = []
@@ -161,7 +162,7 @@ def _wait(
             ended.append(running)
             _say(
                 output,
-                f"{running.spec.name} ({running.id}) runs with {running.running_replicas} replicas",
+                f"{running.spec.name} ({running.id}) runs with {counted(running.running_replicas)}",
             )
     return ended, failures
 

@@ -85,7 +85,7 @@ def print_list(
     """Print many things; `empty` is said on standard error when a table would have no row."""
     if output in {OutputFormat.TABLE, OutputFormat.WIDE}:
         if rows:
-            console().print(table(rows, columns, wide=output is OutputFormat.WIDE))
+            print_table(table(rows, columns, wide=output is OutputFormat.WIDE))
         else:
             print(empty, file=sys.stderr)
     elif output is OutputFormat.NAME:
@@ -93,6 +93,18 @@ def print_list(
             print(row[name_key])
     else:
         print_data([dict(row) for row in rows], output)
+
+
+def print_table(made: "RenderableType") -> None:
+    """Print a table; without blanks at the ends of lines where it isn't a terminal."""
+    screen = console()
+    if screen.is_terminal:
+        screen.print(made)
+        return
+    with screen.capture() as capture:
+        screen.print(made)
+    for line in capture.get().splitlines():
+        print(line.rstrip())
 
 
 def print_data(value: Any, output: OutputFormat) -> None:
@@ -125,6 +137,11 @@ def _cell(value: Any, text_kind: Any) -> "RenderableType":
     text = as_text(value)
     made: RenderableType = text_kind(text, style=_STYLES.get(text, ""))
     return made
+
+
+def counted(replicas: int) -> str:
+    """Return how many replicas, in words."""
+    return f"{replicas} replica" if replicas == 1 else f"{replicas} replicas"
 
 
 def as_text(value: Any) -> str:

@@ -13,6 +13,7 @@ from fogbank.cli.output import (
     console,
     print_data,
     print_list,
+    print_table,
     table,
 )
 
@@ -203,7 +204,7 @@ def _print_detail(detail: dict[str, Any], *, wide: bool) -> None:
             screen.print(f"{label + ':':<17}{value}", markup=False)
     if detail["replicas"]:
         screen.print()
-        screen.print(table(detail["replicas"], _REPLICA_COLUMNS, wide=wide))
+        print_table(table(detail["replicas"], _REPLICA_COLUMNS, wide=wide))
     if detail["recent_status_changes"]:
         screen.print()
-        screen.print(table(detail["recent_status_changes"], _CHANGE_COLUMNS, wide=wide))
+        print_table(table(detail["recent_status_changes"], _CHANGE_COLUMNS, wide=wide))

@@ -12,8 +12,9 @@ _PATIENCE_S = 5.0
 class ChildRegister:
     """The children of this supervisor, by name."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, patience_s: float = _PATIENCE_S) -> None:
         self._path = path
+        self._patience_s = patience_s
         self._running: dict[str, tuple[ProcessIdentity, signal.Signals]] = {}
 
     def started(self, name: str, pid: int, stop_signal: signal.Signals) -> None:
@@ -52,14 +53,14 @@ class ChildRegister:
         Only a process with the pid and the start time on record is touched. Call it with the data
         directory locked and before anything is started.
         """
-        former: list[tuple[str, ProcessIdentity, signal.Signals]] = []
+        former: list[tuple[str, ProcessIdentity]] = []
         for record in read_json(self._path) or []:
             identity = ProcessIdentity(int(record["pid"]), str(record["started"]))
             if identity.signal(signal.Signals(record["stop_signal"])):
-                former.append((str(record["name"]), identity, signal.SIGKILL))
-        for _, identity, last_resort in former:
-            if not identity.wait_end(_PATIENCE_S):
-                identity.signal(last_resort)
-                identity.wait_end(_PATIENCE_S)
+                former.append((str(record["name"]), identity))
+        for _, identity in former:
+            if not identity.wait_end(self._patience_s):
+                identity.signal(signal.SIGKILL)
+                identity.wait_end(self._patience_s)
         self._write()
-        return [name for name, _, _ in former]
+        return [name for name, _ in former]

@@ -1,0 +1,203 @@
+"""Deployments as YAML and as flags."""
+
+from pathlib import Path
+
+import pytest
+
+from fogbank.cli.deployment_files import (
+    ConstraintText,
+    DeploymentText,
+    parse_constraint,
+    parse_pair,
+    parse_priority,
+    read_deployments,
+)
+from fogbank.cli.deployment_requests import create_request
+from fogbank.cli.failures import UsageFailure
+from fogbank.v1 import deployments_pb2
+
+MINIMAL = """
+name: web
+type: compute
+container_image: nginx
+replicas: 2
+resources: {cpu: 0.5, memory: 512}
+"""
+
+
+def read(tmp_path: Path, text: str) -> list[DeploymentText]:
+    path = tmp_path / "deployment.yaml"
+    path.write_text(text)
+    return read_deployments(path)
+
+
+def test_the_least_that_a_file_must_say(tmp_path: Path) -> None:
+    (made,) = read(tmp_path, MINIMAL)
+    assert made == DeploymentText("web", "nginx", "compute", 2, 0.5, 512)
+    assert made.storage == 10
+    assert made.region == "us-east"
+
+
+def test_all_that_a_file_can_say(tmp_path: Path) -> None:
+    (made,) = read(
+        tmp_path,
+        """
+name: db
+type: storage
+container_image: pg
+replicas: 1
+resources: {cpu: 2, memory: 1024, gpu: 1, storage: 20}
+env: {A: b}
+region: us-west
+priority: HIGH
+cluster_id: 3
+strategy: balanced
+wait_for_capacity: true
+constraints:
+  - label.disk!=hdd
+  - {attribute: region, operator: in, values: [us-east, us-west]}
+gpu_model: T4
+restart: on-failure
+labels: {team: x}
+allow_colocation: true
+request_id: r1
+""",
+    )
+    assert made.priority == 80
+    assert made.constraints == (
+        ConstraintText("label.disk", "not_equal", ("hdd",)),
+        ConstraintText("region", "in", ("us-east", "us-west")),
+    )
+    request = create_request(made)
+    assert request.request_id == "r1"
+    assert dict(request.env) == {"A": "b"}
+    spec = request.spec
+    assert (spec.name, spec.type) == ("db", deployments_pb2.SERVICE_TYPE_STORAGE)
+    assert spec.resources.cpu_millicores == 2000
+    assert spec.resources.gpu_thousandths == 1000
+    assert spec.restart == deployments_pb2.RESTART_POLICY_ON_FAILURE
+    assert spec.constraints[1].operator == deployments_pb2.CONSTRAINT_OPERATOR_IN
+    assert spec.wait_for_capacity
+    assert spec.allow_colocation
+    assert spec.priority == 80
+
+
+def test_no_priority_is_not_priority_zero(tmp_path: Path) -> None:
+    (made,) = read(tmp_path, MINIMAL)
+    assert not create_request(made).spec.HasField("priority")
+    (lowest,) = read(tmp_path, MINIMAL + "priority: 0")
+    assert create_request(lowest).spec.HasField("priority")
+
+
+def test_each_request_without_an_id_gets_its_own(tmp_path: Path) -> None:
+    (made,) = read(tmp_path, MINIMAL)
+    assert create_request(made).request_id != create_request(made).request_id != ""
+
+
+def test_a_file_may_hold_several(tmp_path: Path) -> None:
+    made = read(tmp_path, f"{MINIMAL}\n---\n{MINIMAL.replace('web', 'api')}\n---\n")
+    assert [one.name for one in made] == ["web", "api"]
+
+
+def test_environment_values_stay_out_of_repr(tmp_path: Path) -> None:
+    (made,) = read(tmp_path, MINIMAL + "env: {PASSWORD: hush}")
+    assert "hush" not in repr(made)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (("name: web", ""), "name is missing"),
+        (("name: web", "name: 7"), "name must be text, got 7"),
+        (("replicas: 2", "replicas: two"), "replicas must be a whole number, got 'two'"),
+        (("replicas: 2", "replicas: true"), "replicas must be a whole number, got True"),
+        (("replicas: 2", "replicas: 1.5"), "replicas must be a whole number, got 1.5"),
+        (("type: compute", "type: web"), "type must be one of ['compute', 'storage',"),
+        (("cpu: 0.5", "cpu: a"), "resources: cpu must be a number, got 'a'"),
+        (("memory: 512", "ram: 512"), "resources: memory is missing"),
+        (("memory: 512}", "memory: 512, disk: 1}"), "resources: unknown field 'disk'"),
+        (("resources: {cpu: 0.5, memory: 512}", ""), "resources: expected fields"),
+        (("name: web", "name: web\nimage: x"), "unknown field 'image'; known are resources, name,"),
+        (("name: web", "name: web\nenv: {A: 1}"), "env must be names with texts"),
+        (("name: web", "name: web\npriority: top"), "priority must be 0 to 100 or one of low,"),
+        (("name: web", "name: web\npriority: 1.5"), "priority must be a number or a word"),
+        (("name: web", "name: web\nconstraints: a"), "constraints must be a list"),
+        (("name: web", "name: web\nconstraints: ['a b']"), "constraint 1: 'a b' is none of"),
+        (
+            ("name: web", "name: web\nconstraints: [{attribute: region, operator: like}]"),
+            "constraint 1: operator must be one of",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_named(
+    tmp_path: Path, change: tuple[str, str], complaint: str
+) -> None:
+    with pytest.raises(UsageFailure) as caught:
+        read(tmp_path, MINIMAL.replace(*change))
+    assert complaint in caught.value.message
+    assert "deployment.yaml" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"), [("", "is empty"), ("a: [", "is not YAML"), ("- a", "expected fields")]
+)
+def test_a_file_that_is_no_deployment(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(UsageFailure, match=complaint):
+        read(tmp_path, text)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageFailure, match="cannot read"):
+        read_deployments(tmp_path / "none.yaml")
+
+
+def test_the_committed_examples_are_what_the_guide_shows() -> None:
+    folder = Path(__file__).parents[3] / "examples"
+    shown = {
+        (made.name, made.type, made.container_image, made.replicas)
+        + (made.cpu, made.memory, made.gpu, made.storage)
+        for path in folder.glob("*-*.yaml")
+        for made in read_deployments(path)
+    }
+    assert shown == {
+        ("nginx-server", "compute", "nginx:1.24", 1, 1.0, 512, 0, 5),
+        ("api-service", "compute", "myapp:v2.1", 3, 2.0, 2048, 0, 10),
+        ("ml-inference", "compute", "tensorflow:latest-gpu", 2, 4.0, 8192, 1, 50),
+        ("distributed-storage", "storage", "ceph:latest", 5, 2.0, 4096, 0, 500),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("region=us-east", ConstraintText("region", "equal", ("us-east",))),
+        ("region==us-east", ConstraintText("region", "equal", ("us-east",))),
+        ("label.disk != hdd", ConstraintText("label.disk", "not_equal", ("hdd",))),
+        ("label.a=b=c", ConstraintText("label.a", "equal", ("b=c",))),
+        ("region in a, b", ConstraintText("region", "in", ("a", "b"))),
+        ("label.gpu", ConstraintText("label.gpu", "exists")),
+    ],
+)
+def test_constraints(text: str, expected: ConstraintText) -> None:
+    assert parse_constraint(text, "--constraint") == expected
+
+
+@pytest.mark.parametrize("text", ["", "=", "region=", "=x", "a b", "region in", "region in ,"])
+def test_no_constraints(text: str) -> None:
+    with pytest.raises(UsageFailure, match="is none of"):
+        parse_constraint(text, "--constraint")
+
+
+def test_pairs() -> None:
+    assert parse_pair("A=b=c", "--env") == ("A", "b=c")
+    assert parse_pair("A=", "--env") == ("A", "")
+    for text in ("A", "=b", ""):
+        with pytest.raises(UsageFailure, match="is not KEY=VALUE"):
+            parse_pair(text, "--env")
+
+
+def test_priorities() -> None:
+    assert parse_priority("70", "--priority") == 70
+    assert parse_priority("Gold", "--priority") == 60
+    with pytest.raises(UsageFailure, match="--priority must be 0 to 100"):
+        parse_priority("-1", "--priority")

@@ -1,0 +1,201 @@
+"""How `fog` ends, and what it says then."""
+
+import subprocess
+import sys
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from fogbank.cli.main import run
+from fogbank.v1 import deployment_service_pb2, deployment_service_pb2_grpc
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FOG_ADDR", "FOG_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("FOG_DATA_DIR", str(tmp_path / "data"))
+
+
+class Deployments(deployment_service_pb2_grpc.DeploymentServiceServicer):
+    """Refuses whatever it is asked, as told."""
+
+    status = status_pb2.Status()
+    requests: list[Any]
+
+    def __init__(self) -> None:
+        self.requests = []
+
+    def CreateDeployment(
+        self,
+        request: deployment_service_pb2.CreateDeploymentRequest,
+        context: grpc.ServicerContext,
+    ) -> deployment_service_pb2.CreateDeploymentResponse:
+        self.requests.append((request, dict(context.invocation_metadata())))
+        context.abort_with_status(rpc_status.to_status(self.status))
+        raise AssertionError("abort raises")
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Generator[Deployments]:
+    deployments = Deployments()  # type: ignore[abstract]  # the other calls aren't made
+    running = grpc.server(ThreadPoolExecutor(2))
+    deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(deployments, running)
+    monkeypatch.setenv("FOG_ADDR", f"127.0.0.1:{running.add_insecure_port('127.0.0.1:0')}")
+    monkeypatch.setenv("FOG_TOKEN", "the-token")
+    running.start()
+    yield deployments
+    running.stop(None).wait()
+
+
+def refusal(code: int, message: str, *details: Any) -> status_pb2.Status:
+    packed = []
+    for detail in details:
+        any_message = AnyMessage()
+        any_message.Pack(detail)
+        packed.append(any_message)
+    return status_pb2.Status(code=code, message=message, details=packed)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["nope"], "No such command 'nope'"),
+        (["ps", "--nope"], "No such option"),
+        (["scale", "x"], "Missing argument"),
+        (["scale", "x", "0"], "greater than or equal to 1"),
+        (["scale", "x", "many"], "valid integer"),
+        (["ps", "-o", "xml"], "xml"),
+        (["ps", "--status", "happy"], "--status happy: must be one of pending,"),
+        (["deploy"], "say what to deploy"),
+        (["deploy", "x", "--image", "y", "--type", "web"], "--type must be one of compute,"),
+        (["deploy", "x", "--image", "y", "--env", "A"], "--env 'A' is not KEY=VALUE"),
+        (["deploy", "x", "-f", "y.yaml"], "either a file or a name"),
+        (["deploy", "-f", "none.yaml"], "cannot read none.yaml"),
+        (["up", "--fleet", "a.yaml", "--nodes", "3"], "either --fleet or --nodes"),
+        (["up", "--nodes", "0"], "nodes must be 1 to 10000, not 0"),
+        (["up", "--fleet", "none.yaml"], "cannot read none.yaml"),
+        (["up", "--grpc-port", "70000"], "65535"),
+        (["login"], "--user"),
+    ],
+)
+def test_usage_errors_end_with_64(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 64
+    captured = capsys.readouterr()
+    assert complaint in captured.err
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+
+
+def test_without_a_server_it_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["ps"]) == 1
+    assert "there is no system to talk to" in capsys.readouterr().err
+
+
+def test_a_server_that_does_not_answer_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FOG_ADDR", "127.0.0.1:1")
+    monkeypatch.setenv("FOG_TOKEN", "t")
+    assert run(["ps"]) == 1
+    error = capsys.readouterr().err
+    assert "no answer from 127.0.0.1:1 (from FOG_ADDR)" in error
+    assert "fog up" in error
+
+
+def test_refusals_come_with_the_fields_that_are_wrong(
+    server: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad_request = error_details_pb2.BadRequest()
+    bad_request.field_violations.add(field="spec.name", description="must not be empty")
+    server.status = refusal(code_pb2.INVALID_ARGUMENT, "the request is wrong", bad_request)
+    assert run(["deploy", "x", "--image", "y", "--env", "A=b"]) == 1
+    error = capsys.readouterr().err
+    assert "fog: the request is wrong" in error
+    assert "spec.name: must not be empty" in error
+    ((request, metadata),) = server.requests
+    assert metadata["authorization"] == "Bearer the-token"
+    assert request.env["A"] == "b"
+    assert request.request_id
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [
+        (code_pb2.UNAUTHENTICATED, "fog login"),
+        (code_pb2.RESOURCE_EXHAUSTED, "try again in a while"),
+        (code_pb2.UNIMPLEMENTED, "doesn't have this yet"),
+    ],
+)
+def test_refusals_come_with_advice(
+    server: Deployments, capsys: pytest.CaptureFixture[str], code: int, hint: str
+) -> None:
+    server.status = refusal(code, "No")
+    assert run(["deploy", "x", "--image", "y"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("fog: No\n")
+    assert hint in error
+
+
+def test_containers_are_refused_until_they_are_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["up", "--runtime", "container"]) == 1
+    assert "aren't there yet" in capsys.readouterr().err
+
+
+def test_logs_without_a_system(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["logs"]) == 1
+    assert "--data-dir" in capsys.readouterr().err
+
+
+def test_logs_of_replicas_are_honestly_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data" / "logs").mkdir(parents=True)
+    (tmp_path / "data" / "logs" / "gateway-1.log").write_text("one\ntwo\n")
+    assert run(["logs", "gateway", "-n", "1"]) == 0
+    assert capsys.readouterr().out == "two\n"
+    assert run(["logs", "my-deployment"]) == 1
+    assert "logs of replicas can't be read yet" in capsys.readouterr().err
+
+
+def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    text = capsys.readouterr().out
+    for verb in ("up", "deploy", "ps", "status", "scale", "delete", "logs", "nodes", "events"):
+        assert verb in text
+
+
+def test_version_is_quick_because_it_imports_little() -> None:
+    program = (
+        "import sys; from fogbank.cli.main import run; assert run(['version']) == 0;"
+        "heavy = {'grpc', 'pydantic', 'yaml', 'rich', 'google.protobuf', 'asyncio'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    version, imported = result.stdout.splitlines()
+    assert version.startswith("fog ")
+    assert imported == "[]"
+
+
+def test_completion_offers_verbs() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "fogbank.cli.main"],
+        env={"_FOG_COMPLETE": "complete_bash", "COMP_WORDS": "fog de", "COMP_CWORD": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[3],
+    )
+    assert result.stdout.split() == ["deploy", "delete"]
