@@ -14,6 +14,9 @@ from fogbank.cli.output import AsTable, Output, OutputFormat, as_text, console, 
 if TYPE_CHECKING:
     from fogbank.checker import Acknowledged, Report
 
+# The broker's user for whoever checks.
+_USER = "checker"
+
 app = typer.Typer(help="Check the log: does it keep the rules.", no_args_is_help=True)
 
 
@@ -60,7 +63,7 @@ def check(  # noqa: PLR0917  one parameter for each flag
     import asyncio
 
     from fogbank.cli.whole_log import LogSource, check_source
-    from fogbank.log.port import LogBrokenError, LogUnavailableError
+    from fogbank.log.port import LogBrokenError, LogPermissionError, LogUnavailableError
 
     _quieten()
     credentials, url = _broker(nats_url, data_dir)
@@ -73,6 +76,8 @@ def check(  # noqa: PLR0917  one parameter for each flag
         raise CommandError(
             f"cannot read the log: {error}", hint="is the system running, and is it this fleet?"
         ) from error
+    except LogPermissionError as error:
+        raise CommandError(f"cannot read the log: {error}") from error
     except LogBrokenError as error:
         raise CommandError(f"the log is broken: {error}") from error
     except ValueError as error:  # names that cannot be those of a fleet
@@ -95,28 +100,31 @@ def _quieten() -> None:
 
 def _broker(nats_url: str | None, data_dir: Path) -> tuple[Any, str]:
     """Return credentials and address: those given, else those of the data directory's system."""
-    import os
-
     from fogbank.local.data_dir import DataDir
+    from fogbank.local.secret_files import SecretFiles, read_secret
     from fogbank.local.state import read_state
     from fogbank.log.nats_connection import NatsCredentials
+    from fogbank.log.opening import credentials_of
+    from fogbank.runtime.operator_error import OperatorError
+    from fogbank.runtime.settings import FleetSettings, load
 
     if nats_url:
-        user = os.environ.get("FOG_NATS_USER")
-        password = os.environ.get("FOG_NATS_PASSWORD")
-        password_file = os.environ.get("FOG_NATS_PASSWORD_FILE")
-        if user and password_file:
-            try:
-                password = Path(password_file).read_text(encoding="utf-8").strip()
-            except OSError as error:
-                raise UsageFailure(f"cannot read {password_file}: {error.strerror}") from error
-        return (NatsCredentials(user, password) if user else None), nats_url
-    state = read_state(DataDir(data_dir.absolute()))
+        try:
+            return credentials_of(load(FleetSettings)), nats_url
+        except OperatorError as error:
+            raise UsageFailure(str(error)) from error
+    data = DataDir(data_dir.absolute())
+    state = read_state(data)
     if state is None:
         raise CommandError(
             f"no system was started in {data_dir}",
             hint="name its data directory with --data-dir, or a broker with --nats-url",
         )
+    password_file = SecretFiles(data.secrets).nats_password(_USER)
+    if state.nats.startswith("nats://operator:") and password_file.exists():
+        # The system's own broker: be the user who may only read.
+        password = read_secret(password_file)
+        return NatsCredentials(_USER, password), f"nats://{state.nats.rpartition('@')[2]}"
     return None, state.nats
 
 

@@ -23,6 +23,21 @@ class OpenLog:
     log: JetStreamLog
 
 
+def credentials_of(settings: FleetSettings) -> NatsCredentials:
+    """Return what a process with these settings proves its identity with.
+
+    Raises:
+        TlsFileError: a certificate or key can't be used.
+    """
+    password = settings.nats_password
+    return NatsCredentials(
+        user=settings.nats_user,
+        password=password.get_secret_value() if password else None,
+        credentials_file=settings.nats_credentials,
+        tls=client_tls(settings.nats_tls_ca, settings.nats_tls_cert, settings.nats_tls_key),
+    )
+
+
 @asynccontextmanager
 async def open_log(settings: FleetSettings) -> AsyncIterator[OpenLog]:
     """Connect, refuse a broker or a stream that can forget, and hold the log open.
@@ -37,16 +52,9 @@ async def open_log(settings: FleetSettings) -> AsyncIterator[OpenLog]:
         LogPermissionError: the broker refuses our credentials.
         TlsFileError: a certificate or key can't be used.
     """
-    tls = client_tls(settings.nats_tls_ca, settings.nats_tls_cert, settings.nats_tls_key)
-    password = settings.nats_password
-    credentials = NatsCredentials(
-        user=settings.nats_user,
-        password=password.get_secret_value() if password else None,
-        credentials_file=settings.nats_credentials,
-        tls=tls,
-    )
+    credentials = credentials_of(settings)
     async with connect(settings.nats_url, settings.instance, credentials) as connection:
-        await require_sync_always(settings.nats_monitor_url, tls)
+        await require_sync_always(settings.nats_monitor_url, credentials.tls)
         name = StreamName(settings.fleet, settings.generation)
         stream = StreamSettings(max_bytes=settings.log_max_bytes, replicas=settings.log_replicas)
         await ensure_stream(connection, name, stream)
