@@ -1,0 +1,90 @@
+"""The gateway's settings, those of the documents included."""
+
+import pytest
+
+from fogbank.runtime.settings import load
+from services.gateway.settings import GatewaySettings
+
+NEEDED = {
+    "FOG_AGENT_TOKEN": "agents",
+    "FOG_SEALING_KEY": "sealing",
+    "JWT_SECRET": "0123456789abcdef0123456789abcdef",
+}
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in NEEDED.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_the_defaults_are_those_of_the_project() -> None:
+    settings = load(GatewaySettings)
+
+    assert settings.http_listen == "127.0.0.1:8000"
+    assert settings.jwt_expire_minutes == 30
+    policy = settings.first_policy
+    assert (policy.resource_weight, policy.cpu_load_weight, policy.locality_weight) == (
+        0.4,
+        0.15,
+        0.3,
+    )
+    assert (policy.heartbeat_period_ms, policy.lost_after_ms) == (5_000, 30_000)
+    assert settings.bounds.replicas.high == 1_000
+
+
+def test_the_documents_names_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "JWT_EXPIRE_MINUTES": "5",
+        "API_HOST": "0.0.0.0",  # noqa: S104 (nothing listens here)
+        "API_PORT": "8001",
+        "LOAD_WEIGHT": "0.5",
+    }.items():
+        monkeypatch.setenv(name, value)
+    settings = load(GatewaySettings)
+
+    assert settings.jwt_expire_minutes == 5
+    assert settings.http_listen == "0.0.0.0:8001"
+    assert settings.first_policy.memory_load_weight == 0.25
+
+
+def test_the_projects_own_names_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "JWT_EXPIRE_MINUTES": "5",
+        "FOG_JWT_EXPIRE_MINUTES": "6",
+        "API_PORT": "8001",
+        "FOG_HTTP_LISTEN": "127.0.0.1:8002",
+    }.items():
+        monkeypatch.setenv(name, value)
+    settings = load(GatewaySettings)
+
+    assert settings.jwt_expire_minutes == 6
+    assert settings.http_listen == "127.0.0.1:8002"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("FOG_AGENT_TOKEN", "", "FOG_AGENT_TOKEN (or FOG_AGENT_TOKEN_FILE) is missing"),
+        ("FOG_SEALING_KEY", "", "FOG_SEALING_KEY (or FOG_SEALING_KEY_FILE) is missing"),
+        ("ENABLE_SCHEDULER", "true", "a gateway has no scheduler inside"),
+        ("FOG_GRPC_LISTEN", "nowhere", "FOG_GRPC_LISTEN"),
+        ("JWT_ALGORITHM", "none", "JWT_ALGORITHM"),
+        ("RESOURCE_WEIGHT", "2", "RESOURCE_WEIGHT"),
+        ("FOG_MAX_REPLICAS", "100000", "FOG_MAX_REPLICAS"),
+    ],
+)
+def test_bad_settings_end_the_process_with_a_word(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    value: str,
+    complaint: str,
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(SystemExit) as ended:
+        load(GatewaySettings)
+
+    assert ended.value.code == 64
+    assert complaint in capsys.readouterr().err
