@@ -155,12 +155,13 @@ class NatsConnection:
             LogPermissionError: we may not publish there, or not receive answers.
             nats.errors.Error, TimeoutError, OSError: no answer, for another reason.
         """
+        cancelled_before = _cancellations()
         try:
             async with asyncio.timeout(timeout_s) as patience:
                 waiting = (subject.lower(), patience)
                 self._requests.add(waiting)
                 try:
-                    return await self.client.request(
+                    reply = await self.client.request(
                         subject,
                         payload,
                         timeout=timeout_s,
@@ -171,6 +172,11 @@ class NatsConnection:
         except TimeoutError:
             self._raise_denial(subject)
             raise
+        if _cancellations() > cancelled_before:
+            # The client waits with asyncio.wait_for, which before Python 3.12 forgets that it was
+            # cancelled if the answer came at that very moment. A loop would never end then.
+            raise asyncio.CancelledError
+        return reply
 
     def check_may_publish(self, prefix: str) -> None:
         """Look back: was a message on a subject with this prefix denied since we connected?
@@ -328,6 +334,11 @@ async def connect(
         yield connection
     finally:
         await connection.close()
+
+
+def _cancellations() -> int:
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
 
 
 def _describe(error: Exception) -> str:

@@ -29,6 +29,7 @@ T = TypeVar("T")
 Setup = Callable[["Service"], Awaitable[None]]
 
 _STOP_TIMEOUT_S = 15.0
+_CANCEL_AGAIN_S = 1.0
 EXIT_FAILURE = 1
 
 
@@ -103,8 +104,12 @@ class Service:
                     await callback()
             except Exception as error:  # noqa: BLE001 (one step must not keep the next from running)
                 _log.error("stopping step failed", step=name, exc_info=error)
-        for task in self._loops:
-            task.cancel()
+        running = {task for task in self._loops if not task.done()}
+        while running:
+            # More than once: a library may forget that it was cancelled.
+            for task in running:
+                task.cancel()
+            _, running = await asyncio.wait(running, timeout=_CANCEL_AGAIN_S)
 
 
 async def serve(setup: Setup) -> int:

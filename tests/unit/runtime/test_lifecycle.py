@@ -156,3 +156,25 @@ def test_the_supervisor_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         monkeypatch.setenv("NOTIFY_SOCKET", path)
         notify_supervisor("READY=1")
         assert channel.recv(64) == b"READY=1"
+
+
+async def test_a_loop_that_forgot_that_it_was_cancelled_is_told_again() -> None:
+    """Some libraries swallow a cancellation that comes at the wrong moment."""
+    forgotten = 0
+
+    async def loop() -> None:
+        nonlocal forgotten
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if forgotten == 1:
+                    raise
+                forgotten += 1
+
+    async def setup(service: Service) -> None:
+        service.start_loop("forgetful", loop)
+        asyncio.get_running_loop().call_soon(service.request_stop)
+
+    assert await serve(setup) == 0
+    assert forgotten == 1
