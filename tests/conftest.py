@@ -5,12 +5,21 @@ from collections.abc import Generator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.containers import PodmanEngine, podman_engine
+
 # One machine may be ten times slower than the next: examples are counted, not timed.
 settings.register_profile(
     "quick", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("thorough", parent=settings.get_profile("quick"), max_examples=2000)
 settings.load_profile("quick")
+
+
+@pytest.fixture(scope="session")
+def podman() -> Generator[PodmanEngine]:
+    """An engine for real containers, with a store of its own."""
+    with podman_engine() as engine:
+        yield engine
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,6 +1,6 @@
 """The node agent: `python -m services.node_agent.main`.
 
-One process is one node, or, given FOG_NODES_FILE, many simulated ones. SIGTERM ends it; containers
+One process is one node, or, given FOG_NODES_FILE, many. SIGTERM ends it; containers
 run on, and it finds them again when it starts next.
 """
 
@@ -16,37 +16,50 @@ import structlog
 
 from fogbank.runtime import lifecycle
 from fogbank.runtime.clock import SystemClock
+from fogbank.runtime.container_engine import choose_runtime
 from fogbank.runtime.settings import load
+from services.node_agent.adapters.container_config import ContainerLimits
+from services.node_agent.adapters.container_runtime import EngineRuntime
 from services.node_agent.adapters.disk import FolderDisk, FolderLock
-from services.node_agent.adapters.fingerprint import MeasuredHost, SimulatedHost
+from services.node_agent.adapters.engine import Engine
+from services.node_agent.adapters.fingerprint import DeclaredHost, MeasuredHost, SimulatedHost
 from services.node_agent.adapters.gateway_stream import GrpcGateways
 from services.node_agent.adapters.simulated_runtime import SimulatedRuntime
 from services.node_agent.app.node import NodeAgent
-from services.node_agent.app.ports import Gateways, Host
+from services.node_agent.app.ports import ContainerRuntime, Gateways, Host
 from services.node_agent.settings import AgentSettings, NodeDescription
 
 _log = structlog.get_logger(__name__)
 
 
 class Composition:
-    """Puts the parts of each node together; disk threads and connections are shared by all."""
+    """Puts the parts of each node together; disk threads and connections are shared by all.
 
-    def __init__(self, settings: AgentSettings, pool: Executor, gateways: Gateways) -> None:
+    `engines` are the connections to the container engine, one for each node: open them first.
+    """
+
+    def __init__(
+        self, settings: AgentSettings, pool: Executor, gateways: Gateways, engine_url: str = ""
+    ) -> None:
+        """Know what all nodes share; without an `engine_url` containers are simulated."""
         self._settings = settings
         self._pool = pool
         self._gateways = gateways
+        self._engine_url = engine_url
         self._clock = SystemClock()
         self._random = Random()  # noqa: S311 (jitter guards nothing)
+        self.engines: list[Engine] = []
 
     def agents(self) -> list[NodeAgent]:
         """Return an agent for every node that this process stands for."""
         if self._settings.nodes:
-            return [self._simulated(node) for node in self._settings.nodes]
+            return [self._declared(node) for node in self._settings.nodes]
         return [self._own()]
 
     def _own(self) -> NodeAgent:
         settings = self._settings
-        runtime = self._runtime(settings.data_dir)
+        disk = self._disk(settings.data_dir)
+        runtime = self._containers(disk) or self._simulated(settings.data_dir)
         host = MeasuredHost(
             settings.data_dir,
             reserved=settings.reserved,
@@ -56,21 +69,51 @@ class Composition:
             gpu_model=settings.gpu_model,
             runtime=runtime.kind,
         )
-        return self._agent(settings.node_name, settings.data_dir, runtime, host)
+        return self._agent(settings.node_name, disk, runtime, host)
 
-    def _simulated(self, node: NodeDescription) -> NodeAgent:
+    def _declared(self, node: NodeDescription) -> NodeAgent:
         folder = node.data_dir or self._settings.data_dir / node.name
-        runtime = self._runtime(folder)
+        disk = self._disk(folder)
+        containers = self._containers(disk)
+        host: Host
+        if containers is not None:
+            host = DeclaredHost(
+                node.capacity,
+                containers.used_resources,
+                region=node.region,
+                labels=node.labels,
+                gpu_model=node.gpu_model,
+            )
+            return self._agent(node.name, disk, containers, host)
+        simulated = self._simulated(folder)
         host = SimulatedHost(
             node.capacity,
-            runtime.running_resources,
+            simulated.running_resources,
             region=node.region,
             labels=node.labels,
             gpu_model=node.gpu_model,
         )
-        return self._agent(node.name, folder, runtime, host)
+        return self._agent(node.name, disk, simulated, host)
 
-    def _runtime(self, folder: Path) -> SimulatedRuntime:
+    def _disk(self, folder: Path) -> FolderDisk:
+        return FolderDisk(folder, self._pool, sync=self._settings.disk_sync)
+
+    def _containers(self, disk: FolderDisk) -> EngineRuntime | None:
+        """Return the node's real containers, if it has such."""
+        if not self._engine_url:
+            return None
+        settings = self._settings
+        engine = Engine(self._engine_url)
+        self.engines.append(engine)
+        limits = ContainerLimits(
+            pids=settings.container_pids,
+            open_files=settings.container_open_files,
+            user_processes=settings.container_user_processes,
+            capabilities=settings.container_capabilities,
+        )
+        return EngineRuntime(engine, disk.node_id, limits=limits)
+
+    def _simulated(self, folder: Path) -> SimulatedRuntime:
         return SimulatedRuntime(
             folder / "containers",
             self._pool,
@@ -78,10 +121,12 @@ class Composition:
             start_delay_s=self._settings.simulated_start_ms / 1000,
         )
 
-    def _agent(self, name: str, folder: Path, runtime: SimulatedRuntime, host: Host) -> NodeAgent:
+    def _agent(
+        self, name: str, disk: FolderDisk, runtime: ContainerRuntime, host: Host
+    ) -> NodeAgent:
         return NodeAgent(
             name,
-            disk=FolderDisk(folder, self._pool, sync=self._settings.disk_sync),
+            disk=disk,
             runtime=runtime,
             host=host,
             gateways=self._gateways,
@@ -110,8 +155,20 @@ def main() -> None:
             ThreadPoolExecutor(settings.disk_threads, thread_name_prefix="disk")
         )
         gateways = await service.enter(GrpcGateways(settings.gateway_addrs, settings.token))
-        agents = Composition(settings, pool, gateways).agents()
-        _log.info("starting nodes", nodes=len(agents), runtime=settings.runtime)
+        choice = await choose_runtime(
+            settings.runtime, settings.engine_socket, settings.data_dir / "engine"
+        )
+        composition = Composition(settings, pool, gateways, choice.engine_url)
+        agents = composition.agents()
+        for engine in composition.engines:
+            await service.enter(engine)
+        _log.info(
+            "starting nodes",
+            nodes=len(agents),
+            runtime="container" if choice.is_container else "simulated",
+            engine=choice.engine_url,
+            why=choice.why,
+        )
         service.start_loop("nodes", lambda: run_all(agents))
 
     lifecycle.run(settings, setup)

@@ -32,7 +32,7 @@ _US_PER_S = 1_000_000
 
 
 class NodeDescription(BaseModel):
-    """A simulated node: cpu in cores, memory in MiB, storage in GiB, gpu in devices."""
+    """One of a process's nodes: cpu in cores, memory in MiB, storage in GiB, gpu in devices."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -81,6 +81,16 @@ def _list(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
+def _capabilities(value: Any) -> Any:
+    """Read `CHOWN,cap_setuid`, as people write them."""
+    names = [str(name).upper().removeprefix("CAP_") for name in _list(value)]
+    if bad := [name for name in names if not re.fullmatch(r"[A-Z_]+", name)]:
+        raise ValueError(f"{bad[0]!r} is no name of a capability")
+    if "ALL" in names:
+        raise ValueError("name the capabilities that are needed; ALL is not for containers")
+    return tuple(names)
+
+
 def _labels(value: Any) -> Any:
     """Read `key=value,key=value`."""
     if not isinstance(value, str):
@@ -97,8 +107,9 @@ def _labels(value: Any) -> Any:
 class AgentSettings(Settings):
     """What a node agent is told. Spans are in seconds (`_s`) or milliseconds (`_ms`).
 
-    With `nodes` (FOG_NODES_FILE names a JSON file) the process hosts all these simulated nodes,
-    each in a folder of its own under `data_dir`; without, it is the one node that it runs on.
+    With `nodes` (FOG_NODES_FILE names a JSON file) the process hosts all these nodes, each of the
+    size given and in a folder of its own under `data_dir`; without, it is the one node that it
+    runs on. `engine_socket` is a path or URL; empty looks where engines usually listen.
     """
 
     service: ClassVar[str] = "node-agent"
@@ -109,7 +120,14 @@ class AgentSettings(Settings):
     agent_token: SecretStr | None = None
     data_dir: Path = Path(".fogbank/node-agent")
     nodes: Annotated[tuple[NodeDescription, ...], NoDecode, BeforeValidator(_nodes)] = ()
-    runtime: Literal["simulated"] = "simulated"
+    runtime: Literal["auto", "container", "simulated"] = "auto"
+    engine_socket: str = ""
+    container_pids: int = Field(default=512, ge=0)
+    container_open_files: int = Field(default=1024, ge=0)
+    container_user_processes: int = Field(default=1024, ge=0)
+    container_capabilities: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_capabilities)] = (
+        *("CHOWN", "DAC_OVERRIDE", "FOWNER", "NET_BIND_SERVICE", "SETGID", "SETUID"),
+    )
 
     node_name: str = ""
     region: str = "us-east"

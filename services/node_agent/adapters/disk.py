@@ -53,6 +53,19 @@ class FolderDisk:
         self._journal_bytes = 0
         self._state_bytes = 0
 
+    async def node_id(self) -> str:
+        """Return the node's id, made at the first call ever.
+
+        Raises:
+            DiskDamagedError: the file that holds it is unreadable.
+        """
+
+        def read() -> str:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return self._identity()
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, read)
+
     async def load(self) -> tuple[str, Kept]:
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._load)
 

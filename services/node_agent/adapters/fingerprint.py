@@ -109,7 +109,45 @@ class MeasuredHost:
         return psutil.cpu_percent(None), psutil.virtual_memory().percent
 
 
-class SimulatedHost:
+class DeclaredHost:
+    """A host of the size that the settings say: on paper, or a share of the real machine."""
+
+    def __init__(
+        self,
+        capacity: Resources,
+        used: Callable[[], Resources],
+        *,
+        region: str = "",
+        labels: Mapping[str, str] | None = None,
+        gpu_model: str = "",
+        runtime: RuntimeKind = RuntimeKind.CONTAINER,
+    ) -> None:
+        """Offer `capacity`; its load is what `used` returns of it, and a little for itself."""
+        self._used = used
+        self._fingerprint = Fingerprint(
+            capacity,
+            capacity,
+            arch=architecture(),
+            os=platform.system().lower(),
+            region=region,
+            gpu_model=gpu_model if capacity.gpu_thousandths else "",
+            labels=dict(labels or {}),
+            runtime=runtime,
+            agent_version=agent_version(),
+        )
+
+    def fingerprint(self) -> Fingerprint:
+        return self._fingerprint
+
+    def usage(self) -> tuple[float, float]:
+        used, capacity = self._used(), self._fingerprint.capacity
+        return (
+            _percent(used.cpu_millicores, capacity.cpu_millicores),
+            _percent(used.memory_mib, capacity.memory_mib),
+        )
+
+
+class SimulatedHost(DeclaredHost):
     """A host that exists on paper. Its load is half of what its running replicas asked for."""
 
     def __init__(
@@ -121,31 +159,23 @@ class SimulatedHost:
         labels: Mapping[str, str] | None = None,
         gpu_model: str = "",
     ) -> None:
-        self._running = running
-        self._fingerprint = Fingerprint(
+        super().__init__(
             capacity,
-            capacity,
-            arch=architecture(),
-            os=platform.system().lower(),
+            lambda: _share(running()),
             region=region,
-            gpu_model=gpu_model if capacity.gpu_thousandths else "",
-            labels=dict(labels or {}),
+            labels=labels,
+            gpu_model=gpu_model,
             runtime=RuntimeKind.SIMULATED,
-            agent_version=agent_version(),
-        )
-
-    def fingerprint(self) -> Fingerprint:
-        return self._fingerprint
-
-    def usage(self) -> tuple[float, float]:
-        asked, capacity = self._running(), self._fingerprint.capacity
-        return (
-            _percent(asked.cpu_millicores, capacity.cpu_millicores),
-            _percent(asked.memory_mib, capacity.memory_mib),
         )
 
 
-def _percent(asked: int, capacity: int) -> float:
+def _share(asked: Resources) -> Resources:
+    return Resources(
+        round(asked.cpu_millicores * _SIMULATED_SHARE), round(asked.memory_mib * _SIMULATED_SHARE)
+    )
+
+
+def _percent(used: int, capacity: int) -> float:
     if capacity <= 0:
         return 0.0
-    return min(100.0, _IDLE_PERCENT + 100.0 * _SIMULATED_SHARE * asked / capacity)
+    return min(100.0, _IDLE_PERCENT + 100.0 * used / capacity)

@@ -1,0 +1,161 @@
+"""What a replica's container is made of, and how one is read back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from services.node_agent.core.replica import ReplicaSpec
+
+NODE = "fogbank.node"
+REPLICA = "fogbank.replica"
+RESTART = "fogbank.restart"
+DEPLOYMENT = "fogbank.deployment"
+DEPLOYMENT_NAME = "fogbank.deployment-name"
+
+# What images of ordinary servers need to take a port below 1024 and to leave root behind.
+ORDINARY_CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "NET_BIND_SERVICE", "SETGID", "SETUID")
+
+_MIB = 1024 * 1024
+_NANO_CPUS_PER_MILLICORE = 1_000_000
+# Engines refuse less than these.
+_LEAST_MILLICORES = 10
+_LEAST_MEMORY_MIB = 6
+_LOG_SIZE = "10m"
+_US_PER_S = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerLimits:
+    """What no container may exceed, whatever its deployment asks for; 0 leaves it to the engine."""
+
+    pids: int = 512
+    open_files: int = 1024
+    user_processes: int = 1024
+    capabilities: tuple[str, ...] = ORDINARY_CAPABILITIES
+
+
+def container_name(replica_id: str) -> str:
+    """Return the name of a replica's container; an engine has each name once."""
+    return f"replica-{replica_id}"
+
+
+def container_config(
+    node_id: str,
+    replica_id: str,
+    restart_count: int,
+    spec: ReplicaSpec,
+    *,
+    limits: ContainerLimits,
+    most_millicores: int,
+) -> dict[str, Any]:
+    """Return what the engine is to make. No port is published; the container has its own address.
+
+    Args:
+        node_id: the node whose container it is.
+        replica_id: the replica.
+        restart_count: which start of it.
+        spec: what to run, and its share of the machine.
+        limits: what it may not exceed.
+        most_millicores: processors of the engine's machine; some refuse a limit above them.
+    """
+    millicores = max(_LEAST_MILLICORES, spec.resources.cpu_millicores)
+    memory = max(_LEAST_MEMORY_MIB, spec.resources.memory_mib) * _MIB
+    return {
+        "Image": spec.image,
+        "Env": [f"{name}={value}" for name, value in spec.env.items()],
+        "Labels": {
+            NODE: node_id,
+            REPLICA: replica_id,
+            RESTART: str(restart_count),
+            DEPLOYMENT: spec.deployment_id,
+            DEPLOYMENT_NAME: spec.deployment_name,
+        },
+        "HostConfig": {
+            "NanoCpus": min(millicores, most_millicores) * _NANO_CPUS_PER_MILLICORE,
+            "Memory": memory,
+            # The same as the memory: no swap beyond it.
+            "MemorySwap": memory,
+            "PidsLimit": limits.pids or None,
+            "Ulimits": [
+                {"Name": name, "Soft": most, "Hard": most}
+                for name, most in (("nofile", limits.open_files), ("nproc", limits.user_processes))
+                if most
+            ],
+            "Privileged": False,
+            "CapDrop": ["ALL"],
+            "CapAdd": list(limits.capabilities),
+            "SecurityOpt": ["no-new-privileges"],
+            # The agent restarts, and counts; the engine must not.
+            "RestartPolicy": {"Name": "no"},
+            "LogConfig": {"Type": "json-file", "Config": {"max-size": _LOG_SIZE}},
+        },
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A container as the engine shows it. `started_at_us` is 0 for one that never started."""
+
+    id: str
+    node_id: str
+    replica_id: str
+    restart_count: int
+    running: bool
+    started_at_us: int
+    exit_code: int
+    out_of_memory: bool
+    stop_signal: str
+
+    @property
+    def started(self) -> bool:
+        """Tell whether it ever ran."""
+        return self.started_at_us > 0
+
+    @property
+    def why_ended(self) -> str:
+        """Say what the exit code doesn't."""
+        return "it needed more memory than it may use" if self.out_of_memory else ""
+
+
+def read_container(content: Mapping[str, Any]) -> Shown:
+    """Read what the engine says of one container."""
+    state, config = content["State"], content["Config"]
+    labels = config.get("Labels") or {}
+    status = state.get("Status", "")
+    # One that could not be started has an exit code and an end, and never ran.
+    never = status in {"created", "configured", "initialized"}
+    return Shown(
+        id=content["Id"],
+        node_id=labels.get(NODE, ""),
+        replica_id=labels.get(REPLICA, ""),
+        restart_count=_number(labels.get(RESTART)),
+        running=bool(state.get("Running")),
+        started_at_us=0 if never else instant_us(state.get("StartedAt", "")),
+        exit_code=int(state.get("ExitCode", 0)),
+        out_of_memory=bool(state.get("OOMKilled")),
+        stop_signal=str(config.get("StopSignal") or "SIGTERM"),
+    )
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() else 0
+
+
+def restart_of(labels: Mapping[str, str]) -> int:
+    """Return which start of its replica a container is, by its labels."""
+    return _number(labels.get(RESTART))
+
+
+def instant_us(text: str) -> int:
+    """Read the engine's timestamp (nanoseconds and all); 0 for none or for its year 1."""
+    if not text or text.startswith("0001-"):
+        return 0
+    whole, _, zone = text.replace("Z", "+00:00").partition(".")
+    if zone:
+        digits = len(zone) - len(zone.lstrip("0123456789"))
+        whole = f"{whole}.{zone[:digits][:6]:0<6}{zone[digits:]}"
+    seconds = datetime.fromisoformat(whole)
+    return round(seconds.timestamp() * _US_PER_S)

@@ -1,0 +1,437 @@
+"""Real containers behind the runtime port, by a container engine (Docker, or podman's service).
+
+Containers carry the node's id and the replica's as labels: an agent finds its own again, and
+several nodes can share an engine. A container's name is made of its replica's id, so the engine
+itself refuses a second one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import structlog
+from aiodocker import Docker, DockerError
+
+from fogbank.domain.resources import NOTHING, Resources
+from fogbank.domain.states import RuntimeKind
+from services.node_agent.adapters.container_config import (
+    NODE,
+    REPLICA,
+    ContainerLimits,
+    Shown,
+    container_config,
+    container_name,
+    read_container,
+    restart_of,
+)
+from services.node_agent.adapters.container_usage import UsageMeter
+from services.node_agent.adapters.engine import Engine, EngineAwayError, EngineRefusedError
+from services.node_agent.app.ports import (
+    ImageMissingError,
+    RuntimeFaultError,
+    StartedContainer,
+)
+from services.node_agent.core.replica import FoundContainer, ReplicaSpec
+from services.node_agent.core.stimuli import ContainerEnded, RuntimeEvent
+
+_log = structlog.get_logger(__name__)
+
+# After this long without an event the containers are looked at one by one all the same.
+_LOOK_EVERY_S = 10.0
+_RECONNECT_S = 0.5
+# The engine's events are asked for from so long before the look that goes with them.
+_OVERLAP_S = 1
+# A container that is killed ends within this, or something is wrong with the machine.
+_KILL_PATIENCE_S = 30.0
+_INSPECTED_AT_ONCE = 4
+_NO_EXIT_CODE = -1
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5)
+# How engines and registries say that there is no such image, or none for us.
+_NO_SUCH_IMAGE = (
+    "manifest unknown",
+    "name unknown",
+    "not found",
+    "no such image",
+    "does not exist",
+    "denied",
+    "unauthorized",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    id: str
+    restart_count: int
+
+
+class EngineRuntime:
+    """The containers of one node on an engine."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        identity: Callable[[], Awaitable[str]],
+        *,
+        limits: ContainerLimits | None = None,
+        look_every_s: float = _LOOK_EVERY_S,
+    ) -> None:
+        """Run containers on an open `engine`; `identity` returns the node's id."""
+        self._engine = engine
+        self._identity = identity
+        self._limits = limits or ContainerLimits()
+        self._look_every_s = look_every_s
+        self._node_id = ""
+        self._most_millicores = 0
+        # Containers that are thought to run, by replica.
+        self._running: dict[str, _Running] = {}
+        self._told: asyncio.Queue[RuntimeEvent] = asyncio.Queue()
+        self._usage = UsageMeter()
+
+    @property
+    def kind(self) -> RuntimeKind:
+        return RuntimeKind.CONTAINER
+
+    def used_resources(self) -> Resources:
+        """Return what the running containers used when they were last looked at."""
+        return self._usage.used if self._running else NOTHING
+
+    # --- the port ---------------------------------------------------------------------------
+
+    async def prepare(self, spec: ReplicaSpec) -> None:
+        await self._engine.insist(lambda docker: self._fetch(docker, spec.image))
+
+    async def start(
+        self, replica_id: str, restart_count: int, spec: ReplicaSpec
+    ) -> StartedContainer:
+        node_id = await self._node()
+        most_millicores = await self._engine.insist(self._processors)
+        config = container_config(
+            node_id,
+            replica_id,
+            restart_count,
+            spec,
+            limits=self._limits,
+            most_millicores=most_millicores,
+        )
+        shown = await self._engine.insist(
+            lambda docker: self._start(docker, replica_id, restart_count, config)
+        )
+        self._running[replica_id] = _Running(shown.id, restart_count)
+        if not shown.running:
+            self._tell_end(replica_id, restart_count, shown.exit_code, shown.why_ended)
+        return StartedContainer(shown.id, shown.started_at_us)
+
+    async def stop(self, replica_id: str, grace_ms: int) -> int | None:
+        node_id = await self._node()
+        exit_code = await self._engine.insist(
+            lambda docker: self._stop(docker, node_id, replica_id, grace_ms)
+        )
+        self._running.pop(replica_id, None)
+        return exit_code
+
+    async def remove(self, replica_id: str) -> None:
+        node_id = await self._node()
+        await self._engine.insist(lambda docker: self._remove(docker, node_id, replica_id))
+        self._running.pop(replica_id, None)
+
+    async def containers(self) -> Sequence[FoundContainer]:
+        node_id = await self._node()
+        found = [one for one in await self._engine.call(self._show_all(node_id)) if one.started]
+        for one in found:
+            if one.running:
+                self._running[one.replica_id] = _Running(one.id, one.restart_count)
+        return [
+            FoundContainer(
+                one.replica_id,
+                one.restart_count,
+                one.id,
+                one.running,
+                one.started_at_us,
+                one.exit_code,
+            )
+            for one in found
+        ]
+
+    async def logs(self, replica_id: str, tail: int) -> Sequence[str]:
+        if tail <= 0:
+            return ()
+        node_id = await self._node()
+
+        async def read(docker: Docker) -> Sequence[str]:
+            shown = await _show(docker, container_name(replica_id))
+            if shown is None or shown.node_id != node_id:
+                return ()
+            container = docker.containers.container(shown.id)
+            pieces = await container.log(stdout=True, stderr=True, tail=tail)
+            return "".join(pieces).splitlines()[-tail:]
+
+        return await self._engine.call(read)
+
+    async def events(self) -> AsyncIterator[RuntimeEvent]:
+        watch = asyncio.create_task(self._watch())
+        try:
+            while True:
+                event = asyncio.create_task(self._told.get())
+                try:
+                    await asyncio.wait({watch, event}, return_when=asyncio.FIRST_COMPLETED)
+                    if watch.done():
+                        watch.result()
+                    yield event.result()
+                finally:
+                    event.cancel()
+        finally:
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
+
+    async def _node(self) -> str:
+        if not self._node_id:
+            self._node_id = await self._identity()
+        return self._node_id
+
+    # --- one thing at a time ----------------------------------------------------------------
+
+    @staticmethod
+    async def _fetch(docker: Docker, image: str) -> None:
+        """Get the image unless it is there. What is there isn't looked for again."""
+        try:
+            await docker.images.inspect(image)
+        except DockerError as error:
+            _raise_unless_missing(error)
+        else:
+            return
+        _log.info("fetching image", image=image)
+        try:
+            await docker.images.pull(image)
+            # A pull that was cut off ends without a word.
+            await docker.images.inspect(image)
+        except DockerError as error:
+            text = error.message.lower()
+            if any(words in text for words in _NO_SUCH_IMAGE):
+                raise ImageMissingError(f"image not found: {image}: {error.message}") from error
+            raise
+
+    async def _processors(self, docker: Docker) -> int:
+        if not self._most_millicores:
+            info = await docker.system.info()
+            self._most_millicores = int(info["NCPU"]) * 1000
+        return self._most_millicores
+
+    async def _start(
+        self, docker: Docker, replica_id: str, restart_count: int, config: Mapping[str, Any]
+    ) -> Shown:
+        name = container_name(replica_id)
+        shown = await _show(docker, name)
+        if shown is not None:
+            self._check_own(shown, name)
+            if shown.started and shown.restart_count == restart_count:
+                # It was started before, and the answer was lost: never twice.
+                return shown
+            await _delete(docker, shown)
+        try:
+            container = await docker.containers.create(dict(config), name=name)
+        except DockerError as error:
+            _raise_unless_missing(error)
+            raise ImageMissingError(f"image not found: {error.message}") from error
+        try:
+            await container.start()
+        except DockerError:
+            leftover = await _show(docker, container.id)
+            if leftover is not None:
+                await _delete(docker, leftover)
+            raise
+        return read_container(await container.show())
+
+    async def _stop(
+        self, docker: Docker, node_id: str, replica_id: str, grace_ms: int
+    ) -> int | None:
+        shown = await _show(docker, container_name(replica_id))
+        if shown is None or shown.node_id != node_id or not shown.started:
+            return None
+        if not shown.running:
+            return shown.exit_code
+        container = docker.containers.container(shown.id)
+        await _kill(docker, shown.id, shown.stop_signal)
+        try:
+            async with asyncio.timeout(grace_ms / 1000):
+                await container.wait(timeout=_NO_TIMEOUT)
+        except TimeoutError:
+            await _kill(docker, shown.id, "SIGKILL")
+            await _wait_killed(docker, shown.id)
+        ended = await _show(docker, shown.id)
+        if ended is not None and ended.running:
+            raise RuntimeFaultError("the container runs although it was stopped")
+        return None if ended is None else ended.exit_code
+
+    @staticmethod
+    async def _remove(docker: Docker, node_id: str, replica_id: str) -> None:
+        shown = await _show(docker, container_name(replica_id))
+        if shown is not None and shown.node_id == node_id:
+            await _delete(docker, shown)
+
+    def _check_own(self, shown: Shown, name: str) -> None:
+        if shown.node_id != self._node_id:
+            raise RuntimeFaultError(f"a container named {name} belongs to somebody else")
+
+    # --- all of them ------------------------------------------------------------------------
+
+    @staticmethod
+    def _show_all(node_id: str) -> Callable[[Docker], Awaitable[list[Shown]]]:
+        async def show_all(docker: Docker) -> list[Shown]:
+            listed = await docker.containers.list(all=True, filters=_of_node(node_id))
+            few = asyncio.Semaphore(_INSPECTED_AT_ONCE)
+
+            async def show(container_id: str) -> Shown | None:
+                async with few:
+                    return await _show(docker, container_id)
+
+            shown = await asyncio.gather(*(show(one.id) for one in listed))
+            return [one for one in shown if one is not None and one.replica_id]
+
+        return show_all
+
+    async def _look(self, node_id: str) -> None:
+        """Tell of every container that ended without an event that came through."""
+        before = dict(self._running)
+        if not before:
+            return
+        listed = await self._engine.call(
+            lambda docker: docker.containers.list(filters=_of_node(node_id))
+        )
+        running = {one.id for one in listed}
+        for replica_id, one in before.items():
+            if one.id not in running:
+                await self._see_end(replica_id, one)
+        await self._usage.measure(self._engine, sorted(running))
+
+    async def _see_end(self, replica_id: str, one: _Running) -> None:
+        shown = await self._engine.call(lambda docker: _show(docker, one.id))
+        if self._running.get(replica_id) != one or (shown is not None and shown.running):
+            return
+        if shown is None:
+            self._tell_end(
+                replica_id, one.restart_count, _NO_EXIT_CODE, "its container was removed"
+            )
+        else:
+            self._tell_end(replica_id, one.restart_count, shown.exit_code, shown.why_ended)
+
+    def _tell_end(self, replica_id: str, restart_count: int, exit_code: int, why: str) -> None:
+        self._running.pop(replica_id, None)
+        self._told.put_nowait(ContainerEnded(replica_id, restart_count, exit_code, why))
+
+    # --- events -----------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Follow the engine's events, through all its outages, until cancelled."""
+        node_id = await self._node()
+        while True:
+            try:
+                await self._engine.call(lambda docker: self._follow(docker, node_id))
+            except EngineAwayError as error:
+                self._engine.note_away(error)
+            except EngineRefusedError as error:
+                _log.warning("engine refuses to tell its events", why=str(error))
+            await asyncio.sleep(_RECONNECT_S)
+
+    async def _follow(self, docker: Docker, node_id: str) -> None:
+        """Tell of ends until the connection is lost."""
+        stream = docker.events.channel.subscribe()
+        since = int(time.time()) - _OVERLAP_S
+        reading = asyncio.create_task(
+            docker.events.run(since=since, filters=_of_node(node_id, type=["container"]))
+        )
+        try:
+            await self._look(node_id)
+            while True:
+                try:
+                    async with asyncio.timeout(self._look_every_s):
+                        event = await stream.queue.get()
+                except TimeoutError:
+                    await self._look(node_id)
+                    continue
+                if event is None:
+                    await reading
+                    return
+                await self._take_event(event)
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+    async def _take_event(self, event: Mapping[str, Any]) -> None:
+        if event.get("Action") != "die":
+            return
+        actor = event.get("Actor") or {}
+        container_id, labels = actor.get("ID", ""), actor.get("Attributes") or {}
+        replica_id = labels.get(REPLICA)
+        if not replica_id:
+            return
+        exit_code, why = int(labels.get("exitCode") or _NO_EXIT_CODE), ""
+        try:
+            shown = await self._engine.call(lambda docker: _show(docker, container_id))
+        except RuntimeFaultError:
+            shown = None
+        if shown is not None:
+            if shown.running:
+                return  # somebody started it again by hand
+            exit_code, why = shown.exit_code, shown.why_ended
+        restart_count = restart_of(labels)
+        if self._running.get(replica_id) == _Running(container_id, restart_count):
+            del self._running[replica_id]
+        self._told.put_nowait(ContainerEnded(replica_id, restart_count, exit_code, why))
+
+
+def _of_node(node_id: str, **more: list[str]) -> str:
+    """Return the engine's filter for a node's containers."""
+    return json.dumps({"label": [f"{NODE}={node_id}"], **more})
+
+
+def _raise_unless_missing(error: DockerError) -> None:
+    if error.status != 404:  # noqa: PLR2004 (HTTP's number for what is not there)
+        raise error
+
+
+async def _show(docker: Docker, name: str) -> Shown | None:
+    try:
+        return read_container(await docker.containers.container(name).show())
+    except DockerError as error:
+        _raise_unless_missing(error)
+        return None
+
+
+async def _kill(docker: Docker, container_id: str, signal: str) -> None:
+    try:
+        await docker.containers.container(container_id).kill(signal=signal)
+    except DockerError:
+        # It may have ended by itself meanwhile; then there is nothing left to do.
+        shown = await _show(docker, container_id)
+        if shown is not None and shown.running:
+            raise
+
+
+async def _wait_killed(docker: Docker, container_id: str) -> None:
+    try:
+        async with asyncio.timeout(_KILL_PATIENCE_S):
+            await docker.containers.container(container_id).wait(timeout=_NO_TIMEOUT)
+    except TimeoutError:
+        raise RuntimeFaultError(
+            f"the container still runs {_KILL_PATIENCE_S:g} s after it was killed"
+        ) from None
+    except DockerError as error:
+        _raise_unless_missing(error)
+
+
+async def _delete(docker: Docker, shown: Shown) -> None:
+    """Remove a container with its logs and nameless volumes; by force, and at once, if it runs."""
+    if shown.running:
+        await _kill(docker, shown.id, "SIGKILL")
+    try:
+        await docker.containers.container(shown.id).delete(force=True, v=True)
+    except DockerError as error:
+        if await _show(docker, shown.id) is not None:
+            raise
+        _log.debug("container was removed meanwhile", container=shown.id, why=error.message)
