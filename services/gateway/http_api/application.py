@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi_offline import FastAPIOffline
 from pydantic.json_schema import models_json_schema
 
 from services.gateway.http_api import deployments, errors, fleet, identity, live, system
@@ -24,11 +25,13 @@ Times are UTC."""
 
 def create_app(dependencies: HttpDependencies) -> FastAPI:
     """Return the ASGI app over the application layer."""
-    app = FastAPI(
+    # The page at /docs brings its own assets: operators' networks need not reach anybody else's.
+    app = FastAPIOffline(
         title="Fogbank",
         version=version("fogbank"),
         description=_DESCRIPTION,
         redoc_url=None,
+        static_url="/docs/assets",
         redirect_slashes=False,
     )
     app.state.dependencies = dependencies

@@ -1,5 +1,6 @@
 """Probes, figures and the fleet over REST."""
 
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -140,7 +141,13 @@ async def test_nodes_by_page_and_name(face: RestFace) -> None:
 async def test_the_openapi_document(face: RestFace) -> None:
     async with face.client(None) as client:
         document = (await client.get("/openapi.json")).json()
-        assert (await client.get("/docs")).status_code == 200
+        page = await client.get("/docs")
+        assert page.status_code == 200
+        assets = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+        assert assets
+        for asset in assets:
+            assert asset.startswith("/docs/assets/"), "a page that works without the internet"
+            assert (await client.get(asset)).status_code == 200
     assert document["openapi"].startswith("3.1")
     answers = [
         (path, method, status)
