@@ -104,6 +104,8 @@ class NatsConnection:
         # What we may not publish on, as far as the broker told; in small letters, as it tells.
         self._denied: set[str] = set()
         self._inbox_denied = False
+        self._thrown_out = False
+        self._closing = False
         self._requests: set[tuple[str, asyncio.Timeout]] = set()
 
     @contextmanager
@@ -122,14 +124,16 @@ class NatsConnection:
     @property
     def is_connected(self) -> bool:
         """Whether the broker can be spoken to right now."""
-        return self._connected.is_set() and self.client.is_connected
+        return self._connected.is_set() and bool(self.client.is_connected)
 
     async def wait_connected(self, timeout_s: float) -> None:
         """Wait until there is a connection.
 
         Raises:
             LogUnavailableError: none within `timeout_s` seconds, or the connection was closed.
+            LogPermissionError: the broker has thrown us out.
         """
+        self._raise_if_thrown_out()
         if self.client.is_closed:
             raise LogUnavailableError("the connection to the broker was closed")
         try:
@@ -137,6 +141,14 @@ class NatsConnection:
                 await self._connected.wait()
         except TimeoutError:
             raise LogUnavailableError("no connection to the broker", retry_after_ms=1_000) from None
+        self._raise_if_thrown_out()
+
+    def _raise_if_thrown_out(self) -> None:
+        if self._thrown_out:
+            raise LogPermissionError(
+                f"the broker no longer takes the user {self._user or 'without a name'}: its users "
+                "were changed; start again with the new password"
+            )
 
     async def request(
         self,
@@ -245,6 +257,7 @@ class NatsConnection:
 
     async def _abandon(self) -> None:
         """Close a client that never got connected; by itself it would leave its socket behind."""
+        self._closing = True
         await self.client.close()
         transport: Any = self.client._transport  # noqa: SLF001 (nothing public leads to it)
         if transport is not None:
@@ -253,6 +266,7 @@ class NatsConnection:
 
     async def close(self) -> None:
         """Send what is pending, then close."""
+        self._closing = True
         if self.client.is_closed:
             return
         try:
@@ -309,6 +323,13 @@ class NatsConnection:
 
     async def _on_closed(self) -> None:
         self._connected.clear()
+        if not self._closing:
+            # The client gives up for nothing but this; whoever waits is told at the next attempt.
+            self._thrown_out = True
+            self._connected.set()
+            _log.error("the broker refuses us from now on", connection=self.name, user=self._user)
+            for listener in tuple(self._listeners):
+                listener()
         _log.debug("broker connection closed", connection=self.name)
 
 

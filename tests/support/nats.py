@@ -125,6 +125,11 @@ class NatsServer:
             process.kill()
             process.wait()
 
+    def reload(self) -> None:
+        """Have it read its configuration, `server.conf` in its folder, again."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+
     def pause(self) -> None:
         """Freeze it: connections stay open and nothing answers."""
         assert self._process is not None

@@ -17,7 +17,7 @@ from fogbank.log.nats_connection import NatsConnection, NatsCredentials, connect
 from fogbank.log.port import LogPermissionError, Writer
 from fogbank.log.stream import StreamName, StreamSettings, api_request, ensure_stream
 from fogbank.v1 import log_pb2
-from tests.support.broker_users import as_user, guarded_broker
+from tests.support.broker_users import as_user, guarded_broker, password_of
 from tests.support.nats import NatsServer
 from tests.support.waiting import eventually
 
@@ -307,3 +307,27 @@ async def test_a_denial_is_no_answer_to_somebody_else(broker: NatsServer) -> Non
         assert len({task.result() for task in good}) == 20
         with pytest.raises((nats.errors.Error, TimeoutError)):
             await connection.request("fogbank.telemetry.default.x", b"", timeout_s=0.1)
+
+
+async def test_whoever_is_thrown_out_ends_with_a_reason() -> None:
+    with guarded_broker(NAME) as changing:
+        async with signed_in(changing, "operator") as operator:
+            await ensure_stream(operator, NAME, SMALL)
+        async with signed_in(changing, "gateway") as gateway:
+            log = JetStreamLog(gateway, NAME, Writer("gateway", "old"))
+            await log.append(b"while it may")
+
+            async def follow() -> None:
+                async for _ in log.follow(0):
+                    pass
+
+            following = asyncio.create_task(follow())
+            configuration = changing.folder / "server.conf"
+            text = configuration.read_text()
+            configuration.write_text(text.replace(password_of("gateway"), "another-password-now"))
+            changing.reload()
+            with pytest.raises(LogPermissionError, match="no longer takes the user gateway"):
+                async with asyncio.timeout(20):
+                    await following
+            with pytest.raises(LogPermissionError, match="no longer takes"):
+                await log.append(b"never")
