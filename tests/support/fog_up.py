@@ -48,6 +48,11 @@ class FogUp:
         return self._process
 
     @property
+    def running(self) -> bool:
+        """Whether it was started and not yet seen to end."""
+        return self._process is not None
+
+    @property
     def errors(self) -> str:
         """What it said on standard error."""
         return self._errors.read_text(errors="replace")
@@ -67,6 +72,12 @@ class FogUp:
     def http(self) -> str:
         """URL of the first gateway's REST face."""
         return str(self.state["http"])
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """The TCP ports on 127.0.0.1, by purpose (`scheduler-1-grpc`, `nats`)."""
+        ports: dict[str, int] = json.loads((self.data_dir / "ports.json").read_text())
+        return ports
 
     def pid(self, child: str) -> int:
         """Return the present pid of a child."""
