@@ -99,6 +99,7 @@ async def build(service: Service, settings: GatewaySettings) -> None:
     agents = Agents(AgentPorts(fold, record.appender, own.environments, telemetry, clock))
     service.enter_sync(agents.running())
     nodes = Nodes(fold, ledger)
+    events = Events(fold, record.log)
     system = System(fold, record.appender, agents, ledger, scheduler)
     await fold.reached(await record.log.last_sequence())
     grpc = GrpcServer(SERVICE_NAMES, interceptors=[Authenticate(own.identity)])
@@ -110,6 +111,7 @@ async def build(service: Service, settings: GatewaySettings) -> None:
             own.identity,
             fold,
             record.log,
+            events,
             subject_prefix=record.name.prefix,
             agent_token=settings.agent_token.get_secret_value(),
             bounds=settings.bounds,

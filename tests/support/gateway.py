@@ -35,6 +35,7 @@ from services.gateway.app.agent_session import AgentPorts
 from services.gateway.app.agents import Agents
 from services.gateway.app.command_log import CommandLog
 from services.gateway.app.deployments import Deployments
+from services.gateway.app.events import Events
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.genesis import ensure_genesis
 from services.gateway.app.nodes import Nodes
@@ -274,7 +275,7 @@ def _register(
     )
     policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(PolicyService(fold), server.grpc)
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(
-        AuditService(log, "fogbank.log.test.1."), server.grpc
+        AuditService(log, Events(fold, log), "fogbank.log.test.1."), server.grpc
     )
     agent_service_pb2_grpc.add_AgentServiceServicer_to_server(
         AgentService(agents, AGENT_TOKEN), server.grpc

@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from typing import Any
 
 import grpc.aio
 from google.protobuf import json_format
 
-from fogbank.codec import EVENT_TYPES
+from fogbank.codec import EVENT_TYPES, encode_envelope
 from fogbank.codec.views import timestamp_to_pb
+from fogbank.domain.envelope import EventEnvelope
 from fogbank.domain.errors import InvalidArgumentError, UnimplementedError
-from fogbank.log.port import EventLog, StoredCommit
+from fogbank.domain.events import Event
+from fogbank.log.port import EventLog
 from fogbank.v1 import audit_service_pb2 as pb
 from fogbank.v1 import audit_service_pb2_grpc as rpc
 from fogbank.v1 import log_pb2
-from services.gateway.app.principal import current_principal
+from services.gateway.app.events import Events
+from services.gateway.app.principal import Principal, current_principal
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class AuditService(rpc.AuditServiceServicer):
-    """Shows the record to administrators. `subject_prefix` is that of the log's subjects."""
+    """Shows the record: all of it to administrators, to others what is theirs.
 
-    def __init__(self, log: EventLog, subject_prefix: str) -> None:
+    `subject_prefix` is what the log's subjects begin with.
+    """
+
+    def __init__(self, log: EventLog, events: Events, subject_prefix: str) -> None:
         self._log = log
+        self._events = events
         self._prefix = subject_prefix
 
     async def ReadEvents(
         self, request: pb.ReadEventsRequest, context: Context
     ) -> AsyncIterator[pb.ReadEventsResponse]:
         """Send the log's commits from a sequence on."""
-        current_principal().require_admin()
+        principal = current_principal()
         after = request.after_sequence
         if after < 0:
             raise InvalidArgumentError.of_field("after_sequence", "must not be negative")
@@ -40,26 +49,68 @@ class AuditService(rpc.AuditServiceServicer):
             raise InvalidArgumentError.of_field(
                 "after_sequence", f"must be at most the log's last sequence {last}, got {after}"
             )
-        batches = self._log.follow(after) if request.follow else self._log.read(after + 1, last)
-        async for batch in batches:
-            for stored in batch:
-                message = self._commit(stored, set(request.types), set(request.aggregates))
+        wanted = _Wanted(frozenset(request.types), frozenset(request.aggregates))
+        upto = None if request.follow else last
+        if principal.is_admin:
+            messages = self._everything(wanted, after, upto)
+        else:
+            messages = self._own(principal, wanted, after, upto)
+        async with aclosing(messages):
+            async for message in messages:
                 if message.events:
                     yield message
 
-    def _commit(
-        self, stored: StoredCommit, types: set[str], aggregates: set[str]
+    async def _everything(
+        self, wanted: _Wanted, after: int, upto: int | None
+    ) -> AsyncGenerator[pb.ReadEventsResponse, None]:
+        """Yield commits as the log has them, byte for byte."""
+        batches = self._log.follow(after) if upto is None else self._log.read(after + 1, upto)
+        async for batch in batches:
+            for stored in batch:
+                commit = log_pb2.Commit.FromString(stored.data)
+                yield self._response(
+                    stored.sequence,
+                    f"{stored.writer.service}.{stored.writer.instance}",
+                    commit.appended_at_us,
+                    wanted.of(enumerate(commit.events)),
+                )
+
+    async def _own(
+        self, principal: Principal, wanted: _Wanted, after: int, upto: int | None
+    ) -> AsyncGenerator[pb.ReadEventsResponse, None]:
+        """Yield what of each commit is a user's business."""
+        if upto is not None and after >= upto:
+            return
+        async for seen in self._events.follow(principal, after):
+            commit = seen.commit
+            envelopes = (
+                (index, _envelope(commit.envelopes[index], event))
+                for index, event in zip(seen.indexes, seen.events, strict=True)
+                if event is not None
+            )
+            yield self._response(
+                commit.sequence,
+                f"{commit.service}.{commit.instance}",
+                commit.appended_at_us,
+                wanted.of(envelopes),
+            )
+            if upto is not None and commit.sequence >= upto:
+                return
+
+    def _response(
+        self,
+        sequence: int,
+        writer: str,
+        appended_at_us: int,
+        envelopes: Iterable[tuple[int, log_pb2.EventEnvelope]],
     ) -> pb.ReadEventsResponse:
-        commit = log_pb2.Commit.FromString(stored.data)
         return pb.ReadEventsResponse(
-            sequence=stored.sequence,
-            subject=f"{self._prefix}{stored.writer.service}.{stored.writer.instance}",
-            appended_at=timestamp_to_pb(commit.appended_at_us),
+            sequence=sequence,
+            subject=self._prefix + writer,
+            appended_at=timestamp_to_pb(appended_at_us),
             events=[
                 pb.LoggedEvent(index=index, envelope=envelope, payload_json=_as_json(envelope))
-                for index, envelope in enumerate(commit.events)
-                if (not types or envelope.type in types)
-                and (not aggregates or envelope.aggregate in aggregates)
+                for index, envelope in envelopes
             ],
         )
 
@@ -86,6 +137,30 @@ class AuditService(rpc.AuditServiceServicer):
     ) -> AsyncIterator[pb.CompareReplayResponse]:
         """Not built yet."""
         raise UnimplementedError("CompareReplay is not built yet")
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Which events were asked for; empty for all."""
+
+    types: frozenset[str]
+    aggregates: frozenset[str]
+
+    def of(
+        self, envelopes: Iterable[tuple[int, log_pb2.EventEnvelope]]
+    ) -> Iterator[tuple[int, log_pb2.EventEnvelope]]:
+        """Yield those that were asked for."""
+        for index, envelope in envelopes:
+            if self.types and envelope.type not in self.types:
+                continue
+            if self.aggregates and envelope.aggregate not in self.aggregates:
+                continue
+            yield index, envelope
+
+
+def _envelope(envelope: EventEnvelope, event: Event) -> log_pb2.EventEnvelope:
+    """Return an envelope around what of its event may be shown."""
+    return log_pb2.EventEnvelope.FromString(encode_envelope(replace(envelope, event=event)))
 
 
 def _as_json(envelope: log_pb2.EventEnvelope) -> str:

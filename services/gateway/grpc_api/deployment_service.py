@@ -90,7 +90,8 @@ class DeploymentService(rpc.DeploymentServiceServicer):
         finally:
             reader.cancel()
             while task is not None:
-                task.cancel()
+                if not task.cancel() and not task.cancelled():
+                    task.exception()  # nobody waits for it any more
                 task = None if answers.empty() else answers.get_nowait()
 
     async def _take_in(

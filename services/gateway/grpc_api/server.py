@@ -23,6 +23,7 @@ from fogbank.v1 import (
 )
 from services.gateway.app.agents import Agents
 from services.gateway.app.deployments import Deployments
+from services.gateway.app.events import Events
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.identity import Identity
 from services.gateway.app.nodes import Nodes
@@ -57,6 +58,7 @@ class GrpcDependencies:
     identity: Identity
     fold: FleetFold
     log: EventLog
+    events: Events
     subject_prefix: str
     agent_token: str
     bounds: Bounds
@@ -73,7 +75,7 @@ def add_to_server(uses: GrpcDependencies, server: grpc.aio.Server) -> None:
     )
     policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(PolicyService(uses.fold), server)
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(
-        AuditService(uses.log, uses.subject_prefix), server
+        AuditService(uses.log, uses.events, uses.subject_prefix), server
     )
     agent_service_pb2_grpc.add_AgentServiceServicer_to_server(
         AgentService(uses.agents, uses.agent_token), server

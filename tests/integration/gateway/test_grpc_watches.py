@@ -207,15 +207,32 @@ async def test_the_record_is_followed_and_filtered(world: GatewayWorld) -> None:
     assert commit.sequence == 3
 
 
+async def test_authors_read_what_is_theirs(world: GatewayWorld) -> None:
+    mine, theirs = await deployed(world), await deployed(world, BOB)
+    for deployment in (mine, theirs):
+        await world.scheduler.place(deployment, an_id("node-1"))
+    await world.deployments.delete(BOB, theirs)
+
+    alices = [commit async for commit in events(world, "alice")]
+    bobs = [commit async for commit in events(world, "bob")]
+
+    assert [commit.sequence for commit in alices] == [2, 4]
+    assert [commit.sequence for commit in bobs] == [3, 5, 6]
+    assert theirs not in str(alices)
+    assert mine not in str(bobs)
+    placed = json.loads(alices[1].events[0].payload_json)["outcomes"]
+    assert [outcome["placed"]["deployment_id"] for outcome in placed] == [mine]
+
+
 @pytest.mark.parametrize(
     ("user", "request_", "code"),
     [
-        ("alice", {}, grpc.StatusCode.PERMISSION_DENIED),
-        ("admin", {"after_sequence": -1}, grpc.StatusCode.INVALID_ARGUMENT),
+        ("nobody", {}, grpc.StatusCode.UNAUTHENTICATED),
+        ("alice", {"after_sequence": -1}, grpc.StatusCode.INVALID_ARGUMENT),
         ("admin", {"after_sequence": 99}, grpc.StatusCode.INVALID_ARGUMENT),
     ],
 )
-async def test_the_record_is_for_administrators(
+async def test_wrong_questions_of_the_record_are_refused(
     world: GatewayWorld, user: str, request_: dict[str, Any], code: grpc.StatusCode
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
