@@ -17,7 +17,7 @@ _LARGEST_PORT = 65_535
 
 
 class Runtime(StrEnum):
-    """How nodes run containers."""
+    """How nodes run containers; `auto` takes a container engine if one answers."""
 
     AUTO = "auto"
     CONTAINER = "container"
@@ -40,7 +40,10 @@ GrpcPort = Annotated[
 HttpPort = Annotated[
     int, typer.Option("--http-port", min=0, max=_LARGEST_PORT, help="0 is any free one.")
 ]
-RuntimeKind = Annotated[Runtime, typer.Option("--runtime", help="How nodes run containers.")]
+RuntimeKind = Annotated[
+    Runtime,
+    typer.Option("--runtime", help="How nodes run containers; auto: really, if an engine answers."),
+]
 Gateways = Annotated[int, typer.Option("--gateways", min=1, max=8, help="How many to run.")]
 Schedulers = Annotated[
     int, typer.Option("--schedulers", min=1, max=8, help="How many to run; one leads.")
@@ -76,11 +79,6 @@ def up(  # noqa: PLR0917  one parameter for each flag
     from fogbank.local.errors import FleetFileError, LocalError
     from fogbank.local.system import UpOptions
 
-    if runtime is Runtime.CONTAINER:
-        raise CommandError(
-            "nodes that run real containers aren't there yet",
-            hint="--runtime simulated has nodes that only pretend, and say so",
-        )
     try:
         options = UpOptions(
             data_dir=DataDir(data_dir.expanduser().absolute()),
@@ -89,6 +87,8 @@ def up(  # noqa: PLR0917  one parameter for each flag
             http_port=http_port,
             gateways=gateways,
             schedulers=schedulers,
+            runtime=runtime.value,
+            engine=os.environ.get("FOG_ENGINE_SOCKET", ""),
             start_timeout_s=timeout,
             nats_url=os.environ.get("FOG_NATS_URL") or None,
             database_url=os.environ.get("DATABASE_URL") or None,

@@ -49,6 +49,12 @@ class JsonReporter:
         """Nothing was taken."""
 
 
+def _nodes(connected: int, engine: str) -> str:
+    if engine:
+        return f"{connected} nodes that run containers\non {engine}"
+    return f"{connected} simulated nodes (they only pretend to run\ncontainers)"
+
+
 class TextReporter:
     """A spinner with the present step on a terminal, lines elsewhere; then a summary."""
 
@@ -103,8 +109,7 @@ class TextReporter:
         connected = self._nodes[1]
         print(
             f"""
-Fogbank is ready after {seconds:.1f} s, with {connected} simulated nodes (they only pretend to run
-containers).
+Fogbank is ready after {seconds:.1f} s, with {_nodes(connected, state.engine)}.
 
   gRPC       {state.grpc}
   REST       {state.http}    documentation: {state.http}/docs

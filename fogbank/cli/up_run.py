@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import sys
+from collections.abc import Collection
 from typing import Protocol, Self
 
 import grpc
@@ -22,6 +23,7 @@ from fogbank.v1 import (
 
 _CALL_TIMEOUT_S = 5.0
 _PAGE = 1_000
+_US_PER_S = 1_000_000
 _CONNECTED = frozenset(
     {
         nodes_pb2.NODE_STATUS_IDLE,
@@ -135,18 +137,25 @@ class _NodeCounter:
         if self._channel is not None:
             await self._channel.close()
 
-    async def count(self, state: LocalState) -> int:
-        """Return how many nodes are connected; 0 while the gateway can't say."""
+    async def count(self, state: LocalState, names: Collection[str], since: float) -> int:
+        """Return how many of these nodes shook hands since then; 0 while the gateway can't say."""
         if self._channel is None:
             self._channel = grpc.aio.insecure_channel(state.grpc)
         try:
             if not self._token:
                 self._token = await self._sign_in(self._channel, state)
-            return await self._connected(self._channel)
+            nodes = await self._nodes(self._channel)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNAUTHENTICATED:
                 self._token = ""
             return 0
+        # Before their agents are back, those of a former run still show as they were.
+        return sum(
+            node.name in names
+            and node.status in _CONNECTED
+            and node.connected_at.ToMicroseconds() >= since * _US_PER_S
+            for node in nodes
+        )
 
     @staticmethod
     async def _sign_in(channel: grpc.aio.Channel, state: LocalState) -> str:
@@ -159,17 +168,17 @@ class _NodeCounter:
         )
         return str(answer.tokens.access_token)
 
-    async def _connected(self, channel: grpc.aio.Channel) -> int:
+    async def _nodes(self, channel: grpc.aio.Channel) -> list[nodes_pb2.Node]:
         stub = node_service_pb2_grpc.NodeServiceStub(channel)
         request = node_service_pb2.ListNodesRequest(page_size=_PAGE)
-        connected = 0
+        nodes: list[nodes_pb2.Node] = []
         while True:
             page = await stub.ListNodes(
                 request,
                 timeout=_CALL_TIMEOUT_S,
                 metadata=(("authorization", f"Bearer {self._token}"),),
             )
-            connected += sum(node.status in _CONNECTED for node in page.nodes)
+            nodes += page.nodes
             if not page.next_page_token:
-                return connected
+                return nodes
             request.page_token = page.next_page_token

@@ -7,7 +7,7 @@ import shutil
 import signal
 import stat
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -30,7 +30,9 @@ class PostgresServer:
     """Where the database listens and its password."""
 
     port: int
-    password: str
+    password: str = field(repr=False)
+    # Folders that other accounts may pass through since `child` was called.
+    opened: list[Path] = field(default_factory=list, init=False)
 
     @property
     def url(self) -> str:
@@ -45,8 +47,9 @@ class PostgresServer:
         cluster = data.postgres
         account = _account(cluster)
         if account is not None:
-            _let_pass(cluster)
-            _let_pass(_program("postgres"))
+            self.opened.extend(_let_pass(cluster))
+            self.opened.extend(_let_pass(_program("postgres")))
+            _let_read(_program("postgres").parents[1])
         if cluster.exists():
             _check_version(cluster)
         else:
@@ -128,12 +131,29 @@ def _account(cluster: Path) -> Account | None:
     )
 
 
-def _let_pass(path: Path) -> None:
-    """Let everybody pass through, not read, the folders that lead to `path`."""
+def _let_pass(path: Path) -> list[Path]:
+    """Let everybody pass through, not read, the folders that lead to `path`.
+
+    Returns those that had to be changed.
+    """
+    changed = []
     for folder in path.absolute().parents:
         mode = folder.stat().st_mode
         if not mode & stat.S_IXOTH:
             folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
+            changed.append(folder)
+    return changed
+
+
+def _let_read(installation: Path) -> None:
+    """Let everybody read PostgreSQL's own files, which may have been installed for root alone."""
+    if (installation / "bin" / "postgres").stat().st_mode & stat.S_IXOTH:
+        return
+    for path in (installation, *installation.rglob("*")):
+        if not path.is_symlink():
+            mode = stat.S_IMODE(path.stat().st_mode)
+            may = stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0)
+            path.chmod(mode | may)
 
 
 def _make_cluster(cluster: Path, password: str, account: Account | None) -> None:

@@ -110,11 +110,14 @@ class ServicePlan:
             {"FOG_GRPC_LISTEN": self.addresses.ledger, "DATABASE_URL": self.database_url},
         )
 
-    def agents(self, groups: Sequence[AgentGroup]) -> list[ChildSpec]:
-        """Write which nodes each agent process hosts and return how to run them."""
-        return [self._agent(group) for group in groups]
+    def agents(self, groups: Sequence[AgentGroup], engine_url: str = "") -> list[ChildSpec]:
+        """Write which nodes each agent process hosts and return how to run them.
 
-    def _agent(self, group: AgentGroup) -> ChildSpec:
+        Containers are run by the engine at `engine_url`; if that is empty, they are simulated.
+        """
+        return [self._agent(group, engine_url) for group in groups]
+
+    def _agent(self, group: AgentGroup, engine_url: str) -> ChildSpec:
         nodes_file = self.data.agents / f"{group.name}.json"
         write_json(
             nodes_file,
@@ -144,7 +147,8 @@ class ServicePlan:
                     "FOG_AGENT_TOKEN_FILE": str(self.secrets.agent_token),
                     "FOG_NODES_FILE": str(nodes_file),
                     "FOG_DATA_DIR": str(self.data.agents / group.name),
-                    "FOG_RUNTIME": "simulated",
+                    "FOG_RUNTIME": "container" if engine_url else "simulated",
+                    "FOG_ENGINE_SOCKET": engine_url,
                     "FOG_INSTANCE": _instance(group.name),
                     "FOG_METRICS_LISTEN": f"{HOST}:0",
                     "FOG_LOG_FORMAT": "json",

@@ -18,6 +18,7 @@ class LocalState:
     admin_password: str = field(repr=False)
     data_dir: str
     pids: dict[str, int]
+    engine: str = ""  # where containers really run; empty if nodes only pretend
 
     def as_json(self, *, ready: bool = True) -> dict[str, Any]:
         """Return it as `fog up --json` prints it."""
@@ -32,6 +33,8 @@ def read_state(data: DataDir) -> LocalState | None:
     """Return what was last written, or None if nothing usable was."""
     content = read_json(data.state_file)
     try:
-        return LocalState(**{name: content[name] for name in LocalState.__slots__})
-    except (TypeError, KeyError):
+        return LocalState(
+            **{name: content[name] for name in LocalState.__slots__ if name in content}
+        )
+    except TypeError:
         return None

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Protocol, Self
@@ -28,14 +28,20 @@ from fogbank.local.secret_files import SecretFiles, read_secret
 from fogbank.local.services import ADMIN_USER, ServicePlan, choose_addresses, python_module
 from fogbank.local.state import LocalState
 from fogbank.log.stream import StreamName
+from fogbank.runtime.container_engine import (
+    NoEngineError,
+    RuntimeChoice,
+    RuntimeWish,
+    choose_runtime,
+)
 from fogbank.runtime.settings import FleetSettings, load
 
 _LOG_POLL_S = 0.5
 _MOST_ENDS_AT_START = 6
 _LINES_OF_A_FAILURE = 8
 
-# Returns how many nodes are connected.
-CountNodes = Callable[[LocalState], Awaitable[int]]
+# Returns how many of the nodes with these names shook hands since an instant (seconds since 1970).
+CountNodes = Callable[[LocalState, Collection[str], float], Awaitable[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,8 @@ class UpOptions:
     http_port: int = 8000
     gateways: int = 1
     schedulers: int = 1
+    runtime: RuntimeWish = "auto"
+    engine: str = ""  # socket or URL of a container engine; empty looks at the usual places
     start_timeout_s: float = 120
     nats_url: str | None = None  # None: the embedded one; else FOG_NATS_* reach the services
     database_url: str | None = field(default=None, repr=False)
@@ -120,14 +128,15 @@ class LocalSystem:
 
         Raises:
             StartFailed: something isn't ready within the time given, or ends again and again.
-            LocalError: a port is taken, or an embedded engine is missing.
+            LocalError: a port is taken, or an embedded engine or a container engine is missing.
         """
+        choice = await self._choose_runtime()
         self._secrets.ensure()
         nodes = self._nodes()
         self._log_loop = self._group.create_task(self._follow_logs())
         try:
             async with asyncio.timeout(self._options.start_timeout_s):
-                await self._start_in_order(nodes)
+                await self._start_in_order(nodes, choice)
         except TimeoutError:
             raise StartFailed(self._why_not_ready()) from None
         self._is_ready = True
@@ -141,7 +150,14 @@ class LocalSystem:
             raise RuntimeError("not started")
         return self._state
 
-    async def _start_in_order(self, nodes: Sequence[SimulatedNode]) -> None:
+    async def _choose_runtime(self) -> RuntimeChoice:
+        options = self._options
+        try:
+            return await choose_runtime(options.runtime, options.engine, self._data.engine_file)
+        except NoEngineError as error:
+            raise LocalError(f"{error}; --runtime simulated has nodes that only pretend") from error
+
+    async def _start_in_order(self, nodes: Sequence[SimulatedNode], choice: RuntimeChoice) -> None:
         options = self._options
         settings = load(FleetSettings)
         nats = NatsServer(
@@ -177,12 +193,13 @@ class LocalSystem:
             admin_password=read_secret(self._secrets.admin_password),
             data_dir=str(self._data.root),
             pids={},
+            engine=choice.engine_url,
         )
         await self._start_engines(nats, postgres)
         if options.nats_url is None:
             await nats.make_log(settings)
         await self._start_services(plan)
-        await self._start_agents(plan, nodes)
+        await self._start_agents(plan, nodes, choice)
 
     async def _start_engines(self, nats: NatsServer, postgres: PostgresServer) -> None:
         """Start the broker and the database, unless the user has both."""
@@ -195,6 +212,8 @@ class LocalSystem:
             if not self._data.postgres.exists():
                 self._reporter.step("making the database (first start)")
             children.append(await asyncio.to_thread(postgres.child, self._data))
+            for folder in postgres.opened:
+                self._reporter.note(f"let other accounts pass through {folder}, for PostgreSQL")
             probes["postgres"] = postgres.is_ready
         self._reporter.step("starting the broker and the database")
         await self._start_stage(children, probes)
@@ -226,12 +245,16 @@ class LocalSystem:
             }
         )
 
-    async def _start_agents(self, plan: ServicePlan, nodes: Sequence[SimulatedNode]) -> None:
-        self._reporter.step(f"starting {len(nodes)} simulated nodes")
-        agents = plan.agents(group_fleet(nodes))
+    async def _start_agents(
+        self, plan: ServicePlan, nodes: Sequence[SimulatedNode], choice: RuntimeChoice
+    ) -> None:
+        kind = "nodes with containers" if choice.is_container else "simulated nodes"
+        self._reporter.step(f"starting {len(nodes)} {kind} ({choice.why})")
+        agents = plan.agents(group_fleet(nodes), choice.engine_url)
+        names, since = frozenset(node.name for node in nodes), time.time()
 
         async def all_connected() -> bool:
-            connected = await self._count_nodes(self.state)
+            connected = await self._count_nodes(self.state, names, since)
             self._reporter.nodes_connected(connected, len(nodes))
             return connected >= len(nodes)
 

@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from fogbank.local.fleet import default_fleet
 from fogbank.v1 import (
     identity_service_pb2,
     identity_service_pb2_grpc,
@@ -39,12 +40,11 @@ class _Nodes(node_service_pb2_grpc.NodeServiceServicer):
         self, request: node_service_pb2.ListNodesRequest, context: grpc.ServicerContext
     ) -> node_service_pb2.ListNodesResponse:
         count = int(os.environ.get("FOG_STUB_NODES", "8"))
-        return node_service_pb2.ListNodesResponse(
-            nodes=[
-                nodes_pb2.Node(name=f"node-{number}", status=nodes_pb2.NODE_STATUS_IDLE)
-                for number in range(count)
-            ]
-        )
+        answer = node_service_pb2.ListNodesResponse()
+        for node in default_fleet(count):
+            listed = answer.nodes.add(name=node.name, status=nodes_pb2.NODE_STATUS_IDLE)
+            listed.connected_at.GetCurrentTime()
+        return answer
 
 
 class _Readiness(BaseHTTPRequestHandler):

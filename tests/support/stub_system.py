@@ -28,6 +28,7 @@ def main(data_dir: str, nodes: str = "8") -> int:
         fleet=default_fleet(int(nodes)),
         grpc_port=int(os.environ.get("STUB_GRPC_PORT", "0")),
         http_port=0,
+        runtime="simulated",
         start_timeout_s=60,
         nats_url=os.environ.get("FOG_NATS_URL"),
         database_url=os.environ.get("DATABASE_URL"),

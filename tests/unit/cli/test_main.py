@@ -147,11 +147,6 @@ def test_refusals_come_with_advice(
     assert hint in error
 
 
-def test_containers_are_refused_until_they_are_there(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["up", "--runtime", "container"]) == 1
-    assert "aren't there yet" in capsys.readouterr().err
-
-
 def test_logs_without_a_system(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["logs"]) == 1
     assert "--data-dir" in capsys.readouterr().err
