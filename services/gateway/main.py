@@ -102,41 +102,44 @@ async def build(service: Service, settings: GatewaySettings) -> None:
     events = Events(fold, record.log)
     system = System(fold, record.appender, agents, ledger, scheduler)
     await fold.reached(await record.log.last_sequence())
-    grpc = GrpcServer(SERVICE_NAMES, interceptors=[Authenticate(own.identity)])
-    add_to_server(
-        GrpcDependencies(
-            deployments,
-            nodes,
-            agents,
-            own.identity,
-            fold,
-            record.log,
-            events,
-            subject_prefix=record.name.prefix,
-            agent_token=settings.agent_token.get_secret_value(),
-            bounds=settings.bounds,
-        ),
-        grpc.grpc,
+    face = GrpcDependencies(
+        deployments,
+        nodes,
+        agents,
+        own.identity,
+        fold,
+        record.log,
+        events,
+        subject_prefix=record.name.prefix,
+        agent_token=settings.agent_token.get_secret_value(),
+        bounds=settings.bounds,
     )
-    await grpc.start(settings.grpc_listen)
-    service.on_stop("grpc", lambda: grpc.stop(_GRACE_S))
+    grpc = await _serve_grpc(service, face, settings.grpc_listen)
     http = HttpDependencies(
         deployments,
         nodes,
         own.identity,
-        Events(fold, record.log),
+        events,
         system,
         database_answers=lambda: ping(own.engine),
         max_body_bytes=settings.max_body_bytes,
     )
     _serve_http(service, HttpServer(create_app(http), settings.http_listen))
-
-    async def send_agents_away() -> None:
-        await grpc.not_serving()
-        agents.drain(_DRAIN_REASON)
-
-    service.on_stop("agents", send_agents_away)
+    service.on_stop("agents", lambda: _send_agents_away(grpc, agents))
     await grpc.serving()
+
+
+async def _send_agents_away(grpc: GrpcServer, agents: Agents) -> None:
+    await grpc.not_serving()
+    agents.drain(_DRAIN_REASON)
+
+
+async def _serve_grpc(service: Service, face: GrpcDependencies, listen: str) -> GrpcServer:
+    server = GrpcServer(SERVICE_NAMES, interceptors=[Authenticate(face.identity)])
+    add_to_server(face, server.grpc)
+    await server.start(listen)
+    service.on_stop("grpc", lambda: server.stop(_GRACE_S))
+    return server
 
 
 async def _open_log(service: Service, settings: GatewaySettings, clock: Clock) -> _Record:
