@@ -33,7 +33,6 @@ class FogUp:
             or (
                 *(sys.executable, "-m", "fogbank.cli.main", "up", "--json"),
                 *("--data-dir", str(data_dir), "--grpc-port", "0", "--http-port", "0"),
-                *("--runtime", "simulated"),
                 # Quick, and the same on a machine where an engine happens to run.
                 *(() if "--runtime" in arguments else ("--runtime", "simulated")),
                 *arguments,

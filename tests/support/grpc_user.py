@@ -73,6 +73,7 @@ class GrpcUser:
         memory_mib: int = 512,
         storage_gib: int = 5,
         request_id: str = "",
+        container_image: str = "nginx:1.24",
         **spec: Any,
     ) -> deployments_pb2.Deployment:
         """Deploy something small and return it once it is acknowledged."""
@@ -83,7 +84,7 @@ class GrpcUser:
                 spec=deployments_pb2.DeploymentSpec(
                     name=name,
                     type=deployments_pb2.SERVICE_TYPE_COMPUTE,
-                    container_image="nginx:1.24",
+                    container_image=container_image,
                     replicas=replicas,
                     resources=resources_pb2.Resources(
                         cpu_millicores=cpu_millicores,
