@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Protocol, Self
@@ -40,8 +40,8 @@ _LOG_POLL_S = 0.5
 _MOST_ENDS_AT_START = 6
 _LINES_OF_A_FAILURE = 8
 
-# Returns how many nodes are connected.
-CountNodes = Callable[[LocalState], Awaitable[int]]
+# Returns how many of the nodes with these names shook hands since an instant (seconds since 1970).
+CountNodes = Callable[[LocalState, Collection[str], float], Awaitable[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +212,8 @@ class LocalSystem:
             if not self._data.postgres.exists():
                 self._reporter.step("making the database (first start)")
             children.append(await asyncio.to_thread(postgres.child, self._data))
+            for folder in postgres.opened:
+                self._reporter.note(f"let other accounts pass through {folder}, for PostgreSQL")
             probes["postgres"] = postgres.is_ready
         self._reporter.step("starting the broker and the database")
         await self._start_stage(children, probes)
@@ -249,9 +251,10 @@ class LocalSystem:
         kind = "nodes with containers" if choice.is_container else "simulated nodes"
         self._reporter.step(f"starting {len(nodes)} {kind} ({choice.why})")
         agents = plan.agents(group_fleet(nodes), choice.engine_url)
+        names, since = frozenset(node.name for node in nodes), time.time()
 
         async def all_connected() -> bool:
-            connected = await self._count_nodes(self.state)
+            connected = await self._count_nodes(self.state, names, since)
             self._reporter.nodes_connected(connected, len(nodes))
             return connected >= len(nodes)
 
