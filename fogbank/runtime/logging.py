@@ -1,6 +1,7 @@
 """Log lines: one JSON object each on standard output, or readable text on a terminal.
 
-Everything goes one way, whether it was written with structlog or with the standard library. Each
+Everything comes out in one shape, whether it was written with structlog or with the standard
+library; our own lines don't take the way through the latter, which costs three times as much. Each
 line has `timestamp` (ISO, UTC), `level` (upper case), `event`, `logger`, `service`, `instance`.
 """
 
@@ -42,7 +43,6 @@ def configure(
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
-        structlog.stdlib.ExtraAdder(),
         _upper_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
@@ -62,7 +62,7 @@ def configure(
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
@@ -72,15 +72,19 @@ def configure(
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=False,
+        processors=[*shared, *last],
+        logger_factory=lambda *names: _Lines(stream, *names),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        cache_logger_on_first_use=True,
     )
+
+
+class _Lines(structlog.WriteLogger):
+    """Writes lines to a stream, under a name."""
+
+    def __init__(self, stream: IO[str], name: str = "fogbank") -> None:
+        super().__init__(stream)  # type: ignore[arg-type]  # any text stream will do
+        self.name = name
 
 
 def _upper_level(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
