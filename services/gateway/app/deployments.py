@@ -24,6 +24,7 @@ from fogbank.domain.status import StatusChange
 from fogbank.domain.views import AsOf, DeploymentView, Page
 from fogbank.runtime.clock import Clock
 from services.gateway.app.command_log import CommandLog
+from services.gateway.app.env_keys import env_keys
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.ports import (
     DeploymentQuery,
@@ -67,8 +68,6 @@ class Accepted:
     spec: DeploymentSpec
 
 
-# The key of each environment of a batch, or why it could not be kept.
-EnvKeys = list[str | FogError]
 # What became of each create of a batch.
 Outcomes = list[Accepted | FogError]
 
@@ -144,7 +143,7 @@ class Deployments:
         self._check_create(spec, request_id)
         if validate_only:
             return Accepted("", 0, 0, spec)
-        env_key = await self._seal(env or {})
+        env_key = await self._environments.seal(env) if env else ""
         envelope = self._envelope(principal, spec, env_key, request_id)
         known = self._commands.answered(envelope)
         if known is not None:
@@ -170,11 +169,9 @@ class Deployments:
         An ask that is an error already (its face found it wrong) stays in its place. What befalls
         one does not touch the others.
         """
-        env_keys = await self._sealed(asks)
-        drafts = [
-            self._draft(principal, ask, env_key)
-            for ask, env_key in zip(asks, env_keys, strict=True)
-        ]
+        envs = [ask.env if isinstance(ask, CreateAsk) else None for ask in asks]
+        keys = await env_keys(self._environments, envs)
+        drafts = [self._draft(principal, ask, key) for ask, key in zip(asks, keys, strict=True)]
         envelopes = [draft for draft in drafts if isinstance(draft, EventEnvelope)]
         if envelopes:
             try:
@@ -266,7 +263,8 @@ class Deployments:
     ) -> AsOf[DeploymentView]:
         """Show one deployment, deleted ones too, as the ledger has it.
 
-        The caller's own commands through this gateway are in it.
+        Commands and changes of status that this gateway knows of are in it, so that nobody who
+        was told of one is shown an older state.
 
         Raises:
             NotFoundError: no such deployment, or not the caller's.
@@ -274,7 +272,9 @@ class Deployments:
         """
         await self._commands.wait_for(min_sequence)
         deployment = self._find(principal, deployment_id)
-        wanted = max(min_sequence, sequence_of(deployment.version))
+        changes = self._fold.recent_changes(deployment.id)
+        known = max(sequence_of(deployment.version), changes[0].sequence if changes else 0)
+        wanted = max(min_sequence, known)
         return await self._ledger.deployment(deployment.id, min_sequence=wanted)
 
     def show(self, principal: Principal, deployment_id: str) -> DeploymentView:
@@ -361,26 +361,6 @@ class Deployments:
                 reason="QUEUE_FULL",
                 retry_after_ms=_RETRY_HINT_MS,
             )
-
-    async def _seal(self, env: Mapping[str, str]) -> str:
-        return await self._environments.seal(env) if env else ""
-
-    async def _sealed(self, asks: Sequence[CreateAsk | FogError]) -> EnvKeys:
-        """Return the key of each ask's environment, or why it could not be kept."""
-        keys: EnvKeys = [""] * len(asks)
-        with_env = [
-            (index, ask.env)
-            for index, ask in enumerate(asks)
-            if isinstance(ask, CreateAsk) and ask.env
-        ]
-        sealed = await asyncio.gather(
-            *(self._seal(env) for _index, env in with_env), return_exceptions=True
-        )
-        for (index, _env), key in zip(with_env, sealed, strict=True):
-            if isinstance(key, BaseException) and not isinstance(key, FogError):
-                raise key
-            keys[index] = key
-        return keys
 
     def _draft(
         self, principal: Principal, ask: CreateAsk | FogError, env_key: str | FogError

@@ -217,6 +217,27 @@ async def test_a_wait_ends_before_the_deadline_with_what_there_is(world: Gateway
     assert answer.deployment.status == DeploymentStatus.DEPLOYMENT_STATUS_PENDING
 
 
+async def test_what_was_told_is_not_untold(
+    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger may lag: it is asked for no less than this gateway has told already."""
+    asked: list[int] = []
+    answer = world.ledger.deployment
+
+    async def spy(deployment_id: str, owner_id: str = "", min_sequence: int = 0) -> Any:
+        asked.append(min_sequence)
+        return await answer(deployment_id, owner_id, min_sequence)
+
+    monkeypatch.setattr(world.ledger, "deployment", spy)
+    deployment = await create(world)
+    request = pb.GetDeploymentRequest(deployment_id=deployment.id)
+    await world.deployment_service.GetDeployment(request, metadata=ALICES)
+    await world.scheduler.place(deployment.id, an_id("node-1"), an_id("node-2"))
+    await world.deployment_service.GetDeployment(request, metadata=ALICES)
+
+    assert asked == [2, 3]
+
+
 # --- others' deployments ----------------------------------------------------------------------
 
 
