@@ -258,7 +258,7 @@ class NatsConnection:
     async def _abandon(self) -> None:
         """Close a client that never got connected; by itself it would leave its socket behind."""
         self._closing = True
-        await self.client.close()
+        await self._close_client()
         transport: Any = self.client._transport  # noqa: SLF001 (nothing public leads to it)
         if transport is not None:
             transport.close()
@@ -273,10 +273,21 @@ class NatsConnection:
             if self.client.is_connected:
                 await self.client.drain()
             else:
-                await self.client.close()
+                await self._close_client()
         except (nats.errors.Error, OSError, TimeoutError) as error:
             _log.debug("broker connection closed uncleanly", error=repr(error))
+            await self._close_client()
+
+    async def _close_client(self) -> None:
+        before = _cancellations()
+        try:
             await self.client.close()
+        except asyncio.CancelledError:
+            # Nobody cancelled us: the client had cancelled its own reconnecting while that waited
+            # for the broken connection's end, and then waits for the same end itself.
+            if _cancellations() > before:
+                raise
+            _log.debug("broker connection closed uncleanly", connection=self.name)
 
     async def _on_error(self, error: Exception) -> None:
         text = _describe(error)

@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from unittest.mock import patch
 
 import pytest
 
 from fogbank.log.jetstream import JetStreamLog
-from fogbank.log.nats_connection import NatsConnection, connect
+from fogbank.log.nats_connection import NatsConnection, NatsCredentials, connect
 from fogbank.log.port import LogRewoundError, LogUnavailableError, StoredCommit, Writer
 from fogbank.log.stream import StreamName, StreamSettings, ensure_stream
 from tests.support.fault_proxy import FaultProxy, fault_proxy
@@ -109,3 +110,20 @@ async def test_a_writer_refuses_a_broker_that_lost_its_tail() -> None:
                     await log.append(b"a second history")
                 with pytest.raises(LogRewoundError):
                     await collect(log, 1, [])
+
+
+async def test_closing_while_the_client_redials_cancels_nobody() -> None:
+    with nats_server() as server:
+        connection = NatsConnection("closing")
+        await connection.open(server.url, NatsCredentials(), 10)
+        broken = connection.client._transport
+        assert broken is not None
+        closed = asyncio.get_running_loop().create_future()
+        # What the client leaves behind when it cancels its own redialling at the wrong moment.
+        closed.cancel()
+        with patch.object(broken, "wait_closed", lambda: closed):
+            server.kill()
+            await eventually(lambda: not connection.client.is_connected)
+            connection.client._transport = broken
+            await connection.close()
+        assert connection.client.is_closed
