@@ -64,6 +64,12 @@ class NatsServer:
         return int(self._address.rpartition(":")[2])
 
     @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None, "not running"
+        return self._process.pid
+
+    @property
     def log_text(self) -> str:
         """What the server printed so far."""
         return (self.folder / "server.log").read_text(errors="replace")
