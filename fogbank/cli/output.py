@@ -40,6 +40,8 @@ class Column:
     wide: bool = False
 
 
+_UNLIMITED = 10_000
+
 # What a status looks like; the word itself is always there.
 _STYLES = {
     "running": "green",
@@ -70,7 +72,7 @@ def console(*, errors: bool = False) -> "Console":
     stream = sys.stderr if errors else sys.stdout
     made = Console(file=stream, highlight=False, no_color="NO_COLOR" in os.environ or None)
     if not made.is_terminal:
-        made.width = 10_000
+        made.width = _UNLIMITED
     return made
 
 
@@ -96,15 +98,25 @@ def print_list(
 
 
 def print_table(made: "RenderableType") -> None:
-    """Print a table; without blanks at the ends of lines where it isn't a terminal."""
+    """Print a table with columns as wide as they need; a terminal wraps what is too long."""
+    for line in _lines(made):
+        print(line)
+
+
+def fitted(made: "RenderableType") -> "RenderableType":
+    """Return a table for a display that is drawn anew: cut off at the screen's right edge."""
+    from rich.text import Text
+
+    return Text.from_ansi("\n".join(_lines(made)), no_wrap=True, overflow="ellipsis")
+
+
+def _lines(made: "RenderableType") -> list[str]:
+    """Return a table as lines, styled for the terminal that standard output may be."""
     screen = console()
-    if screen.is_terminal:
-        screen.print(made)
-        return
+    screen.width = _UNLIMITED
     with screen.capture() as capture:
         screen.print(made)
-    for line in capture.get().splitlines():
-        print(line.rstrip())
+    return [line.rstrip() for line in capture.get().splitlines()]
 
 
 def print_data(value: Any, output: OutputFormat) -> None:

@@ -11,6 +11,7 @@ from fogbank.cli.output import (
     Output,
     OutputFormat,
     console,
+    fitted,
     print_data,
     print_list,
     print_table,
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
 _WATCH_PERIOD_S = 1.0
 
 _COLUMNS = (
-    Column("ID", "id"),
     Column("NAME", "name"),
     Column("STATUS", "status"),
     Column("REPLICAS", "replicas_text"),
     Column("HEALTH", "health"),
     Column("AGE", "age"),
+    Column("ID", "id"),
     Column("REASON", "reason"),
     Column("TYPE", "type", wide=True),
     Column("IMAGE", "container_image", wide=True),
@@ -139,7 +140,7 @@ def _watch(connection: "Connection", request: "ListDeploymentsRequest", *, wide:
 
     def look() -> "RenderableType":
         rows = _rows(connection, request)
-        return table(rows, _COLUMNS, wide=wide) if rows else "no deployments"
+        return fitted(table(rows, _COLUMNS, wide=wide)) if rows else "no deployments"
 
     shown = look()
     with Live(shown, console=console(), auto_refresh=False) as live:

@@ -12,9 +12,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from fogbank.local import launch
 from tests.support.waiting import eventually_sync
 
 ROOT = Path(__file__).parents[2]
+
+
+def _ends_with(pid: int) -> list[str]:
+    """Return what, before a command, has it stop when the process with this pid dies.
+
+    So a test run that is killed leaves no system behind.
+    """
+    signal_number = str(int(signal.SIGTERM))
+    keep_account = ("-1", "-1")
+    return [sys.executable, "-I", "-S", launch.__file__, str(pid), signal_number, *keep_account]
 
 
 class FogUp:
@@ -91,7 +102,11 @@ class FogUp:
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         with self._errors.open("wb") as errors, self._answer.open("wb") as answer:
             self._process = subprocess.Popen(
-                self._command, stdout=answer, stderr=errors, cwd=ROOT, env=self._env
+                [*_ends_with(os.getpid()), *self._command],
+                stdout=answer,
+                stderr=errors,
+                cwd=ROOT,
+                env=self._env,
             )
 
     def start(self, timeout_s: float = 90) -> dict[str, Any]:

@@ -16,6 +16,9 @@ from tests.support.fog_up import FogUp, temporary_data_dir
 from tests.support.ports import free_port
 from tests.support.waiting import eventually, eventually_sync
 
+# One system serves most of these tests.
+pytestmark = pytest.mark.xdist_group("supervisor")
+
 PARTS = ("gateway-1", "scheduler-1", "ledger-1", "nats", "postgres", "agent-store-east-1")
 
 

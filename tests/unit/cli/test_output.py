@@ -42,6 +42,19 @@ def test_a_table_has_a_line_for_each(capsys: pytest.CaptureFixture[str]) -> None
     assert lines == ["ID  NAME      STATUS", "1   web       running", "2   [red]api  failed"]
 
 
+def test_a_narrow_terminal_loses_no_column(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    long = [{"id": "1" * 36, "name": "n" * 40, "status": "running"}]
+    print_list(long, COLUMNS, OutputFormat.TABLE, name_key="id", empty="")
+    text = capsys.readouterr().out
+    assert "1" * 36 in text
+    assert "n" * 40 in text
+    assert len(text.splitlines()) == 2
+
+
 def test_wide_has_more_columns(capsys: pytest.CaptureFixture[str]) -> None:
     show(OutputFormat.WIDE)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
