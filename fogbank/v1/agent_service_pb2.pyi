@@ -366,6 +366,8 @@ class Assignment(_message.Message):
     ENV_FIELD_NUMBER: _builtins.int
     RESTART_FIELD_NUMBER: _builtins.int
     STARTS_AFTER_FIELD_NUMBER: _builtins.int
+    ENV_MISSING_FIELD_NUMBER: _builtins.int
+    RESTART_COUNT_FIELD_NUMBER: _builtins.int
     replica_id: _builtins.str
     """Replica id (UUID)."""
     deployment_id: _builtins.str
@@ -378,6 +380,12 @@ class Assignment(_message.Message):
     """Container image."""
     restart: _deployments_pb2.RestartPolicy.ValueType
     """What to do when the container ends."""
+    env_missing: _builtins.bool
+    """Its environment is lost: what runs goes on, but nothing may be started with what is given here."""
+    restart_count: _builtins.int
+    """Restart count to begin with if the agent knows less than the log: one more than the log has of
+    this replica on this node, 0 if it has nothing.
+    """
     @_builtins.property
     def resources(self) -> _resources_pb2.Resources:
         """What it may use."""
@@ -402,10 +410,12 @@ class Assignment(_message.Message):
         env: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         restart: _deployments_pb2.RestartPolicy.ValueType = ...,
         starts_after: _abc.Iterable[_builtins.str] | None = ...,
+        env_missing: _builtins.bool = ...,
+        restart_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["resources", b"resources"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_image", b"container_image", "deployment_id", b"deployment_id", "deployment_name", b"deployment_name", "desired", b"desired", "env", b"env", "replica_id", b"replica_id", "resources", b"resources", "restart", b"restart", "starts_after", b"starts_after"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_image", b"container_image", "deployment_id", b"deployment_id", "deployment_name", b"deployment_name", "desired", b"desired", "env", b"env", "env_missing", b"env_missing", "replica_id", b"replica_id", "resources", b"resources", "restart", b"restart", "restart_count", b"restart_count", "starts_after", b"starts_after"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

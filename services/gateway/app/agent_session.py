@@ -199,16 +199,26 @@ class AgentSession:
         environments = await self._ports.environments.unseal(keys) if keys else {}
         found = []
         for task, deployment in drafts:
+            observed = facts.observed.get((task.replica_id, self.node_id))
+            restart_count = observed.restart_count + 1 if observed is not None else 0
             if deployment is None or task.wanted is not Wanted.RUN:
-                found.append(Assignment(task.replica_id, task.deployment_id, task.wanted))
+                found.append(
+                    Assignment(
+                        task.replica_id,
+                        task.deployment_id,
+                        task.wanted,
+                        restart_count=restart_count,
+                    )
+                )
                 continue
-            if deployment.env_key and deployment.env_key not in environments:
+            # Left out of the list, it would be stopped where it runs.
+            env_missing = bool(deployment.env_key) and deployment.env_key not in environments
+            if env_missing:
                 _log.error(
-                    "the environment of a deployment is lost, it is not started",
+                    "the environment of a deployment is lost, nothing of it can be started",
                     deployment=deployment.id,
                     replica=task.replica_id,
                 )
-                continue
             found.append(
                 Assignment(
                     task.replica_id,
@@ -220,6 +230,8 @@ class AgentSession:
                     environments.get(deployment.env_key, {}),
                     deployment.spec.restart,
                     task.starts_after,
+                    env_missing,
+                    restart_count,
                 )
             )
         return tuple(found)

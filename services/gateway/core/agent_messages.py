@@ -51,7 +51,11 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A replica, what to do with it, and (to run it) how."""
+    """A replica, what to do with it, and (to run it) how.
+
+    With `env_missing` its environment is lost: what runs goes on, nothing is started. An agent
+    that knows less than the log begins with `restart_count`.
+    """
 
     replica_id: str
     deployment_id: str
@@ -62,6 +66,8 @@ class Assignment:
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     restart: RestartPolicy = RestartPolicy.ALWAYS
     starts_after: tuple[str, ...] = ()
+    env_missing: bool = False
+    restart_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,4 +179,6 @@ def _assignment(assignment: msg.Assignment) -> pb.Assignment:
         env=assignment.env,
         restart=deployments_pb2.RestartPolicy.ValueType(assignment.restart),
         starts_after=assignment.starts_after,
+        env_missing=assignment.env_missing,
+        restart_count=assignment.restart_count,
     )

@@ -35,8 +35,9 @@ def encode_entry(entry: Entry) -> Json:
             return ["epoch", epoch]
         case SequenceKept(sequence):
             return ["sequence", sequence]
-        case AssignmentKept(replica_id, desired, sequence, spec):
-            return ["assignment", replica_id, int(desired), sequence, _encode_spec(spec)]
+        case AssignmentKept(replica_id, desired, sequence, spec, floor):
+            written = ["assignment", replica_id, int(desired), sequence, _encode_spec(spec)]
+            return [*written, floor] if floor else written
         case ReplicaDropped(replica_id):
             return ["dropped", replica_id]
         case ObservationKept(seen, reported, restarted_at_us):
@@ -175,6 +176,7 @@ def _encode_record(record: ReplicaRecord) -> Json:
         record.since_sequence,
         None if record.observed is None else _encode_observation(record.observed),
         record.restarts,
+        record.restart_floor,
     ]
 
 
@@ -187,6 +189,7 @@ def _decode_record(value: Json) -> ReplicaRecord:
         since_sequence,
         None if observed is None else _decode_observation(observed),
         list(restarts),
+        *value[6:7],
     )
 
 
@@ -194,7 +197,7 @@ _DECODERS: dict[str, Callable[[list[Json]], Entry]] = {
     "epoch": lambda fields: EpochKept(fields[0]),
     "sequence": lambda fields: SequenceKept(fields[0]),
     "assignment": lambda fields: AssignmentKept(
-        fields[0], Desired(fields[1]), fields[2], _decode_spec(fields[3])
+        fields[0], Desired(fields[1]), fields[2], _decode_spec(fields[3]), *fields[4:5]
     ),
     "dropped": lambda fields: ReplicaDropped(fields[0]),
     "observation": lambda fields: ObservationKept(

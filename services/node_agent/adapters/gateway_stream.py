@@ -264,4 +264,6 @@ def _assignment(message: agent_service_pb2.Assignment) -> Assignment:
             RestartPolicy(message.restart or RestartPolicy.ALWAYS),
             tuple(message.starts_after),
         ),
+        message.env_missing,
+        message.restart_count,
     )

@@ -76,7 +76,7 @@ class AgentCore:
             case st.Welcomed():
                 self._welcome(stimulus, now_us)
             case st.Assigned():
-                self._assign(stimulus)
+                self._assign(stimulus, now_us)
             case st.Acknowledged(number):
                 self._acknowledge(number, now_us)
             case st.HeartbeatDue():
@@ -161,7 +161,7 @@ class AgentCore:
         self._waiting_since_us = now_us if kept.outbox else 0
         self._workings.ask(BeatEvery(self._stream, stimulus.heartbeat_period_ms))
 
-    def _assign(self, stimulus: st.Assigned) -> None:
+    def _assign(self, stimulus: st.Assigned, now_us: int) -> None:
         kept = self._kept
         if not self._welcomed:
             self._close("assignments before a Welcome")
@@ -178,7 +178,7 @@ class AgentCore:
             )
             return
         self._workings.keep(SequenceKept(stimulus.sequence), urgent=False)
-        self._lifecycle.assign(stimulus.assignments, stimulus.sequence)
+        self._lifecycle.assign(stimulus.assignments, stimulus.sequence, now_us)
         if stimulus.complete:
             listed = frozenset(each.replica_id for each in stimulus.assignments)
             self._lifecycle.keep_only(listed, stimulus.sequence)

@@ -47,12 +47,16 @@ class SequenceKept:
 
 @dataclass(frozen=True, slots=True)
 class AssignmentKept:
-    """The agent is to do this with that replica; no spec leaves the one it has."""
+    """The agent is to do this with that replica; no spec leaves the one it has.
+
+    The log has restart counts below `restart_floor` of it.
+    """
 
     replica_id: str
     desired: Desired
     sequence: int
     spec: ReplicaSpec | None = None
+    restart_floor: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +140,15 @@ def _assign(kept: Kept, entry: AssignmentKept) -> None:
     record = kept.replicas.get(entry.replica_id)
     if record is None:
         kept.replicas[entry.replica_id] = ReplicaRecord(
-            entry.replica_id, entry.desired, entry.spec, entry.sequence
+            entry.replica_id,
+            entry.desired,
+            entry.spec,
+            entry.sequence,
+            restart_floor=entry.restart_floor,
         )
         return
     record.desired = entry.desired
+    record.restart_floor = max(record.restart_floor, entry.restart_floor)
     if entry.spec is not None:
         if record.spec is None:
             record.since_sequence = entry.sequence

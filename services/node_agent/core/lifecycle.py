@@ -25,6 +25,7 @@ from services.node_agent.core.replica import Assignment, Desired, FoundContainer
 from services.node_agent.core.restarts import AgentPolicy, verdict
 from services.node_agent.core.workings import Workings
 
+_ENVIRONMENT_LOST = "the environment of its deployment is lost; deploy it anew to give it again"
 # What is said of a container whose exit code nobody saw.
 UNKNOWN_EXIT_CODE = -1
 
@@ -111,10 +112,10 @@ class Lifecycle:
             else:
                 self._workings.ask(RemoveContainer(replica_id))
 
-    def assign(self, assignments: Iterable[Assignment], sequence: int) -> None:
+    def assign(self, assignments: Iterable[Assignment], sequence: int, now_us: int) -> None:
         """Take in changes of what is desired."""
         for assignment in assignments:
-            self._assign(assignment, sequence)
+            self._assign(assignment, sequence, now_us)
 
     def keep_only(self, replica_ids: frozenset[str], sequence: int) -> None:
         """Stop all others that live, forget all others that ended."""
@@ -129,7 +130,7 @@ class Lifecycle:
         for replica_id in self._records:
             self._say_again(replica_id)
 
-    def _assign(self, assignment: Assignment, sequence: int) -> None:
+    def _assign(self, assignment: Assignment, sequence: int, now_us: int) -> None:
         replica_id = assignment.replica_id
         record = self._records.get(replica_id)
         if assignment.desired is Desired.FORGET:
@@ -144,12 +145,23 @@ class Lifecycle:
                 self._say_again(replica_id)
             return
         unknown_to_log = record is not None and record.spec is None
-        # Only who is to run something is told what it is.
-        spec = assignment.spec if assignment.desired is Desired.RUN else None
+        # Only who is to run something is told what it is, and only a whole spec replaces another.
+        is_whole = assignment.desired is Desired.RUN and not assignment.env_missing
         self._workings.keep(
-            AssignmentKept(replica_id, assignment.desired, sequence, spec), urgent=False
+            AssignmentKept(
+                replica_id,
+                assignment.desired,
+                sequence,
+                assignment.spec if is_whole else None,
+                assignment.restart_count,
+            ),
+            urgent=False,
         )
-        if unknown_to_log:
+        if record is None and assignment.env_missing:
+            self._finish(
+                self._records[replica_id], ReplicaState.REJECTED, 0, _ENVIRONMENT_LOST, now_us
+            )
+        elif unknown_to_log:
             self._say_again(replica_id)
         self._touch(replica_id)
 
@@ -185,7 +197,10 @@ class Lifecycle:
             activity = self._activity(record.replica_id)
             activity.wait(observed.observed_at_us, self._policy.restart_delay_us)
             return
-        if found is not None and found.restart_count == observed.restart_count:
+        if found is not None and found.running and found.restart_count > observed.restart_count:
+            # The disk is older than the container.
+            self._workings.keep(ObservationKept(found.seen_running(now_us)))
+        elif found is not None and found.restart_count == observed.restart_count:
             if not found.running:
                 self._end(record, found.exit_code, "", now_us)
             elif observed.state is ReplicaState.STARTING:
@@ -197,15 +212,7 @@ class Lifecycle:
     def _adopt(self, container: FoundContainer, now_us: int) -> None:
         """Keep a running container without a record until a gateway says what it is."""
         self._workings.keep(AssignmentKept(container.replica_id, Desired.RUN, 0), urgent=False)
-        seen = ReplicaObservation(
-            container.replica_id,
-            container.restart_count,
-            ReplicaState.RUNNING,
-            container.container_id,
-            container.started_at_us,
-            Health.HEALTHY,
-            observed_at_us=now_us,
-        )
+        seen = container.seen_running(now_us)
         self._workings.keep(ObservationKept(seen, reported=False), urgent=False)
 
     # --- what happened ----------------------------------------------------------------------

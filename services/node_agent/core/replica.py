@@ -34,11 +34,17 @@ class ReplicaSpec:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """One line of what a gateway sends: a replica and what to do with it."""
+    """One line of what a gateway sends: a replica and what to do with it.
+
+    With `env_missing` the spec lacks its environment, which is lost. `restart_count` is one more
+    than the log has of the replica on this node, 0 if it has nothing.
+    """
 
     replica_id: str
     desired: Desired
     spec: ReplicaSpec
+    env_missing: bool = False
+    restart_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,18 @@ class FoundContainer:
     started_at_us: int
     exit_code: int = 0
 
+    def seen_running(self, now_us: int) -> ReplicaObservation:
+        """Return the observation that it runs; without probes, to run is to be healthy."""
+        return ReplicaObservation(
+            self.replica_id,
+            self.restart_count,
+            ReplicaState.RUNNING,
+            self.container_id,
+            self.started_at_us,
+            Health.HEALTHY,
+            observed_at_us=now_us,
+        )
+
 
 @dataclass(slots=True)
 class ReplicaRecord:
@@ -59,6 +77,8 @@ class ReplicaRecord:
 
     `spec` is None for a container found without a record. `since_sequence` is the log sequence
     of the assignments that brought it; `restarts` are the instants at which it was started again.
+    What the log has of it are restart counts below `restart_floor`: it may know of more restarts
+    than a record from an old disk, and takes in only what goes beyond them.
     """
 
     replica_id: str
@@ -67,6 +87,7 @@ class ReplicaRecord:
     since_sequence: int = 0
     observed: ReplicaObservation | None = None
     restarts: list[int] = field(default_factory=list)
+    restart_floor: int = 0
 
     @property
     def ended(self) -> bool:
@@ -81,7 +102,7 @@ class ReplicaRecord:
     @property
     def restart_count(self) -> int:
         """How often it was started again."""
-        return self.observed.restart_count if self.observed is not None else 0
+        return self.observed.restart_count if self.observed is not None else self.restart_floor
 
     def seen(
         self,
@@ -103,7 +124,7 @@ class ReplicaRecord:
             started_at_us = started_at_us or before.started_at_us
         return ReplicaObservation(
             self.replica_id,
-            self.restart_count + 1 if again else self.restart_count,
+            self._count_of(state, again=again),
             state,
             container_id,
             started_at_us,
@@ -113,6 +134,14 @@ class ReplicaRecord:
             reason,
             now_us,
         )
+
+    def _count_of(self, state: ReplicaState, *, again: bool) -> int:
+        count = self.restart_count
+        if again:
+            return max(count + 1, self.restart_floor)
+        # A running container keeps its count, by which its end is known to be its own.
+        is_behind = count + 1 < self.restart_floor
+        return self.restart_floor if is_behind and state.ended else count
 
 
 _ALIVE = frozenset({ReplicaState.STARTING, ReplicaState.RUNNING})

@@ -204,14 +204,50 @@ async def test_a_replica_whose_environment_is_lost_is_not_started(
     world: GatewayWorld, agent: ScriptedAgent
 ) -> None:
     await agent.shake_hands()
-    lost, sound = await world.deployed(1, SECRET="x"), await world.deployed(1)
+    lost = await world.deployed(1, SECRET="x")
     world.environments.kept.clear()
-    await world.scheduler.place(lost, agent.node_id)
-    assert list((await agent.assigned()).assignments) == []
 
-    (replica,) = await world.scheduler.place(sound, agent.node_id)
+    (replica,) = await world.scheduler.place(lost, agent.node_id)
 
-    assert [each.replica_id for each in (await agent.assigned()).assignments] == [replica]
+    (told,) = (await agent.assigned()).assignments
+    assert (told.replica_id, told.desired) == (replica, pb.DESIRED_STATE_RUN)
+    assert told.env_missing
+    assert not told.env
+
+
+async def test_a_replica_that_runs_goes_on_when_its_environment_is_lost(
+    world: GatewayWorld, agent: ScriptedAgent
+) -> None:
+    await agent.shake_hands()
+    lost, sound = await world.deployed(1, SECRET="x"), await world.deployed(1)
+    placed = [*await world.scheduler.place(lost, agent.node_id)]
+    await agent.assigned()
+    placed += await world.scheduler.place(sound, agent.node_id)
+    await agent.assigned()
+    world.environments.kept.clear()
+    async with scripted_agent(world.channel) as again:
+        told = (await again.shake_hands(last_epoch=agent.epoch)).assignments
+
+    # What a complete list doesn't name is stopped.
+    assert {each.replica_id: each.env_missing for each in told} == {
+        placed[0]: True,
+        placed[1]: False,
+    }
+
+
+async def test_an_agent_learns_where_the_log_is_with_a_replica(
+    world: GatewayWorld, agent: ScriptedAgent
+) -> None:
+    await agent.shake_hands()
+    deployment = await world.deployed(1)
+    (replica,) = await world.scheduler.place(deployment, agent.node_id)
+    (told,) = (await agent.assigned()).assignments
+    assert told.restart_count == 0
+    await agent.report(seen(replica, ReplicaState.RUNNING, restart_count=2))
+    async with scripted_agent(world.channel) as again:
+        (told,) = (await again.shake_hands(last_epoch=agent.epoch)).assignments
+
+    assert told.restart_count == 3
 
 
 # --- how streams end --------------------------------------------------------------------------

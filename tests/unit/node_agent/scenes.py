@@ -134,12 +134,18 @@ class Scene:
         return self.core.state_of(replica_id)
 
 
-def to_run(replica_id: str, wanted: ReplicaSpec | None = None) -> Assignment:
-    return Assignment(replica_id, Desired.RUN, wanted or spec())
+def to_run(
+    replica_id: str,
+    wanted: ReplicaSpec | None = None,
+    *,
+    env_missing: bool = False,
+    restart_count: int = 0,
+) -> Assignment:
+    return Assignment(replica_id, Desired.RUN, wanted or spec(), env_missing, restart_count)
 
 
-def to_stop(replica_id: str) -> Assignment:
-    return Assignment(replica_id, Desired.STOP, spec())
+def to_stop(replica_id: str, restart_count: int = 0) -> Assignment:
+    return Assignment(replica_id, Desired.STOP, spec(), restart_count=restart_count)
 
 
 def to_forget(replica_id: str) -> Assignment:
