@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -15,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import nats.errors
 import structlog
 
-from fogbank.log.guard import Guard
-from fogbank.log.ordered_consumer import OrderedReader, writer_of
+from fogbank.log.guard import WHAT_TO_DO, Guard
+from fogbank.log.lookup import find_commit
+from fogbank.log.ordered_consumer import OrderedReader
 from fogbank.log.port import (
     MAX_COMMIT_BYTES,
     CommitTooLargeError,
     LogFullError,
+    LogRewoundError,
     LogUnavailableError,
     StaleAppendError,
     StoredCommit,
@@ -40,7 +41,6 @@ _TRY_S = 1.0
 _PAUSE_S = 0.05
 _RETRY_HINT_MS = 1_000
 
-_NO_SUCH_MESSAGE = 10037
 # All of these mean "look whether my commit is there": another last sequence (single broker and
 # cluster say it with different numbers), and a message id that is being stored already.
 _LOOK = frozenset({10071, 10164, 10201})
@@ -74,7 +74,7 @@ class JetStreamLog:
         self._subject = name.subject(writer)
         self._append_deadline_s = append_deadline_s
         self._one_at_a_time = asyncio.Lock()
-        self._guard = Guard(self.get)
+        self._guard = Guard(self)
         connection.add_reconnect_listener(self._guard.distrust)
 
     @property
@@ -118,6 +118,7 @@ class JetStreamLog:
         headers = {"Nats-Msg-Id": attempt.digest.hex()}
         if attempt.expected_last is not None:
             headers["Nats-Expected-Last-Sequence"] = str(attempt.expected_last)
+        known = self._guard.last
         reply = await self._connection.request(
             self._subject, attempt.data, timeout_s=_TRY_S, headers=headers
         )
@@ -125,6 +126,11 @@ class JetStreamLog:
         error = answer.get("error")
         if error is None:
             sequence: int = answer["seq"]
+            if known is not None and sequence <= known.sequence and not answer.get("duplicate"):
+                raise LogRewoundError(
+                    f"the log put a commit at {sequence} and had come to {known.sequence} before: "
+                    f"acknowledged commits were lost; {WHAT_TO_DO}"
+                )
             return sequence
         code, description = error.get("err_code", 0), error.get("description", "unknown error")
         if code in _LOOK:
@@ -149,7 +155,7 @@ class JetStreamLog:
 
         Only one append of a writer is under way at any time, so it can be nowhere else.
         """
-        last = await self._message({"last_by_subj": self._subject})
+        last = await find_commit(self._connection, self._name, {"last_by_subj": self._subject})
         if last is not None and last.digest == attempt.digest:
             _log.info("an unconfirmed commit is in the log", sequence=last.sequence)
             return last.sequence
@@ -171,7 +177,9 @@ class JetStreamLog:
         )
 
     async def follow(self, after: int) -> AsyncGenerator[list[StoredCommit]]:
-        reader = OrderedReader(self._connection, self._name, after)
+        last = self._guard.last
+        held = last if last is not None and last.sequence == after else None
+        reader = OrderedReader(self._connection, self._name, after, held)
         async with aclosing(reader.batches()) as batches:
             async for batch in batches:
                 self._guard.saw(batch[-1])
@@ -186,29 +194,13 @@ class JetStreamLog:
         async with aclosing(reader.batches()) as batches:
             async for batch in batches:
                 wanted = [commit for commit in batch if commit.sequence <= end]
+                self._guard.saw(wanted[-1])
                 yield wanted
                 if wanted[-1].sequence == end:
                     return
 
     async def get(self, sequence: int) -> StoredCommit | None:
-        return await self._message({"seq": sequence})
-
-    async def _message(self, query: dict[str, Any]) -> StoredCommit | None:
-        """Ask the stream's leader (a direct get may be answered by a replica that lags)."""
-        try:
-            answer = await api_request(
-                self._connection, f"STREAM.MSG.GET.{self._name.stream}", query, timeout_s=_TRY_S
-            )
-        except ApiError as error:
-            if error.code == _NO_SUCH_MESSAGE:
-                return None
-            raise LogUnavailableError(f"the broker cannot show a commit: {error}") from error
-        message = answer["message"]
-        return StoredCommit(
-            message["seq"],
-            writer_of(self._name, message["subject"]),
-            base64.b64decode(message.get("data", "")),
-        )
+        return await find_commit(self._connection, self._name, {"seq": sequence})
 
     async def last_sequence(self) -> int:
         last: int = (await self._info())["state"]["last_seq"]
@@ -220,8 +212,8 @@ class JetStreamLog:
     async def fill_ratio(self) -> float:
         """Return how full the log is, 0 to 1; from 1 on appends are refused."""
         info = await self._info()
-        ratio: float = info["state"]["bytes"] / info["config"]["max_bytes"]
-        return ratio
+        used, most = info["state"]["bytes"], info["config"]["max_bytes"]
+        return float(used / most) if most > 0 else 0.0  # -1 stands for no limit
 
     def must_hold(self, sequence: int, digest: bytes) -> None:
         self._guard.must_hold(sequence, digest)

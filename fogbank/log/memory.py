@@ -74,7 +74,7 @@ class MemoryLog:
         self._store = store
         self._writer = writer
         self._one_at_a_time = asyncio.Lock()
-        self._guard = Guard(self.get)
+        self._guard = Guard(self)
 
     @property
     def writer(self) -> Writer:
@@ -114,6 +114,11 @@ class MemoryLog:
                 and (batch := self._store.slice(position + 1, len(self._store.commits)))
             ):
                 await self._store.changed()
+                if self._store.available and position > len(self._store.commits):
+                    raise LogRewoundError(
+                        f"the log ends at {len(self._store.commits)}, before {position}, which "
+                        "was read"
+                    )
             yield batch
             position = batch[-1].sequence
 

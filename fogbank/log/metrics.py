@@ -10,6 +10,9 @@ REFUSALS = Counter(
     "fog_log_refusals", "Appends that were refused or left in doubt, by reason.", ["reason"]
 )
 BACKLOG = Gauge("fog_log_backlog_bytes", "Bytes of events that wait for the next commit.")
+FILL_RATIO = Gauge(
+    "fog_log_fill_ratio", "How full the log is; from 1 on the broker refuses appends."
+)
 APPEND_SECONDS = Histogram(
     "fog_log_append_seconds",
     "Time from sending a commit to its confirmation.",

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final
 import nats.errors
 import structlog
 
+from fogbank.log.guard import WHAT_TO_DO, known, require_held
+from fogbank.log.lookup import find_commit, writer_of
 from fogbank.log.port import (
     MAX_BATCH_BYTES,
     MAX_BATCH_COMMITS,
@@ -25,7 +27,7 @@ from fogbank.log.port import (
     StoredCommit,
     Writer,
 )
-from fogbank.log.stream import ApiError, StreamName, api_request
+from fogbank.log.stream import NO_SUCH_STREAM, ApiError, StreamName, api_request
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
@@ -107,12 +109,22 @@ class _Inbox:
 
 
 class OrderedReader:
-    """Reads one stream on one connection. `batches` may run once per reader."""
+    """Reads one stream on one connection. `batches` may run once per reader.
 
-    def __init__(self, connection: NatsConnection, name: StreamName, after: int) -> None:
+    `held` is the commit at `after`, if it is known: the log must still hold it.
+    """
+
+    def __init__(
+        self,
+        connection: NatsConnection,
+        name: StreamName,
+        after: int,
+        held: StoredCommit | None = None,
+    ) -> None:
         self._connection = connection
         self._name = name
         self._position = after
+        self._held = held
         self._inbox = _Inbox()
         self._subscription: Subscription | None = None
         self._taken = 0  # consumer sequence of the last commit that was handed out
@@ -147,6 +159,12 @@ class OrderedReader:
                 await self._try_to_open()
                 return
             except (ApiError, LogUnavailableError, nats.errors.Error, OSError) as error:
+                if isinstance(error, ApiError) and error.code == NO_SUCH_STREAM and self._position:
+                    raise LogRewoundError(
+                        f"the broker has no stream {self._name.stream} any more, of which "
+                        f"{self._position} commits were read: its store was replaced or emptied; "
+                        f"{WHAT_TO_DO}"
+                    ) from error
                 _log.info("cannot read the log yet", stream=self._name.stream, error=str(error))
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -158,8 +176,10 @@ class OrderedReader:
         if self._position > last:
             raise LogRewoundError(
                 f"the log ends at {last}, before {self._position}, which was read already: "
-                "acknowledged commits were lost"
+                f"acknowledged commits were lost; {WHAT_TO_DO}"
             )
+        if self._held is not None:
+            await require_held(self, known(self._held))
         if first > self._position + 1 and last >= first:
             raise LogGapError(
                 f"the log begins at {first}, commits {self._position + 1} to {first - 1} are "
@@ -251,13 +271,21 @@ class OrderedReader:
         writer = self._writers.get(subject)
         if writer is None:
             writer = self._writers[subject] = writer_of(self._name, subject)
-        return StoredCommit(sequence, writer, message.data)
+        self._held = StoredCommit(sequence, writer, message.data)
+        return self._held
 
+    async def get(self, sequence: int) -> StoredCommit | None:
+        """Return one commit of the stream, for the guard."""
+        return await find_commit(self._connection, self._name, {"seq": sequence})
 
-def writer_of(name: StreamName, subject: str) -> Writer:
-    """Return the writer that a commit's subject names."""
-    service, _, instance = subject.removeprefix(name.prefix).partition(".")
-    return Writer(service, instance)
+    async def last_sequence(self) -> int:
+        """Return where the stream ends, for the guard."""
+        try:
+            info = await api_request(self._connection, f"STREAM.INFO.{self._name.stream}")
+        except ApiError as error:
+            raise LogUnavailableError(f"the broker cannot tell of the stream: {error}") from error
+        last: int = info["state"]["last_seq"]
+        return last
 
 
 # `$JS.ACK.<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<time>.<pending>`; a broker

@@ -147,7 +147,8 @@ class EventLog(Protocol):
 
         Raises:
             LogGapError: a commit is missing in the log.
-            LogRewoundError: the log ends before `after`.
+            LogRewoundError: the log ends before `after` or before what was read already, or
+                after an outage holds another commit in the place of the last one.
         """
 
     def read(self, first: int, last: int) -> AsyncGenerator[list[StoredCommit]]:
@@ -180,6 +181,6 @@ class EventLog(Protocol):
     def must_hold(self, sequence: int, digest: bytes) -> None:
         """Name a commit that the log is known to have held, as by the ledger's copy.
 
-        It is checked before the next append and after each reconnect: an append to a log that
-        lost or changed it fails with LogRewoundError. Lower sequences than known are ignored.
+        It is checked before the next append: an append to a log that lost or changed it fails
+        with LogRewoundError. Of several, the highest counts.
         """

@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 _NANOS = 1_000_000_000
 _REQUEST_TIMEOUT_S = 2.0
 # JetStream's error codes.
-_NOT_FOUND = 10059
+NO_SUCH_STREAM = 10059
 _ALREADY_EXISTS = frozenset({10058})
 
 
@@ -156,7 +156,7 @@ async def ensure_stream(
     try:
         found = await api_request(connection, f"STREAM.INFO.{name.stream}")
     except ApiError as error:
-        if error.code != _NOT_FOUND:
+        if error.code != NO_SUCH_STREAM:
             raise LogUnavailableError(f"the broker cannot tell of the stream: {error}") from error
     else:
         _check_config(name, found["config"])
@@ -169,7 +169,8 @@ async def ensure_stream(
         raise LogPermissionError(
             f"there is no stream {name.stream}, and only the operator may make it: run "
             "`python -m fogbank.log.setup` once with the operator's user in FOG_NATS_USER and "
-            "FOG_NATS_PASSWORD (or _FILE)"
+            "FOG_NATS_PASSWORD (or _FILE). If the fleet had a log before, the broker lost its "
+            "store: restore that instead"
         ) from error
     except ApiError as error:
         if error.code in _ALREADY_EXISTS:  # another service was quicker, with other settings

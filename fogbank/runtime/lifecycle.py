@@ -90,7 +90,8 @@ class Service:
             await loop()
             raise LoopEndedError(f"the loop {name!r} returned")
         except Exception as error:
-            _log.critical("loop died", loop=name, error=f"{type(error).__name__}: {error}")
+            # What it says is told at the end, once, however many loops die of it.
+            _log.error("loop died", loop=name, kind=type(error).__name__)
             raise
         finally:
             alive.set(0)
@@ -137,24 +138,24 @@ async def serve(setup: Setup) -> int:
                 await service.stop()
     except* Exception as errors:  # noqa: BLE001 (the process ends here, whatever it was)
         failed = True
-        _report(errors)
+        _report(errors, set())
     if failed:
         return EXIT_FAILURE
     _log.info("stopped")
     return 0
 
 
-def _report(errors: BaseExceptionGroup[Exception]) -> None:
+def _report(errors: BaseExceptionGroup[Exception], told: set[str]) -> None:
     for error in errors.exceptions:
         if isinstance(error, BaseExceptionGroup):
-            _report(error)
+            _report(error, told)
             continue
+        text = f"{type(error).__name__}: {error}"
+        if text in told:
+            continue
+        told.add(text)
         known = isinstance(error, OperatorError | FogError | OSError)
-        _log.critical(
-            "service failed",
-            error=f"{type(error).__name__}: {error}",
-            exc_info=None if known else error,
-        )
+        _log.critical("service failed", error=text, exc_info=None if known else error)
 
 
 def run(settings: Settings, setup: Setup) -> NoReturn:
