@@ -3,6 +3,7 @@
 from collections.abc import Generator
 
 import pytest
+from _pytest.nodeid import NodeId
 from hypothesis import HealthCheck, settings
 
 from tests.support.containers import PodmanEngine, podman_engine
@@ -30,11 +31,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Container tests share one engine: under xdist they run one after the other."""
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Container tests share one engine: under xdist they run one after the other.
+
+    xdist 3.8 tells its scheduler of a group by a suffix of the node id, which it puts where
+    pytest 9.2 no longer looks: groups would be ignored in silence.
+    """
     for item in items:
         if item.get_closest_marker("container"):
             item.add_marker(pytest.mark.xdist_group("containers"))
+        group = item.get_closest_marker("xdist_group")
+        grouping = getattr(config.option, "loadgroup", False)
+        if group is not None and grouping and "@" not in item.nodeid.rpartition("]")[2]:
+            item._id = NodeId.parse(f"{item.nodeid}@{group.args[0]}")
 
 
 @pytest.hookimpl(wrapper=True)
