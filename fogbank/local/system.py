@@ -305,6 +305,8 @@ class LocalSystem:
             self._log_loop.cancel()
             self._log_loop = None
         if self._state is not None:
+            if self._state.engine:
+                self._reporter.note("containers run on; the next start finds them again")
             self._keep_state()
             self._state = None
 

@@ -41,6 +41,7 @@ def further_nodes(system: FogUp, count: int) -> Generator[None]:
         "FOG_AGENT_TOKEN_FILE": str(system.data_dir / "secrets" / "agent_token"),
         "FOG_NODES_FILE": str(nodes),
         "FOG_DATA_DIR": str(folder / "agent"),
+        "FOG_RUNTIME": "simulated",
     }
     with (folder / "agent.log").open("wb") as log:
         process = subprocess.Popen(

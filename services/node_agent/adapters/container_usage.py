@@ -63,7 +63,7 @@ class UsageMeter:
         )
         memory_bytes = sum(memory for _, memory in found.values())
         millicores = round(1000 * grown_ns / _NS_PER_S / elapsed_s) if elapsed_s > 0 else 0
-        self.used = Resources(millicores, memory_bytes // _MIB)
+        self.used = Resources(millicores, -(-memory_bytes // _MIB))
         self._processor_ns = {each: processor_ns for each, (processor_ns, _) in found.items()}
         self._measured_at_s = now_s
 

@@ -33,6 +33,7 @@ async def agent_process(
             "FOG_GATEWAY_ADDRS": gateway.address,
             "FOG_DATA_DIR": str(folder / "data"),
             "FOG_NODE_NAME": "here",
+            "FOG_RUNTIME": "simulated",
         }
         | environment,
         stdout=asyncio.subprocess.PIPE,

@@ -6,7 +6,7 @@ import psutil
 
 from fogbank.domain.resources import NOTHING, Resources
 from fogbank.domain.states import RuntimeKind
-from services.node_agent.adapters.fingerprint import MeasuredHost, SimulatedHost, less
+from services.node_agent.adapters.fingerprint import DeclaredHost, MeasuredHost, SimulatedHost, less
 
 
 def test_the_real_host_is_measured(tmp_path: Path) -> None:
@@ -38,3 +38,12 @@ def test_a_simulated_host_is_as_busy_as_its_replicas_make_it() -> None:
     assert host.usage() == (27.0, 27.0)
     del running[0]
     assert host.usage()[0] == 100.0
+
+
+def test_a_share_of_a_machine_is_as_busy_as_its_containers() -> None:
+    host = DeclaredHost(Resources(2000, 1000, 10), lambda: Resources(500, 100), region="here")
+    assert host.fingerprint().runtime is RuntimeKind.CONTAINER
+    assert (
+        host.fingerprint().capacity == host.fingerprint().allocatable == Resources(2000, 1000, 10)
+    )
+    assert host.usage() == (27.0, 12.0)

@@ -16,6 +16,7 @@ def test_a_bare_agent_calls_the_gateway_of_this_machine() -> None:
     assert settings.node_name
     assert settings.token == ""
     assert settings.nodes == ()
+    assert settings.runtime == "auto"
     assert settings.node_settings.policy.restart_delay_us == 15_000_000
 
 
@@ -27,6 +28,7 @@ def test_everything_can_be_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         "FOG_LABELS": "zone=a,disk=ssd",
         "FOG_RESERVED_CPU_CORES": "0.5",
         "FOG_RESTART_DELAY_S": "0.5",
+        "FOG_CONTAINER_CAPABILITIES": "chown, CAP_SETUID",
     }.items():
         monkeypatch.setenv(name, value)
     settings = load(AgentSettings)
@@ -34,6 +36,7 @@ def test_everything_can_be_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert settings.token == "secret"
     assert "secret" not in repr(settings)
     assert settings.labels == {"zone": "a", "disk": "ssd"}
+    assert settings.container_capabilities == ("CHOWN", "SETUID")
     assert settings.reserved == Resources(cpu_millicores=500)
     assert settings.node_settings.policy.restart_delay_us == 500_000
 
@@ -58,6 +61,8 @@ def test_many_nodes_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         ("FOG_LABELS", "zone", "'zone' is not key=value"),
         ("FOG_NODE_NAME", "../up", "FOG_NODE_NAME may hold"),
         ("FOG_RUNTIME", "magic", "FOG_RUNTIME"),
+        ("FOG_CONTAINER_CAPABILITIES", "ALL", "name the capabilities that are needed"),
+        ("FOG_CONTAINER_CAPABILITIES", "a;b", "'A;B' is no name of a capability"),
         ("FOG_NODES", "[", "FOG_NODES: not JSON"),
         ("FOG_NODES", '[{"name": "a"}, {"name": "b", "cpu": 0}]', "FOG_NODES: 1.cpu: "),
         ("FOG_NODES", '[{"name": "a", "ram": 5}]', "FOG_NODES: 0.ram: "),

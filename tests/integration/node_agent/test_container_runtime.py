@@ -1,0 +1,318 @@
+"""What real containers have beyond the contract of all runtimes: limits, pulls, outages, labels."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import AsyncExitStack
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from fogbank.domain.resources import Resources
+from services.node_agent.adapters.container_config import (
+    DEPLOYMENT,
+    DEPLOYMENT_NAME,
+    NODE,
+    REPLICA,
+    RESTART,
+    ContainerLimits,
+)
+from services.node_agent.adapters.container_runtime import EngineRuntime
+from services.node_agent.adapters.engine import Engine
+from services.node_agent.app.ports import ImageMissingError, RuntimeFaultError
+from services.node_agent.core.replica import ReplicaSpec
+from services.node_agent.core.stimuli import ContainerEnded, RuntimeEvent
+from tests.support.containers import (
+    RUNS,
+    PodmanEngine,
+    image_registry,
+    remove_all,
+    returning,
+)
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.container
+
+NODE_ID = "0b4bf0ea-6b53-4c5e-8b1f-c4ba1a3bb1a5"
+
+
+class Nodes:
+    """Runtimes on one engine, each with a connection of its own."""
+
+    def __init__(self, podman: PodmanEngine, stack: AsyncExitStack) -> None:
+        self._podman = podman
+        self._stack = stack
+
+    async def open(self, node_id: str = NODE_ID, look_every_s: float = 0.2) -> EngineRuntime:
+        """Be the agent of that node, or be it once more."""
+        engine = Engine(self._podman.url, first_pause_s=0.02, longest_pause_s=0.1)
+        connection = await self._stack.enter_async_context(engine)
+        limits = ContainerLimits(pids=64, capabilities=("CHOWN", "NET_BIND_SERVICE"))
+        return EngineRuntime(
+            connection, returning(node_id), limits=limits, look_every_s=look_every_s
+        )
+
+    async def events(self, runtime: EngineRuntime) -> AsyncIterator[RuntimeEvent]:
+        """Return the runtime's events, read until the test ends."""
+        stream = runtime.events()
+        assert isinstance(stream, AsyncGenerator)
+        self._stack.push_async_callback(stream.aclose)
+        return stream
+
+
+@pytest.fixture
+async def nodes(podman: PodmanEngine) -> AsyncIterator[Nodes]:
+    async with AsyncExitStack() as stack:
+        yield Nodes(podman, stack)
+    remove_all(podman)
+
+
+@pytest.fixture
+def fragile(podman: PodmanEngine) -> Generator[PodmanEngine]:
+    """The engine, for tests that end it; it runs again afterwards."""
+    yield podman
+    podman.stop()
+    podman.start()
+
+
+@pytest.fixture
+def replica_id() -> str:
+    return str(uuid4())
+
+
+def spec(image: str = RUNS, **env: str) -> ReplicaSpec:
+    return ReplicaSpec("d-1", "web", image, Resources(500, 64, 1), env)
+
+
+def inspect(podman: PodmanEngine, container_id: str) -> dict[str, Any]:
+    (shown,) = json.loads(podman.podman("inspect", container_id))
+    return dict(shown)
+
+
+async def next_end(events: AsyncIterator[RuntimeEvent]) -> ContainerEnded:
+    async with asyncio.timeout(15):
+        event = await anext(events)
+    assert isinstance(event, ContainerEnded)
+    return event
+
+
+# --- what a container is given ----------------------------------------------------------------
+
+
+async def test_a_container_has_its_share_and_no_more(
+    nodes: Nodes, podman: PodmanEngine, replica_id: str
+) -> None:
+    started = await (await nodes.open()).start(replica_id, 3, spec(GREETING="hello"))
+    shown = inspect(podman, started.container_id)
+    host = shown["HostConfig"]
+    assert shown["Name"] == f"replica-{replica_id}"
+    assert shown["Config"]["Labels"] == {
+        NODE: NODE_ID,
+        REPLICA: replica_id,
+        RESTART: "3",
+        DEPLOYMENT: "d-1",
+        DEPLOYMENT_NAME: "web",
+    }
+    assert "GREETING=hello" in shown["Config"]["Env"]
+    assert (host["NanoCpus"], host["Memory"]) == (500_000_000, 64 << 20)
+    assert host["PidsLimit"] == 64
+    assert host["Privileged"] is False
+    assert "no-new-privileges" in host["SecurityOpt"]
+    assert sorted(shown["EffectiveCaps"]) == ["CAP_CHOWN", "CAP_NET_BIND_SERVICE"]
+    limits = {each["Name"]: (each["Soft"], each["Hard"]) for each in host["Ulimits"]}
+    assert limits["RLIMIT_NOFILE"] == limits["RLIMIT_NPROC"] == (1024, 1024)
+    assert not host["PortBindings"]
+    status = podman.podman("exec", started.container_id, "cat", "/proc/self/status")
+    assert "NoNewPrivs:\t1" in status
+
+
+async def test_an_absent_image_is_fetched_once(
+    nodes: Nodes, podman: PodmanEngine, replica_id: str
+) -> None:
+    runtime = await nodes.open()
+    with image_registry(podman) as registry:
+        await runtime.prepare(spec(registry.image))
+        image = registry.image
+    # The registry is away now, and nobody misses it.
+    await runtime.prepare(spec(image))
+    assert (await runtime.start(replica_id, 0, spec(image))).container_id
+    await runtime.remove(replica_id)
+    podman.podman("rmi", "--force", image)
+    with pytest.raises(RuntimeFaultError, match="refused"):
+        await runtime.prepare(spec(image))
+
+
+async def test_an_image_that_is_nowhere_is_refused_in_the_engines_words(
+    nodes: Nodes, podman: PodmanEngine, replica_id: str
+) -> None:
+    runtime = await nodes.open()
+    with image_registry(podman) as registry:
+        image = f"{registry.address}/nobody/made-this:1"
+        with pytest.raises(ImageMissingError, match=f"image not found: {image}: .*manifest"):
+            await runtime.prepare(spec(image))
+    with pytest.raises(ImageMissingError, match="image not found"):
+        await runtime.start(replica_id, 0, spec(image))
+
+
+# --- whose is whose ---------------------------------------------------------------------------
+
+
+async def test_nodes_on_one_engine_are_kept_apart(nodes: Nodes, podman: PodmanEngine) -> None:
+    first, second = await nodes.open(), await nodes.open(str(uuid4()))
+    mine, others = str(uuid4()), str(uuid4())
+    await first.start(mine, 0, spec())
+    await second.start(others, 0, spec())
+    podman.podman("run", "--detach", *("--ulimit", "nofile=64:64", "--ulimit", "nproc=64:64"), RUNS)
+    assert [each.replica_id for each in await first.containers()] == [mine]
+    assert [each.replica_id for each in await second.containers()] == [others]
+    assert await first.stop(others, 0) is None
+    await first.remove(others)
+    assert not await first.logs(others, 10)
+    with pytest.raises(RuntimeFaultError, match="somebody else"):
+        await first.start(others, 0, spec())
+    assert len(podman.containers(running_only=True)) == 3
+
+
+async def test_two_starts_at_once_are_one(
+    nodes: Nodes, podman: PodmanEngine, replica_id: str
+) -> None:
+    before, after = await nodes.open(), await nodes.open()
+    await before.start(replica_id, 0, spec())
+    again = await asyncio.gather(
+        before.start(replica_id, 0, spec()), after.start(replica_id, 0, spec())
+    )
+    (container,) = podman.containers()
+    assert {each.container_id for each in again} == {container["Id"]}
+
+
+async def test_a_container_that_was_made_and_never_started_is_none(
+    nodes: Nodes, podman: PodmanEngine, replica_id: str
+) -> None:
+    labels = {NODE: NODE_ID, REPLICA: replica_id, RESTART: "0"}
+    given = [part for name, text in labels.items() for part in ("--label", f"{name}={text}")]
+    podman.podman("create", "--name", f"replica-{replica_id}", *given, RUNS)
+    runtime = await nodes.open()
+    assert not await runtime.containers()
+    assert await runtime.stop(replica_id, 0) is None
+    await runtime.start(replica_id, 0, spec())
+    (container,) = podman.containers(running_only=True)
+    assert inspect(podman, container["Id"])["HostConfig"]["PidsLimit"] == 64
+
+
+# --- ends that others bring -------------------------------------------------------------------
+
+
+async def test_a_container_killed_by_hand_is_told_as_ended(
+    nodes: Nodes, podman: PodmanEngine, replica_id: str
+) -> None:
+    runtime = await nodes.open(look_every_s=60)
+    events = await nodes.events(runtime)
+    started = await runtime.start(replica_id, 2, spec())
+    waiting = asyncio.create_task(next_end(events))
+    podman.podman("kill", started.container_id)
+    end = await waiting
+    assert (end.replica_id, end.restart_count, end.exit_code) == (replica_id, 2, 137)
+
+
+async def test_a_container_removed_by_hand_is_told_as_ended(
+    nodes: Nodes, podman: PodmanEngine, replica_id: str
+) -> None:
+    runtime = await nodes.open()
+    await runtime.start(replica_id, 1, spec())
+    podman.podman("rm", "--force", "--time", "0", f"replica-{replica_id}")
+    end = await next_end(await nodes.events(runtime))
+    assert (end.replica_id, end.restart_count) == (replica_id, 1)
+    assert end.exit_code == -1
+    assert "removed" in end.reason
+
+
+# --- an engine that goes away -----------------------------------------------------------------
+
+
+async def test_an_engines_restart_ends_nothing(
+    nodes: Nodes, fragile: PodmanEngine, replica_id: str
+) -> None:
+    runtime = await nodes.open(look_every_s=0.05)
+    events = await nodes.events(runtime)
+    before = await runtime.start(replica_id, 0, spec())
+    waiting = asyncio.create_task(next_end(events))
+    fragile.stop()
+    with pytest.raises(RuntimeFaultError):
+        await runtime.containers()
+    fragile.start()
+
+    async def is_there() -> bool:
+        try:
+            (found,) = await runtime.containers()
+        except RuntimeFaultError:
+            return False
+        return found.running and found.container_id == before.container_id
+
+    await eventually(is_there)
+    assert not waiting.done()
+    fragile.podman("kill", before.container_id)
+    assert (await waiting).restart_count == 0, "events are followed again"
+
+
+async def test_what_is_asked_of_an_engine_that_is_away_is_done_when_it_is_back(
+    nodes: Nodes, fragile: PodmanEngine, replica_id: str
+) -> None:
+    runtime = await nodes.open()
+    gone = str(uuid4())
+    await runtime.start(gone, 0, spec())
+    fragile.stop()
+    async with asyncio.TaskGroup() as tasks:
+        start = tasks.create_task(runtime.start(replica_id, 0, spec()))
+        stop = tasks.create_task(runtime.stop(gone, 2_000))
+        prepare = tasks.create_task(runtime.prepare(spec()))
+        with pytest.raises(RuntimeFaultError):
+            await runtime.containers()
+        assert not any(each.done() for each in (start, stop, prepare))
+        fragile.start()
+    assert stop.result() == 0
+    assert {each.replica_id: each.running for each in await runtime.containers()} == {
+        replica_id: True,
+        gone: False,
+    }
+
+
+async def test_an_end_during_an_outage_is_told_afterwards(
+    nodes: Nodes, fragile: PodmanEngine, replica_id: str
+) -> None:
+    runtime = await nodes.open(look_every_s=60)
+    events = await nodes.events(runtime)
+    started = await runtime.start(replica_id, 0, spec())
+    waiting = asyncio.create_task(next_end(events))
+    fragile.stop()
+    fragile.podman("kill", started.container_id)
+    fragile.start()
+    assert (await waiting).exit_code == 137
+
+
+async def test_a_start_whose_answer_was_lost_is_not_repeated(
+    nodes: Nodes, podman: PodmanEngine, replica_id: str
+) -> None:
+    runtime = await nodes.open()
+    first = await runtime.start(replica_id, 0, spec())
+    podman.podman("kill", first.container_id)
+    # As after a crash between the engine's answer and the agent's note of it.
+    again = await (reopened := await nodes.open()).start(replica_id, 0, spec())
+    assert again.container_id == first.container_id
+    assert (await next_end(await nodes.events(reopened))).exit_code == 137
+
+
+# --- how busy they are ------------------------------------------------------------------------
+
+
+async def test_usage_is_measured(nodes: Nodes, podman: PodmanEngine, replica_id: str) -> None:
+    runtime = await nodes.open(look_every_s=0.1)
+    assert runtime.used_resources() == Resources()
+    started = await runtime.start(replica_id, 0, spec())
+    waiting = asyncio.create_task(next_end(await nodes.events(runtime)))
+    podman.podman("exec", "--detach", started.container_id, "sh", "-c", "while :; do :; done")
+    await eventually(lambda: runtime.used_resources().cpu_millicores >= 100, what="a busy node")
+    assert 0 < runtime.used_resources().memory_mib <= 64
+    await runtime.stop(replica_id, 0)
+    await asyncio.wait_for(waiting, 15)
+    assert runtime.used_resources() == Resources()
