@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from tests.support.waiting import eventually
+
 
 class FaultProxy:
     """Passes bytes between clients and one server until told otherwise."""
@@ -58,9 +60,14 @@ class FaultProxy:
                 if self.swallow_answers if answers else self.swallow_requests:
                     self.swallowed_bytes += len(data)
                     continue
+                if not answers:
+                    await self._before_request(data)
                 writer.write(data)
                 await writer.drain()
         writer.transport.abort()
+
+    async def _before_request(self, data: bytes) -> None:
+        """Do what must be done before a client's bytes are passed on: nothing."""
 
     async def start(self) -> None:
         """Begin to listen."""
@@ -72,6 +79,35 @@ class FaultProxy:
         self.cut()
         self._server.close()
         await self._server.wait_closed()
+        await eventually(lambda: not self._writers, what="the end of all connections")
+
+
+class HoldingProxy(FaultProxy):
+    """Keeps what clients send from some words on, and passes it on much later.
+
+    `hold_from` and `release` may be called from any thread.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(host, port)
+        self.held_bytes = 0
+        self._words: bytes | None = None
+        self._released = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def hold_from(self, words: bytes) -> None:
+        """Hold the next bytes that contain `words`, and all that its connection sends after."""
+        self._words = words
+
+    def release(self) -> None:
+        """Pass on what was held, in its order, and hold nothing more."""
+        self._words = None
+        self._loop.call_soon_threadsafe(self._released.set)
+
+    async def _before_request(self, data: bytes) -> None:
+        if self._words is not None and self._words in data:
+            self.held_bytes += len(data)
+            await self._released.wait()
 
 
 @asynccontextmanager
