@@ -98,7 +98,11 @@ class ServicePlan:
     def schedulers(self) -> list[ChildSpec]:
         """Return how to run each scheduler."""
         return [
-            self._child("scheduler", number, {"FOG_GRPC_LISTEN": listen})
+            self._child(
+                "scheduler",
+                number,
+                {"FOG_GRPC_LISTEN": listen, "FOG_LEDGER_ADDR": self.addresses.ledger},
+            )
             for number, listen in enumerate(self.addresses.schedulers, start=1)
         ]
 

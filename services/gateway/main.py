@@ -15,6 +15,7 @@ from fogbank.log.group_commit import GroupCommit
 from fogbank.log.jetstream import JetStreamLog
 from fogbank.log.nats_connection import NatsConnection
 from fogbank.log.opening import open_log
+from fogbank.log.second_copy import LedgerCopy, agreement
 from fogbank.log.stream import StreamName
 from fogbank.runtime.clock import Clock, SystemClock
 from fogbank.runtime.grpc_channel import open_channel
@@ -36,11 +37,13 @@ from services.gateway.app.command_log import CommandLog
 from services.gateway.app.deployments import Deployments
 from services.gateway.app.events import Events
 from services.gateway.app.fold import FleetFold
+from services.gateway.app.gate import Gate
 from services.gateway.app.genesis import ensure_genesis
 from services.gateway.app.identity import Identity
 from services.gateway.app.nodes import Nodes
 from services.gateway.app.system import System
 from services.gateway.grpc_api.authentication import Authenticate
+from services.gateway.grpc_api.gatekeeper import Gatekeeper
 from services.gateway.grpc_api.server import SERVICE_NAMES, GrpcDependencies, add_to_server
 from services.gateway.http_api.application import create_app
 from services.gateway.http_api.dependencies import HttpDependencies
@@ -56,13 +59,14 @@ _DRAIN_REASON = "this gateway is stopping"
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """The log, and this gateway's ways in and out of it."""
+    """The log, this gateway's ways in and out of it, and whether it may go there."""
 
     log: JetStreamLog
     connection: NatsConnection
     name: StreamName
     fold: FleetFold
     appender: GroupCommit
+    gate: Gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +79,15 @@ class _Own:
 
 
 async def build(service: Service, settings: GatewaySettings) -> None:
-    """Put the gateway together; it serves once it has taken in the log."""
+    """Put the gateway together; it serves once log and copy agree and it has read the log."""
     clock = SystemClock()
     if os.environ.get("REDIS_URL"):
         _log.warning("REDIS_URL is not used: the queue is the event log on NATS (FOG_NATS_URL)")
     record = await _open_log(service, settings, clock)
     own = await _open_database(service, settings, clock)
     token = settings.service_token.get_secret_value() if settings.service_token else None
-    ledger = LedgerClient(await service.enter(open_channel(settings.ledger_addr, token=token)))
+    ledger_channel = await service.enter(open_channel(settings.ledger_addr, token=token))
+    ledger = LedgerClient(ledger_channel)
     scheduler = SchedulerClient(
         await service.enter(open_channel(settings.scheduler_addr, token=token))
     )
@@ -100,8 +105,7 @@ async def build(service: Service, settings: GatewaySettings) -> None:
     service.enter_sync(agents.running())
     nodes = Nodes(fold, ledger)
     events = Events(fold, record.log)
-    system = System(fold, record.appender, agents, ledger, scheduler)
-    await fold.reached(await record.log.last_sequence())
+    system = System(fold, record.appender, agents, ledger, scheduler, gate=record.gate)
     face = GrpcDependencies(
         deployments,
         nodes,
@@ -114,7 +118,7 @@ async def build(service: Service, settings: GatewaySettings) -> None:
         agent_token=settings.agent_token.get_secret_value(),
         bounds=settings.bounds,
     )
-    grpc = await _serve_grpc(service, face, settings.grpc_listen)
+    grpc = await _serve_grpc(service, face, record.gate, settings.grpc_listen)
     http = HttpDependencies(
         deployments,
         nodes,
@@ -123,10 +127,25 @@ async def build(service: Service, settings: GatewaySettings) -> None:
         system,
         database_answers=lambda: ping(own.engine),
         max_body_bytes=settings.max_body_bytes,
+        gate=record.gate,
     )
     _serve_http(service, HttpServer(create_app(http), settings.http_listen))
     service.on_stop("agents", lambda: _send_agents_away(grpc, agents))
+    await agreement(record.log, LedgerCopy(ledger_channel), waits=record.gate.close)
+    await _begin(service, settings, record, clock)
     await grpc.serving()
+
+
+async def _begin(
+    service: Service, settings: GatewaySettings, record: _Record, clock: Clock
+) -> None:
+    """Read and write the log, now that it is certain that it is the right one; open the gate."""
+    record.gate.close("the log is being read")
+    await ensure_genesis(record.log, clock, settings.fleet, settings.first_policy)
+    service.start_loop("follow", record.fold.run)
+    service.start_loop("append", record.appender.run)
+    await record.fold.reached(await record.log.last_sequence())
+    record.gate.open()
 
 
 async def _send_agents_away(grpc: GrpcServer, agents: Agents) -> None:
@@ -134,8 +153,10 @@ async def _send_agents_away(grpc: GrpcServer, agents: Agents) -> None:
     agents.drain(_DRAIN_REASON)
 
 
-async def _serve_grpc(service: Service, face: GrpcDependencies, listen: str) -> GrpcServer:
-    server = GrpcServer(SERVICE_NAMES, interceptors=[Authenticate(face.identity)])
+async def _serve_grpc(
+    service: Service, face: GrpcDependencies, gate: Gate, listen: str
+) -> GrpcServer:
+    server = GrpcServer(SERVICE_NAMES, interceptors=[Gatekeeper(gate), Authenticate(face.identity)])
     add_to_server(face, server.grpc)
     await server.start(listen)
     service.on_stop("grpc", lambda: server.stop(_GRACE_S))
@@ -145,12 +166,8 @@ async def _serve_grpc(service: Service, face: GrpcDependencies, listen: str) -> 
 async def _open_log(service: Service, settings: GatewaySettings, clock: Clock) -> _Record:
     opened = await service.enter(open_log(settings))
     log = opened.log
-    await ensure_genesis(log, clock, settings.fleet, settings.first_policy)
     fold = FleetFold(log, kept_changes=settings.kept_status_changes)
-    appender = GroupCommit(log, clock)
-    service.start_loop("follow", fold.run)
-    service.start_loop("append", appender.run)
-    return _Record(log, opened.connection, opened.name, fold, appender)
+    return _Record(log, opened.connection, opened.name, fold, GroupCommit(log, clock), gate=Gate())
 
 
 async def _open_database(service: Service, settings: GatewaySettings, clock: Clock) -> _Own:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from fogbank.log.fill_watch import FillWatch
 from fogbank.log.opening import open_log
 from fogbank.runtime.clock import SystemClock
 from fogbank.runtime.grpc_server import GrpcServer
@@ -18,6 +19,7 @@ from services.ledger import grpc_api
 from services.ledger.adapters.database import make_engine, prepare
 from services.ledger.adapters.reader import PostgresReads
 from services.ledger.adapters.store import PostgresStore
+from services.ledger.app.lag import LagWatch
 from services.ledger.app.progress import Progress
 from services.ledger.app.projector import Projector
 from services.ledger.app.queries import LedgerQueries
@@ -34,8 +36,8 @@ async def build(service: Service, settings: LedgerSettings) -> None:
     reading = await service.enter(_engine(settings, settings.query_connections))
     await prepare(writing, settings.fleet, settings.generation)
     store = await service.enter(_store(writing))
-    progress = Progress()
-    projector = Projector(log, store, progress, SystemClock())
+    progress, clock = Progress(), SystemClock()
+    projector = Projector(log, store, progress, clock)
     token = settings.service_token
     server = GrpcServer([grpc_api.SERVICE_NAME], token=token.get_secret_value() if token else None)
     grpc_api.add_to_server(
@@ -47,6 +49,8 @@ async def build(service: Service, settings: LedgerSettings) -> None:
     service.on_stop("grpc", server.stop)
     service.start_loop("project", projector.run)
     service.start_loop("watch log", projector.watch_log)
+    service.start_loop("watch lag", LagWatch(progress, clock).run)
+    service.start_loop("watch fill", FillWatch(log).run)
     service.start_loop("watch store", projector.watch_store)
     service.start_loop("health", _health(progress, server))
     await progress.ready_changed(known=False)

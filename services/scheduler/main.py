@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from fogbank.log.opening import open_log
+from fogbank.log.second_copy import LedgerCopy, agreement
 from fogbank.runtime.clock import SystemClock
+from fogbank.runtime.grpc_channel import open_channel
 from fogbank.runtime.grpc_server import GrpcServer
 from fogbank.runtime.lifecycle import Service, run
 from fogbank.runtime.settings import load
@@ -15,17 +17,19 @@ from services.scheduler.settings import SchedulerSettings
 
 
 async def build(service: Service, settings: SchedulerSettings) -> None:
-    """Put the scheduler together; it serves once it has taken in the log."""
+    """Put the scheduler together; it serves once log and copy agree and it has read the log."""
     opened = await service.enter(open_log(settings))
+    token = settings.service_token.get_secret_value() if settings.service_token else None
+    ledger = await service.enter(open_channel(settings.ledger_addr, token=token))
     scheduler = Scheduler(
         opened.log, SystemClock(), PrometheusMeter(), takeover_us=settings.takeover_ms * 1_000
     )
     await service.enter(heartbeats(opened.connection, settings.fleet, scheduler.heard))
-    token = settings.service_token
-    server = GrpcServer([grpc_api.SERVICE_NAME], token=token.get_secret_value() if token else None)
+    server = GrpcServer([grpc_api.SERVICE_NAME], token=token)
     grpc_api.add_to_server(scheduler, server.grpc)
     await server.start(settings.grpc_listen)
     service.on_stop("grpc", server.stop)
+    await agreement(opened.log, LedgerCopy(ledger))
     service.start_loop("follow", scheduler.follow)
     service.start_loop("decide", scheduler.decide)
     await scheduler.caught_up.wait()

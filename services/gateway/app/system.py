@@ -13,6 +13,7 @@ from fogbank.domain.errors import FogError
 from fogbank.domain.states import DeploymentStatus
 from services.gateway.app.agents import Agents
 from services.gateway.app.fold import FleetFold
+from services.gateway.app.gate import Gate
 from services.gateway.app.ports import (
     CommitAppender,
     LedgerQueries,
@@ -60,12 +61,16 @@ class System:
         agents: Agents,
         ledger: LedgerQueries,
         scheduler: SchedulerQueries,
+        *,
+        gate: Gate | None = None,
     ) -> None:
+        """Put it together; without a `gate` this gateway serves from the start."""
         self._fold = fold
         self._appender = appender
         self._agents = agents
         self._ledger = ledger
         self._scheduler = scheduler
+        self._gate = gate or Gate.opened()
 
     async def health(self) -> dict[str, str]:
         """Return what log, ledger and scheduler say: "ok", or what is wrong."""
@@ -75,7 +80,9 @@ class System:
         return {"log": log, "ledger": ledger[1], "scheduler": scheduler[1]}
 
     async def readiness(self) -> dict[str, str]:
-        """Return what this process itself depends on says: the log."""
+        """Return what this process itself depends on says: the log, and why it may not write."""
+        if (why := self._gate.closed_for) is not None:
+            return {"log": why}
         return {"log": await self._check_log()}
 
     async def status(self) -> SystemStatus:

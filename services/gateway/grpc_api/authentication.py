@@ -49,7 +49,7 @@ class Authenticate(grpc.aio.ServerInterceptor):
         try:
             principal = self._authenticator.authenticate(_bearer(details))
         except FogError as error:
-            return _refusal(handler, error)
+            return refusal(handler, error)
         # A call is handled in the task that its interceptors run in.
         set_current_principal(principal)
         return handler
@@ -64,7 +64,7 @@ def _bearer(details: Details) -> str:
     raise UnauthenticatedError("Not authenticated")
 
 
-def _refusal(handler: Handler, error: FogError) -> Handler:
+def refusal(handler: Handler, error: FogError) -> Handler:
     """Return a handler of the same kind that raises where the outermost interceptor catches it."""
 
     async def unary(_request: Any, _context: Any) -> Any:

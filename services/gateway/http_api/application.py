@@ -13,6 +13,7 @@ from pydantic.json_schema import models_json_schema
 from services.gateway.http_api import deployments, errors, fleet, identity, live, system
 from services.gateway.http_api.dependencies import HttpDependencies
 from services.gateway.http_api.errors import ErrorBody, Problem
+from services.gateway.http_api.gatekeeper import Gatekeeper
 from services.gateway.http_api.middleware import Boundary
 from services.gateway.http_api.models import BODIES
 
@@ -37,6 +38,7 @@ def create_app(dependencies: HttpDependencies) -> FastAPI:
     app.state.dependencies = dependencies
     app.state.max_body_bytes = dependencies.max_body_bytes
     errors.install(app)
+    app.add_middleware(Gatekeeper, gate=dependencies.gate)
     app.add_middleware(Boundary)
     for part in (deployments, identity, fleet, live, system):
         app.include_router(part.router)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import HTTPConnection
 
 from services.gateway.app.deployments import Deployments
 from services.gateway.app.events import Events
+from services.gateway.app.gate import Gate
 from services.gateway.app.identity import Identity
 from services.gateway.app.nodes import Nodes
 from services.gateway.app.system import System
@@ -30,6 +31,7 @@ class HttpDependencies:
     system: System
     database_answers: Callable[[], Awaitable[bool]] | None = None
     max_body_bytes: int = MAX_BODY_BYTES
+    gate: Gate = field(default_factory=Gate.opened)
 
 
 def used_by(connection: HTTPConnection) -> HttpDependencies:

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.views import AsOf, DeploymentView, NodeView, Page
 from services.ledger.adapters.database import at, outages_named
+from services.ledger.adapters.kept_copy import read_kept_copy
 from services.ledger.adapters.tables import (
     CHECKPOINT,
     COMMITS,
@@ -28,7 +29,7 @@ from services.ledger.adapters.tables import (
     RESOURCES,
 )
 from services.ledger.adapters.views import deployment_view, node_view
-from services.ledger.app.ports import DeploymentFilter, DeploymentSort
+from services.ledger.app.ports import DeploymentFilter, DeploymentSort, KeptCopy
 from services.ledger.core.making import LAST_INSTANT_US, clean
 
 RECENT_CHANGES = 10
@@ -163,12 +164,9 @@ class PostgresReads:
             views = tuple([node_view(row) for row in await connection.execute(page)])
             return await _paged(connection, views, select(func.count()).select_from(NODES))
 
-    async def commits_kept(self) -> AsOf[int]:
-        # Sequences have no gaps.
-        kept = func.coalesce(func.max(COMMITS.c.sequence) - func.min(COMMITS.c.sequence) + 1, 0)
+    async def kept_copy(self) -> KeptCopy:
         async with outages_named(), self._engine.connect() as connection:
-            row = (await connection.execute(select(kept.label("kept"), _POSITION))).one()
-            return AsOf(row.kept, row.as_of)
+            return await read_kept_copy(connection)
 
     @asynccontextmanager
     async def _snapshot(self) -> AsyncIterator[AsyncConnection]:

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql.schema import Column, Table
 
 from services.ledger.adapters.database import LOCK_QUERY, at, outages_named
+from services.ledger.adapters.kept_copy import read_kept_copy
 from services.ledger.adapters.tables import (
     CHECKPOINT,
     COMMITS,
@@ -21,7 +22,7 @@ from services.ledger.adapters.tables import (
     REPLICAS,
     RESOURCES,
 )
-from services.ledger.app.ports import Checkpoint, RivalLedgerError
+from services.ledger.app.ports import Checkpoint, KeptCopy, RivalLedgerError
 from services.ledger.core.projection import TableChanges
 from services.ledger.core.rows import (
     ChangeRow,
@@ -105,6 +106,10 @@ class PostgresStore:
                 await connection.execute(select(CHECKPOINT.c.position, CHECKPOINT.c.digest))
             ).one()
             return Checkpoint(found.position, found.digest)
+
+    async def kept_copy(self) -> KeptCopy:
+        async with outages_named(), self._engine.connect() as connection:
+            return await read_kept_copy(connection)
 
     async def write(
         self, former: Checkpoint, commits: Sequence[CommitRow], changes: TableChanges

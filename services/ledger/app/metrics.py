@@ -6,6 +6,9 @@ from prometheus_client import Gauge, Histogram
 
 POSITION = Gauge("fog_ledger_position", "Sequence of the last commit in the tables")
 LAG = Gauge("fog_ledger_lag_events", "Commits known to be in the log and not yet in the tables")
+LAG_SECONDS = Gauge(
+    "fog_ledger_lag_seconds", "For how long a commit has been in the log and not in the tables"
+)
 REPLICAS = Gauge("fog_replicas", "Replicas by public state", ["state"])
 NODES = Gauge("fog_nodes", "Nodes by status", ["status"])
 BATCH_COMMITS = Histogram(

@@ -25,6 +25,12 @@ class RivalLedgerError(OperatorError):
     """Another ledger moved the checkpoint. This one must begin again from the checkpoint."""
 
 
+class CopyDamagedError(UnavailableError):
+    """The bytes kept of the last commit are not those whose digest the checkpoint has."""
+
+    default_reason = "LEDGER_COPY_DAMAGED"
+
+
 class LedgerMismatchError(OperatorError):
     """The database's copy and the log differ, or the database is another fleet's.
 
@@ -43,6 +49,18 @@ class Checkpoint:
     digest: bytes = b""
 
 
+@dataclass(frozen=True, slots=True)
+class KeptCopy:
+    """The second copy of the log: how many commits are kept, and the last of them.
+
+    `digest` is what the bytes themselves come to, not what was noted of them.
+    """
+
+    commits: int = 0
+    position: int = 0
+    digest: bytes = b""
+
+
 class LedgerStore(Protocol):
     """The tables, to their one writer."""
 
@@ -50,6 +68,14 @@ class LedgerStore(Protocol):
         """Return how far the tables are.
 
         Raises:
+            StoreUnavailableError: no answer.
+        """
+
+    async def kept_copy(self) -> KeptCopy:
+        """Return how far the commits are kept as bytes, up to the checkpoint.
+
+        Raises:
+            CopyDamagedError: the last one's bytes contradict the checkpoint; names the sequence.
             StoreUnavailableError: no answer.
         """
 
@@ -118,5 +144,5 @@ class LedgerReads(Protocol):
     async def nodes(self, limit: int, offset: int) -> AsOf[Page[NodeView]]:
         """Return some nodes by name, ties by id."""
 
-    async def commits_kept(self) -> AsOf[int]:
-        """Return how many commits are kept as bytes."""
+    async def kept_copy(self) -> KeptCopy:
+        """Return how far the commits are kept as bytes; CopyDamagedError as `LedgerStore`."""

@@ -17,6 +17,8 @@ class Progress:
     def __init__(self) -> None:
         self.checkpoint = Checkpoint()
         self.log_sequence = 0
+        # Whether `checkpoint` says how far the tables are, and not only that nobody looked yet.
+        self.known = False
         self._catch_up_to: int | None = None
         self._caught_up = False
         self._store_answers = True
@@ -44,6 +46,7 @@ class Progress:
     def advance(self, checkpoint: Checkpoint) -> None:
         """Take note of how far the tables are now, and wake those who waited for it."""
         self.checkpoint = checkpoint
+        self.known = True
         metrics.POSITION.set(checkpoint.position)
         while self._waiting and self._waiting[0][0] <= checkpoint.position:
             _, _, future = heapq.heappop(self._waiting)

@@ -9,11 +9,13 @@ import structlog
 from fogbank.codec import CodecError
 from fogbank.domain.envelope import Commit
 from fogbank.log.follower import decode
-from fogbank.log.port import EventLog, LogUnavailableError, StoredCommit
+from fogbank.log.guard import WHAT_TO_DO, Known, require_held
+from fogbank.log.port import EventLog, LogRewoundError, LogUnavailableError, StoredCommit
 from fogbank.runtime.clock import Clock
 from services.ledger.app import metrics
 from services.ledger.app.ports import (
     Checkpoint,
+    CopyDamagedError,
     LedgerMismatchError,
     LedgerStore,
     StoreUnavailableError,
@@ -28,6 +30,8 @@ _log = structlog.get_logger(__name__)
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
 _STANDBY_PAUSE_S = 0.25
+# What an operator has to mend is looked at again after so long.
+_REFUSAL_PAUSE_S = 2.0
 _LOOK_S = 1.0
 # So many looks in a row without an answer, and the ledger says that it is not ready.
 _LOOKS = 3
@@ -36,6 +40,12 @@ _MAX_COMMITS = 1_000
 _MAX_TOUCHED = 4_000
 # Folding lets others have a turn after so long.
 _TURN_S = 0.005
+
+_MEND_COPY = (
+    "; nothing is answered until that is mended: restore the ledger's database from a backup, or "
+    "give the ledger an empty one, which it fills from the log (docs/operations.md, 'When the log "
+    "is refused')"
+)
 
 
 class Projector:
@@ -52,15 +62,16 @@ class Projector:
         self._turn_began_s = 0.0
 
     async def run(self) -> None:
-        """Project until cancelled.
+        """Project until cancelled; nothing before the log holds what the copy holds.
 
         Raises:
             CodecError: a commit that cannot be understood; its message names the sequence. All
                 before it is in the tables.
             RivalLedgerError: another ledger writes too; begin again.
-            LedgerMismatchError: log and tables contradict each other.
+            LedgerMismatchError: log and tables contradict each other since the start.
             LogBrokenError: the log is not what it was.
         """
+        await self._agreement()
         self._progress.catch_up_to(await self._log_end())
         checkpoint = await self._lead()
         _log.info("Ledger projects", position=checkpoint.position)
@@ -95,6 +106,30 @@ class Projector:
                 misses += 1
             self._progress.store_answers(misses < _LOOKS)
             await asyncio.sleep(_LOOK_S)
+
+    async def _agreement(self) -> None:
+        """Wait until the copy is sound and the log holds its last commit; say why not, once."""
+        told = ""
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                kept = await self._store.kept_copy()
+                if kept.position:
+                    held = Known(kept.position, kept.digest, "the ledger's copy")
+                    await require_held(self._log, held)
+                return
+            except (StoreUnavailableError, LogUnavailableError) as error:
+                why = error.message
+                if why != told:
+                    _log.warning("The ledger waits", error=why)
+            except (CopyDamagedError, LogRewoundError) as error:
+                why = f"{error}{_MEND_COPY if isinstance(error, CopyDamagedError) else ''}"
+                if why != told:
+                    _log.critical("The ledger refuses its copy or the log", error=why)
+                pause_s = _REFUSAL_PAUSE_S
+            told = why
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     async def _log_end(self) -> int:
         pause_s = _FIRST_PAUSE_S
@@ -138,16 +173,12 @@ class Projector:
         if self._projection.position != checkpoint.position:
             raise LedgerMismatchError(
                 f"the log ends at {self._projection.position} and the ledger's copy at "
-                f"{checkpoint.position}: the broker lost commits. Restore the broker from the "
-                "ledger's table `commits`; if the database belongs to another fleet, give this "
-                "ledger an empty one"
+                f"{checkpoint.position}: {WHAT_TO_DO}"
             )
         if self._digest != checkpoint.digest:
             raise LedgerMismatchError(
                 f"commit {checkpoint.position} differs between the log ({self._digest.hex()}) and "
-                f"the ledger's copy ({checkpoint.digest.hex()}): one of them was restored or "
-                "damaged. Compare both with an older backup and restore the wrong one from the "
-                "right one; a ledger with an empty database rebuilds itself from the log"
+                f"the ledger's copy ({checkpoint.digest.hex()}): {WHAT_TO_DO}"
             )
 
     async def _take(self, stored: StoredCommit) -> None:

@@ -77,11 +77,17 @@ class LedgerQueries:
         return await self._reads.nodes(limit, offset)
 
     async def status(self) -> LedgerStatus:
-        """Return how far the ledger is."""
-        checkpoint = self._progress.checkpoint
-        kept = await self._reads.commits_kept()
+        """Return how far the tables are, whether or not this ledger has got that far itself.
+
+        Raises:
+            CopyDamagedError: the second copy of the log isn't sound; nobody should rely on it.
+        """
+        kept = await self._reads.kept_copy()
         return LedgerStatus(
-            checkpoint.position, checkpoint.digest, self._progress.log_sequence, kept.value
+            kept.position,
+            kept.digest,
+            max(self._progress.log_sequence, kept.position),
+            kept.commits,
         )
 
     async def _reach(self, wait: Wait) -> None:

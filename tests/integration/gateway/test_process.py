@@ -32,6 +32,7 @@ from tests.support.fleet_log import a_spec
 from tests.support.nats import NatsServer, nats_server
 from tests.support.postgres import PostgresServer
 from tests.support.scripted_agent import StreamEndedError, scripted_agent
+from tests.support.second_copy import StubLedger, stub_ledger
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -53,7 +54,13 @@ async def url(postgres: PostgresServer) -> AsyncIterator[str]:
         yield found
 
 
-def settings(broker: NatsServer, url: str) -> dict[str, str]:
+@pytest.fixture
+async def ledger() -> AsyncIterator[StubLedger]:
+    async with stub_ledger() as found:
+        yield found
+
+
+def settings(broker: NatsServer, url: str, ledger: StubLedger) -> dict[str, str]:
     return {
         "DATABASE_URL": url,
         "FOG_NATS_URL": broker.url,
@@ -62,7 +69,7 @@ def settings(broker: NatsServer, url: str) -> dict[str, str]:
         "FOG_GRPC_LISTEN": "127.0.0.1:0",
         "FOG_HTTP_LISTEN": "127.0.0.1:0",
         "FOG_METRICS_LISTEN": "127.0.0.1:0",
-        "FOG_LEDGER_ADDR": "127.0.0.1:1",
+        "FOG_LEDGER_ADDR": ledger.address,
         "FOG_SCHEDULER_ADDR": "127.0.0.1:1",
         "FOG_LOG_FORMAT": "json",
         "JWT_SECRET": "0123456789abcdef0123456789abcdef",
@@ -125,9 +132,9 @@ async def sign_in(channel: grpc.aio.Channel) -> tuple[tuple[str, str], ...]:
 
 
 async def test_killed_while_it_accepts_it_loses_nothing(
-    broker: NatsServer, url: str, tmp_path: Path
+    broker: NatsServer, url: str, ledger: StubLedger, tmp_path: Path
 ) -> None:
-    environment = settings(broker, url)
+    environment = settings(broker, url, ledger)
     acknowledged: dict[str, str] = {}
 
     async def submit(service: Any, metadata: Any, number: int) -> None:
@@ -170,8 +177,10 @@ async def test_killed_while_it_accepts_it_loses_nothing(
     assert len(created) == 300
 
 
-async def test_it_stops_in_good_order(broker: NatsServer, url: str, tmp_path: Path) -> None:
-    with gateway_process(settings(broker, url), tmp_path) as process:
+async def test_it_stops_in_good_order(
+    broker: NatsServer, url: str, ledger: StubLedger, tmp_path: Path
+) -> None:
+    with gateway_process(settings(broker, url, ledger), tmp_path) as process:
         port = await process.grpc_port()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             health: Any = health_pb2_grpc.HealthStub(channel)
@@ -190,8 +199,10 @@ async def test_it_stops_in_good_order(broker: NatsServer, url: str, tmp_path: Pa
     assert '"event": "stopped"' in output
 
 
-async def test_an_outage_of_the_broker_passes(broker: NatsServer, url: str, tmp_path: Path) -> None:
-    with gateway_process(settings(broker, url), tmp_path) as process:
+async def test_an_outage_of_the_broker_passes(
+    broker: NatsServer, url: str, ledger: StubLedger, tmp_path: Path
+) -> None:
+    with gateway_process(settings(broker, url, ledger), tmp_path) as process:
         port = await process.grpc_port()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             metadata = await sign_in(channel)
@@ -243,9 +254,14 @@ async def accepted_again(
     ],
 )
 async def test_it_refuses_to_start_with_bad_settings(
-    broker: NatsServer, url: str, tmp_path: Path, changes: dict[str, str], complaint: str
+    broker: NatsServer,
+    url: str,
+    ledger: StubLedger,
+    tmp_path: Path,
+    changes: dict[str, str],
+    complaint: str,
 ) -> None:
-    with gateway_process(settings(broker, url) | changes, tmp_path) as process:
+    with gateway_process(settings(broker, url, ledger) | changes, tmp_path) as process:
         code, output = await process.ended()
 
     assert code != 0

@@ -380,31 +380,6 @@ async def test_an_undecodable_commit_ends_the_projection_and_names_itself(
     assert len(await rows_of(url, "SELECT 1 FROM commits")) == 8
 
 
-async def test_a_log_that_lost_commits_is_refused(
-    url: str, fleet: LittleFleet, log: StoredLog
-) -> None:
-    async with a_running_ledger(url, log):
-        pass
-    shorter = StoredLog()
-    shorter.publish(fleet.log, 12)
-    async with a_ledger(url, shorter) as ledger:
-        with pytest.raises(LedgerMismatchError, match=f"ends at 12 .* {log.last}.*Restore"):
-            await ledger.projector.run()
-
-
-async def test_another_log_of_the_same_length_is_refused(
-    url: str, fleet: LittleFleet, log: StoredLog
-) -> None:
-    async with a_running_ledger(url, log):
-        pass
-    other = StoredLog()
-    other.publish(fleet.log, log.last - 1)
-    other.store.add(Writer("gateway", "one"), fleet.log.data[0])
-    async with a_ledger(url, other) as ledger:
-        with pytest.raises(LedgerMismatchError, match=f"commit {log.last} differs"):
-            await ledger.projector.run()
-
-
 @pytest.mark.slow
 @pytest.mark.kill
 async def test_a_database_that_crashes_is_waited_for(fleet: LittleFleet, log: StoredLog) -> None:
