@@ -125,6 +125,11 @@ async def events(engine: Engine) -> AsyncIterator[AsyncIterator[RuntimeEvent]]:
         await stream.aclose()
 
 
+async def has_spoken(runtime: ContainerRuntime, replica_id: str) -> None:
+    """Wait until its own program runs: before that, a signal meets what prepares it."""
+    await eventually(lambda: runtime.logs(replica_id, 1), what="the container's first line")
+
+
 async def only(runtime: ContainerRuntime) -> FoundContainer:
     (found,) = await runtime.containers()
     return found
@@ -209,6 +214,7 @@ async def test_a_start_that_fails_leaves_nothing(engine: Engine, replica_id: str
 
 async def test_stop_waits_for_the_end(engine: Engine, replica_id: str) -> None:
     await engine.runtime.start(replica_id, 0, spec(engine.runs))
+    await has_spoken(engine.runtime, replica_id)
     exit_code = await engine.runtime.stop(replica_id, GRACE_MS)
     found = await only(engine.runtime)
     assert (found.running, found.exit_code) == (False, exit_code)
@@ -216,6 +222,7 @@ async def test_stop_waits_for_the_end(engine: Engine, replica_id: str) -> None:
 
 async def test_stop_ends_by_force_after_the_grace(engine: Engine, replica_id: str) -> None:
     await engine.runtime.start(replica_id, 0, spec(engine.stubborn))
+    await has_spoken(engine.runtime, replica_id)
     assert await engine.runtime.stop(replica_id, GRACE_MS) == 137
 
 
@@ -242,6 +249,7 @@ async def test_removing_takes_everything_away(engine: Engine, replica_id: str) -
 
 async def test_the_last_lines_of_a_container_can_be_read(engine: Engine, replica_id: str) -> None:
     await engine.runtime.start(replica_id, 0, spec(engine.runs))
+    await has_spoken(engine.runtime, replica_id)
     await engine.runtime.stop(replica_id, GRACE_MS)
     lines = await engine.runtime.logs(replica_id, 10)
     assert lines

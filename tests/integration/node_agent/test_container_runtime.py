@@ -261,6 +261,7 @@ async def test_what_is_asked_of_an_engine_that_is_away_is_done_when_it_is_back(
     runtime = await nodes.open()
     gone = str(uuid4())
     await runtime.start(gone, 0, spec())
+    await eventually(lambda: runtime.logs(gone, 1), what="its first line")
     fragile.stop()
     async with asyncio.TaskGroup() as tasks:
         start = tasks.create_task(runtime.start(replica_id, 0, spec()))
