@@ -5,6 +5,7 @@ Command modules import what they need inside their functions, so that `fog --hel
 """
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -132,7 +133,17 @@ def _complain_of_usage(error: typer.TyperException) -> None:
         print(text, file=sys.stderr)
         return
     command = context.command_path if context is not None else "fog"
-    _complain(text, f"see: {command} --help")
+    hint = f"see: {command} --help"
+    if re.fullmatch(r"No such option: -\d.*", text):
+        text = f"{text.removeprefix('No such option: ')}: numbers here aren't negative"
+    elif command == "fog nodes" and text.startswith("No such command"):
+        hint = "one node: fog nodes show NAME"
+    _complain(_plain(text), hint)
+
+
+def _plain(text: str) -> str:
+    """Return a complaint without the words of the library that checks values."""
+    return text.replace("Value error, ", "").replace("Input should be", "it must be")
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ def explain(error: grpc.RpcError) -> CommandError:
 def _unavailable(message: str) -> CommandError:
     from fogbank.cli.connection import described_target
 
-    if "connect" in message.lower() or "resolve" in message.lower():
+    if "connect" in message.lower() or "resolv" in message.lower():
         return CommandError(
             f"no answer from {described_target()}",
             hint="start the system with `fog up`, or say where it is in FOG_ADDR",

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fogbank.cli.failures import UsageFailure
+from fogbank.cli.failures import CommandError, UsageFailure
 
 Address = Annotated[
     str | None, typer.Option("--addr", help="HOST:PORT of a gateway; default FOG_ADDR.")
@@ -18,6 +18,8 @@ PasswordStdin = Annotated[
 
 def login(user: User = None, addr: Address = None, password_stdin: PasswordStdin = False) -> None:
     """Sign in, and remember it for the next commands."""
+    import grpc
+
     from fogbank.cli.connection import open_channel, sign_in
     from fogbank.cli.session import config_file, find_address, store_tokens
 
@@ -25,7 +27,16 @@ def login(user: User = None, addr: Address = None, password_stdin: PasswordStdin
     name = user or _asked("User")
     password = _password(password_stdin=password_stdin)
     with open_channel(address, source) as connection:
-        tokens = sign_in(connection, name, password)
+        try:
+            tokens = sign_in(connection, name, password)
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.UNAUTHENTICATED:
+                raise
+            raise CommandError(
+                error.details() or "Not authenticated",
+                hint="`fog up` prints the first user's name and password; "
+                "`fog register` makes another user",
+            ) from error
     store_tokens(config_file(), address, name, tokens)
     print(f"signed in at {address} as {name}; kept in {config_file()}")
 

@@ -1,5 +1,7 @@
 """`fog ps` and `fog status`: what there is and how it does."""
 
+import sys
+import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +21,8 @@ from fogbank.cli.output import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import RenderableType
 
     from fogbank.cli.connection import Connection
@@ -81,20 +85,23 @@ def ps(  # noqa: PLR0917  one parameter for each flag
     request = _request(status or [], name, everything=everything, all_owners=all_owners)
     with connect() as connection:
         if watch:
-            _watch(connection, request, wide=output is OutputFormat.WIDE)
-            return
-        rows = _rows(connection, request)
-        if output in {OutputFormat.JSON, OutputFormat.YAML}:
-            for row in rows:
-                for key in _TABLE_ONLY:
-                    row.pop(key)
-        print_list(
-            rows,
-            _COLUMNS,
-            output,
-            name_key="id",
-            empty="no deployments; make one with `fog deploy`",
-        )
+            _watch(connection, request, output)
+        else:
+            _print(_rows(connection, request), output)
+
+
+def _print(rows: list[dict[str, Any]], output: OutputFormat) -> None:
+    if output in {OutputFormat.JSON, OutputFormat.YAML}:
+        rows = [
+            {key: value for key, value in row.items() if key not in _TABLE_ONLY} for row in rows
+        ]
+    print_list(
+        rows,
+        _COLUMNS,
+        output,
+        name_key="id",
+        empty="no deployments; make one with `fog deploy`",
+    )
 
 
 def _request(
@@ -131,27 +138,54 @@ def _rows(connection: "Connection", request: "ListDeploymentsRequest") -> list[d
     return rows
 
 
-def _watch(connection: "Connection", request: "ListDeploymentsRequest", *, wide: bool) -> None:
+def _watch(
+    connection: "Connection", request: "ListDeploymentsRequest", output: OutputFormat
+) -> None:
     """Show the list anew each second until Ctrl-C; the server may be away in between."""
-    import time
-
-    import grpc
+    if output not in {OutputFormat.TABLE, OutputFormat.WIDE} or not console().is_terminal:
+        _print_changes(connection, request, output)
+        return
     from rich.live import Live
 
-    def look() -> "RenderableType":
-        rows = _rows(connection, request)
+    def drawn(rows: list[dict[str, Any]]) -> "RenderableType":
+        wide = output is OutputFormat.WIDE
         return fitted(table(rows, _COLUMNS, wide=wide)) if rows else "no deployments"
 
-    shown = look()
-    with Live(shown, console=console(), auto_refresh=False) as live:
-        while True:
-            live.update(shown, refresh=True)
-            time.sleep(_WATCH_PERIOD_S)
-            try:
-                shown = look()
-            except grpc.RpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE:
-                    raise
+    looks = _looks(connection, request)
+    with Live(drawn(next(looks)), console=console(), auto_refresh=False) as live:
+        for rows in looks:
+            live.update(drawn(rows), refresh=True)
+
+
+def _print_changes(
+    connection: "Connection", request: "ListDeploymentsRequest", output: OutputFormat
+) -> None:
+    """Print the list whenever something but an age has changed: for files, pipes and programs."""
+    last: list[dict[str, Any]] | None = None
+    for rows in _looks(connection, request):
+        what = [{key: value for key, value in row.items() if key != "age"} for row in rows]
+        if what != last:
+            _print(rows, output)
+            sys.stdout.flush()
+            last = what
+
+
+def _looks(
+    connection: "Connection", request: "ListDeploymentsRequest"
+) -> "Iterator[list[dict[str, Any]]]":
+    """Yield the list at once and each second; a second is skipped while the server is away."""
+    import grpc
+
+    yield _rows(connection, request)
+    while True:
+        time.sleep(_WATCH_PERIOD_S)
+        try:
+            rows = _rows(connection, request)
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
+            continue
+        yield rows
 
 
 def status(

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,12 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from fogbank.cli.main import run
-from fogbank.v1 import deployment_service_pb2, deployment_service_pb2_grpc
+from fogbank.v1 import (
+    deployment_service_pb2,
+    deployment_service_pb2_grpc,
+    identity_service_pb2,
+    identity_service_pb2_grpc,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -44,11 +50,25 @@ class Deployments(deployment_service_pb2_grpc.DeploymentServiceServicer):
         raise AssertionError("abort raises")
 
 
+class Identity(identity_service_pb2_grpc.IdentityServiceServicer):
+    """Knows nobody."""
+
+    def Login(
+        self, request: identity_service_pb2.LoginRequest, context: grpc.ServicerContext
+    ) -> identity_service_pb2.LoginResponse:
+        context.abort(grpc.StatusCode.UNAUTHENTICATED, "Wrong username or password")
+        raise AssertionError("abort raises")
+
+
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Generator[Deployments]:
     deployments = Deployments()  # type: ignore[abstract]  # the other calls aren't made
     running = grpc.server(ThreadPoolExecutor(2))
     deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(deployments, running)
+    identity_service_pb2_grpc.add_IdentityServiceServicer_to_server(
+        Identity(),  # type: ignore[abstract]  # the other calls aren't made
+        running,
+    )
     monkeypatch.setenv("FOG_ADDR", f"127.0.0.1:{running.add_insecure_port('127.0.0.1:0')}")
     monkeypatch.setenv("FOG_TOKEN", "the-token")
     running.start()
@@ -73,7 +93,9 @@ def refusal(code: int, message: str, *details: Any) -> status_pb2.Status:
         (["scale", "x"], "Missing argument"),
         (["scale", "x", "0"], "greater than or equal to 1"),
         (["scale", "x", "many"], "valid integer"),
-        (["ps", "-o", "xml"], "xml"),
+        (["scale", "x", "-1"], "-1: numbers here aren't negative"),
+        (["nodes", "edge-1"], "fog nodes show NAME"),
+        (["ps", "-o", "xml"], "'--output': 'xml' is not one of"),
         (["ps", "--status", "happy"], "--status happy: must be one of pending,"),
         (["deploy"], "say what to deploy"),
         (["deploy", "x", "--image", "y", "--type", "web"], "--type must be one of compute,"),
@@ -111,6 +133,26 @@ def test_a_server_that_does_not_answer_is_named(
     error = capsys.readouterr().err
     assert "no answer from 127.0.0.1:1 (from FOG_ADDR)" in error
     assert "fog up" in error
+
+
+def test_a_host_that_nobody_knows_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FOG_ADDR", "nowhere.invalid:1")
+    monkeypatch.setenv("FOG_TOKEN", "t")
+    assert run(["ps"]) == 1
+    assert "no answer from nowhere.invalid:1 (from FOG_ADDR)" in capsys.readouterr().err
+
+
+def test_a_wrong_password_is_not_answered_with_advice_to_sign_in(
+    server: Deployments, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert server.requests == []
+    monkeypatch.setattr("sys.stdin", StringIO("wrong\n"))
+    assert run(["login", "-u", "admin", "--password-stdin"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("fog: Wrong username or password\n")
+    assert "`fog up` prints" in error
 
 
 def test_refusals_come_with_the_fields_that_are_wrong(
