@@ -83,9 +83,9 @@ class _Problems:
         self._violations.append(FieldViolation(path, description))
         self._texts.append(text or f"{path}: {description}")
 
-    def field(self, name: str, description: str | None) -> None:
+    def field(self, name: str, description: str | None, text: str | None = None) -> None:
         if description is not None:
-            self.add(self._prefix + name, description)
+            self.add(self._prefix + name, description, text)
 
     def amount(self, amount: Amount, value: float) -> None:
         problem = amount.problem(value)
@@ -187,8 +187,11 @@ def _type(given: ServiceType | str | int, problems: _Problems) -> ServiceType:
         return words[given]
     if not isinstance(given, str) and given in set(ServiceType):
         return ServiceType(given)
-    allowed = f"Must be one of: {list(words)}"
-    problems.add("type", allowed, f"Invalid type. {allowed}")
+    problems.field(
+        "type",
+        f"must be one of {list(words)}, got {_shown(str(given))}",
+        f"Invalid type. Must be one of: {list(words)}",
+    )
     return ServiceType.COMPUTE
 
 

@@ -123,6 +123,14 @@ def _render(
     return Response(to_json(content), status, headers, PROBLEM_JSON)
 
 
+def _schemas(request: Request) -> dict[str, dict[str, Any]]:
+    """Return the schemas of a route's parameters by their names, from the OpenAPI document."""
+    route = request.scope.get("route")
+    operations = request.app.openapi()["paths"].get(getattr(route, "path", ""), {})
+    operation = operations.get(request.method.lower(), {})
+    return {each["name"]: each["schema"] for each in operation.get("parameters", ())}
+
+
 def install(app: FastAPI) -> None:
     """Let an app answer with these."""
 
@@ -132,7 +140,7 @@ def install(app: FastAPI) -> None:
 
     async def parameters(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101 (what it is registered for)
-        return error_response(request, describe_parameters(error.errors()))
+        return error_response(request, describe_parameters(error.errors(), _schemas(request)))
 
     async def routing(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 (what it is registered for)

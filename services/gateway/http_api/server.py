@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -14,6 +15,11 @@ from fogbank.runtime.settings import host_and_port
 _BACKLOG = 2048
 # Event streams never end by themselves: they get this long when the service stops.
 _GRACE_S = 2
+
+
+def _is_no_refusal(record: logging.LogRecord) -> bool:
+    """Drop what uvicorn says, as an error, of each WebSocket that was answered 401 or 404."""
+    return "without completing handshake" not in record.getMessage()
 
 
 class _Server(uvicorn.Server):
@@ -33,6 +39,7 @@ class HttpServer:
         Raises:
             OSError: the address is taken or not ours.
         """
+        logging.getLogger("uvicorn.error").addFilter(_is_no_refusal)
         host, port = host_and_port(listen)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server(

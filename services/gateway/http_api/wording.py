@@ -16,6 +16,11 @@ NOT_YET = frozenset({"affinity", "gpu_share", "ports", "probes", "disconnect"})
 # Fields whose values are nobody's to see, not even in an answer that somebody may log.
 SECRET = frozenset({"env", "password", "refresh_token", "invite_code"})
 
+# Of strings that mean something else.
+_FORMATS = {
+    "date-time": "must be a time such as 2026-01-31T12:00:00Z, or a date",
+    "uuid": "must be a valid UUID",
+}
 _LONGEST_SHOWN = 60
 _MOST_PROBLEMS = 10
 
@@ -40,12 +45,17 @@ def describe_body(error: ValidationError, model: type[BaseModel]) -> InvalidArgu
     return _refusal(violations)
 
 
-def describe_parameters(errors: Sequence[Mapping[str, Any]]) -> InvalidArgumentError:
-    """Return what is wrong with path, query or header parameters, as FastAPI reports it."""
+def describe_parameters(
+    errors: Sequence[Mapping[str, Any]], schemas: Mapping[str, Mapping[str, Any]] | None = None
+) -> InvalidArgumentError:
+    """Return what is wrong with path, query or header parameters, as FastAPI reports it.
+
+    `schemas` has the JSON schema of each parameter by its name; with it the bounds are named.
+    """
     violations = []
     for each in errors[:_MOST_PROBLEMS]:
         name = ".".join(str(part) for part in each["loc"][1:]) or str(each["loc"][0])
-        message = _lowered(each["msg"])
+        message = _wanted(_given((schemas or {}).get(name, {}))) or _lowered(each["msg"])
         if each["type"] == "extra_forbidden":
             description = "is not a known parameter"
         elif each["type"] == "missing":
@@ -116,9 +126,17 @@ def _schema_at(model: type[BaseModel], location: tuple[int | str, ...]) -> dict[
     return schema if isinstance(schema, dict) else {}
 
 
+def _given(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the schema of a parameter that is there; its own one may allow null too."""
+    choices = [each for each in schema.get("anyOf", ()) if each.get("type") != "null"]
+    return choices[0] if choices else schema
+
+
 def _wanted(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         return f"must be one of {list(schema['enum'])}"
+    if schema.get("format") in _FORMATS:
+        return _FORMATS[schema["format"]]
     low, high = schema.get("minimum"), schema.get("maximum")
     range_ = f" between {low} and {high}" if high is not None else ""
     if not range_ and low is not None:

@@ -109,6 +109,16 @@ def test_an_unknown_type_is_refused_in_the_words_of_the_documents() -> None:
     assert refused(replace(GOOD, type=0), GRPC_BOUNDS).startswith("Invalid type.")
 
 
+def test_an_unknown_type_names_its_field_as_each_face_has_it() -> None:
+    for bounds, field in ((REST_BOUNDS, "type"), (GRPC_BOUNDS, "spec.type")):
+        with pytest.raises(InvalidArgumentError) as caught:
+            spec_of(replace(GOOD, type="web"), bounds)
+
+        (violation,) = caught.value.violations
+        assert violation.field == field
+        assert violation.description.endswith("got 'web'")
+
+
 def test_everything_wrong_is_named_at_once() -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         spec_of(replace(GOOD, name="", replicas=5000, memory_mib=0), GRPC_BOUNDS)
