@@ -18,6 +18,8 @@ PROTOS := $(wildcard protos/fogbank/v1/*.proto)
 # Extra arguments: make test PYTEST_ARGS="-k codec -x"
 PYTEST_ARGS ?=
 WORKERS ?= 2
+# How long `make soak` goes on, in seconds.
+TIME ?= 600
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
 .PHONY: help
@@ -73,8 +75,8 @@ test-all: $(STAMP) ## Run every test but the soaks (containers need podman or Do
 	$(PYTEST) -m "not soak" $(PYTEST_ARGS)
 
 .PHONY: soak
-soak: $(STAMP) ## Run the soaks: many minutes each.
-	$(BIN)/pytest -m soak --timeout 7200 $(PYTEST_ARGS)
+soak: $(STAMP) ## Kill, freeze and cut the power at random under load: TIME=3600 seconds (600; FOG_SOAK_SEED=N repeats).
+	FOG_SOAK_S=$(TIME) $(BIN)/pytest -m soak --timeout 7200 $(PYTEST_ARGS)
 
 # --- checking -----------------------------------------------------------------------------
 

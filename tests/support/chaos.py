@@ -9,12 +9,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import grpc
 
+from fogbank.checker import parse_acknowledged
 from fogbank.v1 import deployments_pb2, scheduler_service_pb2, scheduler_service_pb2_grpc
 from tests.support.checked_log import assert_log_keeps_the_rules
 from tests.support.command_load import PACE_S, Record, command_load, owner_of
@@ -34,7 +35,11 @@ _RUNNING = deployments_pb2.DEPLOYMENT_STATUS_RUNNING
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Figures of a system that passed: what was promised, and how long it took to be so."""
+    """Figures of a system that passed: what was promised, and how long it took to be so.
+
+    `resumed_s` has for each disturbance the seconds from its beginning to the first
+    acknowledgement after it.
+    """
 
     commands: int
     running: int
@@ -42,10 +47,13 @@ class Verdict:
     longest_gap_s: float
     settled_s: float
     position: int
+    resumed_s: tuple[float, ...] = ()
 
     def __str__(self) -> str:
         """Return it as a line."""
+        resumed = ", ".join(f"{each:.2f}" for each in self.resumed_s)
         return (
+            f"acknowledged again after {resumed or '-'} s; "
             f"{self.commands} commands kept, {self.running} deployments run, "
             f"{self.rounds_void} rounds void, longest wait for an acknowledgement "
             f"{self.longest_gap_s:.2f} s, at rest {self.settled_s:.2f} s after the last, "
@@ -53,10 +61,20 @@ class Verdict:
         )
 
 
+class ChaosSystem(FogUp):
+    """A system with a folder beside it that outlives whatever is done to the system's disk."""
+
+    def __init__(
+        self, scratch: Path, data_dir: Path, env: Mapping[str, str], *arguments: str
+    ) -> None:
+        super().__init__(data_dir, *arguments, env=env)
+        self.scratch = scratch
+
+
 @contextmanager
 def chaos_system(
     *arguments: str, data_dir: Path | None = None, env: Mapping[str, str] | None = None
-) -> Generator[FogUp]:
+) -> Generator[ChaosSystem]:
     """Run a system on five nodes while the context lasts; at its end nothing of it runs any more.
 
     Hashes of passwords are cheap, so that they don't slow down what is measured.
@@ -66,11 +84,13 @@ def chaos_system(
         "FOG_PASSWORD_MEMORY_KIB": "64",
         "FOG_PASSWORD_PARALLELISM": "1",
     } | dict(env or {})
-    with temporary_data_dir() as scratch:
-        scratch.parent.mkdir(parents=True, exist_ok=True)
-        fleet = scratch.parent / "fleet.yaml"
+    with temporary_data_dir() as ordinary:
+        scratch = ordinary.parent
+        fleet = scratch / "fleet.yaml"
         fleet.write_text(FLEET)
-        system = FogUp(data_dir or scratch, "--fleet", str(fleet), *arguments, env=settings)
+        system = ChaosSystem(
+            scratch, data_dir or ordinary, settings, "--fleet", str(fleet), *arguments
+        )
         try:
             system.start(150)
             yield system
@@ -88,15 +108,15 @@ def resume_all(system: FogUp) -> None:
                 os.kill(pid, signal.SIGCONT)
 
 
-def new_record(system: FogUp) -> Record:
-    """Begin to keep what the first user is promised, also beside the data directory."""
+def new_record(system: ChaosSystem) -> Record:
+    """Begin to keep what the first user is promised, as lines of JSON in the scratch folder."""
     with grpc_admin(system) as admin:
         owner_id = owner_of(admin)
-    return Record(owner_id, system.data_dir.parent / "acknowledged.jsonl")
+    return Record(owner_id, system.scratch / "acknowledged.jsonl")
 
 
 def disturbed(
-    system: FogUp,
+    system: ChaosSystem,
     disturbances: Sequence[Callable[[], object]],
     *,
     record: Record | None = None,
@@ -106,12 +126,16 @@ def disturbed(
 ) -> Verdict:
     """Disturb a system in the middle of a load, evenly spread, and judge it at the end."""
     record = record or new_record(system)
+    resumed_s: list[float] = []
     with command_load(system, record, prefix, count=count, pace_s=pace_s) as load:
         for number, disturb in enumerate(disturbances, start=1):
             load.reach(number / (len(disturbances) + 1))
+            began = time.monotonic()
             disturb()
+            load.go_on()
+            resumed_s.append(time.monotonic() - began)
         load.finish()
-    return judge(system, record)
+    return replace(judge(system, record), resumed_s=tuple(resumed_s))
 
 
 def judge(system: FogUp, record: Record, within_s: float = 90) -> Verdict:
@@ -124,8 +148,11 @@ def judge(system: FogUp, record: Record, within_s: float = 90) -> Verdict:
     with grpc_admin(system, patience_s=within_s) as admin:
         running = _assert_shown_as_asked(admin, record, within_s)
     settled_s = time.monotonic() - began
+    with record.path.open() as lines:
+        promises = parse_acknowledged(lines)
+    assert len(promises) == len(record.promises)
     report = assert_log_keeps_the_rules(
-        system.state["nats"], record.promises, settled=True, within_s=within_s
+        system.state["nats"], promises, settled=True, within_s=within_s
     )
     _assert_containers_once(system, record, within_s)
     position = assert_projection_is_the_fold(system.state, within_s)

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -70,10 +70,10 @@ def a_wish(prefix: str, number: int) -> Wish:
 
 @dataclass
 class Record:
-    """What was acknowledged, in order; also on disk, if there is a path."""
+    """What was acknowledged to a user, in order; kept in a file too, as lines of JSON."""
 
     owner_id: str
-    path: Path | None = None
+    path: Path
     promises: list[Acknowledged] = field(default_factory=list)
     ids: dict[str, str] = field(default_factory=dict)  # name to deployment id
     wishes: dict[str, Wish] = field(default_factory=dict)  # name to what was asked for
@@ -90,9 +90,8 @@ class Record:
             self.promises.append(promise)
             self.ids[wish.name] = promise.deployment_id
             self.wishes[wish.name] = wish
-            if self.path is not None:
-                with self.path.open("a") as file:
-                    file.write(json.dumps(asdict(promise)) + "\n")
+            with self.path.open("a") as file:
+                file.write(json.dumps(asdict(promise)) + "\n")
 
     def begin(self) -> None:
         """Count gaps from now on."""
@@ -259,6 +258,10 @@ class CommandLoad:
         )
         self._raise_errors()
 
+    def go_on(self, within_s: float = 90) -> None:
+        """Wait for the next acknowledgement, if there is any to come."""
+        self.reach(min((self.acknowledged + 1) / self.commands, 1), within_s)
+
     def finish(self, within_s: float = 180) -> None:
         """Wait until all commands were acknowledged."""
         deadline = time.monotonic() + within_s
@@ -342,3 +345,29 @@ def gateways(system: FogUp) -> list[str]:
         if purpose.startswith("gateway-") and purpose.endswith("-grpc")
     ]
     return [system.grpc, *further]
+
+
+def delete_all(system: FogUp, record: Record, prefix: str) -> None:
+    """Delete what a load left running; part of the record like any other command."""
+    with grpc_admin(system) as admin:
+        for name, wish in tuple(record.wishes.items()):
+            if not name.startswith(f"{prefix}-") or wish.deleted:
+                continue
+            request_id, deployment_id = f"{name}-end", record.ids[name]
+            admin.call(
+                admin.deployments.DeleteDeployment,
+                service_pb2.DeleteDeploymentRequest(
+                    request_id=request_id, deployment_id=deployment_id
+                ),
+            )
+            record.add(
+                Acknowledged(
+                    "delete",
+                    deployment_id,
+                    owner_id=record.owner_id,
+                    method="DeleteDeployment",
+                    request_id=request_id,
+                    end="deleted",
+                ),
+                replace(wish, deleted=True),
+            )

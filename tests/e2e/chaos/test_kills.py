@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.chaos import AGENT, Verdict, chaos_system, disturbed, kill
-from tests.support.fog_up import FogUp
+from tests.support.chaos import AGENT, ChaosSystem, Verdict, chaos_system, disturbed, kill
 
 pytestmark = [pytest.mark.kill, pytest.mark.timeout(400), pytest.mark.xdist_group("chaos")]
 
@@ -43,7 +42,7 @@ def test_everything_is_killed_and_started_again(report_figures: Report) -> None:
     report_figures("everything", verdict)
 
 
-def everything_killed(system: FogUp) -> Verdict:
+def everything_killed(system: ChaosSystem) -> Verdict:
     def disturb() -> None:
         system.kill_all()
         system.start(150)

@@ -25,6 +25,7 @@ from tests.support.grpc_user import GrpcUser, grpc_admin
 from tests.support.nats import NatsServer
 from tests.support.power_cut import Disk, a_disk, fail, why_no_disk
 from tests.support.projection import ledger_position
+from tests.support.soak import lose_power
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.kill, pytest.mark.timeout(400), pytest.mark.xdist_group("chaos")]
@@ -209,11 +210,3 @@ def register_some(system: FogUp, known: int) -> list[str]:
                 identity_service_pb2.RegisterRequest(username=name, password=f"password of {name}"),
             )
     return names
-
-
-def lose_power(system: FogUp, disk: Disk) -> None:
-    """Cut the power of the whole system and start it again on what is left."""
-    fail(disk, system.process.pid)
-    system.kill_supervisor()
-    disk.back()
-    system.start(150)
