@@ -91,7 +91,7 @@ def up(  # noqa: PLR0917  one parameter for each flag
             engine=os.environ.get("FOG_ENGINE_SOCKET", ""),
             start_timeout_s=timeout,
             nats_url=os.environ.get("FOG_NATS_URL") or None,
-            database_url=os.environ.get("DATABASE_URL") or None,
+            database_url=os.environ.get("FOG_DATABASE_URL") or os.environ.get("DATABASE_URL"),
         )
         return run(options, JsonReporter() if json else TextReporter())
     except FleetFileError as error:

@@ -87,7 +87,7 @@ class ServicePlan:
                     "FOG_ADMIN_USER": ADMIN_USER,
                     "FOG_ADMIN_PASSWORD_FILE": str(self.secrets.admin_password),
                     "FOG_SEALING_KEY_FILE": str(self.secrets.sealing_key),
-                    "DATABASE_URL": self.database_url,
+                    "FOG_DATABASE_URL": self.database_url,
                 },
             )
             for number, (grpc, http) in enumerate(
@@ -111,7 +111,7 @@ class ServicePlan:
         return self._child(
             "ledger",
             1,
-            {"FOG_GRPC_LISTEN": self.addresses.ledger, "DATABASE_URL": self.database_url},
+            {"FOG_GRPC_LISTEN": self.addresses.ledger, "FOG_DATABASE_URL": self.database_url},
         )
 
     def agents(self, groups: Sequence[AgentGroup], engine_url: str = "") -> list[ChildSpec]:

@@ -183,7 +183,7 @@ class DatabaseSettings(FleetSettings):
 
     database_url: SecretStr = Field(
         default=SecretStr("postgresql+asyncpg://postgres@127.0.0.1:5432/postgres"),
-        validation_alias=AliasChoices("DATABASE_URL", "FOG_DATABASE_URL", "database_url"),
+        validation_alias=AliasChoices("FOG_DATABASE_URL", "DATABASE_URL", "database_url"),
     )
     database_tls_ca: Path | None = None
 

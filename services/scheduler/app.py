@@ -69,9 +69,16 @@ class Scheduler:
     """One scheduler. Its loops are `follow` and `decide`; `heard` takes signs of life."""
 
     def __init__(
-        self, log: EventLog, clock: Clock, meter: RoundMeter, *, takeover_us: int | None = None
+        self,
+        log: EventLog,
+        clock: Clock,
+        meter: RoundMeter,
+        *,
+        takeover_us: int | None = None,
+        longest_pause_s: float = _NO_WORK_S,
     ) -> None:
         """Begin at the start of the log."""
+        self._longest_pause_us = longest_pause_s * _MICROS
         self.planner = Planner()
         self.liveness = Liveness()
         instance = log.writer.instance
@@ -223,7 +230,7 @@ class Scheduler:
 
     def _until_next_us(self, now_us: int) -> float:
         wall_us = self._clock.now_us()
-        instants = [_NO_WORK_S * _MICROS]
+        instants = [self._longest_pause_us]
         if (look_us := self.planner.next_look_us()) is not None:
             instants.append(look_us - wall_us)
         if (silence_us := self.liveness.next_silence_us(self.planner.fleet)) is not None:

@@ -22,7 +22,11 @@ async def build(service: Service, settings: SchedulerSettings) -> None:
     token = settings.service_token.get_secret_value() if settings.service_token else None
     ledger = await service.enter(open_channel(settings.ledger_addr, token=token))
     scheduler = Scheduler(
-        opened.log, SystemClock(), PrometheusMeter(), takeover_us=settings.takeover_ms * 1_000
+        opened.log,
+        SystemClock(),
+        PrometheusMeter(),
+        takeover_us=settings.takeover_ms * 1_000,
+        longest_pause_s=settings.queue_timeout_s,
     )
     await service.enter(heartbeats(opened.connection, settings.fleet, scheduler.heard))
     server = GrpcServer([grpc_api.SERVICE_NAME], token=token)

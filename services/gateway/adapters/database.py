@@ -20,14 +20,16 @@ from sqlalchemy import (
     Table,
     Text,
     func,
+    make_url,
     text,
 )
 from sqlalchemy.dialects.postgresql import UUID
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from fogbank.domain.errors import UnavailableError
+from fogbank.runtime.operator_error import OperatorError
 
 SCHEMA = "gateway"
 MIGRATIONS = Path(__file__).with_name("migrations")
@@ -84,9 +86,20 @@ sealed_environments = Table(
 def make_engine(
     database_url: str, *, pool_size: int = 5, tls: SSLContext | None = None
 ) -> AsyncEngine:
-    """Return an engine for a `postgresql+asyncpg://` address; nothing is connected yet."""
+    """Return an engine for a `postgresql://` address; nothing is connected yet.
+
+    Raises:
+        OperatorError: the address is none.
+    """
+    try:
+        address = make_url(database_url)
+    except ArgumentError:
+        # Its own message may show the password.
+        raise OperatorError(
+            "DATABASE_URL is not an address such as postgresql://user:password@host:5432/name"
+        ) from None
     return create_async_engine(
-        database_url,
+        address.set(drivername="postgresql+asyncpg"),
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=5,

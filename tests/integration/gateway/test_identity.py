@@ -15,6 +15,7 @@ from fogbank.domain.errors import (
     UnavailableError,
 )
 from fogbank.runtime.clock import ManualClock, SystemClock
+from fogbank.runtime.operator_error import OperatorError
 from services.gateway.adapters import database
 from services.gateway.adapters.database import make_engine, migrate, ping
 from services.gateway.adapters.passwords import Argon2Passwords, HashingCost
@@ -209,6 +210,15 @@ async def test_gateways_that_start_together_migrate_once(postgres: PostgresServe
         assert await ping(engines[0])
         for engine in engines:
             await engine.dispose()
+
+
+async def test_a_database_address_may_be_written_as_everywhere(postgres: PostgresServer) -> None:
+    async with postgres.database() as url:
+        engine = make_engine(url.replace("postgresql+asyncpg://", "postgresql://"))
+        assert await ping(engine)
+        await engine.dispose()
+    with pytest.raises(OperatorError, match="DATABASE_URL is not an address"):
+        make_engine("word")
 
 
 async def test_without_a_database_accounts_are_unavailable(

@@ -52,6 +52,12 @@ def test_a_secret_comes_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert "hush" not in repr(settings)
 
 
+def test_the_projects_own_name_of_the_database_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://theirs")
+    monkeypatch.setenv("FOG_DATABASE_URL", "postgresql://ours")
+    assert load(DatabaseSettings).database_url.get_secret_value() == "postgresql://ours"
+
+
 @pytest.mark.parametrize("name", ["DATABASE_URL", "FOG_DATABASE_URL"])
 def test_the_database_has_two_names(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "postgresql+asyncpg:///x")
