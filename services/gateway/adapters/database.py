@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from ssl import SSLContext
 
+import asyncpg
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import (
@@ -37,6 +38,13 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 # "fogGATE" as a number: one gateway migrates at a time, whichever host it is on.
 _MIGRATION_LOCK = 0x666F6747415445
 _RETRY_AFTER_MS = 1000
+
+# What a database says that starts, stops or has no room for us: it may be there again soon.
+_OUTAGES = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+)
 
 metadata = MetaData(schema=SCHEMA)
 
@@ -144,9 +152,15 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     except (OperationalError, InterfaceError, PoolTimeoutError, OSError, TimeoutError) as error:
         raise _out_of_reach() from error
     except DBAPIError as error:
-        if error.connection_invalidated:
+        if error.connection_invalidated or isinstance(_cause(error), _OUTAGES):
             raise _out_of_reach() from error
         raise
+
+
+def _cause(error: DBAPIError) -> BaseException:
+    """Return what the driver said, without what SQLAlchemy made of it."""
+    translated = error.orig or error
+    return translated.__cause__ or translated
 
 
 def _out_of_reach() -> UnavailableError:
