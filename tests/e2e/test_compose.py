@@ -2,7 +2,9 @@
 
 import os
 import signal
+import tempfile
 from collections.abc import Generator
+from pathlib import Path
 
 import grpc
 import pytest
@@ -27,8 +29,12 @@ SERVICES = (
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Generator[Compose]:
-    with compose_up(tmp_path_factory.mktemp("compose")) as running:
+def project() -> Generator[Compose]:
+    # Short: podman takes no folder for its state whose path is longer than 50 characters.
+    with (
+        tempfile.TemporaryDirectory(prefix="fog-compose-", ignore_cleanup_errors=True) as folder,
+        compose_up(Path(folder)) as running,
+    ):
         try:
             eventually_sync(
                 lambda: all(running.healthy(name) for name in SERVICES), _LONG_S, what="health"
