@@ -1,0 +1,23 @@
+"""A broker, a database, and the services between them."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.nats import nats_server
+from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.three_services import ThreeServices, three_services
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def services(postgres: PostgresServer, tmp_path: Path) -> AsyncIterator[ThreeServices]:
+    async with postgres.database() as url:
+        with nats_server() as broker, three_services(broker, url, tmp_path) as found:
+            yield found
