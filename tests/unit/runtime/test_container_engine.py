@@ -65,7 +65,7 @@ def test_engines_are_looked_for_where_they_usually_are() -> None:
     environment = {
         "DOCKER_HOST": "tcp://10.0.0.1:2375",
         "XDG_RUNTIME_DIR": "/run/user/7",
-        "HOME": "/home/me",
+        "HOME": "/people/me",
     }
     assert known_engines(environment) == [
         "tcp://10.0.0.1:2375",
@@ -73,7 +73,7 @@ def test_engines_are_looked_for_where_they_usually_are() -> None:
         "unix:///run/podman/podman.sock",
         "unix:///run/user/7/docker.sock",
         "unix:///run/user/7/podman/podman.sock",
-        "unix:///home/me/.docker/run/docker.sock",
+        "unix:///people/me/.docker/run/docker.sock",
     ]
     assert engine_url("/a/b.sock") == "unix:///a/b.sock"
 
