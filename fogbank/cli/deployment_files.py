@@ -155,7 +155,7 @@ def _is_texts(value: object) -> bool:
 
 def _deployment(document: object, where: str) -> DeploymentText:
     fields = _Fields(document, where)
-    resources = _Fields(fields.take("resources"), f"{where}: resources")
+    resources = _resources(fields.take("resources"), where)
     made = DeploymentText(
         name=fields.text("name"),
         container_image=fields.text("container_image"),
@@ -181,6 +181,16 @@ def _deployment(document: object, where: str) -> DeploymentText:
     resources.finish()
     fields.finish()
     return made
+
+
+def _resources(value: object, where: str) -> _Fields:
+    if not isinstance(value, dict):
+        given = "is missing" if value is None else f"is {value!r}"
+        raise UsageFailure(
+            f"{where}: resources {given}; write what each replica needs, "
+            "such as `resources: {cpu: 1.0, memory: 512}`"
+        )
+    return _Fields(value, f"{where}: resources")
 
 
 def _priority(value: object, where: str) -> int | None:

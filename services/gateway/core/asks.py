@@ -189,7 +189,7 @@ def _type(given: ServiceType | str | int, problems: _Problems) -> ServiceType:
         return ServiceType(given)
     problems.field(
         "type",
-        f"must be one of {list(words)}, got {_shown(str(given))}",
+        f"must be one of {list(words)}, got {_shown(given) if isinstance(given, str) else given or 'none'}",
         f"Invalid type. Must be one of: {list(words)}",
     )
     return ServiceType.COMPUTE

@@ -119,6 +119,13 @@ def test_an_unknown_type_names_its_field_as_each_face_has_it() -> None:
         assert violation.description.endswith("got 'web'")
 
 
+def test_a_type_that_is_left_out_is_named_so() -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        spec_of(replace(GOOD, type=0), GRPC_BOUNDS)
+
+    assert caught.value.violations[0].description.endswith("got none")
+
+
 def test_everything_wrong_is_named_at_once() -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         spec_of(replace(GOOD, name="", replicas=5000, memory_mib=0), GRPC_BOUNDS)
