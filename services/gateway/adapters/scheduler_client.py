@@ -37,4 +37,5 @@ class SchedulerClient:
             answer.rounds_void,
             answer.policy,
             answer.nodes_heard,
+            answer.leader,
         )

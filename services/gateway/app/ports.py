@@ -96,7 +96,10 @@ class LedgerQueries(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SchedulerStatus:
-    """What the leading scheduler does; `pending` counts deployments by queue."""
+    """What a scheduler does; `pending` counts deployments by queue.
+
+    `leader` is the instance that wrote the last round that counts, empty before the first.
+    """
 
     instance: str
     as_of_sequence: int
@@ -108,6 +111,7 @@ class SchedulerStatus:
     rounds_void: int = 0
     policy: str = ""
     nodes_heard: int = 0
+    leader: str = ""
 
 
 class SchedulerQueries(Protocol):

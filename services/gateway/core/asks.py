@@ -187,9 +187,10 @@ def _type(given: ServiceType | str | int, problems: _Problems) -> ServiceType:
         return words[given]
     if not isinstance(given, str) and given in set(ServiceType):
         return ServiceType(given)
+    shown = _shown(given) if isinstance(given, str) else given or "none"
     problems.field(
         "type",
-        f"must be one of {list(words)}, got {_shown(given) if isinstance(given, str) else given or 'none'}",
+        f"must be one of {list(words)}, got {shown}",
         f"Invalid type. Must be one of: {list(words)}",
     )
     return ServiceType.COMPUTE

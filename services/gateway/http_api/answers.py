@@ -211,9 +211,10 @@ class QueueAnswer(Answer):
 
 
 class LeaderAnswer(Answer):
-    """The scheduler that leads."""
+    """The scheduler that was asked, and which one leads; null before the first round."""
 
     instance: str
+    leader: str | None
     as_of_sequence: int
     rounds_accepted: int
     rounds_void: int

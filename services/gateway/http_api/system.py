@@ -171,6 +171,7 @@ def _queue(status: SystemStatus) -> dict[str, Any]:
 def _leader(status: SchedulerStatus) -> dict[str, Any]:
     return {
         "instance": status.instance,
+        "leader": status.leader or None,
         "as_of_sequence": status.as_of_sequence,
         "rounds_accepted": status.rounds_accepted,
         "rounds_void": status.rounds_void,

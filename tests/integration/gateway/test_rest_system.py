@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -83,6 +84,10 @@ async def test_system_status_says_what_it_knows(face: RestFace) -> None:
             "oldest_waiting_seconds": 1.5,
         }
         assert body["scheduler"]["instance"] == "scheduler-1"
+        assert body["scheduler"]["leader"] is None
+        face.scheduler.answer = replace(face.scheduler.answer, leader="scheduler-2")
+        body = (await client.get("/api/v1/system/status")).json()
+        assert body["scheduler"]["leader"] == "scheduler-2"
         assert body["ledger"]["lag_commits"] == 0
         assert (body["agents_connected"], body["policy"]) == (2, "balanced@1")
         assert "fogbank" in body["versions"]
