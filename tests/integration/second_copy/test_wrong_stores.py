@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
+import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +26,7 @@ from tests.support.fleet_log import a_spec
 from tests.support.ledger import rows_of, whole_tables
 from tests.support.nats import nats_server
 from tests.support.scripted_agent import ScriptedAgent, StreamEndedError, scripted_agent
-from tests.support.three_services import AGENT_TOKEN, SERVICES, ThreeServices
+from tests.support.three_services import AGENT_TOKEN, ROOT, SERVICES, ThreeServices
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.kill, pytest.mark.timeout(300)]
@@ -219,6 +222,31 @@ async def assert_nothing_lost(lived: Lived) -> None:
         (each.sequence, each.writer.service, each.writer.instance, each.digest, each.data)
         for each in stored[:end]
     ]
+
+
+@pytest.mark.parametrize("harm", [nothing, an_older_copy])
+async def test_the_script_of_the_operations_guide_refills_the_log(
+    lived: Lived, harm: Harm, tmp_path: Path
+) -> None:
+    services = lived.services
+    await harm(lived)
+    services.broker.start()
+    services.start()
+    for service in SERVICES:
+        await complaints(services, service)
+
+    guide = (ROOT / "docs" / "operations.md").read_text()
+    script = tmp_path / "refill.py"
+    script.write_text(guide.partition("```python\n")[2].partition("```")[0])
+    environment = os.environ | {
+        "DATABASE_URL": services.database_url,
+        "FOG_NATS_URL": services.broker.url,
+    }
+    process = await asyncio.create_subprocess_exec(sys.executable, script, env=environment)
+    assert await process.wait() == 0
+
+    await services.ready()
+    await assert_nothing_lost(lived)
 
 
 @pytest.mark.parametrize("harm", [nothing, an_older_copy, another_fleets])
