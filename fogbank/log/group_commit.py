@@ -153,7 +153,7 @@ class GroupCommit:
                     self._idle.set()
                     self._wake.clear()
                     await self._wake.wait()
-                if await self._may_write() and (flight := self._collect()).requests:
+                if await self._may_write() and (flight := self._collect()) is not None:
                     await self._fly(flight)
                     flight = None
         finally:
@@ -173,8 +173,8 @@ class GroupCommit:
             return False
         return True
 
-    def _collect(self) -> _Flight:
-        """Make the next commit of what waits, whole requests only."""
+    def _collect(self) -> _Flight | None:
+        """Make the next commit of what waits, whole requests only; None if all gave up."""
         requests: list[_Request] = []
         parts: list[bytes] = []
         size = _COMMIT_OVERHEAD
@@ -190,6 +190,8 @@ class GroupCommit:
                 parts += request.parts
             self._waiting.popleft()
             self._set_backlog(self._backlog_bytes - request.size)
+        if not requests:
+            return None
         self._appended_at_us = max(self._appended_at_us, self._clock.now_us())
         return _Flight(encode_commit(self._appended_at_us, parts), requests, len(parts))
 

@@ -214,6 +214,17 @@ async def test_a_cancelled_caller_withdraws_what_was_not_sent() -> None:
         assert bench.names() == [["flying"], ["stays"]]
 
 
+async def test_a_writer_outlives_callers_who_all_gave_up() -> None:
+    async with running() as bench:
+        # The only one who waits goes before the loop gets to it.
+        gone = asyncio.ensure_future(bench.gate.append([event("a")]))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await bench.gate.drain()
+        assert await outcome(bench.gate, "b") == (1, 0)
+        assert len(bench.store.commits) == 1
+
+
 @pytest.mark.parametrize("off_s", [2.5, -2.5])
 async def test_a_wrong_clock_refuses_to_write(off_s: float) -> None:
     async with running() as bench:
