@@ -1,0 +1,229 @@
+"""What goes wrong, and the end of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+from uuid import UUID
+
+from fogbank.domain import events as ev
+from fogbank.domain.envelope import EventEnvelope
+from fogbank.domain.errors import FogError
+from fogbank.domain.node import Fingerprint
+from fogbank.domain.policy import Policy
+from fogbank.domain.resources import Resources
+from tests.simulation.actors import Actor, AgentActor, Cluster, GatewayActor
+from tests.simulation.loop import pause
+from tests.simulation.machines import Machine
+from tests.simulation.plan import Fault, Node, Plan
+from tests.simulation.world import Noise
+
+_NOISES = tuple(name for name in Noise.__slots__)
+
+
+class Faults:
+    """Carries out a plan's faults, and mends everything at the end."""
+
+    def __init__(self, cluster: Cluster, plan: Plan) -> None:
+        self._cluster = cluster
+        self._world = cluster.world
+        self._plan = plan
+        self._over = False
+        self._policies = 0
+        self._joined = 0
+
+    async def run(self) -> None:
+        """Let everything go wrong at its time."""
+        for fault in self._plan.faults:
+            await pause(max(0.0, fault.at_s - self._world.loop.time()))
+            getattr(self, f"_{fault.kind}")(fault, Random(fault.pick))
+
+    def end(self) -> None:
+        """Mend everything: from now on nothing goes wrong any more."""
+        self._over = True
+        world, cluster = self._world, self._cluster
+        world.tell("faults", "are over")
+        world.noise.clear()
+        for link in world.links.values():
+            link.cut(there=False, back=False)
+        if not cluster.broker.up:
+            cluster.broker.come_back()
+        for actor in cluster.actors:
+            if actor.process is not None and actor.process.frozen:
+                world.loop.thaw(actor.process)
+            actor.clock.offset_us = max(-500_000, min(500_000, actor.clock.offset_us))
+            if isinstance(actor, AgentActor):
+                actor.machine.load_percent = 10.0
+                if actor.away:
+                    continue
+            actor.start()
+
+    def _then(self, seconds: float, action: Callable[[], None]) -> None:
+        """Do something later, unless everything was mended meanwhile."""
+        self._world.later(seconds, lambda: None if self._over else action())
+
+    def _victim(self, random: Random) -> Actor:
+        """Choose among the roles first: there are many agents and few schedulers."""
+        cluster = self._cluster
+        roles: list[list[Actor]] = [
+            list(role)
+            for role in (cluster.gateways, cluster.schedulers, cluster.ledgers, cluster.agents)
+            if role
+        ]
+        return random.choice(random.choice(roles))
+
+    def _agent(self, random: Random) -> AgentActor:
+        return random.choice(self._cluster.agents)
+
+    # --- kinds --------------------------------------------------------------------------------
+
+    def _kill(self, fault: Fault, random: Random) -> None:
+        actor = self._victim(random)
+        self._world.fault("kill", actor.name)
+        actor.kill()
+        if isinstance(actor, AgentActor) and random.random() < 0.4:
+            self._world.fault("reboot", actor.name)
+            actor.machine.reboot()
+        self._then(fault.lasts_s, actor.start)
+
+    def _freeze(self, fault: Fault, random: Random) -> None:
+        process = self._victim(random).process
+        if process is None or not process.alive:
+            return
+        self._world.fault("freeze", process.name, f"{fault.lasts_s:.1f} s")
+        self._world.loop.freeze(process)
+        self._then(fault.lasts_s * 1.5, lambda: self._world.loop.thaw(process))
+
+    def _clock(self, fault: Fault, random: Random) -> None:
+        actor = self._victim(random)
+        step_us = random.choice((-1, 1)) * random.choice((300_000, 1_800_000, 20_000_000))
+        self._world.fault("clock", actor.name, f"{step_us / 1e6:+.1f} s")
+        actor.clock.offset_us += step_us
+
+        def back() -> None:
+            actor.clock.offset_us = random.randint(-500_000, 500_000)
+
+        self._then(fault.lasts_s, back)
+
+    def _cut(self, fault: Fault, random: Random) -> None:
+        if random.random() < 0.6:
+            gateway = random.choice(self._cluster.gateways)
+            link = self._world.link(self._agent(random).name, gateway.name)
+        else:
+            services = [*self._cluster.gateways, *self._cluster.schedulers, *self._cluster.ledgers]
+            link = self._world.link(random.choice(services).name, "broker")
+        there, back = random.choice(((True, True), (True, False), (False, True)))
+        self._world.fault("cut", link.name, f"{there=} {back=}")
+        link.cut(there=there, back=back)
+        self._then(fault.lasts_s, lambda: link.cut(there=False, back=False))
+
+    def _broker(self, fault: Fault, random: Random) -> None:
+        broker = self._cluster.broker
+        if not broker.up:
+            return
+        self._world.fault("broker", "broker", f"down {fault.lasts_s:.1f} s")
+        broker.go_down()
+        self._then(fault.lasts_s, broker.come_back)
+
+    def _noise(self, fault: Fault, random: Random) -> None:
+        names = random.sample(_NOISES, random.choice((1, 2, 4)))
+        noise = self._world.noise
+        self._world.fault("noise", "network", " ".join(names))
+        for name in names:
+            setattr(noise, name, random.choice((0.05, 0.2, 0.5)))
+            self._then(fault.lasts_s, lambda name=name: setattr(noise, name, 0.0))  # type: ignore[misc]
+
+    def _shrink(self, fault: Fault, random: Random) -> None:
+        machine = self._agent(random).machine
+        now = machine.fingerprint.allocatable
+        share = random.choice((0.4, 0.7, 1.5))
+        changed = replace(
+            now,
+            cpu_millicores=int(now.cpu_millicores * share),
+            memory_mib=int(now.memory_mib * share),
+        )
+        machine.shrunk = machine.shrunk or share < 1
+        self._world.fault("capacity", machine.name, f"{changed}")
+        machine.fingerprint = replace(machine.fingerprint, capacity=changed, allocatable=changed)
+
+    def _vanish(self, fault: Fault, random: Random) -> None:
+        agent = self._agent(random)
+        for_ever = random.random() < 0.3
+        self._world.fault("vanish", agent.name, "for ever" if for_ever else "")
+        agent.kill()
+        if random.random() < 0.6 or for_ever:
+            agent.machine.reboot()
+        agent.away = for_ever
+        if not for_ever:
+            self._then(fault.lasts_s * 2, agent.start)
+
+    def _join(self, fault: Fault, random: Random) -> None:
+        self._joined += 1
+        name = f"late-{self._joined}"
+        node = Node(name, random.choice((1000, 3000)), 4096, "us-east")
+        self._world.fault("join", name)
+        add_agent(self._cluster, node, random.randint(-900, 900)).start()
+
+    def _load(self, fault: Fault, random: Random) -> None:
+        machine = self._agent(random).machine
+        machine.load_percent = random.choice((0.0, 50.0, 95.0, 100.0))
+        self._world.fault("load", machine.name, f"{machine.load_percent}")
+
+    def _policy(self, fault: Fault, random: Random) -> None:
+        self._policies += 1
+        policy = replace(
+            self._plan.policy,
+            name=f"policy-{self._policies}",
+            version=self._policies,
+            strategy=random.choice(("balanced", "binpack", "spread", "balanced")),
+            lost_after_ms=random.choice((15_000, 25_000)),
+            heartbeat_period_ms=random.choice((2_000, 4_000)),
+        )
+        gateway = random.choice(self._cluster.gateways)
+        self._world.fault("policy", gateway.name, policy.title)
+        process = gateway.process
+        if process is not None and process.alive and gateway.appender is not None:
+            self._world.loop.create_task(
+                _activate(gateway, policy, random), context=process.context.copy()
+            )
+
+    def _database(self, fault: Fault, random: Random) -> None:
+        ledger = random.choice(self._cluster.ledgers)
+        link = self._world.link(ledger.name, "database")
+        self._world.fault("database", ledger.name)
+        link.cut(there=True, back=True)
+        self._then(fault.lasts_s, lambda: link.cut(there=False, back=False))
+
+
+async def _activate(gateway: GatewayActor, policy: Policy, random: Random) -> None:
+    envelope = EventEnvelope(
+        str(UUID(int=random.getrandbits(128), version=4)),
+        ev.PolicyActivated(policy),
+        aggregate="policy",
+        actor="user/admin",
+        occurred_at_us=gateway.clock.now_us(),
+    )
+    if gateway.appender is None:
+        return
+    try:
+        await gateway.appender.append([envelope])
+    except FogError as error:
+        gateway.world.tell(gateway.name, f"policy not activated: {error.reason}")
+
+
+def add_agent(cluster: Cluster, node: Node, offset_ms: int) -> AgentActor:
+    """Put a machine with its agent into the cluster; it does not run yet."""
+    world = cluster.world
+    room = Resources(node.cpu_millicores, node.memory_mib, 100)
+    random = world.chance(f"machine/{node.name}")
+    machine = Machine(
+        world,
+        str(UUID(int=random.getrandbits(128), version=4)),
+        node.name,
+        world.clock(offset_ms * 1_000, random.uniform(0, 1e5)),
+        Fingerprint(room, room, arch="x86_64", os="linux", region=node.region),
+    )
+    agent = AgentActor(cluster, machine)
+    cluster.agents.append(agent)
+    return agent

@@ -1,0 +1,221 @@
+"""One run: put a cluster together as the seed says, let things go wrong, see that it mends."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import Iterator, MutableMapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from unittest.mock import patch
+from uuid import UUID
+
+import structlog
+
+from fogbank.checker import Acknowledged, Counts
+from tests.simulation.actors import Cluster, GatewayActor, LedgerActor, SchedulerActor
+from tests.simulation.broker import Broker
+from tests.simulation.faults import Faults, add_agent
+from tests.simulation.loop import StalledError, VirtualLoop, current_process, pause, run_virtually
+from tests.simulation.machines import Database
+from tests.simulation.plan import Plan, plan_of
+from tests.simulation.verify import (
+    broken_answers,
+    differing_states,
+    doubled_slots,
+    overfull_machines,
+    report_on,
+    unfinished,
+)
+from tests.simulation.workload import Client
+from tests.simulation.world import World
+
+# After the faults everything must have come to rest within so long.
+SETTLE_S = 420.0
+_LOOK_S = 5.0
+_SHOWN = 8
+_WITH_UUID4 = (
+    "services.gateway.app.agents.uuid4",
+    "services.gateway.app.agent_session.uuid4",
+    "services.gateway.app.deployments.uuid4",
+)
+
+
+@dataclass(slots=True)
+class Result:
+    """What came of a seed. `problems` is empty if all held; times in seconds."""
+
+    seed: int
+    digest: str
+    problems: list[str]
+    simulated_s: float
+    settled_s: float
+    took_s: float
+    counts: Counts
+    faults: dict[str, int]
+    acknowledged: int
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was wrong."""
+        return not self.problems
+
+
+def run_seed(seed: int, *, keep_lines: bool = False, plan: Plan | None = None) -> Result:
+    """Run a seed to its end and check it."""
+    began_s = time.perf_counter()
+    collected = gc.isenabled()
+    gc.disable()  # what a collection finalises would run at an arbitrary instant
+    result: Result | None = None
+    try:
+
+        async def main(loop: VirtualLoop) -> None:
+            nonlocal result
+            world = World(seed, loop, keep_lines=keep_lines)
+            stack.enter_context(_determined(world))
+            result = await _Run(world, plan or plan_of(seed)).to_the_end()
+
+        try:
+            with ExitStack() as stack:
+                run_virtually(main)
+        except StalledError:
+            raise AssertionError(f"seed {seed}: everybody waits for ever") from None
+    finally:
+        if collected:
+            gc.enable()
+    assert result is not None
+    result.took_s = time.perf_counter() - began_s
+    return result
+
+
+class _Run:
+    """One run on a loop of its own."""
+
+    def __init__(self, world: World, plan: Plan) -> None:
+        self._world = world
+        self._plan = plan
+        self._cluster = Cluster(world, Broker(world, plan.window_s), Database(), plan.policy)
+        self._clients = [
+            Client(self._cluster, number, plan.pause_s) for number in range(plan.clients)
+        ]
+
+    async def to_the_end(self) -> Result:
+        """Run, mend, settle, check."""
+        world, plan, cluster = self._world, self._plan, self._cluster
+        self._start()
+        faults = Faults(cluster, plan)
+        await asyncio.gather(faults.run(), *(client.run(plan.lasts_s) for client in self._clients))
+        faults.end()
+        healed_s = world.loop.time()
+        await asyncio.gather(*(client.finish() for client in self._clients))
+        counts = await self._settle(healed_s)
+        settled_s = world.loop.time() - healed_s
+        for actor in cluster.actors:
+            actor.kill()
+        return Result(
+            plan.seed,
+            world.trace_digest(),
+            world.problems,
+            world.loop.time(),
+            settled_s,
+            0.0,
+            counts,
+            world.faults,
+            len(self._acknowledged()),
+            world.lines,
+        )
+
+    def _start(self) -> None:
+        plan, cluster, world = self._plan, self._cluster, self._world
+        offsets = iter(plan.clock_offsets_ms)
+        random = world.chance("machines")
+
+        def clock() -> Any:
+            return world.clock(next(offsets) * 1_000, random.uniform(0, 1e5))
+
+        cluster.gateways += [
+            GatewayActor(cluster, f"gateway-{number}", clock()) for number in range(plan.gateways)
+        ]
+        cluster.schedulers += [
+            SchedulerActor(cluster, f"scheduler-{number}", clock())
+            for number in range(plan.schedulers)
+        ]
+        cluster.ledgers += [
+            LedgerActor(cluster, f"ledger-{number}", clock()) for number in range(plan.ledgers)
+        ]
+        for actor in cluster.actors:
+            actor.start()
+        for node in plan.nodes:
+            agent = add_agent(cluster, node, next(offsets))
+            world.later(node.joins_s, agent.start)
+
+    def _acknowledged(self) -> list[Acknowledged]:
+        return [each for client in self._clients for each in client.acknowledged]
+
+    async def _settle(self, healed_s: float) -> Counts:
+        """Wait until everything rests, then check; complain if it takes too long."""
+        world, cluster = self._world, self._cluster
+        seen = -1
+        while True:
+            await pause(_LOOK_S)
+            end = len(cluster.broker.commits)
+            quiet, seen = end == seen, end
+            late = world.loop.time() - healed_s > SETTLE_S
+            if not quiet and not late:
+                continue
+            left = unfinished(cluster)
+            report = report_on(cluster, self._acknowledged(), settled=not left)
+            left += [str(each) for each in report.violations]
+            if not left:
+                break
+            if late or world.problems:
+                for sentence in left[:_SHOWN]:
+                    world.problem(f"{world.loop.time() - healed_s:.0f} s after faults: {sentence}")
+                break
+        self._check(late=bool(left))
+        return report.counts
+
+    def _check(self, *, late: bool) -> None:
+        cluster = self._cluster
+        found = broken_answers(cluster, self._clients)
+        if not late:
+            found += differing_states(cluster)
+        found += overfull_machines(cluster)
+        found += doubled_slots(cluster)
+        for sentence in found[:_SHOWN]:
+            self._world.problem(sentence)
+
+
+@contextmanager
+def _determined(world: World) -> Iterator[None]:
+    """Let nothing but the seed decide: ids that are drawn, and where log lines go."""
+    random = world.chance("uuid4")
+
+    def drawn() -> UUID:
+        return UUID(int=random.getrandbits(128), version=4)
+
+    def told(_: Any, method: str, event: MutableMapping[str, Any]) -> Any:
+        process = current_process()
+        if process is not None and process.alive:
+            text = event.pop("event")
+            rest = " ".join(f"{key}={value}" for key, value in event.items())
+            world.note(process.name, f"({method}) {text} {rest}".rstrip())
+        raise structlog.DropEvent
+
+    former = structlog.get_config()
+    level = 10 if world.keep_lines else 50
+    structlog.configure(
+        processors=[told],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        cache_logger_on_first_use=False,
+    )
+    try:
+        with ExitStack() as stack:
+            for name in _WITH_UUID4:
+                stack.enter_context(patch(name, drawn))
+            yield
+    finally:
+        structlog.configure(**former)

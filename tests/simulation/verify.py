@@ -1,0 +1,244 @@
+"""What must hold at the end of a run. The rules of the log itself are `fogbank.checker`'s."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from hashlib import sha256
+from typing import Any
+
+from fogbank.checker import Acknowledged, LogCommit, Report, check_log
+from fogbank.codec import decode_commit
+from fogbank.domain.fleet import FleetState
+from fogbank.domain.resources import Resources
+from fogbank.v1 import facts_pb2, log_pb2, rounds_pb2
+from services.ledger.core.projection import Projection
+from tests.simulation.actors import Cluster, fleet_of
+from tests.simulation.machines import Database, Machine, Ran, total
+from tests.simulation.workload import Client
+
+
+def report_on(cluster: Cluster, acknowledged: list[Acknowledged], *, settled: bool) -> Report:
+    """Let the checker look at the whole log."""
+    return check_log(
+        (
+            LogCommit(each.sequence, each.writer.service, each.writer.instance, each.data)
+            for each in cluster.broker.commits
+        ),
+        acknowledged,
+        settled=settled,
+    )
+
+
+def state_digest(fleet: FleetState) -> str:
+    """Return what a folded state comes to."""
+    on_node = sorted((node_id, sorted(ids)) for node_id, ids in fleet._on_node.items() if ids)
+    text = f"{fleet.position} {fleet.facts!r} {fleet.decisions!r} {on_node!r}"
+    return sha256(text.encode()).hexdigest()
+
+
+def unfinished(cluster: Cluster) -> list[str]:
+    """Return what has not come to rest yet, without looking at the log as a whole."""
+    end = len(cluster.broker.commits)
+    found = []
+    for actor in cluster.actors:
+        if not actor.alive:
+            if actor not in cluster.agents or not actor.away:
+                found.append(f"{actor.name} does not run")
+            continue
+        fleet = fleet_of(actor)
+        if fleet is not None and fleet.position != end:
+            found.append(f"{actor.name} has read up to {fleet.position} of {end}")
+    if cluster.database.checkpoint.position != end:
+        found.append(f"the ledger has {cluster.database.checkpoint.position} of {end}")
+    return found + _strangers(cluster)
+
+
+def _strangers(cluster: Cluster) -> list[str]:
+    """Compare what runs on each machine with what the log wants there."""
+    fleet = _fold_anew(cluster)
+    found = []
+    for agent in cluster.agents:
+        if agent.away:
+            continue
+        node_id = agent.machine.node_id
+        if node_id not in fleet.facts.nodes:
+            found.append(f"{agent.name} is not known")
+            continue
+        wanted = {
+            placed.id
+            for placed in fleet.on_node(node_id)
+            if placed.desired != "released" and not fleet.ended(placed)
+        }
+        running = set(agent.machine.running())
+        if wanted != running:
+            found.append(
+                f"{agent.name} runs {sorted(running - wanted)} that nobody wants there and "
+                f"does not run {sorted(wanted - running)}"
+            )
+    return found
+
+
+def _fold_anew(cluster: Cluster) -> FleetState:
+    fleet = FleetState()
+    for stored in cluster.broker.commits:
+        fleet.fold(
+            decode_commit(
+                stored.sequence, stored.writer.service, stored.writer.instance, stored.data
+            )
+        )
+    return fleet
+
+
+def differing_states(cluster: Cluster) -> list[str]:
+    """Compare the states of all who fold, and the ledger's tables, with a fold from nothing."""
+    projection = Projection()
+    fleet = projection.fleet
+    for stored in cluster.broker.commits:
+        projection.fold(
+            decode_commit(
+                stored.sequence, stored.writer.service, stored.writer.instance, stored.data
+            )
+        )
+    true = state_digest(fleet)
+    found = []
+    for actor in cluster.actors:
+        own = fleet_of(actor)
+        if own is not None and state_digest(own) != true:
+            found.append(f"{actor.name} has folded another state than the log says")
+    fresh = Database()
+    if cluster.database.commits:
+        fresh.apply(cluster.database.commits, projection.take())
+    if fresh.tables != cluster.database.tables:
+        written = cluster.database.tables
+        names = [name for name, rows in fresh.tables.items() if rows != written[name]]
+        found.append(f"the ledger's tables differ from the log: {', '.join(names)}")
+    if fresh.changes != cluster.database.changes:
+        found.append("the ledger's history of changes differs from the log's")
+    kept = [(row.sequence, bytes(row.data)) for row in cluster.database.commits]
+    if kept != [(each.sequence, each.data) for each in cluster.broker.commits]:
+        found.append("the ledger's copy of the log differs from the log")
+    return found
+
+
+def broken_answers(cluster: Cluster, clients: list[Client]) -> list[str]:
+    """Compare what callers were told with what the log says now."""
+    replicas: dict[str, int] = {}
+    deleted: set[str] = set()
+    for _, message in _facts(cluster):
+        if isinstance(message, facts_pb2.DeploymentScaled):
+            if message.deployment_id in replicas and message.deployment_id not in deleted:
+                replicas[message.deployment_id] = message.replicas
+        elif isinstance(message, facts_pb2.DeploymentDeleted):
+            deleted.add(message.deployment_id)
+        elif isinstance(message, tuple):
+            replicas.setdefault(*message)
+    asked = {owned.id for client in clients for owned in client.owned}
+    found = [f"nobody asked for {each}" for each in sorted(replicas.keys() - asked)]
+    for client in clients:
+        for owned in client.owned:
+            if owned.doubtful or owned.open is not None:
+                continue
+            if owned.deleted != (owned.id in deleted):
+                found.append(f"{owned.id} is deleted for its owner or in the log, not for both")
+            elif not owned.deleted and replicas.get(owned.id) != owned.replicas:
+                found.append(
+                    f"{owned.id} has {replicas.get(owned.id)} replicas in the log, its owner "
+                    f"was told {owned.replicas}"
+                )
+    return found
+
+
+def _facts(cluster: Cluster) -> list[tuple[int, object]]:
+    """Return the commands of the log, first of each id; creations as (id, replicas)."""
+    seen: set[str] = set()
+    found: list[tuple[int, object]] = []
+    for stored in cluster.broker.commits:
+        if stored.writer.service != "gateway":
+            continue
+        for envelope in log_pb2.Commit.FromString(stored.data).events:
+            kind = envelope.type.rpartition(".")[2]
+            if kind not in _COMMANDS or envelope.event_id in seen:
+                continue
+            seen.add(envelope.event_id)
+            message = _COMMANDS[kind].FromString(envelope.payload)
+            if isinstance(message, facts_pb2.DeploymentCreated):
+                found.append((stored.sequence, (envelope.event_id, message.spec.replicas)))
+            else:
+                found.append((stored.sequence, message))
+    return found
+
+
+_NEVER = 1 << 62
+_COMMANDS: dict[str, Any] = {
+    "DeploymentCreated": facts_pb2.DeploymentCreated,
+    "DeploymentScaled": facts_pb2.DeploymentScaled,
+    "DeploymentDeleted": facts_pb2.DeploymentDeleted,
+}
+
+
+def overfull_machines(cluster: Cluster) -> list[str]:
+    """Find machines on which more ran at once than they had room for."""
+    return [
+        f"{agent.name} ran {_amounts(most)} at once and has {_amounts(room)}"
+        for agent in cluster.agents
+        if not agent.machine.shrunk
+        for room in (agent.machine.fingerprint.allocatable,)
+        if not (most := _most_at_once(agent.machine)).fits_in(room)
+    ]
+
+
+def _most_at_once(machine: Machine) -> Resources:
+    most = Resources()
+    for ran in machine.history:
+        together = total(
+            [other for other in machine.history if other.began_s <= ran.began_s < other.ended_s]
+        )
+        most = Resources(
+            max(most.cpu_millicores, together.cpu_millicores),
+            max(most.memory_mib, together.memory_mib),
+        )
+    return most
+
+
+def _amounts(room: Resources) -> str:
+    return f"{room.cpu_millicores} millicores and {room.memory_mib} MiB"
+
+
+def doubled_slots(cluster: Cluster) -> list[str]:
+    """Find slots of which two replicas ran at once although both were to.
+
+    One that was cut off may run on, and so may one that was released before the other was placed,
+    until its agent has stopped it.
+    """
+    slot_of: dict[str, tuple[str, int]] = {}
+    placed_at: dict[str, int] = {}
+    released_at: dict[str, int] = {}
+    cut_off: set[str] = set()
+    for stored in cluster.broker.commits:
+        if stored.writer.service != "scheduler":
+            continue
+        for envelope in log_pb2.Commit.FromString(stored.data).events:
+            decided = rounds_pb2.RoundDecided.FromString(envelope.payload)
+            for outcome in decided.outcomes:
+                for placement in outcome.placed.placements:
+                    key = (outcome.placed.deployment_id, placement.slot)
+                    slot_of.setdefault(placement.replica_id, key)
+                    placed_at.setdefault(placement.replica_id, stored.sequence)
+                for replica_id in outcome.released.replica_ids:
+                    released_at.setdefault(replica_id, stored.sequence)
+                cut_off.update(outcome.suspended.replica_ids)
+    rans: dict[tuple[str, int], list[Ran]] = defaultdict(list)
+    for agent in cluster.agents:
+        for ran in agent.machine.history:
+            if ran.replica_id in slot_of and ran.replica_id not in cut_off:
+                rans[slot_of[ran.replica_id]].append(ran)
+    return [
+        f"slot {slot} of {deployment_id} ran twice at once: {one.replica_id} and {other.replica_id}"
+        for (deployment_id, slot), of_slot in rans.items()
+        for one in of_slot
+        for other in of_slot
+        if one is not other
+        and one.began_s <= other.began_s < one.ended_s
+        and released_at.get(one.replica_id, _NEVER) > placed_at[other.replica_id]
+        and released_at.get(other.replica_id, _NEVER) > placed_at[one.replica_id]
+    ]
