@@ -350,6 +350,7 @@ def gateways(system: FogUp) -> list[str]:
 def delete_all(system: FogUp, record: Record, prefix: str) -> None:
     """Delete what a load left running; part of the record like any other command."""
     with grpc_admin(system) as admin:
+        record.begin()
         for name, wish in tuple(record.wishes.items()):
             if not name.startswith(f"{prefix}-") or wish.deleted:
                 continue
