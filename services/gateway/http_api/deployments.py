@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.responses import Response
 
 from fogbank.domain.errors import AbortedError, InvalidArgumentError, UnimplementedError
@@ -87,6 +87,18 @@ async def status(caller: Caller, request: Request, deployment_id: DeploymentId) 
     return rendering.json_response(rendering.deployment_status(view), headers=headers)
 
 
+def _no_number(given: object) -> object:
+    """Refuse seconds since 1970, which pydantic takes for a time; nobody documented them."""
+    try:
+        float(str(given))
+    except ValueError:
+        return given
+    raise ValueError("a number is no time")
+
+
+Instant = Annotated[datetime, BeforeValidator(_no_number)]
+
+
 class ListQuery(BaseModel):
     """Which deployments to list."""
 
@@ -94,8 +106,8 @@ class ListQuery(BaseModel):
 
     status: Status | None = Field(None, description="Only these; without it all but deleted ones.")
     name: str = Field("", max_length=MAX_NAME, description="Only names that contain this.")
-    created_after: datetime | None = Field(None, description="Inclusive; UTC without an offset.")
-    created_before: datetime | None = Field(None, description="Inclusive; UTC without an offset.")
+    created_after: Instant | None = Field(None, description="Inclusive; UTC without an offset.")
+    created_before: Instant | None = Field(None, description="Inclusive; UTC without an offset.")
     sort_by: Literal["created_at", "name", "status"] = "created_at"
     sort_order: Literal["asc", "desc"] = "desc"
     limit: int = Field(20, ge=1, le=100)

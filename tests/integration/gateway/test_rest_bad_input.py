@@ -263,6 +263,7 @@ async def test_a_bad_id_in_the_path(face: RestFace, given: str) -> None:
         ("sort_order=up", ["sort_order", "asc", "up"]),
         ("status=broken", ["status", "running", "broken"]),
         ("created_after=yesterday", ["created_after: must be a time such as", "yesterday"]),
+        ("created_before=0.0", ["created_before: must be a time such as", "0.0"]),
         ("name=%00", ["name", "printable"]),
         ("name=" + "x" * 101, ["name", "100"]),
         ("colour=red", ["colour", "not a known parameter"]),
