@@ -13,6 +13,7 @@ from fogbank.domain.errors import FogError
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.policy import Policy
 from fogbank.domain.resources import Resources
+from fogbank.placement.strategies import STRATEGIES
 from tests.simulation.actors import Actor, AgentActor, Cluster, GatewayActor
 from tests.simulation.loop import pause
 from tests.simulation.machines import Machine
@@ -42,6 +43,7 @@ class Faults:
     def end(self) -> None:
         """Mend everything: from now on nothing goes wrong any more."""
         self._over = True
+        self._world.faulty = False
         world, cluster = self._world, self._cluster
         world.tell("faults", "are over")
         world.noise.clear()
@@ -149,7 +151,7 @@ class Faults:
 
     def _vanish(self, fault: Fault, random: Random) -> None:
         agent = self._agent(random)
-        for_ever = random.random() < 0.3
+        for_ever = random.random() < 0.5
         self._world.fault("vanish", agent.name, "for ever" if for_ever else "")
         agent.kill()
         if random.random() < 0.6 or for_ever:
@@ -157,6 +159,13 @@ class Faults:
         agent.away = for_ever
         if not for_ever:
             self._then(fault.lasts_s * 2, agent.start)
+
+    def _disk(self, fault: Fault, random: Random) -> None:
+        agent = self._agent(random)
+        self._world.fault("disk", agent.name)
+        agent.kill()
+        agent.machine.lose_disk()
+        self._then(fault.lasts_s, agent.start)
 
     def _join(self, fault: Fault, random: Random) -> None:
         self._joined += 1
@@ -176,7 +185,7 @@ class Faults:
             self._plan.policy,
             name=f"policy-{self._policies}",
             version=self._policies,
-            strategy=random.choice(("balanced", "binpack", "spread", "balanced")),
+            strategy=random.choice(sorted(STRATEGIES)),
             lost_after_ms=random.choice((15_000, 25_000)),
             heartbeat_period_ms=random.choice((2_000, 4_000)),
         )

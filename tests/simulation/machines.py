@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.resources import NOTHING, Resources
@@ -66,6 +67,7 @@ class Machine:
     containers: dict[str, _Container] = field(default_factory=dict)
     history: list[Ran] = field(default_factory=list)
     shrunk: bool = False
+    identities: int = 1
     events: asyncio.Queue[RuntimeEvent] = field(default_factory=asyncio.Queue)
 
     def running(self) -> dict[str, int]:
@@ -78,6 +80,14 @@ class Machine:
         """End all containers, as a power cut does."""
         for each in self.containers.values():
             self.end(each, 137)
+
+    def lose_disk(self) -> None:
+        """Lose what was saved, the identity too; containers run on."""
+        self.journal.clear()
+        self.identities += 1
+        self.shrunk = True  # to the log it is another machine, with nothing on it
+        number = self.world.chance(f"machine/{self.name}/{self.identities}").getrandbits(128)
+        self.node_id = str(UUID(int=number, version=4))
 
     def end(self, container: _Container, exit_code: int) -> None:
         """End a container, if it runs."""
@@ -121,7 +131,8 @@ class SimDisk:
 class SimRuntime:
     """A `ContainerRuntime` of pretended containers, which outlive the agent.
 
-    Images: `job:SECONDS` ends well after so long, `crash:SECONDS` badly; others run on.
+    Images: `job:SECONDS` ends well after so long, `crash:SECONDS` badly, `flaky:SECONDS` badly
+    until the faults are over; others run on.
     """
 
     def __init__(self, machine: Machine, process: Process, link: Link) -> None:
@@ -150,7 +161,8 @@ class SimRuntime:
         if self._link.happens(machine.world.noise.start_fails):
             raise RuntimeFaultError("it does not start")
         present = machine.containers.get(replica_id)
-        if present is not None:
+        if present is not None and present.running:
+            machine.world.problem(f"{machine.name} starts {replica_id} anew although it runs")
             machine.end(present, 137)
         ran = Ran(
             machine.node_id, replica_id, restart_count, spec.resources, machine.world.loop.time()
@@ -166,7 +178,7 @@ class SimRuntime:
         machine.containers[replica_id] = container
         machine.world.tell(machine.name, f"{replica_id} runs, restart {restart_count}")
         kind, _, seconds = spec.image.partition(":")
-        if kind in {"job", "crash"}:
+        if kind in {"job", "crash"} or (kind == "flaky" and machine.world.faulty):
             code = 0 if kind == "job" else 1
             machine.world.later(float(seconds), self._ends, container, code)
         return StartedContainer(f"c-{replica_id}", container.started_at_us)

@@ -21,6 +21,7 @@ Kind = Literal[
     "load",
     "policy",
     "database",
+    "disk",
 ]
 
 _KINDS: tuple[Kind, ...] = (
@@ -36,6 +37,7 @@ _KINDS: tuple[Kind, ...] = (
     "load",
     "policy",
     "database",
+    "disk",
 )
 
 

@@ -24,9 +24,11 @@ from tests.simulation.plan import Plan, plan_of
 from tests.simulation.verify import (
     broken_answers,
     differing_states,
+    differing_verdicts,
     doubled_slots,
     overfull_machines,
     report_on,
+    restless_nodes,
     unfinished,
 )
 from tests.simulation.workload import Client
@@ -35,6 +37,8 @@ from tests.simulation.world import World
 # After the faults everything must have come to rest within so long.
 SETTLE_S = 420.0
 _LOOK_S = 5.0
+# From so long after the faults on, no stream may break any more.
+_CALM_S = 100.0
 _SHOWN = 8
 _WITH_UUID4 = (
     "services.gateway.app.agents.uuid4",
@@ -175,16 +179,19 @@ class _Run:
                 for sentence in left[:_SHOWN]:
                     world.problem(f"{world.loop.time() - healed_s:.0f} s after faults: {sentence}")
                 break
-        self._check(late=bool(left))
+        self._check(report.counts, world.now_us(), healed_s, late=bool(left))
         return report.counts
 
-    def _check(self, *, late: bool) -> None:
+    def _check(self, counts: Counts, now_us: int, healed_s: float, *, late: bool) -> None:
         cluster = self._cluster
+        quiet_s = healed_s + _CALM_S - self._world.loop.time()
         found = broken_answers(cluster, self._clients)
         if not late:
             found += differing_states(cluster)
         found += overfull_machines(cluster)
         found += doubled_slots(cluster)
+        found += differing_verdicts(cluster, counts)
+        found += restless_nodes(cluster, now_us + round(quiet_s * 1_000_000))
         for sentence in found[:_SHOWN]:
             self._world.problem(sentence)
 

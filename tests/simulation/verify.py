@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
-from fogbank.checker import Acknowledged, LogCommit, Report, check_log
+from fogbank.checker import Acknowledged, Counts, LogCommit, Report, check_log
 from fogbank.codec import decode_commit
+from fogbank.domain.envelope import Commit
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.resources import Resources
 from fogbank.v1 import facts_pb2, log_pb2, rounds_pb2
@@ -80,25 +82,50 @@ def _strangers(cluster: Cluster) -> list[str]:
 
 def _fold_anew(cluster: Cluster) -> FleetState:
     fleet = FleetState()
-    for stored in cluster.broker.commits:
-        fleet.fold(
-            decode_commit(
-                stored.sequence, stored.writer.service, stored.writer.instance, stored.data
-            )
-        )
+    for commit in _commits(cluster):
+        fleet.fold(commit)
     return fleet
+
+
+def _commits(cluster: Cluster) -> Iterator[Commit]:
+    for stored in cluster.broker.commits:
+        writer = stored.writer
+        yield decode_commit(stored.sequence, writer.service, writer.instance, stored.data)
+
+
+def differing_verdicts(cluster: Cluster, counts: Counts) -> list[str]:
+    """Compare what the folds find void with what the checker does."""
+    fleet = FleetState()
+    void = sum(
+        not verdict.accepted
+        for commit in _commits(cluster)
+        for verdict in fleet.fold(commit).verdicts
+    )
+    if void == counts.events_void:
+        return []
+    return [f"the folds find {void} events void, the checker {counts.events_void}"]
+
+
+def restless_nodes(cluster: Cluster, since_us: int) -> list[str]:
+    """Find nodes that shook hands again when nothing went wrong any more."""
+    found = []
+    for stored in cluster.broker.commits:
+        commit = log_pb2.Commit.FromString(stored.data)
+        if commit.appended_at_us >= since_us:
+            found += [
+                f"{envelope.aggregate} shook hands again at {stored.sequence} for no reason"
+                for envelope in commit.events
+                if envelope.type == "fogbank.v1.NodeConnected"
+            ]
+    return found
 
 
 def differing_states(cluster: Cluster) -> list[str]:
     """Compare the states of all who fold, and the ledger's tables, with a fold from nothing."""
     projection = Projection()
     fleet = projection.fleet
-    for stored in cluster.broker.commits:
-        projection.fold(
-            decode_commit(
-                stored.sequence, stored.writer.service, stored.writer.instance, stored.data
-            )
-        )
+    for commit in _commits(cluster):
+        projection.fold(commit)
     true = state_digest(fleet)
     found = []
     for actor in cluster.actors:

@@ -120,7 +120,7 @@ class Client:
         spec = DeploymentSpec(
             name=f"{self.name}-{len(self.owned)}",
             type=ServiceType.COMPUTE,
-            container_image=random.choice(("web", "web", "web", "web", "job:4", "crash:3")),
+            container_image=random.choice(("web", "web", "web", "flaky:5", "job:4", "crash:3")),
             replicas=random.choices((1, 2, 3, 5), (5, 3, 2, 1))[0],
             resources=Resources(
                 random.choice((200, 500, 900, 1500)), random.choice((256, 512, 1024)), 1

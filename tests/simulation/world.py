@@ -104,6 +104,7 @@ class World:
     loop: VirtualLoop
     noise: Noise = field(default_factory=Noise)
     keep_lines: bool = False
+    faulty: bool = True
     lines: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     faults: dict[str, int] = field(default_factory=dict)

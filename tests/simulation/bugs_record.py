@@ -1,0 +1,285 @@
+"""Mistakes in the folds, in gateways, in the log and its readers."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+from uuid import UUID
+
+from fogbank.domain import facts as facts_module
+from fogbank.domain.decisions import Decisions
+from fogbank.domain.events import NodeReported
+from fogbank.domain.facts import Facts
+from fogbank.domain.fleet import FleetState
+from fogbank.domain.ids import command_event_id
+from fogbank.domain.position import pack
+from fogbank.domain.verdict import VoidReason
+from fogbank.log.clock_check import ClockCheck
+from fogbank.log.group_commit import GroupCommit
+from services.gateway.app.agent_session import AgentSession
+from services.gateway.app.command_log import CommandLog
+from services.gateway.app.deployments import Deployments
+from services.gateway.core import commands
+from services.ledger.app.ports import Checkpoint, RivalLedgerError
+from services.node_agent.core.agent import AgentCore
+from services.node_agent.core.kept import SequenceKept
+from tests.simulation.broker import Broker, SimLog
+from tests.simulation.loop import pause
+from tests.simulation.machines import SimStore
+from tests.simulation.planting import Patches, bug, runs_in
+
+# --- folds ------------------------------------------------------------------------------------
+
+
+def _rounds_without(reason: VoidReason, prefix: str) -> Patches:
+    judge = Decisions._void
+
+    def lenient(self: Decisions, commit: Any, event: Any) -> VoidReason | None:
+        void = judge(self, commit, event)
+        return None if void is reason and runs_in(prefix) else void
+
+    return [patch.object(Decisions, "_void", lenient)]
+
+
+@bug
+def prev_unchecked_by_a_scheduler() -> Patches:
+    return _rounds_without(VoidReason.STALE_ROUND, "scheduler-0")
+
+
+@bug
+def prev_unchecked_by_a_gateway() -> Patches:
+    return _rounds_without(VoidReason.STALE_ROUND, "gateway-0")
+
+
+@bug
+def prev_unchecked_by_all() -> Patches:
+    return _rounds_without(VoidReason.STALE_ROUND, "")
+
+
+@bug
+def prev_unchecked_by_ledgers() -> Patches:
+    return _rounds_without(VoidReason.STALE_ROUND, "ledger")
+
+
+@bug
+def dedupe_by_window_only() -> Patches:
+    return [patch.object(Facts, "_first", lambda *_: None)]
+
+
+@bug
+def epoch_unchecked() -> Patches:
+    def lenient(facts: Facts, node_id: str, epoch: int) -> Any:
+        return facts.nodes.get(node_id) or VoidReason.UNKNOWN_NODE
+
+    return [patch.object(facts_module, "_node_in_epoch", lenient)]
+
+
+@bug
+def report_numbers_unchecked() -> Patches:
+    judge = facts_module._node_reported
+
+    def lenient(facts: Facts, envelope: Any, event: Any, position: int) -> Any:
+        node = facts.nodes.get(event.node_id)
+        if node is not None and node.epoch == event.epoch:
+            node.last_report = event.number - 1
+        return judge(facts, envelope, event, position)
+
+    return [patch.dict(facts_module._HANDLERS, {NodeReported: lenient})]
+
+
+@bug
+def falling_states_takenruns_in() -> Patches:
+    keep = facts_module._observe
+
+    def lenient(facts: Facts, node_id: str, seen: Any) -> None:
+        if runs_in("ledger"):
+            facts.observed.pop((seen.replica_id, node_id), None)
+        keep(facts, node_id, seen)
+
+    return [patch.object(facts_module, "_observe", lenient)]
+
+
+@bug
+def room_unnoticed() -> Patches:
+    fold = FleetState.fold
+
+    def blind(self: FleetState, commit: Any) -> Any:
+        folded = fold(self, commit)
+        folded.room_appeared = False
+        self.room_sequence = 0
+        return folded
+
+    return [patch.object(FleetState, "fold", blind)]
+
+
+# --- gateway ----------------------------------------------------------------------------------
+
+
+@bug
+def ack_as_effect() -> Patches:
+    async def submit(self: CommandLog, user_id: str, envelope: Any) -> int:
+        sequence, index = await self._appender.append([envelope])
+        await self.wait_for(sequence)
+        return pack(sequence, index)
+
+    return [patch.object(CommandLog, "submit", submit)]
+
+
+@bug
+def ack_before_durable() -> Patches:
+    append = GroupCommit.append
+
+    async def hasty(self: GroupCommit, envelopes: Any) -> tuple[int, int]:
+        kind = type(envelopes[0].event).__name__
+        if kind != "DeploymentScaled":
+            return await append(self, envelopes)
+        known = self._log.guard.last  # type: ignore[attr-defined]
+        asyncio.get_running_loop().create_task(_swallow(append(self, envelopes)))
+        return known.sequence, 0
+
+    def verdict(self: CommandLog, envelope: Any) -> int:
+        return self.answered(envelope) or 1 << 40
+
+    return [
+        patch.object(GroupCommit, "append", hasty),
+        patch.object(CommandLog, "_verdict", verdict),
+    ]
+
+
+async def _swallow(work: Any) -> None:
+    try:
+        await work
+    except Exception:  # noqa: BLE001 (the planted mistake: nobody looks at what came of it)
+        return
+
+
+@bug
+def new_ids_when_repeated() -> Patches:
+    derive = command_event_id
+    seen: set[str] = set()
+
+    def another(owner_id: str, method: str, request_id: str) -> str:
+        event_id = derive(owner_id, method, request_id)
+        if event_id in seen:
+            return derive(owner_id, method, f"{request_id}/{len(seen)}")
+        seen.add(event_id)
+        return event_id
+
+    return [patch("services.gateway.core.commands.command_event_id", another)]
+
+
+@bug
+def retry_with_new_bytes() -> Patches:
+    insist = GroupCommit._insist
+
+    async def reworded(self: GroupCommit, data: bytes) -> int:
+        from fogbank.v1 import log_pb2  # noqa: PLC0415 (this mistake alone needs it)
+
+        commit = log_pb2.Commit.FromString(data)
+        for envelope in commit.events:
+            number = UUID(envelope.event_id).int ^ 1
+            envelope.event_id = str(UUID(int=number))
+        return await insist(self, commit.SerializeToString())
+
+    return [patch.object(GroupCommit, "_insist", reworded)]
+
+
+@bug
+def expectation_ignored() -> Patches:
+    change = Deployments._change
+
+    async def careless(
+        self: Any, principal: Any, deployment: Any, envelope: Any, *_: Any, **options: Any
+    ) -> Any:
+        envelope = replace(envelope, command=replace(envelope.command, expected_version=0))
+        return await change(self, principal, deployment, envelope, 0, **options)
+
+    return [patch.object(Deployments, "_change", careless)]
+
+
+@bug
+def clash_accepted() -> Patches:
+    settle = commands.settle
+
+    def lenient(envelope: Any, first: Any) -> int:
+        return settle(replace(envelope, command=None), first)
+
+    return [patch.object(commands, "settle", lenient)]
+
+
+@bug
+def stale_assignments() -> Patches:
+    async def at_once(_: AgentSession) -> None:
+        return None
+
+    def accept(self: AgentCore, stimulus: Any, now_us: int) -> None:
+        self._assigned = True
+        self._workings.keep(SequenceKept(stimulus.sequence), urgent=False)
+        self._lifecycle.assign(stimulus.assignments, stimulus.sequence, now_us)
+        if stimulus.complete:
+            listed = frozenset(each.replica_id for each in stimulus.assignments)
+            self._lifecycle.keep_only(listed, stimulus.sequence)
+
+    return [
+        patch.object(AgentSession, "_as_far_as_the_agent", at_once),
+        patch.object(AgentCore, "_assign", accept),
+    ]
+
+
+@bug
+def session_deaf_to_the_fold() -> Patches:
+    return [patch.object(AgentSession, "wake", lambda _: None)]
+
+
+@bug
+def clock_unchecked() -> Patches:
+    async def trusting(_: ClockCheck) -> None:
+        return None
+
+    return [patch.object(ClockCheck, "require", trusting)]
+
+
+# --- ledger, log ------------------------------------------------------------------------------
+
+
+@bug
+def checkpoint_outside_the_transaction() -> Patches:
+    async def write(self: SimStore, former: Checkpoint, commits: Any, changes: Any) -> Checkpoint:
+        await self._go()
+        if self._database.checkpoint != former:
+            raise RivalLedgerError("the checkpoint is another one")
+        self._database.apply(list(commits), changes)
+        wanted, self._database.checkpoint = self._database.checkpoint, former
+        await self._go()
+        self._database.checkpoint = wanted
+        return wanted
+
+    return [patch.object(SimStore, "write", write)]
+
+
+@bug
+def tail_lost() -> Patches:
+    go_down = Broker.go_down
+
+    def with_loss(self: Broker, lose: int = 3) -> None:
+        go_down(self, lose)
+
+    return [patch.object(Broker, "go_down", with_loss)]
+
+
+@bug
+def reader_skips_after_an_outage() -> Patches:
+    follow = SimLog.follow
+
+    async def leaping(self: SimLog, after: int) -> Any:
+        skip = False
+        async for batch in follow(self, after):
+            if not skip and len(batch) > 2 and runs_in("gateway"):
+                skip = True
+                batch = batch[1:]  # noqa: PLW2901 (the planted mistake)
+            yield batch
+            await pause(0)
+
+    return [patch.object(SimLog, "follow", leaping)]
