@@ -1,4 +1,7 @@
-"""Processes die by SIGKILL while deployments are submitted; nothing acknowledged is lost."""
+"""The supervisor dies by SIGKILL while deployments are submitted; nothing acknowledged is lost.
+
+What happens when others die is in tests/e2e/chaos.
+"""
 
 import json
 import threading
@@ -109,24 +112,6 @@ def containers(data_dir: Path) -> Counter[tuple[str, str]]:
         if not content["ends_at_us"]:
             found[content["replica_id"], path.parent.parent.name] += 1
     return found
-
-
-@pytest.mark.parametrize(
-    "child", ["gateway-1", "scheduler-1", "ledger-1", "nats", "postgres", "agent-1"]
-)
-def test_one_process_is_killed(system: FogUp, child: str) -> None:
-    def disturb() -> None:
-        system.back(child, system.kill_child(child), timeout_s=20)
-
-    submit_and(system, disturb)
-
-
-def test_everything_is_killed_and_started_again(system: FogUp) -> None:
-    def disturb() -> None:
-        system.kill_all()
-        system.start()
-
-    submit_and(system, disturb)
 
 
 def test_the_supervisor_is_killed_and_started_again(system: FogUp) -> None:
