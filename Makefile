@@ -78,6 +78,16 @@ test-all: $(STAMP) ## Run every test but the soaks (containers need podman or Do
 soak: $(STAMP) ## Kill, freeze and cut the power at random under load: TIME=3600 seconds (600; FOG_SOAK_SEED=N repeats).
 	FOG_SOAK_S=$(TIME) $(BIN)/pytest -m soak --timeout 7200 $(PYTEST_ARGS)
 
+SEED ?= 1
+.PHONY: sim
+sim: $(STAMP) ## Replay one simulated run with its transcript (SEED=17, SIM_ARGS="--minimise").
+	$(BIN)/python -m tests.simulation --seed $(SEED) $(SIM_ARGS)
+
+TIME ?= 10
+.PHONY: sim-hunt
+sim-hunt: $(STAMP) ## Look for a simulated run that fails, on all cores (TIME=10 minutes).
+	$(BIN)/python -m tests.simulation --seeds 1..1000000 --minutes $(TIME) --jobs $$(nproc) $(SIM_ARGS)
+
 # --- checking -----------------------------------------------------------------------------
 
 .PHONY: check

@@ -6,12 +6,16 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
-from tests.simulation.bugs import BUGS, planted
+from tests.simulation.bugs import BUGS, planted, run_planted
+from tests.simulation.plan import Plan, plan_of
 from tests.simulation.run import Result, run_seed
 
 _BAR = 24
@@ -22,26 +26,36 @@ def main() -> int:
     """Run what the command line asks for; 1 if a seed fails."""
     asked = _arguments()
     with ExitStack() as stack:
+        if asked.seed is None:
+            return _hunt(asked)
         if asked.bug:
             stack.enter_context(planted(asked.bug))
-        if asked.seed is not None:
-            return _replay(asked.seed, asked.transcript)
-        return _hunt(asked)
+        plan = plan_of(asked.seed)
+        if asked.minimise:
+            plan = _minimised(plan)
+        return _replay(plan, asked.transcript)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", default="1..50", help="first..last, both included")
     parser.add_argument("--minutes", type=float, default=0.0, help="stop after so long")
+    parser.add_argument("--jobs", type=int, default=1, help="processes to run seeds in")
     parser.add_argument("--seed", type=int, help="replay one seed with its transcript")
     parser.add_argument("--transcript", type=Path, help="write the transcript to this file")
+    parser.add_argument(
+        "--minimise", action="store_true", help="leave out faults that the failure does not need"
+    )
     parser.add_argument("--bug", choices=sorted(BUGS), help="plant a mistake in the code")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at a failing seed")
     return parser.parse_args()
 
 
-def _replay(seed: int, transcript: Path | None) -> int:
-    result = run_seed(seed, keep_lines=True)
+# --- one seed ---------------------------------------------------------------------------------
+
+
+def _replay(plan: Plan, transcript: Path | None) -> int:
+    result = run_seed(plan.seed, keep_lines=True, plan=plan)
     text = "\n".join(
         [
             *result.lines,
@@ -57,24 +71,42 @@ def _replay(seed: int, transcript: Path | None) -> int:
     return int(not result.clean)
 
 
+def _minimised(plan: Plan) -> Plan:
+    """Leave out one fault after the other as long as the run fails."""
+    if run_seed(plan.seed, plan=plan).clean:
+        return plan
+    for fault in plan.faults:
+        without = tuple(each for each in plan.faults if each is not fault)
+        smaller = replace(plan, faults=without)
+        if not run_seed(plan.seed, plan=smaller).clean:
+            plan = smaller
+    print(f"faults that it takes: {len(plan.faults)}")
+    for fault in plan.faults:
+        print(f"  {fault.at_s:8.2f} s {fault.kind} for {fault.lasts_s:.1f} s")
+    return plan
+
+
+# --- many seeds -------------------------------------------------------------------------------
+
+
 def _hunt(asked: argparse.Namespace) -> int:
     first, _, last = asked.seeds.partition("..")
     seeds = range(int(first), int(last or first) + 1)
-    ends_s = time.monotonic() + asked.minutes * 60 if asked.minutes else float("inf")
     began_s = time.monotonic()
+    ends_s = began_s + asked.minutes * 60 if asked.minutes else float("inf")
     totals: Counter[str] = Counter()
     faults: Counter[str] = Counter()
     failing: list[int] = []
-    for result in _results(seeds, ends_s):
+    for result in _results(seeds, ends_s, asked.jobs, asked.bug):
         totals.update(
             seeds=1,
             commits=result.counts.commits,
             placements=result.counts.placements,
             acknowledged=result.acknowledged,
+            simulated_us=round(result.simulated_s * _MICROS),
         )
         faults.update(result.faults)
-        totals["simulated_us"] += round(result.simulated_s * _MICROS)
-        _show(totals, len(seeds), time.monotonic() - began_s)
+        _show(totals, faults, len(seeds), time.monotonic() - began_s)
         if not result.clean:
             failing.append(result.seed)
             _complain(result, asked.bug)
@@ -84,14 +116,29 @@ def _hunt(asked: argparse.Namespace) -> int:
     return int(bool(failing))
 
 
-def _results(seeds: range, ends_s: float) -> Iterator[Result]:
-    for seed in seeds:
-        if time.monotonic() > ends_s:
-            return
-        yield run_seed(seed)
+def _results(seeds: range, ends_s: float, jobs: int, bug: str | None) -> Iterator[Result]:
+    if jobs == 1:
+        for seed in seeds:
+            if time.monotonic() > ends_s:
+                return
+            yield run_planted(seed, bug)
+        return
+    waiting: deque[Future[Result]] = deque()
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        try:
+            for seed in seeds:
+                if time.monotonic() > ends_s:
+                    break
+                waiting.append(pool.submit(run_planted, seed, bug))
+                if len(waiting) > 2 * jobs:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-def _show(totals: Counter[str], wanted: int, took_s: float) -> None:
+def _show(totals: Counter[str], faults: Counter[str], wanted: int, took_s: float) -> None:
     if not sys.stderr.isatty():
         return
     done = totals["seeds"]
@@ -99,7 +146,7 @@ def _show(totals: Counter[str], wanted: int, took_s: float) -> None:
     ratio = totals["simulated_us"] / _MICROS / took_s
     sys.stderr.write(
         f"\r[{'#' * full}{'.' * (_BAR - full)}] {done}/{wanted} seeds  "
-        f"{done / took_s:.1f} seeds/s  {ratio:.0f} times real time "
+        f"{done / took_s:.1f} seeds/s  {ratio:.0f} times real time  {faults.total()} faults "
     )
     sys.stderr.flush()
 
@@ -110,7 +157,7 @@ def _complain(result: Result, bug: str | None) -> None:
     for sentence in result.problems:
         print(f"  {sentence}")
     print(f"  replay: python -m tests.simulation --seed {result.seed}{planted_bug}")
-    print(f"  trace digest: {result.digest}")
+    print(f"  trace digest: {result.digest}", flush=True)
 
 
 def _sum_up(totals: Counter[str], faults: Counter[str], took_s: float, failing: list[int]) -> None:

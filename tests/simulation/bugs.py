@@ -1,6 +1,17 @@
-"""All mistakes that can be planted."""
+"""All mistakes that can be planted, and runs with one of them."""
+
+from contextlib import ExitStack
 
 from tests.simulation import bugs_fleet, bugs_record
 from tests.simulation.planting import BUGS, planted
+from tests.simulation.run import Result, run_seed
 
-__all__ = ["BUGS", "bugs_fleet", "bugs_record", "planted"]
+__all__ = ["BUGS", "bugs_fleet", "bugs_record", "planted", "run_planted"]
+
+
+def run_planted(seed: int, bug: str | None) -> Result:
+    """Run a seed, with a mistake in the code if one is named."""
+    with ExitStack() as stack:
+        if bug:
+            stack.enter_context(planted(bug))
+        return run_seed(seed)

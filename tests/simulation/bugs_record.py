@@ -90,7 +90,7 @@ def report_numbers_unchecked() -> Patches:
 
 
 @bug
-def falling_states_takenruns_in() -> Patches:
+def falling_states_taken_in() -> Patches:
     keep = facts_module._observe
 
     def lenient(facts: Facts, node_id: str, seen: Any) -> None:
