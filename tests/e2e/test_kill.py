@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from fogbank.v1 import deployments_pb2
+from tests.support.checked_log import assert_log_keeps_the_rules
 from tests.support.fog_up import FogUp, temporary_data_dir
 from tests.support.grpc_user import GrpcUser, grpc_admin
 from tests.support.waiting import eventually_sync
@@ -30,6 +31,7 @@ def system() -> Generator[FogUp]:
         try:
             running.start()
             yield running
+            assert_log_keeps_the_rules(running.state["nats"])
         finally:
             running.end()
 

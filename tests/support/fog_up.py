@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fogbank.local import launch
+from tests.support.checked_log import assert_log_keeps_the_rules
 from tests.support.waiting import eventually_sync
 
 ROOT = Path(__file__).parents[2]
@@ -199,12 +200,14 @@ def temporary_data_dir() -> Generator[Path]:
 
 @contextmanager
 def fog_up(*arguments: str, env: Mapping[str, str] | None = None) -> Generator[FogUp]:
-    """Run a system that is ready while the context lasts."""
+    """Run a system that is ready while the context lasts; in the end its log keeps the rules."""
     with temporary_data_dir() as data_dir:
         system = FogUp(data_dir, *arguments, env=env)
         try:
             system.start()
             yield system
+            if system.running:
+                assert_log_keeps_the_rules(system.state["nats"])
         finally:
             system.end()
 

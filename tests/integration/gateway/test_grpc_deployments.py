@@ -114,7 +114,7 @@ async def test_wrong_fields_are_named(world: GatewayWorld) -> None:
     bad = error_details_pb2.BadRequest()
     assert status.details[1].Unpack(bad)
     fields = {violation.field for violation in bad.field_violations}
-    assert fields >= {"spec.name", "type", "spec.replicas", "spec.resources.cpu_millicores"}
+    assert fields >= {"spec.name", "spec.type", "spec.replicas", "spec.resources.cpu_millicores"}
     assert await world.log.last_sequence() == 1
 
 
