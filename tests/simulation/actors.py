@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -187,6 +186,13 @@ class GatewayActor(Actor):
                     fold, CommandLog(fold, appender), never, self.cluster.sealed, self.clock
                 )
 
+    def hang_up(self) -> None:
+        """Break all streams, as a proxy that restarts."""
+        streams, self._streams = self._streams, []
+        for stream in streams:
+            stream.end_server()
+            stream.lost(0.0)
+
     def gone(self) -> None:
         self.deployments = self.fold = self.appender = self._tasks = self._service = None
         streams, self._streams = self._streams, []
@@ -224,6 +230,7 @@ class GatewayActor(Actor):
         if process is None or self.deployments is None or not way.goes(there=True):
             raise LogUnavailableError("nobody listens")
         task = self._spawn(process, work(self))
+        task.add_done_callback(_heed)
         try:
             async with asyncio.timeout(25.0):
                 await asyncio.wait([task])
@@ -233,10 +240,14 @@ class GatewayActor(Actor):
             raise
         lost = way.happens(self.world.noise.reply_lost)
         if lost or not way.goes(there=False) or not self._is(process):
-            with suppress(BaseException):
-                task.exception()
             raise TimeoutError
         return task.result()
+
+
+def _heed(task: asyncio.Task[Any]) -> None:
+    """Look at what came of a call: whether the caller still waits is another matter."""
+    if not task.cancelled():
+        task.exception()
 
 
 class _Telemetry:

@@ -120,6 +120,37 @@ class Faults:
         link.cut(there=there, back=back)
         self._then(fault.lasts_s, lambda: link.cut(there=False, back=False))
 
+    def _isolate(self, fault: Fault, random: Random) -> None:
+        """Cut an actor off from everybody: what it has in flight comes late."""
+        actor = self._victim(random)
+        there, back = random.choice(((True, True), (True, False), (False, True)))
+        self._world.fault("isolate", actor.name, f"{there=} {back=}")
+        links = [
+            link
+            for link in tuple(self._world.links.values())
+            if actor.name in link.ends and not {"disk", "database"} & set(link.ends)
+        ]
+        for link in links:
+            link.cut(there=there, back=back)
+
+        def mend() -> None:
+            for link in links:
+                link.cut(there=False, back=False)
+
+        self._then(fault.lasts_s * 2, mend)
+
+    def _hang_up(self, fault: Fault, random: Random) -> None:
+        """End a gateway's streams, with a slow broker behind it: late words of old epochs."""
+        gateway = random.choice(self._cluster.gateways)
+        self._world.fault("hang up", gateway.name)
+        self._world.noise.append_late = 0.5
+        self._world.later(random.uniform(0.0, 1.0), gateway.hang_up)
+
+        def calm() -> None:
+            self._world.noise.append_late = 0.0
+
+        self._then(fault.lasts_s, calm)
+
     def _broker(self, fault: Fault, random: Random) -> None:
         broker = self._cluster.broker
         if not broker.up:

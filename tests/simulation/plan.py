@@ -22,6 +22,8 @@ Kind = Literal[
     "policy",
     "database",
     "disk",
+    "isolate",
+    "hang_up",
 ]
 
 _KINDS: tuple[Kind, ...] = (
@@ -38,6 +40,8 @@ _KINDS: tuple[Kind, ...] = (
     "policy",
     "database",
     "disk",
+    "isolate",
+    "hang_up",
 )
 
 

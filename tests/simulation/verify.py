@@ -149,16 +149,7 @@ def differing_states(cluster: Cluster) -> list[str]:
 
 def broken_answers(cluster: Cluster, clients: list[Client]) -> list[str]:
     """Compare what callers were told with what the log says now."""
-    replicas: dict[str, int] = {}
-    deleted: set[str] = set()
-    for _, message in _facts(cluster):
-        if isinstance(message, facts_pb2.DeploymentScaled):
-            if message.deployment_id in replicas and message.deployment_id not in deleted:
-                replicas[message.deployment_id] = message.replicas
-        elif isinstance(message, facts_pb2.DeploymentDeleted):
-            deleted.add(message.deployment_id)
-        elif isinstance(message, tuple):
-            replicas.setdefault(*message)
+    replicas, deleted = _promised(cluster)
     asked = {owned.id for client in clients for owned in client.owned}
     found = [f"nobody asked for {each}" for each in sorted(replicas.keys() - asked)]
     for client in clients:
@@ -175,24 +166,40 @@ def broken_answers(cluster: Cluster, clients: list[Client]) -> list[str]:
     return found
 
 
-def _facts(cluster: Cluster) -> list[tuple[int, object]]:
-    """Return the commands of the log, first of each id; creations as (id, replicas)."""
+def _promised(cluster: Cluster) -> tuple[dict[str, int], set[str]]:
+    """Return the replicas that each deployment was last given, and those that were deleted."""
+    replicas: dict[str, int] = {}
+    versions: dict[str, int] = {}
+    deleted: set[str] = set()
+    for position, envelope, message in _commands(cluster):
+        if isinstance(message, facts_pb2.DeploymentCreated):
+            replicas[envelope.event_id] = message.spec.replicas
+            versions[envelope.event_id] = position
+            continue
+        known = message.deployment_id
+        expected = envelope.command.expected_version
+        if known not in replicas or known in deleted or expected not in {0, versions[known]}:
+            continue
+        versions[known] = position
+        if isinstance(message, facts_pb2.DeploymentDeleted):
+            deleted.add(known)
+        else:
+            replicas[known] = message.replicas
+    return replicas, deleted
+
+
+def _commands(cluster: Cluster) -> Iterator[tuple[int, log_pb2.EventEnvelope, Any]]:
+    """Yield the commands of the log, the first of each id, with their positions."""
     seen: set[str] = set()
-    found: list[tuple[int, object]] = []
     for stored in cluster.broker.commits:
         if stored.writer.service != "gateway":
             continue
-        for envelope in log_pb2.Commit.FromString(stored.data).events:
+        for index, envelope in enumerate(log_pb2.Commit.FromString(stored.data).events):
             kind = envelope.type.rpartition(".")[2]
-            if kind not in _COMMANDS or envelope.event_id in seen:
-                continue
-            seen.add(envelope.event_id)
-            message = _COMMANDS[kind].FromString(envelope.payload)
-            if isinstance(message, facts_pb2.DeploymentCreated):
-                found.append((stored.sequence, (envelope.event_id, message.spec.replicas)))
-            else:
-                found.append((stored.sequence, message))
-    return found
+            if kind in _COMMANDS and envelope.event_id not in seen:
+                seen.add(envelope.event_id)
+                position = stored.sequence << 16 | index
+                yield position, envelope, _COMMANDS[kind].FromString(envelope.payload)
 
 
 _NEVER = 1 << 62

@@ -107,8 +107,10 @@ class Client:
                 return
             owned.open, owned.doubtful = None, True
         chance = random.random()
-        if chance < 0.15 and owned.version:
+        if chance < 0.1 and owned.version:
             await self._misuse(owned)
+        elif chance < 0.2 and owned.version and not owned.doubtful:
+            await self._race(owned)
         elif chance < 0.5:
             await self._issue(owned, self._command("delete", owned, 0), _TRIES)
         else:
@@ -178,6 +180,40 @@ class Client:
             return
         what = "an outdated version" if stale else "a used request id"
         self._world.problem(f"{self.name}: {what} of {owned.id} is accepted")
+
+    async def _race(self, owned: Owned) -> None:
+        """Change one version twice at once: at most one of the changes may count."""
+        expected = owned.version
+        commands = [self._command("scale", owned, number) for number in (1, 4)]
+        doubtful = False
+
+        async def change(command: Command) -> None:
+            nonlocal doubtful
+            try:
+                accepted = await self._gateway().call(
+                    lambda at: self._change(at, command, expected), self.name
+                )
+            except (UnavailableError, ResourceExhaustedError, TimeoutError):
+                doubtful = True
+            except AbortedError:
+                return
+            except FogError as error:
+                self._world.problem(f"{self.name}: a race for {owned.id} ends in {error!r}")
+            else:
+                self._accepted(owned, command, accepted)
+
+        await asyncio.gather(*(change(command) for command in commands))
+        owned.doubtful = owned.doubtful or doubtful
+        if sum(bool(command.versions) for command in commands) > 1:
+            self._world.problem(f"{self.name}: both changes of one version of {owned.id} count")
+
+    def _change(
+        self, at: GatewayActor, command: Command, expected: int
+    ) -> Coroutine[Any, Any, Accepted]:
+        assert at.deployments is not None
+        return at.deployments.scale(
+            self._principal, command.deployment_id, command.replicas, command.request_id, expected
+        )
 
     def _first_request(self, owned: Owned) -> str:
         return next(

@@ -46,6 +46,7 @@ class Link:
     def __init__(self, world: World, name: str) -> None:
         self._world = world
         self.name = name
+        self.ends = name.split("~")
         self._random = world.chance(f"link/{name}")
         self.cut_there = False
         self.cut_back = False
