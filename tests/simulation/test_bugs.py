@@ -1,38 +1,61 @@
 """The simulation finds mistakes: each one planted, each one seen.
 
-The seeds are those at which a mistake was first found; a change of the code or of the workload may
-move that, so the next ones count too.
+The seeds are short runs in which a mistake shows. A change of the code or of the workload may move
+that, so the seeds after it count too.
 """
 
-SEEDS_TRIED = 25
-FIRST_SEEN = {
-    "ack-as-effect": 1,
-    "ack-before-durable": 1,
-    "broken-never-replaced": 1,
+import pytest
+
+from tests.simulation.bugs import BUGS, run_planted
+
+SEEDS_TRIED = 40
+SHOWS_AT = {
+    "ack-as-effect": 14,
+    "ack-before-durable": 14,
+    "broken-never-replaced": 21,
     "checkpoint-outside-the-transaction": 1,
-    "clash-accepted": 1,
-    "clock-unchecked": 20,
-    "containers-not-looked-for": 2,
-    "dedupe-by-window-only": 1,
-    "deleted-runs-on": 1,
+    "clash-accepted": 14,
+    "clock-unchecked": 24,
+    "containers-not-looked-for": 3,
+    "dedupe-by-window-only": 14,
+    "deleted-runs-on": 14,
     "disk-not-synced": 2,
-    "expectation-ignored": 1,
-    "falling-states-taken-in": 1,
+    "epoch-unchecked": 507,
+    "expectation-ignored": 14,
+    "falling-states-taken-in": 14,
     "leader-for-ever": 3,
-    "lost-nodes-never-replaced": 7,
-    "memory-not-booked": 1,
-    "new-ids-when-repeated": 1,
-    "placed-in-part": 1,
-    "prev-unchecked-by-a-gateway": 1,
-    "prev-unchecked-by-a-scheduler": 1,
-    "prev-unchecked-by-all": 1,
-    "prev-unchecked-by-ledgers": 1,
-    "reader-skips-after-an-outage": 1,
-    "report-numbers-unchecked": 1,
-    "reports-not-repeated": 12,
-    "retry-with-new-bytes": 1,
+    "lost-nodes-never-replaced": 16,
+    "memory-not-booked": 8,
+    "new-ids-when-repeated": 14,
+    "placed-in-part": 14,
+    "prev-unchecked-by-a-gateway": 14,
+    "prev-unchecked-by-a-scheduler": 14,
+    "prev-unchecked-by-all": 14,
+    "prev-unchecked-by-ledgers": 14,
+    "reader-skips-after-an-outage": 8,
+    "report-numbers-unchecked": 17,
+    "reports-not-repeated": 1,
+    "retry-with-new-bytes": 14,
     "returned-never-settled": 8,
-    "room-released-before-the-end": 1,
-    "room-unnoticed": 1,
-    "session-deaf-to-the-fold": 1,
+    "room-released-before-the-end": 8,
+    "room-unnoticed": 17,
+    "session-deaf-to-the-fold": 8,
+    "starts-before-the-end": 8,
+    "suspended-room-given-away": 1,
+    "tail-lost": 14,
+    "unlisted-runs-on": 7,
 }
+# What the rest of the system makes good: planted alone it did not show in any run so far.
+NOT_SEEN = frozenset({"stale-assignments"})
+
+
+def test_every_mistake_is_listed() -> None:
+    assert SHOWS_AT.keys() | NOT_SEEN == BUGS.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", sorted(SHOWS_AT))
+def test_a_planted_mistake_is_found(bug: str) -> None:
+    first = SHOWS_AT[bug]
+    tried = range(first, first + SEEDS_TRIED)
+    assert any(not run_planted(seed, bug).clean for seed in tried), f"not found in {tried}"

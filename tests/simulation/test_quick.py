@@ -11,7 +11,7 @@ from tests.simulation.run import run_seed
 
 ROOT = Path(__file__).parents[2]
 # Short runs with kills, cuts, late and lost appends among them.
-SEEDS = (5, 9, 14, 27)
+SEEDS = (3, 8, 14, 16, 17)
 _DIGEST = "from tests.simulation.run import run_seed; print(run_seed({seed}).digest)"
 
 
@@ -23,10 +23,10 @@ def test_a_cluster_mends_itself(seed: int) -> None:
 
 
 def test_a_seed_always_leads_to_the_same_run() -> None:
-    first, second = run_seed(9, keep_lines=True), run_seed(9)
+    first, second = run_seed(14, keep_lines=True), run_seed(14)
     assert first.digest == second.digest
     assert first.lines
-    assert run_seed(5).digest != first.digest
+    assert run_seed(8).digest != first.digest
 
 
 def test_the_order_of_sets_does_not_matter() -> None:
@@ -34,7 +34,7 @@ def test_the_order_of_sets_does_not_matter() -> None:
     found = set()
     for hash_seed in ("1", "77"):
         done = subprocess.run(
-            [sys.executable, "-c", _DIGEST.format(seed=9)],
+            [sys.executable, "-c", _DIGEST.format(seed=14)],
             check=True,
             capture_output=True,
             text=True,
