@@ -129,7 +129,8 @@ def late_round(
     system: FogUp, record: Record, proxy: HoldingProxy, pid: int, far: SchedulerView
 ) -> dict[str, object]:
     near = SchedulerView.of(system, "scheduler-1")
-    assert far.status().leader == near.status().leader == "scheduler-1"
+    assert near.status().leader == "scheduler-1"
+    eventually_sync(lambda: far.status().leader == "scheduler-1", 20, what="the second's fold")
     with command_load(system, record, "job", pace_s=0.1) as load:
         load.reach(0.1)
         freeze(system, "scheduler-1")
