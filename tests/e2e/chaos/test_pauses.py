@@ -85,6 +85,7 @@ def scheduler_through(port: int, system: FogUp) -> Iterator[tuple[int, Scheduler
         "FOG_NATS_USER": "scheduler",
         "FOG_NATS_PASSWORD_FILE": str(secrets / "nats_scheduler_password"),
         "FOG_SERVICE_TOKEN_FILE": str(secrets / "service_token"),
+        "FOG_LEDGER_ADDR": f"127.0.0.1:{system.ports['ledger-1-grpc']}",
         "FOG_INSTANCE": "scheduler-far",
         "FOG_GRPC_LISTEN": listen,
         "FOG_METRICS_LISTEN": "127.0.0.1:0",
