@@ -22,21 +22,6 @@ async def until(probe: Probe) -> None:
         pause_s = min(pause_s * 1.3, _LONGEST_PAUSE_S)
 
 
-def listens(host: str, port: int) -> Probe:
-    """Return a probe: does somebody accept TCP connections there?"""
-
-    async def probe() -> bool:
-        try:
-            async with asyncio.timeout(_CALL_TIMEOUT_S):
-                _, writer = await asyncio.open_connection(host, port)
-        except (OSError, TimeoutError):
-            return False
-        writer.close()
-        return True
-
-    return probe
-
-
 def http_ok(url: str) -> Probe:
     """Return a probe: is the page there, with status 200?"""
 

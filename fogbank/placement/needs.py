@@ -27,11 +27,6 @@ class Need:
     vacant: tuple[tuple[int, int], ...] = ()
     returned: tuple[str, ...] = ()
 
-    @property
-    def nothing(self) -> bool:
-        """Tell whether the deployment is as it should be."""
-        return not (self.unwanted or self.vacant or self.returned)
-
 
 @dataclass(frozen=True, slots=True)
 class Wait:

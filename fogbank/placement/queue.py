@@ -21,13 +21,6 @@ _WEIGHTS = ((GPU, 4), (CPU, 1), (MEMORY, 1))
 QueueKey = tuple[int, int, int, str]
 
 
-def queue_class(priority: int) -> str:
-    """Return the class of a priority: low below 50, medium to 59, high from 60."""
-    if priority >= HIGH_PRIORITY_FROM:
-        return "high"
-    return "medium" if priority >= MEDIUM_PRIORITY_FROM else "low"
-
-
 def top_of_class(priority: int) -> int:
     """Return the highest priority that waiting can raise a priority to."""
     if priority >= HIGH_PRIORITY_FROM:

@@ -36,16 +36,6 @@ class EngineRefusedError(RuntimeFaultError):
         super().__init__(message)
         self.status = status
 
-    @property
-    def is_missing(self) -> bool:
-        """Tell whether there is no such thing."""
-        return self.status == HTTPStatus.NOT_FOUND
-
-    @property
-    def is_conflict(self) -> bool:
-        """Tell whether the thing is in a state in which that makes no sense."""
-        return self.status == HTTPStatus.CONFLICT
-
 
 class Engine:
     """One connection pool to an engine. Use it as an async context manager."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fogbank.domain.facts import DeploymentFact
-from fogbank.placement.queue import JobWeights, job_weight, queue_class, queue_key, top_of_class
+from fogbank.placement.queue import JobWeights, job_weight, queue_key, top_of_class
 from tests.support.fleet_log import OWNER, START_US, a_spec
 
 TOTALS = (100_000, 200_000, 10_000, 8_000)  # cpu, memory, storage, gpu
@@ -70,15 +70,10 @@ def test_each_minute_of_waiting_raises_by_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("priority", "name", "top"),
-    [
-        (0, "low", 49), (20, "low", 49), (49, "low", 49),
-        (50, "medium", 59), (59, "medium", 59),
-        (60, "high", 100), (80, "high", 100), (100, "high", 100),
-    ],
-)  # fmt: skip
-def test_classes_and_their_tops(priority: int, name: str, top: int) -> None:
-    assert queue_class(priority) == name
+    ("priority", "top"),
+    [(0, 49), (20, 49), (49, 49), (50, 59), (59, 59), (60, 100), (80, 100), (100, 100)],
+)
+def test_waiting_never_leaves_the_class(priority: int, top: int) -> None:
     assert top_of_class(priority) == top
 
 
