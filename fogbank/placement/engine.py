@@ -8,28 +8,39 @@ folded the same commits decides the same round.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from heapq import heapify, heappop
 
 from fogbank.domain import events as ev
 from fogbank.domain.decisions import DeploymentDecision
-from fogbank.domain.deployment import Constraint
 from fogbank.domain.envelope import Commit
 from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState, Folded
 from fogbank.domain.ids import policy_digest
-from fogbank.domain.resources import Resources
 from fogbank.placement.agenda import Agenda
 from fogbank.placement.arrays import FleetArrays
-from fogbank.placement.looks import Room, Shortage, answer_shortage, place, waits_for_room
-from fogbank.placement.movements import losing, lost_nodes, settle, silent_nodes, suspensions
+from fogbank.placement.looks import answer_shortage, look, waits_for_room
+from fogbank.placement.movements import (
+    next_loss_us,
+    settle_all,
+    settling_due_us,
+    silent_nodes,
+    suspend_lost,
+)
 from fogbank.placement.needs import need_of, wait_of
 from fogbank.placement.queue import JobWeights, queue_key
+from fogbank.placement.room import Room, Shortage
 from fogbank.placement.version import ENGINE
+from fogbank.placement.work import Mover, Work, move, shape_of
 
 DEFAULT_LIMIT = 384
-# So many names of leaving replicas in a round take the place of one replica decided on.
-_NAMES_PER_REPLICA = 8
+
+# What is decided about replicas that have a node, in this order, before anything is looked at:
+# losses, settling, evacuations, rollouts, rebalance. A further mover is one more line here.
+MOVERS: tuple[Mover, ...] = (
+    Mover(suspend_lost, next_loss_us),
+    Mover(settle_all, settling_due_us),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,29 +49,6 @@ class Decided:
 
     event: ev.RoundDecided
     errors: tuple[tuple[str, Exception], ...] = ()
-
-
-# What tells for which nodes replicas are fit.
-_Shape = tuple[Resources, tuple[Constraint, ...], str, bool]
-
-
-@dataclass(slots=True)
-class _Work:
-    """A round in the making."""
-
-    instant_us: int
-    room: Room
-    budget: int
-    outcomes: list[ev.Outcome] = field(default_factory=list)
-    errors: list[tuple[str, Exception]] = field(default_factory=list)
-    looked_in_vain: set[str] = field(default_factory=set)
-    moved: set[str] = field(default_factory=set)
-    in_vain: dict[_Shape, int] = field(default_factory=dict)
-
-    def add(self, outcome: ev.Outcome) -> None:
-        """Write an outcome down and take from the budget what it costs."""
-        self.outcomes.append(outcome)
-        self.budget -= _cost(outcome)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +113,12 @@ class Planner:
         """
         instant_us = max(instant_us, self.fleet.decisions.instant_us)
         observations = observations[:limit]
-        work = _Work(instant_us, Room.of(self.arrays), limit)
+        work = Work(instant_us, Room.of(self.arrays), self.agenda, limit)
         work.outcomes += silent_nodes(self.fleet, observations)
         if not work.outcomes:
             # A node that goes offline changes the ground under everything else: that is decided
             # by the next round, which stands on this one.
-            self._move(work)
+            move(MOVERS, self.fleet, work)
             self._look(work)
         if not work.outcomes:
             self.agenda.looked_in_vain(work.looked_in_vain, self.fleet.room_sequence)
@@ -154,40 +142,18 @@ class Planner:
 
     def has_work(self, instant_us: int) -> bool:
         """Tell whether `decide` may find something to write down, without observations."""
-        agenda, room_sequence = self.agenda, self.fleet.room_sequence
-        return bool(
-            agenda.settling
-            or agenda.to_look_at(instant_us, room_sequence)
-            or any(suspensions(self.fleet, node) for node in lost_nodes(self.fleet, instant_us))
+        due_us = (mover.due_us(self.fleet, self.agenda) for mover in MOVERS)
+        return any(at_us is not None and at_us <= instant_us for at_us in due_us) or bool(
+            self.agenda.to_look_at(instant_us, self.fleet.room_sequence)
         )
 
     def next_look_us(self) -> int | None:
         """Return the next instant at which time alone gives something to decide."""
-        instants = [at_us for at_us in (self.agenda.next_timed_us(),) if at_us is not None]
-        instants += [
-            lost_at_us for node, lost_at_us in losing(self.fleet) if suspensions(self.fleet, node)
-        ]
-        return min(instants, default=None)
+        instants = [mover.due_us(self.fleet, self.agenda) for mover in MOVERS]
+        instants.append(self.agenda.next_timed_us())
+        return min((at_us for at_us in instants if at_us is not None), default=None)
 
-    def _move(self, work: _Work) -> None:
-        for node in lost_nodes(self.fleet, work.instant_us):
-            for outcome in suspensions(self.fleet, node):
-                if work.budget <= 0:
-                    return
-                work.add(outcome)
-                work.moved.add(outcome.deployment_id)
-        for deployment_id in self.agenda.to_settle():
-            if deployment_id in work.moved:
-                continue
-            if work.budget <= 0:
-                return
-            deployment = self.fleet.facts.deployments[deployment_id]
-            need = need_of(self.fleet, deployment)
-            for settled in settle(self.fleet, self.arrays, deployment, need):
-                work.add(settled)
-                work.moved.add(deployment_id)
-
-    def _look(self, work: _Work) -> None:
+    def _look(self, work: Work) -> None:
         # A look in vain takes nothing from the budget: whether it is made must not show.
         queue = self._queue(work) if work.budget > 0 else iter(())
         for deployment in queue:
@@ -204,7 +170,7 @@ class Planner:
             if work.budget <= 0:
                 break
 
-    def _queue(self, work: _Work) -> Iterator[DeploymentFact]:
+    def _queue(self, work: Work) -> Iterator[DeploymentFact]:
         """Yield the deployments worth a look in order; most rounds take a few of many."""
         totals = tuple(int(total) for total in self.arrays.allocatable.sum(axis=1))
         heap = []
@@ -217,7 +183,7 @@ class Planner:
         while heap:
             yield heappop(heap)[1]
 
-    def _hopeless(self, work: _Work, deployment: DeploymentFact) -> bool:
+    def _hopeless(self, work: Work, deployment: DeploymentFact) -> bool:
         """Tell whether a look is sure to change nothing: no more was asked for, in vain, before.
 
         Room only shrinks while a round is decided. This saves the looks of a long queue of equal
@@ -226,28 +192,28 @@ class Planner:
         decision = self.fleet.decisions.deployments.get(deployment.id)
         if not waits_for_room(decision, deployment, wait_of(decision, deployment)):
             return False
-        failed = work.in_vain.get(_shape(deployment))
+        failed = work.in_vain.get(shape_of(deployment))
         return failed is not None and failed <= _fewest_vacant(decision, deployment)
 
     def _vacant_now(self, deployment: DeploymentFact, instant_us: int) -> tuple[int, ...]:
         need = need_of(self.fleet, deployment)
         return tuple(slot for slot, at_us in need.vacant if at_us <= instant_us)
 
-    def _look_at(self, work: _Work, deployment: DeploymentFact, slots: tuple[int, ...]) -> None:
+    def _look_at(self, work: Work, deployment: DeploymentFact, slots: tuple[int, ...]) -> None:
         if not slots:
             work.looked_in_vain.add(deployment.id)
             return
-        found = place(self.fleet, work.room, deployment, slots)
+        found = look(self.fleet, work, deployment, slots)
         if isinstance(found, ev.DeploymentPlaced):
             work.add(found)
         else:
             decision = self.fleet.decisions.deployments.get(deployment.id)
             if decision is None or not decision.replica_ids:  # no node was closed by its own
-                shape = _shape(deployment)
+                shape = shape_of(deployment)
                 work.in_vain[shape] = min(len(slots), work.in_vain.get(shape, len(slots)))
             self._answer(work, deployment, found)
 
-    def _answer(self, work: _Work, deployment: DeploymentFact, shortage: Shortage) -> None:
+    def _answer(self, work: Work, deployment: DeploymentFact, shortage: Shortage) -> None:
         decision = self.fleet.decisions.deployments.get(deployment.id)
         wait = wait_of(decision, deployment)
         outcome = answer_shortage(self.fleet, deployment, shortage, wait, work.instant_us)
@@ -257,23 +223,6 @@ class Planner:
             work.add(outcome)
 
 
-def _shape(deployment: DeploymentFact) -> _Shape:
-    spec = deployment.spec
-    return (spec.resources, spec.constraints, spec.gpu_model, spec.allow_colocation)
-
-
 def _fewest_vacant(decision: DeploymentDecision | None, deployment: DeploymentFact) -> int:
     """Return how many slots are vacant at least: those that never had or lost their replica."""
     return deployment.spec.replicas - (len(decision.slots) if decision else 0)
-
-
-def _cost(outcome: ev.Outcome) -> int:
-    """Return how much of a round's limit an outcome takes, so that a round fits in a commit."""
-    match outcome:
-        case ev.DeploymentPlaced():
-            names = sum(len(placement.starts_after) for placement in outcome.placements)
-            return len(outcome.placements) + names // _NAMES_PER_REPLICA
-        case ev.ReplicasReleased() | ev.ReplicasSuspended() | ev.ReplicasRestored():
-            return max(len(outcome.replica_ids), 1)
-        case _:
-            return 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from fogbank.domain import events as ev
 from fogbank.domain.decisions import DeploymentDecision, Desired
@@ -13,36 +13,42 @@ from fogbank.domain.resources import Resources
 from fogbank.placement.arrays import FleetArrays, Integers, amounts
 from fogbank.placement.filters import feasible_nodes, too_large_for_any
 from fogbank.placement.needs import Wait
+from fogbank.placement.room import Room, Shortage
 from fogbank.placement.strategies import best_rows, score
+from fogbank.placement.work import Work
 
 NO_NODES = "No available nodes"
 _BEST_SHOWN = 5
 _MS = 1_000
 
 
-@dataclass(slots=True)
-class Room:
-    """The fleet's room as a round goes on: what the log says plus what the round has placed."""
+# Asked in this order before nodes are looked for: each may turn a deployment down. What can't be
+# had at all comes before what is too much for now.
+_Gate = Callable[[FleetState, Work, DeploymentFact, tuple[int, ...]], Shortage | None]
+GATES: tuple[_Gate, ...] = ()
 
-    arrays: FleetArrays
-    booked: Integers
-    held: Integers
-
-    @classmethod
-    def of(cls, arrays: FleetArrays) -> Room:
-        """Begin with what the log says."""
-        return cls(arrays, arrays.booked.copy(), arrays.held.copy())
+# Asked in this order when there was no room: each may make some.
+_Rescue = Callable[
+    [FleetState, Work, DeploymentFact, tuple[int, ...], Shortage], ev.DeploymentPlaced | None
+]
+RESCUES: tuple[_Rescue, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Shortage:
-    """No room: how many nodes were needed and found, and whether none could ever do."""
-
-    reason: str
-    available: int
-    considered: ev.Considered
-    impossible: bool = False
-    no_nodes: bool = False
+def look(
+    fleet: FleetState, work: Work, deployment: DeploymentFact, slots: tuple[int, ...]
+) -> ev.DeploymentPlaced | Shortage:
+    """Find room for all given slots of a deployment and take it, or say why there is none."""
+    for gate in GATES:
+        shortage = gate(fleet, work, deployment, slots)
+        if shortage is not None:
+            return shortage
+    found = place(fleet, work.room, deployment, slots)
+    if isinstance(found, Shortage):
+        for rescue in RESCUES:
+            rescued = rescue(fleet, work, deployment, slots, found)
+            if rescued is not None:
+                return rescued
+    return found
 
 
 def place(

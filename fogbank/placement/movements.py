@@ -2,17 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from fogbank.domain import events as ev
 from fogbank.domain.decisions import Desired, PlacedReplica
 from fogbank.domain.facts import DeploymentFact, NodeFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.resources import NOTHING
 from fogbank.domain.states import ReplicaState
+from fogbank.placement.agenda import Agenda
 from fogbank.placement.arrays import FleetArrays, amounts
-from fogbank.placement.needs import Need
+from fogbank.placement.needs import Need, need_of
 from fogbank.placement.strategies import STRATEGIES, score
+from fogbank.placement.work import Work
 
 _MS = 1_000
+
+
+def suspend_lost(fleet: FleetState, work: Work) -> Iterator[list[ev.Outcome]]:
+    """Give up the replicas on nodes that were silent for too long."""
+    for node in lost_nodes(fleet, work.instant_us):
+        for outcome in suspensions(fleet, node):
+            yield [outcome]
+
+
+def next_loss_us(fleet: FleetState, _agenda: Agenda) -> int | None:
+    """Return from when a silent node with replicas to give up counts as lost."""
+    return min(
+        (lost_at_us for node, lost_at_us in losing(fleet) if suspensions(fleet, node)),
+        default=None,
+    )
+
+
+def settle_all(fleet: FleetState, work: Work) -> Iterator[list[ev.Outcome]]:
+    """Release what is unwanted and settle what came back."""
+    for deployment_id in work.agenda.to_settle():
+        if deployment_id not in work.moved:
+            deployment = fleet.facts.deployments[deployment_id]
+            need = need_of(fleet, deployment)
+            yield settle(fleet, work.room.arrays, deployment, need)
+
+
+def settling_due_us(_fleet: FleetState, agenda: Agenda) -> int | None:
+    """Return 0 while there is something to settle."""
+    return 0 if agenda.settling else None
 
 
 def settle(
