@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 from fogbank.domain.decisions import Desired
 from fogbank.domain.fleet import FleetState
-from fogbank.placement import engine, looks, needs
+from fogbank.placement import looks, movements, needs, room
 from services.node_agent.core.agent import AgentCore
 from services.node_agent.core.kept import ReportsAcknowledged
 from services.node_agent.core.lifecycle import Lifecycle
@@ -33,23 +33,23 @@ def room_released_before_the_end() -> Patches:
 def placed_in_part() -> Patches:
     place = looks.place
 
-    def partly(fleet: Any, room: Any, deployment: Any, slots: tuple[int, ...]) -> Any:
-        found = place(fleet, room, deployment, slots)
-        if isinstance(found, looks.Shortage) and len(slots) > 1:
-            return place(fleet, room, deployment, slots[:1])
+    def partly(fleet: Any, left: Any, deployment: Any, slots: tuple[int, ...]) -> Any:
+        found = place(fleet, left, deployment, slots)
+        if isinstance(found, room.Shortage) and len(slots) > 1:
+            return place(fleet, left, deployment, slots[:1])
         return found
 
-    return [patch.object(engine, "place", partly)]
+    return [patch.object(looks, "place", partly)]
 
 
 @bug
 def memory_not_booked() -> Patches:
-    def blind(arrays: Any) -> looks.Room:
-        room = looks.Room(arrays, arrays.booked.copy(), arrays.held.copy())
-        room.booked[1, :] = 0
-        return room
+    def blind(arrays: Any) -> room.Room:
+        left = room.Room(arrays, arrays.booked.copy(), arrays.held.copy())
+        left.booked[1, :] = 0
+        return left
 
-    return [patch.object(looks.Room, "of", blind)]
+    return [patch.object(room.Room, "of", blind)]
 
 
 @bug
@@ -81,7 +81,7 @@ def suspended_room_given_away() -> Patches:
 
 @bug
 def lost_nodes_never_replaced() -> Patches:
-    return [patch.object(engine, "suspensions", lambda *_: [])]
+    return [patch.object(movements, "suspensions", lambda *_: [])]
 
 
 @bug
