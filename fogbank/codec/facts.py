@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from fogbank.codec.policies import policy_from_pb, policy_to_pb
 from fogbank.codec.values import (
     fingerprint_from_pb,
     fingerprint_to_pb,
-    policy_from_pb,
-    policy_to_pb,
     resources_from_pb,
     resources_to_pb,
     spec_from_pb,

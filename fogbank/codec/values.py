@@ -14,10 +14,9 @@ from fogbank.domain.deployment import (
     DeploymentSpec,
 )
 from fogbank.domain.node import Fingerprint
-from fogbank.domain.policy import Policy
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import ConstraintOperator, RestartPolicy, RuntimeKind, ServiceType
-from fogbank.v1 import deployments_pb2, nodes_pb2, policies_pb2, resources_pb2
+from fogbank.v1 import deployments_pb2, nodes_pb2, resources_pb2
 
 
 def resources_to_pb(value: Resources) -> resources_pb2.Resources:
@@ -123,49 +122,4 @@ def fingerprint_from_pb(message: nodes_pb2.Fingerprint) -> Fingerprint:
         labels=dict(message.labels),
         runtime=RuntimeKind(message.runtime or RuntimeKind.SIMULATED),
         agent_version=message.agent_version,
-    )
-
-
-def policy_to_pb(policy: Policy) -> policies_pb2.Policy:
-    """Return the message of a policy."""
-    return policies_pb2.Policy(
-        name=policy.name,
-        version=policy.version,
-        strategy=policy.strategy,
-        resource_weight=policy.resource_weight,
-        cpu_load_weight=policy.cpu_load_weight,
-        memory_load_weight=policy.memory_load_weight,
-        locality_weight=policy.locality_weight,
-        adjacency=[
-            policies_pb2.Adjacency(region=region, adjacent=near)
-            for region, near in sorted(policy.adjacency.items())
-        ],
-        retry_backoff_ms=policy.retry_backoff_ms,
-        heartbeat_period_ms=policy.heartbeat_period_ms,
-        silent_periods=policy.silent_periods,
-        lost_after_ms=policy.lost_after_ms,
-        busy_load_percent=policy.busy_load_percent,
-        reschedule_delay_ms=policy.reschedule_delay_ms,
-        reschedule_delay_max_ms=policy.reschedule_delay_max_ms,
-    )
-
-
-def policy_from_pb(message: policies_pb2.Policy) -> Policy:
-    """Return the policy that a message holds."""
-    return Policy(
-        name=message.name,
-        version=message.version,
-        strategy=message.strategy,
-        resource_weight=message.resource_weight,
-        cpu_load_weight=message.cpu_load_weight,
-        memory_load_weight=message.memory_load_weight,
-        locality_weight=message.locality_weight,
-        adjacency={near.region: tuple(near.adjacent) for near in message.adjacency},
-        retry_backoff_ms=tuple(message.retry_backoff_ms),
-        heartbeat_period_ms=message.heartbeat_period_ms,
-        silent_periods=message.silent_periods,
-        lost_after_ms=message.lost_after_ms,
-        busy_load_percent=message.busy_load_percent,
-        reschedule_delay_ms=message.reschedule_delay_ms,
-        reschedule_delay_max_ms=message.reschedule_delay_max_ms,
     )

@@ -8,11 +8,80 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
+
+from fogbank.domain.resources import Resources
+
+
+class Ties(StrEnum):
+    """Which of equally good nodes comes first."""
+
+    ORDER = "order"  # the one that first shook hands
+    HASH = "hash"  # by a hash of the round before, the deployment and the node
+
+
+@dataclass(frozen=True, slots=True)
+class AskClass:
+    """A class of asks with a strategy of its own: those with at least so much of a GPU."""
+
+    name: str
+    strategy: str
+    gpu_from_thousandths: int = 0
+    priority_from: int = 0
+
+    def takes(self, ask: Resources, priority: int) -> bool:
+        """Tell whether an ask belongs to the class."""
+        enough_gpu = ask.gpu_thousandths >= self.gpu_from_thousandths
+        return enough_gpu and priority >= self.priority_from
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceWeights:
+    """How much each resource counts where a strategy weighs them against one another."""
+
+    cpu: int = 1
+    memory: int = 1
+    storage: int = 0
+    gpu: int = 0
+
+    @property
+    def by_dimension(self) -> tuple[int, int, int, int]:
+        """Weights in the order of `Resources`."""
+        return (self.cpu, self.memory, self.storage, self.gpu)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectiveWeights:
+    """Weights of the multi-objective strategy; those of the mlops_scheduler document."""
+
+    utilisation: float = 0.30
+    balance: float = 0.25
+    latency: float = 0.25
+    affinity: float = 0.10
+    energy: float = 0.10
+
+
+@dataclass(frozen=True, slots=True)
+class PowerModel:
+    """What a node draws, in watts: asleep while empty, from idle to full with its load."""
+
+    sleep_watts: int = 10
+    idle_watts: int = 100
+    full_watts: int = 250
+
+
+# The largest node that the artifact of the published GPU trace compares with.
+REFERENCE_NODE = Resources(128_000, 1_048_576, 1_000, 8_000)
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A named, versioned set of rules; times in milliseconds, loads in percent."""
+    """A named, versioned set of rules; times in milliseconds, loads in percent.
+
+    `latency_ms` are round trips from region to region; where one is known, nearness is
+    `latency_half_ms / (latency_half_ms + round trip)` in place of what adjacency says.
+    `reference` is the node against which amounts are compared across nodes of all sizes.
+    """
 
     name: str = "balanced"
     version: int = 1
@@ -35,6 +104,21 @@ class Policy:
     busy_load_percent: int = 90
     reschedule_delay_ms: int = 30_000
     reschedule_delay_max_ms: int = 3_600_000
+    classes: tuple[AskClass, ...] = ()
+    ties: Ties = Ties.ORDER
+    weights: ResourceWeights = ResourceWeights()
+    reference: Resources = REFERENCE_NODE
+    latency_ms: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    latency_half_ms: int = 50
+    objectives: ObjectiveWeights = ObjectiveWeights()
+    power: PowerModel = PowerModel()
+
+    def strategy_for(self, ask: Resources, priority: int) -> str:
+        """Return the strategy for asks that name none: the first fitting class's, or this one's."""
+        for kind in self.classes:
+            if kind.takes(ask, priority):
+                return kind.strategy
+        return self.strategy
 
     @property
     def title(self) -> str:

@@ -7,6 +7,7 @@ they cannot drift from what the log says.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
+from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from fogbank.domain.states import NodeStatus
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Keys = NDArray[np.uint64]
 
 CPU, MEMORY, STORAGE, GPU = range(4)
 DIMENSIONS = 4
@@ -60,6 +62,7 @@ class FleetArrays:
         self._open = np.zeros(_FIRST_ROWS, dtype=np.bool_)
         self._region_codes = np.zeros(_FIRST_ROWS, dtype=np.int64)
         self._load = np.zeros((2, _FIRST_ROWS), dtype=np.float64)
+        self._node_keys = np.zeros(_FIRST_ROWS, dtype=np.uint64)
 
     @property
     def allocatable(self) -> Integers:
@@ -91,6 +94,11 @@ class FleetArrays:
         """Load of cpu and of memory as shares of 1, with what is placed but not yet seen."""
         return self._load[:, : self.size]
 
+    @property
+    def node_keys(self) -> Keys:
+        """64 bits that stand for each node, whatever its place; ties are broken by them."""
+        return self._node_keys[: self.size]
+
     def row(self, node_id: str) -> int | None:
         """Return a node's row; None for a node that never shook hands."""
         return self._row.get(node_id)
@@ -113,11 +121,13 @@ class FleetArrays:
             self._open = np.concatenate((self._open, np.zeros_like(self._open)))
             self._region_codes = np.concatenate((self._region_codes, self._region_codes * 0))
             self._load = np.concatenate((self._load, self._load * 0), axis=1)
+            self._node_keys = np.concatenate((self._node_keys, np.zeros_like(self._node_keys)))
         self.size += 1
         self.ids.append(node_id)
         self.names.append("")
         self.attributes.append({})
         self._row[node_id] = row
+        self._node_keys[row] = int.from_bytes(sha256(node_id.encode()).digest()[:8], "big")
         return row
 
     def _fill(self, fleet: FleetState, node: NodeFact, row: int) -> None:

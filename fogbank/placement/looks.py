@@ -14,7 +14,7 @@ from fogbank.placement.arrays import FleetArrays, Integers, amounts
 from fogbank.placement.filters import feasible_nodes, too_large_for_any
 from fogbank.placement.needs import Wait
 from fogbank.placement.room import Room, Shortage
-from fogbank.placement.strategies import best_rows, score
+from fogbank.placement.strategies import best_rows, score, tie_breaker
 from fogbank.placement.work import Work
 
 NO_NODES = "No available nodes"
@@ -64,7 +64,8 @@ def place(
         arrays, room.booked, spec, ask, _occupied_rows(fleet, arrays, deployment)
     )
     scores = score(arrays, room.booked, ask, spec, fleet.facts.policy)
-    best = best_rows(scores, filtered.feasible, max(count, _BEST_SHOWN))
+    ties = tie_breaker(arrays, fleet.decisions.prev_digest, deployment.id, spec, fleet.facts.policy)
+    best = best_rows(scores, filtered.feasible, max(count, _BEST_SHOWN), ties)
     considered = ev.Considered(
         arrays.size,
         filtered.count,
@@ -107,12 +108,14 @@ def _stacked(
     fleet: FleetState, room: Room, deployment: DeploymentFact, ask: Integers, count: int
 ) -> list[int]:
     """Choose nodes one replica at a time, several on a node where they fit."""
+    policy, spec = fleet.facts.policy, deployment.spec
+    ties = tie_breaker(room.arrays, fleet.decisions.prev_digest, deployment.id, spec, policy)
     booked = room.booked.copy()
     rows: list[int] = []
     while len(rows) < count:
-        filtered = feasible_nodes(room.arrays, booked, deployment.spec, ask, [])
-        scores = score(room.arrays, booked, ask, deployment.spec, fleet.facts.policy)
-        best = best_rows(scores, filtered.feasible, 1)
+        filtered = feasible_nodes(room.arrays, booked, spec, ask, [])
+        scores = score(room.arrays, booked, ask, spec, policy)
+        best = best_rows(scores, filtered.feasible, 1, ties)
         if not best:
             break
         booked[:, best[0]] += ask[:, 0]

@@ -13,7 +13,7 @@ from fogbank.domain.states import ReplicaState
 from fogbank.placement.agenda import Agenda
 from fogbank.placement.arrays import FleetArrays, amounts
 from fogbank.placement.needs import Need, need_of
-from fogbank.placement.strategies import STRATEGIES, score
+from fogbank.placement.strategies import STRATEGIES, score, strategy_name
 from fogbank.placement.work import Work
 
 _MS = 1_000
@@ -99,10 +99,11 @@ def _worth(
 ) -> int:
     """Return the score of the node a replica is on, with the replica there; -1 without one."""
     row, policy = arrays.row(placed.node_id), fleet.facts.policy
-    if row is None or (deployment.spec.strategy or policy.strategy) not in STRATEGIES:
+    if row is None or strategy_name(deployment.spec, policy) not in STRATEGIES:
         return -1
-    scores = score(arrays, arrays.booked, amounts(NOTHING), deployment.spec, policy)
-    return int(scores[row])
+    nothing = amounts(NOTHING)
+    scores = score(arrays, arrays.booked, nothing, deployment.spec, policy, selection=[row])
+    return int(scores[0])
 
 
 def silent_nodes(

@@ -22,17 +22,30 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from fogbank.v1 import resources_pb2 as fogbank_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66ogbank/v1/policies.proto\x12\nfogbank.v1\"-\n\tAdjacency\x12\x0e\n\x06region\x18\x01 \x01(\t\x12\x10\n\x08\x61\x64jacent\x18\x02 \x03(\t\"\x89\x03\n\x06Policy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x10\n\x08strategy\x18\x03 \x01(\t\x12\x17\n\x0fresource_weight\x18\x04 \x01(\x01\x12\x17\n\x0f\x63pu_load_weight\x18\x05 \x01(\x01\x12\x1a\n\x12memory_load_weight\x18\x06 \x01(\x01\x12\x17\n\x0flocality_weight\x18\x07 \x01(\x01\x12(\n\tadjacency\x18\x08 \x03(\x0b\x32\x15.fogbank.v1.Adjacency\x12\x18\n\x10retry_backoff_ms\x18\t \x03(\x03\x12\x1b\n\x13heartbeat_period_ms\x18\n \x01(\x03\x12\x16\n\x0esilent_periods\x18\x0b \x01(\x05\x12\x15\n\rlost_after_ms\x18\x0c \x01(\x03\x12\x19\n\x11\x62usy_load_percent\x18\r \x01(\x05\x12\x1b\n\x13reschedule_delay_ms\x18\x0e \x01(\x03\x12\x1f\n\x17reschedule_delay_max_ms\x18\x0f \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66ogbank/v1/policies.proto\x12\nfogbank.v1\x1a\x1a\x66ogbank/v1/resources.proto\"-\n\tAdjacency\x12\x0e\n\x06region\x18\x01 \x01(\t\x12\x10\n\x08\x61\x64jacent\x18\x02 \x03(\t\"_\n\x08\x41skClass\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08strategy\x18\x02 \x01(\t\x12\x1c\n\x14gpu_from_thousandths\x18\x03 \x01(\x03\x12\x15\n\rpriority_from\x18\x04 \x01(\x05\"L\n\x0fResourceWeights\x12\x0b\n\x03\x63pu\x18\x01 \x01(\x05\x12\x0e\n\x06memory\x18\x02 \x01(\x05\x12\x0f\n\x07storage\x18\x03 \x01(\x05\x12\x0b\n\x03gpu\x18\x04 \x01(\x05\"k\n\x10ObjectiveWeights\x12\x13\n\x0butilisation\x18\x01 \x01(\x01\x12\x0f\n\x07\x62\x61lance\x18\x02 \x01(\x01\x12\x0f\n\x07latency\x18\x03 \x01(\x01\x12\x10\n\x08\x61\x66\x66inity\x18\x04 \x01(\x01\x12\x0e\n\x06\x65nergy\x18\x05 \x01(\x01\"I\n\nPowerModel\x12\x13\n\x0bsleep_watts\x18\x01 \x01(\x05\x12\x12\n\nidle_watts\x18\x02 \x01(\x05\x12\x12\n\nfull_watts\x18\x03 \x01(\x05\"E\n\rRegionLatency\x12\x0e\n\x06wanted\x18\x01 \x01(\t\x12\r\n\x05other\x18\x02 \x01(\t\x12\x15\n\rround_trip_ms\x18\x03 \x01(\x05\"\xcb\x05\n\x06Policy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x10\n\x08strategy\x18\x03 \x01(\t\x12\x17\n\x0fresource_weight\x18\x04 \x01(\x01\x12\x17\n\x0f\x63pu_load_weight\x18\x05 \x01(\x01\x12\x1a\n\x12memory_load_weight\x18\x06 \x01(\x01\x12\x17\n\x0flocality_weight\x18\x07 \x01(\x01\x12(\n\tadjacency\x18\x08 \x03(\x0b\x32\x15.fogbank.v1.Adjacency\x12\x18\n\x10retry_backoff_ms\x18\t \x03(\x03\x12\x1b\n\x13heartbeat_period_ms\x18\n \x01(\x03\x12\x16\n\x0esilent_periods\x18\x0b \x01(\x05\x12\x15\n\rlost_after_ms\x18\x0c \x01(\x03\x12\x19\n\x11\x62usy_load_percent\x18\r \x01(\x05\x12\x1b\n\x13reschedule_delay_ms\x18\x0e \x01(\x03\x12\x1f\n\x17reschedule_delay_max_ms\x18\x0f \x01(\x03\x12%\n\x07\x63lasses\x18\x10 \x03(\x0b\x32\x14.fogbank.v1.AskClass\x12!\n\x04ties\x18\x11 \x01(\x0e\x32\x13.fogbank.v1.TieRule\x12,\n\x07weights\x18\x12 \x01(\x0b\x32\x1b.fogbank.v1.ResourceWeights\x12(\n\treference\x18\x13 \x01(\x0b\x32\x15.fogbank.v1.Resources\x12,\n\tlatencies\x18\x14 \x03(\x0b\x32\x19.fogbank.v1.RegionLatency\x12\x17\n\x0flatency_half_ms\x18\x15 \x01(\x05\x12\x30\n\nobjectives\x18\x16 \x01(\x0b\x32\x1c.fogbank.v1.ObjectiveWeights\x12%\n\x05power\x18\x17 \x01(\x0b\x32\x16.fogbank.v1.PowerModel*J\n\x07TieRule\x12\x18\n\x14TIE_RULE_UNSPECIFIED\x10\x00\x12\x12\n\x0eTIE_RULE_ORDER\x10\x01\x12\x11\n\rTIE_RULE_HASH\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fogbank.v1.policies_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ADJACENCY']._serialized_start=41
-  _globals['_ADJACENCY']._serialized_end=86
-  _globals['_POLICY']._serialized_start=89
-  _globals['_POLICY']._serialized_end=482
+  _globals['_TIERULE']._serialized_start=1264
+  _globals['_TIERULE']._serialized_end=1338
+  _globals['_ADJACENCY']._serialized_start=69
+  _globals['_ADJACENCY']._serialized_end=114
+  _globals['_ASKCLASS']._serialized_start=116
+  _globals['_ASKCLASS']._serialized_end=211
+  _globals['_RESOURCEWEIGHTS']._serialized_start=213
+  _globals['_RESOURCEWEIGHTS']._serialized_end=289
+  _globals['_OBJECTIVEWEIGHTS']._serialized_start=291
+  _globals['_OBJECTIVEWEIGHTS']._serialized_end=398
+  _globals['_POWERMODEL']._serialized_start=400
+  _globals['_POWERMODEL']._serialized_end=473
+  _globals['_REGIONLATENCY']._serialized_start=475
+  _globals['_REGIONLATENCY']._serialized_end=544
+  _globals['_POLICY']._serialized_start=547
+  _globals['_POLICY']._serialized_end=1262
 # @@protoc_insertion_point(module_scope)

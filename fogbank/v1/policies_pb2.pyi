@@ -4,9 +4,11 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from fogbank.v1 import resources_pb2 as _resources_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -17,6 +19,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _TieRule:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TieRuleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TieRule.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TIE_RULE_UNSPECIFIED: _TieRule.ValueType  # 0
+    """Not given: the stable order."""
+    TIE_RULE_ORDER: _TieRule.ValueType  # 1
+    """The one that first shook hands."""
+    TIE_RULE_HASH: _TieRule.ValueType  # 2
+    """By a hash of the round before, the deployment and the node."""
+
+class TieRule(_TieRule, metaclass=_TieRuleEnumTypeWrapper):
+    """Which of equally good nodes comes first."""
+
+TIE_RULE_UNSPECIFIED: TieRule.ValueType  # 0
+"""Not given: the stable order."""
+TIE_RULE_ORDER: TieRule.ValueType  # 1
+"""The one that first shook hands."""
+TIE_RULE_HASH: TieRule.ValueType  # 2
+"""By a hash of the round before, the deployment and the node."""
+Global___TieRule: _TypeAlias = TieRule  # noqa: Y015
 
 @_typing.final
 class Adjacency(_message.Message):
@@ -47,6 +73,172 @@ class Adjacency(_message.Message):
 Global___Adjacency: _TypeAlias = Adjacency  # noqa: Y015
 
 @_typing.final
+class AskClass(_message.Message):
+    """A class of asks with a strategy of its own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    STRATEGY_FIELD_NUMBER: _builtins.int
+    GPU_FROM_THOUSANDTHS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FROM_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name."""
+    strategy: _builtins.str
+    """Strategy for its asks."""
+    gpu_from_thousandths: _builtins.int
+    """Takes asks of at least this much GPU per replica, in thousandths of a device."""
+    priority_from: _builtins.int
+    """Takes asks of at least this priority."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        strategy: _builtins.str = ...,
+        gpu_from_thousandths: _builtins.int = ...,
+        priority_from: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gpu_from_thousandths", b"gpu_from_thousandths", "name", b"name", "priority_from", b"priority_from", "strategy", b"strategy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AskClass: _TypeAlias = AskClass  # noqa: Y015
+
+@_typing.final
+class ResourceWeights(_message.Message):
+    """How much each resource counts where a strategy weighs them against one another."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CPU_FIELD_NUMBER: _builtins.int
+    MEMORY_FIELD_NUMBER: _builtins.int
+    STORAGE_FIELD_NUMBER: _builtins.int
+    GPU_FIELD_NUMBER: _builtins.int
+    cpu: _builtins.int
+    """Processor time."""
+    memory: _builtins.int
+    """Memory."""
+    storage: _builtins.int
+    """Disk space."""
+    gpu: _builtins.int
+    """GPUs."""
+    def __init__(
+        self,
+        *,
+        cpu: _builtins.int = ...,
+        memory: _builtins.int = ...,
+        storage: _builtins.int = ...,
+        gpu: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu", b"cpu", "gpu", b"gpu", "memory", b"memory", "storage", b"storage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResourceWeights: _TypeAlias = ResourceWeights  # noqa: Y015
+
+@_typing.final
+class ObjectiveWeights(_message.Message):
+    """Weights of the multi-objective strategy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UTILISATION_FIELD_NUMBER: _builtins.int
+    BALANCE_FIELD_NUMBER: _builtins.int
+    LATENCY_FIELD_NUMBER: _builtins.int
+    AFFINITY_FIELD_NUMBER: _builtins.int
+    ENERGY_FIELD_NUMBER: _builtins.int
+    utilisation: _builtins.float
+    """Filling nodes up."""
+    balance: _builtins.float
+    """Avoiding measured load."""
+    latency: _builtins.float
+    """Being near the wanted region."""
+    affinity: _builtins.float
+    """Labels shared by deployment and node."""
+    energy: _builtins.float
+    """Drawing little power."""
+    def __init__(
+        self,
+        *,
+        utilisation: _builtins.float = ...,
+        balance: _builtins.float = ...,
+        latency: _builtins.float = ...,
+        affinity: _builtins.float = ...,
+        energy: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "balance", b"balance", "energy", b"energy", "latency", b"latency", "utilisation", b"utilisation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ObjectiveWeights: _TypeAlias = ObjectiveWeights  # noqa: Y015
+
+@_typing.final
+class PowerModel(_message.Message):
+    """What a node draws: asleep while it is empty, else from idle to full with its load."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLEEP_WATTS_FIELD_NUMBER: _builtins.int
+    IDLE_WATTS_FIELD_NUMBER: _builtins.int
+    FULL_WATTS_FIELD_NUMBER: _builtins.int
+    sleep_watts: _builtins.int
+    """Watts of an empty node."""
+    idle_watts: _builtins.int
+    """Watts of a node with replicas and no load."""
+    full_watts: _builtins.int
+    """Watts of a node with all its processors taken."""
+    def __init__(
+        self,
+        *,
+        sleep_watts: _builtins.int = ...,
+        idle_watts: _builtins.int = ...,
+        full_watts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["full_watts", b"full_watts", "idle_watts", b"idle_watts", "sleep_watts", b"sleep_watts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PowerModel: _TypeAlias = PowerModel  # noqa: Y015
+
+@_typing.final
+class RegionLatency(_message.Message):
+    """Round trip from one region to another."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WANTED_FIELD_NUMBER: _builtins.int
+    OTHER_FIELD_NUMBER: _builtins.int
+    ROUND_TRIP_MS_FIELD_NUMBER: _builtins.int
+    wanted: _builtins.str
+    """Region wanted."""
+    other: _builtins.str
+    """Region of the node."""
+    round_trip_ms: _builtins.int
+    """Round trip in milliseconds."""
+    def __init__(
+        self,
+        *,
+        wanted: _builtins.str = ...,
+        other: _builtins.str = ...,
+        round_trip_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["other", b"other", "round_trip_ms", b"round_trip_ms", "wanted", b"wanted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegionLatency: _TypeAlias = RegionLatency  # noqa: Y015
+
+@_typing.final
 class Policy(_message.Message):
     """Everything a decision depends on beside the state of the fleet."""
 
@@ -67,6 +259,14 @@ class Policy(_message.Message):
     BUSY_LOAD_PERCENT_FIELD_NUMBER: _builtins.int
     RESCHEDULE_DELAY_MS_FIELD_NUMBER: _builtins.int
     RESCHEDULE_DELAY_MAX_MS_FIELD_NUMBER: _builtins.int
+    CLASSES_FIELD_NUMBER: _builtins.int
+    TIES_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    LATENCIES_FIELD_NUMBER: _builtins.int
+    LATENCY_HALF_MS_FIELD_NUMBER: _builtins.int
+    OBJECTIVES_FIELD_NUMBER: _builtins.int
+    POWER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name."""
     version: _builtins.int
@@ -93,6 +293,10 @@ class Policy(_message.Message):
     """Wait before a failed replica is placed again, in milliseconds; doubles with each failure."""
     reschedule_delay_max_ms: _builtins.int
     """Longest such wait, in milliseconds."""
+    ties: Global___TieRule.ValueType
+    """Which of equally good nodes comes first."""
+    latency_half_ms: _builtins.int
+    """Round trip at which nearness is half of what it is at none, in milliseconds."""
     @_builtins.property
     def adjacency(self) -> _containers.RepeatedCompositeFieldContainer[Global___Adjacency]:
         """Neighbours of regions."""
@@ -100,6 +304,30 @@ class Policy(_message.Message):
     @_builtins.property
     def retry_backoff_ms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Waits before each retry of a deployment that found no room, in milliseconds; as many retries as entries."""
+
+    @_builtins.property
+    def classes(self) -> _containers.RepeatedCompositeFieldContainer[Global___AskClass]:
+        """Classes of asks with strategies of their own; the first that fits counts."""
+
+    @_builtins.property
+    def weights(self) -> Global___ResourceWeights:
+        """How much each resource counts where a strategy weighs them."""
+
+    @_builtins.property
+    def reference(self) -> _resources_pb2.Resources:
+        """The node against which amounts are compared across nodes of all sizes."""
+
+    @_builtins.property
+    def latencies(self) -> _containers.RepeatedCompositeFieldContainer[Global___RegionLatency]:
+        """Round trips between regions; in place of adjacency where one is known."""
+
+    @_builtins.property
+    def objectives(self) -> Global___ObjectiveWeights:
+        """Weights of the multi-objective strategy."""
+
+    @_builtins.property
+    def power(self) -> Global___PowerModel:
+        """What nodes draw."""
 
     def __init__(
         self,
@@ -119,10 +347,18 @@ class Policy(_message.Message):
         busy_load_percent: _builtins.int = ...,
         reschedule_delay_ms: _builtins.int = ...,
         reschedule_delay_max_ms: _builtins.int = ...,
+        classes: _abc.Iterable[Global___AskClass] | None = ...,
+        ties: Global___TieRule.ValueType = ...,
+        weights: Global___ResourceWeights | None = ...,
+        reference: _resources_pb2.Resources | None = ...,
+        latencies: _abc.Iterable[Global___RegionLatency] | None = ...,
+        latency_half_ms: _builtins.int = ...,
+        objectives: Global___ObjectiveWeights | None = ...,
+        power: Global___PowerModel | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["objectives", b"objectives", "power", b"power", "reference", b"reference", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjacency", b"adjacency", "busy_load_percent", b"busy_load_percent", "cpu_load_weight", b"cpu_load_weight", "heartbeat_period_ms", b"heartbeat_period_ms", "locality_weight", b"locality_weight", "lost_after_ms", b"lost_after_ms", "memory_load_weight", b"memory_load_weight", "name", b"name", "reschedule_delay_max_ms", b"reschedule_delay_max_ms", "reschedule_delay_ms", b"reschedule_delay_ms", "resource_weight", b"resource_weight", "retry_backoff_ms", b"retry_backoff_ms", "silent_periods", b"silent_periods", "strategy", b"strategy", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjacency", b"adjacency", "busy_load_percent", b"busy_load_percent", "classes", b"classes", "cpu_load_weight", b"cpu_load_weight", "heartbeat_period_ms", b"heartbeat_period_ms", "latencies", b"latencies", "latency_half_ms", b"latency_half_ms", "locality_weight", b"locality_weight", "lost_after_ms", b"lost_after_ms", "memory_load_weight", b"memory_load_weight", "name", b"name", "objectives", b"objectives", "power", b"power", "reference", b"reference", "reschedule_delay_max_ms", b"reschedule_delay_max_ms", "reschedule_delay_ms", b"reschedule_delay_ms", "resource_weight", b"resource_weight", "retry_backoff_ms", b"retry_backoff_ms", "silent_periods", b"silent_periods", "strategy", b"strategy", "ties", b"ties", "version", b"version", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

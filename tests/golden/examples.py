@@ -9,7 +9,14 @@ from __future__ import annotations
 from fogbank.domain import events as ev
 from fogbank.domain.deployment import Constraint, DeploymentSpec
 from fogbank.domain.node import Fingerprint
-from fogbank.domain.policy import Policy
+from fogbank.domain.policy import (
+    AskClass,
+    ObjectiveWeights,
+    Policy,
+    PowerModel,
+    ResourceWeights,
+    Ties,
+)
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import (
     ConstraintOperator,
@@ -80,6 +87,14 @@ POLICY = Policy(
     busy_load_percent=85,
     reschedule_delay_ms=10_000,
     reschedule_delay_max_ms=600_000,
+    classes=(AskClass("large gpu", "binpack", 500, 60), AskClass("gpu", "best-fit", 1)),
+    ties=Ties.HASH,
+    weights=ResourceWeights(1, 2, 3, 4),
+    reference=Resources(64_000, 262_144, 2_000, 4_000),
+    latency_ms={"us-west": {"us-west": 1, "us-east": 61}},
+    latency_half_ms=40,
+    objectives=ObjectiveWeights(0.2, 0.3, 0.1, 0.15, 0.25),
+    power=PowerModel(5, 90, 400),
 )
 
 CONSIDERED = ev.Considered(

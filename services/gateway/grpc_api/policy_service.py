@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc.aio
 
-from fogbank.codec.values import policy_to_pb
+from fogbank.codec.policies import policy_to_pb
 from fogbank.domain.errors import UnimplementedError
 from fogbank.domain.position import sequence_of
 from fogbank.v1 import policy_service_pb2 as pb

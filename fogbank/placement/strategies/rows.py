@@ -1,0 +1,96 @@
+"""What a strategy sees: nodes as columns, any selection of them.
+
+Everything about a node stands in its own column, so a strategy gives a node the same score
+whichever nodes stand beside it: scores may be kept, and only the rows that changed scored anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fogbank.domain.policy import Policy
+from fogbank.placement.arrays import FleetArrays, Floats, Integers
+
+Selection = slice | Integers | list[int]
+ALL = slice(None)
+
+_SAME, _ADJACENT, _REMOTE = 1.0, 2.0 / 3.0, 1.0 / 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Some nodes: room by dimension and node, load of cpu and memory as shares of 1."""
+
+    allocatable: Integers
+    booked: Integers
+    load: Floats
+    region_codes: Integers
+    regions: Sequence[str]
+    attributes: Sequence[Mapping[str, str]]
+
+    @classmethod
+    def of(cls, arrays: FleetArrays, booked: Integers, selection: Selection = ALL) -> Rows:
+        """Take the selected nodes, with `booked` in place of what the log says is booked."""
+        return cls(
+            arrays.allocatable[:, selection],
+            booked[:, selection],
+            arrays.load[:, selection],
+            arrays.region_codes[selection],
+            arrays.regions,
+            _selected(arrays.attributes, selection),
+        )
+
+    @property
+    def count(self) -> int:
+        """How many nodes these are."""
+        return int(self.region_codes.shape[0])
+
+    def free_after(self, ask: Integers, dimension: int) -> Integers:
+        """Return what stays free after placing, at least 0."""
+        free: Integers = np.maximum(
+            self.allocatable[dimension] - self.booked[dimension] - ask[dimension], 0
+        )
+        return free
+
+    def free_share_after(self, ask: Integers, dimension: int) -> Floats:
+        """Return the share of the room that stays free after placing, 0 to 1."""
+        share: Floats = self.free_after(ask, dimension) / np.maximum(self.allocatable[dimension], 1)
+        return share
+
+    def used_share_after(self, ask: Integers, dimension: int) -> Floats:
+        """Return the share of the room that is taken after placing, 0 to 1; of no room, 0."""
+        room = self.allocatable[dimension]
+        used = np.minimum(self.booked[dimension] + ask[dimension], room)
+        share: Floats = used / np.maximum(room, 1)
+        return share
+
+    def locality(self, region: str, policy: Policy) -> Floats:
+        """Return 1 for nodes of the wanted region, 2/3 for its neighbours', 1/3 for others.
+
+        Where the policy knows the round trip it is a falling function of that instead.
+        """
+        by_region = np.array(
+            [_nearness(region, other, policy) for other in self.regions], dtype=np.float64
+        )
+        near: Floats = by_region[self.region_codes]
+        return near
+
+
+def _selected(
+    attributes: Sequence[Mapping[str, str]], selection: Selection
+) -> Sequence[Mapping[str, str]]:
+    if isinstance(selection, slice):
+        return attributes if selection == ALL else attributes[selection]
+    return [attributes[int(row)] for row in selection]
+
+
+def _nearness(wanted: str, other: str, policy: Policy) -> float:
+    round_trip_ms = policy.latency_ms.get(wanted, {}).get(other)
+    if round_trip_ms is not None:
+        return policy.latency_half_ms / (policy.latency_half_ms + round_trip_ms)
+    if other == wanted:
+        return _SAME
+    return _ADJACENT if other in policy.adjacency.get(wanted, ()) else _REMOTE
