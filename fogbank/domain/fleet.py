@@ -13,9 +13,12 @@ from fogbank.domain import events as ev
 from fogbank.domain.decisions import Decisions, Desired, PlacedReplica
 from fogbank.domain.envelope import SCHEDULER, Commit
 from fogbank.domain.facts import Facts, NodeFact, Observed
-from fogbank.domain.resources import NOTHING, Resources
+from fogbank.domain.node_use import NodeUse
+from fogbank.domain.resources import Resources
 from fogbank.domain.states import NodeStatus, ReplicaState
 from fogbank.domain.verdict import Verdict
+
+_UNUSED = NodeUse()
 
 
 @dataclass(slots=True)
@@ -42,7 +45,7 @@ class FleetState:
     facts: Facts = field(default_factory=Facts)
     decisions: Decisions = field(default_factory=Decisions)
     room_sequence: int = 0
-    _on_node: dict[str, set[str]] = field(default_factory=dict)
+    _use: dict[str, NodeUse] = field(default_factory=dict)
 
     def fold(self, commit: Commit) -> Folded:
         """Take in the commit after `position`; commits already taken in must not come again."""
@@ -78,12 +81,20 @@ class FleetState:
         return folded
 
     def _touch_placed(self, placed: PlacedReplica, folded: Folded) -> None:
-        if not self.ended(placed):
-            self._on_node.setdefault(placed.node_id, set()).add(placed.id)
         folded.nodes.add(placed.node_id)
         folded.deployments.add(placed.deployment_id)
-        if placed.desired is Desired.RELEASED and not self.ended(placed):
-            folded.room_appeared = True
+        if not self.ended(placed):
+            self._use_of(placed.node_id).put(placed)
+            if placed.desired is Desired.RELEASED:
+                folded.room_appeared = True
+
+    def _use_of(self, node_id: str) -> NodeUse:
+        use = self._use.get(node_id)
+        if use is None:
+            use = self._use[node_id] = NodeUse()
+            node = self.facts.nodes.get(node_id)
+            use.reflects = node.load_reflects if node is not None else 0
+        return use
 
     def _touch_outcome(self, outcome: ev.Outcome, folded: Folded) -> None:
         if isinstance(outcome, ev.NodeOffline):
@@ -104,6 +115,7 @@ class FleetState:
                 folded.room_appeared = True
             case ev.NodeLoadChanged():
                 folded.nodes.add(event.node_id)
+                self._use_of(event.node_id).load_reflects(event.reflects_sequence)
             case ev.PolicyActivated():
                 # From which load on a node is busy may have changed for every node.
                 folded.nodes |= self.facts.nodes.keys()
@@ -129,11 +141,8 @@ class FleetState:
             if placed is None or placed.node_id != report.node_id:
                 continue
             folded.deployments.add(placed.deployment_id)
-            if self.ended(placed):
-                on_node = self._on_node.get(placed.node_id, set())
-                if placed.id in on_node:
-                    on_node.remove(placed.id)
-                    folded.room_appeared = True
+            if self.ended(placed) and self._use_of(placed.node_id).remove(placed.id):
+                folded.room_appeared = True
 
     # Derived reads.
 
@@ -151,29 +160,27 @@ class FleetState:
         observed = self.observed(placed)
         return observed.state if observed else ReplicaState.ASSIGNED
 
+    def use(self, node_id: str) -> NodeUse:
+        """Return what the replicas on a node take in all."""
+        return self._use.get(node_id, _UNUSED)
+
     def on_node(self, node_id: str) -> Iterator[PlacedReplica]:
         """Yield what is placed on a node and has not ended, whatever rounds want of it."""
-        for replica_id in sorted(self._on_node.get(node_id, ())):
-            yield self.decisions.placements[replica_id]
+        replicas = self.use(node_id).replicas
+        for replica_id in sorted(replicas):
+            yield replicas[replica_id][0]
 
     def deployments_on(self, node_id: str) -> set[str]:
         """Return the deployments with a replica on the node that has not ended."""
-        return {placed.deployment_id for placed in self.on_node(node_id)}
+        return {placed.deployment_id for placed, _ in self.use(node_id).replicas.values()}
 
     def held(self, node_id: str) -> Resources:
         """Return the room taken by everything placed on a node and not ended."""
-        return sum((placed.resources for placed in self.on_node(node_id)), NOTHING)
+        return Resources(*self.use(node_id).held)
 
     def booked(self, node_id: str) -> Resources:
         """Return the room promised on a node: held, less what rounds released."""
-        return sum(
-            (
-                placed.resources
-                for placed in self.on_node(node_id)
-                if placed.desired is not Desired.RELEASED
-            ),
-            NOTHING,
-        )
+        return Resources(*self.use(node_id).booked)
 
     def offline_since_us(self, node: NodeFact) -> int | None:
         """Return when a silent node was last heard of; None if it shook hands since."""
@@ -189,4 +196,4 @@ class FleetState:
         busy_percent = self.facts.policy.busy_load_percent
         if max(node.cpu_percent, node.memory_percent) > busy_percent:
             return NodeStatus.BUSY
-        return NodeStatus.ACTIVE if self._on_node.get(node.id) else NodeStatus.IDLE
+        return NodeStatus.ACTIVE if self.use(node.id).replicas else NodeStatus.IDLE

@@ -1,16 +1,63 @@
 """Which deployments need a round, kept up to date as commits are folded.
 
 Pure bookkeeping over what the log says: whatever is here could be found by looking at every
-deployment anew. `looked_in_vain` alone remembers more, and only saves work: a deployment that
-found no room need not be looked at again before room appeared.
+deployment anew. `looked_in_vain` alone remembers more, and only saves work: what found no room
+need not be looked at again before room appeared.
+
+What waits for room is kept in groups of equal asks. Room for one is room for all of them, and so
+a look in vain at one of them stands for all, however many there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from heapq import heapify, heappop, heappush, heapreplace
+from typing import NamedTuple
 
+from fogbank.domain.decisions import DeploymentDecision
+from fogbank.domain.deployment import HIGH_PRIORITY_FROM, Constraint
+from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState
-from fogbank.placement.needs import Wait, need_of, wait_of
+from fogbank.domain.resources import Resources
+from fogbank.placement.needs import Wait, need_of, patient, wait_of
+from fogbank.placement.queue import Order, QueueKey, WaitingQueue
+
+# What tells for which nodes replicas are fit; with priority and cluster where others may give way.
+Shape = tuple[Resources, tuple[Constraint, ...], str, bool, int, int]
+
+
+class Group(NamedTuple):
+    """Equal asks that wait: `vacant` slots at least, and for nodes of one kind.
+
+    `alone` is the deployment's id where nodes may be closed to it by replicas of its own, or where
+    a look without room is worth an answer; such a one is a group of its own.
+    """
+
+    shape: Shape
+    vacant: int
+    alone: str = ""
+
+
+def shape_of(deployment: DeploymentFact) -> Shape:
+    """Return what tells for which nodes a deployment's replicas are fit."""
+    spec = deployment.spec
+    high = spec.priority >= HIGH_PRIORITY_FROM
+    return (
+        spec.resources,
+        spec.constraints,
+        spec.gpu_model,
+        spec.allow_colocation,
+        spec.priority if high else 0,
+        spec.cluster_id if high else 0,
+    )
+
+
+def _group_of(decision: DeploymentDecision, deployment: DeploymentFact, wait: Wait) -> Group:
+    """Return with whom a deployment waits for room."""
+    vacant = deployment.spec.replicas - len(decision.slots)
+    answered = wait.at_us is None and not patient(decision, deployment)
+    loner = bool(decision.replica_ids) or answered
+    return Group(shape_of(deployment), vacant, deployment.id if loner else "")
 
 
 class Agenda:
@@ -22,12 +69,22 @@ class Agenda:
         self.active: dict[str, None] = {}
         self.timed: dict[str, int] = {}
         self.parked: dict[str, None] = {}
-        self._looked_facts_to: dict[str, int] = {}
-        self._in_vain_at: dict[str, int] = {}
+        # Those to look at now: the active ones, and the timed ones that are due.
+        self._ready = WaitingQueue()
+        self._times: list[tuple[int, str]] = []
+        self._due: dict[str, None] = {}
+        self._due_us = 0
+        self._groups: dict[Group, WaitingQueue] = {}
+        self._group: dict[str, Group] = {}
+        # Groups for which room may have appeared, as of a room sequence.
+        self._awake: dict[Group, None] = {}
+        self._awake_at = 0
+        self._looked_facts_to: dict[Group, int] = {}
+        self._in_vain_at: dict[Hashable, int] = {}
 
     def refresh(self, fleet: FleetState, deployment_ids: Iterable[str]) -> None:
         """Sort touched deployments anew."""
-        for deployment_id in sorted(deployment_ids):
+        for deployment_id in deployment_ids:
             self._drop(deployment_id)
             deployment = fleet.facts.deployments.get(deployment_id)
             if deployment is None:
@@ -36,65 +93,155 @@ class Agenda:
             if need.unwanted or need.returned:
                 self.settling[deployment_id] = None
             if need.vacant:
-                decision = fleet.decisions.deployments.get(deployment_id)
-                wait = wait_of(decision, deployment)
-                ready_at_us = min(at_us for _, at_us in need.vacant)
-                if decision is not None and wait is not None:
-                    self._looked_facts_to[deployment_id] = decision.looked_facts_to
-                self._file(deployment_id, ready_at_us, wait)
+                self._file(fleet, deployment, min(at_us for _, at_us in need.vacant))
 
-    def _file(self, deployment_id: str, ready_at_us: int, wait: Wait | None) -> None:
-        if wait is not None and wait.at_us is None:
-            self.parked[deployment_id] = None
+    def _file(self, fleet: FleetState, deployment: DeploymentFact, ready_at_us: int) -> None:
+        decision = fleet.decisions.deployments.get(deployment.id)
+        wait = wait_of(decision, deployment)
+        if decision is None or wait is None:
+            self._time(deployment.id, ready_at_us)
             return
-        at_us = max(ready_at_us, wait.at_us or 0) if wait else ready_at_us
+        if wait.at_us is None:
+            self.parked[deployment.id] = None
+        else:
+            self._time(deployment.id, max(ready_at_us, wait.at_us))
+        group = _group_of(decision, deployment, wait)
+        queue = self._groups.get(group)
+        if queue is None:
+            queue = self._groups[group] = WaitingQueue()
+            self._looked_facts_to[group] = decision.looked_facts_to
+        queue.add(deployment.id)
+        self._group[deployment.id] = group
+        looked = min(self._looked_facts_to[group], decision.looked_facts_to)
+        self._looked_facts_to[group] = looked
+        self._awake[group] = None
+
+    def _time(self, deployment_id: str, at_us: int) -> None:
         if at_us:
             self.timed[deployment_id] = at_us
+            heappush(self._times, (at_us, deployment_id))
         else:
             self.active[deployment_id] = None
+            self._ready.add(deployment_id)
 
     def _drop(self, deployment_id: str) -> None:
-        for shelf in (self.settling, self.active, self.parked, self.timed):
-            shelf.pop(deployment_id, None)
-        self._looked_facts_to.pop(deployment_id, None)
-        self._in_vain_at.pop(deployment_id, None)
+        self.settling.pop(deployment_id, None)
+        self.parked.pop(deployment_id, None)
+        was_active = deployment_id in self.active
+        if was_active or deployment_id in self._due:
+            self.active.pop(deployment_id, None)
+            self._due.pop(deployment_id, None)
+            self._ready.discard(deployment_id)
+        self.timed.pop(deployment_id, None)
+        self._leave_group(deployment_id)
+
+    def _leave_group(self, deployment_id: str) -> None:
+        group = self._group.pop(deployment_id, None)
+        if group is None:
+            return
+        queue = self._groups[group]
+        queue.discard(deployment_id)
+        if not len(queue):
+            del self._groups[group]
+            del self._looked_facts_to[group]
+            self._awake.pop(group, None)
+            self._in_vain_at.pop(group, None)
 
     def to_settle(self) -> list[str]:
         """Return the deployments with replicas to release or to settle."""
         return sorted(self.settling)
 
-    def to_look_at(self, instant_us: int, room_sequence: int) -> list[str]:
-        """Return the deployments worth a look: new ones, due ones, and those room may suit.
+    # Looks.
+
+    def has_looks(self, instant_us: int, room_sequence: int) -> bool:
+        """Tell whether a deployment is worth a look: a new one, a due one, or one that room suits.
 
         Room counts if it appeared after the facts of the look that parked the deployment: also
         room that appeared between that look and its being written down.
         """
-        due = [*self.active]
-        for deployment_id, at_us in self.timed.items():
-            if at_us <= instant_us or self._woken(deployment_id, room_sequence):
-                due.append(deployment_id)
-        due += [
-            deployment_id
-            for deployment_id in self.parked
-            if self._woken(deployment_id, room_sequence)
-        ]
-        return due
+        self._come_due(instant_us)
+        return bool(len(self._ready) or self._woken(room_sequence))
 
-    def _woken(self, deployment_id: str, room_sequence: int) -> bool:
-        looked = self._looked_facts_to.get(deployment_id)
-        if looked is None or room_sequence <= looked:
-            return False
-        return self._in_vain_at.get(deployment_id, 0) < room_sequence
+    def walk(
+        self, order: Order, room_sequence: int, hopeless: Callable[[Group], bool]
+    ) -> Iterator[tuple[str, Group | None]]:
+        """Yield the deployments worth a look in the order of the queue, with their group if any.
 
-    def looked_in_vain(self, deployment_ids: Iterable[str], room_sequence: int) -> None:
-        """Remember that looks found no room although it had appeared up to `room_sequence`."""
-        for deployment_id in deployment_ids:
-            self._in_vain_at[deployment_id] = room_sequence
+        Of a group that turns out to be hopeless, or of which all were looked at, the group is
+        yielded last, without a deployment (an empty id).
+        """
+        self._come_due(order.instant_us)
+        sources: list[tuple[Group | None, WaitingQueue]] = [(None, self._ready)]
+        sources += [(group, self._groups[group]) for group in self._woken(room_sequence)]
+        heads: list[tuple[QueueKey, int]] = []
+        for number, (_, queue) in enumerate(sources):
+            queue.sync(order)
+            key = queue.peek()
+            if key is not None:
+                heads.append((key, number))
+        heapify(heads)
+        while heads:
+            key, number = heads[0]
+            group, queue = sources[number]
+            if group is not None and hopeless(group):
+                heappop(heads)
+                yield "", group
+                continue
+            queue.take()
+            following = queue.peek()
+            if following is None:
+                heappop(heads)
+            else:
+                heapreplace(heads, (following, number))
+            yield key[3], group
+            if following is None and group is not None:
+                yield "", group
+
+    def _come_due(self, instant_us: int) -> None:
+        """Make those ready whose time has come, and no others."""
+        if instant_us < self._due_us:
+            for deployment_id in self._due:
+                self._ready.discard(deployment_id)
+                heappush(self._times, (self.timed[deployment_id], deployment_id))
+            self._due.clear()
+        self._due_us = instant_us
+        while self._times and self._times[0][0] <= instant_us:
+            at_us, deployment_id = heappop(self._times)
+            if self.timed.get(deployment_id) == at_us and deployment_id not in self._due:
+                self._due[deployment_id] = None
+                self._ready.add(deployment_id)
+
+    def _woken(self, room_sequence: int) -> list[Group]:
+        if room_sequence != self._awake_at:
+            self._awake_at = room_sequence
+            self._awake = dict.fromkeys(self._groups)
+        for group in list(self._awake):
+            asleep_at = max(self._looked_facts_to[group], self._in_vain_at.get(group, -1))
+            if asleep_at >= room_sequence:
+                del self._awake[group]
+        return list(self._awake)
+
+    def in_vain(self, key: Hashable, room_sequence: int) -> bool:
+        """Tell whether a look found no room, and none appeared since."""
+        return self._in_vain_at.get(key, -1) >= room_sequence
+
+    def looked_in_vain(self, keys: Iterable[Hashable], room_sequence: int) -> None:
+        """Remember that looks found no room although it had appeared up to `room_sequence`.
+
+        A key is a group of those that wait, or whatever a mover calls a look of its own.
+        """
+        for key in keys:
+            self._in_vain_at[key] = room_sequence
 
     def forget_looks(self) -> None:
         """Forget looks that were made on what did not come to be."""
         self._in_vain_at.clear()
+        self._awake = dict.fromkeys(self._groups)
 
     def next_timed_us(self) -> int | None:
         """Return the next instant at which a deployment is due."""
-        return min(self.timed.values(), default=None)
+        while self._times and self.timed.get(self._times[0][1]) != self._times[0][0]:
+            heappop(self._times)
+        due_us = min((self.timed[known] for known in self._due), default=None)
+        next_us = self._times[0][0] if self._times else None
+        return min((at_us for at_us in (due_us, next_us) if at_us is not None), default=None)

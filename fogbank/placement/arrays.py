@@ -1,20 +1,21 @@
 """The fleet as a structure of arrays: one row for each node, integers throughout.
 
-Rows are recomputed from facts and decisions whenever a node is touched, never adjusted, so that
-they cannot drift from what the log says.
+Rows are written anew from facts and decisions whenever a node is touched; what a round in the
+making takes is put back when it is decided, so that they cannot drift from what the log says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable
 from hashlib import sha256
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fogbank.domain.decisions import Desired
 from fogbank.domain.facts import NodeFact
 from fogbank.domain.fleet import FleetState
+from fogbank.domain.node import Fingerprint
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import NodeStatus
 
@@ -26,6 +27,7 @@ Keys = NDArray[np.uint64]
 CPU, MEMORY, STORAGE, GPU = range(4)
 DIMENSIONS = 4
 _FIRST_ROWS = 64
+_OPEN = frozenset({NodeStatus.IDLE, NodeStatus.ACTIVE})
 
 
 def amounts(resources: Resources) -> Integers:
@@ -56,6 +58,8 @@ class FleetArrays:
         self.regions: list[str] = []
         self.masks: dict[Hashable, Mask] = {}
         self._row: dict[str, int] = {}
+        self._fingerprints: list[Fingerprint | None] = []
+        self._totals = np.zeros(DIMENSIONS, dtype=np.int64)
         self._allocatable = np.zeros((DIMENSIONS, _FIRST_ROWS), dtype=np.int64)
         self._booked = np.zeros((DIMENSIONS, _FIRST_ROWS), dtype=np.int64)
         self._held = np.zeros((DIMENSIONS, _FIRST_ROWS), dtype=np.int64)
@@ -63,6 +67,11 @@ class FleetArrays:
         self._region_codes = np.zeros(_FIRST_ROWS, dtype=np.int64)
         self._load = np.zeros((2, _FIRST_ROWS), dtype=np.float64)
         self._node_keys = np.zeros(_FIRST_ROWS, dtype=np.uint64)
+
+    @property
+    def totals(self) -> tuple[int, ...]:
+        """What replicas may use on all nodes together, by dimension."""
+        return tuple(self._totals.tolist())
 
     @property
     def allocatable(self) -> Integers:
@@ -103,16 +112,17 @@ class FleetArrays:
         """Return a node's row; None for a node that never shook hands."""
         return self._row.get(node_id)
 
-    def refresh(self, fleet: FleetState, node_ids: Iterable[str]) -> None:
+    def refresh(self, fleet: FleetState, node_ids: Collection[str]) -> None:
         """Recompute the rows of touched nodes."""
-        for node_id in sorted(node_ids, key=lambda known: fleet.facts.nodes[known].order):
-            node = fleet.facts.nodes[node_id]
-            row = self._row.get(node_id)
-            if row is None:
-                row = self._append(node_id)
-            self._fill(fleet, node, row)
+        nodes = [fleet.facts.nodes[node_id] for node_id in node_ids]
+        for node in sorted(
+            (node for node in nodes if node.id not in self._row), key=attrgetter("order")
+        ):
+            self._append(node.id)
+        if nodes:
+            self._fill(fleet, nodes, [self._row[node.id] for node in nodes])
 
-    def _append(self, node_id: str) -> int:
+    def _append(self, node_id: str) -> None:
         row = self.size
         if row == self._open.shape[0]:
             self._allocatable = np.concatenate((self._allocatable, self._allocatable * 0), axis=1)
@@ -126,12 +136,30 @@ class FleetArrays:
         self.ids.append(node_id)
         self.names.append("")
         self.attributes.append({})
+        self._fingerprints.append(None)
         self._row[node_id] = row
         self._node_keys[row] = int.from_bytes(sha256(node_id.encode()).digest()[:8], "big")
-        return row
 
-    def _fill(self, fleet: FleetState, node: NodeFact, row: int) -> None:
+    def _fill(self, fleet: FleetState, nodes: list[NodeFact], rows: list[int]) -> None:
+        for node, row in zip(nodes, rows, strict=True):
+            if node.fingerprint is not self._fingerprints[row] or node.name != self.names[row]:
+                self._describe(node, row)
+        uses = [fleet.use(node.id) for node in nodes]
+        self._booked[:, rows] = np.array([use.booked for use in uses], dtype=np.int64).T
+        self._held[:, rows] = np.array([use.held for use in uses], dtype=np.int64).T
+        self._open[rows] = [fleet.node_status(node) in _OPEN for node in nodes]
+        percents = np.array(
+            [(node.cpu_percent, node.memory_percent) for node in nodes], dtype=np.float64
+        )
+        unseen = np.array([use.unseen[: MEMORY + 1] for use in uses], dtype=np.int64)
+        room = np.maximum(self._allocatable[: MEMORY + 1, rows], 1)
+        measured = np.maximum(percents.T, 0.0) / 100.0
+        self._load[:, rows] = np.minimum(measured + unseen.T / room, 1.0)
+
+    def _describe(self, node: NodeFact, row: int) -> None:
+        """Write down what a node says of itself."""
         fingerprint = node.fingerprint
+        self._fingerprints[row] = fingerprint
         self.names[row] = node.name
         attributes = {
             "node": node.name,
@@ -146,21 +174,6 @@ class FleetArrays:
         if fingerprint.region not in self.regions:
             self.regions.append(fingerprint.region)
         self._region_codes[row] = self.regions.index(fingerprint.region)
-        self._allocatable[:, row] = amounts(fingerprint.allocatable)[:, 0]
-        booked = np.zeros(DIMENSIONS, dtype=np.int64)
-        held = np.zeros(DIMENSIONS, dtype=np.int64)
-        unseen = np.zeros(DIMENSIONS, dtype=np.int64)
-        for placed in fleet.on_node(node.id):
-            taken = amounts(placed.resources)[:, 0]
-            held += taken
-            if placed.desired is not Desired.RELEASED:
-                booked += taken
-                if placed.placed_sequence > node.load_reflects:
-                    unseen += taken
-        self._booked[:, row] = booked
-        self._held[:, row] = held
-        self._open[row] = fleet.node_status(node) in {NodeStatus.IDLE, NodeStatus.ACTIVE}
-        room = np.maximum(self._allocatable[: MEMORY + 1, row], 1)
-        percents = np.array([node.cpu_percent, node.memory_percent], dtype=np.float64)
-        measured = np.maximum(percents, 0.0) / 100.0
-        self._load[:, row] = np.minimum(measured + unseen[: MEMORY + 1] / room, 1.0)
+        allocatable = amounts(fingerprint.allocatable)[:, 0]
+        self._totals += allocatable - self._allocatable[:, row]
+        self._allocatable[:, row] = allocatable

@@ -7,19 +7,17 @@ folded the same commits decides the same round.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable
 from dataclasses import dataclass
-from heapq import heapify, heappop
 
 from fogbank.domain import events as ev
-from fogbank.domain.decisions import DeploymentDecision
 from fogbank.domain.envelope import Commit
 from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState, Folded
 from fogbank.domain.ids import policy_digest
 from fogbank.placement.agenda import Agenda
 from fogbank.placement.arrays import FleetArrays
-from fogbank.placement.looks import answer_shortage, look, waits_for_room
+from fogbank.placement.looks import answer_shortage, look
 from fogbank.placement.movements import (
     next_loss_us,
     settle_all,
@@ -28,10 +26,10 @@ from fogbank.placement.movements import (
     suspend_lost,
 )
 from fogbank.placement.needs import need_of, wait_of
-from fogbank.placement.queue import JobWeights, queue_key
+from fogbank.placement.queue import Order
 from fogbank.placement.room import Room, Shortage
 from fogbank.placement.version import ENGINE
-from fogbank.placement.work import Mover, Work, move, shape_of
+from fogbank.placement.work import Mover, Work, move
 
 DEFAULT_LIMIT = 384
 
@@ -56,7 +54,7 @@ class _Proposal:
     """A round that may come to count, and what was learnt while deciding it."""
 
     event: ev.RoundDecided
-    looked_in_vain: set[str]
+    looked_in_vain: set[Hashable]
     room_sequence: int
 
 
@@ -70,7 +68,6 @@ class Planner:
         self.agenda = Agenda()
         self.arrays.refresh(self.fleet, self.fleet.facts.nodes)
         self.agenda.refresh(self.fleet, self.fleet.facts.deployments)
-        self._weights = JobWeights()
         self._proposed: _Proposal | None = None
 
     def fold(self, commit: Commit) -> Folded:
@@ -143,9 +140,9 @@ class Planner:
     def has_work(self, instant_us: int) -> bool:
         """Tell whether `decide` may find something to write down, without observations."""
         due_us = (mover.due_us(self.fleet, self.agenda) for mover in MOVERS)
-        return any(at_us is not None and at_us <= instant_us for at_us in due_us) or bool(
-            self.agenda.to_look_at(instant_us, self.fleet.room_sequence)
-        )
+        if any(at_us is not None and at_us <= instant_us for at_us in due_us):
+            return True
+        return self.agenda.has_looks(instant_us, self.fleet.room_sequence)
 
     def next_look_us(self) -> int | None:
         """Return the next instant at which time alone gives something to decide."""
@@ -154,63 +151,44 @@ class Planner:
         return min((at_us for at_us in instants if at_us is not None), default=None)
 
     def _look(self, work: Work) -> None:
-        # A look in vain takes nothing from the budget: whether it is made must not show.
-        queue = self._queue(work) if work.budget > 0 else iter(())
-        for deployment in queue:
-            if self._hopeless(work, deployment):
-                work.looked_in_vain.add(deployment.id)
-                continue
-            slots = self._vacant_now(deployment, work.instant_us)
-            try:
-                self._look_at(work, deployment, slots)
-            except Exception as error:  # noqa: BLE001  one bad deployment must not stop the others
-                work.errors.append((deployment.id, error))
-                reason = f"Scheduling failed: {type(error).__name__}"
-                self._answer(work, deployment, Shortage(reason, 0, ev.Considered()))
-            if work.budget <= 0:
-                break
+        """Look at what waits, in the order of the queue, until the round is full.
 
-    def _queue(self, work: Work) -> Iterator[DeploymentFact]:
-        """Yield the deployments worth a look in order; most rounds take a few of many."""
-        totals = tuple(int(total) for total in self.arrays.allocatable.sum(axis=1))
-        heap = []
-        for deployment_id in self.agenda.to_look_at(work.instant_us, self.fleet.room_sequence):
-            if deployment_id not in work.moved:
-                deployment = self.fleet.facts.deployments[deployment_id]
-                weight = self._weights.of(totals, deployment)
-                heap.append((queue_key(weight, deployment, work.instant_us), deployment))
-        heapify(heap)
-        while heap:
-            yield heappop(heap)[1]
-
-    def _hopeless(self, work: Work, deployment: DeploymentFact) -> bool:
-        """Tell whether a look is sure to change nothing: no more was asked for, in vain, before.
-
-        Room only shrinks while a round is decided. This saves the looks of a long queue of equal
-        asks, each time that a little room appears, and never changes an outcome.
+        A look in vain takes nothing from the budget: whether it is made must not show. Room only
+        shrinks while a round is decided, so that after one of a group all that ask for no less
+        look in vain, and need not be looked at.
         """
-        decision = self.fleet.decisions.deployments.get(deployment.id)
-        if not waits_for_room(decision, deployment, wait_of(decision, deployment)):
-            return False
-        failed = work.in_vain.get(shape_of(deployment))
-        return failed is not None and failed <= _fewest_vacant(decision, deployment)
+        if work.budget <= 0:
+            return
+        deployments = self.fleet.facts.deployments
+        order = Order(work.instant_us, self.arrays.totals, deployments)
+        for deployment_id, group in self.agenda.walk(
+            order, self.fleet.room_sequence, work.hopeless
+        ):
+            if not deployment_id:
+                work.looked_in_vain.add(group)
+            elif deployment_id not in work.moved:
+                self._look_at(work, deployments[deployment_id])
+                if work.budget <= 0:
+                    break
 
     def _vacant_now(self, deployment: DeploymentFact, instant_us: int) -> tuple[int, ...]:
         need = need_of(self.fleet, deployment)
         return tuple(slot for slot, at_us in need.vacant if at_us <= instant_us)
 
-    def _look_at(self, work: Work, deployment: DeploymentFact, slots: tuple[int, ...]) -> None:
+    def _look_at(self, work: Work, deployment: DeploymentFact) -> None:
+        slots = self._vacant_now(deployment, work.instant_us)
         if not slots:
             work.looked_in_vain.add(deployment.id)
             return
-        found = look(self.fleet, work, deployment, slots)
+        try:
+            found = look(self.fleet, work, deployment, slots)
+        except Exception as error:  # noqa: BLE001  one bad deployment must not stop the others
+            work.errors.append((deployment.id, error))
+            reason = f"Scheduling failed: {type(error).__name__}"
+            found = Shortage(reason, 0, ev.Considered())
         if isinstance(found, ev.DeploymentPlaced):
             work.add(found)
         else:
-            decision = self.fleet.decisions.deployments.get(deployment.id)
-            if decision is None or not decision.replica_ids:  # no node was closed by its own
-                shape = shape_of(deployment)
-                work.in_vain[shape] = min(len(slots), work.in_vain.get(shape, len(slots)))
             self._answer(work, deployment, found)
 
     def _answer(self, work: Work, deployment: DeploymentFact, shortage: Shortage) -> None:
@@ -221,8 +199,3 @@ class Planner:
             work.looked_in_vain.add(deployment.id)
         else:
             work.add(outcome)
-
-
-def _fewest_vacant(decision: DeploymentDecision | None, deployment: DeploymentFact) -> int:
-    """Return how many slots are vacant at least: those that never had or lost their replica."""
-    return deployment.spec.replicas - (len(decision.slots) if decision else 0)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fogbank.domain import events as ev
-from fogbank.domain.decisions import DeploymentDecision, Desired
+from fogbank.domain.decisions import Desired
 from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.ids import replica_id
 from fogbank.domain.resources import Resources
+from fogbank.placement.agenda import shape_of
 from fogbank.placement.arrays import FleetArrays, Integers, amounts
 from fogbank.placement.filters import feasible_nodes, too_large_for_any
-from fogbank.placement.needs import Wait
+from fogbank.placement.needs import Wait, patient
 from fogbank.placement.room import Room, Shortage
 from fogbank.placement.strategies import best_rows, score, tie_breaker
 from fogbank.placement.work import Work
@@ -48,6 +49,9 @@ def look(
             rescued = rescue(fleet, work, deployment, slots, found)
             if rescued is not None:
                 return rescued
+        decision = fleet.decisions.deployments.get(deployment.id)
+        if decision is None or not decision.replica_ids:  # no node was closed by its own
+            work.no_room_for(shape_of(deployment), len(slots))
     return found
 
 
@@ -176,37 +180,23 @@ def answer_shortage(
     Only timed looks before the first placement count as tries. What was placed once, or waits
     for capacity by its author's wish, waits until room appears, for as long as it takes.
     """
+    if wait is not None and wait.at_us is not None and wait.at_us > instant_us:
+        return None  # woken by room before its time: it may be placed then, and no more
     decision = fleet.decisions.deployments.get(deployment.id)
-    timed = wait is None or (wait.at_us is not None and wait.at_us <= instant_us)
-    if shortage.no_nodes or _patient(decision, deployment):
+    if shortage.no_nodes or patient(decision, deployment):
         if wait is not None and wait.at_us is None:
             return None
         return _deferred(deployment, shortage, attempt=0, not_before_us=0)
     if shortage.impossible:
         return _failed(deployment, shortage)
     if wait is not None and wait.at_us is None:
-        # It was parked for want of any node; now there are some, and its tries begin.
-        wait, timed = None, True
-    if not timed:
-        return None
+        wait = None  # it was parked for want of any node; now there are some, and its tries begin
     attempt = (wait.attempt if wait else 0) + 1
     backoff_ms = fleet.facts.policy.retry_backoff_ms
     if attempt > len(backoff_ms):
         return _failed(deployment, shortage)
     not_before_us = instant_us + backoff_ms[attempt - 1] * _MS
     return _deferred(deployment, shortage, attempt, not_before_us)
-
-
-def waits_for_room(
-    decision: DeploymentDecision | None, deployment: DeploymentFact, wait: Wait | None
-) -> bool:
-    """Tell whether a look without room changes nothing, whatever it finds."""
-    return wait is not None and wait.at_us is None and _patient(decision, deployment)
-
-
-def _patient(decision: DeploymentDecision | None, deployment: DeploymentFact) -> bool:
-    placed_once = decision is not None and decision.placed_once
-    return deployment.spec.wait_for_capacity or placed_once
 
 
 def _deferred(

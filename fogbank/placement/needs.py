@@ -109,3 +109,9 @@ def wait_of(decision: DeploymentDecision | None, deployment: DeploymentFact) -> 
     if decision.looked_version != deployment.version:
         return None
     return Wait(decision.attempt, decision.not_before_us or None)
+
+
+def patient(decision: DeploymentDecision | None, deployment: DeploymentFact) -> bool:
+    """Tell whether a deployment without room waits for as long as it takes."""
+    placed_once = decision is not None and decision.placed_once
+    return deployment.spec.wait_for_capacity or placed_once

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fogbank.domain import events as ev
-from fogbank.domain.deployment import Constraint
-from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState
-from fogbank.domain.resources import Resources
-from fogbank.placement.agenda import Agenda
+from fogbank.placement.agenda import Agenda, Group, Shape
 from fogbank.placement.room import Room
 
 # So many names of leaving replicas in a round take the place of one replica decided on.
 _NAMES_PER_REPLICA = 8
-
-# What tells for which nodes replicas are fit.
-Shape = tuple[Resources, tuple[Constraint, ...], str, bool]
 
 
 @dataclass(slots=True)
 class Work:
     """A round in the making.
 
-    `moved` are the deployments that a mover decided about: they are not looked at in this round.
+    `in_vain` holds for each shape the fewest slots for which no room was found. `moved` are the
+    deployments that a mover decided about: they are not looked at in this round.
     """
 
     instant_us: int
@@ -34,9 +29,18 @@ class Work:
     budget: int
     outcomes: list[ev.Outcome] = field(default_factory=list)
     errors: list[tuple[str, Exception]] = field(default_factory=list)
-    looked_in_vain: set[str] = field(default_factory=set)
+    looked_in_vain: set[Hashable] = field(default_factory=set)
     moved: set[str] = field(default_factory=set)
     in_vain: dict[Shape, int] = field(default_factory=dict)
+
+    def no_room_for(self, shape: Shape, slots: int) -> None:
+        """Note that there are not so many nodes of a kind left; there will be no more of them."""
+        self.in_vain[shape] = min(slots, self.in_vain.get(shape, slots))
+
+    def hopeless(self, group: Group) -> bool:
+        """Tell whether looks are sure to find no room: no more was asked for, in vain, before."""
+        failed = self.in_vain.get(group.shape)
+        return failed is not None and failed <= group.vacant and not group.alone
 
     def add(self, outcome: ev.Outcome) -> None:
         """Write an outcome down and take from the budget what it costs."""
@@ -66,12 +70,6 @@ def move(movers: Iterable[Mover], fleet: FleetState, work: Work) -> None:
                     work.moved.add(outcome.deployment_id)
             if work.budget <= 0:
                 return
-
-
-def shape_of(deployment: DeploymentFact) -> Shape:
-    """Return what tells for which nodes a deployment's replicas are fit."""
-    spec = deployment.spec
-    return (spec.resources, spec.constraints, spec.gpu_model, spec.allow_colocation)
 
 
 def cost(outcome: ev.Outcome) -> int:

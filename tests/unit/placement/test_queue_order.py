@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from fogbank.domain.facts import DeploymentFact
-from fogbank.placement.queue import JobWeights, job_weight, queue_key, top_of_class
+from fogbank.placement.queue import (
+    Order,
+    WaitingQueue,
+    job_weight,
+    queue_key,
+    top_of_class,
+)
 from tests.support.fleet_log import OWNER, START_US, a_spec
 
 TOTALS = (100_000, 200_000, 10_000, 8_000)  # cpu, memory, storage, gpu
@@ -40,12 +46,43 @@ def test_job_weight_counts_gpu_four_times_cpu_and_memory() -> None:
     assert job_weight((0, 0, 0, 0), a_deployment("nothing", cpu=1, memory=1)) == 2_000_000
 
 
-def test_weights_are_remembered_only_while_nothing_changes() -> None:
-    weights = JobWeights()
-    small, large = a_deployment("d", cpu=1_000), a_deployment("d", cpu=2_000, position=2)
-    for totals in (TOTALS, (50_000, *TOTALS[1:])):
-        for deployment in (small, small, large, small):
-            assert weights.of(totals, deployment) == job_weight(totals, deployment)
+def walked(queue: WaitingQueue, at: Order) -> list[str]:
+    """Take all that wait, in their order."""
+    queue.sync(at)
+    ids = []
+    while (key := queue.peek()) is not None:
+        ids.append(key[3])
+        queue.take()
+    return ids
+
+
+def test_the_queue_keeps_the_order_as_time_and_totals_change() -> None:
+    deployments = {
+        one.id: one
+        for one in (
+            a_deployment("light", 50, cpu=100, position=1),
+            a_deployment("gpu", 50, cpu=100, gpu=1, position=2),
+            a_deployment("low", 20, position=3),
+            a_deployment("raised", 49, waited_min=3, position=4),
+            a_deployment("memory", 50, cpu=0, memory=9_000, position=5),
+        )
+    }
+    queue = WaitingQueue()
+    for known in deployments:
+        queue.add(known)
+    queue.discard("low")
+    for minutes in (0, 1, 5, 2, 30):
+        for totals in (TOTALS, (50_000, *TOTALS[1:])):
+            at = Order(START_US + minutes * MINUTE_US, totals, deployments)
+            wanted = sorted(
+                queue_key(job_weight(totals, one), one, at.instant_us)
+                for one in deployments.values()
+                if one.id != "low"
+            )
+            assert walked(queue, at) == [key[3] for key in wanted]
+    queue.discard("gpu")
+    assert "gpu" not in walked(queue, at)
+    assert len(queue) == 3
 
 
 def test_priority_goes_before_weight_and_weight_before_age() -> None:

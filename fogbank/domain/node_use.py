@@ -1,0 +1,72 @@
+"""What the replicas on a node take: sums kept by whole amounts as replicas come and go."""
+
+from __future__ import annotations
+
+from fogbank.domain.decisions import Desired, PlacedReplica
+from fogbank.domain.resources import Resources
+
+
+class NodeUse:
+    """The replicas on a node that have not ended, and what they take in all.
+
+    `held` is taken by all of them, `booked` by those that rounds did not release, `unseen` by the
+    booked ones placed after commit `reflects`, which the node's load does not show yet. Each is a
+    list of cpu (millicores), memory (MiB), storage (GiB) and gpu (thousandths).
+    """
+
+    __slots__ = ("booked", "held", "reflects", "replicas", "unseen")
+
+    def __init__(self) -> None:
+        """Begin with an empty node."""
+        self.replicas: dict[str, tuple[PlacedReplica, bool]] = {}
+        self.booked = [0, 0, 0, 0]
+        self.held = [0, 0, 0, 0]
+        self.unseen = [0, 0, 0, 0]
+        self.reflects = 0
+
+    def put(self, placed: PlacedReplica) -> None:
+        """Count a replica as it is now, in place of how it was counted before."""
+        known = self.replicas.get(placed.id)
+        booked = placed.desired is not Desired.RELEASED
+        if known is None:
+            _add(self.held, placed.resources, 1)
+        elif known[1] == booked:
+            return
+        self.replicas[placed.id] = (placed, booked)
+        if booked:
+            self._book(placed, 1)
+        elif known is not None:
+            self._book(placed, -1)
+
+    def remove(self, replica_id: str) -> bool:
+        """Count a replica no more; tell whether it was counted."""
+        known = self.replicas.pop(replica_id, None)
+        if known is None:
+            return False
+        placed, booked = known
+        _add(self.held, placed.resources, -1)
+        if booked:
+            self._book(placed, -1)
+        return True
+
+    def _book(self, placed: PlacedReplica, times: int) -> None:
+        _add(self.booked, placed.resources, times)
+        if placed.placed_sequence > self.reflects:
+            _add(self.unseen, placed.resources, times)
+
+    def load_reflects(self, sequence: int) -> None:
+        """Take in up to which commit the node's load shows what is placed."""
+        if sequence == self.reflects:
+            return
+        self.reflects = sequence
+        self.unseen = [0, 0, 0, 0]
+        for placed, booked in self.replicas.values():
+            if booked and placed.placed_sequence > sequence:
+                _add(self.unseen, placed.resources, 1)
+
+
+def _add(sums: list[int], resources: Resources, times: int) -> None:
+    sums[0] += times * resources.cpu_millicores
+    sums[1] += times * resources.memory_mib
+    sums[2] += times * resources.storage_gib
+    sums[3] += times * resources.gpu_thousandths
