@@ -1,45 +1,45 @@
-"""`fog audit`: whether the log keeps the rules."""
+"""`fog audit`: whether the log keeps the rules, and whether its decisions follow from it."""
 
-import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fogbank.cli.failures import EXIT_DONE, EXIT_ERROR, CommandError, UsageFailure
+from fogbank.cli.log_reading import (
+    DEFAULT_DATA_DIR,
+    DataDirOption,
+    FleetName,
+    Generation,
+    NatsUrl,
+    broker,
+    log_errors,
+    progress,
+    quieten,
+)
 from fogbank.cli.output import AsTable, Output, OutputFormat, as_text, console, print_data
 
 if TYPE_CHECKING:
     from fogbank.checker import Acknowledged, Report
+    from fogbank.cli.verification import Verification
 
-# The broker's user for whoever checks.
-_USER = "checker"
-
-app = typer.Typer(help="Check the log: does it keep the rules.", no_args_is_help=True)
+app = typer.Typer(
+    help="Check the log: does it keep the rules, do its decisions follow from it.",
+    no_args_is_help=True,
+)
 
 
 @app.callback()
 def audit() -> None:
-    """Check the log: does it keep the rules."""
+    """Check the log: does it keep the rules, do its decisions follow from it."""
 
 
 @app.command("check")
 def check(  # noqa: PLR0917  one parameter for each flag
-    nats_url: Annotated[
-        str | None,
-        typer.Option(
-            "--nats-url",
-            envvar="FOG_NATS_URL",
-            help="The broker's address; else that of the system in the data directory.",
-        ),
-    ] = None,
-    data_dir: Annotated[
-        Path, typer.Option("--data-dir", envvar="FOG_DATA_DIR", help="Of the running `fog up`.")
-    ] = Path(".fogbank"),
-    fleet: Annotated[str, typer.Option("--fleet", help="Whose log.")] = "default",
-    generation: Annotated[int, typer.Option("--generation", min=1, help="Which of its logs.")] = 1,
+    nats_url: NatsUrl = None,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+    fleet: FleetName = "default",
+    generation: Generation = 1,
     first: Annotated[
         int, typer.Option("--first", min=1, help="Sequence with which that log begins.")
     ] = 1,
@@ -63,69 +63,56 @@ def check(  # noqa: PLR0917  one parameter for each flag
     import asyncio
 
     from fogbank.cli.whole_log import LogSource, check_source
-    from fogbank.log.port import LogBrokenError, LogPermissionError, LogUnavailableError
 
-    _quieten()
-    credentials, url = _broker(nats_url, data_dir)
+    quieten()
+    credentials, url = broker(nats_url, data_dir)
     source = LogSource(url, credentials, fleet, generation, first)
     promises = [] if acknowledged is None else _promises(acknowledged)
-    try:
-        with _progress() as progress:
-            report = asyncio.run(check_source(source, promises, settled=settled, progress=progress))
-    except LogUnavailableError as error:
-        raise CommandError(
-            f"cannot read the log: {error}", hint="is the system running, and is it this fleet?"
-        ) from error
-    except LogPermissionError as error:
-        raise CommandError(f"cannot read the log: {error}") from error
-    except LogBrokenError as error:
-        raise CommandError(f"the log is broken: {error}") from error
-    except ValueError as error:  # names that cannot be those of a fleet
-        raise UsageFailure(str(error)) from error
+    with log_errors(), progress("checking") as shown:
+        report = asyncio.run(check_source(source, promises, settled=settled, progress=shown))
     _print(report, output)
     return EXIT_DONE if report.clean else EXIT_ERROR
 
 
-def _quieten() -> None:
-    """Let the log's reader speak of errors only, and never on standard output."""
-    import logging
+@app.command("verify")
+def verify(  # noqa: PLR0917  one parameter for each flag
+    nats_url: NatsUrl = None,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+    fleet: FleetName = "default",
+    generation: Generation = 1,
+    decisions: Annotated[
+        bool,
+        typer.Option(
+            "--decisions", help="Derive every round again from what it names, and compare."
+        ),
+    ] = False,
+    output: Output = AsTable,
+) -> int:
+    """Read the whole log from the broker and derive it again; name what comes out differently.
 
-    import structlog
+    Exit code 1 if anything does. Rounds of another engine are counted as unverifiable: run the
+    release that made them.
+    """
+    import asyncio
 
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-
-
-def _broker(nats_url: str | None, data_dir: Path) -> tuple[Any, str]:
-    """Return credentials and address: those given, else those of the data directory's system."""
-    from fogbank.local.data_dir import DataDir
-    from fogbank.local.secret_files import SecretFiles, read_secret
-    from fogbank.local.state import read_state
-    from fogbank.log.nats_connection import NatsCredentials
-    from fogbank.log.opening import credentials_of
-    from fogbank.runtime.operator_error import OperatorError
-    from fogbank.runtime.settings import FleetSettings, load
-
-    if nats_url:
-        try:
-            return credentials_of(load(FleetSettings)), nats_url
-        except OperatorError as error:
-            raise UsageFailure(str(error)) from error
-    data = DataDir(data_dir.absolute())
-    state = read_state(data)
-    if state is None:
+    if not decisions:
+        raise UsageFailure("say what to verify: --decisions")
+    try:
+        from fogbank.cli.verification import verify_source
+    except ModuleNotFoundError as error:
         raise CommandError(
-            f"no system was started in {data_dir}",
-            hint="name its data directory with --data-dir, or a broker with --nats-url",
-        )
-    password_file = SecretFiles(data.secrets).nats_password(_USER)
-    if state.nats.startswith("nats://operator:") and password_file.exists():
-        # The system's own broker: be the user who may only read.
-        password = read_secret(password_file)
-        return NatsCredentials(_USER, password), f"nats://{state.nats.rpartition('@')[2]}"
-    return None, state.nats
+            f"deciding needs {error.name}, which isn't installed",
+            hint="install fogbank[scheduler] beside the command line",
+        ) from error
+    from fogbank.cli.whole_log import LogSource
+
+    quieten()
+    credentials, url = broker(nats_url, data_dir)
+    source = LogSource(url, credentials, fleet, generation)
+    with log_errors(), progress("deriving again") as shown:
+        found = asyncio.run(verify_source(source, shown))
+    _print_verification(found, output)
+    return EXIT_DONE if found.clean else EXIT_ERROR
 
 
 def _promises(path: Path) -> "list[Acknowledged]":
@@ -137,25 +124,6 @@ def _promises(path: Path) -> "list[Acknowledged]":
         raise UsageFailure(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
         raise UsageFailure(f"{path}, {error}") from error
-
-
-@contextmanager
-def _progress() -> "Generator[Callable[[int, int], None]]":
-    """Show how far the check is, on a terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    with Progress(
-        TextColumn("checking"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("commits"),
-        TimeElapsedColumn(),
-        console=console(errors=True),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    ) as shown:
-        task = shown.add_task("", total=None)
-        yield lambda done, last: shown.update(task, completed=done, total=last)
 
 
 def _print(report: "Report", output: OutputFormat) -> None:
@@ -195,3 +163,50 @@ def _print_for_people(report: "Report") -> None:
     total = report.violations_total
     verdict = "no rule is broken" if report.clean else f"{total} violations"
     screen.print(f"{'verdict:':<22}{verdict}", style="green" if report.clean else "red")
+
+
+def _print_verification(found: "Verification", output: OutputFormat) -> None:
+    from dataclasses import asdict
+
+    if output in {OutputFormat.JSON, OutputFormat.YAML}:
+        data = {
+            "clean": found.clean,
+            "commits": found.commits,
+            "rounds": {
+                "same": found.same,
+                "different": found.different_total,
+                "unverifiable": sum(found.unverifiable.values()),
+                "void": found.void,
+            },
+            "unverifiable_by_engine": {
+                str(engine): rounds for engine, rounds in sorted(found.unverifiable.items())
+            },
+            "different": [
+                {"sequence": each.sequence, "terms": [asdict(term) for term in each.terms]}
+                for each in found.different
+            ],
+        }
+        print_data(data, output)
+    elif output is OutputFormat.NAME:
+        for each in found.different:
+            print(each.sequence)
+    else:
+        _print_verification_for_people(found)
+
+
+def _print_verification_for_people(found: "Verification") -> None:
+    screen = console()
+    for each in found.different:
+        screen.print(f"round at sequence {each.sequence} comes out differently:", style="red")
+        for term in each.terms:
+            screen.print(f"  {term}", markup=False)
+    unsaid = found.different_total - len(found.different)
+    if unsaid:
+        screen.print(f"... and {unsaid} more rounds")
+    screen.print(f"{'commits:':<22}{found.commits}")
+    screen.print(f"{'rounds derived again:':<22}{found.same + found.different_total}")
+    screen.print(f"{'void rounds:':<22}{found.void}")
+    for engine, rounds in sorted(found.unverifiable.items()):
+        screen.print(f"{'unverifiable:':<22}{rounds} rounds of engine {engine}")
+    verdict = "every one the same" if found.clean else f"{found.different_total} differ"
+    screen.print(f"{'verdict:':<22}{verdict}", style="green" if found.clean else "red")

@@ -1,7 +1,8 @@
-"""A whole log read from the broker and checked: what `fog audit check` and tests do."""
+"""A whole log read from the broker and checked: what `fog audit` and tests do."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from fogbank.checker import Acknowledged, LogChecker, LogCommit, Report
@@ -12,7 +13,7 @@ from fogbank.log.stream import StreamName
 
 # Nothing is ever appended under this name.
 _READER = Writer("audit", "check")
-_NAME = "fog audit check"
+_NAME = "fog audit"
 _BYTES_AT_ONCE = 256 * 1024
 
 
@@ -44,15 +45,26 @@ async def check_source(
         LogUnavailableError: no broker, or no such log there.
         LogGapError: the broker itself has lost a commit.
     """
-    name = StreamName(source.fleet, source.generation)
-    async with connect(source.url, _NAME, source.credentials, timeout_s=timeout_s) as connection:
+    async with open_source(source, timeout_s) as log:
         return await check_event_log(
-            JetStreamLog(connection, name, _READER),
+            log,
             acknowledged,
             settled=settled,
             first_sequence=source.first_sequence,
             progress=progress,
         )
+
+
+@asynccontextmanager
+async def open_source(source: LogSource, timeout_s: float = 10) -> AsyncGenerator[EventLog]:
+    """Connect to a log, to read it.
+
+    Raises:
+        LogUnavailableError: no broker, or no such log there.
+    """
+    name = StreamName(source.fleet, source.generation)
+    async with connect(source.url, _NAME, source.credentials, timeout_s=timeout_s) as connection:
+        yield JetStreamLog(connection, name, _READER)
 
 
 async def check_event_log(

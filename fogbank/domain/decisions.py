@@ -94,7 +94,7 @@ class Decisions:
         accepted round says of replicas that do not exist, or that were released, means nothing.
         """
         event = commit.envelopes[0].event
-        void = self._void(commit, event)
+        void = self.void_reason(commit)
         changed: list[PlacedReplica] = []
         if void is None and isinstance(event, ev.RoundDecided):
             for outcome in event.outcomes:
@@ -108,7 +108,9 @@ class Decisions:
         )
         return RoundFolded(verdicts, changed)
 
-    def _void(self, commit: Commit, event: ev.Event | None) -> VoidReason | None:
+    def void_reason(self, commit: Commit) -> VoidReason | None:
+        """Return why a scheduler's commit would be void if it were folded next; None if not."""
+        event = commit.envelopes[0].event
         if commit.service != SCHEDULER or not isinstance(event, ev.RoundDecided):
             return VoidReason.WRONG_WRITER
         if len(commit.envelopes) != 1:

@@ -52,9 +52,16 @@ class FleetState:
         if commit.sequence <= self.position:
             message = f"commit {commit.sequence} was folded already, up to {self.position}"
             raise ValueError(message)
-        folded = Folded(commit.sequence, 0, ())
         if commit.service == SCHEDULER:
             self.facts.log_time_us = max(self.facts.log_time_us, commit.appended_at_us)
+        folded = self._take_in(commit)
+        self.position = commit.sequence
+        return folded
+
+    def _take_in(self, commit: Commit) -> Folded:
+        """Take in a commit, be it before or after those of the other half that came first."""
+        folded = Folded(commit.sequence, 0, ())
+        if commit.service == SCHEDULER:
             round_folded = self.decisions.fold(commit)
             folded.verdicts = round_folded.verdicts
             event = commit.envelopes[0].event
@@ -74,10 +81,9 @@ class FleetState:
                     if was_busy and not self._busy(envelope.event):
                         folded.room_appeared = True
             folded.verdicts = tuple(verdicts)
-        self.position = commit.sequence
         folded.log_time_us = self.facts.log_time_us
         if folded.room_appeared:
-            self.room_sequence = commit.sequence
+            self.room_sequence = max(self.room_sequence, commit.sequence)
         return folded
 
     def _touch_placed(self, placed: PlacedReplica, folded: Folded) -> None:

@@ -34,13 +34,13 @@ from tests.simulation.planting import Patches, bug, runs_in
 
 
 def _rounds_without(reason: VoidReason, prefix: str) -> Patches:
-    judge = Decisions._void
+    judge = Decisions.void_reason
 
-    def lenient(self: Decisions, commit: Any, event: Any) -> VoidReason | None:
-        void = judge(self, commit, event)
+    def lenient(self: Decisions, commit: Any) -> VoidReason | None:
+        void = judge(self, commit)
         return None if void is reason and runs_in(prefix) else void
 
-    return [patch.object(Decisions, "_void", lenient)]
+    return [patch.object(Decisions, "void_reason", lenient)]
 
 
 @bug

@@ -1,4 +1,4 @@
-"""The whole log of a running system, checked by the checker that shares no code with it."""
+"""A running system's whole log: checked by a checker that shares no code with it, derived again."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 
 from fogbank.checker import Acknowledged, Report
+from fogbank.cli.verification import verify_source
 from fogbank.cli.whole_log import LogSource, check_source
 from tests.support.waiting import eventually_sync
 
@@ -29,12 +30,14 @@ def assert_log_keeps_the_rules(
 ) -> Report:
     """Assert that a running system's log breaks no rule, and return the report.
 
-    With `settled`, the system has `within_s` seconds to come to rest.
+    Each of its rounds must come out the same when it is derived again. With `settled`, the system
+    has `within_s` seconds to come to rest.
     """
     promises = tuple(acknowledged)
     report = read_and_check(nats_url, promises)
     assert report.clean, readable(report)
     if not settled:
+        assert_decisions_follow(nats_url)
         return report
     last: list[Report] = []
 
@@ -47,7 +50,15 @@ def assert_log_keeps_the_rules(
     except AssertionError as error:
         raise AssertionError(readable(last[0])) from error
     assert found is not None
+    assert_decisions_follow(nats_url)
     return found
+
+
+def assert_decisions_follow(nats_url: str) -> None:
+    """Assert that every round in a log comes out the same when it is derived again."""
+    found = asyncio.run(verify_source(LogSource(nats_url)))
+    assert found.clean, "\n".join(map(str, found.different[:_SHOWN]))
+    assert not found.unverifiable
 
 
 def readable(report: Report) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,45 @@ def test_a_log_that_breaks_a_rule(broker: NatsServer, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out == "runs-unplaced\n"
     with pytest.raises(AssertionError, match="runs-unplaced"):
         assert_log_keeps_the_rules(broker.url)
+
+
+def test_decisions_that_follow_from_the_log(
+    broker: NatsServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet, _ = a_fleet()
+    asyncio.run(publish(broker.url, fleet.log))
+    arguments = ["audit", "verify", "--decisions", "--nats-url", broker.url]
+    capsys.readouterr()
+    assert run([*arguments, "-o", "json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["clean"] is True
+    assert answer["commits"] == fleet.log.sequence
+    assert answer["rounds"] == {"same": 1, "different": 0, "unverifiable": 0, "void": 0}
+    assert run(["audit", "verify", "--nats-url", broker.url]) == 64
+    assert "--decisions" in capsys.readouterr().err
+
+
+def test_a_decision_that_does_not_follow(
+    broker: NatsServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet, _ = a_fleet()
+    fleet.deploy(a_spec())
+    decided = fleet.planner.decide(fleet.log.now_us)
+    assert decided is not None
+    forged = fleet.fold(fleet.log.round(replace(decided.event, raised=("nobody",))))
+    fleet.deploy(a_spec())
+    other = fleet.planner.decide(fleet.log.now_us)
+    assert other is not None
+    fleet.log.round(replace(other.event, engine=99))
+    asyncio.run(publish(broker.url, fleet.log))
+    arguments = ["audit", "verify", "--decisions", "--nats-url", broker.url]
+    assert run(arguments) == 1
+    answer = capsys.readouterr().out
+    assert f"round at sequence {forged.sequence} comes out differently" in answer
+    assert "raised[0]: derived nothing, logged 'nobody'" in answer
+    assert "1 rounds of engine 99" in answer
+    assert run([*arguments, "-o", "name"]) == 1
+    assert capsys.readouterr().out == f"{forged.sequence}\n"
 
 
 def test_a_missing_log_and_a_broken_record_are_said_plainly(
