@@ -14,6 +14,9 @@ NAMESPACE = UUID("6f6ce9a5-32f5-5a0e-9a0b-5d9b2e7f3c11")
 
 ZERO_DIGEST = bytes(32)
 
+# Stands for the deployment of a dry run; no event has it.
+PLANNED_ID = str(uuid5(NAMESPACE, "planned"))
+
 
 def digest(data: bytes) -> bytes:
     """Return the SHA-256 of stored bytes."""

@@ -7,6 +7,7 @@ making takes is put back when it is decided, so that they cannot drift from what
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable
+from copy import copy
 from hashlib import sha256
 from operator import attrgetter
 
@@ -107,6 +108,12 @@ class FleetArrays:
     def node_keys(self) -> Keys:
         """64 bits that stand for each node, whatever its place; ties are broken by them."""
         return self._node_keys[: self.size]
+
+    def all_open(self) -> FleetArrays:
+        """Return the same columns as if every node took replicas."""
+        opened = copy(self)
+        opened._open = np.ones_like(self._open)
+        return opened
 
     def row(self, node_id: str) -> int | None:
         """Return a node's row; None for a node that never shook hands."""

@@ -65,7 +65,7 @@ def place(
     if arrays.size == 0:
         return Shortage(NO_NODES, 0, ev.Considered(), no_nodes=True)
     filtered = feasible_nodes(
-        arrays, room.booked, spec, ask, _occupied_rows(fleet, arrays, deployment)
+        arrays, room.booked, spec, ask, occupied_rows(fleet, arrays, deployment.id)
     )
     scores = score(arrays, room.booked, ask, spec, fleet.facts.policy)
     ties = tie_breaker(arrays, fleet.decisions.prev_digest, deployment.id, spec, fleet.facts.policy)
@@ -94,9 +94,9 @@ def place(
     )
 
 
-def _occupied_rows(fleet: FleetState, arrays: FleetArrays, deployment: DeploymentFact) -> list[int]:
+def occupied_rows(fleet: FleetState, arrays: FleetArrays, deployment_id: str) -> list[int]:
     """Return the nodes that have a replica of the deployment, released ones apart."""
-    decision = fleet.decisions.deployments.get(deployment.id)
+    decision = fleet.decisions.deployments.get(deployment_id)
     if decision is None:
         return []
     return [

@@ -682,15 +682,18 @@ class Candidate(_message.Message):
     NODE_NAME_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     TERMS_FIELD_NUMBER: _builtins.int
+    SCORE_NOW_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     """Node's id (UUID)."""
     node_name: _builtins.str
     """Node's name."""
     score: _builtins.int
-    """Final score, an integer; higher is better."""
+    """Final score at the decision, an integer; higher is better."""
+    score_now: _builtins.int
+    """Score on the present state; the same as `score` where the look is of now."""
     @_builtins.property
     def terms(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """Terms of the score by name, before quantising."""
+        """Terms of `score_now` by name, before quantising."""
 
     def __init__(
         self,
@@ -699,10 +702,11 @@ class Candidate(_message.Message):
         node_name: _builtins.str = ...,
         score: _builtins.int = ...,
         terms: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        score_now: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "node_name", b"node_name", "score", b"score", "terms", b"terms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "node_name", b"node_name", "score", b"score", "score_now", b"score_now", "terms", b"terms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -764,12 +768,15 @@ class PlanDeploymentResponse(_message.Message):
     PREEMPTED_REPLICA_IDS_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
     AS_OF_SEQUENCE_FIELD_NUMBER: _builtins.int
+    AVAILABLE_NODES_FIELD_NUMBER: _builtins.int
     placeable: _builtins.bool
     """True if all replicas would be placed."""
     error: _builtins.str
     """Why not; empty when placeable."""
     as_of_sequence: _builtins.int
     """Log sequence up to which this is true."""
+    available_nodes: _builtins.int
+    """Nodes with room for a replica."""
     @_builtins.property
     def scheduled(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
         """Nodes chosen, one for each replica."""
@@ -791,10 +798,11 @@ class PlanDeploymentResponse(_message.Message):
         preempted_replica_ids: _abc.Iterable[_builtins.str] | None = ...,
         explanation: Global___Explanation | None = ...,
         as_of_sequence: _builtins.int = ...,
+        available_nodes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "error", b"error", "explanation", b"explanation", "placeable", b"placeable", "preempted_replica_ids", b"preempted_replica_ids", "scheduled", b"scheduled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "available_nodes", b"available_nodes", "error", b"error", "explanation", b"explanation", "placeable", b"placeable", "preempted_replica_ids", b"preempted_replica_ids", "scheduled", b"scheduled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -832,6 +840,7 @@ class ExplainDeploymentResponse(_message.Message):
     EXPLANATION_FIELD_NUMBER: _builtins.int
     DECIDED_AT_SEQUENCE_FIELD_NUMBER: _builtins.int
     AS_OF_SEQUENCE_FIELD_NUMBER: _builtins.int
+    NOW_FIELD_NUMBER: _builtins.int
     summary: _builtins.str
     """Where it stands and why, for people."""
     decided_at_sequence: _builtins.int
@@ -840,7 +849,11 @@ class ExplainDeploymentResponse(_message.Message):
     """Log sequence up to which this is true."""
     @_builtins.property
     def explanation(self) -> Global___Explanation:
-        """The reasoning of the decision."""
+        """The reasoning of the decision; before the first one, a look at the present state."""
+
+    @_builtins.property
+    def now(self) -> Global___Explanation:
+        """A look at the present state for replicas that have no node; absent if all have one."""
 
     def __init__(
         self,
@@ -849,10 +862,11 @@ class ExplainDeploymentResponse(_message.Message):
         explanation: Global___Explanation | None = ...,
         decided_at_sequence: _builtins.int = ...,
         as_of_sequence: _builtins.int = ...,
+        now: Global___Explanation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation", "now", b"now"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "decided_at_sequence", b"decided_at_sequence", "explanation", b"explanation", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "decided_at_sequence", b"decided_at_sequence", "explanation", b"explanation", "now", b"now", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

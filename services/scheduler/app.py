@@ -15,14 +15,18 @@ import structlog
 from fogbank.codec import encode_commit, encode_envelope
 from fogbank.domain import events as ev
 from fogbank.domain.envelope import Commit, EventEnvelope
-from fogbank.domain.errors import FogError, UnavailableError
+from fogbank.domain.deployment import DeploymentSpec
+from fogbank.domain.errors import FogError, NotFoundError, UnavailableError
+from fogbank.domain.explanations import DeploymentExplanation, DeploymentPlan
 from fogbank.domain.fleet import Folded
 from fogbank.domain.ids import round_event_id
 from fogbank.domain.verdict import VoidReason
+from fogbank.domain.views import AsOf
 from fogbank.log.clock_check import ClockCheck
 from fogbank.log.follower import follow_commits
 from fogbank.log.port import EventLog
 from fogbank.placement import Decided, Planner
+from fogbank.placement.explanation import explain, plan
 from fogbank.runtime.clock import Clock
 from services.scheduler.core.leadership import Leadership
 from services.scheduler.core.liveness import Liveness
@@ -31,6 +35,7 @@ _log = structlog.get_logger("scheduler")
 
 _MICROS = 1_000_000
 _OUTCOME_WAIT_S = 2.0
+_CATCH_UP_S = 5.0
 _RETRY_S = 0.5
 _NO_WORK_S = 3600.0
 
@@ -91,6 +96,7 @@ class Scheduler:
         self._clock_check = ClockCheck(log, clock)
         self._meter = meter
         self._changed = asyncio.Event()
+        self._folded = asyncio.Event()
         self._accepted = 0
         self._void = 0
         self._last_void: VoidReason | None = None
@@ -108,6 +114,9 @@ class Scheduler:
             if not self.caught_up.is_set() and self.planner.fleet.position >= target:
                 self._start_deciding()
             self._changed.set()
+            # Whoever waits for a sequence looks again; the next batch has an event of its own.
+            self._folded.set()
+            self._folded = asyncio.Event()
 
     async def _last_sequence(self) -> int:
         while True:
@@ -315,3 +324,42 @@ class Scheduler:
             fleet.facts.policy.title,
             self.liveness.heard_in_time(fleet, self._monotonic_us()),
         )
+
+    async def plan(self, spec: DeploymentSpec, min_sequence: int = 0) -> AsOf[DeploymentPlan]:
+        """Say what a deployment would lead to; nothing is changed.
+
+        Raises:
+            UnavailableError: `min_sequence` is not folded in time.
+        """
+        await self._reached(min_sequence)
+        fleet = self.planner.fleet
+        return AsOf(plan(fleet, self.planner.arrays, spec), fleet.position)
+
+    async def explain(
+        self, deployment_id: str, min_sequence: int = 0
+    ) -> AsOf[DeploymentExplanation]:
+        """Say where a deployment stands and why.
+
+        Raises:
+            NotFoundError: there is no such deployment.
+            UnavailableError: `min_sequence` is not folded in time.
+        """
+        await self._reached(min_sequence)
+        fleet = self.planner.fleet
+        deployment = fleet.facts.deployments.get(deployment_id)
+        if deployment is None:
+            raise NotFoundError("Deployment not found", reason="DEPLOYMENT_NOT_FOUND")
+        told = explain(fleet, self.planner.arrays, deployment, self._clock.now_us())
+        return AsOf(told, fleet.position)
+
+    async def _reached(self, sequence: int) -> None:
+        try:
+            async with asyncio.timeout(_CATCH_UP_S):
+                while self.planner.fleet.position < sequence:
+                    await self._folded.wait()
+        except TimeoutError:
+            raise UnavailableError(
+                f"the scheduler has read the log up to {self.planner.fleet.position}, "
+                f"not yet to {sequence}; try again",
+                retry_after_ms=1_000,
+            ) from None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import grpc.aio
 
-from fogbank.domain.errors import UnimplementedError
+from fogbank.codec.explanations import deployment_explanation_to_pb, plan_to_pb
+from fogbank.codec.values import spec_from_pb
+from fogbank.domain.errors import InvalidArgumentError
 from fogbank.v1 import scheduler_service_pb2 as pb
 from fogbank.v1 import scheduler_service_pb2_grpc as pb_grpc
 from services.scheduler.app import Scheduler
@@ -13,7 +15,7 @@ SERVICE_NAME = str(pb.DESCRIPTOR.services_by_name["SchedulerService"].full_name)
 
 
 class SchedulerServicer(pb_grpc.SchedulerServiceServicer):
-    """Answers from the scheduler's live state. Plan and Explain are not served yet."""
+    """Answers from the scheduler's live state."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
@@ -45,14 +47,20 @@ class SchedulerServicer(pb_grpc.SchedulerServiceServicer):
         request: pb.PlanRequest,
         context: grpc.aio.ServicerContext[pb.PlanRequest, pb.PlanResponse],
     ) -> pb.PlanResponse:
-        raise UnimplementedError("planning is not served yet")
+        try:
+            spec = spec_from_pb(request.spec)
+        except ValueError as error:
+            raise InvalidArgumentError.of_field("spec", str(error)) from None
+        plan = await self._scheduler.plan(spec, request.min_sequence)
+        return pb.PlanResponse(plan=plan_to_pb(plan))
 
     async def Explain(
         self,
         request: pb.ExplainRequest,
         context: grpc.aio.ServicerContext[pb.ExplainRequest, pb.ExplainResponse],
     ) -> pb.ExplainResponse:
-        raise UnimplementedError("explaining is not served yet")
+        told = await self._scheduler.explain(request.deployment_id, request.min_sequence)
+        return pb.ExplainResponse(explanation=deployment_explanation_to_pb(told))
 
 
 def add_to_server(scheduler: Scheduler, server: grpc.aio.Server) -> None:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from typing import TypeVar
+
 import grpc.aio
 
+from fogbank.codec.explanations import deployment_explanation_from_pb, plan_from_pb
+from fogbank.codec.values import spec_to_pb
+from fogbank.domain.deployment import DeploymentSpec
+from fogbank.domain.explanations import DeploymentExplanation, DeploymentPlan
+from fogbank.domain.views import AsOf
 from fogbank.v1 import scheduler_service_pb2 as pb
 from fogbank.v1 import scheduler_service_pb2_grpc as rpc
 from services.gateway.adapters.outages import as_outage
 from services.gateway.app.ports import SchedulerStatus
 
 _TIMEOUT_S = 2.0
+# Plans and explanations may wait until the scheduler has read what their caller knows.
+_LONG_TIMEOUT_S = 10.0
+
+A = TypeVar("A")
 
 
 class SchedulerClient:
@@ -20,12 +32,9 @@ class SchedulerClient:
         self._timeout_s = timeout_s
 
     async def status(self) -> SchedulerStatus:
-        try:
-            answer = await self._stub.GetSchedulerStatus(
-                pb.GetSchedulerStatusRequest(), timeout=self._timeout_s
-            )
-        except grpc.aio.AioRpcError as error:
-            raise as_outage(error, "scheduler") from error
+        answer = await _answer(
+            self._stub.GetSchedulerStatus(pb.GetSchedulerStatusRequest(), timeout=self._timeout_s)
+        )
         return SchedulerStatus(
             answer.instance,
             answer.as_of_sequence,
@@ -39,3 +48,22 @@ class SchedulerClient:
             answer.nodes_heard,
             answer.leader,
         )
+
+    async def plan(self, spec: DeploymentSpec, min_sequence: int = 0) -> AsOf[DeploymentPlan]:
+        request = pb.PlanRequest(spec=spec_to_pb(spec), min_sequence=min_sequence)
+        answer = await _answer(self._stub.Plan(request, timeout=_LONG_TIMEOUT_S))
+        return plan_from_pb(answer.plan)
+
+    async def explain(
+        self, deployment_id: str, min_sequence: int = 0
+    ) -> AsOf[DeploymentExplanation]:
+        request = pb.ExplainRequest(deployment_id=deployment_id, min_sequence=min_sequence)
+        answer = await _answer(self._stub.Explain(request, timeout=_LONG_TIMEOUT_S))
+        return deployment_explanation_from_pb(answer.explanation)
+
+
+async def _answer(call: Awaitable[A]) -> A:
+    try:
+        return await call
+    except grpc.aio.AioRpcError as error:
+        raise as_outage(error, "scheduler") from error

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import EventEnvelope
+from fogbank.domain.explanations import DeploymentExplanation, DeploymentPlan
 from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.views import AsOf, DeploymentView, NodeView, Page
 
@@ -115,10 +117,18 @@ class SchedulerStatus:
 
 
 class SchedulerQueries(Protocol):
-    """Answers from the scheduler."""
+    """Answers from the scheduler's live state; UnavailableError when it does not answer."""
 
     async def status(self) -> SchedulerStatus:
-        """Return what it does; UnavailableError when it does not answer."""
+        """Return what it does."""
+
+    async def plan(self, spec: DeploymentSpec, min_sequence: int = 0) -> AsOf[DeploymentPlan]:
+        """Return what a deployment would lead to, once `min_sequence` is folded."""
+
+    async def explain(
+        self, deployment_id: str, min_sequence: int = 0
+    ) -> AsOf[DeploymentExplanation]:
+        """Return why a deployment is where it is; NotFoundError if there is none."""
 
 
 class SealedEnvironments(Protocol):

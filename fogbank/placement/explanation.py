@@ -1,0 +1,186 @@
+"""Why replicas are where they are, and where others would go: the deciding code, asked to tell.
+
+Nothing here changes anything: looks are made on a copy of the room, with the filters, scores and
+answers that rounds are decided with.
+"""
+
+from __future__ import annotations
+
+from fogbank.domain import events as ev
+from fogbank.domain.decisions import DeploymentDecision
+from fogbank.domain.deployment import DeploymentSpec
+from fogbank.domain.explanations import (
+    Candidate,
+    DeploymentExplanation,
+    DeploymentPlan,
+    Explanation,
+    Refusal,
+)
+from fogbank.domain.facts import DeploymentFact
+from fogbank.domain.fleet import FleetState
+from fogbank.domain.ids import PLANNED_ID
+from fogbank.placement.arrays import FleetArrays, Integers, amounts
+from fogbank.placement.filters import REASONS
+from fogbank.placement.looks import Room, Shortage, place
+from fogbank.placement.needs import Need, Wait, need_of, wait_of
+from fogbank.placement.strategies import score, terms_of
+from fogbank.placement.unblocking import would_unblock
+
+_SECOND_US = 1_000_000
+_NAMES_SHOWN = 5
+
+
+def plan(fleet: FleetState, arrays: FleetArrays, spec: DeploymentSpec) -> DeploymentPlan:
+    """Return what a new deployment would lead to if it were decided on now."""
+    instant_us = fleet.facts.log_time_us
+    deployment = DeploymentFact(PLANNED_ID, spec, "", "", 0, instant_us, 0)
+    room = Room.of(arrays)
+    slots = tuple(range(spec.replicas))
+    before = room.booked.copy()
+    found = place(fleet, room, deployment, slots)
+    teller = _Teller(fleet, arrays, before, spec)
+    if isinstance(found, Shortage):
+        hints = would_unblock(fleet, Room.of(arrays), PLANNED_ID, spec, len(slots))
+        explanation = teller.explanation(found.considered, hints)
+        return DeploymentPlan(found.reason, found.available, (), (), explanation)
+    return DeploymentPlan(
+        "",
+        found.considered.feasible,
+        tuple(teller.candidate(each.node_id, each.score) for each in found.placements),
+        (),
+        teller.explanation(found.considered),
+    )
+
+
+def explain(
+    fleet: FleetState, arrays: FleetArrays, deployment: DeploymentFact, instant_us: int
+) -> DeploymentExplanation:
+    """Return where a deployment stands and why."""
+    decision = fleet.decisions.deployments.get(deployment.id)
+    now = _look_now(fleet, arrays, deployment, instant_us)
+    summary = _summary(fleet, deployment, decision, instant_us)
+    if decision is None or not decision.decided_sequence:
+        return DeploymentExplanation(summary, now or Explanation(), 0, now)
+    own = arrays.booked.copy()
+    for replica_id in decision.slots.values():
+        # Without its own replicas, as the decision saw the nodes.
+        placed = fleet.decisions.placements[replica_id]
+        row = arrays.row(placed.node_id)
+        if row is not None and not fleet.ended(placed):
+            own[:, row] -= amounts(placed.resources)[:, 0]
+    recorded = _Teller(fleet, arrays, own, deployment.spec).explanation(
+        decision.considered, now.would_unblock if now else ()
+    )
+    return DeploymentExplanation(summary, recorded, decision.decided_sequence, now)
+
+
+def _look_now(
+    fleet: FleetState, arrays: FleetArrays, deployment: DeploymentFact, instant_us: int
+) -> Explanation | None:
+    """Return a look for the slots that lack a node; None if none does."""
+    if deployment.deleted:
+        return None
+    slots = tuple(slot for slot, _ in need_of(fleet, deployment).vacant)
+    decision = fleet.decisions.deployments.get(deployment.id)
+    if decision is not None and decision.failed_version == deployment.version:
+        slots = tuple(s for s in range(deployment.spec.replicas) if s not in decision.slots)
+    if not slots:
+        return None
+    room = Room.of(arrays)
+    teller = _Teller(fleet, arrays, room.booked.copy(), deployment.spec)
+    found = place(fleet, room, deployment, slots)
+    hints = would_unblock(fleet, Room.of(arrays), deployment.id, deployment.spec, len(slots))
+    if not hints:
+        hints = (_why_not_yet(fleet, deployment, instant_us),)
+    return teller.explanation(found.considered, hints)
+
+
+def _why_not_yet(fleet: FleetState, deployment: DeploymentFact, instant_us: int) -> str:
+    decision = fleet.decisions.deployments.get(deployment.id)
+    if decision is not None and decision.failed_version == deployment.version:
+        return "there is room now, but it failed for good: scale it, or deploy it anew"
+    ready_us = min((at for _, at in need_of(fleet, deployment).vacant), default=0)
+    if ready_us > instant_us:
+        return f"nothing: there is room, and it is replaced in {_in_seconds(ready_us, instant_us)}"
+    return "nothing: there is room, and its turn is next"
+
+
+class _Teller:
+    """Turns what a look found into words, with the terms of scores on the room it saw."""
+
+    def __init__(
+        self, fleet: FleetState, arrays: FleetArrays, booked: Integers, spec: DeploymentSpec
+    ) -> None:
+        ask, policy = amounts(spec.resources), fleet.facts.policy
+        self._fleet = fleet
+        self._arrays = arrays
+        self._scores = score(arrays, booked, ask, spec, policy)
+        self._terms = terms_of(arrays, booked, ask, spec, policy)
+
+    def explanation(self, seen: ev.Considered, hints: tuple[str, ...] = ()) -> Explanation:
+        return Explanation(
+            seen.nodes,
+            seen.feasible,
+            tuple(Refusal(name, nodes, REASONS.get(name, name)) for name, nodes in seen.refusals),
+            tuple(self.candidate(node_id, points) for node_id, points in seen.best),
+            hints,
+        )
+
+    def candidate(self, node_id: str, points: int) -> Candidate:
+        row = self._arrays.row(node_id)
+        if row is None:  # removed since
+            return Candidate(node_id, "", points, 0)
+        return Candidate(
+            node_id,
+            self._arrays.names[row],
+            points,
+            int(self._scores[row]),
+            tuple((name, float(term[row])) for name, term in self._terms.items()),
+        )
+
+
+def _summary(
+    fleet: FleetState,
+    deployment: DeploymentFact,
+    decision: DeploymentDecision | None,
+    instant_us: int,
+) -> str:
+    if deployment.deleted:
+        return "Deleted by its author."
+    if decision is not None and decision.failed_version == deployment.version:
+        return f"Failed: {decision.reason}."
+    need, wanted = need_of(fleet, deployment), deployment.spec.replicas
+    if not need.vacant:
+        return f"All {wanted} replicas have a node: {_node_names(fleet, decision)}."
+    text = f"{len(need.vacant)} of {wanted} replicas wait for a node"
+    if decision is not None and decision.reason:
+        text = f"{text}: {decision.reason}"
+    return f"{text}. {_when(need, wait_of(decision, deployment), instant_us)}"
+
+
+def _node_names(fleet: FleetState, decision: DeploymentDecision | None) -> str:
+    slots = decision.slots if decision else {}
+    names = [
+        fleet.facts.nodes[fleet.decisions.placements[slots[slot]].node_id].name
+        for slot in sorted(slots)
+    ]
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _when(need: Need, wait: Wait | None, instant_us: int) -> str:
+    if wait is None:
+        ready_us = min(at for _, at in need.vacant)
+        if ready_us > instant_us:
+            return f"It is replaced in {_in_seconds(ready_us, instant_us)}."
+        return "It is looked at in the next round."
+    if wait.at_us is None:
+        return "It is looked at again when room appears."
+    return (
+        f"Try {wait.attempt} found no room; it is looked at again in "
+        f"{_in_seconds(wait.at_us, instant_us)}, or when room appears."
+    )
+
+
+def _in_seconds(at_us: int, instant_us: int) -> str:
+    return f"{max(-(-(at_us - instant_us) // _SECOND_US), 0)} s"
