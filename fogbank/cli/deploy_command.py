@@ -1,7 +1,7 @@
 """`fog deploy`: hands in one deployment by flags, or many by a file."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fogbank.cli.deploy_flags import (
     AllowColocation,
@@ -32,6 +32,8 @@ from fogbank.cli.failures import CommandError, PlacementFailedError, UsageFailur
 from fogbank.cli.output import AsTable, Output, OutputFormat, print_data
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fogbank.cli.connection import Connection
     from fogbank.cli.deployment_files import DeploymentText
     from fogbank.v1.deployments_pb2 import Deployment
@@ -64,36 +66,44 @@ def deploy(  # noqa: PLR0917  one parameter for each flag
     output: Output = AsTable,
 ) -> None:
     """Deploy replicas; exits with 2 if --wait is given and they can't be placed."""
+    texts = asked_for(locals())
+    _deploy(texts, output, timeout_s=timeout if wait else None)
+
+
+def asked_for(flags: "Mapping[str, Any]") -> "list[DeploymentText]":
+    """Return the deployments that a file or the flags, by their names here, ask for."""
     from fogbank.cli import deployment_files as files
 
-    texts = _from_file(file, named=name is not None or image is not None)
-    if not texts:
-        flags = files.DeploymentText(
+    name, image, priority = flags["name"], flags["image"], flags["priority"]
+    texts = _from_file(flags["file"], named=name is not None or image is not None)
+    if texts:
+        return texts
+    return [
+        files.DeploymentText(
             name=name or "",
             container_image=image or "",
-            type=_one_of("--type", type, files.SERVICE_TYPES),
-            replicas=replicas,
-            cpu=cpu,
-            memory=memory,
-            gpu=gpu,
-            storage=storage,
-            env=dict(files.parse_pair(pair, "--env") for pair in env or []),
-            region=region,
+            type=_one_of("--type", flags["type"], files.SERVICE_TYPES),
+            replicas=flags["replicas"],
+            cpu=flags["cpu"],
+            memory=flags["memory"],
+            gpu=flags["gpu"],
+            storage=flags["storage"],
+            env=dict(files.parse_pair(pair, "--env") for pair in flags["env"] or []),
+            region=flags["region"],
             priority=None if priority is None else files.parse_priority(priority, "--priority"),
-            cluster_id=cluster,
-            strategy=strategy,
-            wait_for_capacity=wait_for_capacity,
+            cluster_id=flags["cluster"],
+            strategy=flags["strategy"],
+            wait_for_capacity=flags["wait_for_capacity"],
             constraints=tuple(
-                files.parse_constraint(one, "--constraint") for one in constraint or []
+                files.parse_constraint(one, "--constraint") for one in flags["constraint"] or []
             ),
-            gpu_model=gpu_model,
-            restart=_one_of("--restart", restart, files.RESTARTS),
-            labels=dict(files.parse_pair(pair, "--label") for pair in label or []),
-            allow_colocation=allow_colocation,
-            request_id=request_id,
+            gpu_model=flags["gpu_model"],
+            restart=_one_of("--restart", flags["restart"], files.RESTARTS),
+            labels=dict(files.parse_pair(pair, "--label") for pair in flags["label"] or []),
+            allow_colocation=flags["allow_colocation"],
+            request_id=flags.get("request_id", ""),
         )
-        texts = [flags]
-    _deploy(texts, output, timeout_s=timeout if wait else None)
+    ]
 
 
 def _from_file(file: Path | None, *, named: bool) -> "list[DeploymentText]":

@@ -12,12 +12,13 @@ def create_request(text: DeploymentText) -> deployment_service_pb2.CreateDeploym
     """Return the request that makes the deployment; one without a request id gets a fresh one."""
     return deployment_service_pb2.CreateDeploymentRequest(
         request_id=text.request_id or str(uuid4()),
-        spec=_spec(text),
+        spec=deployment_spec(text),
         env=dict(text.env),
     )
 
 
-def _spec(text: DeploymentText) -> deployments_pb2.DeploymentSpec:
+def deployment_spec(text: DeploymentText) -> deployments_pb2.DeploymentSpec:
+    """Return what is asked for, as far as it is said."""
     return deployments_pb2.DeploymentSpec(
         name=text.name,
         type=deployments_pb2.ServiceType.Value(f"SERVICE_TYPE_{text.type.upper()}"),

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from fogbank.cli.connection import Connection
 from fogbank.cli.failures import CommandError
+from fogbank.domain.deployment import DEFAULT_CLUSTER_ID, DEFAULT_PRIORITY, DEFAULT_REGION
 from fogbank.v1 import (
     deployment_service_pb2,
     deployments_pb2,
@@ -15,6 +16,12 @@ from fogbank.v1 import (
 _PAGE = 1_000
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _MOST_NAMED = 5
+_LIVING = (
+    deployments_pb2.DEPLOYMENT_STATUS_PENDING,
+    deployments_pb2.DEPLOYMENT_STATUS_SCHEDULED,
+    deployments_pb2.DEPLOYMENT_STATUS_RUNNING,
+    deployments_pb2.DEPLOYMENT_STATUS_DEGRADED,
+)
 
 
 def all_deployments(
@@ -70,6 +77,32 @@ def deployment_id(connection: Connection, id_or_name: str) -> str:
             hint="say which one by its id",
         )
     return found[0]
+
+
+def same_deployment(
+    connection: Connection, spec: deployments_pb2.DeploymentSpec
+) -> deployments_pb2.Deployment | None:
+    """Return a deployment that was asked for just so; None if there is none that lives."""
+    wanted = _completed(spec)
+    request = deployment_service_pb2.ListDeploymentsRequest(
+        name_contains=spec.name, statuses=_LIVING
+    )
+    for deployment in all_deployments(connection, request):
+        if _completed(deployment.spec) == wanted:
+            return deployment
+    return None
+
+
+def _completed(spec: deployments_pb2.DeploymentSpec) -> deployments_pb2.DeploymentSpec:
+    """Return a spec with the defaults that the server fills in."""
+    completed = deployments_pb2.DeploymentSpec()
+    completed.CopyFrom(spec)
+    completed.region = spec.region or DEFAULT_REGION
+    completed.cluster_id = spec.cluster_id or DEFAULT_CLUSTER_ID
+    completed.restart = spec.restart or deployments_pb2.RESTART_POLICY_ALWAYS
+    if not spec.HasField("priority"):
+        completed.priority = DEFAULT_PRIORITY
+    return completed
 
 
 def get_deployment(

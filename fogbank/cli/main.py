@@ -16,6 +16,7 @@ from fogbank.cli.failures import (
     EXIT_DONE,
     EXIT_ERROR,
     EXIT_INTERRUPTED,
+    EXIT_PLAN_ERROR,
     EXIT_USAGE,
     CommandError,
 )
@@ -25,8 +26,10 @@ from fogbank.cli.version_command import version
 _VERBS: dict[str, tuple[str, str]] = {
     "up": ("up_command", "up"),
     "deploy": ("deploy_command", "deploy"),
+    "plan": ("plan_commands", "plan"),
     "ps": ("show_commands", "ps"),
     "status": ("show_commands", "status"),
+    "explain": ("plan_commands", "explain"),
     "scale": ("change_commands", "scale"),
     "delete": ("change_commands", "delete"),
     "logs": ("log_commands", "logs"),
@@ -75,7 +78,8 @@ def _needed(arguments: Sequence[str]) -> Sequence[str]:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code.
 
-    0 done, 1 error, 2 placement failed, 64 usage, 130 interrupted.
+    0 done, 1 error, 2 placement failed, 64 usage, 130 interrupted. `fog plan`: 0 nothing to
+    change, 1 changes, 255 error.
     """
     if list(arguments) == ["version"]:  # asked by scripts and prompts: skip the machinery
         version()
@@ -85,10 +89,10 @@ def run(arguments: Sequence[str]) -> int:
         result = app(args=list(arguments), prog_name="fog", standalone_mode=False)
     except CommandError as error:
         _complain(error.message, error.hint)
-        return error.exit_code
+        return _failed(arguments, error.exit_code)
     except typer.TyperException as error:
         _complain_of_usage(error)
-        return EXIT_USAGE
+        return _failed(arguments, EXIT_USAGE)
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # `fog ps | head`: whoever read has enough
@@ -97,15 +101,20 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if (known := _known(error)) is not None:
             _complain(known.message, known.hint)
-            return known.exit_code
+            return _failed(arguments, known.exit_code)
         if os.environ.get("FOG_DEBUG"):
             raise
         _complain(
             f"{type(error).__name__}: {error}",
             "this is a defect of fog; set FOG_DEBUG=1 to see where it happened",
         )
-        return EXIT_ERROR
+        return _failed(arguments, EXIT_ERROR)
     return result if isinstance(result, int) else EXIT_DONE
+
+
+def _failed(arguments: Sequence[str], code: int) -> int:
+    """Return the exit code of a failure; 1 from `fog plan` would mean changes."""
+    return EXIT_PLAN_ERROR if list(arguments[:1]) == ["plan"] else code
 
 
 def _known(error: Exception) -> CommandError | None:

@@ -112,7 +112,7 @@ class FleetArrays:
     def all_open(self) -> FleetArrays:
         """Return the same columns as if every node took replicas."""
         opened = copy(self)
-        opened._open = np.ones_like(self._open)
+        opened._open = np.ones_like(self._open)  # noqa: SLF001  a copy of its own
         return opened
 
     def row(self, node_id: str) -> int | None:

@@ -6,6 +6,8 @@ answers that rounds are decided with.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from fogbank.domain import events as ev
 from fogbank.domain.decisions import DeploymentDecision
 from fogbank.domain.deployment import DeploymentSpec
@@ -20,79 +22,100 @@ from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.ids import PLANNED_ID
 from fogbank.placement.arrays import FleetArrays, Integers, amounts
+from fogbank.placement.engine import DEFAULT_LIMIT, Planner
 from fogbank.placement.filters import REASONS
-from fogbank.placement.looks import Room, Shortage, place
+from fogbank.placement.looks import look, place
 from fogbank.placement.needs import Need, Wait, need_of, wait_of
+from fogbank.placement.room import Room, Shortage
 from fogbank.placement.strategies import score, terms_of
 from fogbank.placement.unblocking import would_unblock
+from fogbank.placement.work import Work
 
 _SECOND_US = 1_000_000
 _NAMES_SHOWN = 5
 
 
-def plan(fleet: FleetState, arrays: FleetArrays, spec: DeploymentSpec) -> DeploymentPlan:
+def plan(planner: Planner, spec: DeploymentSpec, instant_us: int) -> DeploymentPlan:
     """Return what a new deployment would lead to if it were decided on now."""
-    instant_us = fleet.facts.log_time_us
     deployment = DeploymentFact(PLANNED_ID, spec, "", "", 0, instant_us, 0)
-    room = Room.of(arrays)
-    slots = tuple(range(spec.replicas))
-    before = room.booked.copy()
-    found = place(fleet, room, deployment, slots)
-    teller = _Teller(fleet, arrays, before, spec)
-    if isinstance(found, Shortage):
-        hints = would_unblock(fleet, Room.of(arrays), PLANNED_ID, spec, len(slots))
-        explanation = teller.explanation(found.considered, hints)
-        return DeploymentPlan(found.reason, found.available, (), (), explanation)
+    seen = _look(planner, deployment, tuple(range(spec.replicas)), instant_us)
+    teller = _Teller(planner.fleet, planner.arrays, planner.arrays.booked, spec)
+    explanation = teller.explanation(seen.considered, seen.hints)
+    if isinstance(seen.found, Shortage):
+        return DeploymentPlan(seen.found.reason, seen.found.available, (), (), explanation)
     return DeploymentPlan(
         "",
-        found.considered.feasible,
-        tuple(teller.candidate(each.node_id, each.score) for each in found.placements),
+        seen.considered.feasible,
+        tuple(teller.candidate(each.node_id, each.score) for each in seen.found.placements),
         (),
-        teller.explanation(found.considered),
+        explanation,
     )
 
 
-def explain(
-    fleet: FleetState, arrays: FleetArrays, deployment: DeploymentFact, instant_us: int
-) -> DeploymentExplanation:
+def explain(planner: Planner, deployment: DeploymentFact, instant_us: int) -> DeploymentExplanation:
     """Return where a deployment stands and why."""
+    fleet, arrays = planner.fleet, planner.arrays
     decision = fleet.decisions.deployments.get(deployment.id)
-    now = _look_now(fleet, arrays, deployment, instant_us)
+    now = _look_now(planner, deployment, instant_us)
     summary = _summary(fleet, deployment, decision, instant_us)
     if decision is None or not decision.decided_sequence:
         return DeploymentExplanation(summary, now or Explanation(), 0, now)
-    own = arrays.booked.copy()
+    without_own = arrays.booked.copy()
     for replica_id in decision.slots.values():
         # Without its own replicas, as the decision saw the nodes.
         placed = fleet.decisions.placements[replica_id]
         row = arrays.row(placed.node_id)
         if row is not None and not fleet.ended(placed):
-            own[:, row] -= amounts(placed.resources)[:, 0]
-    recorded = _Teller(fleet, arrays, own, deployment.spec).explanation(
+            without_own[:, row] -= amounts(placed.resources)[:, 0]
+    recorded = _Teller(fleet, arrays, without_own, deployment.spec).explanation(
         decision.considered, now.would_unblock if now else ()
     )
     return DeploymentExplanation(summary, recorded, decision.decided_sequence, now)
 
 
-def _look_now(
-    fleet: FleetState, arrays: FleetArrays, deployment: DeploymentFact, instant_us: int
-) -> Explanation | None:
+def _look_now(planner: Planner, deployment: DeploymentFact, instant_us: int) -> Explanation | None:
     """Return a look for the slots that lack a node; None if none does."""
+    fleet = planner.fleet
     if deployment.deleted:
         return None
     slots = tuple(slot for slot, _ in need_of(fleet, deployment).vacant)
     decision = fleet.decisions.deployments.get(deployment.id)
     if decision is not None and decision.failed_version == deployment.version:
-        slots = tuple(s for s in range(deployment.spec.replicas) if s not in decision.slots)
+        slots = tuple(
+            slot for slot in range(deployment.spec.replicas) if slot not in decision.slots
+        )
     if not slots:
         return None
-    room = Room.of(arrays)
-    teller = _Teller(fleet, arrays, room.booked.copy(), deployment.spec)
-    found = place(fleet, room, deployment, slots)
-    hints = would_unblock(fleet, Room.of(arrays), deployment.id, deployment.spec, len(slots))
-    if not hints:
-        hints = (_why_not_yet(fleet, deployment, instant_us),)
-    return teller.explanation(found.considered, hints)
+    seen = _look(planner, deployment, slots, instant_us)
+    hints = seen.hints or (_why_not_yet(fleet, deployment, instant_us),)
+    teller = _Teller(fleet, planner.arrays, planner.arrays.booked, deployment.spec)
+    return teller.explanation(seen.considered, hints)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a look came to, what it looked at, and what would let it come to more."""
+
+    found: ev.DeploymentPlaced | Shortage
+    considered: ev.Considered
+    hints: tuple[str, ...]
+
+
+def _look(
+    planner: Planner, deployment: DeploymentFact, slots: tuple[int, ...], instant_us: int
+) -> _Look:
+    """Look as a round would, on room of its own."""
+    fleet, arrays, spec = planner.fleet, planner.arrays, deployment.spec
+    work = Work(instant_us, Room.of(arrays), planner.agenda, DEFAULT_LIMIT)
+    found = look(fleet, work, deployment, slots)
+    considered = found.considered
+    if not considered.nodes and arrays.size:
+        # Turned down before any node was looked at: the nodes are told all the same.
+        considered = place(fleet, Room.of(arrays), deployment, slots).considered
+    if not isinstance(found, Shortage):
+        return _Look(found, considered, ())
+    hints = would_unblock(fleet, Room.of(arrays), deployment.id, spec, len(slots))
+    return _Look(found, considered, hints or (found.reason,))
 
 
 def _why_not_yet(fleet: FleetState, deployment: DeploymentFact, instant_us: int) -> str:

@@ -41,6 +41,7 @@ from services.gateway.app.gate import Gate
 from services.gateway.app.genesis import ensure_genesis
 from services.gateway.app.identity import Identity
 from services.gateway.app.nodes import Nodes
+from services.gateway.app.planning import Planning
 from services.gateway.app.system import System
 from services.gateway.grpc_api.authentication import Authenticate
 from services.gateway.grpc_api.gatekeeper import Gatekeeper
@@ -92,14 +93,16 @@ async def build(service: Service, settings: GatewaySettings) -> None:
         await service.enter(open_channel(settings.scheduler_addr, token=token))
     )
     fold = record.fold
+    command_log = CommandLog(fold, record.appender)
     deployments = Deployments(
         fold,
-        CommandLog(fold, record.appender),
+        command_log,
         ledger,
         own.environments,
         clock,
         max_pending=settings.max_pending,
     )
+    planning = Planning(deployments, command_log, scheduler)
     telemetry = NatsTelemetry(record.connection, settings.fleet)
     agents = Agents(AgentPorts(fold, record.appender, own.environments, telemetry, clock))
     service.enter_sync(agents.running())
@@ -108,6 +111,7 @@ async def build(service: Service, settings: GatewaySettings) -> None:
     system = System(fold, record.appender, agents, ledger, scheduler, gate=record.gate)
     face = GrpcDependencies(
         deployments,
+        planning,
         nodes,
         agents,
         own.identity,
@@ -121,6 +125,7 @@ async def build(service: Service, settings: GatewaySettings) -> None:
     grpc = await _serve_grpc(service, face, record.gate, settings.grpc_listen)
     http = HttpDependencies(
         deployments,
+        planning,
         nodes,
         own.identity,
         events,

@@ -14,8 +14,8 @@ import structlog
 
 from fogbank.codec import encode_commit, encode_envelope
 from fogbank.domain import events as ev
-from fogbank.domain.envelope import Commit, EventEnvelope
 from fogbank.domain.deployment import DeploymentSpec
+from fogbank.domain.envelope import Commit, EventEnvelope
 from fogbank.domain.errors import FogError, NotFoundError, UnavailableError
 from fogbank.domain.explanations import DeploymentExplanation, DeploymentPlan
 from fogbank.domain.fleet import Folded
@@ -332,8 +332,8 @@ class Scheduler:
             UnavailableError: `min_sequence` is not folded in time.
         """
         await self._reached(min_sequence)
-        fleet = self.planner.fleet
-        return AsOf(plan(fleet, self.planner.arrays, spec), fleet.position)
+        planned = plan(self.planner, spec, self._clock.now_us())
+        return AsOf(planned, self.planner.fleet.position)
 
     async def explain(
         self, deployment_id: str, min_sequence: int = 0
@@ -349,7 +349,7 @@ class Scheduler:
         deployment = fleet.facts.deployments.get(deployment_id)
         if deployment is None:
             raise NotFoundError("Deployment not found", reason="DEPLOYMENT_NOT_FOUND")
-        told = explain(fleet, self.planner.arrays, deployment, self._clock.now_us())
+        told = explain(self.planner, deployment, self._clock.now_us())
         return AsOf(told, fleet.position)
 
     async def _reached(self, sequence: int) -> None:

@@ -39,7 +39,8 @@ from services.gateway.app.events import Events
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.genesis import ensure_genesis
 from services.gateway.app.nodes import Nodes
-from services.gateway.app.ports import Heard
+from services.gateway.app.planning import Planning
+from services.gateway.app.ports import Heard, SchedulerQueries
 from services.gateway.app.principal import Principal, Role
 from services.gateway.core.bounds import GRPC_BOUNDS
 from services.gateway.grpc_api.agent_service import AgentService
@@ -49,7 +50,7 @@ from services.gateway.grpc_api.deployment_service import DeploymentService
 from services.gateway.grpc_api.node_service import NodeService
 from services.gateway.grpc_api.policy_service import PolicyService
 from tests.support.fleet_log import a_spec, an_id
-from tests.support.rest_face import FoldLedger
+from tests.support.rest_face import FakeScheduler, FoldLedger
 
 AGENT_TOKEN = "the-agents-token"
 ALICE, BOB, ADMIN = (Principal(an_id(name)) for name in ("alice", "bob", "admin"))
@@ -214,17 +215,22 @@ async def gateway_world(
     kept_changes: int = 100_000,
     max_pending: int = 100_000,
     timeout_s: float = 10,
+    planner: SchedulerQueries | None = None,
 ) -> AsyncIterator[GatewayWorld]:
-    """Run a gateway while the context lasts. Two on the same `log_of` share a fleet."""
+    """Run a gateway while the context lasts. Two on the same `log_of` share a fleet.
+
+    Without a `planner` it plans from its own fold.
+    """
     log_of = log_of or memory_logs()
     clock = SystemClock()
     log = log_of(Writer("gateway", instance))
     await ensure_genesis(log, clock, "default", Policy())
     fold, appender = FleetFold(log, kept_changes=kept_changes), GroupCommit(log, clock)
     environments, telemetry, ledger = Environments(), HeardTelemetry(), FoldLedger(fold)
+    command_log = CommandLog(fold, appender, verdict_timeout_s=timeout_s)
     deployments = Deployments(
         fold,
-        CommandLog(fold, appender, verdict_timeout_s=timeout_s),
+        command_log,
         ledger,
         environments,
         clock,
@@ -234,7 +240,8 @@ async def gateway_world(
         AgentPorts(fold, appender, environments, telemetry, clock, fold_timeout_s=timeout_s)
     )
     server = GrpcServer([], interceptors=[Authenticate(NamedTokens())])
-    _register(server, fold, log, deployments, agents, ledger)
+    planning = Planning(deployments, command_log, planner or FakeScheduler(fold))
+    _register(server, fold, log, deployments, planning, agents, ledger)
     async with AsyncExitStack() as stack:
         stack.enter_context(agents.running())
         for loop in (fold.run, appender.run):
@@ -264,11 +271,12 @@ def _register(
     fold: FleetFold,
     log: EventLog,
     deployments: Deployments,
+    planning: Planning,
     agents: Agents,
     ledger: FoldLedger,
 ) -> None:
     deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(
-        DeploymentService(deployments, GRPC_BOUNDS), server.grpc
+        DeploymentService(deployments, planning, GRPC_BOUNDS), server.grpc
     )
     node_service_pb2_grpc.add_NodeServiceServicer_to_server(
         NodeService(Nodes(fold, ledger)), server.grpc

@@ -15,13 +15,17 @@ from fastapi import FastAPI
 
 from fogbank.codec import encode_commit, encode_envelope
 from fogbank.domain import events as ev
+from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import EventEnvelope
 from fogbank.domain.errors import NotFoundError, UnavailableError
+from fogbank.domain.explanations import DeploymentExplanation, DeploymentPlan
 from fogbank.domain.policy import Policy
 from fogbank.domain.views import AsOf, DeploymentView, NodeView, Page
 from fogbank.log.group_commit import GroupCommit
 from fogbank.log.memory import MemoryLog, MemoryStore
 from fogbank.log.port import Writer
+from fogbank.placement import Planner
+from fogbank.placement.explanation import explain, plan
 from fogbank.runtime.clock import SystemClock
 from services.gateway.adapters.passwords import Argon2Passwords, HashingCost
 from services.gateway.adapters.tokens import JwtAccessTokens, SigningKey
@@ -32,6 +36,7 @@ from services.gateway.app.fold import FleetFold
 from services.gateway.app.genesis import ensure_genesis
 from services.gateway.app.identity import Identity, Redeemed, User
 from services.gateway.app.nodes import Nodes
+from services.gateway.app.planning import Planning
 from services.gateway.app.ports import (
     DeploymentQuery,
     DeploymentSort,
@@ -176,16 +181,32 @@ class FoldLedger:
 
 
 class FakeScheduler:
-    """Says what it is told to; `up = False` stops it."""
+    """Says what it is told to, and plans from a gateway's fold; `up = False` stops it."""
 
-    def __init__(self) -> None:
+    def __init__(self, fold: FleetFold) -> None:
         self.up = True
         self.answer = SchedulerStatus("scheduler-1", 7, {"high": 1}, 1500, 12, 3, 9, 1)
+        self._fold = fold
 
     async def status(self) -> SchedulerStatus:
-        if not self.up:
-            raise UnavailableError("The scheduler does not answer")
+        self._require_up()
         return self.answer
+
+    async def plan(self, spec: DeploymentSpec, min_sequence: int = 0) -> AsOf[DeploymentPlan]:
+        self._require_up()
+        return AsOf(plan(Planner(self._fold.fleet), spec, 0), self._fold.position)
+
+    async def explain(
+        self, deployment_id: str, min_sequence: int = 0
+    ) -> AsOf[DeploymentExplanation]:
+        self._require_up()
+        planner = Planner(self._fold.fleet)
+        deployment = planner.fleet.facts.deployments[deployment_id]
+        return AsOf(explain(planner, deployment, 0), self._fold.position)
+
+    def _require_up(self) -> None:
+        if not self.up:
+            raise UnavailableError("The scheduler does not answer", retry_after_ms=1000)
 
 
 class _NoAgents:
@@ -244,15 +265,18 @@ async def rest_face(**settings: Any) -> AsyncIterator[RestFace]:
     log = MemoryLog(store, Writer("gateway", "test"))
     await ensure_genesis(log, clock, "default", Policy())
     fold, appender = FleetFold(log), GroupCommit(log, clock)
-    ledger, scheduler = FoldLedger(fold), FakeScheduler()
+    ledger, scheduler = FoldLedger(fold), FakeScheduler(fold)
     environments, accounts = MemoryEnvironments(), MemoryAccounts()
+    command_log = CommandLog(fold, appender)
+    deployments = Deployments(fold, command_log, ledger, environments, clock)
     tokens = JwtAccessTokens(SigningKey(SECRET), 1800)
     passwords = Argon2Passwords(CHEAP)
     identity = Identity(
         accounts, accounts, passwords, tokens, clock_us=clock.now_us, refresh_lifetime_s=3600
     )
     dependencies = HttpDependencies(
-        Deployments(fold, CommandLog(fold, appender), ledger, environments, clock),
+        deployments,
+        Planning(deployments, command_log, scheduler),
         Nodes(fold, ledger),
         identity,
         Events(fold, log),

@@ -215,7 +215,7 @@ class Deployments:
             AlreadyExistsError, UnavailableError: as `create`.
         """
         check_request_id(request_id)
-        deployment = await self._own(principal, deployment_id)
+        deployment = await self.own(principal, deployment_id)
         envelope = commands.scale_envelope(
             principal.user_id,
             request_id or str(uuid4()),
@@ -244,7 +244,7 @@ class Deployments:
             AbortedError, AlreadyExistsError, UnavailableError: as `scale`.
         """
         check_request_id(request_id)
-        deployment = await self._own(principal, deployment_id)
+        deployment = await self.own(principal, deployment_id)
         envelope = commands.delete_envelope(
             principal.user_id,
             request_id or str(uuid4()),
@@ -344,15 +344,29 @@ class Deployments:
             return False
         return True
 
-    # --- within -------------------------------------------------------------------------------
+    async def own(self, principal: Principal, deployment_id: str) -> DeploymentFact:
+        """Find one deployment; one that another gateway just accepted is waited for.
 
-    def _check_create(self, spec: DeploymentSpec, request_id: str) -> None:
-        check_request_id(request_id)
+        Raises:
+            NotFoundError: no such deployment, or not the caller's.
+        """
+        if _canonical_id(deployment_id) not in self._fold.fleet.facts.deployments:
+            await self._commands.wait_for(await self._fold.log_end())
+        return self._find(principal, deployment_id)
+
+    def check_spec(self, spec: DeploymentSpec) -> None:
+        """Check what only the fold knows; InvalidArgumentError if its cluster does not exist."""
         clusters = self._fold.fleet.facts.clusters
         if spec.cluster_id not in clusters:
             raise InvalidArgumentError.of_field(
                 "cluster_id", f"must be a known cluster, got {spec.cluster_id}"
             )
+
+    # --- within -------------------------------------------------------------------------------
+
+    def _check_create(self, spec: DeploymentSpec, request_id: str) -> None:
+        check_request_id(request_id)
+        self.check_spec(spec)
 
     def _check_room(self, wanted: int) -> None:
         if self._fold.pending + self._creating + wanted > self._max_pending:
@@ -415,12 +429,6 @@ class Deployments:
         ):
             raise commands.not_found()
         return deployment
-
-    async def _own(self, principal: Principal, deployment_id: str) -> DeploymentFact:
-        """Find a deployment to change; one that another gateway just accepted is waited for."""
-        if _canonical_id(deployment_id) not in self._fold.fleet.facts.deployments:
-            await self._commands.wait_for(await self._fold.log_end())
-        return self._find(principal, deployment_id)
 
 
 def _canonical_id(deployment_id: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fogbank.domain.deployment import Constraint
+from fogbank.domain.deployment import Constraint, DeploymentSpec
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.position import parse_etag
 from fogbank.domain.states import ConstraintOperator, RestartPolicy
@@ -19,8 +19,19 @@ def create_ask(request: pb.CreateDeploymentRequest, bounds: Bounds) -> CreateAsk
     Raises:
         InvalidArgumentError: names each field that is wrong.
     """
-    spec = spec_of(_ask(request.spec, dict(request.env)), bounds)
+    spec = checked_spec(request.spec, bounds, dict(request.env))
     return CreateAsk(spec, dict(request.env), request.request_id)
+
+
+def checked_spec(
+    spec: deployments_pb2.DeploymentSpec, bounds: Bounds, env: dict[str, str] | None = None
+) -> DeploymentSpec:
+    """Return a spec with defaults filled in.
+
+    Raises:
+        InvalidArgumentError: names each field that is wrong.
+    """
+    return spec_of(_ask(spec, env or {}), bounds)
 
 
 def _ask(spec: deployments_pb2.DeploymentSpec, env: dict[str, str]) -> Ask:

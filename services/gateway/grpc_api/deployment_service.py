@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc.aio
 
+from fogbank.codec.explanations import deployment_explanation_to_pb, plan_to_pb
 from fogbank.codec.values import spec_to_pb
 from fogbank.codec.views import deployment_to_pb, status_change_to_pb
 from fogbank.domain.errors import FogError, InvalidArgumentError, UnimplementedError
@@ -17,11 +18,12 @@ from fogbank.v1 import deployment_service_pb2 as pb
 from fogbank.v1 import deployment_service_pb2_grpc as rpc
 from fogbank.v1 import deployments_pb2
 from services.gateway.app.deployments import Accepted, CreateAsk, Deployments, Goal, Progress
+from services.gateway.app.planning import Planning
 from services.gateway.app.ports import DeploymentQuery
 from services.gateway.app.principal import current_principal
 from services.gateway.core.asks import check_replicas
 from services.gateway.core.bounds import GRPC_BOUNDS, Amount, Bounds
-from services.gateway.grpc_api.asks import create_ask, expected_version
+from services.gateway.grpc_api.asks import checked_spec, create_ask, expected_version
 from services.gateway.grpc_api.paging import page_offset, page_size, page_token
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -41,8 +43,11 @@ _AT_ONCE = frozenset({pb.WAIT_FOR_UNSPECIFIED, pb.WAIT_FOR_ACCEPTED})
 class DeploymentService(rpc.DeploymentServiceServicer):
     """Answers for deployments. The caller is known (see `authentication`)."""
 
-    def __init__(self, deployments: Deployments, bounds: Bounds = GRPC_BOUNDS) -> None:
+    def __init__(
+        self, deployments: Deployments, planning: Planning, bounds: Bounds = GRPC_BOUNDS
+    ) -> None:
         self._deployments = deployments
+        self._planning = planning
         self._bounds = bounds
 
     async def CreateDeployment(
@@ -211,14 +216,17 @@ class DeploymentService(rpc.DeploymentServiceServicer):
     async def PlanDeployment(
         self, request: pb.PlanDeploymentRequest, context: Context
     ) -> pb.PlanDeploymentResponse:
-        """Not built yet."""
-        raise UnimplementedError("PlanDeployment is not built yet")
+        """Say what a deployment would lead to, and change nothing."""
+        principal = current_principal()
+        spec = checked_spec(request.spec, self._bounds)
+        return plan_to_pb(await self._planning.plan(principal, spec))
 
     async def ExplainDeployment(
         self, request: pb.ExplainDeploymentRequest, context: Context
     ) -> pb.ExplainDeploymentResponse:
-        """Not built yet."""
-        raise UnimplementedError("ExplainDeployment is not built yet")
+        """Say where a deployment stands and why."""
+        told = await self._planning.explain(current_principal(), request.deployment_id)
+        return deployment_explanation_to_pb(told)
 
     async def WatchDeployments(
         self, request: pb.WatchDeploymentsRequest, context: Context

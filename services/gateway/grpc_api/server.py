@@ -27,6 +27,7 @@ from services.gateway.app.events import Events
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.identity import Identity
 from services.gateway.app.nodes import Nodes
+from services.gateway.app.planning import Planning
 from services.gateway.core.bounds import Bounds
 from services.gateway.grpc_api.agent_service import AgentService
 from services.gateway.grpc_api.audit_service import AuditService
@@ -53,6 +54,7 @@ class GrpcDependencies:
     """The application layer behind the gRPC face, and what the log's subjects begin with."""
 
     deployments: Deployments
+    planning: Planning
     nodes: Nodes
     agents: Agents
     identity: Identity
@@ -67,7 +69,7 @@ class GrpcDependencies:
 def add_to_server(uses: GrpcDependencies, server: grpc.aio.Server) -> None:
     """Register all services on a server that is not started yet."""
     deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(
-        DeploymentService(uses.deployments, uses.bounds), server
+        DeploymentService(uses.deployments, uses.planning, uses.bounds), server
     )
     node_service_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(uses.nodes), server)
     identity_service_pb2_grpc.add_IdentityServiceServicer_to_server(

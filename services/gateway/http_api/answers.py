@@ -121,6 +121,67 @@ class RowAnswer(Answer):
     updated_at: datetime
 
 
+class CandidateAnswer(Answer):
+    """A node; `score` is the decision's, `score_now` the sum of `terms` (thousandths)."""
+
+    node_id: UUID
+    node: str
+    score: int
+    score_now: int
+    terms: dict[str, float]
+
+
+class FilterAnswer(Answer):
+    """How many nodes a filter turned down."""
+
+    filter: str
+    nodes: int
+    reason: str
+
+
+class ExplanationAnswer(Answer):
+    """One look: what filters turned down and the feasible nodes sum to those considered."""
+
+    nodes_considered: int
+    nodes_feasible: int
+    filters: list[FilterAnswer]
+    best: list[CandidateAnswer] = Field(description="Best first, at most 5.")
+    would_unblock: list[str] = Field(description="What would let it be placed.")
+
+
+class PlanAnswer(Answer):
+    """A deployment that would be placed, and where."""
+
+    success: Literal[True]
+    scheduled: list[CandidateAnswer] = Field(description="A node for each replica.")
+    preempted: list[UUID] = Field(description="Replicas that would be evicted.")
+    explanation: ExplanationAnswer
+    as_of_sequence: int
+
+
+class ImpossiblePlanAnswer(Answer):
+    """A deployment that would not be placed now, and why."""
+
+    success: Literal[False]
+    error: str
+    available_nodes: int = Field(description="Nodes with room for a replica.")
+    explanation: ExplanationAnswer
+    as_of_sequence: int
+
+
+class ExplainAnswer(Answer):
+    """Why a deployment is where it is."""
+
+    deployment_id: UUID
+    summary: str
+    explanation: ExplanationAnswer = Field(description="Of the latest decision.")
+    now: ExplanationAnswer | None = Field(
+        description="A look at the present state; null when every replica has a node."
+    )
+    decided_at_sequence: int | None = Field(description="Null before the first decision.")
+    as_of_sequence: int
+
+
 class UserAnswer(Answer):
     """A new account."""
 

@@ -12,6 +12,7 @@ from services.gateway.app.events import Events
 from services.gateway.app.gate import Gate
 from services.gateway.app.identity import Identity
 from services.gateway.app.nodes import Nodes
+from services.gateway.app.planning import Planning
 from services.gateway.app.system import System
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -25,6 +26,7 @@ class HttpDependencies:
     """
 
     deployments: Deployments
+    planning: Planning
     nodes: Nodes
     identity: Identity
     events: Events

@@ -10,17 +10,20 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.responses import Response
 
-from fogbank.domain.errors import AbortedError, InvalidArgumentError, UnimplementedError
+from fogbank.domain.errors import AbortedError, InvalidArgumentError
 from fogbank.domain.position import etag, parse_etag
 from fogbank.domain.states import DeploymentStatus
 from services.gateway.app.deployments import Accepted
 from services.gateway.app.ports import DeploymentQuery, DeploymentSort
 from services.gateway.core.asks import MAX_NAME, check_replicas, spec_of
 from services.gateway.core.bounds import REST_BOUNDS
-from services.gateway.http_api import rendering
-from services.gateway.http_api.access import SIGNED_IN, Caller
+from services.gateway.http_api import explaining, rendering
+from services.gateway.http_api.access import Caller
 from services.gateway.http_api.answers import (
     CommandAnswer,
+    ExplainAnswer,
+    ImpossiblePlanAnswer,
+    PlanAnswer,
     RowAnswer,
     Status,
     StatusAnswer,
@@ -207,19 +210,33 @@ async def delete(
     return _accepted(accepted, "deleted", f"Deletion queued. {TRACK}")
 
 
-@router.post("/plan", include_in_schema=False, dependencies=[SIGNED_IN])
-async def plan() -> Response:
-    """Answer that dry runs are not served yet."""
-    raise UnimplementedError(
-        "Planning is not supported yet; /cluster/state shows the room there is"
-    )
+@router.post(
+    "/plan",
+    response_model=PlanAnswer | ImpossiblePlanAnswer,
+    responses=errors(401, 413, 503),
+    openapi_extra=documented(DeployBody),
+    operation_id="planDeployment",
+)
+async def plan(
+    caller: Caller, request: Request, body: Annotated[DeployBody, Depends(json_body(DeployBody))]
+) -> Response:
+    """Say what a deployment would lead to: where it would be placed, or why not. A dry run."""
+    spec = spec_of(body.ask(), REST_BOUNDS)
+    planned = await used_by(request).planning.plan(caller, spec)
+    return rendering.json_response(explaining.plan(planned), headers={"Cache-Control": "no-store"})
 
 
-@router.get("/explain/{deployment_id}", include_in_schema=False, dependencies=[SIGNED_IN])  # noqa: FAST003 (whichever it is)
-async def explain() -> Response:
-    """Answer that explanations are not served yet."""
-    raise UnimplementedError(
-        "Explaining is not supported yet; recent_status_changes of the status has the reason"
+@router.get(
+    "/explain/{deployment_id}",
+    response_model=ExplainAnswer,
+    responses=errors(401, 404, 503),
+    operation_id="explainDeployment",
+)
+async def explain(caller: Caller, request: Request, deployment_id: DeploymentId) -> Response:
+    """Say why a deployment is where it is, or what would let it be placed."""
+    told = await used_by(request).planning.explain(caller, str(deployment_id))
+    return rendering.json_response(
+        explaining.deployment(str(deployment_id), told), headers={"Cache-Control": "no-store"}
     )
 
 

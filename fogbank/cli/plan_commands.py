@@ -1,0 +1,209 @@
+"""`fog plan` and `fog explain`: what would happen, and why things are as they are."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fogbank.cli.deploy_command import asked_for
+from fogbank.cli.deploy_flags import (
+    AllowColocation,
+    Cluster,
+    Constraint,
+    Cpu,
+    Env,
+    File,
+    Gpu,
+    GpuModel,
+    Image,
+    Label,
+    Memory,
+    Name,
+    Priority,
+    Region,
+    Replicas,
+    Restart,
+    Storage,
+    Strategy,
+    Type,
+    WaitForCapacity,
+)
+from fogbank.cli.output import (
+    AsTable,
+    Column,
+    Output,
+    OutputFormat,
+    console,
+    print_data,
+    print_table,
+    table,
+)
+
+if TYPE_CHECKING:
+    from fogbank.cli.connection import Connection
+    from fogbank.cli.deployment_files import DeploymentText
+
+_NOTHING_TO_CHANGE, _CHANGES = 0, 1
+
+_FILTER_COLUMNS = (
+    Column("TURNED DOWN", "nodes"),
+    Column("BY", "filter"),
+    Column("BECAUSE", "reason"),
+)
+
+
+def plan(  # noqa: PLR0917  one parameter for each flag
+    name: Name = None,
+    file: File = None,
+    image: Image = None,
+    replicas: Replicas = 1,
+    cpu: Cpu = 1.0,
+    memory: Memory = 512,
+    gpu: Gpu = 0,
+    storage: Storage = 10,
+    type: Type = "compute",
+    region: Region = "us-east",
+    priority: Priority = None,
+    env: Env = None,
+    label: Label = None,
+    constraint: Constraint = None,
+    gpu_model: GpuModel = "",
+    restart: Restart = "always",
+    strategy: Strategy = "",
+    cluster: Cluster = 0,
+    allow_colocation: AllowColocation = False,
+    wait_for_capacity: WaitForCapacity = False,
+    output: Output = AsTable,
+) -> int:
+    """Show what `fog deploy` with the same flags would lead to; changes nothing.
+
+    Exits with 0 if all of it is deployed already, 1 if something would change, 255 on an error.
+    """
+    texts = asked_for(locals())
+    from fogbank.cli.connection import connect
+
+    with connect() as connection:
+        plans = [_planned(connection, text) for text in texts]
+    if output in {OutputFormat.JSON, OutputFormat.YAML}:
+        print_data(plans if len(plans) > 1 else plans[0], output)
+    else:
+        for index, made in enumerate(plans):
+            if index:
+                print()
+            _show_plan(made, output)
+    changed = any(made["action"] != "none" for made in plans)
+    return _CHANGES if changed else _NOTHING_TO_CHANGE
+
+
+def _planned(connection: "Connection", text: "DeploymentText") -> dict[str, Any]:
+    """Return what a deployment would lead to; nothing if one like it is there."""
+    from fogbank.cli.deployment_requests import deployment_spec
+    from fogbank.cli.explanations import plan_content
+    from fogbank.cli.lookups import same_deployment
+    from fogbank.v1 import deployment_service_pb2
+
+    spec = deployment_spec(text)
+    there = same_deployment(connection, spec)
+    if there is not None:
+        return {"name": text.name, "action": "none", "deployment_id": there.id}
+    answer = connection.call(
+        connection.deployments.PlanDeployment,
+        deployment_service_pb2.PlanDeploymentRequest(spec=spec),
+    )
+    return {"name": text.name, "action": "create"} | plan_content(answer)
+
+
+def _show_plan(made: dict[str, Any], output: OutputFormat) -> None:
+    name = made["name"]
+    if output is OutputFormat.NAME:
+        print(made.get("deployment_id", name))
+        return
+    if made["action"] == "none":
+        print(f"{name}: nothing to change; {made['deployment_id']} is deployed like that")
+        return
+    explanation = made["explanation"]
+    if made["success"]:
+        print(f"{name}: {_counted(made['scheduled'])} would be placed")
+        _print_candidates(made["scheduled"], now=False)
+        if made["preempted"]:
+            print(f"evicting {', '.join(made['preempted'])}")
+    else:
+        print(f"{name}: can't be placed now: {made['error']}")
+    print()
+    _print_explanation(explanation, now=False)
+
+
+def explain(
+    deployment: Annotated[str, typer.Argument(help="Its id, or its name if no other has it.")],
+    output: Output = AsTable,
+) -> None:
+    """Say why a deployment is where it is, or what would let it be placed."""
+    from fogbank.cli.connection import connect
+    from fogbank.cli.explanations import explanation_content
+    from fogbank.cli.lookups import deployment_id
+    from fogbank.v1 import deployment_service_pb2
+
+    with connect() as connection:
+        known = deployment_id(connection, deployment)
+        answer = connection.call(
+            connection.deployments.ExplainDeployment,
+            deployment_service_pb2.ExplainDeploymentRequest(deployment_id=known),
+        )
+    told = {"deployment_id": known} | explanation_content(answer)
+    if output is OutputFormat.NAME:
+        print(known)
+    elif output in {OutputFormat.JSON, OutputFormat.YAML}:
+        print_data(told, output)
+    else:
+        _show_explanation(told)
+
+
+def _show_explanation(told: dict[str, Any]) -> None:
+    print(told["summary"])
+    if told["decided_at_sequence"] is not None:
+        print()
+        print(f"Decided by the round at sequence {told['decided_at_sequence']}:")
+        recorded = told["explanation"]
+        if told["now"] is not None:  # its hints are of the present
+            recorded = recorded | {"would_unblock": []}
+        _print_explanation(recorded, now=True)
+    if told["now"] is not None:
+        print()
+        print(f"As of sequence {told['as_of_sequence']}:")
+        _print_explanation(told["now"], now=False)
+
+
+def _print_explanation(explanation: dict[str, Any], *, now: bool) -> None:
+    print(
+        f"{explanation['nodes_considered']} nodes looked at, "
+        f"{explanation['nodes_feasible']} with room for a replica"
+    )
+    if explanation["filters"]:
+        print_table(table(explanation["filters"], _FILTER_COLUMNS))
+    if explanation["best"]:
+        print()
+        print("Best nodes, with the terms of their score:")
+        _print_candidates(explanation["best"], now=now)
+    if explanation["would_unblock"]:
+        print()
+        print("What would unblock it:")
+        for hint in explanation["would_unblock"]:
+            console().print(f"  - {hint}", markup=False)
+
+
+def _print_candidates(candidates: list[dict[str, Any]], *, now: bool) -> None:
+    """Print nodes with a column for each term; `now` shows the present score beside the old."""
+    names = list(dict.fromkeys(name for one in candidates for name in one["terms"]))
+    columns = [Column("NODE", "node"), Column("SCORE", "score")]
+    if now:
+        columns.append(Column("SCORE NOW", "score_now"))
+    columns += [Column(name.upper(), name) for name in names]
+    rows = [
+        one | {name: f"{value:.3f}" for name, value in one["terms"].items()} for one in candidates
+    ]
+    print_table(table(rows, columns))
+
+
+def _counted(replicas: list[dict[str, Any]]) -> str:
+    from fogbank.cli.output import counted
+
+    return counted(len(replicas))

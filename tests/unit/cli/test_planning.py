@@ -1,0 +1,153 @@
+"""`fog plan` and `fog explain`: what they print and how they end."""
+
+import json
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+
+from fogbank.cli.main import run
+from fogbank.v1 import deployment_service_pb2 as pb
+from fogbank.v1 import deployment_service_pb2_grpc, deployments_pb2
+
+ID = "0b7a3b58-7a53-4f5e-9d0c-5d3a3f0c8a11"
+TERMS = {"resources": 0.3375, "locality": 0.3}
+
+
+class Deployments(deployment_service_pb2_grpc.DeploymentServiceServicer):
+    """Plans as it is told to, and has what was put into it."""
+
+    def __init__(self) -> None:
+        self.there: list[deployments_pb2.Deployment] = []
+        self.planned: list[deployments_pb2.DeploymentSpec] = []
+        self.plan = pb.PlanDeploymentResponse()
+        self.told = pb.ExplainDeploymentResponse()
+
+    def ListDeployments(
+        self, request: pb.ListDeploymentsRequest, context: grpc.ServicerContext
+    ) -> pb.ListDeploymentsResponse:
+        return pb.ListDeploymentsResponse(deployments=self.there)
+
+    def PlanDeployment(
+        self, request: pb.PlanDeploymentRequest, context: grpc.ServicerContext
+    ) -> pb.PlanDeploymentResponse:
+        self.planned.append(request.spec)
+        return self.plan
+
+    def ExplainDeployment(
+        self, request: pb.ExplainDeploymentRequest, context: grpc.ServicerContext
+    ) -> pb.ExplainDeploymentResponse:
+        return self.told
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Deployments]:
+    deployments = Deployments()  # type: ignore[abstract]  # the other calls aren't made
+    running = grpc.server(ThreadPoolExecutor(2))
+    deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(deployments, running)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("FOG_ADDR", f"127.0.0.1:{running.add_insecure_port('127.0.0.1:0')}")
+    monkeypatch.setenv("FOG_TOKEN", "the-token")
+    running.start()
+    yield deployments
+    running.stop(None).wait()
+
+
+def candidate(name: str) -> pb.Candidate:
+    return pb.Candidate(node_id=ID, node_name=name, score=638, score_now=600, terms=TERMS)
+
+
+def explanation(*hints: str) -> pb.Explanation:
+    return pb.Explanation(
+        nodes_considered=3,
+        nodes_feasible=1,
+        filters=[pb.FilterCount(filter="cpu", nodes=2, reason="without enough free cpu")],
+        best=[candidate("fog-1")],
+        would_unblock=hints,
+    )
+
+
+def test_a_plan_that_would_change_something_ends_with_1(
+    server: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.plan = pb.PlanDeploymentResponse(
+        placeable=True, scheduled=[candidate("fog-1")], explanation=explanation()
+    )
+    assert run(["plan", "web", "--image", "nginx", "--cpu", "0.5"]) == 1
+    assert server.planned[0].resources.cpu_millicores == 500
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "web: 1 replica would be placed"
+    assert lines[1].split() == ["NODE", "SCORE", "LOCALITY", "RESOURCES"]
+    assert lines[2].split() == ["fog-1", "638", "0.300", "0.338"]
+
+
+def test_a_plan_without_room_says_why_and_what_would_unblock_it(
+    server: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.plan = pb.PlanDeploymentResponse(
+        error="Insufficient nodes: need 2, found 1 with capacity",
+        available_nodes=1,
+        explanation=explanation("500 millicores more on fog-2"),
+    )
+    assert run(["plan", "web", "--image", "nginx", "--replicas", "2"]) == 1
+    said = capsys.readouterr().out
+    assert "can't be placed now: Insufficient nodes: need 2, found 1 with capacity" in said
+    assert "without enough free cpu" in said
+    assert "  - 500 millicores more on fog-2" in said
+    assert run(["plan", "web", "--image", "nginx", "--replicas", "2", "-o", "json"]) == 1
+    content = json.loads(capsys.readouterr().out)
+    assert content["action"] == "create"
+    assert content["available_nodes"] == 1
+    assert content["explanation"]["would_unblock"] == ["500 millicores more on fog-2"]
+
+
+def test_what_is_deployed_just_so_is_nothing_to_change(
+    server: Deployments, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "web.yaml"
+    file.write_text("name: web\ntype: compute\ncontainer_image: nginx\nreplicas: 1\n")
+    server.plan = pb.PlanDeploymentResponse(placeable=True, explanation=explanation())
+    assert run(["plan", "web", "--image", "nginx"]) == 1
+    spec = server.planned[0]
+    spec.priority, spec.cluster_id = 50, 1
+    server.there = [deployments_pb2.Deployment(id=ID, spec=spec)]
+    capsys.readouterr()
+    assert run(["plan", "web", "--image", "nginx"]) == 0
+    assert capsys.readouterr().out == (f"web: nothing to change; {ID} is deployed like that\n")
+    assert run(["plan", "web", "--image", "nginx:2"]) == 1, "another image is a change"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["web"], ["web", "--nope"], ["-f", "none.yaml"], ["web", "--image", "x"]]
+)
+def test_errors_of_a_plan_end_with_255(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOG_ADDR", "127.0.0.1:1")
+    monkeypatch.setenv("FOG_TOKEN", "t")
+    assert run(["plan", *arguments]) == 255
+
+
+def test_an_explanation_shows_the_decision_and_the_present(
+    server: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.told = pb.ExplainDeploymentResponse(
+        summary="1 of 2 replicas wait for a node.",
+        explanation=explanation("1 node more"),
+        now=explanation("1 node more"),
+        decided_at_sequence=17,
+        as_of_sequence=19,
+    )
+    assert run(["explain", ID]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("1 of 2 replicas wait for a node.\n")
+    assert "Decided by the round at sequence 17:" in said
+    assert "As of sequence 19:" in said
+    assert said.count("  - 1 node more") == 1
+    assert "SCORE NOW" in said
+    assert run(["explain", ID, "-o", "json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["deployment_id"] == ID
+    assert content["explanation"]["best"][0]["terms"] == TERMS

@@ -1,0 +1,176 @@
+"""Why replicas are where they are, where others would go, and what would let them."""
+
+from __future__ import annotations
+
+import pytest
+
+from fogbank.domain import events as ev
+from fogbank.domain.deployment import Constraint, DeploymentSpec
+from fogbank.domain.explanations import DeploymentExplanation, DeploymentPlan, Explanation
+from fogbank.domain.states import ConstraintOperator
+from fogbank.placement.explanation import explain, plan
+from tests.support.fleet import LittleFleet
+from tests.support.fleet_log import a_fingerprint, a_spec
+
+EQUAL = ConstraintOperator.EQUAL
+
+
+def a_fleet(nodes: int) -> LittleFleet:
+    fleet = LittleFleet()
+    for number in range(nodes):
+        fleet.connect(f"fog-{number}")
+    return fleet
+
+
+def told(fleet: LittleFleet, deployment_id: str) -> DeploymentExplanation:
+    deployment = fleet.planner.fleet.facts.deployments[deployment_id]
+    found = explain(fleet.planner, deployment, fleet.log.now_us)
+    add_up(found.explanation)
+    if found.now is not None:
+        add_up(found.now)
+        assert found.now.would_unblock, "never empty"
+    assert found.summary
+    return found
+
+
+def planned(fleet: LittleFleet, spec: DeploymentSpec) -> DeploymentPlan:
+    before = fleet.planner.arrays.booked.copy()
+    found = plan(fleet.planner, spec, fleet.log.now_us)
+    assert (fleet.planner.arrays.booked == before).all(), "a plan takes nothing"
+    add_up(found.explanation)
+    assert found.placeable or found.explanation.would_unblock, "never empty"
+    return found
+
+
+def add_up(explanation: Explanation) -> None:
+    """Refusals and feasible nodes sum to the nodes; the terms of a score to the score."""
+    refused = sum(refusal.nodes for refusal in explanation.refusals)
+    assert refused + explanation.feasible == explanation.nodes
+    for candidate in explanation.best:
+        total = sum(term for _, term in candidate.terms)
+        assert candidate.score_now == pytest.approx(total * 1000, abs=0.5001)
+
+
+def test_a_plan_is_what_a_round_then_decides() -> None:
+    fleet = a_fleet(5)
+    fleet.deploy(a_spec(replicas=2))
+    fleet.settle()
+    spec = a_spec(replicas=3)
+    found = plan(fleet.planner, spec, fleet.log.now_us)
+    fleet.deploy(spec)
+    (placed,) = fleet.settle()
+    assert isinstance(placed, ev.DeploymentPlaced)
+    assert [each.node_id for each in found.scheduled] == [p.node_id for p in placed.placements]
+    assert [each.score for each in found.scheduled] == [p.score for p in placed.placements]
+    assert [each.score_now for each in found.scheduled] == [p.score for p in placed.placements]
+    assert found.placeable
+    assert not found.explanation.would_unblock
+
+
+def test_a_plan_without_room_says_what_is_missing() -> None:
+    fleet = a_fleet(3)
+    found = planned(fleet, a_spec(replicas=5))
+    assert found.error == "Insufficient nodes: need 5, found 3 with capacity"
+    assert found.available_nodes == 3
+    assert found.explanation.would_unblock == (
+        "2 nodes more with room for a replica",
+        "letting its replicas share nodes (allow_colocation): then all fit",
+        "asking for 3 replicas instead of 5: so many fit now",
+    )
+
+
+def test_the_nodes_that_come_closest_are_named_with_what_they_lack() -> None:
+    fleet = LittleFleet()
+    for name, free in (("fog-0", 4096), ("fog-1", 1536), ("fog-2", 1024)):
+        fleet.connect(name, a_fingerprint(memory=8192))
+        filler = a_spec(
+            cpu=100,
+            memory=8192 - free,
+            constraints=(Constraint("node", EQUAL, (name,)),),
+        )
+        fleet.deploy(filler)
+    fleet.settle()
+    found = planned(fleet, a_spec(replicas=2, memory=2048))
+    assert not found.placeable
+    assert [(each.filter, each.nodes) for each in found.explanation.refusals] == [("memory", 2)]
+    assert found.explanation.would_unblock[:2] == (
+        "1 node more with room for a replica",
+        "512 MiB more on fog-1",
+    )
+
+
+def test_a_node_that_could_never_do_is_not_promised() -> None:
+    found = planned(a_fleet(2), a_spec(cpu=900_000))
+    assert found.error.startswith("Impossible")
+    (missing,) = (hint for hint in found.explanation.would_unblock if "a node with" in hint)
+    assert "900000 millicores" in missing
+
+
+def test_constraints_and_silent_nodes_are_named() -> None:
+    fleet = LittleFleet()
+    fleet.connect("fog-0", a_fingerprint(labels={"disk": "hdd"}))
+    silent = fleet.connect("fog-1", a_fingerprint(labels={"disk": "ssd"}))
+    fleet.decide(fleet.silence(silent))
+    found = planned(fleet, a_spec(constraints=(Constraint("label.disk", EQUAL, ("ssd",)),)))
+    assert {each.filter for each in found.explanation.refusals} == {"status", "constraints"}
+    assert "fog-1 taking replicas again; it is offline" in found.explanation.would_unblock
+    assert (
+        "dropping the constraint label.disk=ssd: 1 node more would do"
+        in found.explanation.would_unblock
+    )
+
+
+def test_without_any_node_a_joining_one_would_unblock() -> None:
+    found = planned(LittleFleet(), a_spec())
+    assert found.error == "No available nodes"
+    assert found.explanation.would_unblock == ("a node that joins; none is known yet",)
+
+
+def test_a_placed_deployment_shows_the_scores_it_was_placed_by() -> None:
+    fleet = a_fleet(7)
+    deployment_id = fleet.deploy(a_spec(replicas=2))
+    (placed,) = fleet.settle()
+    assert isinstance(placed, ev.DeploymentPlaced)
+    found = told(fleet, deployment_id)
+    assert found.summary == "All 2 replicas have a node: fog-0, fog-1."
+    assert found.decided_sequence == fleet.planner.fleet.decisions.prev_sequence
+    assert found.now is None
+    assert found.explanation.nodes == 7
+    assert len(found.explanation.best) == 5
+    for candidate, (node_id, score) in zip(
+        found.explanation.best, placed.considered.best, strict=True
+    ):
+        assert (candidate.node_id, candidate.score) == (node_id, score)
+    others = found.explanation.best[2:]
+    assert all(each.score_now == each.score for each in others), "nothing happened there since"
+
+
+def test_a_waiting_deployment_says_until_when_and_for_what() -> None:
+    fleet = a_fleet(1)
+    deployment_id = fleet.deploy(a_spec(replicas=2))
+    before = told(fleet, deployment_id)
+    assert before.decided_sequence == 0
+    assert before.explanation.nodes == 1
+    assert before.summary == "2 of 2 replicas wait for a node. It is looked at in the next round."
+    fleet.settle()
+    waiting = told(fleet, deployment_id)
+    assert waiting.summary == (
+        "2 of 2 replicas wait for a node: Insufficient nodes: need 2, found 1 with capacity. "
+        "Try 1 found no room; it is looked at again in 1 s, or when room appears."
+    )
+    assert waiting.now is not None
+    assert "1 node more with room for a replica" in waiting.explanation.would_unblock
+
+
+def test_failed_deleted_and_broken_ones_are_told_too() -> None:
+    fleet = a_fleet(2)
+    failed_id = fleet.deploy(a_spec(cpu=900_000))
+    deployment_id = fleet.deploy(a_spec(replicas=2))
+    fleet.settle()
+    failed = told(fleet, failed_id)
+    assert failed.summary.startswith("Failed: Impossible")
+    assert failed.explanation.would_unblock
+    fleet.fact(ev.DeploymentDeleted(deployment_id))
+    deleted = told(fleet, deployment_id)
+    assert deleted.summary == "Deleted by its author."
+    assert deleted.explanation.nodes == 2
