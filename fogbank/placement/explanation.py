@@ -27,7 +27,7 @@ from fogbank.placement.filters import REASONS
 from fogbank.placement.looks import look, place
 from fogbank.placement.needs import Need, Wait, need_of, wait_of
 from fogbank.placement.room import Room, Shortage
-from fogbank.placement.strategies import score, terms_of
+from fogbank.placement.strategies import STRATEGIES, Rows, score_rows, strategy_name, terms_of
 from fogbank.placement.unblocking import would_unblock
 from fogbank.placement.work import Work
 
@@ -134,11 +134,10 @@ class _Teller:
     def __init__(
         self, fleet: FleetState, arrays: FleetArrays, booked: Integers, spec: DeploymentSpec
     ) -> None:
-        ask, policy = amounts(spec.resources), fleet.facts.policy
-        self._fleet = fleet
+        self._policy = fleet.facts.policy
         self._arrays = arrays
-        self._scores = score(arrays, booked, ask, spec, policy)
-        self._terms = terms_of(arrays, booked, ask, spec, policy)
+        self._booked = booked
+        self._spec = spec
 
     def explanation(self, seen: ev.Considered, hints: tuple[str, ...] = ()) -> Explanation:
         return Explanation(
@@ -153,12 +152,18 @@ class _Teller:
         row = self._arrays.row(node_id)
         if row is None:  # removed since
             return Candidate(node_id, "", points, 0)
+        name = self._arrays.names[row]
+        if strategy_name(self._spec, self._policy) not in STRATEGIES:  # another release's
+            return Candidate(node_id, name, points, 0)
+        one = Rows.of(self._arrays, self._booked, [row])
+        ask = amounts(self._spec.resources)
+        terms = terms_of(one, ask, self._spec, self._policy)
         return Candidate(
             node_id,
-            self._arrays.names[row],
+            name,
             points,
-            int(self._scores[row]),
-            tuple((name, float(term[row])) for name, term in self._terms.items()),
+            int(score_rows(one, ask, self._spec, self._policy)[0]),
+            tuple((term, float(value[0])) for term, value in terms.items()),
         )
 
 

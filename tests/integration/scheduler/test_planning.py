@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -57,14 +58,14 @@ class Whole:
         data = encode_commit(now_us, [encode_envelope(each) for each in envelopes])
         await self.world.fold.reached(await self.world.log.append(data))
 
-    async def plan(self, **spec: object) -> pb.PlanDeploymentResponse:
+    async def plan(self, **spec: Any) -> pb.PlanDeploymentResponse:
         request = pb.PlanDeploymentRequest(spec=spec_to_pb(a_spec(**spec)))
         answer: pb.PlanDeploymentResponse = await self.world.deployment_service.PlanDeployment(
             request, metadata=ALICES, timeout=20
         )
         return answer
 
-    async def create(self, **spec: object) -> str:
+    async def create(self, **spec: Any) -> str:
         request = pb.CreateDeploymentRequest(spec=spec_to_pb(a_spec(**spec)))
         answer = await self.world.deployment_service.CreateDeployment(request, metadata=ALICES)
         return str(answer.deployment.id)
