@@ -11,6 +11,8 @@ from fogbank.v1 import facts_pb2, nodes_pb2, policies_pb2, resources_pb2
 _MOST = 1 << 40
 _MOST_REPLICAS = 10_000
 _MOST_RETRIES = 100
+# The last microsecond of the year 9999.
+_LAST_INSTANT_US = 253_402_300_799_999_999
 
 
 def out_of_bounds(event_id: str, event: object) -> str:
@@ -26,6 +28,9 @@ def out_of_bounds(event_id: str, event: object) -> str:
             return _no_id(event.node_id) or _fingerprint(event.fingerprint)
         case facts_pb2.NodeCapacityChanged():
             return _fingerprint(event.fingerprint)
+        case facts_pb2.NodeDraining():
+            wrong = not 0 <= event.deadline_us <= _LAST_INSTANT_US
+            return f"a deadline of {event.deadline_us}" if wrong else ""
         case facts_pb2.PolicyActivated():
             return _policy(event.policy)
         case _:
@@ -69,6 +74,7 @@ def _policy(policy: policies_pb2.Policy) -> str:
         policy.lost_after_ms,
         policy.reschedule_delay_ms,
         policy.reschedule_delay_max_ms,
+        *(value for _field, value in policy.disruption.ListFields()),
     ):
         if not 0 <= time <= _MOST:
             return f"a time of {time}"

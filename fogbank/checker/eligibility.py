@@ -47,14 +47,14 @@ def neighbours(node: Node, deployment_id: str) -> list[str]:
 
 def fits_empty_node(world: World, ask: Amounts) -> bool:
     """Tell whether any known node could take the ask if it were empty."""
-    return any(not exceeded(node, list(ask)) for node in world.nodes.values())
+    return any(not exceeded(node, list(ask)) for node in world.nodes.values() if not node.removed)
 
 
 def places_for(world: World, deployment: Deployment, enough: int) -> int:
     """Return how many more replicas of a deployment there are places for, counted to `enough`."""
     found = 0
     for node in world.nodes.values():
-        if node.offline or node.load_percent > world.busy_percent:
+        if node.offline or node.closed or node.removed or node.load_percent > world.busy_percent:
             continue
         if unmet_constraint(node, deployment):
             continue

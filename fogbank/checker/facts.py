@@ -7,6 +7,7 @@ from typing import Any
 
 from fogbank.checker.acknowledged import Promises
 from fogbank.checker.bounds import out_of_bounds
+from fogbank.checker.node_commands import NodeCommands
 from fogbank.checker.report import Findings, Place, Rule
 from fogbank.checker.reports import Reports
 from fogbank.checker.world import Deployment, Node, World, amounts
@@ -34,6 +35,7 @@ class Facts:
         self._findings = findings
         self._promises = promises
         self._known: dict[str, int] = {}
+        commands = NodeCommands(world)
         self._by_kind: dict[type, Callable[[Place, log_pb2.EventEnvelope, Any], bool]] = {
             facts_pb2.OrganizationCreated: self._organization,
             facts_pb2.ClusterCreated: self._cluster,
@@ -45,6 +47,10 @@ class Facts:
             facts_pb2.NodeCapacityChanged: self._capacity,
             facts_pb2.NodeLoadChanged: self._load,
             facts_pb2.NodeReported: self._reported,
+            facts_pb2.NodeCordoned: commands.cordoned,
+            facts_pb2.NodeUncordoned: commands.uncordoned,
+            facts_pb2.NodeDraining: commands.draining,
+            facts_pb2.NodeRemoved: commands.removed,
         }
 
     def take(
@@ -140,6 +146,8 @@ class Facts:
 
     def _connected(self, place: Place, _envelope: object, event: facts_pb2.NodeConnected) -> bool:
         node = self._world.nodes.get(event.node_id)
+        if node is not None and node.removed:
+            return False
         if node is None:
             node = self._world.nodes[event.node_id] = Node(event.node_id)
         node.name = event.name
@@ -149,7 +157,8 @@ class Facts:
 
     def _speaking(self, node_id: str, epoch: int) -> Node | None:
         node = self._world.nodes.get(node_id)
-        return node if node is not None and node.epoch == epoch else None
+        speaks = node is not None and node.epoch == epoch and not node.removed
+        return node if speaks else None
 
     def _capacity(
         self, _place: Place, _envelope: object, event: facts_pb2.NodeCapacityChanged

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from fogbank.checker.eligibility import fits_empty_node
 from fogbank.checker.placements import Placements
 from fogbank.checker.report import Counts, Findings, Place, Rule
-from fogbank.checker.world import COMPLETE, Deployment, Node, Replica, Wish, World
+from fogbank.checker.world import COMPLETE, RUNNING, Deployment, Node, Replica, Wish, World
 from fogbank.v1 import rounds_pb2
 
 # An image that so many nodes turned down, before any replica ran, will not be tried elsewhere.
@@ -158,8 +158,27 @@ class Outcomes:
                 self._findings.add(
                     place, Rule.RELEASED, f"replica {replica.id} was released already"
                 )
+            elif wrong := self._why_not_relieved(replica):
+                self._findings.add(
+                    place, Rule.RELIEVED, f"replica {replica.id} is released {wrong}"
+                )
             self._world.release(replica)
             self._vacate(replica)
+
+    def _why_not_relieved(self, replica: Replica) -> str:
+        """Return why a leaving replica may not stop yet, in words; empty if it may."""
+        deployment = self._world.deployments[replica.deployment_id]
+        if replica.wish is not Wish.LEAVING or replica.ended:
+            return ""
+        if deployment.deleted or deployment.failed or replica.slot >= deployment.replicas:
+            return ""
+        node = self._world.nodes.get(replica.node_id)
+        if node is None or (node.draining and 0 < node.deadline_us <= self._round.instant_us):
+            return ""
+        successor = deployment.slots.get(replica.slot)
+        if successor is not None and successor.state in {RUNNING, COMPLETE}:
+            return ""
+        return "although its successor does not run"
 
     def _suspended(self, place: Place, outcome: rounds_pb2.ReplicasSuspended) -> None:
         for replica in self._replicas(place, outcome.deployment_id, outcome.replica_ids):
@@ -187,14 +206,15 @@ class Outcomes:
         silent_us = self._round.instant_us - node.last_heard_us
         if silent_us < self._world.lost_after_us():
             return f"is on node {node.name}, silent for {silent_us // 1000} ms only"
-        if all(other.offline for other in self._world.nodes.values()):
+        if all(other.offline or other.removed for other in self._world.nodes.values()):
             return "is given up while every node is silent"
         return ""
 
     def _vacate(self, replica: Replica) -> None:
         deployment = self._world.deployments[replica.deployment_id]
-        if deployment.slots.get(replica.slot) is replica:
-            del deployment.slots[replica.slot]
+        for held in (deployment.slots, deployment.leaving):
+            if held.get(replica.slot) is replica:
+                del held[replica.slot]
 
     def _restored(self, place: Place, outcome: rounds_pb2.ReplicasRestored) -> None:
         for replica in self._replicas(place, outcome.deployment_id, outcome.replica_ids):
@@ -244,6 +264,8 @@ class Outcomes:
         )
         if outcome.epoch != node.epoch:
             wrong = f"for epoch {outcome.epoch}; its epoch is {node.epoch}"
+        elif node.removed:
+            wrong = "although it was removed"
         elif node.offline:
             wrong = "again"
         elif not seen:

@@ -49,6 +49,9 @@ class Placements:
         for placement in outcome.placements:
             self._one(place, deployment, placement, ask)
         lacking = deployment.lacking()
+        if outcome.placements and all(placement.replaces for placement in outcome.placements):
+            # Successors fill no vacant slot.
+            return
         if lacking or not outcome.placements:
             self._found(
                 place,
@@ -91,14 +94,26 @@ class Placements:
             self.sequence,
             tuple(placement.starts_after),
         )
-        former = deployment.slots.get(placement.slot)
-        if former is not None:
-            self.world.release(former)
+        self._relieve(deployment, placement)
         self.world.put(replica)
         deployment.slots[placement.slot] = replica
         deployment.generations[placement.slot] = placement.generation
         if node is not None:
             self._taken.append(_Taken(place, node, replica, tuple(node.held)))
+
+    def _relieve(self, deployment: Deployment, placement: rounds_pb2.Placement) -> None:
+        """Let who has the slot go: at once, or (to be replaced) when its successor runs."""
+        former = deployment.slots.get(placement.slot)
+        if former is None:
+            return
+        if former.id != placement.replaces:
+            self.world.release(former)
+            return
+        earlier = deployment.leaving.pop(placement.slot, None)
+        if earlier is not None:
+            self.world.release(earlier)
+        former.wish = Wish.LEAVING
+        deployment.leaving[placement.slot] = former
 
     def _check_slot(
         self, place: Place, deployment: Deployment, placement: rounds_pb2.Placement
@@ -108,7 +123,14 @@ class Placements:
         if not 0 <= slot < deployment.replicas:
             self._found(place, Rule.SLOT_RANGE, f"{who}, which has {deployment.replicas} replicas")
         former = deployment.slots.get(slot)
-        if former is not None and not (former.ended and former.state != COMPLETE):
+        if placement.replaces:
+            if former is None or former.id != placement.replaces or former.ended:
+                self._found(
+                    place,
+                    Rule.SLOT_TAKEN,
+                    f"{who} is taken over from {placement.replaces}, which does not have it",
+                )
+        elif former is not None and not (former.ended and former.state != COMPLETE):
             why = "completed" if former.ended else "has not ended"
             self._found(place, Rule.SLOT_TAKEN, f"{who} is filled while {former.id} {why}")
         due = deployment.generations.get(slot, 0) + 1
@@ -130,6 +152,9 @@ class Placements:
         who = f"a replica of deployment {deployment.id} is placed on node {node.name}"
         if node.offline:
             self._found(place, Rule.OFFLINE_NODE, f"{who}, which is offline")
+        if node.closed or node.removed:
+            what = "was removed" if node.removed else "is cordoned"
+            self._found(place, Rule.CLOSED_NODE, f"{who}, which {what}")
         if node.load_percent > self.world.busy_percent:
             self._found(place, Rule.BUSY_NODE, f"{who}, whose load is {node.load_percent} %")
         if unmet := unmet_constraint(node, deployment):

@@ -27,7 +27,7 @@ class Reports:
     def take(self, place: Place, report: facts_pb2.NodeReported) -> bool:
         """Take a report in; False if it is void."""
         node = self._world.nodes.get(report.node_id)
-        if node is None or node.epoch != report.epoch:
+        if node is None or node.removed or node.epoch != report.epoch:
             return False
         if report.number != node.last_report + 1:
             if report.number > max(node.last_report, node.ahead):
@@ -42,7 +42,7 @@ class Reports:
     def finish(self) -> None:
         """Find reports that came before their turn and never came again."""
         for node in self._world.nodes.values():
-            if node.ahead > node.last_report:
+            if node.ahead > node.last_report and not node.removed:
                 self._findings.add(
                     Place(node.ahead_at),
                     Rule.REPORT_GAP,

@@ -45,7 +45,7 @@ def check_settled(
         if not deployment.deleted and not deployment.failed:
             _check_running(world, findings, place, deployment)
     for node in world.nodes.values():
-        if node.offline:
+        if node.offline or node.removed:
             continue
         for replica in node.replicas.values():
             if stays := _why_unwanted(world, replica):
@@ -75,6 +75,11 @@ def _why_unwanted(world: World, replica: Replica) -> str:
         return "is suspended although its node is back"
     if replica.slot >= deployment.replicas:
         return "is one too many"
+    if replica.wish is Wish.LEAVING:
+        return "was to leave when its successor runs"
+    node = world.nodes[replica.node_id]
+    if node.draining and not deployment.failed and places_for(world, deployment, 1):
+        return "is on a node to be drained, although there is room elsewhere,"
     return "" if deployment.slots.get(replica.slot) is replica else "shares its slot"
 
 

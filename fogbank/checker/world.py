@@ -42,6 +42,7 @@ class Wish(Enum):
     """What rounds want of a replica."""
 
     LIVE = "live"
+    LEAVING = "leaving"
     SUSPENDED = "suspended"
     RELEASED = "released"
 
@@ -69,7 +70,7 @@ class Node:
     """A node: what it has, what is promised there (`booked`), what may still be there (`held`).
 
     `replicas` are those that have not ended. `ahead` is the highest report that came before its
-    turn, at sequence `ahead_at`.
+    turn, at sequence `ahead_at`. A `closed` one takes nothing new; `deadline_us` is 0 for none.
     """
 
     id: str
@@ -83,6 +84,10 @@ class Node:
     last_report: int = 0
     ahead: int = 0
     ahead_at: int = 0
+    closed: bool = False
+    draining: bool = False
+    deadline_us: int = 0
+    removed: bool = False
     booked: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
     held: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
     replicas: dict[str, Replica] = field(default_factory=dict)
@@ -109,8 +114,8 @@ class Node:
 class Deployment:
     """A deployment: what its author wants, and what rounds made of it.
 
-    `slots` holds the replica that counts for each slot. `rejected_on` are nodes that turned a
-    replica of it down for good.
+    `slots` holds the replica that counts for each slot, `leaving` the one that runs until that one
+    does. `rejected_on` are nodes that turned a replica of it down for good.
     """
 
     id: str
@@ -120,6 +125,7 @@ class Deployment:
     spec: deployments_pb2.DeploymentSpec
     deleted: bool = False
     slots: dict[int, Replica] = field(default_factory=dict)
+    leaving: dict[int, Replica] = field(default_factory=dict)
     generations: dict[int, int] = field(default_factory=dict)
     placed_once: bool = False
     attempt: int = 0

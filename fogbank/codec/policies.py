@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fogbank.codec.disruption import disruption_from_pb, disruption_to_pb
 from fogbank.codec.values import resources_from_pb, resources_to_pb
 from fogbank.domain.policy import (
     AskClass,
@@ -59,6 +60,7 @@ def policy_to_pb(policy: Policy) -> pb.Policy:
             idle_watts=policy.power.idle_watts,
             full_watts=policy.power.full_watts,
         ),
+        disruption=disruption_to_pb(policy.disruption),
     )
 
 
@@ -93,6 +95,11 @@ def policy_from_pb(message: pb.Policy) -> Policy:
         latency_half_ms=message.latency_half_ms or default.latency_half_ms,
         objectives=_objectives_from_pb(message) or default.objectives,
         power=_power_from_pb(message) or default.power,
+        disruption=(
+            disruption_from_pb(message.disruption)
+            if message.HasField("disruption")
+            else default.disruption
+        ),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from fogbank.codec import facts, rounds
+from fogbank.codec import facts, node_commands, rounds
 from fogbank.domain import events as ev
 from fogbank.v1 import facts_pb2, rounds_pb2
 
@@ -92,6 +92,30 @@ _TYPES = (
         facts_pb2.NodeReported,
         facts.node_reported_to_pb,
         facts.node_reported_from_pb,
+    ),
+    EventType(
+        ev.NodeCordoned,
+        facts_pb2.NodeCordoned,
+        node_commands.node_cordoned_to_pb,
+        node_commands.node_cordoned_from_pb,
+    ),
+    EventType(
+        ev.NodeUncordoned,
+        facts_pb2.NodeUncordoned,
+        node_commands.node_uncordoned_to_pb,
+        node_commands.node_uncordoned_from_pb,
+    ),
+    EventType(
+        ev.NodeDraining,
+        facts_pb2.NodeDraining,
+        node_commands.node_draining_to_pb,
+        node_commands.node_draining_from_pb,
+    ),
+    EventType(
+        ev.NodeRemoved,
+        facts_pb2.NodeRemoved,
+        node_commands.node_removed_to_pb,
+        node_commands.node_removed_from_pb,
     ),
     EventType(
         ev.RoundDecided,

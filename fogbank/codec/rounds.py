@@ -138,6 +138,7 @@ def _placed_to_pb(outcome: ev.DeploymentPlaced) -> pb.DeploymentPlaced:
                 node_id=placement.node_id,
                 score=placement.score,
                 starts_after=placement.starts_after,
+                replaces=placement.replaces,
             )
             for placement in outcome.placements
         ],
@@ -158,6 +159,7 @@ def _placed_from_pb(message: pb.DeploymentPlaced) -> ev.DeploymentPlaced:
                 placement.node_id,
                 placement.score,
                 tuple(placement.starts_after),
+                placement.replaces,
             )
             for placement in message.placements
         ),

@@ -170,6 +170,9 @@ def node_to_pb(view: NodeView) -> nodes_pb2.Node:
         epoch=view.epoch,
         connected_at=timestamp_to_pb(view.connected_at_us),
         reason=view.reason,
+        cordoned=view.cordoned,
+        draining=view.draining,
+        drain_deadline=timestamp_to_pb(view.drain_deadline_us),
     )
 
 
@@ -191,4 +194,7 @@ def node_from_pb(message: nodes_pb2.Node) -> NodeView:
         epoch=message.epoch,
         connected_at_us=timestamp_from_pb(message.connected_at),
         reason=message.reason,
+        cordoned=message.cordoned,
+        draining=message.draining,
+        drain_deadline_us=timestamp_from_pb(message.drain_deadline),
     )

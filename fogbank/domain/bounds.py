@@ -17,6 +17,8 @@ from fogbank.domain.resources import Resources
 MAX_AMOUNT = 1 << 40
 MAX_REPLICAS = 10_000
 MAX_RETRIES = 100
+# The last microsecond of the year 9999.
+MAX_INSTANT_US = 253_402_300_799_999_999
 
 
 def malformed(event_id: str, event: ev.Event) -> bool:
@@ -33,6 +35,8 @@ def malformed(event_id: str, event: ev.Event) -> bool:
             return not (_is_uuid(event.node_id) and _offers(event.fingerprint))
         case ev.NodeCapacityChanged():
             return not _offers(event.fingerprint)
+        case ev.NodeDraining():
+            return not 0 <= event.deadline_us <= MAX_INSTANT_US
         case ev.PolicyActivated():
             return not _usable(event.policy)
         case _:
@@ -74,6 +78,7 @@ def _usable(policy: Policy) -> bool:
         policy.memory_load_weight,
         policy.locality_weight,
     )
+    rules = policy.disruption
     times = (
         *policy.retry_backoff_ms,
         policy.heartbeat_period_ms,
@@ -81,6 +86,13 @@ def _usable(policy: Policy) -> bool:
         policy.lost_after_ms,
         policy.reschedule_delay_ms,
         policy.reschedule_delay_max_ms,
+        rules.moves_at_once,
+        rules.guard_nodes,
+        rules.guard_silent_percent,
+        rules.guard_pause_ms,
+        rules.absent_image_nodes,
+        rules.failure_penalty,
+        rules.failure_fades_ms,
     )
     return (
         all(isfinite(weight) and 0 <= weight <= 1 for weight in weights)

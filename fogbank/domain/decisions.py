@@ -15,9 +15,10 @@ from fogbank.domain.verdict import Verdict, VoidReason
 
 
 class Desired(StrEnum):
-    """What rounds want of a placed replica."""
+    """What rounds want of a placed replica: one that is leaving runs until its successor does."""
 
     LIVE = "live"
+    LEAVING = "leaving"
     RELEASED = "released"
     SUSPENDED = "suspended"
 
@@ -44,11 +45,13 @@ class PlacedReplica:
 class DeploymentDecision:
     """What rounds decided about a deployment. `slots` holds the live replica of each slot.
 
-    `looked_facts_to` is how far the facts went at the last look that found no room.
+    `leaving` holds for a slot the replica that runs on until the live one does, also when it has
+    ended since. `looked_facts_to` is how far the facts went at the last look that found no room.
     """
 
     id: str
     slots: dict[int, str] = field(default_factory=dict)
+    leaving: dict[int, str] = field(default_factory=dict)
     generations: dict[int, int] = field(default_factory=dict)
     replica_ids: list[str] = field(default_factory=list)
     placed_once: bool = False
@@ -151,29 +154,55 @@ def _placed(
             sequence,
             event.instant_us,
         )
-        changed += [placed, *_take_slot(decisions, placed)]
+        changed += [placed, *_take_slot(decisions, placed, placement.replaces)]
         decision.generations[placement.slot] = placement.generation
         decision.replica_ids.append(placement.replica_id)
-    _end_wait(decision)
+    if not all(placement.replaces for placement in outcome.placements):
+        # Successors alone fill no vacant slot: what waits for room waits on.
+        _end_wait(decision)
+        decision.reason = ""
     decision.placed_once = True
-    decision.reason = ""
     decision.considered = outcome.considered
     decision.decided_sequence = sequence
     decisions.placed_total += 1
     return changed
 
 
-def _take_slot(decisions: Decisions, placed: PlacedReplica) -> list[PlacedReplica]:
-    """Give a replica its slot; return the one that had it until now, released."""
-    slots = decisions.of(placed.deployment_id).slots
-    former_id = slots.get(placed.slot)
-    slots[placed.slot] = placed.id
+def _take_slot(
+    decisions: Decisions, placed: PlacedReplica, relieved_id: str = ""
+) -> list[PlacedReplica]:
+    """Give a replica its slot; return the one that had it until now, released.
+
+    If it is the one to be relieved, it is leaving instead, in the place of any other of its slot.
+    """
+    decision = decisions.of(placed.deployment_id)
+    former_id = decision.slots.get(placed.slot)
+    decision.slots[placed.slot] = placed.id
     if former_id is None or former_id == placed.id:
         return []
+    if former_id != relieved_id:
+        return [_replaced(decisions, former_id)]
+    changed = _end_leaving(decisions, decision, placed.slot)
     former = decisions.placements[former_id]
+    former.desired = Desired.LEAVING
+    former.reason = "To be relieved by its successor"
+    decision.leaving[placed.slot] = former_id
+    return [*changed, former]
+
+
+def _replaced(decisions: Decisions, replica_id: str) -> PlacedReplica:
+    former = decisions.placements[replica_id]
     former.desired = Desired.RELEASED
     former.reason = "Replaced"
-    return [former]
+    return former
+
+
+def _end_leaving(
+    decisions: Decisions, decision: DeploymentDecision, slot: int
+) -> list[PlacedReplica]:
+    """Release what was leaving a slot; return it."""
+    leaving_id = decision.leaving.pop(slot, None)
+    return [] if leaving_id is None else [_replaced(decisions, leaving_id)]
 
 
 def _end_wait(decision: DeploymentDecision) -> None:
@@ -228,9 +257,10 @@ def _vacate(
     for placed in changed:
         placed.desired = desired
         placed.reason = reason
-        slots = decisions.of(placed.deployment_id).slots
-        if slots.get(placed.slot) == placed.id:
-            del slots[placed.slot]
+        decision = decisions.of(placed.deployment_id)
+        for held in (decision.slots, decision.leaving):
+            if held.get(placed.slot) == placed.id:
+                del held[placed.slot]
     return changed
 
 
@@ -251,6 +281,9 @@ def _restored(
 ) -> list[PlacedReplica]:
     changed = []
     for placed in _not_released(decisions, outcome.replica_ids):
+        leaving = decisions.of(placed.deployment_id).leaving
+        if leaving.get(placed.slot) == placed.id:
+            del leaving[placed.slot]
         placed.desired = Desired.LIVE
         placed.reason = ""
         changed += [placed, *_take_slot(decisions, placed)]

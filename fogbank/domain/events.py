@@ -93,6 +93,36 @@ class NodeLoadChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeCordoned:
+    """A node takes nothing new until it is uncordoned."""
+
+    node_id: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeUncordoned:
+    """A node takes replicas again, and is drained no more."""
+
+    node_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDraining:
+    """A node's replicas are moved elsewhere; from the deadline (0 for none) on they are stopped."""
+
+    node_id: str
+    deadline_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRemoved:
+    """A node is no longer of the fleet: its replicas count as ended, its identity is refused."""
+
+    node_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaObservation:
     """How a replica does, as its agent saw it; `final` when it will not be started again."""
 
@@ -129,7 +159,10 @@ class NodeSilence:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A replica got a node, and starts when the replicas in `starts_after` have ended."""
+    """A replica got a node, and starts when the replicas in `starts_after` have ended.
+
+    The replica that it `replaces` runs on until this one runs.
+    """
 
     replica_id: str
     slot: int
@@ -137,6 +170,7 @@ class Placement:
     node_id: str
     score: int
     starts_after: tuple[str, ...] = ()
+    replaces: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,5 +290,9 @@ Fact = (
     | NodeCapacityChanged
     | NodeLoadChanged
     | NodeReported
+    | NodeCordoned
+    | NodeUncordoned
+    | NodeDraining
+    | NodeRemoved
 )
 Event = Fact | RoundDecided

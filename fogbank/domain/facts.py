@@ -10,6 +10,13 @@ from fogbank.domain.bounds import malformed
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import GATEWAY, Commit, EventEnvelope
 from fogbank.domain.node import Fingerprint
+from fogbank.domain.node_rules import (
+    known_node,
+    node_cordoned,
+    node_draining,
+    node_removed,
+    node_uncordoned,
+)
 from fogbank.domain.policy import Policy
 from fogbank.domain.position import pack
 from fogbank.domain.resources import Resources
@@ -42,7 +49,10 @@ class DeploymentFact:
 
 @dataclass(slots=True)
 class NodeFact:
-    """A node as it last said; loads in percent."""
+    """A node as it last said, and what operators said of it; loads in percent.
+
+    A draining node is cordoned too; its deadline is an instant, 0 for none.
+    """
 
     id: str
     name: str
@@ -55,6 +65,11 @@ class NodeFact:
     cpu_percent: int = 0
     memory_percent: int = 0
     load_reflects: int = 0
+    cordoned: bool = False
+    cordon_reason: str = ""
+    draining: bool = False
+    drain_deadline_us: int = 0
+    removed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +115,7 @@ class _Known:
 
 @dataclass(slots=True)
 class Facts:
-    """All facts up to a position."""
+    """All facts up to a position; `draining` are the nodes that are being emptied, or were."""
 
     log_time_us: int = 0
     deployments: dict[str, DeploymentFact] = field(default_factory=dict)
@@ -110,6 +125,7 @@ class Facts:
     clusters: dict[int, ClusterFact] = field(default_factory=dict)
     policy: Policy = field(default_factory=Policy)
     policy_position: int = 0
+    draining: dict[str, None] = field(default_factory=dict)
     _known: dict[str, _Known] = field(default_factory=dict)
 
     def fold(self, commit: Commit, index: int) -> Verdict:
@@ -242,6 +258,8 @@ def _node_connected(
     facts: Facts, _envelope: EventEnvelope, event: ev.NodeConnected, position: int
 ) -> VoidReason | None:
     node = facts.nodes.get(event.node_id)
+    if node is not None and node.removed:
+        return VoidReason.NODE_REMOVED
     if node is None:
         facts.nodes[event.node_id] = NodeFact(
             event.node_id,
@@ -260,9 +278,9 @@ def _node_connected(
 
 
 def _node_in_epoch(facts: Facts, node_id: str, epoch: int) -> NodeFact | VoidReason:
-    node = facts.nodes.get(node_id)
-    if node is None:
-        return VoidReason.UNKNOWN_NODE
+    node = known_node(facts, node_id)
+    if isinstance(node, VoidReason):
+        return node
     return node if node.epoch == epoch else VoidReason.OLD_EPOCH
 
 
@@ -342,6 +360,10 @@ _HANDLERS: dict[type, Callable[..., VoidReason | None]] = {
     ev.NodeCapacityChanged: _node_capacity_changed,
     ev.NodeLoadChanged: _node_load_changed,
     ev.NodeReported: _node_reported,
+    ev.NodeCordoned: node_cordoned,
+    ev.NodeUncordoned: node_uncordoned,
+    ev.NodeDraining: node_draining,
+    ev.NodeRemoved: node_removed,
     ev.RoundDecided: lambda *_args: VoidReason.WRONG_WRITER,
 }
 

@@ -122,6 +122,19 @@ class FleetState:
             case ev.NodeLoadChanged():
                 folded.nodes.add(event.node_id)
                 self._use_of(event.node_id).load_reflects(event.reflects_sequence)
+            case ev.NodeCordoned() | ev.NodeDraining():
+                folded.nodes.add(event.node_id)
+                folded.deployments |= self.deployments_on(event.node_id)
+            case ev.NodeUncordoned():
+                folded.nodes.add(event.node_id)
+                folded.deployments |= self.deployments_on(event.node_id)
+                folded.room_appeared = True
+            case ev.NodeRemoved():
+                folded.nodes.add(event.node_id)
+                folded.deployments |= self.deployments_on(event.node_id)
+                self._use.pop(event.node_id, None)
+                # What waited for these replicas to end need not wait any more.
+                folded.room_appeared = True
             case ev.PolicyActivated():
                 # From which load on a node is busy may have changed for every node.
                 folded.nodes |= self.facts.nodes.keys()
@@ -157,18 +170,24 @@ class FleetState:
         return self.facts.observed.get((placed.id, placed.node_id))
 
     def ended(self, placed: PlacedReplica) -> bool:
-        """Tell whether its node said that a replica ended for good."""
+        """Tell whether its node said that a replica ended for good, or will never say."""
         observed = self.observed(placed)
-        return observed is not None and observed.final
+        return (observed is not None and observed.final) or self._removed(placed.node_id)
 
     def replica_state(self, placed: PlacedReplica) -> ReplicaState:
-        """Return how far a placed replica got."""
+        """Return how far a placed replica got; it is orphaned if its node was removed."""
         observed = self.observed(placed)
+        if self._removed(placed.node_id) and not (observed is not None and observed.final):
+            return ReplicaState.ORPHANED
         return observed.state if observed else ReplicaState.ASSIGNED
 
     def use(self, node_id: str) -> NodeUse:
         """Return what the replicas on a node take in all."""
         return self._use.get(node_id, _UNUSED)
+
+    def _removed(self, node_id: str) -> bool:
+        node = self.facts.nodes.get(node_id)
+        return node is not None and node.removed
 
     def on_node(self, node_id: str) -> Iterator[PlacedReplica]:
         """Yield what is placed on a node and has not ended, whatever rounds want of it."""
@@ -197,8 +216,12 @@ class FleetState:
 
     def node_status(self, node: NodeFact) -> NodeStatus:
         """Return what a node does; busy goes by measured load, never by what is booked."""
+        if node.removed:
+            return NodeStatus.REMOVED
         if self.offline_since_us(node) is not None:
             return NodeStatus.OFFLINE
+        if node.cordoned:
+            return NodeStatus.MAINTENANCE
         busy_percent = self.facts.policy.busy_load_percent
         if max(node.cpu_percent, node.memory_percent) > busy_percent:
             return NodeStatus.BUSY

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from fogbank.domain.disruption import DisruptionRules
 from fogbank.domain.resources import Resources
 
 
@@ -104,6 +105,7 @@ class Policy:
     busy_load_percent: int = 90
     reschedule_delay_ms: int = 30_000
     reschedule_delay_max_ms: int = 3_600_000
+    disruption: DisruptionRules = field(default_factory=DisruptionRules)
     classes: tuple[AskClass, ...] = ()
     ties: Ties = Ties.ORDER
     weights: ResourceWeights = ResourceWeights()

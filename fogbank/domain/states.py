@@ -73,6 +73,7 @@ class NodeStatus(IntEnum):
     BUSY = 3
     OFFLINE = 4
     MAINTENANCE = 5
+    REMOVED = 6
 
 
 class RuntimeKind(IntEnum):

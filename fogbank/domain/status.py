@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from fogbank.domain.decisions import PlacedReplica
+from fogbank.domain.decisions import DeploymentDecision, PlacedReplica
 from fogbank.domain.facts import DeploymentFact, Observed
 from fogbank.domain.fleet import FleetState, Folded
 from fogbank.domain.ids import replica_id
@@ -50,7 +50,8 @@ class ReplicaView:
 def replica_views(fleet: FleetState, deployment: DeploymentFact) -> tuple[ReplicaView, ...]:
     """Return a view for each slot of a deployment.
 
-    A deleted one shows the last replica of each slot; a failed one shows none.
+    A deleted one shows the last replica of each slot; a failed one shows none. Where a replica
+    runs on until its successor does, it is the one that serves, and that is shown.
     """
     decision = fleet.decisions.deployments.get(deployment.id)
     if deployment.deleted:
@@ -63,9 +64,9 @@ def replica_views(fleet: FleetState, deployment: DeploymentFact) -> tuple[Replic
         return ()
     views = []
     for slot in range(deployment.spec.replicas):
-        live = decision.slots.get(slot) if decision else None
-        if live is not None:
-            views.append(_placed_view(fleet, fleet.decisions.placements[live]))
+        view = _filled_view(fleet, decision, slot) if decision else None
+        if view is not None:
+            views.append(view)
             continue
         generation = (decision.generations.get(slot, 0) if decision else 0) + 1
         views.append(
@@ -80,6 +81,17 @@ def replica_views(fleet: FleetState, deployment: DeploymentFact) -> tuple[Replic
             )
         )
     return tuple(views)
+
+
+def _filled_view(fleet: FleetState, decision: DeploymentDecision, slot: int) -> ReplicaView | None:
+    """Return the view of what serves in a slot, or is to; None for a vacant slot."""
+    live, leaving = decision.slots.get(slot), decision.leaving.get(slot)
+    view = None if live is None else _placed_view(fleet, fleet.decisions.placements[live])
+    if leaving is not None and not (view is not None and (view.running or _completed(view))):
+        former = _placed_view(fleet, fleet.decisions.placements[leaving])
+        if former.running:
+            return former
+    return view
 
 
 def _placed_view(fleet: FleetState, placed: PlacedReplica) -> ReplicaView:

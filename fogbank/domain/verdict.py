@@ -19,6 +19,7 @@ class VoidReason(StrEnum):
     UNKNOWN_DEPLOYMENT = "unknown deployment"
     DELETED = "deployment deleted"
     UNKNOWN_NODE = "unknown node"
+    NODE_REMOVED = "node removed"
     OLD_EPOCH = "old epoch"
     NOT_NEXT_REPORT = "not the next report"
     UNKNOWN_ORGANIZATION = "unknown organization"

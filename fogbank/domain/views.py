@@ -77,7 +77,7 @@ class DeploymentView:
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """A node with its room; loads in percent."""
+    """A node with its room; loads in percent, `drain_deadline_us` is 0 for none."""
 
     id: str
     name: str
@@ -91,3 +91,6 @@ class NodeView:
     epoch: int
     connected_at_us: int
     reason: str = ""
+    cordoned: bool = False
+    draining: bool = False
+    drain_deadline_us: int = 0

@@ -90,7 +90,7 @@ class Agenda:
             if deployment is None:
                 continue
             need = need_of(fleet, deployment)
-            if need.unwanted or need.returned:
+            if need.unwanted or need.returned or need.relieved:
                 self.settling[deployment_id] = None
             if need.vacant:
                 self._file(fleet, deployment, min(at_us for _, at_us in need.vacant))

@@ -58,6 +58,7 @@ class FleetArrays:
         self.attributes: list[dict[str, str]] = []
         self.regions: list[str] = []
         self.masks: dict[Hashable, Mask] = {}
+        self._removed: set[int] = set()
         self._row: dict[str, int] = {}
         self._fingerprints: list[Fingerprint | None] = []
         self._totals = np.zeros(DIMENSIONS, dtype=np.int64)
@@ -115,6 +116,11 @@ class FleetArrays:
         opened._open = np.ones_like(self._open)  # noqa: SLF001  a copy of its own
         return opened
 
+    @property
+    def empty(self) -> bool:
+        """Whether the fleet has no node, those that were removed apart."""
+        return len(self._removed) == self.size
+
     def row(self, node_id: str) -> int | None:
         """Return a node's row; None for a node that never shook hands."""
         return self._row.get(node_id)
@@ -151,6 +157,8 @@ class FleetArrays:
         for node, row in zip(nodes, rows, strict=True):
             if node.fingerprint is not self._fingerprints[row] or node.name != self.names[row]:
                 self._describe(node, row)
+            if node.removed and row not in self._removed:
+                self._strike_off(row)
         uses = [fleet.use(node.id) for node in nodes]
         self._booked[:, rows] = np.array([use.booked for use in uses], dtype=np.int64).T
         self._held[:, rows] = np.array([use.held for use in uses], dtype=np.int64).T
@@ -162,6 +170,12 @@ class FleetArrays:
         room = np.maximum(self._allocatable[: MEMORY + 1, rows], 1)
         measured = np.maximum(percents.T, 0.0) / 100.0
         self._load[:, rows] = np.minimum(measured + unseen.T / room, 1.0)
+
+    def _strike_off(self, row: int) -> None:
+        """Leave a removed node no room, so that nothing counts on it."""
+        self._removed.add(row)
+        self._totals -= self._allocatable[:, row]
+        self._allocatable[:, row] = 0
 
     def _describe(self, node: NodeFact, row: int) -> None:
         """Write down what a node says of itself."""

@@ -17,6 +17,7 @@ from fogbank.domain.fleet import FleetState, Folded
 from fogbank.domain.ids import policy_digest
 from fogbank.placement.agenda import Agenda
 from fogbank.placement.arrays import FleetArrays
+from fogbank.placement.evacuations import evacuate, evacuation_due_us
 from fogbank.placement.looks import answer_shortage, look
 from fogbank.placement.movements import (
     next_loss_us,
@@ -38,6 +39,7 @@ DEFAULT_LIMIT = 384
 MOVERS: tuple[Mover, ...] = (
     Mover(suspend_lost, next_loss_us),
     Mover(settle_all, settling_due_us),
+    Mover(evacuate, evacuation_due_us),
 )
 
 

@@ -62,7 +62,7 @@ def place(
     arrays, spec = room.arrays, deployment.spec
     ask = amounts(spec.resources)
     count = len(slots)
-    if arrays.size == 0:
+    if arrays.empty:
         return Shortage(NO_NODES, 0, ev.Considered(), no_nodes=True)
     filtered = feasible_nodes(
         arrays, room.booked, spec, ask, occupied_rows(fleet, arrays, deployment.id)

@@ -55,6 +55,8 @@ def settle(
     outcomes: list[ev.Outcome] = []
     if need.unwanted:
         outcomes.append(ev.ReplicasReleased(deployment.id, need.unwanted, need.unwanted_reason))
+    if need.relieved:
+        outcomes.append(ev.ReplicasReleased(deployment.id, need.relieved, "Its successor runs"))
     settled: set[int] = set()
     for replica_id in need.returned:
         slot = fleet.decisions.placements[replica_id].slot
@@ -79,6 +81,8 @@ def _settle_returned(
     if successor_id is None:
         return [restored]
     successor = fleet.decisions.placements[successor_id]
+    if original.node_id in fleet.facts.draining:
+        return [replaced]
     if fleet.ended(successor):
         complete = fleet.replica_state(successor) is ReplicaState.COMPLETE
         return [replaced if complete else restored]
@@ -115,6 +119,7 @@ def silent_nodes(
         for seen in observations
         if (node := fleet.facts.nodes.get(seen.node_id)) is not None
         and node.epoch == seen.epoch
+        and not node.removed
         and fleet.offline_since_us(node) is None
     ]
 
@@ -134,9 +139,10 @@ def losing(fleet: FleetState) -> list[tuple[NodeFact, int]]:
         (node, since_us)
         for node_id in sorted(fleet.decisions.offline)
         if (node := fleet.facts.nodes.get(node_id)) is not None
+        and not node.removed
         and (since_us := fleet.offline_since_us(node)) is not None
     ]
-    if len(silent) == len(fleet.facts.nodes):
+    if len(silent) == sum(not node.removed for node in fleet.facts.nodes.values()):
         return []
     after_us = lost_after_us(fleet)
     return [(node, since_us + after_us) for node, since_us in silent]

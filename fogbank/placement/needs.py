@@ -19,13 +19,14 @@ class Need:
 
     `unwanted` are replicas to release. `vacant` are slots without a replica, each with the
     instant from which it may be filled (0 for now). `returned` are suspended replicas whose node
-    shook hands again.
+    shook hands again, `relieved` are leaving ones whose successor runs.
     """
 
     unwanted: tuple[str, ...] = ()
     unwanted_reason: str = ""
     vacant: tuple[tuple[int, int], ...] = ()
     returned: tuple[str, ...] = ()
+    relieved: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,9 @@ def need_of(fleet: FleetState, deployment: DeploymentFact) -> Need:
     wanted = 0 if deployment.deleted else deployment.spec.replicas
     unwanted = _unwanted(fleet, decision, wanted)
     reason = "Deployment deleted" if deployment.deleted else "Scaled down"
+    relieved = _relieved(fleet, decision, wanted)
     if not deployment.deleted and decision.failed_version == deployment.version:
-        return Need(unwanted, reason)
+        return Need(unwanted, reason, relieved=relieved)
     vacant = []
     for slot in range(wanted):
         live = decision.slots.get(slot)
@@ -55,10 +57,35 @@ def need_of(fleet: FleetState, deployment: DeploymentFact) -> Need:
             vacant.append((slot, 0))
             continue
         placed = fleet.decisions.placements[live]
+        if not fleet.ended(placed) or fleet.replica_state(placed) is ReplicaState.COMPLETE:
+            continue
         observed = fleet.observed(placed)
-        if observed is not None and observed.final and observed.state is not ReplicaState.COMPLETE:
+        if observed is None or not observed.final:
+            vacant.append((slot, 0))  # its node was removed
+        else:
             vacant.append((slot, _reschedule_at_us(fleet.facts.policy, placed, observed)))
-    return Need(unwanted, reason, tuple(vacant), _returned(fleet, decision, wanted))
+    return Need(unwanted, reason, tuple(vacant), _returned(fleet, decision, wanted), relieved)
+
+
+def _relieved(fleet: FleetState, decision: DeploymentDecision, wanted: int) -> tuple[str, ...]:
+    return tuple(
+        replica_id
+        for slot, replica_id in sorted(decision.leaving.items())
+        if slot < wanted
+        and (live := decision.slots.get(slot)) is not None
+        and serves(fleet, fleet.decisions.placements[live])
+        and not fleet.ended(fleet.decisions.placements[replica_id])
+    )
+
+
+def serves(fleet: FleetState, placed: PlacedReplica) -> bool:
+    """Tell whether a replica does its work, as far as is known, or has done it."""
+    state = fleet.replica_state(placed)
+    if state is ReplicaState.COMPLETE:
+        return True
+    node = fleet.facts.nodes.get(placed.node_id)
+    known = node is not None and fleet.offline_since_us(node) is None
+    return known and state is ReplicaState.RUNNING
 
 
 def _unwanted(fleet: FleetState, decision: DeploymentDecision, wanted: int) -> tuple[str, ...]:

@@ -287,6 +287,102 @@ class NodeLoadChanged(_message.Message):
 Global___NodeLoadChanged: _TypeAlias = NodeLoadChanged  # noqa: Y015
 
 @_typing.final
+class NodeCordoned(_message.Message):
+    """A node takes nothing new until it is uncordoned; what runs there stays."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    """Node's id (UUID)."""
+    reason: _builtins.str
+    """Why, for people; empty for no reason given."""
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeCordoned: _TypeAlias = NodeCordoned  # noqa: Y015
+
+@_typing.final
+class NodeUncordoned(_message.Message):
+    """A node takes replicas again, and is drained no more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    """Node's id (UUID)."""
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeUncordoned: _TypeAlias = NodeUncordoned  # noqa: Y015
+
+@_typing.final
+class NodeDraining(_message.Message):
+    """A node takes nothing new, and its replicas are moved elsewhere."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    DEADLINE_US_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    """Node's id (UUID)."""
+    deadline_us: _builtins.int
+    """Instant from which what is left is stopped, in microseconds since 1970; 0 for never."""
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        deadline_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline_us", b"deadline_us", "node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeDraining: _TypeAlias = NodeDraining  # noqa: Y015
+
+@_typing.final
+class NodeRemoved(_message.Message):
+    """A node is no longer of the fleet; its replicas count as ended, and its identity is refused."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    """Node's id (UUID)."""
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeRemoved: _TypeAlias = NodeRemoved  # noqa: Y015
+
+@_typing.final
 class ReplicaObservation(_message.Message):
     """How a replica does, as its agent saw it."""
 

@@ -309,19 +309,23 @@ class RemoveNodeRequest(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     NODE_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes a repeat safe."""
     node: _builtins.str
     """Node's id (UUID) or name."""
+    force: _builtins.bool
+    """Also if replicas are on it: they count as lost at once."""
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         node: _builtins.str = ...,
+        force: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "node", b"node", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -333,12 +337,17 @@ class RemoveNodeResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    AS_OF_SEQUENCE_FIELD_NUMBER: _builtins.int
+    as_of_sequence: _builtins.int
+    """Log sequence of the removal."""
     def __init__(
         self,
+        *,
+        as_of_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

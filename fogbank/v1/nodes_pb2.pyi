@@ -39,6 +39,8 @@ class _NodeStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NodeStatus
     """Silent; takes nothing new."""
     NODE_STATUS_MAINTENANCE: _NodeStatus.ValueType  # 5
     """Cordoned or draining; takes nothing new."""
+    NODE_STATUS_REMOVED: _NodeStatus.ValueType  # 6
+    """No longer of the fleet."""
 
 class NodeStatus(_NodeStatus, metaclass=_NodeStatusEnumTypeWrapper):
     """What a node does."""
@@ -55,6 +57,8 @@ NODE_STATUS_OFFLINE: NodeStatus.ValueType  # 4
 """Silent; takes nothing new."""
 NODE_STATUS_MAINTENANCE: NodeStatus.ValueType  # 5
 """Cordoned or draining; takes nothing new."""
+NODE_STATUS_REMOVED: NodeStatus.ValueType  # 6
+"""No longer of the fleet."""
 Global___NodeStatus: _TypeAlias = NodeStatus  # noqa: Y015
 
 class _RuntimeKind:
@@ -178,6 +182,9 @@ class Node(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     CONNECTED_AT_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    CORDONED_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
+    DRAIN_DEADLINE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Node's id (UUID), kept by its agent for ever."""
     name: _builtins.str
@@ -190,6 +197,10 @@ class Node(_message.Message):
     """Log position at which it last shook hands."""
     reason: _builtins.str
     """Why it has its status; empty while it is ready."""
+    cordoned: _builtins.bool
+    """Whether it was told to take nothing new; so is a draining one."""
+    draining: _builtins.bool
+    """Whether its replicas are moved elsewhere, or were."""
     @_builtins.property
     def fingerprint(self) -> Global___Fingerprint:
         """What its host says of itself."""
@@ -210,6 +221,10 @@ class Node(_message.Message):
     def connected_at(self) -> _timestamp_pb2.Timestamp:
         """When it last shook hands."""
 
+    @_builtins.property
+    def drain_deadline(self) -> _timestamp_pb2.Timestamp:
+        """When what is left of a draining node is stopped; unset for never."""
+
     def __init__(
         self,
         *,
@@ -224,10 +239,13 @@ class Node(_message.Message):
         epoch: _builtins.int = ...,
         connected_at: _timestamp_pb2.Timestamp | None = ...,
         reason: _builtins.str = ...,
+        cordoned: _builtins.bool = ...,
+        draining: _builtins.bool = ...,
+        drain_deadline: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["booked", b"booked", "connected_at", b"connected_at", "fingerprint", b"fingerprint", "held", b"held", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["booked", b"booked", "connected_at", b"connected_at", "drain_deadline", b"drain_deadline", "fingerprint", b"fingerprint", "held", b"held", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["booked", b"booked", "connected_at", b"connected_at", "epoch", b"epoch", "fingerprint", b"fingerprint", "held", b"held", "id", b"id", "name", b"name", "reason", b"reason", "replicas", b"replicas", "status", b"status", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["booked", b"booked", "connected_at", b"connected_at", "cordoned", b"cordoned", "drain_deadline", b"drain_deadline", "draining", b"draining", "epoch", b"epoch", "fingerprint", b"fingerprint", "held", b"held", "id", b"id", "name", b"name", "reason", b"reason", "replicas", b"replicas", "status", b"status", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

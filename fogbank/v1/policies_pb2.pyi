@@ -239,6 +239,52 @@ class RegionLatency(_message.Message):
 Global___RegionLatency: _TypeAlias = RegionLatency  # noqa: Y015
 
 @_typing.final
+class DisruptionRules(_message.Message):
+    """When replicas leave their nodes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MOVES_AT_ONCE_FIELD_NUMBER: _builtins.int
+    GUARD_NODES_FIELD_NUMBER: _builtins.int
+    GUARD_SILENT_PERCENT_FIELD_NUMBER: _builtins.int
+    GUARD_PAUSE_MS_FIELD_NUMBER: _builtins.int
+    ABSENT_IMAGE_NODES_FIELD_NUMBER: _builtins.int
+    FAILURE_PENALTY_FIELD_NUMBER: _builtins.int
+    FAILURE_FADES_MS_FIELD_NUMBER: _builtins.int
+    moves_at_once: _builtins.int
+    """Replicas of a deployment that may wait for their successors at a time."""
+    guard_nodes: _builtins.int
+    """Nodes from which a region is guarded."""
+    guard_silent_percent: _builtins.int
+    """Share of a guarded region's nodes, in percent, from which silence is taken for a fault of ours."""
+    guard_pause_ms: _builtins.int
+    """Then one node at a time counts as lost, so long after the one before, in milliseconds."""
+    absent_image_nodes: _builtins.int
+    """Nodes without its image, before any replica ran, after which a deployment fails."""
+    failure_penalty: _builtins.int
+    """How much a failure on a node lowers the node's score for that deployment."""
+    failure_fades_ms: _builtins.int
+    """How long it takes until a failure is forgotten, in milliseconds."""
+    def __init__(
+        self,
+        *,
+        moves_at_once: _builtins.int = ...,
+        guard_nodes: _builtins.int = ...,
+        guard_silent_percent: _builtins.int = ...,
+        guard_pause_ms: _builtins.int = ...,
+        absent_image_nodes: _builtins.int = ...,
+        failure_penalty: _builtins.int = ...,
+        failure_fades_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent_image_nodes", b"absent_image_nodes", "failure_fades_ms", b"failure_fades_ms", "failure_penalty", b"failure_penalty", "guard_nodes", b"guard_nodes", "guard_pause_ms", b"guard_pause_ms", "guard_silent_percent", b"guard_silent_percent", "moves_at_once", b"moves_at_once"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisruptionRules: _TypeAlias = DisruptionRules  # noqa: Y015
+
+@_typing.final
 class Policy(_message.Message):
     """Everything a decision depends on beside the state of the fleet."""
 
@@ -267,6 +313,7 @@ class Policy(_message.Message):
     LATENCY_HALF_MS_FIELD_NUMBER: _builtins.int
     OBJECTIVES_FIELD_NUMBER: _builtins.int
     POWER_FIELD_NUMBER: _builtins.int
+    DISRUPTION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name."""
     version: _builtins.int
@@ -329,6 +376,10 @@ class Policy(_message.Message):
     def power(self) -> Global___PowerModel:
         """What nodes draw."""
 
+    @_builtins.property
+    def disruption(self) -> Global___DisruptionRules:
+        """When replicas leave their nodes; absent for the defaults of the engine."""
+
     def __init__(
         self,
         *,
@@ -355,10 +406,11 @@ class Policy(_message.Message):
         latency_half_ms: _builtins.int = ...,
         objectives: Global___ObjectiveWeights | None = ...,
         power: Global___PowerModel | None = ...,
+        disruption: Global___DisruptionRules | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["objectives", b"objectives", "power", b"power", "reference", b"reference", "weights", b"weights"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["disruption", b"disruption", "objectives", b"objectives", "power", b"power", "reference", b"reference", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjacency", b"adjacency", "busy_load_percent", b"busy_load_percent", "classes", b"classes", "cpu_load_weight", b"cpu_load_weight", "heartbeat_period_ms", b"heartbeat_period_ms", "latencies", b"latencies", "latency_half_ms", b"latency_half_ms", "locality_weight", b"locality_weight", "lost_after_ms", b"lost_after_ms", "memory_load_weight", b"memory_load_weight", "name", b"name", "objectives", b"objectives", "power", b"power", "reference", b"reference", "reschedule_delay_max_ms", b"reschedule_delay_max_ms", "reschedule_delay_ms", b"reschedule_delay_ms", "resource_weight", b"resource_weight", "retry_backoff_ms", b"retry_backoff_ms", "silent_periods", b"silent_periods", "strategy", b"strategy", "ties", b"ties", "version", b"version", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjacency", b"adjacency", "busy_load_percent", b"busy_load_percent", "classes", b"classes", "cpu_load_weight", b"cpu_load_weight", "disruption", b"disruption", "heartbeat_period_ms", b"heartbeat_period_ms", "latencies", b"latencies", "latency_half_ms", b"latency_half_ms", "locality_weight", b"locality_weight", "lost_after_ms", b"lost_after_ms", "memory_load_weight", b"memory_load_weight", "name", b"name", "objectives", b"objectives", "power", b"power", "reference", b"reference", "reschedule_delay_max_ms", b"reschedule_delay_max_ms", "reschedule_delay_ms", b"reschedule_delay_ms", "resource_weight", b"resource_weight", "retry_backoff_ms", b"retry_backoff_ms", "silent_periods", b"silent_periods", "strategy", b"strategy", "ties", b"ties", "version", b"version", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -61,6 +61,7 @@ class Placement(_message.Message):
     NODE_ID_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     STARTS_AFTER_FIELD_NUMBER: _builtins.int
+    REPLACES_FIELD_NUMBER: _builtins.int
     replica_id: _builtins.str
     """Replica id (UUID): derived from deployment, slot and generation."""
     slot: _builtins.int
@@ -71,6 +72,10 @@ class Placement(_message.Message):
     """Node's id (UUID)."""
     score: _builtins.int
     """Final score of the node."""
+    replaces: _builtins.str
+    """Replica of the same slot that this one takes over from: it runs on until this one runs, or a
+    round releases it. Empty where nobody is to be relieved.
+    """
     @_builtins.property
     def starts_after(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Replicas on the node that must have ended before this one may start."""
@@ -84,10 +89,11 @@ class Placement(_message.Message):
         node_id: _builtins.str = ...,
         score: _builtins.int = ...,
         starts_after: _abc.Iterable[_builtins.str] | None = ...,
+        replaces: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "node_id", b"node_id", "replica_id", b"replica_id", "score", b"score", "slot", b"slot", "starts_after", b"starts_after"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "node_id", b"node_id", "replaces", b"replaces", "replica_id", b"replica_id", "score", b"score", "slot", b"slot", "starts_after", b"starts_after"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

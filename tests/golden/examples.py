@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from fogbank.domain import events as ev
 from fogbank.domain.deployment import Constraint, DeploymentSpec
+from fogbank.domain.disruption import DisruptionRules
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.policy import (
     AskClass,
@@ -95,6 +96,7 @@ POLICY = Policy(
     latency_half_ms=40,
     objectives=ObjectiveWeights(0.2, 0.3, 0.1, 0.15, 0.25),
     power=PowerModel(5, 90, 400),
+    disruption=DisruptionRules(2, 5, 60, 90_000, 3, 80, 1_800_000),
 )
 
 CONSIDERED = ev.Considered(
@@ -115,7 +117,7 @@ _OUTCOMES: tuple[ev.Outcome, ...] = (
         Resources(1500, 2048, 20, 2000),
         (
             ev.Placement(_REPLICA, 1, 2, _NODE, 873, (_OTHER_REPLICA,)),
-            ev.Placement(_OTHER_REPLICA, 2, 1, _OTHER_NODE, 401),
+            ev.Placement(_OTHER_REPLICA, 2, 1, _OTHER_NODE, 401, replaces=_REPLICA),
         ),
         CONSIDERED,
     ),
@@ -174,6 +176,10 @@ EXAMPLES: tuple[ev.Event, ...] = (
             ),
         ),
     ),
+    ev.NodeCordoned(_NODE, "a new disk"),
+    ev.NodeUncordoned(_NODE),
+    ev.NodeDraining(_NODE, _INSTANT_US + 600_000_000),
+    ev.NodeRemoved(_OTHER_NODE),
     ev.RoundDecided(
         prev_digest=bytes(range(32)),
         facts_to=42,

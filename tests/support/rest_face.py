@@ -164,13 +164,13 @@ class FoldLedger:
 
     async def node(self, node: str, min_sequence: int = 0) -> AsOf[NodeView]:
         for fact in self._fold.fleet.facts.nodes.values():
-            if node in {fact.id, fact.name}:
+            if node == fact.id or (node == fact.name and not fact.removed):
                 return self._answer(node_view(self._fold, fact))
         raise NotFoundError("no such node")
 
     async def nodes(self, limit: int, offset: int, min_sequence: int = 0) -> AsOf[Page[NodeView]]:
         facts = sorted(self._fold.fleet.facts.nodes.values(), key=lambda fact: fact.name)
-        views = [node_view(self._fold, fact) for fact in facts]
+        views = [node_view(self._fold, fact) for fact in facts if not fact.removed]
         return self._answer(Page(tuple(views[offset : offset + limit]), len(views)))
 
     async def status(self) -> LedgerStatus:

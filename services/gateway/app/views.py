@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from fogbank.domain.facts import DeploymentFact, NodeFact
-from fogbank.domain.states import DeploymentStatus, Health, NodeStatus
+from fogbank.domain.node_status import node_reason
+from fogbank.domain.states import DeploymentStatus, Health
 from fogbank.domain.status import ReplicaView, derive_health, replica_views
 from fogbank.domain.views import DeploymentView, NodeView, ReplicaSummary
 from services.gateway.app.fold import FleetFold
@@ -57,11 +58,10 @@ def _replica(fold: FleetFold, view: ReplicaView) -> ReplicaSummary:
 def node_view(fold: FleetFold, node: NodeFact) -> NodeView:
     """Return a node with its room."""
     fleet = fold.fleet
-    status = fleet.node_status(node)
     return NodeView(
         id=node.id,
         name=node.name,
-        status=status,
+        status=fleet.node_status(node),
         fingerprint=node.fingerprint,
         booked=fleet.booked(node.id),
         held=fleet.held(node.id),
@@ -70,5 +70,8 @@ def node_view(fold: FleetFold, node: NodeFact) -> NodeView:
         replicas=sum(1 for _ in fleet.on_node(node.id)),
         epoch=node.epoch,
         connected_at_us=node.connected_at_us,
-        reason="No sign of life" if status is NodeStatus.OFFLINE else "",
+        reason=node_reason(fleet, node),
+        cordoned=node.cordoned,
+        draining=node.draining,
+        drain_deadline_us=node.drain_deadline_us,
     )

@@ -210,7 +210,7 @@ class NodeAnswer(Answer):
 
     id: str
     name: str
-    status: Literal["idle", "active", "busy", "offline", "maintenance"]
+    status: Literal["idle", "active", "busy", "offline", "maintenance", "removed"]
     region: str
     labels: dict[str, str]
     arch: str
@@ -225,6 +225,9 @@ class NodeAnswer(Answer):
     replicas: int
     connected_at: datetime | None
     reason: str | None
+    cordoned: bool
+    draining: bool
+    drain_deadline: datetime | None
 
 
 class FleetAnswer(Answer):

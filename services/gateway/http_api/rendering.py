@@ -158,6 +158,9 @@ def node(view: NodeView) -> dict[str, Any]:
         "replicas": view.replicas,
         "connected_at": instant(view.connected_at_us) if view.connected_at_us else None,
         "reason": view.reason or None,
+        "cordoned": view.cordoned,
+        "draining": view.draining,
+        "drain_deadline": instant(view.drain_deadline_us) if view.drain_deadline_us else None,
     }
 
 

@@ -11,11 +11,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, lateral, or_, select, true
+from sqlalchemy import ColumnElement, Select, and_, func, lateral, or_, select, true
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from fogbank.domain.states import DeploymentStatus
+from fogbank.domain.states import DeploymentStatus, NodeStatus
 from fogbank.domain.views import AsOf, DeploymentView, NodeView, Page
 from services.ledger.adapters.database import at, outages_named
 from services.ledger.adapters.kept_copy import read_kept_copy
@@ -37,6 +37,9 @@ RECENT_CHANGES = 10
 _POSITION = select(CHECKPOINT.c.position).scalar_subquery().label("as_of")
 
 _D, _R, _N, _H = DEPLOYMENTS.c, REPLICAS.c, NODES.c, HISTORY.c
+
+# Nodes that were removed are shown to those only who name them by their ids.
+_OF_THE_FLEET = _N.exact_status != int(NodeStatus.REMOVED)
 
 _DEPLOYMENT = select(
     DEPLOYMENTS,
@@ -146,7 +149,7 @@ class PostgresReads:
 
     async def node(self, node: str) -> AsOf[NodeView] | None:
         by_id = _uuid(node)
-        name_is = _N.node_id == clean(node)
+        name_is = and_(_N.node_id == clean(node), _OF_THE_FLEET)
         query = (
             select(NODES, _POSITION)
             .where(or_(_N.id == by_id, name_is) if by_id else name_is)
@@ -159,10 +162,17 @@ class PostgresReads:
             return None if row is None else AsOf(node_view(row), row.as_of)
 
     async def nodes(self, limit: int, offset: int) -> AsOf[Page[NodeView]]:
-        page = select(NODES).order_by(_N.node_id, _N.id).limit(limit).offset(offset)
+        page = (
+            select(NODES)
+            .where(_OF_THE_FLEET)
+            .order_by(_N.node_id, _N.id)
+            .limit(limit)
+            .offset(offset)
+        )
+        total = select(func.count()).select_from(NODES).where(_OF_THE_FLEET)
         async with self._snapshot() as connection:
             views = tuple([node_view(row) for row in await connection.execute(page)])
-            return await _paged(connection, views, select(func.count()).select_from(NODES))
+            return await _paged(connection, views, total)
 
     async def kept_copy(self) -> KeptCopy:
         async with outages_named(), self._engine.connect() as connection:

@@ -147,6 +147,9 @@ def node_view(row: Row[Any]) -> NodeView:
         epoch=row.epoch,
         connected_at_us=micros(row.connected_at),
         reason=row.reason,
+        cordoned=row.cordoned,
+        draining=row.draining,
+        drain_deadline_us=micros(row.drain_deadline),
     )
 
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from fogbank.domain.deployment import Constraint
 from fogbank.domain.facts import DeploymentFact, NodeFact
 from fogbank.domain.fleet import FleetState
-from fogbank.domain.states import DeploymentStatus, Health, NodeStatus
+from fogbank.domain.node_status import node_reason
+from fogbank.domain.states import DeploymentStatus, Health
 from fogbank.domain.status import ReplicaView, StatusChange, derive_health, derive_status
 from services.ledger.core.rows import (
     NO_STATUS,
@@ -136,7 +137,10 @@ def node_row(fleet: FleetState, node: NodeFact) -> NodeRow:
         node_id=clean(node.name),
         status=status.name.lower(),
         exact_status=status,
-        reason=_node_reason(fleet, status),
+        reason=clean(node_reason(fleet, node)),
+        cordoned=node.cordoned,
+        draining=node.draining,
+        drain_deadline_us=bounded(node.drain_deadline_us) or None,
         region=clean(host.region),
         arch=clean(host.arch),
         os=clean(host.os),
@@ -167,14 +171,6 @@ def node_row(fleet: FleetState, node: NodeFact) -> NodeRow:
         epoch=node.epoch,
         connected_at_us=bounded(node.connected_at_us),
     )
-
-
-def _node_reason(fleet: FleetState, status: NodeStatus) -> str:
-    if status is NodeStatus.OFFLINE:
-        return "Not heard of for too long"
-    if status is NodeStatus.BUSY:
-        return f"Measured load is over {fleet.facts.policy.busy_load_percent} %"
-    return ""
 
 
 def change_row(change: StatusChange) -> ChangeRow:

@@ -78,6 +78,9 @@ class NodeRow(NamedTuple):
     status: str
     exact_status: int
     reason: str
+    cordoned: bool
+    draining: bool
+    drain_deadline_us: int | None
     region: str
     arch: str
     os: str

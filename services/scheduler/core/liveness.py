@@ -44,6 +44,7 @@ class Liveness:
             if (heard_us := self._heard_us(node.id, node.epoch)) is not None
             and at_us - heard_us >= bound_us
             and fleet.offline_since_us(node) is None
+            and not node.removed
         )
 
     def next_silence_us(self, fleet: FleetState) -> int | None:
@@ -55,6 +56,7 @@ class Liveness:
                 for node in fleet.facts.nodes.values()
                 if (heard_us := self._heard_us(node.id, node.epoch)) is not None
                 and fleet.offline_since_us(node) is None
+                and not node.removed
             ),
             default=None,
         )
@@ -63,7 +65,7 @@ class Liveness:
         """Return how many nodes were heard of in time."""
         bound_us = silent_after_us(fleet)
         return sum(
-            heard_us is not None and at_us - heard_us < bound_us
+            heard_us is not None and at_us - heard_us < bound_us and not node.removed
             for node in fleet.facts.nodes.values()
             for heard_us in (self._heard_us(node.id, node.epoch),)
         )

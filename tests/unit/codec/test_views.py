@@ -94,6 +94,9 @@ def test_a_node_comes_back_as_it_went() -> None:
         pack(4, 0),
         1_700_000_000_000_001,
         "hot",
+        cordoned=True,
+        draining=True,
+        drain_deadline_us=1_700_000_000_000_002,
     )
     assert views.node_from_pb(views.node_to_pb(view)) == view
 

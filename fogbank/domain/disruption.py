@@ -1,0 +1,26 @@
+"""What a policy says of disruptions: moves, the guard of regions, and nodes where things failed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class DisruptionRules:
+    """Numbers for when replicas leave their nodes; times in milliseconds.
+
+    `moves_at_once` replicas of a deployment may wait for their successors at a time. In a region
+    of at least `guard_nodes` nodes of which `guard_silent_percent` or more are silent, one node at
+    a time counts as lost, `guard_pause_ms` after the one before. A deployment whose image
+    `absent_image_nodes` nodes did not find, before any replica ran, fails. Each failure of a
+    deployment's replica on a node lowers the node's score for it by `failure_penalty`, less and
+    less until `failure_fades_ms` later.
+    """
+
+    moves_at_once: int = 1
+    guard_nodes: int = 4
+    guard_silent_percent: int = 55
+    guard_pause_ms: int = 100_000
+    absent_image_nodes: int = 2
+    failure_penalty: int = 100
+    failure_fades_ms: int = 3_600_000

@@ -1,0 +1,74 @@
+"""The fold rules of what operators say of nodes: cordon, uncordon, drain, remove.
+
+What is said already may be said again. A node that was removed is not spoken of any more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fogbank.domain import events as ev
+from fogbank.domain.envelope import EventEnvelope
+from fogbank.domain.verdict import VoidReason
+
+if TYPE_CHECKING:
+    from fogbank.domain.facts import Facts, NodeFact
+
+
+def known_node(facts: Facts, node_id: str) -> NodeFact | VoidReason:
+    """Return a node of the fleet, or why there is none."""
+    node = facts.nodes.get(node_id)
+    if node is None:
+        return VoidReason.UNKNOWN_NODE
+    return VoidReason.NODE_REMOVED if node.removed else node
+
+
+def node_cordoned(
+    facts: Facts, _envelope: EventEnvelope, event: ev.NodeCordoned, _position: int
+) -> VoidReason | None:
+    """Let a node take nothing new; one that is drained is drained on."""
+    node = known_node(facts, event.node_id)
+    if isinstance(node, VoidReason):
+        return node
+    node.cordoned = True
+    node.cordon_reason = event.reason
+    return None
+
+
+def node_uncordoned(
+    facts: Facts, _envelope: EventEnvelope, event: ev.NodeUncordoned, _position: int
+) -> VoidReason | None:
+    """Let a node take replicas again, and end its drain."""
+    node = known_node(facts, event.node_id)
+    if isinstance(node, VoidReason):
+        return node
+    node.cordoned = node.draining = False
+    node.cordon_reason = ""
+    node.drain_deadline_us = 0
+    facts.draining.pop(node.id, None)
+    return None
+
+
+def node_draining(
+    facts: Facts, _envelope: EventEnvelope, event: ev.NodeDraining, _position: int
+) -> VoidReason | None:
+    """Begin to empty a node, or give its drain another deadline."""
+    node = known_node(facts, event.node_id)
+    if isinstance(node, VoidReason):
+        return node
+    node.cordoned = node.draining = True
+    node.drain_deadline_us = event.deadline_us
+    facts.draining[node.id] = None
+    return None
+
+
+def node_removed(
+    facts: Facts, _envelope: EventEnvelope, event: ev.NodeRemoved, _position: int
+) -> VoidReason | None:
+    """Strike a node off the fleet, for ever."""
+    node = known_node(facts, event.node_id)
+    if isinstance(node, VoidReason):
+        return node
+    node.removed = True
+    facts.draining.pop(node.id, None)
+    return None
