@@ -13,6 +13,26 @@ _MOST_REPLICAS = 10_000
 _MOST_RETRIES = 100
 # The last microsecond of the year 9999.
 _LAST_INSTANT_US = 253_402_300_799_999_999
+_MOST_CLASSES = 32
+_MOST_REGIONS = 1_000
+_MOST_WEIGHT = 1_000_000
+_MOST_WATTS = 1_000_000
+_LONGEST_NAME = 100
+_STRATEGIES = frozenset(
+    {
+        "balanced",
+        "binpack",
+        "spread",
+        "least-allocated",
+        "most-allocated",
+        "balanced-allocation",
+        "best-fit",
+        "dot-product",
+        "multi-objective",
+        "first-fit",
+        "random",
+    }
+)
 
 
 def out_of_bounds(event_id: str, event: object) -> str:
@@ -59,24 +79,60 @@ def _fingerprint(fingerprint: nodes_pb2.Fingerprint) -> str:
 
 
 def _policy(policy: policies_pb2.Policy) -> str:
-    for weight in (
+    strategies = [policy.strategy, *(kind.strategy for kind in policy.classes)]
+    if unknown := [name for name in strategies if name not in _STRATEGIES]:
+        return f"a strategy {unknown[0]!r}"
+    if not 1 <= len(policy.name) <= _LONGEST_NAME or not policy.name.isprintable():
+        return f"a name {policy.name[:_LONGEST_NAME]!r}"
+    for weight in _shares(policy):
+        if not (isfinite(weight) and 0 <= weight <= 1):
+            return f"a weight of {weight}"
+    for value, most in _numbers(policy):
+        if not 0 <= value <= most:
+            return f"a value of {value}"
+    if (retries := len(policy.retry_backoff_ms)) > _MOST_RETRIES:
+        return f"{retries} retries"
+    if (classes := len(policy.classes)) > _MOST_CLASSES:
+        return f"{classes} classes"
+    regions = {near.region for near in policy.adjacency}
+    wanted = {latency.wanted for latency in policy.latencies}
+    if max(len(regions), len(wanted)) > _MOST_REGIONS:
+        return f"{max(len(regions), len(wanted))} regions"
+    power = policy.power
+    rising = power.sleep_watts <= power.idle_watts <= power.full_watts
+    return "" if rising else "a node that draws less when it does more"
+
+
+def _shares(policy: policies_pb2.Policy) -> list[float]:
+    aims = policy.objectives
+    return [
         policy.resource_weight,
         policy.cpu_load_weight,
         policy.memory_load_weight,
         policy.locality_weight,
-    ):
-        if not (isfinite(weight) and 0 <= weight <= 1):
-            return f"a weight of {weight}"
-    for time in (
-        *policy.retry_backoff_ms,
-        policy.heartbeat_period_ms,
-        policy.silent_periods,
-        policy.lost_after_ms,
-        policy.reschedule_delay_ms,
-        policy.reschedule_delay_max_ms,
-        *(value for _field, value in policy.disruption.ListFields()),
-    ):
-        if not 0 <= time <= _MOST:
-            return f"a time of {time}"
-    retries = len(policy.retry_backoff_ms)
-    return f"{retries} retries" if retries > _MOST_RETRIES else ""
+        *(aims.utilisation, aims.balance, aims.latency, aims.affinity, aims.energy),
+    ]
+
+
+def _numbers(policy: policies_pb2.Policy) -> list[tuple[int, int]]:
+    """Return whole numbers of a policy, each with the highest that it may be."""
+    weights, power = policy.weights, policy.power
+    return [
+        *((wait, _MOST) for wait in policy.retry_backoff_ms),
+        (policy.heartbeat_period_ms, _MOST),
+        (policy.silent_periods, _MOST),
+        (policy.lost_after_ms, _MOST),
+        (policy.reschedule_delay_ms, _MOST),
+        (policy.reschedule_delay_max_ms, _MOST),
+        (policy.busy_load_percent, 100),
+        (policy.latency_half_ms, _MOST),
+        *((kind.gpu_from_thousandths, _MOST) for kind in policy.classes),
+        *((kind.priority_from, 100) for kind in policy.classes),
+        *((each, _MOST_WEIGHT) for each in (weights.cpu, weights.memory)),
+        *((each, _MOST_WEIGHT) for each in (weights.storage, weights.gpu)),
+        *((amount, _MOST) for amount in amounts(policy.reference)),
+        *((each, _MOST_WATTS) for each in (power.sleep_watts, power.idle_watts)),
+        (power.full_watts, _MOST_WATTS),
+        *((latency.round_trip_ms, _MOST) for latency in policy.latencies),
+        *((value, _MOST) for _field, value in policy.disruption.ListFields()),
+    ]

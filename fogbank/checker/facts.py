@@ -96,7 +96,8 @@ class Facts:
 
     def _policy(self, _place: Place, _envelope: object, event: facts_pb2.PolicyActivated) -> bool:
         policy = event.policy
-        self._world.policy_title = f"{policy.name}@{policy.version}"
+        self._world.policies += 1
+        self._world.policy_title = f"{policy.name}@{self._world.policies}"
         self._world.retries = len(policy.retry_backoff_ms)
         self._world.busy_percent = policy.busy_load_percent
         self._world.period_ms = policy.heartbeat_period_ms

@@ -154,6 +154,7 @@ class World:
     replicas: dict[str, Replica] = field(default_factory=dict)
     organizations: int = 0
     clusters: int = 0
+    policies: int = 0
     policy_title: str = ""
     retries: int = DEFAULT_RETRIES
     busy_percent: int = DEFAULT_BUSY_PERCENT

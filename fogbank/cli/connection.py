@@ -17,6 +17,7 @@ from fogbank.v1 import (
     identity_service_pb2,
     identity_service_pb2_grpc,
     node_service_pb2_grpc,
+    policy_service_pb2_grpc,
 )
 
 CALL_TIMEOUT_S = 15.0
@@ -50,6 +51,11 @@ class Connection:
     def nodes(self) -> node_service_pb2_grpc.NodeServiceStub:
         """NodeService."""
         return node_service_pb2_grpc.NodeServiceStub(self.channel)
+
+    @cached_property
+    def policies(self) -> policy_service_pb2_grpc.PolicyServiceStub:
+        """PolicyService."""
+        return policy_service_pb2_grpc.PolicyServiceStub(self.channel)
 
     @cached_property
     def audit(self) -> audit_service_pb2_grpc.AuditServiceStub:

@@ -126,6 +126,7 @@ class Facts:
     policy: Policy = field(default_factory=Policy)
     policy_position: int = 0
     draining: dict[str, None] = field(default_factory=dict)
+    policy_positions: list[int] = field(default_factory=list)
     _known: dict[str, _Known] = field(default_factory=dict)
 
     def fold(self, commit: Commit, index: int) -> Verdict:
@@ -199,7 +200,9 @@ def _cluster_created(
 def _policy_activated(
     facts: Facts, _envelope: EventEnvelope, event: ev.PolicyActivated, position: int
 ) -> VoidReason | None:
-    facts.policy = event.policy
+    facts.policy_positions.append(position)
+    # Its version is how many there were, whatever its author called it.
+    facts.policy = replace(event.policy, version=len(facts.policy_positions))
     facts.policy_position = position
     return None
 

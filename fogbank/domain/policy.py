@@ -13,6 +13,21 @@ from enum import StrEnum
 from fogbank.domain.disruption import DisruptionRules
 from fogbank.domain.resources import Resources
 
+# All strategies there are, the default first; `fogbank.placement.strategies` has what they do.
+STRATEGY_NAMES = (
+    "balanced",
+    "binpack",
+    "spread",
+    "least-allocated",
+    "most-allocated",
+    "balanced-allocation",
+    "best-fit",
+    "dot-product",
+    "multi-objective",
+    "first-fit",
+    "random",
+)
+
 
 class Ties(StrEnum):
     """Which of equally good nodes comes first."""

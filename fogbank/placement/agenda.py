@@ -180,6 +180,7 @@ class Agenda:
             if key is not None:
                 heads.append((key, number))
         heapify(heads)
+        seen: set[str] = set()
         while heads:
             key, number = heads[0]
             group, queue = sources[number]
@@ -193,7 +194,9 @@ class Agenda:
                 heappop(heads)
             else:
                 heapreplace(heads, (following, number))
-            yield key[3], group
+            if key[3] not in seen:  # one that is due may be woken as well
+                seen.add(key[3])
+                yield key[3], group
             if following is None and group is not None:
                 yield "", group
 

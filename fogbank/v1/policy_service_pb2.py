@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from fogbank.v1 import policies_pb2 as fogbank_dot_v1_dot_policies__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66ogbank/v1/policy_service.proto\x12\nfogbank.v1\x1a\x19\x66ogbank/v1/policies.proto\"\x15\n\x13ListPoliciesRequest\"<\n\x14ListPoliciesResponse\x12$\n\x08policies\x18\x01 \x03(\x0b\x32\x12.fogbank.v1.Policy\"O\n\x15\x41\x63tivatePolicyRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\"\n\x06policy\x18\x02 \x01(\x0b\x32\x12.fogbank.v1.Policy\"<\n\x16\x41\x63tivatePolicyResponse\x12\"\n\x06policy\x18\x01 \x01(\x0b\x32\x12.fogbank.v1.Policy\"\x18\n\x16GetPolicyStatusRequest\"\\\n\x17GetPolicyStatusResponse\x12\"\n\x06policy\x18\x01 \x01(\x0b\x32\x12.fogbank.v1.Policy\x12\x1d\n\x15\x61\x63tivated_at_sequence\x18\x02 \x01(\x03\x32\x97\x02\n\rPolicyService\x12Q\n\x0cListPolicies\x12\x1f.fogbank.v1.ListPoliciesRequest\x1a .fogbank.v1.ListPoliciesResponse\x12W\n\x0e\x41\x63tivatePolicy\x12!.fogbank.v1.ActivatePolicyRequest\x1a\".fogbank.v1.ActivatePolicyResponse\x12Z\n\x0fGetPolicyStatus\x12\".fogbank.v1.GetPolicyStatusRequest\x1a#.fogbank.v1.GetPolicyStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66ogbank/v1/policy_service.proto\x12\nfogbank.v1\x1a\x19\x66ogbank/v1/policies.proto\"\x15\n\x13ListPoliciesRequest\"<\n\x14ListPoliciesResponse\x12$\n\x08policies\x18\x01 \x03(\x0b\x32\x12.fogbank.v1.Policy\"t\n\x15\x41\x63tivatePolicyRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\"\n\x06policy\x18\x02 \x01(\x0b\x32\x12.fogbank.v1.Policy\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"[\n\x16\x41\x63tivatePolicyResponse\x12\"\n\x06policy\x18\x01 \x01(\x0b\x32\x12.fogbank.v1.Policy\x12\x1d\n\x15\x61\x63tivated_at_sequence\x18\x02 \x01(\x03\"\x18\n\x16GetPolicyStatusRequest\"\\\n\x17GetPolicyStatusResponse\x12\"\n\x06policy\x18\x01 \x01(\x0b\x32\x12.fogbank.v1.Policy\x12\x1d\n\x15\x61\x63tivated_at_sequence\x18\x02 \x01(\x03\x32\x97\x02\n\rPolicyService\x12Q\n\x0cListPolicies\x12\x1f.fogbank.v1.ListPoliciesRequest\x1a .fogbank.v1.ListPoliciesResponse\x12W\n\x0e\x41\x63tivatePolicy\x12!.fogbank.v1.ActivatePolicyRequest\x1a\".fogbank.v1.ActivatePolicyResponse\x12Z\n\x0fGetPolicyStatus\x12\".fogbank.v1.GetPolicyStatusRequest\x1a#.fogbank.v1.GetPolicyStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,13 +37,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTPOLICIESRESPONSE']._serialized_start=97
   _globals['_LISTPOLICIESRESPONSE']._serialized_end=157
   _globals['_ACTIVATEPOLICYREQUEST']._serialized_start=159
-  _globals['_ACTIVATEPOLICYREQUEST']._serialized_end=238
-  _globals['_ACTIVATEPOLICYRESPONSE']._serialized_start=240
-  _globals['_ACTIVATEPOLICYRESPONSE']._serialized_end=300
-  _globals['_GETPOLICYSTATUSREQUEST']._serialized_start=302
-  _globals['_GETPOLICYSTATUSREQUEST']._serialized_end=326
-  _globals['_GETPOLICYSTATUSRESPONSE']._serialized_start=328
-  _globals['_GETPOLICYSTATUSRESPONSE']._serialized_end=420
-  _globals['_POLICYSERVICE']._serialized_start=423
-  _globals['_POLICYSERVICE']._serialized_end=702
+  _globals['_ACTIVATEPOLICYREQUEST']._serialized_end=275
+  _globals['_ACTIVATEPOLICYRESPONSE']._serialized_start=277
+  _globals['_ACTIVATEPOLICYRESPONSE']._serialized_end=368
+  _globals['_GETPOLICYSTATUSREQUEST']._serialized_start=370
+  _globals['_GETPOLICYSTATUSREQUEST']._serialized_end=394
+  _globals['_GETPOLICYSTATUSRESPONSE']._serialized_start=396
+  _globals['_GETPOLICYSTATUSRESPONSE']._serialized_end=488
+  _globals['_POLICYSERVICE']._serialized_start=491
+  _globals['_POLICYSERVICE']._serialized_end=770
 # @@protoc_insertion_point(module_scope)

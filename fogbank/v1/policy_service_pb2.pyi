@@ -45,7 +45,7 @@ class ListPoliciesResponse(_message.Message):
     POLICIES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def policies(self) -> _containers.RepeatedCompositeFieldContainer[_policies_pb2.Policy]:
-        """All of them."""
+        """All of them; those that were never activated have version 0."""
 
     def __init__(
         self,
@@ -68,21 +68,29 @@ class ActivatePolicyRequest(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes a repeat safe."""
+    name: _builtins.str
+    """Name of a known policy, to activate it as it is listed. Either this or `policy`."""
+    validate_only: _builtins.bool
+    """Only check: nothing is activated, and the answer is the policy as it would be."""
     @_builtins.property
     def policy(self) -> _policies_pb2.Policy:
-        """The whole policy; its version is set by the fold."""
+        """The whole policy; its version is set by the fold. Either this or `name`."""
 
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         policy: _policies_pb2.Policy | None = ...,
+        name: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "policy", b"policy", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -95,18 +103,22 @@ class ActivatePolicyResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     POLICY_FIELD_NUMBER: _builtins.int
+    ACTIVATED_AT_SEQUENCE_FIELD_NUMBER: _builtins.int
+    activated_at_sequence: _builtins.int
+    """Log sequence at which it became active; 0 if it was only checked."""
     @_builtins.property
     def policy(self) -> _policies_pb2.Policy:
-        """The policy."""
+        """The policy, with its version."""
 
     def __init__(
         self,
         *,
         policy: _policies_pb2.Policy | None = ...,
+        activated_at_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activated_at_sequence", b"activated_at_sequence", "policy", b"policy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

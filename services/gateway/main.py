@@ -42,6 +42,7 @@ from services.gateway.app.genesis import ensure_genesis
 from services.gateway.app.identity import Identity
 from services.gateway.app.nodes import Nodes
 from services.gateway.app.planning import Planning
+from services.gateway.app.policies import Policies
 from services.gateway.app.system import System
 from services.gateway.grpc_api.authentication import Authenticate
 from services.gateway.grpc_api.gatekeeper import Gatekeeper
@@ -115,7 +116,7 @@ async def build(service: Service, settings: GatewaySettings) -> None:
         nodes,
         agents,
         own.identity,
-        fold,
+        Policies(fold, command_log, clock),
         record.log,
         events,
         subject_prefix=record.name.prefix,

@@ -7,8 +7,9 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import AliasChoices, Field, SecretStr, model_validator
 
-from fogbank.domain.bounds import MAX_AMOUNT, MAX_REPLICAS
+from fogbank.domain.bounds import MAX_REPLICAS
 from fogbank.domain.policy import Policy
+from fogbank.domain.policy_bounds import MAX_AMOUNT
 from fogbank.runtime.settings import DatabaseSettings, ListenAddress
 from services.gateway.core.bounds import Bounds, grpc_bounds
 

@@ -40,6 +40,7 @@ from services.gateway.app.fold import FleetFold
 from services.gateway.app.genesis import ensure_genesis
 from services.gateway.app.nodes import Nodes
 from services.gateway.app.planning import Planning
+from services.gateway.app.policies import Policies
 from services.gateway.app.ports import Heard, SchedulerQueries
 from services.gateway.app.principal import Principal, Role
 from services.gateway.core.bounds import GRPC_BOUNDS
@@ -242,6 +243,10 @@ async def gateway_world(
     server = GrpcServer([], interceptors=[Authenticate(NamedTokens())])
     planning = Planning(deployments, command_log, planner or FakeScheduler(fold))
     _register(server, fold, log, deployments, planning, agents, ledger)
+    policies = Policies(fold, command_log, clock)
+    policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(
+        PolicyService(policies), server.grpc
+    )
     async with AsyncExitStack() as stack:
         stack.enter_context(agents.running())
         for loop in (fold.run, appender.run):
@@ -281,7 +286,6 @@ def _register(
     node_service_pb2_grpc.add_NodeServiceServicer_to_server(
         NodeService(Nodes(fold, ledger)), server.grpc
     )
-    policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(PolicyService(fold), server.grpc)
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(
         AuditService(log, Events(fold, log), "fogbank.log.test.1."), server.grpc
     )

@@ -15,12 +15,10 @@ from fogbank.domain.deployment import (
     DeploymentSpec,
 )
 from fogbank.domain.errors import FieldViolation, InvalidArgumentError
+from fogbank.domain.policy import STRATEGY_NAMES
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import ConstraintOperator, RestartPolicy, ServiceType
 from services.gateway.core.bounds import Amount, Bounds
-
-# Strategies that the scheduler knows.
-STRATEGIES = ("balanced",)
 
 MAX_NAME = 100
 MAX_IMAGE = 512
@@ -117,8 +115,10 @@ def spec_of(ask: Ask, bounds: Bounds) -> DeploymentSpec:
     priority = _priority(ask.priority, problems)
     if ask.cluster_id < 0:
         problems.field("cluster_id", f"must be at least 1, got {ask.cluster_id}")
-    if ask.strategy and ask.strategy not in STRATEGIES:
-        problems.field("strategy", f"must be one of {list(STRATEGIES)}, got {_shown(ask.strategy)}")
+    if ask.strategy and ask.strategy not in STRATEGY_NAMES:
+        problems.field(
+            "strategy", f"must be one of {list(STRATEGY_NAMES)}, got {_shown(ask.strategy)}"
+        )
     if ask.gpu_model:
         problems.field("gpu_model", _text(ask.gpu_model, MAX_NAME))
     _constraints(ask.constraints, problems)

@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 from uuid import UUID
 
-from fogbank.domain.bounds import MAX_AMOUNT
 from fogbank.domain.errors import (
     AlreadyExistsError,
     FailedPreconditionError,
@@ -14,6 +13,7 @@ from fogbank.domain.errors import (
 )
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.node import Fingerprint
+from fogbank.domain.policy_bounds import MAX_AMOUNT
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import NodeStatus
 

@@ -1,4 +1,4 @@
-"""PolicyService: shows the policy that decisions are made by."""
+"""PolicyService: shows and chooses the policy that decisions are made by."""
 
 from __future__ import annotations
 
@@ -6,43 +6,58 @@ from typing import Any
 
 import grpc.aio
 
-from fogbank.codec.policies import policy_to_pb
-from fogbank.domain.errors import UnimplementedError
-from fogbank.domain.position import sequence_of
+from fogbank.codec.policies import policy_from_pb, policy_to_pb
+from fogbank.domain.errors import InvalidArgumentError
+from fogbank.domain.policy import Policy
 from fogbank.v1 import policy_service_pb2 as pb
 from fogbank.v1 import policy_service_pb2_grpc as rpc
-from services.gateway.app.fold import FleetFold
+from services.gateway.app.policies import Policies
 from services.gateway.app.principal import current_principal
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class PolicyService(rpc.PolicyServiceServicer):
-    """Answers for policies, to everybody who is signed in."""
+    """Messages to use cases and back."""
 
-    def __init__(self, fold: FleetFold) -> None:
-        self._fold = fold
+    def __init__(self, policies: Policies) -> None:
+        self._policies = policies
 
     async def ListPolicies(
         self, request: pb.ListPoliciesRequest, context: Context
     ) -> pb.ListPoliciesResponse:
-        """List the policies of the fleet: so far, the active one."""
+        """List the active policy and the known ones."""
         current_principal()
-        return pb.ListPoliciesResponse(policies=[policy_to_pb(self._fold.fleet.facts.policy)])
+        return pb.ListPoliciesResponse(
+            policies=[policy_to_pb(policy) for policy in self._policies.list()]
+        )
 
     async def ActivatePolicy(
         self, request: pb.ActivatePolicyRequest, context: Context
     ) -> pb.ActivatePolicyResponse:
-        """Not built yet."""
-        raise UnimplementedError("ActivatePolicy is not built yet")
+        """Activate a policy, given whole or by a known name."""
+        activated = await self._policies.activate(
+            current_principal(),
+            _wanted(request),
+            request.request_id,
+            validate_only=request.validate_only,
+        )
+        return pb.ActivatePolicyResponse(
+            policy=policy_to_pb(activated.policy), activated_at_sequence=activated.sequence
+        )
 
     async def GetPolicyStatus(
         self, request: pb.GetPolicyStatusRequest, context: Context
     ) -> pb.GetPolicyStatusResponse:
         """Show the active policy."""
         current_principal()
-        facts = self._fold.fleet.facts
+        active = self._policies.active()
         return pb.GetPolicyStatusResponse(
-            policy=policy_to_pb(facts.policy),
-            activated_at_sequence=sequence_of(facts.policy_position),
+            policy=policy_to_pb(active.policy), activated_at_sequence=active.sequence
         )
+
+
+def _wanted(request: pb.ActivatePolicyRequest) -> Policy | str:
+    if request.HasField("policy") == bool(request.name):
+        raise InvalidArgumentError.of_field("policy", "give either a whole policy or a known name")
+    return request.name or policy_from_pb(request.policy)

@@ -24,10 +24,10 @@ from fogbank.v1 import (
 from services.gateway.app.agents import Agents
 from services.gateway.app.deployments import Deployments
 from services.gateway.app.events import Events
-from services.gateway.app.fold import FleetFold
 from services.gateway.app.identity import Identity
 from services.gateway.app.nodes import Nodes
 from services.gateway.app.planning import Planning
+from services.gateway.app.policies import Policies
 from services.gateway.core.bounds import Bounds
 from services.gateway.grpc_api.agent_service import AgentService
 from services.gateway.grpc_api.audit_service import AuditService
@@ -58,7 +58,7 @@ class GrpcDependencies:
     nodes: Nodes
     agents: Agents
     identity: Identity
-    fold: FleetFold
+    policies: Policies
     log: EventLog
     events: Events
     subject_prefix: str
@@ -75,7 +75,9 @@ def add_to_server(uses: GrpcDependencies, server: grpc.aio.Server) -> None:
     identity_service_pb2_grpc.add_IdentityServiceServicer_to_server(
         IdentityService(uses.identity), server
     )
-    policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(PolicyService(uses.fold), server)
+    policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(
+        PolicyService(uses.policies), server
+    )
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(
         AuditService(uses.log, uses.events, uses.subject_prefix), server
     )

@@ -171,7 +171,7 @@ async def test_the_active_policy_is_shown(world: GatewayWorld) -> None:
 
     assert (answer.policy.name, answer.policy.resource_weight) == ("balanced", 0.4)
     assert answer.activated_at_sequence == 1
-    assert list(known.policies) == [answer.policy]
+    assert known.policies[0] == answer.policy
 
 
 # --- the record -------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ async def test_an_unknown_type_in_the_documented_words(face: RestFace, given: An
         ({"priority": True}, ["priority", "true"]),
         ({"cluster_id": 77}, ["cluster_id", "77"]),
         ({"cluster_id": -1}, ["cluster_id", "-1"]),
-        ({"strategy": "random"}, ["strategy", "balanced", "random"]),
+        ({"strategy": "magic"}, ["strategy", "balanced", "magic"]),
         ({"wait_for_capacity": "yes"}, ["wait_for_capacity", "true or false", "yes"]),
         ({"restart": "sometimes"}, ["restart", "always", "on-failure", "never", "sometimes"]),
         ({"constraints": [{"attribute": "x", "operator": "in"}]}, ["constraints[0].attribute"]),

@@ -189,8 +189,9 @@ def test_a_round_names_the_policy_of_its_input() -> None:
     log = Bytes()
     event = facts_pb2.PolicyActivated()
     event.policy.name, event.policy.version = "packed", 3
+    event.policy.strategy = "binpack"
     log.fact(event)
-    log.round(policy="packed@3")
+    log.round(policy="packed@1")
     assert log.rules() == []
     log.round(policy="balanced@1")
     assert log.rules() == ["round-policy"]

@@ -141,12 +141,15 @@ def test_a_fact_keeps_within_bounds(log: Bytes, web: str) -> None:
     log.node("third")
     log.shrink(an_id("third"), -1)
     policy = facts_pb2.PolicyActivated()
+    policy.policy.name, policy.policy.strategy = "ours", "balanced"
     policy.policy.resource_weight = float("nan")
     log.fact(policy)
     late = facts_pb2.PolicyActivated()
+    late.policy.name, late.policy.strategy = "ours", "balanced"
     late.policy.lost_after_ms = -1
     log.fact(late)
     hasty = facts_pb2.PolicyActivated()
+    hasty.policy.name, hasty.policy.strategy = "ours", "balanced"
     hasty.policy.retry_backoff_ms.extend([1] * 101)
     log.fact(hasty)
     assert log.rules() == ["out-of-bounds"] * 8

@@ -238,6 +238,7 @@ def test_suspended_only_after_a_long_silence(log: Bytes) -> None:
 def test_the_silence_of_a_large_fleet_lasts_longer(log: Bytes) -> None:
     node, web = log.node("first"), log.deploy("web")
     policy = facts_pb2.PolicyActivated()
+    policy.policy.name, policy.policy.strategy = "ours", "balanced"
     policy.policy.heartbeat_period_ms, policy.policy.silent_periods = 20_000, 2
     policy.policy.lost_after_ms, policy.policy.busy_load_percent = 30_000, 90
     log.fact(policy)

@@ -278,6 +278,7 @@ def test_an_unknown_event_that_may_be_ignored_is(fold: Fold) -> None:
         (ev.NodeConnected(NODE, "fog", a_fingerprint(cpu=1 << 62)), ""),
         (ev.PolicyActivated(Policy(resource_weight=float("nan"))), ""),
         (ev.PolicyActivated(Policy(lost_after_ms=-1)), ""),
+        (ev.PolicyActivated(Policy(strategy="no-such-thing")), ""),
     ],
 )
 def test_what_readers_could_not_bear_is_void(fold: Fold, event: ev.Event, event_id: str) -> None:
