@@ -1,5 +1,5 @@
 # ruff: noqa: T201 (a command prints)
-"""Runs seeds: `python -m tests.simulation --seeds A..B [--minutes N]`, or replays one."""
+"""Runs seeds: `python -m tests.simulation --seeds A..B [--profile brief]`, or replays one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from tests.simulation.bugs import BUGS, planted, run_planted
-from tests.simulation.plan import Plan, plan_of
+from tests.simulation.plan import PROFILES, Plan, Profile, plan_of
 from tests.simulation.run import Result, run_seed
 
 _BAR = 24
@@ -30,7 +30,7 @@ def main() -> int:
             return _hunt(asked)
         if asked.bug:
             stack.enter_context(planted(asked.bug))
-        plan = plan_of(asked.seed)
+        plan = plan_of(asked.seed, asked.profile)
         if asked.minimise:
             plan = _minimised(plan)
         return _replay(plan, asked.transcript)
@@ -46,6 +46,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--minimise", action="store_true", help="leave out faults that the failure does not need"
     )
+    parser.add_argument("--profile", choices=PROFILES, default="usual", help="how large runs are")
     parser.add_argument("--bug", choices=sorted(BUGS), help="plant a mistake in the code")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at a failing seed")
     return parser.parse_args()
@@ -60,6 +61,7 @@ def _replay(plan: Plan, transcript: Path | None) -> int:
         [
             *result.lines,
             *(f"problem: {each}" for each in result.problems),
+            *(f"complaint: {each}" for each in result.complaints if each not in result.problems),
             f"trace digest: {result.digest}",
         ]
     )
@@ -97,7 +99,7 @@ def _hunt(asked: argparse.Namespace) -> int:
     totals: Counter[str] = Counter()
     faults: Counter[str] = Counter()
     failing: list[int] = []
-    for result in _results(seeds, ends_s, asked.jobs, asked.bug):
+    for result in _results(seeds, ends_s, asked):
         totals.update(
             seeds=1,
             commits=result.counts.commits,
@@ -109,19 +111,20 @@ def _hunt(asked: argparse.Namespace) -> int:
         _show(totals, faults, len(seeds), time.monotonic() - began_s)
         if not result.clean:
             failing.append(result.seed)
-            _complain(result, asked.bug)
+            _complain(result, asked.bug, asked.profile)
             if not asked.keep_going:
                 break
     _sum_up(totals, faults, time.monotonic() - began_s, failing)
     return int(bool(failing))
 
 
-def _results(seeds: range, ends_s: float, jobs: int, bug: str | None) -> Iterator[Result]:
+def _results(seeds: range, ends_s: float, asked: argparse.Namespace) -> Iterator[Result]:
+    jobs, bug, profile = asked.jobs, asked.bug, asked.profile
     if jobs == 1:
         for seed in seeds:
             if time.monotonic() > ends_s:
                 return
-            yield run_planted(seed, bug)
+            yield run_planted(seed, bug, profile)
         return
     waiting: deque[Future[Result]] = deque()
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
@@ -129,7 +132,7 @@ def _results(seeds: range, ends_s: float, jobs: int, bug: str | None) -> Iterato
             for seed in seeds:
                 if time.monotonic() > ends_s:
                     break
-                waiting.append(pool.submit(run_planted, seed, bug))
+                waiting.append(pool.submit(run_planted, seed, bug, profile))
                 if len(waiting) > 2 * jobs:
                     yield waiting.popleft().result()
             while waiting:
@@ -151,12 +154,13 @@ def _show(totals: Counter[str], faults: Counter[str], wanted: int, took_s: float
     sys.stderr.flush()
 
 
-def _complain(result: Result, bug: str | None) -> None:
+def _complain(result: Result, bug: str | None, profile: Profile) -> None:
     planted_bug = f" --bug {bug}" if bug else ""
     print(f"\nseed {result.seed} fails:")
-    for sentence in result.problems:
+    for sentence in result.complaints:
         print(f"  {sentence}")
-    print(f"  replay: python -m tests.simulation --seed {result.seed}{planted_bug}")
+    asked = f"--seed {result.seed} --profile {profile}{planted_bug}"
+    print(f"  replay: python -m tests.simulation {asked}")
     print(f"  trace digest: {result.digest}", flush=True)
 
 

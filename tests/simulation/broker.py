@@ -42,6 +42,8 @@ class Broker:
         self.handles: list[SimLog] = []
         self._changed = asyncio.Event()
         self._recent: dict[tuple[Writer, bytes], tuple[int, float]] = {}
+        # Who had seen commits that were lost: they must never write again.
+        self.bereft: dict[Writer, int] = {}
 
     def store(self, writer: Writer, data: bytes, expected_last: int | None) -> int:
         """Store a commit and return its sequence, the old one's if these bytes came before."""
@@ -51,6 +53,10 @@ class Broker:
         if known is not None and now_s - known[1] < self.window_s:
             return known[0]
         last = len(self.commits)
+        if writer in self.bereft:
+            self.world.blunder(
+                f"{writer.instance} saw commit {self.bereft[writer]} and appends at {last + 1}"
+            )
         if expected_last is not None and expected_last != last:
             raise StaleAppendError(f"expected {expected_last} as last sequence, it is {last}")
         commit = StoredCommit(last + 1, writer, data)
@@ -84,6 +90,10 @@ class Broker:
         if lose:
             del self.commits[-lose:]
             self._recent.clear()
+            for handle in self.handles:
+                known = handle.guard.last
+                if known is not None and known.sequence > len(self.commits):
+                    self.bereft[handle.writer] = known.sequence
         self.wake()
 
     def come_back(self) -> None:

@@ -159,6 +159,14 @@ class Faults:
         broker.go_down()
         self._then(fault.lasts_s, broker.come_back)
 
+    def _canary(self, fault: Fault, random: Random) -> None:
+        """Let a broker that did not sync lose what it confirmed."""
+        broker = self._cluster.broker
+        lost = min(random.choice((1, 2, 3, 8)), len(broker.commits))
+        self._world.fault("tail lost", "broker", f"{lost} commits")
+        broker.go_down(lost)
+        self._then(fault.lasts_s, broker.come_back)
+
     def _noise(self, fault: Fault, random: Random) -> None:
         names = random.sample(_NOISES, random.choice((1, 2, 4)))
         noise = self._world.noise

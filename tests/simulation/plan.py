@@ -24,7 +24,10 @@ Kind = Literal[
     "disk",
     "isolate",
     "hang_up",
+    "canary",
 ]
+Profile = Literal["usual", "brief", "canary"]
+PROFILES: tuple[Profile, ...] = ("usual", "brief", "canary")
 
 _KINDS: tuple[Kind, ...] = (
     "kill",
@@ -71,6 +74,7 @@ class Plan:
     """All that a seed decides beforehand; the workload draws from the seed as it goes."""
 
     seed: int
+    profile: Profile
     gateways: int
     schedulers: int
     ledgers: int
@@ -84,28 +88,74 @@ class Plan:
     policy: Policy = field(default_factory=Policy)
 
 
-def plan_of(seed: int) -> Plan:
-    """Return what a seed stands for."""
-    random = Random(f"{seed}/plan")
-    lasts_s = random.choice((40.0, 90.0, 90.0, 180.0))
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """How large the runs of a profile are; times in seconds."""
+
+    lasts_s: tuple[float, ...]
+    gateways: tuple[int, ...]
+    schedulers: tuple[int, ...]
+    ledgers: tuple[int, ...]
+    nodes: tuple[int, ...]
+    clients: tuple[int, ...]
+    pauses_s: tuple[float, ...]
+    faults: tuple[int, ...]
+    spans_s: tuple[float, ...]
+
+
+# Values that come more often are there more often.
+_USUAL = _Scale(
+    lasts_s=(40.0, 90.0, 90.0, 180.0),
+    gateways=(1, 1, 2, 2, 2, 2, 2, 3, 3),
+    schedulers=(2, 2, 2, 2, 2, 3, 3, 3, 4),
+    ledgers=(1, 1, 2),
+    nodes=(1, 2, 2, 2, 3, 3, 3, 3, 5, 5, 5, 8),
+    clients=(1, 2, 3),
+    pauses_s=(0.3, 1.5, 1.5, 5.0),
+    faults=(2, 5, 10, 20),
+    spans_s=(0.3, 3.0, 12.0, 45.0),
+)
+_BRIEF = _Scale(
+    lasts_s=(1.0, 2.0, 4.0, 4.0),
+    gateways=(1, 2, 2),
+    schedulers=(1, 2, 2, 2),
+    ledgers=(1, 1, 1, 2),
+    nodes=(1, 2, 2, 3),
+    clients=(1, 1, 2),
+    pauses_s=(0.06, 0.12, 0.4),
+    faults=(1, 2, 4, 7),
+    spans_s=(0.2, 1.0, 4.0),
+)
+_SCALES: dict[Profile, _Scale] = {"usual": _USUAL, "brief": _BRIEF, "canary": _BRIEF}
+
+
+def plan_of(seed: int, profile: Profile = "usual") -> Plan:
+    """Return what a seed stands for in a profile.
+
+    `canary` runs lose commits that were acknowledged: they show that it would be noticed.
+    """
+    random = Random(f"{seed}/{profile}/plan")
+    scale = _SCALES[profile]
+    lasts_s = random.choice(scale.lasts_s)
+    nodes = random.choice(scale.nodes)
+    faults = _faults(random, scale, lasts_s)
+    if profile == "canary":
+        faults = (*faults, Fault(lasts_s, "canary", 0.5, random.getrandbits(32)))
     return Plan(
         seed,
-        gateways=random.choices((1, 2, 3), (2, 5, 2))[0],
-        schedulers=random.choices((2, 3, 4), (5, 3, 1))[0],
-        ledgers=random.choices((1, 2), (2, 1))[0],
-        nodes=tuple(_node(random, number, lasts_s) for number in range(_fleet_size(random))),
-        clients=random.choice((1, 2, 3)),
-        pause_s=random.choice((0.3, 1.5, 1.5, 5.0)),
+        profile,
+        gateways=random.choice(scale.gateways),
+        schedulers=random.choice(scale.schedulers),
+        ledgers=random.choice(scale.ledgers),
+        nodes=tuple(_node(random, number, lasts_s) for number in range(nodes)),
+        clients=random.choice(scale.clients),
+        pause_s=random.choice(scale.pauses_s),
         window_s=random.choice((0.0, 5.0, 120.0)),
         lasts_s=lasts_s,
-        faults=_faults(random, lasts_s),
+        faults=faults,
         clock_offsets_ms=tuple(random.randint(-900, 900) for _ in range(24)),
-        policy=_policy(random),
+        policy=_policy(random, profile),
     )
-
-
-def _fleet_size(random: Random) -> int:
-    return random.choices((1, 2, 3, 5, 8), (1, 3, 4, 3, 1))[0]
 
 
 def _node(random: Random, number: int, lasts_s: float) -> Node:
@@ -116,32 +166,39 @@ def _node(random: Random, number: int, lasts_s: float) -> Node:
         size * 1000 + random.choice((0, 0, 500)),
         size * 2048,
         random.choice(("us-east", "us-central", "us-west")),
-        random.uniform(5, lasts_s / 2) if late else random.uniform(0, 2),
+        random.uniform(lasts_s / 10, lasts_s / 2) if late else random.uniform(0, lasts_s / 20),
     )
 
 
-def _policy(random: Random) -> Policy:
+def _policy(random: Random, profile: Profile) -> Policy:
+    if profile == "usual":
+        return Policy(
+            lost_after_ms=random.choice((16_000, 20_000, 30_000)),
+            heartbeat_period_ms=random.choice((2_000, 5_000)),
+            reschedule_delay_ms=random.choice((2_000, 10_000)),
+            reschedule_delay_max_ms=20_000,
+            retry_backoff_ms=random.choice(((1_000, 2_000, 4_000), (500, 1_000), (3_000,) * 4)),
+        )
     return Policy(
-        lost_after_ms=random.choice((16_000, 20_000, 30_000)),
-        heartbeat_period_ms=random.choice((2_000, 5_000)),
-        reschedule_delay_ms=random.choice((2_000, 10_000)),
-        reschedule_delay_max_ms=20_000,
-        retry_backoff_ms=random.choice(((1_000, 2_000, 4_000), (500, 1_000), (3_000,) * 4)),
+        lost_after_ms=random.choice((3_500, 5_000, 9_000)),
+        heartbeat_period_ms=random.choice((1_000, 3_000)),
+        reschedule_delay_ms=random.choice((500, 2_000)),
+        reschedule_delay_max_ms=4_000,
+        retry_backoff_ms=random.choice(((300, 600, 1_200), (200, 500), (1_500,) * 4)),
     )
 
 
-def _faults(random: Random, lasts_s: float) -> tuple[Fault, ...]:
+def _faults(random: Random, scale: _Scale, lasts_s: float) -> tuple[Fault, ...]:
     """Draw faults: few kinds in each run, some of them many times."""
     kinds = random.sample(_KINDS, random.choice((1, 2, 3, 5)))
     weights = [random.choice((1, 1, 4)) for _ in kinds]
-    number = random.choice((2, 5, 10, 20))
     faults = []
-    for _ in range(number):
+    for _ in range(random.choice(scale.faults)):
         kind = random.choices(kinds, weights)[0]
-        span = random.choice((0.3, 3.0, 12.0, 45.0))
+        span = random.choice(scale.spans_s)
         faults.append(
             Fault(
-                random.uniform(1.0, lasts_s),
+                random.uniform(min(1.0, lasts_s / 10), lasts_s),
                 kind,
                 random.uniform(span / 3, span),
                 random.getrandbits(32),

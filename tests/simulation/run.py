@@ -20,7 +20,7 @@ from tests.simulation.broker import Broker
 from tests.simulation.faults import Faults, add_agent
 from tests.simulation.loop import StalledError, VirtualLoop, current_process, pause, run_virtually
 from tests.simulation.machines import Database
-from tests.simulation.plan import Plan, plan_of
+from tests.simulation.plan import Plan, Profile, plan_of
 from tests.simulation.verify import (
     broken_answers,
     differing_states,
@@ -49,11 +49,18 @@ _WITH_UUID4 = (
 
 @dataclass(slots=True)
 class Result:
-    """What came of a seed. `problems` is empty if all held; times in seconds."""
+    """What came of a seed. `problems` is empty if all held; times in seconds.
+
+    `bereft` tells that a process lived to see commits gone which it knew; such a run must have
+    problems, and none of them a blunder.
+    """
 
     seed: int
+    profile: Profile
     digest: str
     problems: list[str]
+    blunders: list[str]
+    bereft: bool
     simulated_s: float
     settled_s: float
     took_s: float
@@ -64,11 +71,26 @@ class Result:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing was wrong."""
-        return not self.problems
+        """Whether nothing was wrong, and a loss was noticed."""
+        return not self.complaints
+
+    @property
+    def complaints(self) -> list[str]:
+        """What speaks against the run; a canary's problems are as it should be."""
+        if self.profile != "canary":
+            return self.problems
+        if self.bereft and not self.problems:
+            return ["nobody noticed that commits were lost"]
+        return self.blunders
 
 
-def run_seed(seed: int, *, keep_lines: bool = False, plan: Plan | None = None) -> Result:
+def run_seed(
+    seed: int,
+    profile: Profile = "usual",
+    *,
+    keep_lines: bool = False,
+    plan: Plan | None = None,
+) -> Result:
     """Run a seed to its end and check it."""
     began_s = time.perf_counter()
     collected = gc.isenabled()
@@ -80,7 +102,7 @@ def run_seed(seed: int, *, keep_lines: bool = False, plan: Plan | None = None) -
             nonlocal result
             world = World(seed, loop, keep_lines=keep_lines)
             stack.enter_context(_determined(world))
-            result = await _Run(world, plan or plan_of(seed)).to_the_end()
+            result = await _Run(world, plan or plan_of(seed, profile)).to_the_end()
 
         try:
             with ExitStack() as stack:
@@ -121,8 +143,11 @@ class _Run:
             actor.kill()
         return Result(
             plan.seed,
+            plan.profile,
             world.trace_digest(),
             world.problems,
+            world.blunders,
+            bool(cluster.broker.bereft),
             world.loop.time(),
             settled_s,
             0.0,

@@ -6,22 +6,37 @@ from itertools import count
 
 import pytest
 
+from tests.simulation.plan import Profile
 from tests.simulation.run import run_seed
 
-# Four groups, so that workers share them.
-GROUPS = tuple(range(200, 240, 10))
+# In groups, so that workers share them.
+_GROUP = 10
+USUAL = tuple(range(201, 241, _GROUP))
+_BRIEF_GROUP = 50
+BRIEF = tuple(range(301, 601, _BRIEF_GROUP))
 MINUTES = float(os.environ.get("FOG_SIM_MINUTES", "30"))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("first", GROUPS)
-def test_clusters_mend_themselves(first: int) -> None:
-    failing = [
-        f"seed {seed}: {problem}"
-        for seed in range(first, first + 10)
-        for problem in run_seed(seed).problems
+def complaints(seeds: range, profile: Profile) -> list[str]:
+    return [
+        f"--seed {seed} --profile {profile}: {sentence}"
+        for seed in seeds
+        for sentence in run_seed(seed, profile).complaints
     ]
-    assert not failing, "\n".join(failing)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", USUAL)
+def test_clusters_mend_themselves(first: int) -> None:
+    found = complaints(range(first, first + _GROUP), "usual")
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", BRIEF)
+def test_more_brief_runs(first: int) -> None:
+    found = complaints(range(first, first + _BRIEF_GROUP), "brief")
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.soak

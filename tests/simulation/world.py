@@ -108,6 +108,7 @@ class World:
     faulty: bool = True
     lines: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    blunders: list[str] = field(default_factory=list)
     faults: dict[str, int] = field(default_factory=dict)
     links: dict[str, Link] = field(default_factory=dict)
     nowhere: Context = field(default_factory=Context)
@@ -155,6 +156,11 @@ class World:
         """Note that something is wrong."""
         self.problems.append(sentence)
         self.tell("checker", sentence)
+
+    def blunder(self, sentence: str) -> None:
+        """Note that something is wrong which nothing excuses, not even a broker that forgot."""
+        self.blunders.append(sentence)
+        self.problem(sentence)
 
     def later(self, seconds: float, callback: Callable[..., object], *args: object) -> None:
         """Call back in the name of nobody."""

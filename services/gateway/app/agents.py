@@ -54,7 +54,7 @@ class Agents:
             yield
 
     def _on_batch(self, batch: Batch) -> None:
-        for node_id in batch.nodes:
+        for node_id in sorted(batch.nodes):  # in an order that every run repeats
             session = self._sessions.get(node_id)
             if session is not None:
                 session.wake()

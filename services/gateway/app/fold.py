@@ -59,7 +59,7 @@ class FleetFold:
         self._node_touched: dict[str, int] = {}
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._waiter_number = 0
-        self._status_waiters: dict[str, set[asyncio.Event]] = {}
+        self._status_waiters: dict[str, dict[asyncio.Event, None]] = {}
         self._advanced = asyncio.Event()
         self._listeners: list[Callable[[Batch], None]] = []
         self._live_from = 0
@@ -88,7 +88,7 @@ class FleetFold:
             batch.nodes |= folded.nodes
             batch.deployments |= folded.deployments
             batch.changes += changes
-            for node_id in folded.nodes:
+            for node_id in sorted(folded.nodes):  # the order in which watchers see them
                 self._node_touched.pop(node_id, None)
                 self._node_touched[node_id] = folded.sequence
             for deployment_id in folded.deployments:
@@ -159,14 +159,14 @@ class FleetFold:
     async def status_in(self, deployment_id: str, wanted: frozenset[DeploymentStatus]) -> None:
         """Wait until a deployment's status is one of those wanted."""
         waiter = asyncio.Event()
-        waiters = self._status_waiters.setdefault(deployment_id, set())
-        waiters.add(waiter)
+        waiters = self._status_waiters.setdefault(deployment_id, {})
+        waiters[waiter] = None
         try:
             while self.tracker.current.get(deployment_id) not in wanted:
                 waiter.clear()
                 await waiter.wait()
         finally:
-            waiters.discard(waiter)
+            waiters.pop(waiter, None)
             if not waiters:
                 self._status_waiters.pop(deployment_id, None)
 

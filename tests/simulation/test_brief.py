@@ -1,0 +1,37 @@
+"""Hundreds of brief runs on every change, and that a lost tail of the log never goes unnoticed."""
+
+import pytest
+
+from tests.simulation.plan import Profile
+from tests.simulation.regressions import REGRESSIONS
+from tests.simulation.run import run_seed
+
+# In groups, so that workers share them.
+_GROUP = 25
+BRIEF = tuple(range(1, 301, _GROUP))
+CANARIES = range(1, 21)
+
+
+def complaints(profile: Profile, seeds: range) -> list[str]:
+    return [
+        f"--seed {seed} --profile {profile}: {sentence}"
+        for seed in seeds
+        for sentence in run_seed(seed, profile).complaints
+    ]
+
+
+@pytest.mark.parametrize("first", BRIEF)
+def test_clusters_mend_themselves(first: int) -> None:
+    found = complaints("brief", range(first, first + _GROUP))
+    assert not found, "\n".join(found)
+
+
+def test_a_lost_tail_is_noticed() -> None:
+    found = complaints("canary", CANARIES)
+    assert not found, "\n".join(found)
+    assert any(run_seed(seed, "canary").bereft for seed in CANARIES[:5])
+
+
+@pytest.mark.parametrize(("profile", "seed", "found"), REGRESSIONS)
+def test_what_failed_once_holds(profile: Profile, seed: int, found: str) -> None:
+    assert not run_seed(seed, profile).complaints, found
