@@ -235,12 +235,17 @@ class OrderedReader:
         while arrived and len(batch) < MAX_BATCH_COMMITS and size < MAX_BATCH_BYTES:
             item = arrived[0]
             if item is _DOUBT or isinstance(item, _FlowControl):
-                if batch and item is _DOUBT:
-                    break  # hand out what is certain first
+                if batch:
+                    break  # hand out what is certain first: answering may fail
                 arrived.popleft()
                 await self._answer(item)
                 continue
-            commit = self._checked(item)  # type: ignore[arg-type]
+            try:
+                commit = self._checked(item)  # type: ignore[arg-type]
+            except (_Renew, LogGapError):
+                if batch:
+                    break  # as above; the next look finds it again
+                raise
             arrived.popleft()
             batch.append(commit)
             size += len(commit.data)

@@ -11,6 +11,7 @@ from fogbank.domain import events as ev
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.policy import Policy
 from fogbank.log.group_commit import GroupCommit
+from fogbank.log.jetstream import JetStreamLog
 from fogbank.log.port import EventLog, LogBrokenError, LogUnavailableError, Writer
 from fogbank.log.second_copy import agreement
 from services.gateway.app.agent_session import AgentPorts
@@ -26,7 +27,8 @@ from services.ledger.app.progress import Progress
 from services.ledger.app.projector import Projector
 from services.node_agent.app.node import NodeAgent, NodeSettings
 from services.scheduler.app import Scheduler
-from tests.simulation.broker import Broker, SimLog
+from tests.simulation.broker import STREAM, Broker, Handle
+from tests.simulation.connection import SimConnection
 from tests.simulation.loop import Process
 from tests.simulation.machines import (
     Database,
@@ -136,11 +138,14 @@ class Actor:
         if self.supervised:
             self.world.later(_RESTART_S, self.start)
 
-    def log(self, service: str, process: Process) -> SimLog:
+    def log(self, service: str, process: Process) -> JetStreamLog:
         """Return a handle on the log, with the names of this life."""
         link = self.world.link(self.name, "broker")
         writer = Writer(service, f"{self.name}-{self.generation}")
-        return SimLog(self.cluster.broker, writer, link, process)
+        connection: Any = SimConnection(self.cluster.broker, link, process)
+        log = JetStreamLog(connection, STREAM, writer)
+        self.cluster.broker.handles.append(Handle(log, process))
+        return log
 
     async def agree(self, log: EventLog, process: Process) -> None:
         """Wait until the log holds what the ledger's copy holds."""

@@ -18,6 +18,7 @@ from fogbank.domain.position import pack
 from fogbank.domain.verdict import VoidReason
 from fogbank.log.clock_check import ClockCheck
 from fogbank.log.group_commit import GroupCommit
+from fogbank.log.jetstream import JetStreamLog
 from services.gateway.app.agent_session import AgentSession
 from services.gateway.app.command_log import CommandLog
 from services.gateway.app.deployments import Deployments
@@ -25,7 +26,7 @@ from services.gateway.core import commands
 from services.ledger.app.ports import Checkpoint, RivalLedgerError
 from services.node_agent.core.agent import AgentCore
 from services.node_agent.core.kept import SequenceKept
-from tests.simulation.broker import Broker, SimLog
+from tests.simulation.broker import Broker
 from tests.simulation.loop import pause
 from tests.simulation.machines import SimStore
 from tests.simulation.planting import Patches, bug, runs_in
@@ -135,7 +136,7 @@ def ack_before_durable() -> Patches:
         kind = type(envelopes[0].event).__name__
         if kind != "DeploymentScaled":
             return await append(self, envelopes)
-        known = self._log.guard.last  # type: ignore[attr-defined]
+        known = self._log._guard.last  # type: ignore[attr-defined]
         asyncio.get_running_loop().create_task(_swallow(append(self, envelopes)))
         return known.sequence, 0
 
@@ -271,9 +272,9 @@ def tail_lost() -> Patches:
 
 @bug
 def reader_skips_after_an_outage() -> Patches:
-    follow = SimLog.follow
+    follow = JetStreamLog.follow
 
-    async def leaping(self: SimLog, after: int) -> Any:
+    async def leaping(self: JetStreamLog, after: int) -> Any:
         skip = False
         async for batch in follow(self, after):
             if not skip and len(batch) > 2 and runs_in("gateway"):
@@ -282,4 +283,4 @@ def reader_skips_after_an_outage() -> Patches:
             yield batch
             await pause(0)
 
-    return [patch.object(SimLog, "follow", leaping)]
+    return [patch.object(JetStreamLog, "follow", leaping)]

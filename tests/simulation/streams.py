@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 TOKEN = "a fleet's token"
 _KEEPALIVE_S = 20.0
+# Timers of the same instant would come in any order.
+_APART_S = 1e-6
 
 
 class _End:
@@ -53,7 +55,7 @@ class Pipe:
     def send(self, item: bytes | _End) -> None:
         """Put something on its way."""
         loop = self._world.loop
-        self._last_s = max(self._last_s, loop.time() + self._link.delay_s())
+        self._last_s = max(self._last_s + _APART_S, loop.time() + self._link.delay_s())
         loop.call_at(self._last_s, self._arrive, item, context=self._world.nowhere)
 
     def _arrive(self, item: bytes | _End) -> None:

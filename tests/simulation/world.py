@@ -27,6 +27,7 @@ class Noise:
     ack_lost: float = 0.0
     append_late: float = 0.0
     append_refused: float = 0.0
+    push_lost: float = 0.0
     telemetry_lost: float = 0.0
     telemetry_twice: float = 0.0
     reply_lost: float = 0.0

@@ -5,11 +5,18 @@ from uuid import uuid4
 
 import pytest
 
-from tests.contract.log.worlds import MemoryWorld, World, guarded_world, jetstream_world
+from tests.contract.log.worlds import (
+    MemoryWorld,
+    SimulatedWorld,
+    World,
+    guarded_world,
+    jetstream_world,
+)
 from tests.support.nats import NatsServer, nats_server
 
-# The last one is the second on a broker with users, as it runs in earnest.
-ADAPTERS = ["memory", "jetstream", "jetstream-guarded"]
+# The second is the production adapter on the simulation's broker; the last one the third on a
+# broker with users, as it runs in earnest.
+ADAPTERS = ["memory", "simulated", "jetstream", "jetstream-guarded"]
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +30,9 @@ def broker() -> Generator[NatsServer]:
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     if request.param == "memory":
         yield MemoryWorld()
+        return
+    if request.param == "simulated":
+        yield SimulatedWorld()
         return
     if request.param == "jetstream-guarded":
         async with guarded_world("guarded") as surroundings:
@@ -38,6 +48,9 @@ async def mortal_world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     """As `world`, for tests that kill the engine."""
     if request.param == "memory":
         yield MemoryWorld()
+        return
+    if request.param == "simulated":
+        yield SimulatedWorld()
         return
     if request.param == "jetstream-guarded":
         async with guarded_world("guarded") as surroundings:

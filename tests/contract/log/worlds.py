@@ -3,13 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from fogbank.log.jetstream import JetStreamLog
 from fogbank.log.memory import MemoryLog, MemoryStore
 from fogbank.log.nats_connection import NatsCredentials, connect
 from fogbank.log.port import EventLog, LogUnavailableError, Writer
 from fogbank.log.stream import StreamName, StreamSettings, ensure_stream
+from tests.simulation.broker import STREAM, Broker
+from tests.simulation.connection import SimConnection
+from tests.simulation.loop import Process
+from tests.simulation.world import World as Surroundings
 from tests.support.broker_users import as_user, guarded_broker
 from tests.support.fault_proxy import fault_proxy
 from tests.support.nats import NatsServer
@@ -129,3 +133,32 @@ async def guarded_world(fleet: str) -> AsyncIterator[JetStreamWorld]:
             await ensure_stream(connection, name, StreamSettings(max_bytes=64 * 1024**2))
         async with AsyncExitStack() as stack:
             yield JetStreamWorld(server, name, stack, as_user)
+
+
+class SimulatedWorld:
+    """The production adapter on the simulation's broker, in real time."""
+
+    def __init__(self) -> None:
+        loop: Any = asyncio.get_running_loop()
+        self._surroundings = Surroundings(1, loop)
+        self._broker = Broker(self._surroundings, window_s=120.0)
+
+    async def handle(self, instance: str = "one", service: str = "gateway") -> EventLog:
+        link = self._surroundings.link(instance, "broker")
+        connection: Any = SimConnection(self._broker, link, Process(instance))
+        return JetStreamLog(connection, STREAM, Writer(service, instance), append_deadline_s=4)
+
+    async def append_losing_the_answer(self, log: EventLog, data: bytes) -> int | None:
+        self._surroundings.noise.ack_lost = 1.0
+        try:
+            return await log.append(data)
+        except LogUnavailableError:
+            return None
+        finally:
+            self._surroundings.noise.clear()
+
+    async def go_down(self) -> None:
+        self._broker.go_down()
+
+    async def come_back(self) -> None:
+        self._broker.come_back()
