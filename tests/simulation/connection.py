@@ -214,7 +214,7 @@ class SimConnection:
         if callback is None or not self.process.alive:
             return
         try:
-            callback(message).__await__().send(None)  # type: ignore[attr-defined]
+            callback(message).__await__().send(None)
         except StopIteration:
             return
         raise AssertionError("a callback that waits would let messages overtake each other")

@@ -18,6 +18,11 @@ from fogbank.checker import Acknowledged, Counts
 from tests.simulation.actors import Cluster, GatewayActor, LedgerActor, SchedulerActor
 from tests.simulation.broker import Broker
 from tests.simulation.faults import Faults, add_agent
+from tests.simulation.history import (
+    changed_by_void_events,
+    differing_rounds,
+    impossible_transitions,
+)
 from tests.simulation.loop import StalledError, VirtualLoop, current_process, pause, run_virtually
 from tests.simulation.machines import Database
 from tests.simulation.plan import Plan, Profile, plan_of
@@ -35,7 +40,7 @@ from tests.simulation.workload import Client
 from tests.simulation.world import World
 
 # After the faults everything must have come to rest within so long.
-SETTLE_S = 420.0
+SETTLE_S: dict[Profile, float] = {"usual": 420.0, "brief": 120.0, "canary": 60.0}
 _LOOK_S = 5.0
 # From so long after the faults on, no stream may break any more.
 _CALM_S = 100.0
@@ -192,7 +197,7 @@ class _Run:
             await pause(_LOOK_S)
             end = len(cluster.broker.commits)
             quiet, seen = end == seen, end
-            late = world.loop.time() - healed_s > SETTLE_S
+            late = world.loop.time() - healed_s > SETTLE_S[self._plan.profile]
             if not quiet and not late:
                 continue
             left = unfinished(cluster)
@@ -216,6 +221,9 @@ class _Run:
         found += overfull_machines(cluster)
         found += doubled_slots(cluster)
         found += differing_verdicts(cluster, counts)
+        found += impossible_transitions(cluster.broker.commits)
+        found += changed_by_void_events(cluster.broker.commits)
+        found += differing_rounds(cluster.broker.commits)
         found += restless_nodes(cluster, now_us + round(quiet_s * 1_000_000))
         for sentence in found[:_SHOWN]:
             self._world.problem(sentence)

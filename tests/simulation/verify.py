@@ -15,6 +15,7 @@ from fogbank.domain.resources import Resources
 from fogbank.v1 import facts_pb2, log_pb2, rounds_pb2
 from services.ledger.core.projection import Projection
 from tests.simulation.actors import Cluster, fleet_of
+from tests.simulation.history import wrong_sums
 from tests.simulation.machines import Database, Machine, Ran, total
 from tests.simulation.workload import Client
 
@@ -129,7 +130,7 @@ def differing_states(cluster: Cluster) -> list[str]:
     for commit in _commits(cluster):
         projection.fold(commit)
     true = state_digest(fleet)
-    found = []
+    found = wrong_sums(fleet)
     for actor in cluster.actors:
         own = fleet_of(actor)
         if own is not None and state_digest(own) != true:
