@@ -28,6 +28,7 @@ from fogbank.log.port import (
     Writer,
 )
 from fogbank.log.stream import ApiError, StreamName, api_request
+from fogbank.runtime.crash_points import crash_point
 
 if TYPE_CHECKING:
     from fogbank.log.nats_connection import NatsConnection
@@ -119,9 +120,11 @@ class JetStreamLog:
         if attempt.expected_last is not None:
             headers["Nats-Expected-Last-Sequence"] = str(attempt.expected_last)
         known = self._guard.last
+        crash_point("log.before-publish")
         reply = await self._connection.request(
             self._subject, attempt.data, timeout_s=_TRY_S, headers=headers
         )
+        crash_point("log.after-publish")
         answer: dict[str, Any] = json.loads(reply.data)
         error = answer.get("error")
         if error is None:

@@ -28,6 +28,7 @@ from fogbank.log.port import (
     Writer,
 )
 from fogbank.log.stream import NO_SUCH_STREAM, ApiError, StreamName, api_request
+from fogbank.runtime.crash_points import crash_point
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
@@ -210,6 +211,7 @@ class OrderedReader:
             f"CONSUMER.CREATE.{self._name.stream}",
             {"stream_name": self._name.stream, "config": config},
         )
+        crash_point("log.after-consumer")
 
     async def _close(self) -> None:
         subscription, self._subscription = self._subscription, None

@@ -18,6 +18,7 @@ from fogbank.log.opening import open_log
 from fogbank.log.second_copy import LedgerCopy, agreement
 from fogbank.log.stream import StreamName
 from fogbank.runtime.clock import Clock, SystemClock
+from fogbank.runtime.crash_points import crash_point
 from fogbank.runtime.grpc_channel import open_channel
 from fogbank.runtime.grpc_server import GrpcServer
 from fogbank.runtime.lifecycle import Service, run
@@ -151,6 +152,7 @@ async def _begin(
     service.start_loop("follow", record.fold.run)
     service.start_loop("append", record.appender.run)
     await record.fold.reached(await record.log.last_sequence())
+    crash_point("gateway.before-opening")
     record.gate.open()
 
 

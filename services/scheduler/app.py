@@ -28,6 +28,7 @@ from fogbank.log.port import EventLog
 from fogbank.placement import Decided, Planner
 from fogbank.placement.explanation import explain, plan
 from fogbank.runtime.clock import Clock
+from fogbank.runtime.crash_points import crash_point
 from services.scheduler.core.leadership import Leadership
 from services.scheduler.core.liveness import Liveness
 
@@ -105,12 +106,15 @@ class Scheduler:
 
     async def follow(self) -> None:
         """Fold the log for ever."""
+        crash_point("scheduler.before-catch-up")
         target = await self._last_sequence()
         if target == 0:
             self._start_deciding()
         async for commits in follow_commits(self._log, 0):
+            crash_point("scheduler.before-fold")
             for commit in commits:
                 self._fold(commit)
+            crash_point("scheduler.after-fold")
             if not self.caught_up.is_set() and self.planner.fleet.position >= target:
                 self._start_deciding()
             self._changed.set()
@@ -127,6 +131,7 @@ class Scheduler:
                 await asyncio.sleep(_RETRY_S)
 
     def _start_deciding(self) -> None:
+        crash_point("scheduler.after-catch-up")
         self.liveness.restart(self.planner.fleet, self._monotonic_us())
         self.caught_up.set()
         _log.info("Scheduler worker started", as_of_sequence=self.planner.fleet.position)
@@ -221,8 +226,10 @@ class Scheduler:
         at_us = self.leadership.may_decide_at_us(now_us)
         if at_us > now_us:
             return (at_us - now_us) / _MICROS
+        crash_point("scheduler.before-decision")
         began_us = self._monotonic_us()
         decided = self._decide(now_us)
+        crash_point("scheduler.after-decision")
         if decided is None:
             self.leadership.nothing_to_do()
             return self._until_next_us(now_us) / _MICROS
@@ -261,11 +268,13 @@ class Scheduler:
         """Append a round and wait until it is folded; return the seconds to wait then."""
         try:
             await self._clock_check.require()
+            crash_point("scheduler.before-round-append")
             sequence = await self._log.append(self._commit_bytes(decided.event))
         except FogError as error:
             # Whether it is in the log or not: the next round is decided on what the fold says.
             _log.warning("round not confirmed", error=error.message)
             return _RETRY_S
+        crash_point("scheduler.after-round-append")
         try:
             async with asyncio.timeout(_OUTCOME_WAIT_S):
                 while self.planner.fleet.position < sequence:
@@ -273,6 +282,7 @@ class Scheduler:
                     await self._changed.wait()
         except TimeoutError:
             _log.warning("appended round not seen yet", sequence=sequence)
+        crash_point("scheduler.after-round-fold")
         if self._last_void not in {None, VoidReason.STALE_ROUND}:
             # Not for a rival's round: deciding again at once would write void rounds for ever.
             await asyncio.sleep(_RETRY_S)

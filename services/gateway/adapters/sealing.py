@@ -22,6 +22,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fogbank.domain.errors import UnavailableError
+from fogbank.runtime.crash_points import crash_point
 from fogbank.runtime.operator_error import OperatorError
 from services.gateway.adapters.database import sealed_environments, transaction
 
@@ -73,6 +74,8 @@ class SealedEnvironments:
                     .values(env_key=key, ciphertext=ciphertext)
                     .on_conflict_do_nothing()
                 )
+                crash_point("gateway.before-seal-commit")
+            crash_point("gateway.after-seal-commit")
             self._remember(key)
         return key
 

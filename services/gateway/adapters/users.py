@@ -9,6 +9,7 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from fogbank.runtime.crash_points import crash_point
 from services.gateway.adapters.database import (
     refresh_families,
     refresh_tokens,
@@ -40,7 +41,10 @@ class PostgresUsers:
             .returning(users.c.id)
         )
         async with transaction(self._engine) as connection:
-            return (await connection.execute(statement)).first() is not None
+            is_new = (await connection.execute(statement)).first() is not None
+            crash_point("gateway.before-account-commit")
+        crash_point("gateway.after-account-commit")
+        return is_new
 
     async def by_name_key(self, name_key: str) -> User | None:
         """Return the account whose name comes down to `name_key`."""
@@ -81,6 +85,7 @@ class PostgresRefreshTokens:
                 )
             )
             await _keep(connection, token, family_id, expires_at_us)
+        crash_point("gateway.after-session-commit")
 
     async def rotate(
         self, token: bytes, successor: bytes, now_us: int, expires_at_us: int
@@ -112,7 +117,8 @@ class PostgresRefreshTokens:
                 return Redeemed.REUSED
             await _replace(connection, family_id, token, now_us, expires_at_us)
             await _keep(connection, successor, family_id, expires_at_us)
-            return Principal(row.id, Role(row.role))
+        crash_point("gateway.after-rotation-commit")
+        return Principal(row.id, Role(row.role))
 
 
 async def _lock_family_of(connection: AsyncConnection, token: bytes) -> str | None:

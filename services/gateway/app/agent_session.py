@@ -20,6 +20,7 @@ from fogbank.domain.errors import (
 )
 from fogbank.domain.facts import NodeFact
 from fogbank.runtime.clock import Clock
+from fogbank.runtime.crash_points import crash_point
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.ports import (
     CommitAppender,
@@ -117,6 +118,7 @@ class AgentSession:
             AbortedError: the node shook hands again, here or elsewhere, or was declared offline.
             UnavailableError: this gateway is not as far as the agent's last assignments.
         """
+        crash_point("gateway.before-welcome")
         yield self._welcome
         await self._as_far_as_the_agent()
         complete = True
@@ -133,6 +135,7 @@ class AgentSession:
             if self._ack_again or node.last_report > self._acked_number:
                 self._ack_again = False
                 self._acked_number = node.last_report
+                crash_point("gateway.before-acknowledgement")
                 yield Ack(node.last_report)
             try:
                 message = await self._next_assignments(complete=complete)
@@ -141,7 +144,9 @@ class AgentSession:
                 await self._pause()
                 continue
             if message is not None:
+                crash_point("gateway.before-assignments")
                 yield message
+                crash_point("gateway.after-assignments")
                 complete = False
             await self._woken.wait()
 
@@ -197,6 +202,7 @@ class AgentSession:
             if deployment is not None and deployment.env_key and task.wanted is Wanted.RUN
         }
         environments = await self._ports.environments.unseal(keys) if keys else {}
+        crash_point("gateway.after-unsealing")
         found = []
         for task, deployment in drafts:
             observed = facts.observed.get((task.replica_id, self.node_id))
@@ -267,6 +273,7 @@ class AgentSession:
         if not (math.isfinite(beat.cpu_percent) and math.isfinite(beat.memory_percent)):
             raise InvalidArgumentError.of_field("heartbeat.usage", "must be numbers")
         now_us = self._ports.clock.now_us()
+        crash_point("gateway.before-telemetry")
         await self._ports.telemetry.publish(
             Heard(self.node_id, self._welcome.epoch, now_us, beat.cpu_percent, beat.memory_percent)
         )
@@ -306,7 +313,9 @@ class AgentSession:
                 reason="REPORT_GAP",
             )
         self._next_report += 1
+        crash_point("gateway.before-report-append")
         await self._append(agent_events.reported(self.node_id, report, self._ports.clock.now_us()))
+        crash_point("gateway.after-report-append")
 
     async def _append(self, envelope: EventEnvelope) -> None:
         """Append until the log has it: what a node says once must not be lost to an outage."""

@@ -17,6 +17,7 @@ from prometheus_client import Gauge
 
 from fogbank.domain.errors import AbortedError, AlreadyExistsError, UnavailableError
 from fogbank.domain.position import pack
+from fogbank.runtime.crash_points import crash_point
 from services.gateway.app.agent_session import AgentPorts, AgentSession
 from services.gateway.app.fold import Batch
 from services.gateway.core.agent_events import connected
@@ -111,7 +112,9 @@ class Agents:
 
     async def _connect(self, hello: Hello) -> Welcome:
         envelope = connected(hello, str(uuid4()), self._ports.clock.now_us())
+        crash_point("gateway.before-connection-append")
         sequence, index = await self._ports.appender.append([envelope])
+        crash_point("gateway.after-connection-append")
         try:
             async with asyncio.timeout(self._ports.fold_timeout_s):
                 await self._fold.reached(sequence)

@@ -11,6 +11,7 @@ from fogbank.domain.errors import FogError, UnavailableError
 from fogbank.domain.events import DeploymentCreated
 from fogbank.domain.verdict import Verdict
 from fogbank.log.port import CommitTooLargeError
+from fogbank.runtime.crash_points import crash_point
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.ports import CommitAppender
 from services.gateway.core import commands
@@ -111,8 +112,11 @@ class CommandLog:
 
     async def _append(self, user_id: str, envelopes: Sequence[EventEnvelope]) -> None:
         """Append events and wait until the fold has judged them."""
+        crash_point("gateway.before-command-append")
         sequence, _index = await self._appender.append(envelopes)
+        crash_point("gateway.after-command-append")
         await self.wait_for(sequence)
+        crash_point("gateway.before-answer")
         self._last_write[user_id] = sequence
         self._last_write.move_to_end(user_id)
         if len(self._last_write) > _REMEMBERED_WRITERS:

@@ -21,6 +21,7 @@ from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.status import StatusChange, StatusTracker
 from fogbank.log.follower import follow_commits, read_commits
 from fogbank.log.port import EventLog
+from fogbank.runtime.crash_points import crash_point
 
 _log = structlog.get_logger(__name__)
 
@@ -94,6 +95,7 @@ class FleetFold:
             for deployment_id in folded.deployments:
                 self._updated_at_us[deployment_id] = folded.log_time_us
         self._remember(batch.changes)
+        crash_point("gateway.after-fold")
         self._wake(batch)
         if batch.last_sequence > self._live_from:
             _log_changes(batch.changes)

@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from fogbank.runtime.crash_points import crash_point
 from fogbank.runtime.operator_error import OperatorError
 from services.ledger.adapters.tables import CHECKPOINT
 from services.ledger.app.ports import LedgerMismatchError, StoreUnavailableError
@@ -141,7 +142,9 @@ async def prepare(engine: AsyncEngine, fleet: str, generation: int) -> None:
     owner: tuple[str, int] | None = None
     while owner is None:
         try:
+            crash_point("ledger.before-migration")
             owner = await _migrate_and_claim(engine, fleet, generation)
+            crash_point("ledger.after-migration")
         except DBAPIError as error:
             if not isinstance(_cause(error), _REFUSALS):
                 raise
@@ -170,6 +173,7 @@ async def _migrate_and_claim(engine: AsyncEngine, fleet: str, generation: int) -
         owner = (
             await connection.execute(select(CHECKPOINT.c.fleet, CHECKPOINT.c.generation))
         ).one()
+        crash_point("ledger.before-migration-commit")
         return owner.fleet, owner.generation
 
 

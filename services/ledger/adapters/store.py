@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql.schema import Column, Table
 
+from fogbank.runtime.crash_points import crash_point
 from services.ledger.adapters.database import LOCK_QUERY, at, outages_named
 from services.ledger.adapters.kept_copy import read_kept_copy
 from services.ledger.adapters.tables import (
@@ -132,8 +133,12 @@ class PostgresStore:
                     f"the checkpoint is no longer at {former.position}: another ledger writes to "
                     "this database"
                 )
+            crash_point("ledger.after-checkpoint")
             await _COMMITS.write(connection, commits)
+            crash_point("ledger.after-copy")
             await self._write_changes(connection, changes)
+            crash_point("ledger.before-commit")
+        crash_point("ledger.after-commit")
         return reached
 
     async def _write_changes(self, connection: AsyncConnection, changes: TableChanges) -> None:

@@ -12,6 +12,7 @@ from fogbank.log.follower import decode
 from fogbank.log.guard import WHAT_TO_DO, Known, require_held
 from fogbank.log.port import EventLog, LogRewoundError, LogUnavailableError, StoredCommit
 from fogbank.runtime.clock import Clock
+from fogbank.runtime.crash_points import crash_point
 from services.ledger.app import metrics
 from services.ledger.app.ports import (
     Checkpoint,
@@ -71,12 +72,14 @@ class Projector:
             LedgerMismatchError: log and tables contradict each other since the start.
             LogBrokenError: the log is not what it was.
         """
+        crash_point("ledger.before-agreement")
         await self._agreement()
         self._progress.catch_up_to(await self._log_end())
         checkpoint = await self._lead()
         _log.info("Ledger projects", position=checkpoint.position)
         async for batch in self._log.follow(checkpoint.position):
             self._progress.log_reaches(batch[-1].sequence)
+            crash_point("ledger.before-fold")
             for stored in batch:
                 await self._take(stored)
                 if len(self._rows) >= _MAX_COMMITS or self._projection.touched >= _MAX_TOUCHED:
@@ -148,8 +151,10 @@ class Projector:
         while True:
             try:
                 leads = await self._store.try_lead()
+                crash_point("ledger.after-leader-lock")
                 checkpoint = await self._store.checkpoint()
                 await self._refold(checkpoint)
+                crash_point("ledger.after-refold")
             except (StoreUnavailableError, LogUnavailableError) as error:
                 _log.warning("The ledger waits", error=error.message)
                 await asyncio.sleep(pause_s)
@@ -216,11 +221,13 @@ class Projector:
         former = self._progress.checkpoint
         wanted = Checkpoint(self._rows[-1].sequence, self._rows[-1].digest)
         began_s = self._clock.monotonic_s()
+        crash_point("ledger.before-write")
         await self._write(former, wanted, changes)
         metrics.WRITE_SECONDS.observe(self._clock.monotonic_s() - began_s)
         metrics.BATCH_COMMITS.observe(len(self._rows))
         self._rows = []
         self._advance(wanted)
+        crash_point("ledger.after-write")
 
     async def _write(self, former: Checkpoint, wanted: Checkpoint, changes: TableChanges) -> None:
         """Write until it is certain that it was written."""

@@ -23,6 +23,7 @@ from typing import Any, Self
 from uuid import UUID, uuid4
 from zlib import crc32
 
+from fogbank.runtime.crash_points import crash_point
 from services.node_agent.adapters.entries import (
     decode_entry,
     decode_kept,
@@ -153,10 +154,12 @@ class FolderDisk:
 
     def _append(self, line: bytes) -> None:
         is_new = self._journal_bytes == 0
+        crash_point("agent.before-journal-write")
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         descriptor = os.open(self._journal_path, flags, 0o600)
         try:
             _write_all(descriptor, line)
+            crash_point("agent.before-journal-sync")
             if self._sync:
                 os.fdatasync(descriptor)
         finally:
@@ -193,7 +196,9 @@ class FolderDisk:
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        crash_point("agent.before-file-rename")
         beside.replace(path)
+        crash_point("agent.after-file-rename")
         self._sync_folder()
 
     def _sync_folder(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from fogbank.runtime.crash_points import crash_point
 from services.node_agent.app.figures import REPLICA_CHANGES, REPORTS, SAVES
 from services.node_agent.app.ports import (
     Clock,
@@ -101,6 +102,7 @@ class NodeAgent:
             OSError: the disk refuses to keep more.
         """
         self._node_id, kept = await self._disk.load()
+        crash_point("agent.after-load")
         self._core = AgentCore(kept, self._settings.policy)
         self._session = Session(
             self._gateways,
@@ -158,7 +160,9 @@ class NodeAgent:
             if self._flush_timer is not None:
                 self._flush_timer.cancel()
                 self._flush_timer = None
+            crash_point("agent.before-save")
             await self._disk.save(entries, self._core.kept)
+            crash_point("agent.after-save")
             SAVES.inc()
         elif self._flush_timer is None:
             loop = asyncio.get_running_loop()
@@ -185,6 +189,7 @@ class NodeAgent:
         match effect:
             case ef.Send(stream, message):
                 if isinstance(message, ef.Report):
+                    crash_point("agent.before-report")
                     REPORTS.inc()
                 self._session.send(stream, message)
             case ef.CloseStream(stream, reason, redial_now):
@@ -226,6 +231,7 @@ class NodeAgent:
 
     def _beat(self, stream: int, period_ms: int) -> None:
         # On a stream that is gone the core drops it; the next Welcome starts a new rhythm.
+        crash_point("agent.before-heartbeat")
         cpu_percent, memory_percent = self._host.usage()
         self.post(st.HeartbeatDue(cpu_percent, memory_percent))
         self._beat_in(stream, period_ms)
@@ -236,6 +242,7 @@ class NodeAgent:
         """Ask the runtime what it has, until it answers."""
         while True:
             try:
+                crash_point("agent.before-look")
                 return await self._runtime.containers()
             except RuntimeFaultError as fault:
                 self._log.warning("runtime gives no answer", reason=str(fault))
@@ -255,16 +262,20 @@ class NodeAgent:
                 self.post(st.FingerprintChanged(now))
 
     async def _prepare(self, replica_id: str, spec: ReplicaSpec) -> None:
+        crash_point("agent.before-preparation")
         try:
             await self._runtime.prepare(spec)
+            crash_point("agent.after-preparation")
         except Exception as error:  # noqa: BLE001 - one replica's trouble isn't the node's
             self.post(st.PrepareFailed(replica_id, self._why(error, replica_id)))
         else:
             self.post(st.Prepared(replica_id))
 
     async def _start(self, replica_id: str, restart_count: int, spec: ReplicaSpec) -> None:
+        crash_point("agent.before-container-start")
         try:
             started = await self._runtime.start(replica_id, restart_count, spec)
+            crash_point("agent.after-container-start")
         except Exception as error:  # noqa: BLE001 - as above
             self.post(st.StartFailed(replica_id, restart_count, self._why(error, replica_id)))
         else:
@@ -273,16 +284,20 @@ class NodeAgent:
             )
 
     async def _stop(self, replica_id: str) -> None:
+        crash_point("agent.before-container-stop")
         try:
             exit_code = await self._runtime.stop(replica_id, self._settings.stop_grace_ms)
+            crash_point("agent.after-container-stop")
         except Exception as error:  # noqa: BLE001 - as above
             self.post(st.StopFailed(replica_id, self._why(error, replica_id)))
         else:
             self.post(st.StopFinished(replica_id, exit_code))
 
     async def _remove(self, replica_id: str) -> None:
+        crash_point("agent.before-container-removal")
         try:
             await self._runtime.remove(replica_id)
+            crash_point("agent.after-container-removal")
         except RuntimeFaultError as fault:
             # It is found again, and removed, when the agent next starts.
             self._log.warning("container not removed", replica=replica_id, reason=str(fault))

@@ -10,6 +10,7 @@ from random import Random
 import structlog
 
 from fogbank.domain.node import Fingerprint
+from fogbank.runtime.crash_points import crash_point
 from services.node_agent.app.figures import STREAM_FAILURES, STREAMS
 from services.node_agent.app.ports import GatewayError, Gateways, GatewayStream
 from services.node_agent.core.effects import Outgoing
@@ -103,6 +104,7 @@ class Session:
     async def _talk(self, address: int) -> bool:
         """Hold one stream until it ends; tell whether the gateway refused the node."""
         welcomed = False
+        crash_point("agent.before-dial")
         try:
             async with (
                 asyncio.timeout(self._backoff.welcome_s) as patience,
@@ -112,6 +114,7 @@ class Session:
                 self._stream = stream
                 self._post(StreamOpened(self._number, self._fingerprint()))
                 async for message in stream.messages():
+                    crash_point("agent.before-message")
                     if isinstance(message, Welcomed):
                         patience.reschedule(None)
                         self._failures = 0

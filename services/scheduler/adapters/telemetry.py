@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from nats.aio.msg import Msg
 
 from fogbank.log.nats_connection import NatsConnection
+from fogbank.runtime.crash_points import crash_point
 from fogbank.v1 import agent_service_pb2
 
 _log = structlog.get_logger("scheduler")
@@ -28,6 +29,7 @@ async def heartbeats(
             _log.warning("telemetry that cannot be decoded", subject=message.subject)
             return
         heard(telemetry.node_id, telemetry.epoch)
+        crash_point("scheduler.after-telemetry")
 
     subscription = await connection.client.subscribe(f"fogbank.telemetry.{fleet}.*", cb=take)
     try:
