@@ -55,7 +55,7 @@ def further_nodes(system: FogUp, count: int) -> Generator[None]:
         yield
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(20)
+        process.wait(60)
 
 
 @pytest.fixture

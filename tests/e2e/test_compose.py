@@ -17,7 +17,7 @@ from tests.support.waiting import eventually_sync
 pytestmark = [
     pytest.mark.container,
     pytest.mark.slow,
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(bool(why_not()), reason=why_not()),
 ]
 

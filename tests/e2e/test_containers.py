@@ -15,7 +15,7 @@ from tests.support.fog_up import FogUp, fog_up
 from tests.support.grpc_user import GrpcUser, grpc_admin
 from tests.support.waiting import eventually_sync
 
-pytestmark = [pytest.mark.container, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.container, pytest.mark.timeout(900)]
 
 REPLICAS = 3
 RUNNING = deployments_pb2.DEPLOYMENT_STATUS_RUNNING
@@ -78,7 +78,7 @@ def fetch(podman: PodmanEngine, container: dict[str, Any]) -> str:
         except OSError:
             return None
 
-    page = eventually_sync(answer, 20, what=f"a page from {url}")
+    page = eventually_sync(answer, 120, what=f"a page from {url}")
     assert page is not None
     return page.decode()
 
@@ -113,7 +113,7 @@ def test_a_container_killed_by_hand_is_started_again(
                 return each
         return None
 
-    successor = eventually_sync(again, 30, what="a new container for the replica")
+    successor = eventually_sync(again, 120, what="a new container for the replica")
     assert successor is not None
     assert successor["Labels"][RESTART] == "1"
     assert fetch(podman, successor) == f"page of {successor['Id'][:12]}\n"
@@ -127,7 +127,7 @@ def test_a_container_killed_by_hand_is_started_again(
             and replica.container_id == successor["Id"]
         )
 
-    eventually_sync(known, 30, what="the restart in the log")
+    eventually_sync(known, 120, what="the restart in the log")
     assert len(podman.containers()) == REPLICAS
 
 
@@ -139,7 +139,7 @@ def test_an_agent_that_was_killed_finds_its_containers_again(
     assert len(agents) == REPLICAS
     started = {one.id: (one.container_id, one.restart_count) for one in pages.replicas}
     for agent in agents:
-        system.back(agent, system.kill_child(agent), timeout_s=30)
+        system.back(agent, system.kill_child(agent), timeout_s=120)
     eventually_sync(
         lambda: all(
             node.status == nodes_pb2.NODE_STATUS_ACTIVE and node.epoch > 0
@@ -152,11 +152,11 @@ def test_an_agent_that_was_killed_finds_its_containers_again(
     podman.podman("kill", min(before))
     eventually_sync(
         lambda: min(before) not in {each["Id"] for each in podman.containers()},
-        30,
+        120,
         what="the returned agent's restart of what ended",
     )
     eventually_sync(
-        lambda: len(podman.containers(running_only=True)) == REPLICAS, 30, what="three again"
+        lambda: len(podman.containers(running_only=True)) == REPLICAS, 120, what="three again"
     )
     after = podman.containers()
     assert max(Counter(map(replica_of, after)).values()) == 1

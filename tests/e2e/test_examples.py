@@ -91,7 +91,7 @@ def test_through_rest(system: FogUp, admin: GrpcUser) -> None:
                 shown: dict[str, Any] = status.json()
                 return shown if shown["status"] == "running" else None
 
-            shown = eventually_sync(running, 30, what=f"{name} to run")
+            shown = eventually_sync(running, 120, what=f"{name} to run")
             assert shown is not None
             assert shown["health"] == "healthy"
             assert len({replica["node_id"] for replica in shown["replicas"]}) == REPLICAS[name]
@@ -109,7 +109,7 @@ def test_through_rest(system: FogUp, admin: GrpcUser) -> None:
 def test_through_the_fog_command(system: FogUp, admin: GrpcUser) -> None:
     ids = []
     for name in ("distributed-storage", "nginx-server", "ml-inference", "api-service"):
-        result = fog(system, "deploy", "-f", str(EXAMPLES[name]), "--wait", "--timeout", "30")
+        result = fog(system, "deploy", "-f", str(EXAMPLES[name]), "--wait", "--timeout", "120")
         assert result.returncode == 0, result.stderr
         assert f"runs with {REPLICAS[name]} replica" in result.stdout
     listed = json.loads(fog(system, "ps", "-o", "json").stdout)

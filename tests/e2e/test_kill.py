@@ -18,7 +18,7 @@ from tests.support.fog_up import FogUp, temporary_data_dir
 from tests.support.grpc_user import GrpcUser, grpc_admin
 from tests.support.waiting import eventually_sync
 
-pytestmark = [pytest.mark.kill, pytest.mark.timeout(300), pytest.mark.xdist_group("fog-up-kill")]
+pytestmark = [pytest.mark.kill, pytest.mark.timeout(900), pytest.mark.xdist_group("fog-up-kill")]
 
 COUNT = 40
 KILL_AFTER = 12
@@ -98,7 +98,7 @@ def check_all_run_once(system: FogUp, user: GrpcUser, acknowledged: dict[str, st
         wanted |= {one.id: one.node_name for one in replicas}
     eventually_sync(
         lambda: containers(system.data_dir) == Counter(wanted.items()),
-        30,
+        120,
         what="exactly the containers that are wanted, each on its node",
     )
 

@@ -92,7 +92,7 @@ def chaos_system(
             scratch, data_dir or ordinary, settings, "--fleet", str(fleet), *arguments
         )
         try:
-            system.start(150)
+            system.start()
             yield system
         finally:
             if system.running:
@@ -138,7 +138,7 @@ def disturbed(
     return replace(judge(system, record), resumed_s=tuple(resumed_s))
 
 
-def judge(system: FogUp, record: Record, within_s: float = 90) -> Verdict:
+def judge(system: FogUp, record: Record, within_s: float = 180) -> Verdict:
     """Assert that everything ended as asked, exactly once, by four independent readings.
 
     What users are shown, what the log says to the checker, which containers there are on the
@@ -240,7 +240,7 @@ def containers(data_dir: Path) -> Counter[str]:
 # Disturbing.
 
 
-def kill(system: FogUp, children: Iterable[str], within_s: float = 30) -> float:
+def kill(system: FogUp, children: Iterable[str], within_s: float = 120) -> float:
     """SIGKILL children at once, wait for their successors; return the seconds that took."""
     began = time.monotonic()
     former = {child: system.kill_child(child) for child in children}
@@ -279,11 +279,11 @@ class SchedulerView:
             return stub.GetSchedulerStatus(
                 scheduler_service_pb2.GetSchedulerStatusRequest(),
                 metadata=(("authorization", f"Bearer {self.token}"),),
-                timeout=10,
+                timeout=60,
                 wait_for_ready=True,
             )
 
-    def wait_leader(self, leader: str, within_s: float) -> float:
+    def wait_leader(self, leader: str, within_s: float = 120) -> float:
         """Wait until it takes `leader` for the leading one; return the seconds that took."""
         began = time.monotonic()
         eventually_sync(

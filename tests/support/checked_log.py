@@ -26,7 +26,7 @@ def assert_log_keeps_the_rules(
     acknowledged: Iterable[Acknowledged] = (),
     *,
     settled: bool = False,
-    within_s: float = 30,
+    within_s: float = 120,
 ) -> Report:
     """Assert that a running system's log breaks no rule, and return the report.
 

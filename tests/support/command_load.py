@@ -181,7 +181,7 @@ class Client(threading.Thread):
             left = again
             return not left
 
-        eventually_sync(attempt, 120, what="a whole batch")
+        eventually_sync(attempt, 300, what="a whole batch")
 
     def _created(self, wish: Wish, deployment_id: str) -> None:
         self._promise("create", "CreateDeployment", wish, deployment_id, wish.first, wish.commands)
@@ -250,7 +250,7 @@ class CommandLoad:
         for client in self._clients:
             client.start()
 
-    def reach(self, share: float, within_s: float = 90) -> None:
+    def reach(self, share: float, within_s: float = 180) -> None:
         """Wait until a share of the commands, 0 to 1, was acknowledged."""
         wanted = share * self.commands
         eventually_sync(
@@ -260,11 +260,11 @@ class CommandLoad:
         )
         self._raise_errors()
 
-    def go_on(self, within_s: float = 90) -> None:
+    def go_on(self, within_s: float = 180) -> None:
         """Wait for the next acknowledgement, if there is any to come."""
         self.reach(min((self.acknowledged + 1) / self.commands, 1), within_s)
 
-    def finish(self, within_s: float = 180) -> None:
+    def finish(self, within_s: float = 300) -> None:
         """Wait until all commands were acknowledged."""
         deadline = time.monotonic() + within_s
         for client in self._clients:

@@ -104,7 +104,7 @@ class PodmanEngine:
                 env=dict(os.environ)
                 | {"CONTAINERS_REGISTRIES_CONF": str(self.folder / "registries.conf")},
             )
-        eventually_sync(self._listens, 20, what="podman's service")
+        eventually_sync(self._listens, 120, what="podman's service")
 
     def _listens(self) -> bool:
         assert self._service is not None
@@ -116,7 +116,7 @@ class PodmanEngine:
         """End the service by force; containers run on."""
         if self._service is not None:
             self._service.kill()
-            self._service.wait(10)
+            self._service.wait(60)
             self._service = None
         self.socket.unlink(missing_ok=True)
 

@@ -6,6 +6,7 @@ docs/crash-points.md says what the points are; `fogbank.runtime.crash_points` ob
 from __future__ import annotations
 
 import ast
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import count, zip_longest
 from pathlib import Path
+from typing import Self
 
 import grpc
 
@@ -24,6 +26,14 @@ from tests.support.fog_up import ROOT, FogUp
 from tests.support.grpc_user import GrpcUser, grpc_admin
 from tests.support.waiting import eventually_sync
 
+# The parts of the source that each kind of process is killed in. All services pass the points
+# of the log's code; the scheduler starts quickest.
+VICTIMS: dict[str, tuple[str, ...]] = {
+    "gateway": ("gateway",),
+    "scheduler": ("scheduler", "log"),
+    "ledger": ("ledger",),
+    "agent": ("agent",),
+}
 # Passed only by the very first start on a data directory.
 AT_FIRST_START = frozenset(
     {
@@ -56,9 +66,8 @@ AT_START = frozenset(
 PATIENCE_S = 600.0
 # What a process does between two of its deaths is different each time.
 _PASSES = (1, 2, 3)
-_LOOK_S = 0.05
-# A start that passed its point before the plan was there is ended, and begun again.
-_PATIENCE_WITH_A_START_S = 4.0
+# If nobody starts anew for so long, which is longer than the supervisor's pauses, somebody has to.
+_PATIENCE_WITH_A_START_S = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +106,12 @@ def points_of(*parts: str) -> list[str]:
     return sorted(place.name for place in places() if place.name.partition(".")[0] in parts)
 
 
+def pids_of(system: FogUp, victim: str) -> dict[str, int]:
+    """Return the present pids of the children of one kind, by name."""
+    pids: dict[str, int] = system.state["pids"]
+    return {name: int(pid) for name, pid in pids.items() if name.startswith(victim)}
+
+
 class CrashPlan:
     """A folder that says who is to die where; obeyed by processes with its `environment`."""
 
@@ -133,6 +148,13 @@ class CrashPlan:
         return self._folder / victim / point
 
 
+@contextmanager
+def crash_plan() -> Iterator[CrashPlan]:
+    """Make a plan in a folder of its own, gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="crash-") as folder:
+        yield CrashPlan(Path(folder) / "plan")
+
+
 class Killing:
     """Kills processes of one kind at one point after the other, `at_once` of them at a time.
 
@@ -151,48 +173,63 @@ class Killing:
         self._queue = [
             point for pair in zip_longest(running, starting) for point in pair if point is not None
         ]
-        self._armed: dict[str, float] = {}
+        self._armed: dict[str, _Armed] = {}
 
     def begin(self) -> None:
         """Arm what only a first start passes."""
         for point in self._first:
-            self._arm(point, 1)
+            self._plan.arm(self.victim, point)
 
     @property
     def over(self) -> bool:
         """Whether somebody died at each point."""
-        return not self._queue and not self._armed
+        return not self.left
 
     @property
     def left(self) -> list[str]:
         """The points at which nobody died yet."""
-        return [*self._armed, *self._queue]
+        return [*self._first, *self._armed, *self._queue]
 
     def go_on(self, system: FogUp) -> None:
         """Look who died, and have the next ones die."""
-        for point in [each for each in self._armed if not self._plan.armed(self.victim, each)]:
-            del self._armed[point]
-            self.died_at.append(point)
+        for point in (*self._first, *self._armed):
+            if not self._plan.armed(self.victim, point):
+                self._armed.pop(point, None)
+                self.died_at.append(point)
+        self._first = [point for point in self._first if point not in self.died_at]
         while self._queue and len(self._armed) < self._at_once:
             point = self._queue.pop(0)
             passes = _PASSES[len(self._queue) % len(_PASSES)]
-            self._arm(point, 1 if point in AT_START else passes)
-        now_s = time.monotonic()
-        for point, since_s in self._armed.items():
-            if point in AT_START and now_s - since_s > _PATIENCE_WITH_A_START_S:
-                self._armed[point] = now_s
+            self._arm(system, point, 1 if point in AT_START else passes)
+        for point, armed in self._armed.items():
+            if point in AT_START and armed.is_overdue(system, self.victim):
+                self._armed[point] = _Armed.now(system, self.victim)
+                children = sorted(pids_of(system, self.victim))
                 with suppress(ProcessLookupError):
-                    system.kill_child(self._some_child(system))
+                    system.kill_child(children[len(self.died_at) % len(children)])
                 return
 
-    def _arm(self, point: str, passes: int) -> None:
+    def _arm(self, system: FogUp, point: str, passes: int) -> None:
         self._plan.arm(self.victim, point, passes)
-        self._armed[point] = time.monotonic()
+        self._armed[point] = _Armed.now(system, self.victim)
 
-    def _some_child(self, system: FogUp) -> str:
-        pids = system.state["pids"]
-        names = sorted(name for name in pids if name.startswith(self.victim))
-        return names[len(self.died_at) % len(names)]
+
+@dataclass(frozen=True, slots=True)
+class _Armed:
+    """When a point was armed, and which processes there were by then."""
+
+    since_s: float
+    pids: frozenset[int]
+
+    @classmethod
+    def now(cls, system: FogUp, victim: str) -> Self:
+        return cls(time.monotonic(), frozenset(pids_of(system, victim).values()))
+
+    def is_overdue(self, system: FogUp, victim: str) -> bool:
+        """Tell whether no process has started since, which might die as it starts."""
+        if time.monotonic() - self.since_s < _PATIENCE_WITH_A_START_S:
+            return False
+        return self.pids.issuperset(pids_of(system, victim).values())
 
 
 class _Busy(threading.Thread):
@@ -220,6 +257,10 @@ class _Busy(threading.Thread):
         self._stopping.set()
         self.join(within_s)
         assert not self.is_alive(), f"{type(self).__name__} did not come to an end"
+        self.raise_error()
+
+    def raise_error(self) -> None:
+        """Raise what went wrong, if anything did."""
         if self.error is not None:
             raise self.error
 
@@ -254,13 +295,15 @@ class Accounts(_Busy):
 
     def __init__(self, system: FogUp) -> None:
         super().__init__()
+        # Asked for once: the folder it is kept in may be gone for a while.
+        self._address = system.grpc
         self._system = system
         self.registered: list[str] = []
 
     def once(self, number: int) -> None:
         self._stopping.wait(0.5)
         name = f"user-{number}"
-        with grpc.insecure_channel(self._system.grpc) as channel:
+        with grpc.insecure_channel(self._address) as channel:
             user = GrpcUser(channel, PATIENCE_S)
             try:
                 user.call(
@@ -294,17 +337,20 @@ def busy(*threads: _Busy) -> Iterator[None]:
     """Keep them going while the context lasts, and to the end of what they are at."""
     for thread in threads:
         thread.start()
-    try:
-        yield
-    finally:
-        for thread in threads:
-            thread.stop()
+    # After a failure nobody waits for them: they end with the test run.
+    yield
+    for thread in threads:
+        thread.stop()
 
 
-def die_everywhere(system: FogUp, killings: Sequence[Killing], within_s: float) -> None:
-    """Have processes die until somebody died at each point."""
+def die_everywhere(
+    system: FogUp, killings: Sequence[Killing], meanwhile: Sequence[_Busy], within_s: float
+) -> None:
+    """Have processes die until somebody died at each point, as long as others go on."""
 
     def over() -> bool:
+        for thread in meanwhile:
+            thread.raise_error()
         for killing in killings:
             killing.go_on(system)
         return all(killing.over for killing in killings)

@@ -83,7 +83,7 @@ class DatabaseOnDisk:
         """Wait for its end, after somebody killed it."""
         assert self._process is not None, "not running"
         process, self._process = self._process, None
-        process.wait(20)
+        process.wait(60)
 
     def stop(self) -> None:
         """End it at once, if it runs."""

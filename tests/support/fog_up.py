@@ -18,6 +18,9 @@ from tests.support.waiting import eventually_sync
 
 ROOT = Path(__file__).parents[2]
 
+# Ten seconds on a machine with nothing else to do.
+START_S = 300
+
 
 def _ends_with(pid: int) -> list[str]:
     """Return what, before a command, has it stop when the process with this pid dies.
@@ -47,6 +50,7 @@ class FogUp:
                 *("--data-dir", str(data_dir), "--grpc-port", "0", "--http-port", "0"),
                 # Quick, and the same on a machine where an engine happens to run.
                 *(() if "--runtime" in arguments else ("--runtime", "simulated")),
+                *("--timeout", str(START_S)),
                 *arguments,
             )
         )
@@ -110,7 +114,7 @@ class FogUp:
                 env=self._env,
             )
 
-    def start(self, timeout_s: float = 90) -> dict[str, Any]:
+    def start(self, timeout_s: float = START_S + 30) -> dict[str, Any]:
         """Start it and return the line that it prints when ready."""
         self.launch()
         line = eventually_sync(self._line, timeout_s, what="fog up's line of JSON")
@@ -141,7 +145,7 @@ class FogUp:
         os.kill(pid, signal.SIGKILL)
         return pid
 
-    def back(self, child: str, former: int, timeout_s: float = 10) -> int:
+    def back(self, child: str, former: int, timeout_s: float = 120) -> int:
         """Wait until a killed child has a new process and return its pid."""
 
         def changed() -> int:
@@ -163,7 +167,7 @@ class FogUp:
         self.process.kill()
         self._reap()
 
-    def stop(self, how: signal.Signals = signal.SIGTERM, timeout_s: float = 40) -> int:
+    def stop(self, how: signal.Signals = signal.SIGTERM, timeout_s: float = 120) -> int:
         """Ask it to stop and return its exit code."""
         self.process.send_signal(how)
         try:
@@ -184,7 +188,7 @@ class FogUp:
             self._process = None
 
     def _reap(self) -> None:
-        self.process.wait(10)
+        self.process.wait(60)
         self._process = None
 
 
@@ -213,7 +217,7 @@ def fog_up(*arguments: str, env: Mapping[str, str] | None = None) -> Generator[F
 
 
 def fog(
-    system: FogUp, *arguments: str, timeout_s: float = 60, input_text: str | None = None
+    system: FogUp, *arguments: str, timeout_s: float = 120, input_text: str | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a `fog` command against a system, as its first user."""
     env = {

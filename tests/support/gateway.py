@@ -215,7 +215,7 @@ async def gateway_world(
     instance: str = "one",
     kept_changes: int = 100_000,
     max_pending: int = 100_000,
-    timeout_s: float = 10,
+    timeout_s: float = 60,
     planner: SchedulerQueries | None = None,
 ) -> AsyncIterator[GatewayWorld]:
     """Run a gateway while the context lasts. Two on the same `log_of` share a fleet.

@@ -29,7 +29,7 @@ _AWAY = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDE
 class GrpcUser:
     """One signed-in user of one gateway; calls are made again while it is away."""
 
-    def __init__(self, channel: grpc.Channel, patience_s: float = 60) -> None:
+    def __init__(self, channel: grpc.Channel, patience_s: float = 120) -> None:
         self.deployments = deployment_service_pb2_grpc.DeploymentServiceStub(channel)
         self.nodes = node_service_pb2_grpc.NodeServiceStub(channel)
         self.identity = identity_service_pb2_grpc.IdentityServiceStub(channel)
@@ -42,7 +42,7 @@ class GrpcUser:
 
         def attempt() -> T | None:
             try:
-                return method(request, timeout=5, metadata=self.metadata)
+                return method(request, timeout=20, metadata=self.metadata)
             except grpc.RpcError as error:
                 if error.code() not in _AWAY or time.monotonic() > deadline:
                     raise
@@ -130,7 +130,7 @@ class GrpcUser:
         self,
         deployment_id: str,
         status: "deployments_pb2.DeploymentStatus.ValueType",
-        timeout_s: float = 30,
+        timeout_s: float = 120,
     ) -> deployments_pb2.Deployment:
         """Wait until a deployment has a status and return it then."""
         last = deployments_pb2.Deployment()
@@ -152,7 +152,7 @@ class GrpcUser:
             ),
         )
 
-    def delete_all(self, deployment_ids: Iterable[str], timeout_s: float = 30) -> None:
+    def delete_all(self, deployment_ids: Iterable[str], timeout_s: float = 120) -> None:
         """Delete deployments and wait until their nodes are free again."""
         for deployment_id in deployment_ids:
             self.delete(deployment_id)
@@ -164,7 +164,7 @@ class GrpcUser:
 
 
 @contextmanager
-def grpc_admin(system: FogUp, patience_s: float = 60) -> Generator[GrpcUser]:
+def grpc_admin(system: FogUp, patience_s: float = 120) -> Generator[GrpcUser]:
     """Be the first user of a running system while the context lasts."""
     state = system.state
     options = [

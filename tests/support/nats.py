@@ -126,7 +126,7 @@ class NatsServer:
         process, self._process = self._process, None
         process.send_signal(how)
         try:
-            process.wait(timeout=10)
+            process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

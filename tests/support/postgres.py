@@ -78,7 +78,7 @@ class PostgresServer:
             await self._execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
     async def _execute(self, statement: str) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             connection = await asyncpg.connect(self.url(driver="postgresql"))
             try:
                 await connection.execute(statement)

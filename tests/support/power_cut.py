@@ -79,7 +79,7 @@ class Disk:
             return _try("umount", str(self.path)) == ""
 
         # A process that was killed may take a moment to let go of its files.
-        eventually_sync(gone, 20, what=f"unmounting {self.path}")
+        eventually_sync(gone, 60, what=f"unmounting {self.path}")
         self._mounted = False
 
     def remove(self) -> None:

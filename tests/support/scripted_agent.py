@@ -18,7 +18,7 @@ from fogbank.v1 import agent_service_pb2_grpc, facts_pb2, resources_pb2
 from tests.support.fleet_log import a_fingerprint, an_id
 from tests.support.gateway import AGENT_TOKEN
 
-_PATIENCE_S = 5
+_PATIENCE_S = 60
 
 
 class ScriptedAgent:

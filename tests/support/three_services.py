@@ -97,7 +97,7 @@ class ThreeServices:
 
     async def ended(self, service: str) -> int:
         """Wait for a process's end and return its exit code."""
-        return await asyncio.to_thread(self._running.pop(service).wait, 30)
+        return await asyncio.to_thread(self._running.pop(service).wait, 120)
 
     def kill(self) -> None:
         """End them by force."""
@@ -131,7 +131,7 @@ class ThreeServices:
         ) as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)
             try:
-                answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=2)
+                answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=20)
             except grpc.aio.AioRpcError:
                 return False
             return bool(answer.status == _SERVING)
@@ -144,11 +144,11 @@ class ThreeServices:
                 assert self.alive(), {name: self.complaints(name) for name in SERVICES}
                 return await self.serving(service)
 
-            await eventually(well, 60, what=f"the {service}'s readiness")
+            await eventually(well, 180, what=f"the {service}'s readiness")
 
     async def readiness(self) -> tuple[int, str]:
         """Return what the gateway's /readiness says."""
-        async with httpx2.AsyncClient(trust_env=False, timeout=5) as http:
+        async with httpx2.AsyncClient(trust_env=False, timeout=30) as http:
             answer = await http.get(f"http://{self.addresses['http']}/readiness")
         return answer.status_code, answer.text
 
@@ -166,7 +166,7 @@ class ThreeServices:
         ) as channel:
             request = identity_service_pb2.LoginRequest(username="admin", password=_PASSWORD)
             stub: Any = identity_service_pb2_grpc.IdentityServiceStub(channel)
-            token = (await stub.Login(request, timeout=10)).tokens.access_token
+            token = (await stub.Login(request, timeout=60)).tokens.access_token
             yield User(channel, token)
 
     @property
@@ -198,7 +198,7 @@ class User:
     async def deploy(self, name: str) -> str:
         """Deploy something and return its id once it is acknowledged."""
         request = pb.CreateDeploymentRequest(request_id=name, spec=spec_to_pb(a_spec(name)))
-        answer = await self._stub.CreateDeployment(request, metadata=self._metadata, timeout=20)
+        answer = await self._stub.CreateDeployment(request, metadata=self._metadata, timeout=60)
         return str(answer.deployment.id)
 
     async def deploy_many(self, prefix: str, count: int) -> set[str]:
@@ -209,7 +209,7 @@ class User:
     async def deployed(self) -> set[str]:
         """Return the ids of all deployments."""
         request = pb.ListDeploymentsRequest(page_size=1_000)
-        answer = await self._stub.ListDeployments(request, metadata=self._metadata, timeout=20)
+        answer = await self._stub.ListDeployments(request, metadata=self._metadata, timeout=60)
         return {deployment.id for deployment in answer.deployments}
 
 

@@ -12,25 +12,30 @@ from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
+# So long may anything take that takes a moment on a machine with nothing else to do.
+PATIENCE_S = 60.0
+
 _FIRST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.25
 
 
 @overload
 async def eventually(
-    predicate: Callable[[], Awaitable[T]], timeout_s: float = 10, what: str = "the condition"
+    predicate: Callable[[], Awaitable[T]],
+    timeout_s: float = PATIENCE_S,
+    what: str = "the condition",
 ) -> T: ...
 
 
 @overload
 async def eventually(
-    predicate: Callable[[], T], timeout_s: float = 10, what: str = "the condition"
+    predicate: Callable[[], T], timeout_s: float = PATIENCE_S, what: str = "the condition"
 ) -> T: ...
 
 
 async def eventually(
     predicate: Callable[[], Any],
-    timeout_s: float = 10,
+    timeout_s: float = PATIENCE_S,
     what: str = "the condition",
 ) -> Any:
     """Call `predicate` (plain or async) until it returns something true, and return that.
@@ -54,7 +59,7 @@ async def eventually(
 
 def eventually_sync(
     predicate: Callable[[], T],
-    timeout_s: float = 10,
+    timeout_s: float = PATIENCE_S,
     what: str = "the condition",
 ) -> T:
     """As `eventually`, for tests and fixtures without an event loop."""

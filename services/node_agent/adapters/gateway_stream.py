@@ -103,7 +103,8 @@ class GrpcStream:
     ) -> None:
         self._node_id = node_id
         self._name = name
-        self._outgoing: asyncio.Queue[agent_service_pb2.ConnectRequest] = asyncio.Queue()
+        # None ends it.
+        self._outgoing: asyncio.Queue[agent_service_pb2.ConnectRequest | None] = asyncio.Queue()
         stub = agent_service_pb2_grpc.AgentServiceStub(channel)
         self._call = stub.Connect(self._requests(), metadata=metadata)
 
@@ -133,10 +134,12 @@ class GrpcStream:
 
     def close(self) -> None:
         self._call.cancel()
+        # A call that failed by itself leaves its reader of requests waiting.
+        self._outgoing.put_nowait(None)
 
     async def _requests(self) -> AsyncIterator[agent_service_pb2.ConnectRequest]:
-        while True:
-            yield await self._outgoing.get()
+        while (request := await self._outgoing.get()) is not None:
+            yield request
 
 
 def _request(message: ef.Outgoing, node_id: str, name: str) -> agent_service_pb2.ConnectRequest:

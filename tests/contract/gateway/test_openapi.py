@@ -70,7 +70,7 @@ def address() -> Iterator[Address]:
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
-    assert started.wait(30)
+    assert started.wait(60)
     yield found[0]
     stop.set()
     thread.join(30)

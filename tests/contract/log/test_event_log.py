@@ -22,7 +22,7 @@ from tests.contract.log.worlds import World
 async def take(batches: AsyncIterator[list[StoredCommit]], count: int) -> list[StoredCommit]:
     """Return the first `count` commits (a few more if the last batch brought them)."""
     taken: list[StoredCommit] = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         async for batch in batches:
             assert batch
             assert len(batch) <= MAX_BATCH_COMMITS

@@ -167,7 +167,7 @@ async def test_an_end_is_told_and_remembered(
     engine: Engine, replica_id: str, events: AsyncIterator[RuntimeEvent]
 ) -> None:
     await engine.runtime.start(replica_id, 0, spec(engine.exits_with_3))
-    event = await asyncio.wait_for(anext(events), 10)
+    event = await asyncio.wait_for(anext(events), 60)
     assert isinstance(event, ContainerEnded)
     assert (event.replica_id, event.restart_count, event.exit_code) == (replica_id, 0, 3)
     found = await only(engine.runtime)
@@ -189,7 +189,7 @@ async def test_a_container_that_ended_can_be_started_again(
     engine: Engine, replica_id: str, events: AsyncIterator[RuntimeEvent]
 ) -> None:
     await engine.runtime.start(replica_id, 0, spec(engine.exits_with_3))
-    await asyncio.wait_for(anext(events), 10)
+    await asyncio.wait_for(anext(events), 60)
     await engine.runtime.start(replica_id, 1, spec(engine.exits_with_3))
 
     async def second_end() -> None:
@@ -198,7 +198,7 @@ async def test_a_container_that_ended_can_be_started_again(
             if isinstance(event, ContainerEnded) and event.restart_count == 1:
                 return
 
-    await asyncio.wait_for(second_end(), 10)
+    await asyncio.wait_for(second_end(), 60)
 
 
 async def test_a_missing_image_is_an_error_of_its_own(engine: Engine) -> None:
@@ -230,7 +230,7 @@ async def test_to_stop_what_ended_keeps_its_exit_code(
     engine: Engine, replica_id: str, events: AsyncIterator[RuntimeEvent]
 ) -> None:
     await engine.runtime.start(replica_id, 0, spec(engine.exits_with_3))
-    await asyncio.wait_for(anext(events), 10)
+    await asyncio.wait_for(anext(events), 60)
     assert await engine.runtime.stop(replica_id, GRACE_MS) == 3
 
 

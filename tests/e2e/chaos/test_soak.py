@@ -20,8 +20,9 @@ import pytest
 
 from tests.support.chaos import ChaosSystem, chaos_system, disturbed, new_record
 from tests.support.command_load import Record, delete_all
+from tests.support.crash_points import Accounts, busy, crash_plan
 from tests.support.power_cut import Disk, a_disk, why_no_disk
-from tests.support.soak import Bag, Disturbance, Tally, disturbances
+from tests.support.soak import Bag, Deaths, Disturbance, Tally, disturbances, drawn_from
 
 SOAK_S = float(os.environ.get("FOG_SOAK_S", "600"))
 SEED = int(os.environ.get("FOG_SOAK_SEED") or secrets.randbelow(1_000_000))
@@ -33,8 +34,10 @@ pytestmark = [
     pytest.mark.xdist_group("chaos"),
 ]
 
-# In the middle of each load.
-DISTURBANCES_PER_LOAD = 4
+# In the middle of each load, which is slow enough for all of them.
+DISTURBANCES_PER_LOAD = 10
+DEPLOYMENTS = 150
+PACE_S = 0.3
 
 
 @pytest.fixture
@@ -54,26 +57,34 @@ def test_loads_are_disturbed_at_random(
             sys.stdout.write(f"{text}\n")
             sys.stdout.flush()
 
-    known = disturbances(disk)
-    tally = Tally()
     say(f"\nsoak of {SOAK_S:g} s, FOG_SOAK_SEED={SEED}")
     if disk is None:
         say(f"without power cuts: {why_no_disk()}")
     with ExitStack() as stack:
+        plan = stack.enter_context(crash_plan())
+        deaths = Deaths(plan, SEED)
+        known = disturbances(disk, deaths)
+        tally = Tally(known, deaths)
         stack.callback(lambda: say(f"FOG_SOAK_SEED={SEED}\n{tally.table()}"))
         folder = disk.path / "data" if disk is not None else None
         system = stack.enter_context(
-            chaos_system("--gateways", "2", "--schedulers", "2", data_dir=folder)
+            chaos_system(
+                "--gateways", "2", "--schedulers", "2", data_dir=folder, env=plan.environment
+            )
         )
-        bag = Bag(list(known), SEED)
+        accounts = Accounts(system)
+        stack.enter_context(busy(accounts))
+        bag = Bag(drawn_from(known), SEED)
         record = new_record(system)
         ends_s = time.monotonic() + SOAK_S
         load = 0
-        while time.monotonic() < ends_s:
+        while time.monotonic() < ends_s or not load:
             load += 1
             names = bag.draw(DISTURBANCES_PER_LOAD)
             say(f"load {load}: {', '.join(names)}")
             one_load(system, record, f"load{load}", [known[name] for name in names], names, tally)
+        accounts.stop()
+        accounts.check()
 
 
 def one_load(
@@ -88,9 +99,11 @@ def one_load(
     try:
         verdict = disturbed(
             system,
-            [partial(disturb, system) for disturb in todo],
+            [partial(disturbance.act, system) for disturbance in todo],
             record=record,
             prefix=prefix,
+            count=DEPLOYMENTS,
+            pace_s=PACE_S,
         )
     except BaseException as error:
         tally.add(names, None)

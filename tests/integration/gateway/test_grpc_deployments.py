@@ -211,7 +211,7 @@ async def test_a_create_can_wait_until_it_is_scheduled(world: GatewayWorld) -> N
 
 async def test_a_wait_ends_before_the_deadline_with_what_there_is(world: GatewayWorld) -> None:
     answer = await world.deployment_service.CreateDeployment(
-        ask(wait_for=pb.WAIT_FOR_RUNNING), metadata=ALICES, timeout=0.6
+        ask(wait_for=pb.WAIT_FOR_RUNNING), metadata=ALICES, timeout=2
     )
 
     assert answer.deployment.status == DeploymentStatus.DEPLOYMENT_STATUS_PENDING

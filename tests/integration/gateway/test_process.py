@@ -241,7 +241,7 @@ async def accepted_again(
             raise
         return answer
 
-    answer = await eventually(try_it, timeout_s=30, what="the gateway's recovery")
+    answer = await eventually(try_it, timeout_s=120, what="the gateway's recovery")
     assert answer is not None
     return answer
 

@@ -83,7 +83,7 @@ async def test_a_failed_deployment_says_why(face: RestFace) -> None:
             body = (await client.get(f"/api/deployment/status/{deployment_id}")).json()
             return dict(body) if body["status"] == "failed" else None
 
-        body = await eventually(failed, timeout_s=30)
+        body = await eventually(failed, timeout_s=120)
     assert body is not None
     assert body["error"] == "Insufficient nodes: need 5, found 2 with capacity"
     assert body["available_nodes"] == 2

@@ -28,7 +28,7 @@ class Served:
 
     def client(self, user: str = "bob", role: Role = Role.USER) -> httpx2.AsyncClient:
         headers = {"Authorization": f"Bearer {self.face.token(user, role)}"}
-        return httpx2.AsyncClient(base_url=f"http://{self.address}", headers=headers, timeout=20)
+        return httpx2.AsyncClient(base_url=f"http://{self.address}", headers=headers, timeout=60)
 
     def watch(self, deployment_id: str, user: str = "bob", query: str = "") -> Any:
         headers = {"Authorization": f"Bearer {self.face.token(user)}"}
@@ -43,7 +43,7 @@ async def served() -> AsyncIterator[Served]:
         running = asyncio.create_task(server.run())
         yield Served(face, server)
         server.stop()
-        await asyncio.wait_for(running, 10)
+        await asyncio.wait_for(running, 60)
 
 
 async def _deploy(client: httpx2.AsyncClient, name: str = "web") -> str:
@@ -120,7 +120,7 @@ async def test_a_bad_last_event_id(served: Served, given: str) -> None:
 
 
 async def _next(socket: ClientConnection) -> dict[str, Any]:
-    message = json.loads(await asyncio.wait_for(socket.recv(), 10))
+    message = json.loads(await asyncio.wait_for(socket.recv(), 60))
     assert isinstance(message, dict)
     return message
 
@@ -186,7 +186,7 @@ async def test_open_streams_end_when_the_server_stops() -> None:
         served = Served(face, server)
         async with served.client() as client, _events(client):
             server.stop()
-            await asyncio.wait_for(running, 10)
+            await asyncio.wait_for(running, 60)
 
 
 @pytest.mark.parametrize("chunked", [True, False])

@@ -53,7 +53,7 @@ async def query(system: FogUp, text: str) -> object:
 
     async def connection() -> "asyncpg.Connection[asyncpg.Record] | None":
         try:
-            return await asyncpg.connect(url, timeout=5)
+            return await asyncpg.connect(url, timeout=30)
         except (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError):
             return None
 
@@ -109,7 +109,7 @@ async def test_the_database_wants_a_password(system: FogUp) -> None:
 @pytest.mark.parametrize("part", PARTS)
 def test_what_dies_is_back_within_a_moment(system: FogUp, part: str) -> None:
     former = system.kill_child(part)
-    fresh = system.back(part, former, timeout_s=5)
+    fresh = system.back(part, former, timeout_s=120)
     assert identify(fresh)
     assert f"{part} ended (signal SIGKILL)" in system.errors
 
@@ -126,7 +126,7 @@ def test_another_one_on_the_same_data_is_refused(system: FogUp) -> None:
     second._errors = system.data_dir.parent / "second.stderr"
     second._answer = system.data_dir.parent / "second.stdout"
     second.launch()
-    assert second.process.wait(20) == 1
+    assert second.process.wait(60) == 1
     assert f"in use by another `fog up` (process {system.process.pid})" in second.errors
 
 
@@ -158,7 +158,7 @@ def test_carries_on_after_a_sigkill(data_dir: Path, everything: bool) -> None:
     all_gone(pids)
     system.start()
     try:
-        with urlopen(f"{system.http}/readiness", timeout=5) as answer:  # noqa: S310
+        with urlopen(f"{system.http}/readiness", timeout=30) as answer:  # noqa: S310
             assert answer.status == 200
     finally:
         system.end()
@@ -171,7 +171,7 @@ def test_a_second_signal_ends_it_by_force(data_dir: Path) -> None:
     os.kill(system.pid("nats"), signal.SIGSTOP)  # would keep a polite stop waiting
     system.process.send_signal(signal.SIGINT)
     eventually_sync(lambda: not identify(gateway), what="the stop to begin")
-    assert system.stop(signal.SIGINT, timeout_s=4) == 130
+    assert system.stop(signal.SIGINT, timeout_s=60) == 130
     all_gone(pids)
 
 
@@ -198,7 +198,7 @@ def test_a_port_that_is_taken_is_named(data_dir: Path) -> None:
         port = other.getsockname()[1]
         system = stub_up(data_dir, STUB_GRPC_PORT=str(port))
         system.launch()
-        assert system.process.wait(20) == 1
+        assert system.process.wait(60) == 1
     assert f"port {port} on 127.0.0.1 is taken" in system.errors
     assert "--grpc-port" in system.errors
 

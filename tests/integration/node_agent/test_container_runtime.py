@@ -91,7 +91,7 @@ def inspect(podman: PodmanEngine, container_id: str) -> dict[str, Any]:
 
 
 async def next_end(events: AsyncIterator[RuntimeEvent]) -> ContainerEnded:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         event = await anext(events)
     assert isinstance(event, ContainerEnded)
     return event
@@ -315,5 +315,5 @@ async def test_usage_is_measured(nodes: Nodes, podman: PodmanEngine, replica_id:
     await eventually(lambda: runtime.used_resources().cpu_millicores >= 100, what="a busy node")
     assert 0 < runtime.used_resources().memory_mib <= 64
     await runtime.stop(replica_id, 0)
-    await asyncio.wait_for(waiting, 15)
+    await asyncio.wait_for(waiting, 60)
     assert runtime.used_resources() == Resources()

@@ -50,7 +50,7 @@ def test_it_serves_until_a_signal_and_exits_with_zero() -> None:
         assert 'fog_loop_alive{loop="waits"} 1.0' in answer.text
         process.send_signal(signal.SIGTERM)
         last = until(process, "stopped")[-1]
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0
     assert last["level"] == "INFO"
     assert last["service"] == "sample"
     assert last["instance"].startswith("sample-")
@@ -60,13 +60,13 @@ def test_a_dead_loop_exits_with_one() -> None:
     with sample_service(DIE="1") as process:
         assert until(process, "loop died")[-1]["loop"] == "dies"
         failure = until(process, "service failed")[-1]
-        assert process.wait(timeout=20) == 1
+        assert process.wait(timeout=60) == 1
     assert "RuntimeError: by request" in failure["exception"]
 
 
 def test_a_bad_setting_exits_with_64_before_anything_else() -> None:
     with sample_service(FOG_METRICS_LISTEN="nowhere") as process:
-        assert process.wait(timeout=20) == 64
+        assert process.wait(timeout=60) == 64
         assert process.stderr is not None
         assert process.stderr.read().startswith("bad setting: FOG_METRICS_LISTEN")
 
@@ -77,6 +77,6 @@ def test_a_taken_metrics_port_is_said_in_one_line() -> None:
         port = next(line["port"] for line in lines if line.get("protocol") == "metrics")
         with sample_service(FOG_METRICS_LISTEN=f"127.0.0.1:{port}") as second:
             failure = until(second, "service failed")[-1]
-            assert second.wait(timeout=20) == 1
+            assert second.wait(timeout=60) == 1
     assert "in use" in failure["error"]
     assert "exception" not in failure

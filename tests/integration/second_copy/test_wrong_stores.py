@@ -29,7 +29,7 @@ from tests.support.scripted_agent import ScriptedAgent, StreamEndedError, script
 from tests.support.three_services import AGENT_TOKEN, ROOT, SERVICES, ThreeServices
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.kill, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.kill, pytest.mark.timeout(900)]
 
 LOAD = 120
 
@@ -58,7 +58,7 @@ async def everything_copied(services: ThreeServices) -> int:
         ((position,),) = await rows_of(services.database_url, "SELECT position FROM checkpoint")
         return end if position == end else 0
 
-    return await eventually(same, 30, what="the ledger at the log's end")
+    return await eventually(same, 120, what="the ledger at the log's end")
 
 
 async def run_and_stop(services: ThreeServices, prefix: str, count: int) -> tuple[set[str], int]:

@@ -39,7 +39,7 @@ def test_children_on_record_are_ended(tmp_path: Path) -> None:
     with subprocess.Popen(SLEEPER, start_new_session=True) as process:
         ChildRegister(path).started("gateway-1", process.pid, signal.SIGTERM)
         assert ChildRegister(path).end_former() == ["gateway-1"]
-        assert process.wait(10) == -signal.SIGTERM
+        assert process.wait(60) == -signal.SIGTERM
     assert read_json(path) == []
     assert ChildRegister(path).end_former() == []
 
@@ -51,7 +51,7 @@ def test_one_that_does_not_listen_is_ended_by_force(tmp_path: Path) -> None:
         process.stdout.readline()
         ChildRegister(path, patience_s=0.1).started("ledger-1", process.pid, signal.SIGTERM)
         assert ChildRegister(path, patience_s=0.1).end_former() == ["ledger-1"]
-        assert process.wait(10) == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
 
 
 def test_a_pid_that_went_to_another_process_is_left_alone(tmp_path: Path) -> None:
