@@ -1,7 +1,7 @@
 """The services' connections to the database over TLS, and what is refused."""
 
 import ssl
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from fogbank.runtime.tls import client_tls
 from services.gateway.adapters import database as gateway
 from services.ledger.adapters import database as ledger
 from tests.support.certificates import Authority
-from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.postgres import PostgresServer
 from tests.support.tls_front import tls_front
 
 MakeEngine = Callable[[str, ssl.SSLContext | None], AsyncEngine]
@@ -25,12 +25,6 @@ def gateways(url: str, tls: ssl.SSLContext | None) -> AsyncEngine:
 
 def ledgers(url: str, tls: ssl.SSLContext | None) -> AsyncEngine:
     return ledger.make_engine(url, 1, tls)
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Generator[PostgresServer]:
-    with postgres_server() as server:
-        yield server
 
 
 @pytest.fixture

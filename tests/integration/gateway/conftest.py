@@ -1,20 +1,14 @@
 """A migrated database or a whole gateway of its own for each test."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.gateway.adapters.database import make_engine, migrate
 from tests.support.gateway import GatewayWorld, gateway_world
-from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.postgres import PostgresServer
 from tests.support.scripted_agent import ScriptedAgent, scripted_agent
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    with postgres_server() as server:
-        yield server
 
 
 @pytest.fixture

@@ -1,16 +1,10 @@
-"""A PostgreSQL for the ledger's tests, a database of its own for each."""
+"""A database of its own for each test of the ledger."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.postgres import PostgresServer, postgres_server
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    with postgres_server() as server:
-        yield server
+from tests.support.postgres import PostgresServer
 
 
 @pytest.fixture
