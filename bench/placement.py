@@ -1,106 +1,195 @@
-"""How fast replicas are placed, against the least that any scheduler of this kind must do.
+"""How fast replicas are placed, against the least that a scheduler of this kind must do.
 
-For fleets of several sizes, in replicas a second:
+CPU time throughout, so that others on the machine matter little.
 
-- floor: for each replica an argmax over a ready array of scores, the best node's score lowered by
-  one, and nothing else: no filters, no ranking, no reasons, no log;
-- placement: rounds decided by the planner and folded back, from commits of the real bytes:
-  filters with their refusals, scores, every outcome written down.
+- floor: for each decision one vectorised filter, score and choice of the best over arrays of the
+  same size, with ready buffers: no queue, no reasons, no ids, no log;
+- deciding: what the planner takes to decide rounds on deployments that wait, outcomes and all;
+- and folding: the same with folding the rounds into the planner's state.
 
-The ratio is placement to floor. `one` is how long a round for a single new deployment takes.
+`ratio` is the floor's time over the planner's: the share of the floor's rate that is reached.
+Then how the cost grows: with replicas placed before, and with deployments that wait in vain.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import time
-from random import Random
+import tracemalloc
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
+from bench.placement_fleet import CPU, MEMORY, Bench, asks
 from fogbank.domain import events as ev
-from fogbank.placement import Planner
-from tests.support.fleet_log import LittleLog, a_fingerprint, a_spec
+from tests.support.fleet_log import a_spec
 
-REGIONS = ("us-east", "us-central", "us-west")
-SEED = 1
+_DIMENSIONS = 4
 
 
-def a_waiting_fleet(nodes: int, deployments: int) -> tuple[LittleLog, Planner]:
-    """Return a fleet with room for everything that waits."""
-    log, planner, chance = LittleLog(), Planner(), Random(SEED)
-    for number in range(nodes):
-        host = a_fingerprint(cpu=64_000, memory=131_072, region=chance.choice(REGIONS))
-        planner.fold(log.connect(f"fog-{number}", host)[1])
-    for number in range(deployments):
-        spec = a_spec(
-            f"d{number}",
-            chance.randrange(1, 4),
-            cpu=chance.randrange(100, 900),
-            memory=chance.randrange(64, 1000),
-            storage=1,
-            region=chance.choice(REGIONS),
-        )
-        planner.fold(log.deploy(spec)[1])
-    return log, planner
+class Cost(NamedTuple):
+    """CPU microseconds for each decision."""
+
+    deciding: float
+    folding: float
+    replicas: int
+
+    @property
+    def both(self) -> float:
+        """Deciding and folding."""
+        return self.deciding + self.folding
 
 
-def decide_all(log: LittleLog, planner: Planner) -> int:
-    """Decide until nothing is left; return how many replicas were placed."""
-    placed = 0
-    while (decided := planner.decide(log.now_us)) is not None:
-        planner.fold(log.round(decided.event))
-        placed += sum(
-            len(outcome.placements)
-            for outcome in decided.event.outcomes
-            if isinstance(outcome, ev.DeploymentPlaced)
-        )
-    return placed
+def decide_all(bench: Bench, most: int) -> Cost:
+    """Decide until `most` deployments were placed or nothing is left."""
+    gc.collect()
+    gc.freeze()
+    deciding = folding = 0.0
+    placed = replicas = 0
+    while placed < most:
+        began_s = time.process_time()
+        decided = bench.planner.decide(bench.log.now_us)
+        deciding += time.process_time() - began_s
+        if decided is None:
+            break
+        commit = bench.log.round(decided.event)
+        began_s = time.process_time()
+        bench.planner.fold(commit)
+        folding += time.process_time() - began_s
+        found = [one for one in decided.event.outcomes if isinstance(one, ev.DeploymentPlaced)]
+        placed += len(found)
+        replicas += sum(len(one.placements) for one in found)
+    assert placed, "nothing was placed"
+    return Cost(deciding / placed * 1e6, folding / placed * 1e6, replicas)
 
 
-def floor_rate(nodes: int, replicas: int) -> float:
-    """Return replicas a second of a plain argmax loop."""
-    scores = np.random.default_rng(SEED).integers(0, 1_000, nodes)
-    began_s = time.perf_counter()
-    for _ in range(replicas):
-        scores[int(np.argmax(scores))] -= 1
-    return replicas / (time.perf_counter() - began_s)
+def floor_us(nodes: int, replicas: int, *, constrained: bool, full_percent: int) -> float:
+    """Return what one decision costs that filters, scores and chooses, and does nothing else."""
+    chance = np.random.default_rng(1)
+    allocatable = np.full((_DIMENSIONS, nodes), MEMORY, dtype=np.int64)
+    allocatable[0] = CPU
+    booked = allocatable * full_percent // 100
+    room = allocatable[:2].astype(np.float64)
+    load, near = chance.random((2, nodes)), chance.random(nodes)
+    open_nodes = np.ones(nodes, dtype=np.bool_)
+    meeting = chance.random(nodes) < 0.5  # noqa: PLR2004
+    ask = np.array([[200], [256], [1], [0]], dtype=np.int64)
+    after, fits = np.empty_like(booked), np.empty(booked.shape, dtype=np.bool_)
+    left, total = np.empty(nodes, dtype=np.bool_), np.empty(nodes)
+    shares, idle = np.empty((2, nodes)), np.empty((2, nodes))
+    times = max(min(20_000_000 // nodes, 3_000), 30)
+    began_s = time.process_time()
+    for _ in range(times):
+        np.add(booked, ask, out=after)
+        np.less_equal(after, allocatable, out=fits)
+        np.logical_and.reduce(fits, axis=0, out=left)
+        np.logical_and(left, open_nodes, out=left)
+        if constrained:
+            np.logical_and(left, meeting, out=left)
+        np.subtract(allocatable[:2], after[:2], out=shares)
+        np.maximum(shares, 0, out=shares)
+        np.divide(shares, room, out=shares)
+        np.add(shares[0], shares[1], out=total)
+        np.multiply(total, 0.2, out=total)
+        np.subtract(1.0, load, out=idle)
+        np.multiply(idle, 0.15, out=idle)
+        np.add(total, idle[0], out=total)
+        np.add(total, idle[1], out=total)
+        np.add(total, near, out=total)
+        np.multiply(total, 1000, out=total)
+        np.add(total, 0.5, out=total)
+        np.floor(total, out=total)
+        np.negative(total, out=total)
+        np.copyto(total, np.inf, where=~left)
+        if replicas == 1:
+            booked[:, int(np.argmin(total))] += ask[:, 0]
+        else:
+            rows = np.argpartition(total, replicas)[:replicas]
+            booked[:, rows[np.argsort(total[rows])]] += ask
+    return (time.process_time() - began_s) / times * 1e6
 
 
-def one_round_ms(log: LittleLog, planner: Planner, times: int = 20) -> float:
-    """Return how long deciding on one new deployment takes, in milliseconds, at the median."""
-    took_s = []
-    for number in range(times):
-        planner.fold(log.deploy(a_spec(f"single-{number}"))[1])
-        began_s = time.perf_counter()
-        decided = planner.decide(log.now_us)
-        took_s.append(time.perf_counter() - began_s)
-        assert decided is not None
-        planner.fold(log.round(decided.event))
-    return sorted(took_s)[times // 2] * 1_000
-
-
-def measure(nodes: int, deployments: int) -> None:
-    log, planner = a_waiting_fleet(nodes, deployments)
-    began_s = time.perf_counter()
-    placed = decide_all(log, planner)
-    rate = placed / (time.perf_counter() - began_s)
-    assert not planner.agenda.active
-    floor = floor_rate(nodes, placed)
+def measure(nodes: int, replicas: int, full_percent: int, *, constrained: bool, count: int) -> None:
+    """Print a row."""
+    bench = Bench(nodes, full_percent)
+    bench.deploy(asks(64, replicas, constrained=constrained))
+    decide_all(bench, 64)  # boards exist, as in a scheduler that runs
+    bench.deploy(asks(count, replicas, constrained=constrained))
+    cost = decide_all(bench, count)
+    floor = floor_us(nodes, replicas, constrained=constrained, full_percent=full_percent)
     print(
-        f"{nodes:>6} nodes  {placed:>6} replicas  placement {rate:>8,.0f}/s  "
-        f"floor {floor:>9,.0f}/s  ratio {rate / floor:.3f}  one {one_round_ms(log, planner):.2f} ms"
+        f"{nodes:>7} nodes {full_percent:>2} % full {replicas:>2} replicas"
+        f"{' constrained' if constrained else '            '}"
+        f"  deciding {cost.deciding:>7.1f} us  and folding {cost.both:>7.1f} us"
+        f"  {replicas * 1e6 / cost.both:>9,.0f} placements/s"
+        f"  floor {floor:>7.1f} us  ratio {floor / cost.deciding:.2f}, {floor / cost.both:.2f}",
+        flush=True,
     )
+
+
+def growth(nodes: int, count: int) -> None:
+    """Print how a decision's cost grows with what was placed and with what waits in vain."""
+    bench = Bench(nodes)
+    tracemalloc.start()
+    bench = Bench(nodes)
+    per_node = tracemalloc.get_traced_memory()[0] / nodes
+    tracemalloc.stop()
+    for _ in range(4):
+        before = len(bench.planner.fleet.decisions.placements)
+        bench.deploy(asks(count, 3))
+        cost = decide_all(bench, count)
+        print(f"{before:>7} replicas placed before: {cost.both:>7.1f} us a decision of 3 replicas")
+    tracemalloc.start()
+    bench.deploy(asks(count, 3))
+    replicas = decide_all(bench, count).replicas
+    per_replica = tracemalloc.get_traced_memory()[0] / replicas
+    tracemalloc.stop()
+    print(f"memory: {per_node:,.0f} bytes a node, {per_replica:,.0f} bytes a replica of three")
+    for waiting in (0, 10_000):
+        print(f"{waiting:>7} waiting in vain: {_beside(bench, waiting, count)}")
+
+
+def _beside(bench: Bench, waiting: int, count: int) -> str:
+    too_large = a_spec("large", 1, cpu=CPU, memory=MEMORY, wait_for_capacity=True)
+    bench.deploy([too_large] * waiting)
+    while bench.planner.decide(bench.log.now_us) is not None:
+        decided = bench.planner.decide(bench.log.now_us)
+        assert decided is not None
+        bench.planner.fold(bench.log.round(decided.event))
+    bench.deploy(asks(count, 3))
+    together = decide_all(bench, count)
+    alone = []
+    for spec in asks(20, 3):
+        bench.deploy([spec])
+        # Room appears somewhere: whoever waits might be suited by it.
+        bench.facts(iter([ev.NodeConnected(bench.planner.arrays.ids[0], "fog-0", _host(bench))]))
+        alone.append(decide_all(bench, 1).both)
+    return (
+        f"{together.both:.1f} us a decision, "
+        f"{sorted(alone)[len(alone) // 2]:.0f} us for a single one after room appeared"
+    )
+
+
+def _host(bench: Bench):  # noqa: ANN202
+    return bench.planner.fleet.facts.nodes[bench.planner.arrays.ids[0]].fingerprint
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse the command line and measure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--nodes", type=int, nargs="*", default=[100, 1_000, 10_000])
+    parser.add_argument("--nodes", type=int, nargs="*", default=[1_000, 5_000, 10_000, 100_000])
     parser.add_argument("--deployments", type=int, default=2_000)
+    parser.add_argument("--brief", action="store_true", help="fewer sizes, a minute in all")
     given = parser.parse_args(arguments)
-    for nodes in given.nodes:
-        measure(nodes, given.deployments)
+    sizes = [1_000, 10_000] if given.brief else given.nodes
+    for nodes in sizes:
+        for replicas in (1, 10):
+            measure(nodes, replicas, 0, constrained=False, count=given.deployments)
+            measure(nodes, replicas, 80, constrained=False, count=given.deployments)
+            measure(nodes, replicas, 80, constrained=True, count=given.deployments)
+    growth(1_000 if given.brief else 10_000, given.deployments)
 
 
 if __name__ == "__main__":

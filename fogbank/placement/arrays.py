@@ -19,6 +19,7 @@ from fogbank.domain.fleet import FleetState
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import NodeStatus
+from fogbank.placement.journal import Journal
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -48,6 +49,7 @@ class FleetArrays:
     """Columns over the nodes, in the stable order in which they first shook hands.
 
     `masks` is for whoever looks at attributes over and over: it is emptied when any changes.
+    `changes` names the rows that changed, for whoever keeps something for each node.
     """
 
     def __init__(self) -> None:
@@ -59,6 +61,7 @@ class FleetArrays:
         self.regions: list[str] = []
         self.masks: dict[Hashable, Mask] = {}
         self._removed: set[int] = set()
+        self.changes = Journal()
         self._row: dict[str, int] = {}
         self._fingerprints: list[Fingerprint | None] = []
         self._totals = np.zeros(DIMENSIONS, dtype=np.int64)
@@ -170,6 +173,7 @@ class FleetArrays:
         room = np.maximum(self._allocatable[: MEMORY + 1, rows], 1)
         measured = np.maximum(percents.T, 0.0) / 100.0
         self._load[:, rows] = np.minimum(measured + unseen.T / room, 1.0)
+        self.changes.note_all(rows)
 
     def _strike_off(self, row: int) -> None:
         """Leave a removed node no room, so that nothing counts on it."""

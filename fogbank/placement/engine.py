@@ -15,6 +15,7 @@ from fogbank.domain.envelope import Commit
 from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState, Folded
 from fogbank.domain.ids import policy_digest
+from fogbank.domain.policy import Policy
 from fogbank.placement.agenda import Agenda
 from fogbank.placement.arrays import FleetArrays
 from fogbank.placement.evacuations import evacuate, evacuation_due_us
@@ -70,6 +71,8 @@ class Planner:
         self.agenda = Agenda()
         self.arrays.refresh(self.fleet, self.fleet.facts.nodes)
         self.agenda.refresh(self.fleet, self.fleet.facts.deployments)
+        self._room = Room(self.arrays)
+        self._policy_digest: tuple[Policy, bytes] | None = None
         self._proposed: _Proposal | None = None
 
     def fold(self, commit: Commit) -> Folded:
@@ -112,7 +115,8 @@ class Planner:
         """
         instant_us = max(instant_us, self.fleet.decisions.instant_us)
         observations = observations[:limit]
-        work = Work(instant_us, Room.of(self.arrays), self.agenda, limit)
+        self._room.begin()
+        work = Work(instant_us, self._room, self.agenda, limit)
         work.outcomes += silent_nodes(self.fleet, observations)
         if not work.outcomes:
             # A node that goes offline changes the ground under everything else: that is decided
@@ -128,7 +132,7 @@ class Planner:
             facts_to=self.fleet.position,
             instant_us=instant_us,
             policy=policy.title,
-            policy_digest=policy_digest(policy),
+            policy_digest=self._digest_of(policy),
             engine=ENGINE,
             limit=limit,
             observations=observations,
@@ -138,6 +142,11 @@ class Planner:
         )
         self._proposed = _Proposal(event, work.looked_in_vain, self.fleet.room_sequence)
         return Decided(event, tuple(work.errors))
+
+    def _digest_of(self, policy: Policy) -> bytes:
+        if self._policy_digest is None or self._policy_digest[0] is not policy:
+            self._policy_digest = (policy, policy_digest(policy))
+        return self._policy_digest[1]
 
     def has_work(self, instant_us: int) -> bool:
         """Tell whether `decide` may find something to write down, without observations."""

@@ -13,6 +13,9 @@ import numpy as np
 from fogbank.domain.deployment import Constraint, DeploymentSpec
 from fogbank.domain.states import ConstraintOperator
 from fogbank.placement.arrays import CPU, GPU, MEMORY, STORAGE, FleetArrays, Integers, Mask
+from fogbank.placement.strategies.rows import ALL, Selection
+
+APART = "one replica per node"
 
 # What a refusal means to people, by filter; {nodes} stands for how many.
 REASONS = {
@@ -23,7 +26,7 @@ REASONS = {
     "memory": "without enough free memory",
     "storage": "without enough free storage",
     "gpu": "without enough free GPUs",
-    "one replica per node": "already having a replica of the deployment",
+    APART: "already having a replica of the deployment",
 }
 
 _MASKS_KEPT = 256
@@ -43,10 +46,30 @@ class Filtered:
         return int(np.count_nonzero(self.feasible))
 
 
-def fits(arrays: FleetArrays, booked: Integers, ask: Integers, dimension: int) -> Mask:
-    """Tell for each node whether the ask fits beside what is booked, in one dimension."""
-    room: Mask = booked[dimension] + ask[dimension] <= arrays.allocatable[dimension]
-    return room
+Passing = list[tuple[str, Mask]]
+
+
+def passing(
+    arrays: FleetArrays,
+    booked: Integers,
+    spec: DeploymentSpec,
+    ask: Integers,
+    selection: Selection = ALL,
+) -> Passing:
+    """Return the filters in their order, each with the selected nodes that it lets pass.
+
+    `booked` is the room promised on the selected nodes. Every filter goes by a node's own columns,
+    so that it says the same of a node whichever nodes stand beside it.
+    """
+    filters = [("status", arrays.open[selection])]
+    if spec.constraints:
+        filters.append(("constraints", _meeting(arrays, spec.constraints)[selection]))
+    if spec.gpu_model:
+        model = Constraint("gpu_model", ConstraintOperator.EQUAL, (spec.gpu_model,))
+        filters.append(("gpu model", _meeting(arrays, (model,))[selection]))
+    fits = booked + ask <= arrays.allocatable[:, selection]
+    filters += [(name, fits[dimension]) for dimension, name in _DIMENSION_NAMES]
+    return filters
 
 
 def feasible_nodes(
@@ -71,18 +94,12 @@ def feasible_nodes(
             refusals.append((name, refused))
             left = left & passing
 
-    narrow("status", arrays.open)
-    if spec.constraints:
-        narrow("constraints", _meeting(arrays, spec.constraints))
-    if spec.gpu_model:
-        model = Constraint("gpu_model", ConstraintOperator.EQUAL, (spec.gpu_model,))
-        narrow("gpu model", _meeting(arrays, (model,)))
-    for dimension, name in _DIMENSION_NAMES:
-        narrow(name, fits(arrays, booked, ask, dimension))
+    for name, mask in passing(arrays, booked, spec, ask):
+        narrow(name, mask)
     if occupied_rows and not spec.allow_colocation:
         free = np.ones(arrays.size, dtype=np.bool_)
         free[occupied_rows] = False
-        narrow("one replica per node", free)
+        narrow(APART, free)
     return Filtered(left, tuple(refusals))
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from fogbank.domain import events as ev
 from fogbank.domain.decisions import Desired
+from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState
-from fogbank.domain.ids import replica_id
+from fogbank.domain.ids import replica_ids
 from fogbank.domain.resources import Resources
 from fogbank.placement.agenda import shape_of
-from fogbank.placement.arrays import FleetArrays, Integers, amounts
-from fogbank.placement.filters import feasible_nodes, too_large_for_any
+from fogbank.placement.arrays import FleetArrays, amounts
+from fogbank.placement.boards import Board, row_of, score_of
+from fogbank.placement.filters import APART, feasible_nodes, too_large_for_any
 from fogbank.placement.needs import Wait, patient
 from fogbank.placement.room import Room, Shortage
 from fogbank.placement.strategies import best_rows, score, tie_breaker
@@ -60,15 +63,82 @@ def place(
 ) -> ev.DeploymentPlaced | Shortage:
     """Place all given slots of a deployment, taking the room, or none and say why."""
     arrays, spec = room.arrays, deployment.spec
-    ask = amounts(spec.resources)
     count = len(slots)
     if arrays.empty:
         return Shortage(NO_NODES, 0, ev.Considered(), no_nodes=True)
-    filtered = feasible_nodes(
-        arrays, room.booked, spec, ask, occupied_rows(fleet, arrays, deployment.id)
+    occupied = occupied_rows(fleet, arrays, deployment.id)
+    board = room.boards.board(spec, fleet.facts.policy)
+    if board is not None:
+        chosen = _from_board(room, board, spec, occupied, count)
+    else:
+        chosen = _among_all(fleet, room, deployment, occupied, count)
+    rows, considered = chosen.rows[:count], chosen.considered
+    if len(rows) < count and spec.allow_colocation:
+        rows = _stacked(fleet, room, deployment, count)
+    if len(rows) < count:
+        if too_large_for_any(arrays, amounts(spec.resources)):
+            return Shortage(_impossible(arrays, spec.resources), 0, considered, impossible=True)
+        found = considered.feasible
+        reason = f"Insufficient nodes: need {count}, found {found} with capacity"
+        return Shortage(reason, found, considered)
+    points = [chosen.score(row) for row in rows]
+    if board is not None and len(set(rows)) == count:
+        board.take(rows)
+    else:
+        for row in rows:
+            room.take([row], amounts(spec.resources))
+    return ev.DeploymentPlaced(
+        deployment.id,
+        deployment.version,
+        spec.resources,
+        _placements(fleet, room, deployment, zip(slots, rows, points, strict=True)),
+        considered,
     )
-    scores = score(arrays, room.booked, ask, spec, fleet.facts.policy)
-    ties = tie_breaker(arrays, fleet.decisions.prev_digest, deployment.id, spec, fleet.facts.policy)
+
+
+@dataclass(slots=True)
+class _Choice:
+    """The best nodes for one replica each, and their scores by row."""
+
+    rows: list[int]
+    score: Callable[[int], int]
+    considered: ev.Considered
+
+
+def _from_board(
+    room: Room, board: Board, spec: DeploymentSpec, occupied: list[int], count: int
+) -> _Choice:
+    """Read the best nodes off a board."""
+    closed = (
+        [row for row in dict.fromkeys(occupied) if board.feasible(row)]
+        if occupied and not spec.allow_colocation
+        else []
+    )
+    keys = board.best(max(count, _BEST_SHOWN), closed)
+    refusals = board.refusals
+    size = room.arrays.size
+    feasible = size - sum(refused for _, refused in refusals) - len(closed)
+    if closed:
+        refusals.append((APART, len(closed)))
+    ids = room.arrays.ids
+    considered = ev.Considered(
+        size,
+        feasible,
+        tuple(refusals),
+        tuple((ids[row_of(key)], score_of(key)) for key in keys[:_BEST_SHOWN]),
+    )
+    return _Choice([row_of(key) for key in keys], board.score, considered)
+
+
+def _among_all(
+    fleet: FleetState, room: Room, deployment: DeploymentFact, occupied: list[int], count: int
+) -> _Choice:
+    """Filter and score all nodes anew."""
+    arrays, spec, policy = room.arrays, deployment.spec, fleet.facts.policy
+    ask = amounts(spec.resources)
+    filtered = feasible_nodes(arrays, room.booked, spec, ask, occupied)
+    scores = score(arrays, room.booked, ask, spec, policy)
+    ties = tie_breaker(arrays, fleet.decisions.prev_digest, deployment.id, spec, policy)
     best = best_rows(scores, filtered.feasible, max(count, _BEST_SHOWN), ties)
     considered = ev.Considered(
         arrays.size,
@@ -76,22 +146,7 @@ def place(
         filtered.refusals,
         tuple((arrays.ids[row], int(scores[row])) for row in best[:_BEST_SHOWN]),
     )
-    rows = best[:count]
-    if len(rows) < count and spec.allow_colocation:
-        rows = _stacked(fleet, room, deployment, ask, count)
-    if len(rows) < count:
-        if too_large_for_any(arrays, ask):
-            return Shortage(_impossible(arrays, spec.resources), 0, considered, impossible=True)
-        found = filtered.count
-        reason = f"Insufficient nodes: need {count}, found {found} with capacity"
-        return Shortage(reason, found, considered)
-    placements = tuple(
-        _take(fleet, room, deployment, ask, slot=slot, row=row, points=int(scores[row]))
-        for slot, row in zip(slots, rows, strict=True)
-    )
-    return ev.DeploymentPlaced(
-        deployment.id, deployment.version, spec.resources, placements, considered
-    )
+    return _Choice(best, lambda row: int(scores[row]), considered)
 
 
 def occupied_rows(fleet: FleetState, arrays: FleetArrays, deployment_id: str) -> list[int]:
@@ -108,11 +163,10 @@ def occupied_rows(fleet: FleetState, arrays: FleetArrays, deployment_id: str) ->
     ]
 
 
-def _stacked(
-    fleet: FleetState, room: Room, deployment: DeploymentFact, ask: Integers, count: int
-) -> list[int]:
+def _stacked(fleet: FleetState, room: Room, deployment: DeploymentFact, count: int) -> list[int]:
     """Choose nodes one replica at a time, several on a node where they fit."""
     policy, spec = fleet.facts.policy, deployment.spec
+    ask = amounts(spec.resources)
     ties = tie_breaker(room.arrays, fleet.decisions.prev_digest, deployment.id, spec, policy)
     booked = room.booked.copy()
     rows: list[int] = []
@@ -127,34 +181,36 @@ def _stacked(
     return rows
 
 
-def _take(
+def _placements(
     fleet: FleetState,
     room: Room,
     deployment: DeploymentFact,
-    ask: Integers,
-    *,
-    slot: int,
-    row: int,
-    points: int,
-) -> ev.Placement:
-    """Take the room on a node; where the leaving still hold it, the replica starts after them."""
-    node_id = room.arrays.ids[row]
-    room.booked[:, row] += ask[:, 0]
-    room.held[:, row] += ask[:, 0]
-    starts_after: tuple[str, ...] = ()
-    if bool((room.held[:, row] > room.arrays.allocatable[:, row]).any()):
-        starts_after = tuple(
-            placed.id for placed in fleet.on_node(node_id) if placed.desired is Desired.RELEASED
-        )
+    chosen: Iterable[tuple[int, int, int]],
+) -> tuple[ev.Placement, ...]:
+    """Return the placements of slots on rows with their scores, whose room was taken for them."""
+    ids = room.arrays.ids
     decision = fleet.decisions.deployments.get(deployment.id)
-    generation = (decision.generations.get(slot, 0) if decision else 0) + 1
-    return ev.Placement(
-        replica_id(deployment.id, slot, generation),
-        slot,
-        generation,
-        node_id,
-        points,
-        starts_after,
+    generations = decision.generations if decision else {}
+    name = replica_ids(deployment.id)
+    placements = []
+    for slot, row, points in chosen:
+        generation = generations.get(slot, 0) + 1
+        starts_after = _starts_after(fleet, room, row)
+        placements.append(
+            ev.Placement(name(slot, generation), slot, generation, ids[row], points, starts_after)
+        )
+    return tuple(placements)
+
+
+def _starts_after(fleet: FleetState, room: Room, row: int) -> tuple[str, ...]:
+    """Return what is to end on a node first: the leaving, where they still hold the room."""
+    node_id = room.arrays.ids[row]
+    use = fleet.use(node_id)
+    # What is booked fits: only more that is held can be too much.
+    if (use.held == use.booked and not room.freed(row)) or not room.overfull(row):
+        return ()
+    return tuple(
+        placed.id for placed in fleet.on_node(node_id) if placed.desired is Desired.RELEASED
     )
 
 

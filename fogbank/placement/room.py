@@ -2,24 +2,85 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fogbank.domain import events as ev
 from fogbank.placement.arrays import FleetArrays, Integers
+from fogbank.placement.boards import Boards
+from fogbank.placement.journal import Journal
 
 
-@dataclass(slots=True)
 class Room:
-    """The fleet's room as a round goes on: what the log says plus what the round has placed."""
+    """The fleet's room as a round goes on: what the log says plus what the round has placed.
 
-    arrays: FleetArrays
-    booked: Integers
-    held: Integers
+    `booked` and `held` can only be read: what a round takes goes through `take`, and what it
+    promises to free through `free`, so that whoever keeps something for each node (`changes`)
+    learns of it.
+    """
+
+    def __init__(self, arrays: FleetArrays) -> None:
+        """Begin with what the log says."""
+        self.arrays = arrays
+        self.changes = Journal()
+        self._log_read = -1
+        self._round_began = 0
+        self._freed: set[int] = set()
+        self._copy()
+        self.begin()
+        self.boards = Boards(self)
 
     @classmethod
     def of(cls, arrays: FleetArrays) -> Room:
         """Begin with what the log says."""
-        return cls(arrays, arrays.booked.copy(), arrays.held.copy())
+        return cls(arrays)
+
+    def begin(self) -> None:
+        """Begin a round: go back to what the log says."""
+        arrays = self.arrays
+        said = arrays.changes.since(self._log_read) if self._log_read >= 0 else None
+        taken = self.changes.since(self._round_began)
+        if said is None or taken is None or self._booked.shape[1] != arrays.size:
+            self._copy()
+            self.changes = Journal(self.changes.end + 1)
+        elif rows := [*said, *taken]:
+            self._booked[:, rows] = arrays.booked[:, rows]
+            self._held[:, rows] = arrays.held[:, rows]
+            self.changes.note_all(rows)
+        self._log_read = arrays.changes.end
+        self._round_began = self.changes.end
+        self._freed.clear()
+
+    def _copy(self) -> None:
+        self._booked, self._held = self.arrays.booked.copy(), self.arrays.held.copy()
+        self.booked, self.held = self._booked.view(), self._held.view()
+        self.booked.flags.writeable = self.held.flags.writeable = False
+
+    def take(self, rows: Sequence[int], ask: Integers) -> None:
+        """Take what a replica asks for (a column) on each of these nodes, which differ."""
+        if len(rows) == 1:
+            row, amounts = rows[0], ask[:, 0]
+            self._booked[:, row] += amounts
+            self._held[:, row] += amounts
+        else:
+            chosen = list(rows)
+            self._booked[:, chosen] += ask
+            self._held[:, chosen] += ask
+        self.changes.note_all(rows)
+
+    def free(self, row: int, amounts: Integers) -> None:
+        """Book amounts (a column) on a node no more; they stay held until their replica ended."""
+        self._booked[:, row] -= amounts[:, 0]
+        self._freed.add(row)
+        self.changes.note(row)
+
+    def overfull(self, row: int) -> bool:
+        """Tell whether a node holds more than it has, for what is to end there still runs."""
+        return bool((self._held[:, row] > self.arrays.allocatable[:, row]).any())
+
+    def freed(self, row: int) -> bool:
+        """Tell whether this round promised to free something on a node."""
+        return row in self._freed
 
 
 @dataclass(frozen=True, slots=True)

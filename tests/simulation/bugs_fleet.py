@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -21,12 +20,7 @@ from tests.simulation.planting import Patches, bug
 
 @bug
 def room_released_before_the_end() -> Patches:
-    take = looks._take
-
-    def hasty(*args: Any, **options: Any) -> Any:
-        return replace(take(*args, **options), starts_after=())
-
-    return [patch.object(looks, "_take", hasty)]
+    return [patch.object(looks, "_starts_after", lambda *_: ())]
 
 
 @bug
@@ -44,12 +38,13 @@ def placed_in_part() -> Patches:
 
 @bug
 def memory_not_booked() -> Patches:
-    def blind(arrays: Any) -> room.Room:
-        left = room.Room(arrays, arrays.booked.copy(), arrays.held.copy())
-        left.booked[1, :] = 0
-        return left
+    begin = room.Room.begin
 
-    return [patch.object(room.Room, "of", blind)]
+    def blind(self: room.Room) -> None:
+        begin(self)
+        self._booked[1, :] = 0
+
+    return [patch.object(room.Room, "begin", blind)]
 
 
 @bug

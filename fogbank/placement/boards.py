@@ -1,0 +1,263 @@
+"""Scores and refusals of every node for one kind of ask, kept while rounds go on.
+
+A board holds a whole number for each node, its key: the lower, the better the node; ties go by the
+stable order; above all scores lie the refusals, by the filter that refused first. Filters and
+scores go by a node's own columns, so only the rows that changed are worked out anew, and a board
+says the same as one made this moment.
+
+The best nodes stand in front, sorted. For those it is known beforehand what they will be worth once
+they have taken one more replica of the ask, which is what mostly happens next.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fogbank.domain.deployment import DeploymentSpec
+from fogbank.domain.policy import Policy, Ties
+from fogbank.placement.arrays import Integers, amounts
+from fogbank.placement.filters import Passing, passing
+from fogbank.placement.strategies import Rows, score_rows, strategy_of
+
+if TYPE_CHECKING:
+    from fogbank.placement.room import Room
+
+# A key is (a rank << 32 | row); the rank of a score is _MIDDLE - score, of a refusal above that.
+_ROW_BITS = 32
+_ROW_MASK = (1 << _ROW_BITS) - 1
+_MIDDLE = 1 << 24
+_REFUSED = 1 << 25
+_REFUSED_KEY = _REFUSED << _ROW_BITS
+# Working out all rows goes in pieces that stay in the processor's cache.
+_PIECE = 8_192
+# So many nodes stand in front at least.
+_FRONT = 96
+# Of a node that is taken again so many further steps are worked out at once.
+_DEPTH = 8
+# Above so many changed rows the front is made anew.
+_FEW = 24
+_ROWS_KEPT = 4_000_000
+
+
+class Board:
+    """One kind of ask against all nodes of a room."""
+
+    def __init__(self, room: Room, spec: DeploymentSpec, policy: Policy) -> None:
+        """Work out all nodes."""
+        self.ask = amounts(spec.resources)
+        self._room = room
+        self._spec = spec
+        self._policy = policy
+        # Which device is taken is not to be foreseen from sums.
+        self._foreseeable = spec.resources.gpu_thousandths == 0
+        self._keys = np.empty(0, dtype=np.int64)
+        self._filters: list[str] = []
+        self._refused: list[int] = []
+        self._front: list[int] = []
+        self._bound = 0
+        self._next: dict[int, list[int]] = {}
+        self._seen = -1
+
+    # Keeping up.
+
+    def refresh(self) -> None:
+        """Work out what changed since the last time."""
+        room = self._room
+        changed = room.changes.since(self._seen) if self._seen >= 0 else None
+        if changed is not None and not changed:
+            return
+        self._seen = room.changes.end
+        if changed is None or len(changed) > room.arrays.size // 2:
+            self._work_out_all()
+        elif len(changed) > _FEW:
+            rows = sorted(set(changed))
+            self._count(self._keys[rows], -1)
+            self._keys[rows] = self._work_out(rows)
+            self._count(self._keys[rows], 1)
+            self._line_up()
+        else:
+            rows = sorted(set(changed))
+            for row, key in zip(rows, self._work_out(rows).tolist(), strict=True):
+                self._next.pop(row, None)
+                self._move(row, key)
+
+    def _work_out_all(self) -> None:
+        size = self._room.arrays.size
+        self._keys = np.empty(size, dtype=np.int64)
+        for first in range(0, size, _PIECE):
+            last = min(first + _PIECE, size)
+            self._keys[first:last] = self._work_out(slice(first, last))
+        self._refused = [0] * len(self._filters)
+        self._count(self._keys, 1)
+        self._line_up()
+
+    def _work_out(self, selection: slice | list[int], more: Integers | None = None) -> Integers:
+        """Return the keys of selected rows, with `more` booked there."""
+        room, arrays = self._room, self._room.arrays
+        rows = Rows.of(arrays, room.booked, selection)
+        if more is not None:
+            rows = replace(rows, booked=rows.booked + more)
+        ranks = _MIDDLE - score_rows(rows, self.ask, self._spec, self._policy)
+        filters = passing(arrays, rows.booked, self._spec, self.ask, selection)
+        _mark_refused(ranks, filters)
+        if len(filters) != len(self._filters):
+            self._filters = [name for name, _ in filters]
+        if isinstance(selection, slice):
+            numbers = np.arange(selection.start, selection.stop, dtype=np.int64)
+        else:
+            numbers = np.array(selection, dtype=np.int64)
+        keys: Integers = (ranks << _ROW_BITS) | numbers
+        return keys
+
+    def _count(self, keys: Integers, times: int) -> None:
+        refused = keys[keys >= _REFUSED_KEY]
+        if refused.size:
+            counts = np.bincount((refused >> _ROW_BITS) - _REFUSED, minlength=len(self._filters))
+            for number, count in enumerate(counts.tolist()):
+                self._refused[number] += times * count
+
+    def _line_up(self) -> None:
+        """Put the best nodes in front, and work out what they will be worth after one more."""
+        keys, size = self._keys, self._keys.shape[0]
+        if size > _FRONT:
+            best = np.partition(keys, _FRONT)[: _FRONT + 1]
+            best.sort()
+            self._bound = int(best[_FRONT])
+            self._front = best[:_FRONT].tolist()
+        else:
+            self._bound = _REFUSED_KEY
+            self._front = np.sort(keys).tolist()
+        del self._front[bisect_left(self._front, _REFUSED_KEY) :]
+        self._bound = min(self._bound, _REFUSED_KEY)
+        self._next = {}
+        if self._front and self._foreseeable:
+            rows = [key & _ROW_MASK for key in self._front]
+            after = self._work_out(rows, self.ask)
+            self._next = {row: [key] for row, key in zip(rows, after.tolist(), strict=True)}
+
+    def _move(self, row: int, key: int) -> None:
+        """Give a row another key."""
+        before = int(self._keys[row])
+        if key == before:
+            return
+        self._keys[row] = key
+        if before < self._bound:
+            place = bisect_left(self._front, before)
+            if place < len(self._front) and self._front[place] == before:
+                del self._front[place]
+        if key < self._bound:
+            insort(self._front, key)
+        if before >= _REFUSED_KEY:
+            self._refused[(before >> _ROW_BITS) - _REFUSED] -= 1
+        if key >= _REFUSED_KEY:
+            self._refused[(key >> _ROW_BITS) - _REFUSED] += 1
+
+    # Reading and taking.
+
+    def best(self, count: int, occupied: Sequence[int]) -> list[int]:
+        """Return the keys of the best `count` nodes, without those that are occupied."""
+        if len(self._front) < count + len(occupied) and self._bound < _REFUSED_KEY:
+            self._line_up()
+            if len(self._front) < count + len(occupied) and self._bound < _REFUSED_KEY:
+                return self._best_of_all(count, occupied)
+        if not occupied:
+            return self._front[:count]
+        closed = set(occupied)
+        return [key for key in self._front if key & _ROW_MASK not in closed][:count]
+
+    def _best_of_all(self, count: int, occupied: Sequence[int]) -> list[int]:
+        """Return the same where more are asked for than stand in front."""
+        keys = self._keys[self._keys < _REFUSED_KEY]
+        keys.sort()
+        closed = set(occupied)
+        return [key for key in keys.tolist() if key & _ROW_MASK not in closed][:count]
+
+    def feasible(self, row: int) -> bool:
+        """Tell whether a node passes the filters."""
+        return bool(self._keys[row] < _REFUSED_KEY)
+
+    def score(self, row: int) -> int:
+        """Return the score of a node that passes the filters."""
+        return score_of(int(self._keys[row]))
+
+    @property
+    def refusals(self) -> list[tuple[str, int]]:
+        """How many nodes each filter refused, those that refused any."""
+        return [
+            (name, count) for name, count in zip(self._filters, self._refused, strict=True) if count
+        ]
+
+    def take(self, keys: Sequence[int]) -> None:
+        """Take what a replica asks for on each of these nodes."""
+        rows = [key & _ROW_MASK for key in keys]
+        self._room.take(rows, self.ask)
+        if not self._foreseeable:
+            return
+        self._seen = self._room.changes.end
+        unknown = [row for row in rows if not self._next.get(row)]
+        if unknown:
+            several = [row for row in unknown for _ in range(_DEPTH)]
+            steps = np.tile(np.arange(_DEPTH, dtype=np.int64), len(unknown))
+            keys_then = self._work_out(several, self.ask * steps).tolist()
+            for place, row in enumerate(unknown):
+                self._next[row] = keys_then[place * _DEPTH : (place + 1) * _DEPTH]
+        for row in rows:
+            self._move(row, self._next[row].pop(0))
+
+
+def _mark_refused(ranks: Integers, filters: Passing) -> None:
+    """Give refused nodes the rank of the first filter that refused them."""
+    for number in range(len(filters) - 1, -1, -1):
+        mask = filters[number][1]
+        if not mask.all():
+            ranks[~mask] = _REFUSED + number
+
+
+def row_of(key: int) -> int:
+    """Return the row of a key."""
+    return key & _ROW_MASK
+
+
+def score_of(key: int) -> int:
+    """Return the score that a node's key stands for."""
+    return _MIDDLE - (key >> _ROW_BITS)
+
+
+class Boards:
+    """The boards of a room, by kind of ask."""
+
+    def __init__(self, room: Room) -> None:
+        """Begin with none."""
+        self._room = room
+        self._policy: Policy | None = None
+        self._boards: dict[object, Board] = {}
+
+    def board(self, spec: DeploymentSpec, policy: Policy) -> Board | None:
+        """Return the board of an ask, up to date; None where ties do not go by the stable order."""
+        if policy is not self._policy:
+            self._policy = policy
+            self._boards.clear()
+        strategy = strategy_of(spec, policy)
+        if (strategy.ties or policy.ties) is not Ties.ORDER:
+            return None
+        kind = (
+            spec.resources,
+            spec.region,
+            spec.constraints,
+            spec.gpu_model,
+            spec.cluster_id,
+            strategy.name,
+            tuple(sorted(spec.labels.items())) if spec.labels else (),
+        )
+        board = self._boards.get(kind)
+        if board is None:
+            if len(self._boards) >= max(_ROWS_KEPT // max(self._room.arrays.size, 1), 8):
+                del self._boards[next(iter(self._boards))]
+            board = self._boards[kind] = Board(self._room, spec, policy)
+        board.refresh()
+        return board

@@ -1,0 +1,36 @@
+"""Which rows changed, in the order in which they did, for readers that keep something for each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+_KEPT = 1 << 16
+
+
+class Journal:
+    """Rows that changed. A reader remembers how far it read; what is too old is forgotten."""
+
+    def __init__(self, first: int = 0) -> None:
+        """Begin with nothing changed since position `first`."""
+        self._rows: list[int] = []
+        self._first = first
+
+    @property
+    def end(self) -> int:
+        """How far there is to read."""
+        return self._first + len(self._rows)
+
+    def note(self, row: int) -> None:
+        """Note that a row changed."""
+        self._rows.append(row)
+
+    def note_all(self, rows: Collection[int]) -> None:
+        """Note that rows changed."""
+        self._rows += rows
+        if len(self._rows) > _KEPT:
+            self._first += len(self._rows)
+            self._rows.clear()
+
+    def since(self, position: int) -> list[int] | None:
+        """Return the rows that changed since a position, or None if that is too long ago."""
+        return self._rows[position - self._first :] if position >= self._first else None
