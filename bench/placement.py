@@ -17,13 +17,13 @@ import argparse
 import gc
 import time
 import tracemalloc
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from bench.placement_fleet import CPU, MEMORY, Bench, asks
 from fogbank.domain import events as ev
+from fogbank.domain.node import Fingerprint
 from tests.support.fleet_log import a_spec
 
 _DIMENSIONS = 4
@@ -74,7 +74,7 @@ def floor_us(nodes: int, replicas: int, *, constrained: bool, full_percent: int)
     room = allocatable[:2].astype(np.float64)
     load, near = chance.random((2, nodes)), chance.random(nodes)
     open_nodes = np.ones(nodes, dtype=np.bool_)
-    meeting = chance.random(nodes) < 0.5  # noqa: PLR2004
+    meeting = chance.random(nodes) < 0.5
     ask = np.array([[200], [256], [1], [0]], dtype=np.int64)
     after, fits = np.empty_like(booked), np.empty(booked.shape, dtype=np.bool_)
     left, total = np.empty(nodes, dtype=np.bool_), np.empty(nodes)
@@ -131,7 +131,6 @@ def measure(nodes: int, replicas: int, full_percent: int, *, constrained: bool, 
 
 def growth(nodes: int, count: int) -> None:
     """Print how a decision's cost grows with what was placed and with what waits in vain."""
-    bench = Bench(nodes)
     tracemalloc.start()
     bench = Bench(nodes)
     per_node = tracemalloc.get_traced_memory()[0] / nodes
@@ -172,7 +171,7 @@ def _beside(bench: Bench, waiting: int, count: int) -> str:
     )
 
 
-def _host(bench: Bench):  # noqa: ANN202
+def _host(bench: Bench) -> Fingerprint:
     return bench.planner.fleet.facts.nodes[bench.planner.arrays.ids[0]].fingerprint
 
 

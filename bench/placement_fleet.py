@@ -1,4 +1,4 @@
-"""Fleets for the benches of the decision core: built from commits of many events, as in real life."""
+"""Fleets for the benches of the decision core, built from commits of many events."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ NAMESPACE = UUID("6f6ce9a5-32f5-5a0e-9a0b-5d9b2e7f3c11")
 ZERO_DIGEST = bytes(32)
 
 # The bits of a UUID that say what kind it is (RFC 9562): version 5, and the variant.
+_UUID_BYTES = 16
 _UUID_5 = 0x5 << 76 | 0x2 << 62
 _UUID_FREE = ~(0xF << 76 | 0x3 << 62)
 
@@ -43,7 +44,12 @@ def replica_ids(deployment_id: str) -> Callable[[int, int], str]:
 
     It makes the same ids at a third of the cost; the hot path makes one for each replica.
     """
-    namespace = UUID(deployment_id).bytes
+    try:
+        namespace = bytes.fromhex(deployment_id.replace("-", ""))
+    except ValueError:
+        namespace = b""
+    if len(namespace) != _UUID_BYTES:  # written in one of the unusual ways
+        namespace = UUID(deployment_id).bytes
 
     def name(slot: int, generation: int) -> str:
         hashed = sha1(namespace + b"%d/%d" % (slot, generation), usedforsecurity=False).digest()

@@ -14,14 +14,15 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import le
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.policy import Policy, Ties
-from fogbank.placement.arrays import Integers, amounts
-from fogbank.placement.filters import Passing, passing
+from fogbank.placement.arrays import DIMENSIONS, Integers, amounts
+from fogbank.placement.filters import Filters, passing
 from fogbank.placement.strategies import Rows, score_rows, strategy_of
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Board:
     def __init__(self, room: Room, spec: DeploymentSpec, policy: Policy) -> None:
         """Work out all nodes."""
         self.ask = amounts(spec.resources)
+        self._asked: list[int] = self.ask[:, 0].tolist()
         self._room = room
         self._spec = spec
         self._policy = policy
@@ -61,30 +63,55 @@ class Board:
         self._front: list[int] = []
         self._bound = 0
         self._next: dict[int, list[int]] = {}
+        self._falls = strategy_of(spec, policy).falls
+        self._stale: set[int] = set()
         self._seen = -1
 
     # Keeping up.
 
     def refresh(self) -> None:
-        """Work out what changed since the last time."""
+        """Learn what changed since the last time; work it out, or note that it is worth less.
+
+        Where the strategy never gives more for a node on which more is booked, a node that others
+        took room on, and that still passes, may wait until it is about to be chosen.
+        """
         room = self._room
         changed = room.changes.since(self._seen) if self._seen >= 0 else None
         if changed is not None and not changed:
             return
+        only_taken = self._seen >= room.grew_at
         self._seen = room.changes.end
         if changed is None or len(changed) > room.arrays.size // 2:
             self._work_out_all()
-        elif len(changed) > _FEW:
-            rows = sorted(set(changed))
-            self._count(self._keys[rows], -1)
-            self._keys[rows] = self._work_out(rows)
-            self._count(self._keys[rows], 1)
+        elif self._falls and only_taken and self._still_fit(changed):
+            self._stale.update(changed)
+        elif len(changed) + len(self._stale) > _FEW:
+            rows = sorted(self._stale.union(changed))
+            self._work_out_rows(rows)
             self._line_up()
         else:
-            rows = sorted(set(changed))
-            for row, key in zip(rows, self._work_out(rows).tolist(), strict=True):
-                self._next.pop(row, None)
-                self._move(row, key)
+            self._work_out_few(sorted(self._stale.union(changed)))
+
+    def _still_fit(self, rows: list[int]) -> bool:
+        room = self._room
+        if all(map(le, self._asked, room.least_left)):
+            return True
+        fit = room.booked[:, rows] + self.ask <= room.arrays.allocatable[:, rows]
+        return bool(fit.all())
+
+    def _work_out_rows(self, rows: list[int]) -> None:
+        """Work out many rows; the front is to be lined up anew."""
+        self._count(self._keys[rows], -1)
+        self._keys[rows] = self._work_out(rows)
+        self._count(self._keys[rows], 1)
+        self._stale.clear()
+
+    def _work_out_few(self, rows: list[int]) -> None:
+        """Work out a few rows, and move them to their places."""
+        for row, key in zip(rows, self._work_out(rows).tolist(), strict=True):
+            self._next.pop(row, None)
+            self._move(row, key)
+        self._stale.difference_update(rows)
 
     def _work_out_all(self) -> None:
         size = self._room.arrays.size
@@ -93,6 +120,7 @@ class Board:
             last = min(first + _PIECE, size)
             self._keys[first:last] = self._work_out(slice(first, last))
         self._refused = [0] * len(self._filters)
+        self._stale.clear()
         self._count(self._keys, 1)
         self._line_up()
 
@@ -105,8 +133,8 @@ class Board:
         ranks = _MIDDLE - score_rows(rows, self.ask, self._spec, self._policy)
         filters = passing(arrays, rows.booked, self._spec, self.ask, selection)
         _mark_refused(ranks, filters)
-        if len(filters) != len(self._filters):
-            self._filters = [name for name, _ in filters]
+        if not self._filters:
+            self._filters = filters.names
         if isinstance(selection, slice):
             numbers = np.arange(selection.start, selection.stop, dtype=np.int64)
         else:
@@ -123,6 +151,8 @@ class Board:
 
     def _line_up(self) -> None:
         """Put the best nodes in front, and work out what they will be worth after one more."""
+        if self._stale:
+            self._work_out_rows(sorted(self._stale))
         keys, size = self._keys, self._keys.shape[0]
         if size > _FRONT:
             best = np.partition(keys, _FRONT)[: _FRONT + 1]
@@ -161,17 +191,24 @@ class Board:
 
     def best(self, count: int, occupied: Sequence[int]) -> list[int]:
         """Return the keys of the best `count` nodes, without those that are occupied."""
-        if len(self._front) < count + len(occupied) and self._bound < _REFUSED_KEY:
-            self._line_up()
-            if len(self._front) < count + len(occupied) and self._bound < _REFUSED_KEY:
-                return self._best_of_all(count, occupied)
+        wanted = count + len(occupied)
+        while True:
+            if len(self._front) < wanted and self._bound < _REFUSED_KEY:
+                self._line_up()
+                if len(self._front) < wanted and self._bound < _REFUSED_KEY:
+                    return self._best_of_all(count, occupied)
+            first = self._front[:wanted]
+            if not self._stale or self._stale.isdisjoint([key & _ROW_MASK for key in first]):
+                break
+            in_front = {key & _ROW_MASK for key in self._front}
+            self._work_out_few(sorted(self._stale & in_front))
         if not occupied:
-            return self._front[:count]
+            return first
         closed = set(occupied)
-        return [key for key in self._front if key & _ROW_MASK not in closed][:count]
+        return [key for key in first if key & _ROW_MASK not in closed][:count]
 
     def _best_of_all(self, count: int, occupied: Sequence[int]) -> list[int]:
-        """Return the same where more are asked for than stand in front."""
+        """Return the same where more are asked for than can stand in front, just lined up."""
         keys = self._keys[self._keys < _REFUSED_KEY]
         keys.sort()
         closed = set(occupied)
@@ -210,10 +247,13 @@ class Board:
             self._move(row, self._next[row].pop(0))
 
 
-def _mark_refused(ranks: Integers, filters: Passing) -> None:
+def _mark_refused(ranks: Integers, filters: Filters) -> None:
     """Give refused nodes the rank of the first filter that refused them."""
-    for number in range(len(filters) - 1, -1, -1):
-        mask = filters[number][1]
+    masks = filters.masks
+    # Mostly the last ones, by amount, let all pass.
+    last = len(masks) - DIMENSIONS if filters.fits.all() else len(masks)
+    for number in range(last - 1, -1, -1):
+        mask = masks[number]
         if not mask.all():
             ranks[~mask] = _REFUSED + number
 
@@ -245,8 +285,12 @@ class Boards:
         strategy = strategy_of(spec, policy)
         if (strategy.ties or policy.ties) is not Ties.ORDER:
             return None
+        asked = spec.resources
         kind = (
-            spec.resources,
+            asked.cpu_millicores,
+            asked.memory_mib,
+            asked.storage_gib,
+            asked.gpu_thousandths,
             spec.region,
             spec.constraints,
             spec.gpu_model,

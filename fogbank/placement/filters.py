@@ -7,12 +7,13 @@ feasible nodes sum to the nodes looked at. They compare integers only.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from fogbank.domain.deployment import Constraint, DeploymentSpec
 from fogbank.domain.states import ConstraintOperator
-from fogbank.placement.arrays import CPU, GPU, MEMORY, STORAGE, FleetArrays, Integers, Mask
+from fogbank.placement.arrays import FleetArrays, Integers, Mask
 from fogbank.placement.strategies.rows import ALL, Selection
 
 APART = "one replica per node"
@@ -30,7 +31,7 @@ REASONS = {
 }
 
 _MASKS_KEPT = 256
-_DIMENSION_NAMES = ((CPU, "cpu"), (MEMORY, "memory"), (STORAGE, "storage"), (GPU, "gpu"))
+_DIMENSION_NAMES = ["cpu", "memory", "storage", "gpu"]  # in the order of the dimensions
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,15 @@ class Filtered:
         return int(np.count_nonzero(self.feasible))
 
 
-Passing = list[tuple[str, Mask]]
+class Filters(NamedTuple):
+    """The filters that apply, in their order, with the nodes that each lets pass.
+
+    The last of them compare amounts; `fits` holds the same by dimension and node.
+    """
+
+    names: list[str]
+    masks: list[Mask]
+    fits: Mask
 
 
 def passing(
@@ -55,21 +64,22 @@ def passing(
     spec: DeploymentSpec,
     ask: Integers,
     selection: Selection = ALL,
-) -> Passing:
+) -> Filters:
     """Return the filters in their order, each with the selected nodes that it lets pass.
 
     `booked` is the room promised on the selected nodes. Every filter goes by a node's own columns,
     so that it says the same of a node whichever nodes stand beside it.
     """
-    filters = [("status", arrays.open[selection])]
+    names, masks = ["status"], [arrays.open[selection]]
     if spec.constraints:
-        filters.append(("constraints", _meeting(arrays, spec.constraints)[selection]))
+        names.append("constraints")
+        masks.append(_meeting(arrays, spec.constraints)[selection])
     if spec.gpu_model:
         model = Constraint("gpu_model", ConstraintOperator.EQUAL, (spec.gpu_model,))
-        filters.append(("gpu model", _meeting(arrays, (model,))[selection]))
-    fits = booked + ask <= arrays.allocatable[:, selection]
-    filters += [(name, fits[dimension]) for dimension, name in _DIMENSION_NAMES]
-    return filters
+        names.append("gpu model")
+        masks.append(_meeting(arrays, (model,))[selection])
+    fits: Mask = booked + ask <= arrays.allocatable[:, selection]
+    return Filters(names + _DIMENSION_NAMES, masks + list(fits), fits)
 
 
 def feasible_nodes(
@@ -94,7 +104,8 @@ def feasible_nodes(
             refusals.append((name, refused))
             left = left & passing
 
-    for name, mask in passing(arrays, booked, spec, ask):
+    filters = passing(arrays, booked, spec, ask)
+    for name, mask in zip(filters.names, filters.masks, strict=True):
         narrow(name, mask)
     if occupied_rows and not spec.allow_colocation:
         free = np.ones(arrays.size, dtype=np.bool_)

@@ -20,10 +20,6 @@ class Journal:
         """How far there is to read."""
         return self._first + len(self._rows)
 
-    def note(self, row: int) -> None:
-        """Note that a row changed."""
-        self._rows.append(row)
-
     def note_all(self, rows: Collection[int]) -> None:
         """Note that rows changed."""
         self._rows += rows

@@ -125,7 +125,7 @@ def _from_board(
         size,
         feasible,
         tuple(refusals),
-        tuple((ids[row_of(key)], score_of(key)) for key in keys[:_BEST_SHOWN]),
+        tuple([(ids[row_of(key)], score_of(key)) for key in keys[:_BEST_SHOWN]]),
     )
     return _Choice([row_of(key) for key in keys], board.score, considered)
 

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fogbank.domain import events as ev
-from fogbank.placement.arrays import FleetArrays, Integers
+from fogbank.placement.arrays import DIMENSIONS, FleetArrays, Integers
 from fogbank.placement.boards import Boards
 from fogbank.placement.journal import Journal
+
+_PLENTY = (1 << 62,) * DIMENSIONS
 
 
 class Room:
@@ -16,13 +18,16 @@ class Room:
 
     `booked` and `held` can only be read: what a round takes goes through `take`, and what it
     promises to free through `free`, so that whoever keeps something for each node (`changes`)
-    learns of it.
+    learns of it. Since position `grew_at` of the changes room was only taken, and on each node that
+    it was taken on at least `least_left` of each dimension is free.
     """
 
     def __init__(self, arrays: FleetArrays) -> None:
         """Begin with what the log says."""
         self.arrays = arrays
         self.changes = Journal()
+        self.grew_at = 0
+        self.least_left: tuple[int, ...] = _PLENTY
         self._log_read = -1
         self._round_began = 0
         self._freed: set[int] = set()
@@ -47,6 +52,8 @@ class Room:
             self._booked[:, rows] = arrays.booked[:, rows]
             self._held[:, rows] = arrays.held[:, rows]
             self.changes.note_all(rows)
+        self.grew_at = self.changes.end
+        self.least_left = _PLENTY
         self._log_read = arrays.changes.end
         self._round_began = self.changes.end
         self._freed.clear()
@@ -57,22 +64,30 @@ class Room:
         self.booked.flags.writeable = self.held.flags.writeable = False
 
     def take(self, rows: Sequence[int], ask: Integers) -> None:
-        """Take what a replica asks for (a column) on each of these nodes, which differ."""
+        """Take what a replica asks for (a column) on each of these nodes: some, which differ."""
         if len(rows) == 1:
             row, amounts = rows[0], ask[:, 0]
-            self._booked[:, row] += amounts
+            booked, allocatable = self._booked[:, row], self.arrays.allocatable[:, row]
+            booked += amounts
             self._held[:, row] += amounts
+            left = (allocatable - booked).tolist()
         else:
             chosen = list(rows)
             self._booked[:, chosen] += ask
             self._held[:, chosen] += ask
+            left = (
+                (self.arrays.allocatable[:, chosen] - self._booked[:, chosen]).min(axis=1).tolist()
+            )
+        self.least_left = tuple(map(min, self.least_left, left))
         self.changes.note_all(rows)
 
     def free(self, row: int, amounts: Integers) -> None:
         """Book amounts (a column) on a node no more; they stay held until their replica ended."""
         self._booked[:, row] -= amounts[:, 0]
         self._freed.add(row)
-        self.changes.note(row)
+        self.changes.note_all([row])
+        self.grew_at = self.changes.end
+        self.least_left = _PLENTY
 
     def overfull(self, row: int) -> bool:
         """Tell whether a node holds more than it has, for what is to end there still runs."""

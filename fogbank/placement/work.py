@@ -76,7 +76,7 @@ def cost(outcome: ev.Outcome) -> int:
     """Return how much of a round's limit an outcome takes, so that a round fits in a commit."""
     match outcome:
         case ev.DeploymentPlaced():
-            names = sum(len(placement.starts_after) for placement in outcome.placements)
+            names = sum([len(placement.starts_after) for placement in outcome.placements])
             return len(outcome.placements) + names // _NAMES_PER_REPLICA
         case ev.ReplicasReleased() | ev.ReplicasSuspended() | ev.ReplicasRestored():
             return max(len(outcome.replica_ids), 1)

@@ -39,7 +39,8 @@ class Strategy:
     """A way to score nodes: its terms by name sum to a share of 1, which is cut into steps.
 
     `round_up_at` is the part of a step from which on it counts as a whole one. `ties` is set where
-    the strategy depends on it, whatever the policy says.
+    the strategy depends on it, whatever the policy says. `falls` where a node is never worth more
+    for what else is booked on it.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Strategy:
     steps: int = SCORE_STEPS
     round_up_at: float = 0.5
     ties: Ties | None = None
+    falls: bool = False
 
 
 # Above what rounding can take from a whole percent, below any real part of one.
@@ -55,17 +57,17 @@ _FLOOR = 1.0 - 1e-9
 STRATEGIES: Mapping[str, Strategy] = {
     strategy.name: strategy
     for strategy in (
-        Strategy("balanced", balanced),
+        Strategy("balanced", balanced, falls=True),
         Strategy("binpack", binpack),
-        Strategy("spread", spread),
-        Strategy("least-allocated", least_allocated, _PERCENT),
+        Strategy("spread", spread, falls=True),
+        Strategy("least-allocated", least_allocated, _PERCENT, falls=True),
         Strategy("most-allocated", most_allocated, _PERCENT),
         Strategy("balanced-allocation", balanced_allocation, _PERCENT, _FLOOR),
         Strategy("best-fit", best_fit, _PERCENT, _FLOOR),
         Strategy("dot-product", dot_product, _PERCENT, _FLOOR),
         Strategy("multi-objective", multi_objective),
-        Strategy("first-fit", _indifferent, ties=Ties.ORDER),
-        Strategy("random", _indifferent, ties=Ties.HASH),
+        Strategy("first-fit", _indifferent, ties=Ties.ORDER, falls=True),
+        Strategy("random", _indifferent, ties=Ties.HASH, falls=True),
     )
 }
 

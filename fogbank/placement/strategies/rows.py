@@ -6,8 +6,9 @@ whichever nodes stand beside it: scores may be kept, and only the rows that chan
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,7 @@ class Rows:
             arrays.load[:, selection],
             arrays.region_codes[selection],
             arrays.regions,
-            _selected(arrays.attributes, selection),
+            _Selected(arrays.attributes, selection),
         )
 
     @property
@@ -79,12 +80,26 @@ class Rows:
         return near
 
 
-def _selected(
-    attributes: Sequence[Mapping[str, str]], selection: Selection
-) -> Sequence[Mapping[str, str]]:
-    if isinstance(selection, slice):
-        return attributes if selection == ALL else attributes[selection]
-    return [attributes[int(row)] for row in selection]
+class _Selected(Sequence[Mapping[str, str]]):
+    """Attributes of some nodes, looked up when they are asked for: most strategies never do."""
+
+    def __init__(self, attributes: Sequence[Mapping[str, str]], selection: Selection) -> None:
+        self._attributes = attributes
+        self._selection = selection
+
+    def _chosen(self) -> Sequence[Mapping[str, str]]:
+        if isinstance(self._selection, slice):
+            return self._attributes[self._selection]
+        return [self._attributes[int(row)] for row in self._selection]
+
+    def __len__(self) -> int:
+        return len(self._chosen())
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._chosen()[index]
+
+    def __iter__(self) -> Iterator[Mapping[str, str]]:
+        return iter(self._chosen())
 
 
 def _nearness(wanted: str, other: str, policy: Policy) -> float:

@@ -88,11 +88,11 @@ def test_a_kept_board_is_as_good_as_a_new_one(
         board = room.boards.board(spec, POLICY)
         assert board is not None
         check(room, board, spec, [count % arrays.size], count)
-        if act == "take":
-            board.take([row_of(key) for key in board.best(count, [])])
+        if act == "take" and (keys := board.best(count, [])):
+            board.take([row_of(key) for key in keys])
             board.refresh()
             check(room, board, spec, [], count)
-        else:
+        elif act in acts:
             acts[act](count, board)
     assert np.array_equal(Room(arrays).booked, arrays.booked)
 
