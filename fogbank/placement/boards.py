@@ -156,12 +156,12 @@ class Board:
         keys, size = self._keys, self._keys.shape[0]
         if size > _FRONT:
             best = np.partition(keys, _FRONT)[: _FRONT + 1]
-            best.sort()
+            best.sort(kind="stable")
             self._bound = int(best[_FRONT])
             self._front = best[:_FRONT].tolist()
         else:
             self._bound = _REFUSED_KEY
-            self._front = np.sort(keys).tolist()
+            self._front = np.sort(keys, kind="stable").tolist()
         del self._front[bisect_left(self._front, _REFUSED_KEY) :]
         self._bound = min(self._bound, _REFUSED_KEY)
         self._next = {}
@@ -210,7 +210,7 @@ class Board:
     def _best_of_all(self, count: int, occupied: Sequence[int]) -> list[int]:
         """Return the same where more are asked for than can stand in front, just lined up."""
         keys = self._keys[self._keys < _REFUSED_KEY]
-        keys.sort()
+        keys.sort(kind="stable")
         closed = set(occupied)
         return [key for key in keys.tolist() if key & _ROW_MASK not in closed][:count]
 
