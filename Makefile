@@ -75,7 +75,7 @@ test-all: $(STAMP) ## Run every test but the soaks (containers need podman or Do
 	$(PYTEST) -m "not soak" $(PYTEST_ARGS)
 
 .PHONY: soak
-soak: $(STAMP) ## Kill, freeze and cut the power at random under load: TIME=3600 seconds (600; FOG_SOAK_SEED=N repeats).
+soak: $(STAMP) ## Kill (also at named points), freeze and cut the power at random under load: TIME=3600 seconds (600; FOG_SOAK_SEED=N repeats).
 	FOG_SOAK_S=$(TIME) $(BIN)/pytest -m soak --timeout 7200 $(PYTEST_ARGS)
 
 SEED ?= 1

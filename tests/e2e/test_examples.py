@@ -70,7 +70,7 @@ def test_through_grpc(admin: GrpcUser) -> None:
 
 def test_through_rest(system: FogUp, admin: GrpcUser) -> None:
     with httpx2.Client(
-        base_url=system.http, headers={"Authorization": f"Bearer {admin.token}"}, timeout=10
+        base_url=system.http, headers={"Authorization": f"Bearer {admin.token}"}, timeout=60
     ) as client:
         ids = {}
         for name in reversed(EXAMPLES):

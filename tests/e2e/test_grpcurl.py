@@ -35,7 +35,7 @@ class Grpcurl:
             capture_output=True,
             text=True,
             check=False,
-            timeout=30,
+            timeout=120,
         )
         assert result.returncode == 0, result.stderr
         return result.stdout
@@ -135,7 +135,7 @@ def test_errors_carry_reason_and_field(grpcurl: Grpcurl) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=120,
     )
     assert result.returncode != 0
     assert "InvalidArgument" in result.stderr
