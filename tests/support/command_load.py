@@ -351,9 +351,9 @@ def gateways(system: FogUp) -> list[str]:
     return [system.grpc, *further]
 
 
-def delete_all(system: FogUp, record: Record, prefix: str) -> None:
+def delete_all(system: FogUp, record: Record, prefix: str, patience_s: float = 150) -> None:
     """Delete what a load left running; part of the record like any other command."""
-    with grpc_admin(system) as admin:
+    with grpc_admin(system, patience_s) as admin:
         record.begin()
         for name, wish in tuple(record.wishes.items()):
             if not name.startswith(f"{prefix}-") or wish.deleted:

@@ -21,7 +21,7 @@ import grpc
 
 from fogbank.runtime import crash_points
 from fogbank.v1 import identity_service_pb2 as pb
-from tests.support.command_load import Record, command_load
+from tests.support.command_load import Record, command_load, delete_all
 from tests.support.fog_up import ROOT, FogUp
 from tests.support.grpc_user import GrpcUser, grpc_admin
 from tests.support.waiting import eventually_sync
@@ -64,6 +64,10 @@ AT_START = frozenset(
 
 # For a while nearly every start ends in a death, and starts take long on a busy machine.
 PATIENCE_S = 600.0
+# A load, and how many of them are left running: those find room.
+_DEPLOYMENTS = 30
+_PACE_S = 0.4
+_LEFT_RUNNING = 5
 # What a process does between two of its deaths is different each time.
 _PASSES = (1, 2, 3)
 # If nobody starts anew for so long, which is longer than the supervisor's pauses, somebody has to.
@@ -266,28 +270,35 @@ class _Busy(threading.Thread):
 
 
 class Loads(_Busy):
-    """Small loads of commands, one after the other."""
+    """Small loads of commands, one after the other; the latest of them are left running."""
 
-    def __init__(self, system: FogUp, record: Record, deployments: int, pace_s: float) -> None:
+    def __init__(self, system: FogUp, record: Record, prefix: str = "load") -> None:
         super().__init__()
         self._system = system
         self._record = record
-        self._deployments = deployments
-        self._pace_s = pace_s
+        self._prefix = prefix
         self.finished = 0
 
     def once(self, number: int) -> None:
-        prefix = f"load{number}"
+        prefix = f"{self._prefix}{number}"
         with command_load(
             self._system,
             self._record,
             prefix,
-            count=self._deployments,
-            pace_s=self._pace_s,
+            count=_DEPLOYMENTS,
+            pace_s=_PACE_S,
             patience_s=PATIENCE_S,
         ) as load:
             load.finish(PATIENCE_S)
         self.finished += 1
+        if number >= _LEFT_RUNNING:
+            oldest = f"{self._prefix}{number - _LEFT_RUNNING}"
+            delete_all(self._system, self._record, oldest, PATIENCE_S)
+
+    def clear(self) -> None:
+        """Delete what is left, once it has come to its end."""
+        for number in range(self.finished):
+            delete_all(self._system, self._record, f"{self._prefix}{number}", PATIENCE_S)
 
 
 class Accounts(_Busy):

@@ -56,6 +56,8 @@ class FogUp:
         )
         self._env = dict(os.environ) | {"PYTHONPATH": str(ROOT)} | dict(env or {})
         self._process: subprocess.Popen[bytes] | None = None
+        self._state: dict[str, Any] = {}
+        self._ports: dict[str, int] = {}
         self._errors = data_dir.parent / f"{data_dir.name}.stderr"
         self._answer = data_dir.parent / f"{data_dir.name}.stdout"
 
@@ -77,9 +79,11 @@ class FogUp:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What it keeps about itself on disk."""
-        state: dict[str, Any] = json.loads((self.data_dir / "state.json").read_text())
-        return state
+        """What it keeps about itself on disk; as last seen while there is no disk."""
+        with suppress(OSError):
+            self._state = json.loads((self.data_dir / "state.json").read_text())
+        assert self._state, "never ready"
+        return self._state
 
     @property
     def grpc(self) -> str:
@@ -94,8 +98,9 @@ class FogUp:
     @property
     def ports(self) -> dict[str, int]:
         """The TCP ports on 127.0.0.1, by purpose (`scheduler-1-grpc`, `nats`)."""
-        ports: dict[str, int] = json.loads((self.data_dir / "ports.json").read_text())
-        return ports
+        with suppress(OSError):
+            self._ports = json.loads((self.data_dir / "ports.json").read_text())
+        return self._ports
 
     def pid(self, child: str) -> int:
         """Return the present pid of a child."""

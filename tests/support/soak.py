@@ -175,14 +175,14 @@ class Tally:
     deaths: Deaths
     outcomes: Mapping[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     resumed_s: Mapping[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    loads: list[Verdict] = field(default_factory=list)
+    spells: list[Verdict] = field(default_factory=list)
 
     def add(self, names: Sequence[str], verdict: Verdict | None) -> None:
-        """Note the disturbances of a load and its verdict, None for a failed one."""
+        """Note the disturbances of a spell and its verdict, None for a failed one."""
         for name in names:
             self.outcomes[name]["failed" if verdict is None else "clean"] += 1
         if verdict is not None:
-            self.loads.append(verdict)
+            self.spells.append(verdict)
             for name, seconds in zip(names, verdict.resumed_s, strict=True):
                 self.resumed_s[name].append(seconds)
 
@@ -204,19 +204,19 @@ class Tally:
         faults = sum(counts.total() for counts in self.outcomes.values()) - not_reached.total()
         lines += [
             "",
-            f"{faults} faults in all, {len(self.loads)} loads clean",
+            f"{faults} faults in all, {len(self.spells)} spells clean",
             f"{died_at.total()} deaths at {len(died_at)} named points",
             f"{not_reached.total()} points not come to in time",
         ]
-        if self.loads:
-            last = self.loads[-1]
-            gap_s = max(verdict.longest_gap_s for verdict in self.loads)
-            settled_s = max(verdict.settled_s for verdict in self.loads)
+        if self.spells:
+            last = self.spells[-1]
+            gap_s = max(verdict.longest_gap_s for verdict in self.spells)
+            settled_s = max(verdict.settled_s for verdict in self.spells)
             lines += [
                 f"{last.commands} commands acknowledged, all kept exactly once",
                 f"{last.position} commits in the log, {last.rounds_void} rounds void",
                 f"longest wait for an acknowledgement {gap_s:.1f} s",
-                f"longest time to rest after a load {settled_s:.1f} s",
+                f"longest time to rest after a spell {settled_s:.1f} s",
             ]
         return "\n".join(lines)
 

@@ -30,8 +30,6 @@ pytestmark = [pytest.mark.kill, pytest.mark.timeout(1800), pytest.mark.xdist_gro
 
 Report = Callable[[str, object], None]
 
-DEPLOYMENTS = 30
-PACE_S = 0.4
 # How many of a kind may be on their way to their death; the others of the kind are at work.
 AT_ONCE = {"gateway": 2, "agent": 2}
 
@@ -47,7 +45,7 @@ def test_processes_die_at_each_point(report_figures: Report) -> None:
         instants = [time.monotonic()]
         with chaos_system("--gateways", "2", env=plan.environment) as system:
             record = new_record(system)
-            loads, accounts = Loads(system, record, DEPLOYMENTS, PACE_S), Accounts(system)
+            loads, accounts = Loads(system, record), Accounts(system)
             instants.append(time.monotonic())
             with busy(loads, accounts):
                 die_everywhere(system, killings, (loads, accounts), PATIENCE_S)

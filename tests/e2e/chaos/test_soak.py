@@ -13,16 +13,17 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.support.chaos import ChaosSystem, chaos_system, disturbed, new_record
-from tests.support.command_load import Record, delete_all
-from tests.support.crash_points import Accounts, busy, crash_plan
+from tests.support.chaos import ChaosSystem, chaos_system, judge, new_record
+from tests.support.command_load import Record
+from tests.support.crash_points import PATIENCE_S, Accounts, Loads, busy, crash_plan
 from tests.support.power_cut import Disk, a_disk, why_no_disk
 from tests.support.soak import Bag, Deaths, Disturbance, Tally, disturbances, drawn_from
+from tests.support.waiting import eventually_sync
 
 SOAK_S = float(os.environ.get("FOG_SOAK_S", "600"))
 SEED = int(os.environ.get("FOG_SOAK_SEED") or secrets.randbelow(1_000_000))
@@ -34,10 +35,10 @@ pytestmark = [
     pytest.mark.xdist_group("chaos"),
 ]
 
-# In the middle of each load, which is slow enough for all of them.
-DISTURBANCES_PER_LOAD = 10
-DEPLOYMENTS = 150
-PACE_S = 0.3
+# Between two judgements.
+DISTURBANCES_AT_A_TIME = 8
+# Acknowledgements between two disturbances.
+WORK_BETWEEN = 10
 
 
 @pytest.fixture
@@ -77,40 +78,49 @@ def test_loads_are_disturbed_at_random(
         bag = Bag(drawn_from(known), SEED)
         record = new_record(system)
         ends_s = time.monotonic() + SOAK_S
-        load = 0
-        while time.monotonic() < ends_s or not load:
-            load += 1
-            names = bag.draw(DISTURBANCES_PER_LOAD)
-            say(f"load {load}: {', '.join(names)}")
-            one_load(system, record, f"load{load}", [known[name] for name in names], names, tally)
+        spell = 0
+        while time.monotonic() < ends_s or not spell:
+            spell += 1
+            names = bag.draw(DISTURBANCES_AT_A_TIME)
+            say(f"{spell}: {', '.join(names)}")
+            one_spell(system, record, f"spell{spell}-", names, tally)
         accounts.stop()
         accounts.check()
 
 
-def one_load(
-    system: ChaosSystem,
-    record: Record,
-    prefix: str,
-    todo: list[Disturbance],
-    names: list[str],
-    tally: Tally,
+def one_spell(
+    system: ChaosSystem, record: Record, prefix: str, names: list[str], tally: Tally
 ) -> None:
-    """Put a load on the system, disturb it, judge everything so far, and make room again."""
+    """Disturb the system under load after load, judge everything so far, and make room again."""
+    loads = Loads(system, record, prefix)
     try:
-        verdict = disturbed(
-            system,
-            [partial(disturbance.act, system) for disturbance in todo],
-            record=record,
-            prefix=prefix,
-            count=DEPLOYMENTS,
-            pace_s=PACE_S,
-        )
+        with busy(loads):
+            resumed_s = [disturbed_s(system, record, loads, tally.known[name]) for name in names]
+        verdict = replace(judge(system, record), resumed_s=tuple(resumed_s))
     except BaseException as error:
         tally.add(names, None)
         error.add_note(f"the services' logs are kept in {evidence(system)}")
         raise
     tally.add(names, verdict)
-    delete_all(system, record, prefix)
+    loads.clear()
+
+
+def disturbed_s(
+    system: ChaosSystem, record: Record, loads: Loads, disturbance: Disturbance
+) -> float:
+    """Disturb, and return the seconds from then to the first acknowledgement after it."""
+
+    def more(than: int) -> bool:
+        loads.raise_error()
+        return len(record.promises) > than
+
+    before = len(record.promises) + WORK_BETWEEN
+    eventually_sync(lambda: more(before), PATIENCE_S, what="some work before the next disturbance")
+    began = time.monotonic()
+    disturbance.act(system)
+    acknowledged = len(record.promises)
+    eventually_sync(lambda: more(acknowledged), PATIENCE_S, what="an acknowledgement")
+    return time.monotonic() - began
 
 
 def evidence(system: ChaosSystem) -> Path:
