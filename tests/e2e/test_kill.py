@@ -18,7 +18,7 @@ from tests.support.fog_up import FogUp, temporary_data_dir
 from tests.support.grpc_user import GrpcUser, grpc_admin
 from tests.support.waiting import eventually_sync
 
-pytestmark = [pytest.mark.kill, pytest.mark.timeout(900), pytest.mark.xdist_group("fog-up-kill")]
+pytestmark = [pytest.mark.kill, pytest.mark.timeout(1800), pytest.mark.xdist_group("fog-up-kill")]
 
 COUNT = 40
 KILL_AFTER = 12
@@ -64,16 +64,16 @@ class Submitter(threading.Thread):
 
 def submit_and(system: FogUp, disturb: Callable[[], None]) -> None:
     """Submit, disturb in the middle, and check that each came out RUNNING exactly once."""
-    with grpc_admin(system, patience_s=120) as user:
+    with grpc_admin(system, patience_s=600) as user:
         submitter = Submitter(user)
         submitter.start()
         eventually_sync(
             lambda: len(submitter.acknowledged) >= KILL_AFTER or submitter.error,
-            60,
+            300,
             what="the first acknowledgements",
         )
         disturb()
-        submitter.join(150)
+        submitter.join(900)
         assert submitter.error is None, f"{submitter.error}\n{system.logs()}"
         assert len(submitter.acknowledged) == COUNT, system.logs()
         check_all_run_once(system, user, submitter.acknowledged)
@@ -85,7 +85,7 @@ def check_all_run_once(system: FogUp, user: GrpcUser, acknowledged: dict[str, st
     def all_run() -> bool:
         return all(deployment.status == running for deployment in user.all_deployments())
 
-    eventually_sync(all_run, 60, what="all to run")
+    eventually_sync(all_run, 300, what="all to run")
     listed = user.all_deployments()
     assert {deployment.spec.name: deployment.id for deployment in listed} == acknowledged
     assert len(listed) == COUNT, "none twice"

@@ -20,7 +20,7 @@ from tests.support.grpc_user import grpc_admin
 from tests.support.projection import assert_projection_is_the_fold
 from tests.support.waiting import eventually_sync
 
-pytestmark = [pytest.mark.kill, pytest.mark.timeout(900), pytest.mark.xdist_group("fog-up-kill")]
+pytestmark = [pytest.mark.kill, pytest.mark.timeout(1800), pytest.mark.xdist_group("fog-up-kill")]
 
 RUNNING = deployments_pb2.DEPLOYMENT_STATUS_RUNNING
 

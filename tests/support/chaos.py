@@ -18,7 +18,7 @@ import grpc
 from fogbank.checker import parse_acknowledged
 from fogbank.v1 import deployments_pb2, scheduler_service_pb2, scheduler_service_pb2_grpc
 from tests.support.checked_log import assert_log_keeps_the_rules
-from tests.support.command_load import PACE_S, Record, command_load, owner_of
+from tests.support.command_load import PACE_S, PATIENCE_S, Record, command_load, owner_of
 from tests.support.fog_up import FogUp, temporary_data_dir
 from tests.support.grpc_user import GrpcUser, grpc_admin
 from tests.support.projection import assert_projection_is_the_fold
@@ -138,7 +138,7 @@ def disturbed(
     return replace(judge(system, record), resumed_s=tuple(resumed_s))
 
 
-def judge(system: FogUp, record: Record, within_s: float = 180) -> Verdict:
+def judge(system: FogUp, record: Record, within_s: float = PATIENCE_S) -> Verdict:
     """Assert that everything ended as asked, exactly once, by four independent readings.
 
     What users are shown, what the log says to the checker, which containers there are on the
@@ -240,7 +240,7 @@ def containers(data_dir: Path) -> Counter[str]:
 # Disturbing.
 
 
-def kill(system: FogUp, children: Iterable[str], within_s: float = 120) -> float:
+def kill(system: FogUp, children: Iterable[str], within_s: float = PATIENCE_S) -> float:
     """SIGKILL children at once, wait for their successors; return the seconds that took."""
     began = time.monotonic()
     former = {child: system.kill_child(child) for child in children}
@@ -283,7 +283,7 @@ class SchedulerView:
                 wait_for_ready=True,
             )
 
-    def wait_leader(self, leader: str, within_s: float = 120) -> float:
+    def wait_leader(self, leader: str, within_s: float = PATIENCE_S) -> float:
         """Wait until it takes `leader` for the leading one; return the seconds that took."""
         began = time.monotonic()
         eventually_sync(

@@ -29,6 +29,8 @@ from tests.support.waiting import eventually_sync
 T = TypeVar("T")
 
 _CHUNK = 10
+# A whole system that starts again takes minutes on a machine with much else to do.
+PATIENCE_S = 600.0
 # Between two commands of a client, so that a load lasts long enough to be disturbed.
 PACE_S = 0.02
 
@@ -181,7 +183,7 @@ class Client(threading.Thread):
             left = again
             return not left
 
-        eventually_sync(attempt, 300, what="a whole batch")
+        eventually_sync(attempt, PATIENCE_S, what="a whole batch")
 
     def _created(self, wish: Wish, deployment_id: str) -> None:
         self._promise("create", "CreateDeployment", wish, deployment_id, wish.first, wish.commands)
@@ -250,7 +252,7 @@ class CommandLoad:
         for client in self._clients:
             client.start()
 
-    def reach(self, share: float, within_s: float = 180) -> None:
+    def reach(self, share: float, within_s: float = PATIENCE_S) -> None:
         """Wait until a share of the commands, 0 to 1, was acknowledged."""
         wanted = share * self.commands
         eventually_sync(
@@ -260,11 +262,11 @@ class CommandLoad:
         )
         self._raise_errors()
 
-    def go_on(self, within_s: float = 180) -> None:
+    def go_on(self, within_s: float = PATIENCE_S) -> None:
         """Wait for the next acknowledgement, if there is any to come."""
         self.reach(min((self.acknowledged + 1) / self.commands, 1), within_s)
 
-    def finish(self, within_s: float = 300) -> None:
+    def finish(self, within_s: float = PATIENCE_S) -> None:
         """Wait until all commands were acknowledged."""
         deadline = time.monotonic() + within_s
         for client in self._clients:
@@ -306,7 +308,7 @@ def command_load(
     count: int = 200,
     clients: int = 4,
     pace_s: float = PACE_S,
-    patience_s: float = 150,
+    patience_s: float = PATIENCE_S,
 ) -> Iterator[CommandLoad]:
     """Start a load on a system; the clients end with the context.
 
@@ -351,7 +353,7 @@ def gateways(system: FogUp) -> list[str]:
     return [system.grpc, *further]
 
 
-def delete_all(system: FogUp, record: Record, prefix: str, patience_s: float = 150) -> None:
+def delete_all(system: FogUp, record: Record, prefix: str, patience_s: float = PATIENCE_S) -> None:
     """Delete what a load left running; part of the record like any other command."""
     with grpc_admin(system, patience_s) as admin:
         record.begin()

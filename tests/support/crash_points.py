@@ -21,7 +21,7 @@ import grpc
 
 from fogbank.runtime import crash_points
 from fogbank.v1 import identity_service_pb2 as pb
-from tests.support.command_load import Record, command_load, delete_all
+from tests.support.command_load import PATIENCE_S, Record, command_load, delete_all
 from tests.support.fog_up import ROOT, FogUp
 from tests.support.grpc_user import GrpcUser, grpc_admin
 from tests.support.waiting import eventually_sync
@@ -62,8 +62,6 @@ AT_START = frozenset(
     }
 )
 
-# For a while nearly every start ends in a death, and starts take long on a busy machine.
-PATIENCE_S = 600.0
 # A load, and how many of them are left running: those find room.
 _DEPLOYMENTS = 30
 _PACE_S = 0.4
@@ -287,18 +285,17 @@ class Loads(_Busy):
             prefix,
             count=_DEPLOYMENTS,
             pace_s=_PACE_S,
-            patience_s=PATIENCE_S,
         ) as load:
-            load.finish(PATIENCE_S)
+            load.finish()
         self.finished += 1
         if number >= _LEFT_RUNNING:
             oldest = f"{self._prefix}{number - _LEFT_RUNNING}"
-            delete_all(self._system, self._record, oldest, PATIENCE_S)
+            delete_all(self._system, self._record, oldest)
 
     def clear(self) -> None:
         """Delete what is left, once it has come to its end."""
         for number in range(self.finished):
-            delete_all(self._system, self._record, f"{self._prefix}{number}", PATIENCE_S)
+            delete_all(self._system, self._record, f"{self._prefix}{number}")
 
 
 class Accounts(_Busy):

@@ -19,7 +19,7 @@ from tests.support.waiting import eventually_sync
 ROOT = Path(__file__).parents[2]
 
 # Ten seconds on a machine with nothing else to do.
-START_S = 300
+START_S = 600
 
 
 def _ends_with(pid: int) -> list[str]:
@@ -150,7 +150,7 @@ class FogUp:
         os.kill(pid, signal.SIGKILL)
         return pid
 
-    def back(self, child: str, former: int, timeout_s: float = 120) -> int:
+    def back(self, child: str, former: int, timeout_s: float = 600) -> int:
         """Wait until a killed child has a new process and return its pid."""
 
         def changed() -> int:

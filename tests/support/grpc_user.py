@@ -29,7 +29,7 @@ _AWAY = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDE
 class GrpcUser:
     """One signed-in user of one gateway; calls are made again while it is away."""
 
-    def __init__(self, channel: grpc.Channel, patience_s: float = 120) -> None:
+    def __init__(self, channel: grpc.Channel, patience_s: float = 600) -> None:
         self.deployments = deployment_service_pb2_grpc.DeploymentServiceStub(channel)
         self.nodes = node_service_pb2_grpc.NodeServiceStub(channel)
         self.identity = identity_service_pb2_grpc.IdentityServiceStub(channel)
@@ -164,7 +164,7 @@ class GrpcUser:
 
 
 @contextmanager
-def grpc_admin(system: FogUp, patience_s: float = 120) -> Generator[GrpcUser]:
+def grpc_admin(system: FogUp, patience_s: float = 600) -> Generator[GrpcUser]:
     """Be the first user of a running system while the context lasts."""
     state = system.state
     options = [

@@ -13,8 +13,8 @@ from itertools import pairwise
 import pytest
 
 from tests.support.chaos import chaos_system, judge, new_record
+from tests.support.command_load import PATIENCE_S
 from tests.support.crash_points import (
-    PATIENCE_S,
     VICTIMS,
     Accounts,
     Killing,

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.chaos import AGENT, ChaosSystem, chaos_system, disturbed, kill
 
-pytestmark = [pytest.mark.kill, pytest.mark.timeout(900), pytest.mark.xdist_group("chaos")]
+pytestmark = [pytest.mark.kill, pytest.mark.timeout(1800), pytest.mark.xdist_group("chaos")]
 
 Report = Callable[[str, object], None]
 

@@ -31,7 +31,7 @@ from tests.support.grpc_user import GrpcUser, grpc_admin
 from tests.support.ports import free_port
 from tests.support.waiting import eventually_sync
 
-pytestmark = [pytest.mark.kill, pytest.mark.timeout(900), pytest.mark.xdist_group("chaos")]
+pytestmark = [pytest.mark.kill, pytest.mark.timeout(1800), pytest.mark.xdist_group("chaos")]
 
 Report = Callable[[str, object], None]
 

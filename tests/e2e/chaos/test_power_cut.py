@@ -28,7 +28,7 @@ from tests.support.projection import ledger_position
 from tests.support.soak import lose_power
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.kill, pytest.mark.timeout(900), pytest.mark.xdist_group("chaos")]
+pytestmark = [pytest.mark.kill, pytest.mark.timeout(1800), pytest.mark.xdist_group("chaos")]
 
 Report = Callable[[str, object], None]
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.chaos import ChaosSystem, chaos_system, judge, new_record
-from tests.support.command_load import Record
-from tests.support.crash_points import PATIENCE_S, Accounts, Loads, busy, crash_plan
+from tests.support.command_load import PATIENCE_S, Record
+from tests.support.crash_points import Accounts, Loads, busy, crash_plan
 from tests.support.power_cut import Disk, a_disk, why_no_disk
 from tests.support.soak import Bag, Deaths, Disturbance, Tally, disturbances, drawn_from
 from tests.support.waiting import eventually_sync
