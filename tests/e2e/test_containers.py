@@ -58,7 +58,7 @@ def pages(
     )
     yield admin.get(asked.id)
     admin.delete(asked.id)
-    eventually_sync(lambda: not podman.containers(), 60, what="the removal of all containers")
+    eventually_sync(lambda: not podman.containers(), 300, what="the removal of all containers")
     admin.wait_status(asked.id, deployments_pb2.DEPLOYMENT_STATUS_DELETED)
 
 

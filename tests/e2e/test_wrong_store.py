@@ -94,7 +94,7 @@ def assert_named_once(system: FogUp, service: str) -> None:
     def shown() -> list[str]:
         return line.findall(system.errors.replace("\n", " "))
 
-    assert len(eventually_sync(shown, 60, what=f"what the {service} says")) == 1
+    assert len(eventually_sync(shown, 300, what=f"what the {service} says")) == 1
 
 
 def assert_closed(system: FogUp) -> None:
