@@ -14,6 +14,8 @@ _MOST_RETRIES = 100
 # The last microsecond of the year 9999.
 _LAST_INSTANT_US = 253_402_300_799_999_999
 _MOST_CLASSES = 32
+_MOST_MIXED = 256
+_MOST_GPU = 1_000_000
 _MOST_REGIONS = 1_000
 _MOST_WEIGHT = 1_000_000
 _MOST_WATTS = 1_000_000
@@ -28,6 +30,8 @@ _STRATEGIES = frozenset(
         "balanced-allocation",
         "best-fit",
         "dot-product",
+        "gpu-packing",
+        "fgd",
         "multi-objective",
         "first-fit",
         "random",
@@ -133,6 +137,10 @@ def _numbers(policy: policies_pb2.Policy) -> list[tuple[int, int]]:
         *((amount, _MOST) for amount in amounts(policy.reference)),
         *((each, _MOST_WATTS) for each in (power.sleep_watts, power.idle_watts)),
         (power.full_watts, _MOST_WATTS),
+        (len(policy.gpu_mix), _MOST_MIXED),
+        *((ask.cpu_millicores, _MOST) for ask in policy.gpu_mix),
+        *((ask.gpu_thousandths, _MOST_GPU) for ask in policy.gpu_mix),
+        *((ask.weight, _MOST_WEIGHT) for ask in policy.gpu_mix),
         *((latency.round_trip_ms, _MOST) for latency in policy.latencies),
         *((value, _MOST) for _field, value in policy.disruption.ListFields()),
     ]

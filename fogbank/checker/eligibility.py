@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fogbank.checker.devices import copies_on_devices
 from fogbank.checker.world import DIMENSIONS, Amounts, Deployment, Node, Wish, World
 from fogbank.v1 import deployments_pb2
 
@@ -69,6 +70,7 @@ def places_for(world: World, deployment: Deployment, enough: int) -> int:
 
 def _copies(node: Node, ask: Amounts, at_most: int) -> int:
     taken = list(node.booked)
+    at_most = copies_on_devices(node, ask[-1], at_most)
     for copies in range(at_most):
         taken = [sum(pair) for pair in zip(taken, ask, strict=True)]
         if exceeded(node, taken):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from uuid import UUID, uuid5
 
+from fogbank.checker.devices import too_much_on, wrong_devices
 from fogbank.checker.eligibility import exceeded, neighbours, unmet_constraint
 from fogbank.checker.report import Counts, Findings, Place, Rule
 from fogbank.checker.world import COMPLETE, Amounts, Deployment, Node, Replica, Wish, World, amounts
@@ -93,6 +94,7 @@ class Placements:
             ask,
             self.sequence,
             tuple(placement.starts_after),
+            tuple(placement.gpu_devices),
         )
         self._relieve(deployment, placement)
         self.world.put(replica)
@@ -170,9 +172,22 @@ class Placements:
         judged: set[str] = set()
         for taken in self._taken:
             self._check_start(taken)
+            self._check_devices(taken)
             if taken.node.id not in judged:
                 judged.add(taken.node.id)
                 self._check_booked(taken)
+
+    def _check_devices(self, taken: _Taken) -> None:
+        node, replica = taken.node, taken.replica
+        devices, who = replica.gpu_devices, f"replica {replica.id} on node {node.name}"
+        if wrong := wrong_devices(node, replica.ask[-1], devices):
+            self._found(taken.place, Rule.RESOURCES, f"{who} takes {wrong}")
+        elif much := too_much_on(node, devices, held=False):
+            self._found(taken.place, Rule.OVERBOOKED, f"{who} books {much}")
+        elif much := too_much_on(node, devices, held=True, without=replica.starts_after):
+            self._found(
+                taken.place, Rule.STARTS_AFTER, f"{who} may start while still held are {much}"
+            )
 
     def _check_booked(self, taken: _Taken) -> None:
         node = taken.node

@@ -59,6 +59,7 @@ class Replica:
     ask: Amounts
     placed_at: int
     starts_after: tuple[str, ...]
+    gpu_devices: tuple[int, ...] = ()
     wish: Wish = Wish.LIVE
     restarts: int = 0
     state: int = 0

@@ -6,6 +6,7 @@ from fogbank.codec.disruption import disruption_from_pb, disruption_to_pb
 from fogbank.codec.values import resources_from_pb, resources_to_pb
 from fogbank.domain.policy import (
     AskClass,
+    MixedAsk,
     ObjectiveWeights,
     Policy,
     PowerModel,
@@ -55,6 +56,14 @@ def policy_to_pb(policy: Policy) -> pb.Policy:
         ],
         latency_half_ms=policy.latency_half_ms,
         objectives=_objectives_to_pb(policy.objectives),
+        gpu_mix=[
+            pb.MixedAsk(
+                cpu_millicores=ask.cpu_millicores,
+                gpu_thousandths=ask.gpu_thousandths,
+                weight=ask.weight,
+            )
+            for ask in policy.gpu_mix
+        ],
         power=pb.PowerModel(
             sleep_watts=policy.power.sleep_watts,
             idle_watts=policy.power.idle_watts,
@@ -95,6 +104,9 @@ def policy_from_pb(message: pb.Policy) -> Policy:
         latency_half_ms=message.latency_half_ms or default.latency_half_ms,
         objectives=_objectives_from_pb(message) or default.objectives,
         power=_power_from_pb(message) or default.power,
+        gpu_mix=tuple(
+            MixedAsk(ask.cpu_millicores, ask.gpu_thousandths, ask.weight) for ask in message.gpu_mix
+        ),
         disruption=(
             disruption_from_pb(message.disruption)
             if message.HasField("disruption")

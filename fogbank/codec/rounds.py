@@ -139,6 +139,7 @@ def _placed_to_pb(outcome: ev.DeploymentPlaced) -> pb.DeploymentPlaced:
                 score=placement.score,
                 starts_after=placement.starts_after,
                 replaces=placement.replaces,
+                gpu_devices=placement.gpu_devices,
             )
             for placement in outcome.placements
         ],
@@ -160,6 +161,7 @@ def _placed_from_pb(message: pb.DeploymentPlaced) -> ev.DeploymentPlaced:
                 placement.score,
                 tuple(placement.starts_after),
                 placement.replaces,
+                tuple(placement.gpu_devices),
             )
             for placement in message.placements
         ),

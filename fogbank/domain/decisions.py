@@ -39,6 +39,7 @@ class PlacedReplica:
     placed_at_us: int
     desired: Desired = Desired.LIVE
     reason: str = ""
+    gpu_devices: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -153,6 +154,7 @@ def _placed(
             placement.starts_after,
             sequence,
             event.instant_us,
+            gpu_devices=placement.gpu_devices,
         )
         changed += [placed, *_take_slot(decisions, placed, placement.replaces)]
         decision.generations[placement.slot] = placement.generation

@@ -171,6 +171,7 @@ class Placement:
     score: int
     starts_after: tuple[str, ...] = ()
     replaces: str = ""
+    gpu_devices: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ STRATEGY_NAMES = (
     "balanced-allocation",
     "best-fit",
     "dot-product",
+    "gpu-packing",
+    "fgd",
     "multi-objective",
     "first-fit",
     "random",
@@ -49,6 +51,30 @@ class AskClass:
         """Tell whether an ask belongs to the class."""
         enough_gpu = ask.gpu_thousandths >= self.gpu_from_thousandths
         return enough_gpu and priority >= self.priority_from
+
+
+@dataclass(frozen=True, slots=True)
+class MixedAsk:
+    """One kind of ask in a mix of them; `weight` is how common it is among the others."""
+
+    cpu_millicores: int
+    gpu_thousandths: int
+    weight: int
+
+
+# What is asked for in the published GPU trace, rounded: a seventh wants no GPU, three eighths a
+# share of one, half a whole one, one in a hundred several.
+GPU_MIX = (
+    MixedAsk(4_000, 0, 133),
+    MixedAsk(4_000, 100, 60),
+    MixedAsk(4_000, 250, 100),
+    MixedAsk(6_000, 460, 120),
+    MixedAsk(8_000, 750, 98),
+    MixedAsk(8_000, 1_000, 480),
+    MixedAsk(16_000, 2_000, 2),
+    MixedAsk(32_000, 4_000, 2),
+    MixedAsk(64_000, 8_000, 5),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +122,7 @@ class Policy:
 
     `latency_ms` are round trips from region to region; where one is known, nearness is
     `latency_half_ms / (latency_half_ms + round trip)` in place of what adjacency says.
+    `gpu_mix` is what `fgd` expects to be asked for next; without one all nodes are alike to it.
     `reference` is the node against which amounts are compared across nodes of all sizes.
     """
 
@@ -121,7 +148,7 @@ class Policy:
     reschedule_delay_ms: int = 30_000
     reschedule_delay_max_ms: int = 3_600_000
     disruption: DisruptionRules = field(default_factory=DisruptionRules)
-    classes: tuple[AskClass, ...] = ()
+    classes: tuple[AskClass, ...] = (AskClass("gpu", "fgd", gpu_from_thousandths=1),)
     ties: Ties = Ties.ORDER
     weights: ResourceWeights = ResourceWeights()
     reference: Resources = REFERENCE_NODE
@@ -129,6 +156,7 @@ class Policy:
     latency_half_ms: int = 50
     objectives: ObjectiveWeights = ObjectiveWeights()
     power: PowerModel = PowerModel()
+    gpu_mix: tuple[MixedAsk, ...] = GPU_MIX
 
     def strategy_for(self, ask: Resources, priority: int) -> str:
         """Return the strategy for asks that name none: the first fitting class's, or this one's."""

@@ -13,6 +13,8 @@ MAX_AMOUNT = 1 << 40
 MAX_WEIGHT = 1_000_000
 MAX_RETRIES = 100
 MAX_CLASSES = 32
+MAX_MIX = 256
+MAX_GPU = 1_000_000
 MAX_REGIONS = 1_000
 MAX_NAME = 100
 MAX_PERCENT = 100
@@ -103,6 +105,13 @@ def _class(field: str, kind: AskClass) -> Iterator[Problem]:
 
 
 def _tables(policy: Policy) -> Iterator[Problem]:
+    if len(policy.gpu_mix) > MAX_MIX:
+        yield Problem("gpu_mix", f"at most {MAX_MIX} kinds of asks", str(len(policy.gpu_mix)))
+    for index, ask in enumerate(policy.gpu_mix[:MAX_MIX]):
+        field = f"gpu_mix[{index}]"
+        yield from _between(f"{field}.cpu_millicores", ask.cpu_millicores, 0, MAX_AMOUNT)
+        yield from _between(f"{field}.gpu_thousandths", ask.gpu_thousandths, 0, MAX_GPU)
+        yield from _between(f"{field}.weight", ask.weight, 0, MAX_WEIGHT)
     for name in ("cpu_millicores", "memory_mib", "storage_gib", "gpu_thousandths"):
         yield from _between(f"reference.{name}", getattr(policy.reference, name), 0, MAX_AMOUNT)
     for name in ("sleep_watts", "idle_watts", "full_watts"):

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from fogbank.domain.facts import NodeFact
 from fogbank.domain.fleet import FleetState
+from fogbank.domain.gpus import device_rooms, taken
 from fogbank.domain.node import Fingerprint
+from fogbank.domain.node_use import NodeUse
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import NodeStatus
 from fogbank.placement.journal import Journal
@@ -72,6 +74,8 @@ class FleetArrays:
         self._region_codes = np.zeros(_FIRST_ROWS, dtype=np.int64)
         self._load = np.zeros((2, _FIRST_ROWS), dtype=np.float64)
         self._node_keys = np.zeros(_FIRST_ROWS, dtype=np.uint64)
+        self._gpu_free = np.zeros((0, _FIRST_ROWS), dtype=np.int64)
+        self._gpu_before: dict[int, Integers] = {}
 
     @property
     def totals(self) -> tuple[int, ...]:
@@ -113,6 +117,27 @@ class FleetArrays:
         """64 bits that stand for each node, whatever its place; ties are broken by them."""
         return self._node_keys[: self.size]
 
+    @property
+    def gpu_free(self) -> Integers:
+        """What is not promised of each GPU device, by device and node, as the round goes on."""
+        return self._gpu_free[:, : self.size]
+
+    def take_device(self, device: int, row: int, amount: int) -> None:
+        """Take room of a device, until `put_devices_back`."""
+        if row not in self._gpu_before:
+            self._gpu_before[row] = self._gpu_free[:, row].copy()
+        self._gpu_free[device, row] -= amount
+
+    def return_devices(self, before: Integers) -> None:
+        """Go back to how much of each device was free a moment ago."""
+        self._gpu_free[:, : self.size] = before
+
+    def put_devices_back(self) -> None:
+        """Go back to what the log says of devices."""
+        for row, before in self._gpu_before.items():
+            self._gpu_free[:, row] = before
+        self._gpu_before.clear()
+
     def all_open(self) -> FleetArrays:
         """Return the same columns as if every node took replicas."""
         opened = copy(self)
@@ -148,6 +173,7 @@ class FleetArrays:
             self._region_codes = np.concatenate((self._region_codes, self._region_codes * 0))
             self._load = np.concatenate((self._load, self._load * 0), axis=1)
             self._node_keys = np.concatenate((self._node_keys, np.zeros_like(self._node_keys)))
+            self._gpu_free = np.concatenate((self._gpu_free, self._gpu_free * 0), axis=1)
         self.size += 1
         self.ids.append(node_id)
         self.names.append("")
@@ -173,7 +199,24 @@ class FleetArrays:
         room = np.maximum(self._allocatable[: MEMORY + 1, rows], 1)
         measured = np.maximum(percents.T, 0.0) / 100.0
         self._load[:, rows] = np.minimum(measured + unseen.T / room, 1.0)
+        for node, row, use in zip(nodes, rows, uses, strict=True):
+            if node.fingerprint.allocatable.gpu_thousandths or self._gpu_free.shape[0]:
+                self._fill_devices(node, row, use)
         self.changes.note_all(rows)
+
+    def _fill_devices(self, node: NodeFact, row: int, use: NodeUse) -> None:
+        rooms = [] if node.removed else device_rooms(node.fingerprint.allocatable.gpu_thousandths)
+        known = self._gpu_free.shape[0]
+        if len(rooms) > known:
+            more = np.zeros((len(rooms) - known, self._gpu_free.shape[1]), dtype=np.int64)
+            self._gpu_free = np.concatenate((self._gpu_free, more))
+        for placed, booked in use.replicas.values():
+            if booked:
+                for device, amount in taken(placed.gpu_devices, placed.resources.gpu_thousandths):
+                    if device < len(rooms):
+                        rooms[device] = max(rooms[device] - amount, 0)
+        self._gpu_free[:, row] = 0
+        self._gpu_free[: len(rooms), row] = rooms
 
     def _strike_off(self, row: int) -> None:
         """Leave a removed node no room, so that nothing counts on it."""

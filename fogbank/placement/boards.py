@@ -63,7 +63,7 @@ class Board:
         self._front: list[int] = []
         self._bound = 0
         self._next: dict[int, list[int]] = {}
-        self._falls = strategy_of(spec, policy).falls
+        self._falls = strategy_of(spec, policy).falls and self._foreseeable
         self._stale: set[int] = set()
         self._seen = -1
 

@@ -123,6 +123,7 @@ class Planner:
             # by the next round, which stands on this one.
             move(MOVERS, self.fleet, work)
             self._look(work)
+            self.arrays.put_devices_back()
         if not work.outcomes:
             self.agenda.looked_in_vain(work.looked_in_vain, self.fleet.room_sequence)
             return None

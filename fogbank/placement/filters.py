@@ -13,7 +13,8 @@ import numpy as np
 
 from fogbank.domain.deployment import Constraint, DeploymentSpec
 from fogbank.domain.states import ConstraintOperator
-from fogbank.placement.arrays import FleetArrays, Integers, Mask
+from fogbank.placement.arrays import GPU, FleetArrays, Integers, Mask
+from fogbank.placement.devices import devices_fit
 from fogbank.placement.strategies.rows import ALL, Selection
 
 APART = "one replica per node"
@@ -27,6 +28,7 @@ REASONS = {
     "memory": "without enough free memory",
     "storage": "without enough free storage",
     "gpu": "without enough free GPUs",
+    "gpu devices": "with free GPUs only in pieces",
     APART: "already having a replica of the deployment",
 }
 
@@ -79,6 +81,11 @@ def passing(
         names.append("gpu model")
         masks.append(_meeting(arrays, (model,))[selection])
     fits: Mask = booked + ask <= arrays.allocatable[:, selection]
+    if spec.resources.gpu_thousandths:
+        # Where there is enough in all, but not on devices that suit.
+        names.append("gpu devices")
+        on_devices = devices_fit(arrays.gpu_free[:, selection], spec.resources.gpu_thousandths)
+        masks.append(on_devices | ~fits[GPU])
     return Filters(names + _DIMENSION_NAMES, masks + list(fits), fits)
 
 

@@ -15,6 +15,7 @@ from fogbank.domain.resources import Resources
 from fogbank.placement.agenda import shape_of
 from fogbank.placement.arrays import FleetArrays, amounts
 from fogbank.placement.boards import Board, row_of, score_of
+from fogbank.placement.devices import choose, held_by_leaving
 from fogbank.placement.filters import APART, feasible_nodes, too_large_for_any
 from fogbank.placement.needs import Wait, patient
 from fogbank.placement.room import Room, Shortage
@@ -169,6 +170,7 @@ def _stacked(fleet: FleetState, room: Room, deployment: DeploymentFact, count: i
     ask = amounts(spec.resources)
     ties = tie_breaker(room.arrays, fleet.decisions.prev_digest, deployment.id, spec, policy)
     booked = room.booked.copy()
+    gpu, before = spec.resources.gpu_thousandths, room.arrays.gpu_free.copy()
     rows: list[int] = []
     while len(rows) < count:
         filtered = feasible_nodes(room.arrays, booked, spec, ask, [])
@@ -177,7 +179,10 @@ def _stacked(fleet: FleetState, room: Room, deployment: DeploymentFact, count: i
         if not best:
             break
         booked[:, best[0]] += ask[:, 0]
+        if gpu:
+            choose(fleet, room.arrays, best[0], gpu)
         rows += best
+    room.arrays.return_devices(before)
     return rows
 
 
@@ -195,19 +200,33 @@ def _placements(
     placements = []
     for slot, row, points in chosen:
         generation = generations.get(slot, 0) + 1
-        starts_after = _starts_after(fleet, room, row)
+        gpu = deployment.spec.resources.gpu_thousandths
+        devices = choose(fleet, room.arrays, row, gpu) if gpu else ()
+        starts_after = _starts_after(fleet, room, row, devices)
         placements.append(
-            ev.Placement(name(slot, generation), slot, generation, ids[row], points, starts_after)
+            ev.Placement(
+                name(slot, generation),
+                slot,
+                generation,
+                ids[row],
+                points,
+                starts_after,
+                gpu_devices=devices,
+            )
         )
     return tuple(placements)
 
 
-def _starts_after(fleet: FleetState, room: Room, row: int) -> tuple[str, ...]:
+def _starts_after(
+    fleet: FleetState, room: Room, row: int, devices: tuple[int, ...]
+) -> tuple[str, ...]:
     """Return what is to end on a node first: the leaving, where they still hold the room."""
     node_id = room.arrays.ids[row]
     use = fleet.use(node_id)
     # What is booked fits: only more that is held can be too much.
-    if (use.held == use.booked and not room.freed(row)) or not room.overfull(row):
+    if use.held == use.booked and not room.freed(row):
+        return ()
+    if not room.overfull(row) and not held_by_leaving(fleet, node_id, devices):
         return ()
     return tuple(
         placed.id for placed in fleet.on_node(node_id) if placed.desired is Desired.RELEASED

@@ -107,6 +107,36 @@ class AskClass(_message.Message):
 Global___AskClass: _TypeAlias = AskClass  # noqa: Y015
 
 @_typing.final
+class MixedAsk(_message.Message):
+    """One kind of ask in a mix of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CPU_MILLICORES_FIELD_NUMBER: _builtins.int
+    GPU_THOUSANDTHS_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    cpu_millicores: _builtins.int
+    """Processor time per replica, in thousandths of a core."""
+    gpu_thousandths: _builtins.int
+    """GPU per replica, in thousandths of a device."""
+    weight: _builtins.int
+    """How common it is among the others."""
+    def __init__(
+        self,
+        *,
+        cpu_millicores: _builtins.int = ...,
+        gpu_thousandths: _builtins.int = ...,
+        weight: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_millicores", b"cpu_millicores", "gpu_thousandths", b"gpu_thousandths", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MixedAsk: _TypeAlias = MixedAsk  # noqa: Y015
+
+@_typing.final
 class ResourceWeights(_message.Message):
     """How much each resource counts where a strategy weighs them against one another."""
 
@@ -314,6 +344,7 @@ class Policy(_message.Message):
     OBJECTIVES_FIELD_NUMBER: _builtins.int
     POWER_FIELD_NUMBER: _builtins.int
     DISRUPTION_FIELD_NUMBER: _builtins.int
+    GPU_MIX_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name."""
     version: _builtins.int
@@ -380,6 +411,10 @@ class Policy(_message.Message):
     def disruption(self) -> Global___DisruptionRules:
         """When replicas leave their nodes; absent for the defaults of the engine."""
 
+    @_builtins.property
+    def gpu_mix(self) -> _containers.RepeatedCompositeFieldContainer[Global___MixedAsk]:
+        """What `fgd` expects to be asked for next."""
+
     def __init__(
         self,
         *,
@@ -407,10 +442,11 @@ class Policy(_message.Message):
         objectives: Global___ObjectiveWeights | None = ...,
         power: Global___PowerModel | None = ...,
         disruption: Global___DisruptionRules | None = ...,
+        gpu_mix: _abc.Iterable[Global___MixedAsk] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["disruption", b"disruption", "objectives", b"objectives", "power", b"power", "reference", b"reference", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjacency", b"adjacency", "busy_load_percent", b"busy_load_percent", "classes", b"classes", "cpu_load_weight", b"cpu_load_weight", "disruption", b"disruption", "heartbeat_period_ms", b"heartbeat_period_ms", "latencies", b"latencies", "latency_half_ms", b"latency_half_ms", "locality_weight", b"locality_weight", "lost_after_ms", b"lost_after_ms", "memory_load_weight", b"memory_load_weight", "name", b"name", "objectives", b"objectives", "power", b"power", "reference", b"reference", "reschedule_delay_max_ms", b"reschedule_delay_max_ms", "reschedule_delay_ms", b"reschedule_delay_ms", "resource_weight", b"resource_weight", "retry_backoff_ms", b"retry_backoff_ms", "silent_periods", b"silent_periods", "strategy", b"strategy", "ties", b"ties", "version", b"version", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjacency", b"adjacency", "busy_load_percent", b"busy_load_percent", "classes", b"classes", "cpu_load_weight", b"cpu_load_weight", "disruption", b"disruption", "gpu_mix", b"gpu_mix", "heartbeat_period_ms", b"heartbeat_period_ms", "latencies", b"latencies", "latency_half_ms", b"latency_half_ms", "locality_weight", b"locality_weight", "lost_after_ms", b"lost_after_ms", "memory_load_weight", b"memory_load_weight", "name", b"name", "objectives", b"objectives", "power", b"power", "reference", b"reference", "reschedule_delay_max_ms", b"reschedule_delay_max_ms", "reschedule_delay_ms", b"reschedule_delay_ms", "resource_weight", b"resource_weight", "retry_backoff_ms", b"retry_backoff_ms", "silent_periods", b"silent_periods", "strategy", b"strategy", "ties", b"ties", "version", b"version", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from fogbank.v1 import resources_pb2 as fogbank_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66ogbank/v1/rounds.proto\x12\nfogbank.v1\x1a\x1a\x66ogbank/v1/resources.proto\"G\n\x0bNodeSilence\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x18\n\x10last_heard_at_us\x18\x03 \x01(\x03\"\x89\x01\n\tPlacement\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12\x0c\n\x04slot\x18\x02 \x01(\x05\x12\x12\n\ngeneration\x18\x03 \x01(\x05\x12\x0f\n\x07node_id\x18\x04 \x01(\t\x12\r\n\x05score\x18\x05 \x01(\x03\x12\x14\n\x0cstarts_after\x18\x06 \x03(\t\x12\x10\n\x08replaces\x18\x08 \x01(\t\"/\n\x0e\x46ilterRefusals\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12\r\n\x05nodes\x18\x02 \x01(\x05\",\n\nScoredNode\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x03\"\x81\x01\n\nConsidered\x12\r\n\x05nodes\x18\x01 \x01(\x05\x12\x10\n\x08\x66\x65\x61sible\x18\x02 \x01(\x05\x12,\n\x08refusals\x18\x03 \x03(\x0b\x32\x1a.fogbank.v1.FilterRefusals\x12$\n\x04\x62\x65st\x18\x04 \x03(\x0b\x32\x16.fogbank.v1.ScoredNode\"\xbb\x01\n\x10\x44\x65ploymentPlaced\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12(\n\tresources\x18\x03 \x01(\x0b\x32\x15.fogbank.v1.Resources\x12)\n\nplacements\x18\x04 \x03(\x0b\x32\x15.fogbank.v1.Placement\x12*\n\nconsidered\x18\x05 \x01(\x0b\x32\x16.fogbank.v1.Considered\"\xa0\x01\n\x12\x44\x65ploymentDeferred\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x15\n\rnot_before_us\x18\x04 \x01(\x03\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12*\n\nconsidered\x18\x06 \x01(\x0b\x32\x16.fogbank.v1.Considered\"\x8f\x01\n\x10\x44\x65ploymentFailed\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x17\n\x0f\x61vailable_nodes\x18\x04 \x01(\x05\x12*\n\nconsidered\x18\x05 \x01(\x0b\x32\x16.fogbank.v1.Considered\"N\n\x10ReplicasReleased\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x13\n\x0breplica_ids\x18\x02 \x03(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"P\n\x11ReplicasSuspended\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x13\n\x0breplica_ids\x18\x02 \x03(\t\x12\x0f\n\x07node_id\x18\x03 \x01(\t\">\n\x10ReplicasRestored\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x13\n\x0breplica_ids\x18\x02 \x03(\t\"G\n\x0bNodeOffline\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x18\n\x10last_heard_at_us\x18\x03 \x01(\x03\"\xec\x02\n\x07Outcome\x12.\n\x06placed\x18\x01 \x01(\x0b\x32\x1c.fogbank.v1.DeploymentPlacedH\x00\x12\x32\n\x08\x64\x65\x66\x65rred\x18\x02 \x01(\x0b\x32\x1e.fogbank.v1.DeploymentDeferredH\x00\x12.\n\x06\x66\x61iled\x18\x03 \x01(\x0b\x32\x1c.fogbank.v1.DeploymentFailedH\x00\x12\x30\n\x08released\x18\x04 \x01(\x0b\x32\x1c.fogbank.v1.ReplicasReleasedH\x00\x12\x32\n\tsuspended\x18\x05 \x01(\x0b\x32\x1d.fogbank.v1.ReplicasSuspendedH\x00\x12\x30\n\x08restored\x18\x06 \x01(\x0b\x32\x1c.fogbank.v1.ReplicasRestoredH\x00\x12*\n\x07offline\x18\x07 \x01(\x0b\x32\x17.fogbank.v1.NodeOfflineH\x00\x42\t\n\x07outcome\"\xf5\x01\n\x0cRoundDecided\x12\x13\n\x0bprev_digest\x18\x01 \x01(\x0c\x12\x10\n\x08\x66\x61\x63ts_to\x18\x02 \x01(\x03\x12\x12\n\ninstant_us\x18\x03 \x01(\x03\x12\x0e\n\x06policy\x18\x04 \x01(\t\x12\x15\n\rpolicy_digest\x18\x05 \x01(\x0c\x12\x0e\n\x06\x65ngine\x18\x06 \x01(\x05\x12\r\n\x05limit\x18\x07 \x01(\x05\x12-\n\x0cobservations\x18\x08 \x03(\x0b\x32\x17.fogbank.v1.NodeSilence\x12%\n\x08outcomes\x18\t \x03(\x0b\x32\x13.fogbank.v1.Outcome\x12\x0e\n\x06raised\x18\n \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66ogbank/v1/rounds.proto\x12\nfogbank.v1\x1a\x1a\x66ogbank/v1/resources.proto\"G\n\x0bNodeSilence\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x18\n\x10last_heard_at_us\x18\x03 \x01(\x03\"\x9e\x01\n\tPlacement\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12\x0c\n\x04slot\x18\x02 \x01(\x05\x12\x12\n\ngeneration\x18\x03 \x01(\x05\x12\x0f\n\x07node_id\x18\x04 \x01(\t\x12\r\n\x05score\x18\x05 \x01(\x03\x12\x14\n\x0cstarts_after\x18\x06 \x03(\t\x12\x13\n\x0bgpu_devices\x18\x07 \x03(\x05\x12\x10\n\x08replaces\x18\x08 \x01(\t\"/\n\x0e\x46ilterRefusals\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12\r\n\x05nodes\x18\x02 \x01(\x05\",\n\nScoredNode\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x03\"\x81\x01\n\nConsidered\x12\r\n\x05nodes\x18\x01 \x01(\x05\x12\x10\n\x08\x66\x65\x61sible\x18\x02 \x01(\x05\x12,\n\x08refusals\x18\x03 \x03(\x0b\x32\x1a.fogbank.v1.FilterRefusals\x12$\n\x04\x62\x65st\x18\x04 \x03(\x0b\x32\x16.fogbank.v1.ScoredNode\"\xbb\x01\n\x10\x44\x65ploymentPlaced\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12(\n\tresources\x18\x03 \x01(\x0b\x32\x15.fogbank.v1.Resources\x12)\n\nplacements\x18\x04 \x03(\x0b\x32\x15.fogbank.v1.Placement\x12*\n\nconsidered\x18\x05 \x01(\x0b\x32\x16.fogbank.v1.Considered\"\xa0\x01\n\x12\x44\x65ploymentDeferred\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x15\n\rnot_before_us\x18\x04 \x01(\x03\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12*\n\nconsidered\x18\x06 \x01(\x0b\x32\x16.fogbank.v1.Considered\"\x8f\x01\n\x10\x44\x65ploymentFailed\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x17\n\x0f\x61vailable_nodes\x18\x04 \x01(\x05\x12*\n\nconsidered\x18\x05 \x01(\x0b\x32\x16.fogbank.v1.Considered\"N\n\x10ReplicasReleased\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x13\n\x0breplica_ids\x18\x02 \x03(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"P\n\x11ReplicasSuspended\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x13\n\x0breplica_ids\x18\x02 \x03(\t\x12\x0f\n\x07node_id\x18\x03 \x01(\t\">\n\x10ReplicasRestored\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x13\n\x0breplica_ids\x18\x02 \x03(\t\"G\n\x0bNodeOffline\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x18\n\x10last_heard_at_us\x18\x03 \x01(\x03\"\xec\x02\n\x07Outcome\x12.\n\x06placed\x18\x01 \x01(\x0b\x32\x1c.fogbank.v1.DeploymentPlacedH\x00\x12\x32\n\x08\x64\x65\x66\x65rred\x18\x02 \x01(\x0b\x32\x1e.fogbank.v1.DeploymentDeferredH\x00\x12.\n\x06\x66\x61iled\x18\x03 \x01(\x0b\x32\x1c.fogbank.v1.DeploymentFailedH\x00\x12\x30\n\x08released\x18\x04 \x01(\x0b\x32\x1c.fogbank.v1.ReplicasReleasedH\x00\x12\x32\n\tsuspended\x18\x05 \x01(\x0b\x32\x1d.fogbank.v1.ReplicasSuspendedH\x00\x12\x30\n\x08restored\x18\x06 \x01(\x0b\x32\x1c.fogbank.v1.ReplicasRestoredH\x00\x12*\n\x07offline\x18\x07 \x01(\x0b\x32\x17.fogbank.v1.NodeOfflineH\x00\x42\t\n\x07outcome\"\xf5\x01\n\x0cRoundDecided\x12\x13\n\x0bprev_digest\x18\x01 \x01(\x0c\x12\x10\n\x08\x66\x61\x63ts_to\x18\x02 \x01(\x03\x12\x12\n\ninstant_us\x18\x03 \x01(\x03\x12\x0e\n\x06policy\x18\x04 \x01(\t\x12\x15\n\rpolicy_digest\x18\x05 \x01(\x0c\x12\x0e\n\x06\x65ngine\x18\x06 \x01(\x05\x12\r\n\x05limit\x18\x07 \x01(\x05\x12-\n\x0cobservations\x18\x08 \x03(\x0b\x32\x17.fogbank.v1.NodeSilence\x12%\n\x08outcomes\x18\t \x03(\x0b\x32\x13.fogbank.v1.Outcome\x12\x0e\n\x06raised\x18\n \x03(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,29 +35,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NODESILENCE']._serialized_start=67
   _globals['_NODESILENCE']._serialized_end=138
   _globals['_PLACEMENT']._serialized_start=141
-  _globals['_PLACEMENT']._serialized_end=278
-  _globals['_FILTERREFUSALS']._serialized_start=280
-  _globals['_FILTERREFUSALS']._serialized_end=327
-  _globals['_SCOREDNODE']._serialized_start=329
-  _globals['_SCOREDNODE']._serialized_end=373
-  _globals['_CONSIDERED']._serialized_start=376
-  _globals['_CONSIDERED']._serialized_end=505
-  _globals['_DEPLOYMENTPLACED']._serialized_start=508
-  _globals['_DEPLOYMENTPLACED']._serialized_end=695
-  _globals['_DEPLOYMENTDEFERRED']._serialized_start=698
-  _globals['_DEPLOYMENTDEFERRED']._serialized_end=858
-  _globals['_DEPLOYMENTFAILED']._serialized_start=861
-  _globals['_DEPLOYMENTFAILED']._serialized_end=1004
-  _globals['_REPLICASRELEASED']._serialized_start=1006
-  _globals['_REPLICASRELEASED']._serialized_end=1084
-  _globals['_REPLICASSUSPENDED']._serialized_start=1086
-  _globals['_REPLICASSUSPENDED']._serialized_end=1166
-  _globals['_REPLICASRESTORED']._serialized_start=1168
-  _globals['_REPLICASRESTORED']._serialized_end=1230
-  _globals['_NODEOFFLINE']._serialized_start=1232
-  _globals['_NODEOFFLINE']._serialized_end=1303
-  _globals['_OUTCOME']._serialized_start=1306
-  _globals['_OUTCOME']._serialized_end=1670
-  _globals['_ROUNDDECIDED']._serialized_start=1673
-  _globals['_ROUNDDECIDED']._serialized_end=1918
+  _globals['_PLACEMENT']._serialized_end=299
+  _globals['_FILTERREFUSALS']._serialized_start=301
+  _globals['_FILTERREFUSALS']._serialized_end=348
+  _globals['_SCOREDNODE']._serialized_start=350
+  _globals['_SCOREDNODE']._serialized_end=394
+  _globals['_CONSIDERED']._serialized_start=397
+  _globals['_CONSIDERED']._serialized_end=526
+  _globals['_DEPLOYMENTPLACED']._serialized_start=529
+  _globals['_DEPLOYMENTPLACED']._serialized_end=716
+  _globals['_DEPLOYMENTDEFERRED']._serialized_start=719
+  _globals['_DEPLOYMENTDEFERRED']._serialized_end=879
+  _globals['_DEPLOYMENTFAILED']._serialized_start=882
+  _globals['_DEPLOYMENTFAILED']._serialized_end=1025
+  _globals['_REPLICASRELEASED']._serialized_start=1027
+  _globals['_REPLICASRELEASED']._serialized_end=1105
+  _globals['_REPLICASSUSPENDED']._serialized_start=1107
+  _globals['_REPLICASSUSPENDED']._serialized_end=1187
+  _globals['_REPLICASRESTORED']._serialized_start=1189
+  _globals['_REPLICASRESTORED']._serialized_end=1251
+  _globals['_NODEOFFLINE']._serialized_start=1253
+  _globals['_NODEOFFLINE']._serialized_end=1324
+  _globals['_OUTCOME']._serialized_start=1327
+  _globals['_OUTCOME']._serialized_end=1691
+  _globals['_ROUNDDECIDED']._serialized_start=1694
+  _globals['_ROUNDDECIDED']._serialized_end=1939
 # @@protoc_insertion_point(module_scope)

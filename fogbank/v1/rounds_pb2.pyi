@@ -61,6 +61,7 @@ class Placement(_message.Message):
     NODE_ID_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     STARTS_AFTER_FIELD_NUMBER: _builtins.int
+    GPU_DEVICES_FIELD_NUMBER: _builtins.int
     REPLACES_FIELD_NUMBER: _builtins.int
     replica_id: _builtins.str
     """Replica id (UUID): derived from deployment, slot and generation."""
@@ -80,6 +81,12 @@ class Placement(_message.Message):
     def starts_after(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Replicas on the node that must have ended before this one may start."""
 
+    @_builtins.property
+    def gpu_devices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """GPU devices it takes, by their number on the node: those it takes whole, then the one it
+        shares.
+        """
+
     def __init__(
         self,
         *,
@@ -89,11 +96,12 @@ class Placement(_message.Message):
         node_id: _builtins.str = ...,
         score: _builtins.int = ...,
         starts_after: _abc.Iterable[_builtins.str] | None = ...,
+        gpu_devices: _abc.Iterable[_builtins.int] | None = ...,
         replaces: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "node_id", b"node_id", "replaces", b"replaces", "replica_id", b"replica_id", "score", b"score", "slot", b"slot", "starts_after", b"starts_after"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "gpu_devices", b"gpu_devices", "node_id", b"node_id", "replaces", b"replaces", "replica_id", b"replica_id", "score", b"score", "slot", b"slot", "starts_after", b"starts_after"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -11,6 +11,7 @@ from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.policy import Policy, Ties
 from fogbank.placement.arrays import Floats, Integers
 from fogbank.placement.strategies.balanced import balanced
+from fogbank.placement.strategies.gpus import fgd, gpu_packing
 from fogbank.placement.strategies.objectives import multi_objective
 from fogbank.placement.strategies.rows import Rows
 from fogbank.placement.strategies.shares import (
@@ -65,6 +66,8 @@ STRATEGIES: Mapping[str, Strategy] = {
         Strategy("balanced-allocation", balanced_allocation, _PERCENT, _FLOOR),
         Strategy("best-fit", best_fit, _PERCENT, _FLOOR),
         Strategy("dot-product", dot_product, _PERCENT, _FLOOR),
+        Strategy("gpu-packing", gpu_packing, _PERCENT),
+        Strategy("fgd", fgd, _PERCENT),
         Strategy("multi-objective", multi_objective),
         Strategy("first-fit", _indifferent, ties=Ties.ORDER, falls=True),
         Strategy("random", _indifferent, ties=Ties.HASH, falls=True),

@@ -23,7 +23,10 @@ _SAME, _ADJACENT, _REMOTE = 1.0, 2.0 / 3.0, 1.0 / 3.0
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Some nodes: room by dimension and node, load of cpu and memory as shares of 1."""
+    """Some nodes: room by dimension and node, load of cpu and memory as shares of 1.
+
+    `gpu_free` is what is not promised of each device, by device and node.
+    """
 
     allocatable: Integers
     booked: Integers
@@ -31,6 +34,7 @@ class Rows:
     region_codes: Integers
     regions: Sequence[str]
     attributes: Sequence[Mapping[str, str]]
+    gpu_free: Integers
 
     @classmethod
     def of(cls, arrays: FleetArrays, booked: Integers, selection: Selection = ALL) -> Rows:
@@ -42,6 +46,7 @@ class Rows:
             arrays.region_codes[selection],
             arrays.regions,
             _Selected(arrays.attributes, selection),
+            arrays.gpu_free[:, selection],
         )
 
     @property
