@@ -6,7 +6,7 @@ making takes is put back when it is decided, so that they cannot drift from what
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Iterable
 from copy import copy
 from hashlib import sha256
 from operator import attrgetter
@@ -14,9 +14,10 @@ from operator import attrgetter
 import numpy as np
 from numpy.typing import NDArray
 
+from fogbank.domain.decisions import PlacedReplica
 from fogbank.domain.facts import NodeFact
 from fogbank.domain.fleet import FleetState
-from fogbank.domain.gpus import device_rooms, taken
+from fogbank.domain.gpus import WHOLE, device_rooms, taken
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.node_use import NodeUse
 from fogbank.domain.resources import Resources
@@ -143,6 +144,24 @@ class FleetArrays:
         opened = copy(self)
         opened._open = np.ones_like(self._open)  # noqa: SLF001  a copy of its own
         return opened
+
+    def with_idle_devices(self) -> FleetArrays:
+        """Return the same columns as if nobody had any GPU device."""
+        idle = copy(self)
+        numbers = np.arange(self._gpu_free.shape[0], dtype=np.int64)[:, None]
+        idle._gpu_free = np.clip(self._allocatable[GPU] - WHOLE * numbers, 0, WHOLE)  # noqa: SLF001
+        return idle
+
+    def without_devices_of(self, replicas: Iterable[PlacedReplica]) -> FleetArrays:
+        """Return the same columns as if some replicas had none of the devices that they have."""
+        without = copy(self)
+        without._gpu_free = self._gpu_free.copy()  # noqa: SLF001  a copy of its own
+        for placed in replicas:
+            row = self._row[placed.node_id]
+            for device, amount in taken(placed.gpu_devices, placed.resources.gpu_thousandths):
+                if device < without._gpu_free.shape[0]:  # noqa: SLF001
+                    without._gpu_free[device, row] += amount  # noqa: SLF001
+        return without
 
     @property
     def empty(self) -> bool:

@@ -60,13 +60,15 @@ def explain(planner: Planner, deployment: DeploymentFact, instant_us: int) -> De
     summary = _summary(fleet, deployment, decision, instant_us)
     if decision is None or not decision.decided_sequence:
         return DeploymentExplanation(summary, now or Explanation(), 0, now)
-    without_own = arrays.booked.copy()
+    without_own, own = arrays.booked.copy(), []
     for replica_id in decision.slots.values():
         # Without its own replicas, as the decision saw the nodes.
         placed = fleet.decisions.placements[replica_id]
         row = arrays.row(placed.node_id)
         if row is not None and not fleet.ended(placed):
             without_own[:, row] -= amounts(placed.resources)[:, 0]
+            own.append(placed)
+    arrays = arrays.without_devices_of(own)
     recorded = _Teller(fleet, arrays, without_own, deployment.spec).explanation(
         decision.considered, now.would_unblock if now else ()
     )

@@ -108,7 +108,8 @@ class _Search:
 
     def room_on_nodes(self, missing: int) -> list[str]:
         """Say what is missing on the nodes that come closest, as far as emptying them helps."""
-        large_enough = self.look(booked=np.zeros_like(self._room.booked)).feasible
+        idle = self._arrays.with_idle_devices()
+        large_enough = self.look(arrays=idle, booked=np.zeros_like(self._room.booked)).feasible
         rows = np.flatnonzero(large_enough & ~self.look().feasible)
         lacking = np.maximum(self._room.booked + self._ask - self._arrays.allocatable, 0)
         # How much is missing, in thousandths of what is asked for; the sum of four integers.

@@ -12,6 +12,7 @@ from fogbank.domain.disruption import DisruptionRules
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.policy import (
     AskClass,
+    MixedAsk,
     ObjectiveWeights,
     Policy,
     PowerModel,
@@ -96,6 +97,7 @@ POLICY = Policy(
     latency_half_ms=40,
     objectives=ObjectiveWeights(0.2, 0.3, 0.1, 0.15, 0.25),
     power=PowerModel(5, 90, 400),
+    gpu_mix=(MixedAsk(1000, 250, 3), MixedAsk(0, 2000, 1)),
     disruption=DisruptionRules(2, 5, 60, 90_000, 3, 80, 1_800_000),
 )
 
@@ -116,7 +118,7 @@ _OUTCOMES: tuple[ev.Outcome, ...] = (
         12 << 16 | 1,
         Resources(1500, 2048, 20, 2000),
         (
-            ev.Placement(_REPLICA, 1, 2, _NODE, 873, (_OTHER_REPLICA,)),
+            ev.Placement(_REPLICA, 1, 2, _NODE, 873, (_OTHER_REPLICA,), gpu_devices=(1, 0)),
             ev.Placement(_OTHER_REPLICA, 2, 1, _OTHER_NODE, 401, replaces=_REPLICA),
         ),
         CONSIDERED,

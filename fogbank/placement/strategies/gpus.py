@@ -130,4 +130,5 @@ class _Mix:
         """
         usable = self._wants_gpu & (cpu >= self._cpu) & (fitting[self._size_of] >= self._count)
         wasted: Integers = np.where(usable, pieces[self._size_of], total) * self._weight
-        return wasted.sum(axis=0)
+        summed: Integers = wasted.sum(axis=0)
+        return summed
