@@ -29,8 +29,8 @@ from fogbank.domain.ids import ZERO_DIGEST, digest, replica_id
 from fogbank.domain.states import Health, ReplicaState
 from fogbank.log.follower import decode
 from fogbank.log.port import StoredCommit, Writer
+from fogbank.runtime.garbage import spare_garbage_collection
 from services.ledger.core.projection import Projection
-from services.ledger.main import spare_garbage_collection
 from tests.support.fleet_log import OWNER, START_US, a_fingerprint, a_spec, an_id
 from tests.support.ledger import StoredLog, a_ledger, rows_of
 from tests.support.postgres import PostgresServer, postgres_server

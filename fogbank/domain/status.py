@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from fogbank.domain.decisions import DeploymentDecision, PlacedReplica
 from fogbank.domain.facts import DeploymentFact, Observed
 from fogbank.domain.fleet import FleetState, Folded
-from fogbank.domain.ids import replica_id
+from fogbank.domain.ids import replica_ids
 from fogbank.domain.states import DeploymentStatus, Health, ReplicaState
 
 CREATED_REASON = "Deployment created by user"
@@ -63,15 +63,17 @@ def replica_views(fleet: FleetState, deployment: DeploymentFact) -> tuple[Replic
     if decision is not None and decision.failed_version == deployment.version:
         return ()
     views = []
+    name = None
     for slot in range(deployment.spec.replicas):
         view = _filled_view(fleet, decision, slot) if decision else None
         if view is not None:
             views.append(view)
             continue
         generation = (decision.generations.get(slot, 0) if decision else 0) + 1
+        name = name or replica_ids(deployment.id)
         views.append(
             ReplicaView(
-                replica_id(deployment.id, slot, generation),
+                name(slot, generation),
                 slot,
                 generation,
                 None,
@@ -110,15 +112,24 @@ def _placed_view(fleet: FleetState, placed: PlacedReplica) -> ReplicaView:
 
 
 def derive_status(
-    fleet: FleetState, deployment: DeploymentFact, before: DeploymentStatus | None
+    fleet: FleetState,
+    deployment: DeploymentFact,
+    before: DeploymentStatus | None,
+    views: tuple[ReplicaView, ...] | None = None,
 ) -> tuple[DeploymentStatus, str]:
-    """Return a deployment's status and the reason, given its status so far."""
+    """Return a deployment's status and the reason, given its status so far.
+
+    `views` are those of its slots, if they are at hand.
+    """
     if deployment.deleted:
         return DeploymentStatus.DELETED, "Deployment deleted by user"
     decision = fleet.decisions.deployments.get(deployment.id)
     if decision is not None and decision.failed_version == deployment.version:
         return DeploymentStatus.FAILED, decision.reason
-    views = replica_views(fleet, deployment)
+    if decision is None and before is None:
+        return DeploymentStatus.PENDING, CREATED_REASON
+    if views is None:
+        views = replica_views(fleet, deployment)
     wanted = len(views)
     placed = sum(view.placed is not None for view in views)
     if placed == 0:

@@ -124,9 +124,15 @@ class Board:
         self._count(self._keys, 1)
         self._line_up()
 
-    def _work_out(self, selection: slice | list[int], more: Integers | None = None) -> Integers:
+    def _work_out(
+        self, selection: slice | list[int] | Integers, more: Integers | None = None
+    ) -> Integers:
         """Return the keys of selected rows, with `more` booked there."""
         room, arrays = self._room, self._room.arrays
+        if isinstance(selection, slice):
+            numbers = np.arange(selection.start, selection.stop, dtype=np.int64)
+        else:
+            numbers = selection = np.array(selection, dtype=np.int64)
         rows = Rows.of(arrays, room.booked, selection)
         if more is not None:
             rows = replace(rows, booked=rows.booked + more)
@@ -135,10 +141,6 @@ class Board:
         _mark_refused(ranks, filters)
         if not self._filters:
             self._filters = filters.names
-        if isinstance(selection, slice):
-            numbers = np.arange(selection.start, selection.stop, dtype=np.int64)
-        else:
-            numbers = np.array(selection, dtype=np.int64)
         keys: Integers = (ranks << _ROW_BITS) | numbers
         return keys
 

@@ -33,7 +33,8 @@ from fogbank.placement.room import Room, Shortage
 from fogbank.placement.version import ENGINE
 from fogbank.placement.work import Mover, Work, move
 
-DEFAULT_LIMIT = 384
+# Replicas; with all that is said of them a round stays below the 512 KiB of a commit.
+DEFAULT_LIMIT = 640
 
 # What is decided about replicas that have a node, in this order, before anything is looked at:
 # losses, settling, evacuations, rollouts, rebalance. A further mover is one more line here.

@@ -142,6 +142,8 @@ def losing(fleet: FleetState) -> list[tuple[NodeFact, int]]:
         and not node.removed
         and (since_us := fleet.offline_since_us(node)) is not None
     ]
+    if not silent:
+        return []
     if len(silent) == sum(not node.removed for node in fleet.facts.nodes.values()):
         return []
     after_us = lost_after_us(fleet)

@@ -249,7 +249,7 @@ class Scheduler:
         instants = [self._longest_pause_us]
         if (look_us := self.planner.next_look_us()) is not None:
             instants.append(look_us - wall_us)
-        if (silence_us := self.liveness.next_silence_us(self.planner.fleet)) is not None:
+        if (silence_us := self.liveness.next_silence_us(self.planner.fleet, now_us)) is not None:
             instants.append(silence_us - now_us)
         # Never 0: what was due and changed nothing must not spin.
         return max(min(instants), 1_000)

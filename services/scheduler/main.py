@@ -5,6 +5,7 @@ from __future__ import annotations
 from fogbank.log.opening import open_log
 from fogbank.log.second_copy import LedgerCopy, agreement
 from fogbank.runtime.clock import SystemClock
+from fogbank.runtime.garbage import spare_garbage_collection
 from fogbank.runtime.grpc_channel import open_channel
 from fogbank.runtime.grpc_server import GrpcServer
 from fogbank.runtime.lifecycle import Service, run
@@ -42,6 +43,7 @@ async def build(service: Service, settings: SchedulerSettings) -> None:
 
 def main() -> None:
     """Run until told to stop."""
+    spare_garbage_collection()
     settings = load(SchedulerSettings)
     run(settings, lambda service: build(service, settings))
 

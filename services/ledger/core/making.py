@@ -58,7 +58,7 @@ def deployment_row(
         status=STATUS_WORDS[status],
         exact_status=status,
         health=derive_health(views, status),
-        reason=clean(derive_status(fleet, deployment, status)[1]),
+        reason=clean(derive_status(fleet, deployment, status, views)[1]),
         region=clean(spec.region),
         priority=spec.priority,
         cluster_id=spec.cluster_id,
@@ -167,7 +167,7 @@ def node_row(fleet: FleetState, node: NodeFact) -> NodeRow:
         held_memory_mib=held.memory_mib,
         held_storage_gib=held.storage_gib,
         held_gpu_thousandths=held.gpu_thousandths,
-        replicas=sum(1 for _ in fleet.on_node(node.id)),
+        replicas=len(fleet.use(node.id).replicas),
         epoch=node.epoch,
         connected_at_us=bounded(node.connected_at_us),
     )

@@ -10,6 +10,7 @@ from fogbank.domain.events import NodeSilence
 from fogbank.domain.fleet import FleetState
 
 _MS = 1_000
+_NEVER_US = 1 << 62
 
 
 class Liveness:
@@ -18,12 +19,18 @@ class Liveness:
     def __init__(self) -> None:
         """Begin with nobody heard of."""
         self._heard: dict[str, tuple[int, int]] = {}
+        # No node is silent for as long as this before then: signs of life only put it off.
+        # Looking at every node before every round would take longer than deciding it.
+        self._quiet_until_us = 0
+        self._quiet_bound_us = 0
 
     def heard(self, node_id: str, epoch: int, at_us: int) -> None:
         """Note a sign of life; one of an older epoch than known does not count."""
         known = self._heard.get(node_id)
         if known is None or epoch > known[0] or (epoch == known[0] and at_us > known[1]):
             self._heard[node_id] = (epoch, at_us)
+            if self._quiet_until_us >= _NEVER_US:
+                self._quiet_until_us = 0
 
     def restart(self, fleet: FleetState, at_us: int) -> None:
         """Start every node's time anew."""
@@ -38,6 +45,8 @@ class Liveness:
         `wall_offset_us` is what to add to monotonic instants to get wall clock time.
         """
         bound_us = silent_after_us(fleet)
+        if at_us < self._nobody_before_us(fleet, bound_us, at_us):
+            return ()
         return tuple(
             NodeSilence(node.id, node.epoch, heard_us + wall_offset_us)
             for node in fleet.facts.nodes.values()
@@ -47,19 +56,25 @@ class Liveness:
             and not node.removed
         )
 
-    def next_silence_us(self, fleet: FleetState) -> int | None:
-        """Return the earliest instant at which a node would be silent for too long."""
-        bound_us = silent_after_us(fleet)
-        return min(
-            (
-                heard_us + bound_us
-                for node in fleet.facts.nodes.values()
-                if (heard_us := self._heard_us(node.id, node.epoch)) is not None
-                and fleet.offline_since_us(node) is None
-                and not node.removed
-            ),
-            default=None,
-        )
+    def next_silence_us(self, fleet: FleetState, at_us: int) -> int | None:
+        """Return an instant before which no node is silent for too long; None without nodes."""
+        until_us = self._nobody_before_us(fleet, silent_after_us(fleet), at_us)
+        return until_us if until_us < _NEVER_US else None
+
+    def _nobody_before_us(self, fleet: FleetState, bound_us: int, at_us: int) -> int:
+        if at_us >= self._quiet_until_us or bound_us < self._quiet_bound_us:
+            self._quiet_bound_us = bound_us
+            self._quiet_until_us = min(
+                (
+                    heard_us + bound_us
+                    for node in fleet.facts.nodes.values()
+                    if (heard_us := self._heard_us(node.id, node.epoch)) is not None
+                    and fleet.offline_since_us(node) is None
+                    and not node.removed
+                ),
+                default=_NEVER_US,
+            )
+        return self._quiet_until_us
 
     def heard_in_time(self, fleet: FleetState, at_us: int) -> int:
         """Return how many nodes were heard of in time."""

@@ -13,7 +13,7 @@ def test_a_node_is_silent_after_three_periods_and_not_before() -> None:
     liveness.heard(node_id, epoch, 1_000)
     bound_us = silent_after_us(state)
     assert bound_us == 15_000_000
-    assert liveness.next_silence_us(state) == 1_000 + bound_us
+    assert liveness.next_silence_us(state, 1_000) == 1_000 + bound_us
     assert liveness.silences(state, 999 + bound_us, 0) == ()
     (silence,) = liveness.silences(state, 1_000 + bound_us, 5)
     assert (silence.node_id, silence.epoch, silence.last_heard_at_us) == (node_id, epoch, 1_005)
