@@ -39,6 +39,8 @@ _OUTCOME_WAIT_S = 2.0
 _CATCH_UP_S = 5.0
 _RETRY_S = 0.5
 _NO_WORK_S = 3600.0
+# Rounds that place more tell it in one line: telling would take longer than deciding.
+_PLACEMENTS_TOLD = 16
 
 
 class RoundMeter(Protocol):
@@ -159,11 +161,21 @@ class Scheduler:
         self._last_void = folded.verdicts[0].reason
         if accepted:
             self._accepted += 1
-            for outcome in event.outcomes:
-                self._log_outcome(outcome)
+            self._log_outcomes(event.outcomes)
         else:
             self._void += 1
             _log.info("round void", sequence=commit.sequence, reason=folded.verdicts[0].reason)
+
+    def _log_outcomes(self, outcomes: tuple[ev.Outcome, ...]) -> None:
+        """Say what a round decided: of many placements how many, for the log of record has each."""
+        placed = [one for one in outcomes if isinstance(one, ev.DeploymentPlaced)]
+        many = len(placed) > _PLACEMENTS_TOLD
+        if many:
+            replicas = sum(len(one.placements) for one in placed)
+            _log.info(f"Successfully scheduled {len(placed)} deployments", replicas=replicas)
+        for outcome in outcomes:
+            if not (many and isinstance(outcome, ev.DeploymentPlaced)):
+                self._log_outcome(outcome)
 
     def _log_outcome(self, outcome: ev.Outcome) -> None:
         match outcome:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from fogbank.log.opening import open_log
 from fogbank.log.second_copy import LedgerCopy, agreement
 from fogbank.runtime.clock import SystemClock
@@ -38,6 +40,8 @@ async def build(service: Service, settings: SchedulerSettings) -> None:
     service.start_loop("follow", scheduler.follow)
     service.start_loop("decide", scheduler.decide)
     await scheduler.caught_up.wait()
+    # What the log left behind stays for good: no need to look through it again and again.
+    gc.freeze()
     await server.serving()
 
 

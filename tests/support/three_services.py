@@ -88,6 +88,11 @@ class ThreeServices:
                     stderr=subprocess.STDOUT,
                 )
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """The processes that run."""
+        return {service: process.pid for service, process in self._running.items()}
+
     async def stop(self) -> None:
         """End those that run in good order."""
         for process in self._running.values():

@@ -36,9 +36,10 @@ _REFUSAL_PAUSE_S = 2.0
 _LOOK_S = 1.0
 # So many looks in a row without an answer, and the ledger says that it is not ready.
 _LOOKS = 3
-# A transaction ends at so many commits or touched deployments and nodes.
+# A transaction ends at so many commits or touched deployments and nodes: the more, the fewer times
+# the row of a node is written that many deployments touch.
 _MAX_COMMITS = 1_000
-_MAX_TOUCHED = 4_000
+_MAX_TOUCHED = 12_000
 # Folding lets others have a turn after so long.
 _TURN_S = 0.005
 
