@@ -74,6 +74,18 @@ def deployment_scaled_from_pb(message: pb.DeploymentScaled) -> ev.DeploymentScal
     return ev.DeploymentScaled(message.deployment_id, message.replicas)
 
 
+def deployment_updated_to_pb(event: ev.DeploymentUpdated) -> pb.DeploymentUpdated:
+    """Return the event's message."""
+    return pb.DeploymentUpdated(
+        deployment_id=event.deployment_id, spec=spec_to_pb(event.spec), env_key=event.env_key
+    )
+
+
+def deployment_updated_from_pb(message: pb.DeploymentUpdated) -> ev.DeploymentUpdated:
+    """Return the message's event."""
+    return ev.DeploymentUpdated(message.deployment_id, spec_from_pb(message.spec), message.env_key)
+
+
 def deployment_deleted_to_pb(event: ev.DeploymentDeleted) -> pb.DeploymentDeleted:
     """Return the event's message."""
     return pb.DeploymentDeleted(deployment_id=event.deployment_id)

@@ -64,6 +64,12 @@ _TYPES = (
         facts.deployment_scaled_from_pb,
     ),
     EventType(
+        ev.DeploymentUpdated,
+        facts_pb2.DeploymentUpdated,
+        facts.deployment_updated_to_pb,
+        facts.deployment_updated_from_pb,
+    ),
+    EventType(
         ev.DeploymentDeleted,
         facts_pb2.DeploymentDeleted,
         facts.deployment_deleted_to_pb,

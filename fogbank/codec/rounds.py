@@ -115,6 +115,16 @@ def _outcome_to_pb(outcome: ev.Outcome) -> pb.Outcome:
                     deployment_id=outcome.deployment_id, replica_ids=outcome.replica_ids
                 )
             )
+        case ev.DeploymentRolledBack():
+            return pb.Outcome(
+                rolled_back=pb.DeploymentRolledBack(
+                    deployment_id=outcome.deployment_id,
+                    version=outcome.version,
+                    from_revision=outcome.from_revision,
+                    to_revision=outcome.to_revision,
+                    reason=outcome.reason,
+                )
+            )
         case ev.NodeOffline():
             return pb.Outcome(
                 offline=pb.NodeOffline(
@@ -144,6 +154,7 @@ def _placed_to_pb(outcome: ev.DeploymentPlaced) -> pb.DeploymentPlaced:
             for placement in outcome.placements
         ],
         considered=_considered_to_pb(outcome.considered),
+        revision=outcome.revision if outcome.revision > 1 else 0,
     )
 
 
@@ -166,6 +177,7 @@ def _placed_from_pb(message: pb.DeploymentPlaced) -> ev.DeploymentPlaced:
             for placement in message.placements
         ),
         _considered_from_pb(message.considered),
+        message.revision or 1,
     )
 
 
@@ -209,6 +221,11 @@ def _movement_from_pb(message: pb.Outcome, kind: str | None) -> ev.Outcome:
     if kind == "restored":
         restored = message.restored
         return ev.ReplicasRestored(restored.deployment_id, tuple(restored.replica_ids))
+    if kind == "rolled_back":
+        back = message.rolled_back
+        return ev.DeploymentRolledBack(
+            back.deployment_id, back.version, back.from_revision, back.to_revision, back.reason
+        )
     if kind == "offline":
         offline = message.offline
         return ev.NodeOffline(offline.node_id, offline.epoch, offline.last_heard_at_us)

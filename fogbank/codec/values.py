@@ -6,17 +6,22 @@ what it stands for.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fogbank.domain.deployment import (
     DEFAULT_CLUSTER_ID,
     DEFAULT_PRIORITY,
     DEFAULT_REGION,
     Constraint,
     DeploymentSpec,
+    RolloutSpec,
 )
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import ConstraintOperator, RestartPolicy, RuntimeKind, ServiceType
 from fogbank.v1 import deployments_pb2, nodes_pb2, resources_pb2
+
+_DEFAULT_ROLLOUT = RolloutSpec()
 
 
 def resources_to_pb(value: Resources) -> resources_pb2.Resources:
@@ -61,7 +66,24 @@ def spec_to_pb(spec: DeploymentSpec) -> deployments_pb2.DeploymentSpec:
         restart=deployments_pb2.RestartPolicy.ValueType(spec.restart),
         labels=spec.labels,
         allow_colocation=spec.allow_colocation,
+        rollout=None if spec.rollout == _DEFAULT_ROLLOUT else _rollout_to_pb(spec.rollout),
     )
+
+
+def _rollout_to_pb(rollout: RolloutSpec) -> deployments_pb2.RolloutSpec:
+    return deployments_pb2.RolloutSpec(
+        max_surge=rollout.max_surge,
+        max_unavailable=rollout.max_unavailable,
+        min_healthy_ms=rollout.min_healthy_ms,
+        progress_deadline_ms=rollout.progress_deadline_ms,
+        auto_rollback=rollout.auto_rollback,
+    )
+
+
+def rollout_from_pb(message: deployments_pb2.RolloutSpec) -> RolloutSpec:
+    """Return how an update replaces replicas, with defaults for what is absent."""
+    given = {field.name: value for field, value in message.ListFields()}
+    return replace(_DEFAULT_ROLLOUT, **given)
 
 
 def spec_from_pb(message: deployments_pb2.DeploymentSpec) -> DeploymentSpec:
@@ -92,6 +114,7 @@ def spec_from_pb(message: deployments_pb2.DeploymentSpec) -> DeploymentSpec:
         restart=RestartPolicy(message.restart or RestartPolicy.ALWAYS),
         labels=dict(message.labels),
         allow_colocation=message.allow_colocation,
+        rollout=rollout_from_pb(message.rollout) if message.HasField("rollout") else RolloutSpec(),
     )
 
 

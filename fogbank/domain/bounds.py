@@ -26,6 +26,8 @@ def malformed(event_id: str, event: ev.Event) -> bool:
             return not (
                 _is_uuid(event_id) and _bearable(spec.resources) and _countable(spec.replicas)
             )
+        case ev.DeploymentUpdated():
+            return not (_bearable(event.spec.resources) and _countable(event.spec.replicas))
         case ev.DeploymentScaled():
             return not _countable(event.replicas)
         case ev.NodeConnected():

@@ -40,6 +40,7 @@ class PlacedReplica:
     desired: Desired = Desired.LIVE
     reason: str = ""
     gpu_devices: tuple[int, ...] = ()
+    revision: int = 1
 
 
 @dataclass(slots=True)
@@ -48,6 +49,7 @@ class DeploymentDecision:
 
     `leaving` holds for a slot the replica that runs on until the live one does, also when it has
     ended since. `looked_facts_to` is how far the facts went at the last look that found no room.
+    While `bad_revision` is the one asked for, replicas are of `good_revision` instead.
     """
 
     id: str
@@ -66,6 +68,9 @@ class DeploymentDecision:
     reason: str = ""
     considered: ev.Considered = field(default_factory=ev.Considered)
     decided_sequence: int = 0
+    bad_revision: int = 0
+    good_revision: int = 0
+    rollback_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +160,7 @@ def _placed(
             sequence,
             event.instant_us,
             gpu_devices=placement.gpu_devices,
+            revision=outcome.revision,
         )
         changed += [placed, *_take_slot(decisions, placed, placement.replaces)]
         decision.generations[placement.slot] = placement.generation
@@ -294,6 +300,17 @@ def _restored(
     return changed
 
 
+def _rolled_back(
+    decisions: Decisions, outcome: ev.DeploymentRolledBack, _event: ev.RoundDecided, _sequence: int
+) -> list[PlacedReplica]:
+    decision = decisions.of(outcome.deployment_id)
+    decision.bad_revision = outcome.from_revision
+    decision.good_revision = outcome.to_revision
+    decision.rollback_reason = outcome.reason
+    _end_wait(decision)
+    return []
+
+
 def _offline(
     decisions: Decisions, outcome: ev.NodeOffline, _event: ev.RoundDecided, _sequence: int
 ) -> list[PlacedReplica]:
@@ -308,5 +325,6 @@ _APPLY: dict[type, Callable[..., list[PlacedReplica]]] = {
     ev.ReplicasReleased: _released,
     ev.ReplicasSuspended: _suspended,
     ev.ReplicasRestored: _restored,
+    ev.DeploymentRolledBack: _rolled_back,
     ev.NodeOffline: _offline,
 }

@@ -36,6 +36,22 @@ class Constraint:
 
 
 @dataclass(frozen=True, slots=True)
+class RolloutSpec:
+    """How an update replaces replicas, times in milliseconds.
+
+    At most `max_surge` more than wanted at a time, and at most `max_unavailable` fewer that are
+    well. A new replica is well once it ran healthily for `min_healthy_ms`; if the new ones fail,
+    or make no progress for `progress_deadline_ms`, `auto_rollback` goes back.
+    """
+
+    max_surge: int = 1
+    max_unavailable: int = 0
+    min_healthy_ms: int = 5_000
+    progress_deadline_ms: int = 600_000
+    auto_rollback: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class DeploymentSpec:
     """A deployment as its author wants it, defaults filled in; resources are per replica."""
 
@@ -54,3 +70,4 @@ class DeploymentSpec:
     restart: RestartPolicy = RestartPolicy.ALWAYS
     labels: Mapping[str, str] = field(default_factory=dict)
     allow_colocation: bool = False
+    rollout: RolloutSpec = RolloutSpec()

@@ -57,6 +57,15 @@ class DeploymentScaled:
 
 
 @dataclass(frozen=True, slots=True)
+class DeploymentUpdated:
+    """A deployment was changed; `spec` and `env_key` are whole, as they are from now on."""
+
+    deployment_id: str
+    spec: DeploymentSpec
+    env_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class DeploymentDeleted:
     """A deployment was deleted."""
 
@@ -186,13 +195,17 @@ class Considered:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentPlaced:
-    """All replicas that a deployment lacked got nodes; `resources` is what each takes."""
+    """Replicas that a deployment lacked got nodes; `resources` is what each takes.
+
+    `revision` is the one that they are of.
+    """
 
     deployment_id: str
     version: int
     resources: Resources
     placements: tuple[Placement, ...]
     considered: Considered = Considered()
+    revision: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +258,17 @@ class ReplicasRestored:
 
 
 @dataclass(frozen=True, slots=True)
+class DeploymentRolledBack:
+    """A revision proved no good: as long as it is the asked for one, replicas are of another."""
+
+    deployment_id: str
+    version: int
+    from_revision: int
+    to_revision: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class NodeOffline:
     """A node takes nothing new until it shakes hands again."""
 
@@ -260,6 +284,7 @@ Outcome = (
     | ReplicasReleased
     | ReplicasSuspended
     | ReplicasRestored
+    | DeploymentRolledBack
     | NodeOffline
 )
 
@@ -286,6 +311,7 @@ Fact = (
     | PolicyActivated
     | DeploymentCreated
     | DeploymentScaled
+    | DeploymentUpdated
     | DeploymentDeleted
     | NodeConnected
     | NodeCapacityChanged

@@ -20,6 +20,7 @@ from fogbank.domain.node_rules import (
 from fogbank.domain.policy import Policy
 from fogbank.domain.position import pack
 from fogbank.domain.resources import Resources
+from fogbank.domain.revisions import Revision, next_revisions
 from fogbank.domain.states import Health, ReplicaState
 from fogbank.domain.verdict import Verdict, VoidReason
 
@@ -40,11 +41,31 @@ class DeploymentFact:
     created_position: int
     deleted_at_us: int = 0
     content_digest: bytes = b""
+    # Of a deployment that was updated; before that its only revision is what it is.
+    updates: tuple[Revision, ...] = ()
 
     @property
     def deleted(self) -> bool:
         """Tell whether its author deleted it."""
         return self.deleted_at_us > 0
+
+    @property
+    def revisions(self) -> tuple[Revision, ...]:
+        """Its revisions as far as they are kept, the one asked for last."""
+        if self.updates:
+            return self.updates
+        created = self.created_position
+        return (Revision(1, self.spec, self.env_key, created, self.created_at_us),)
+
+    @property
+    def revision(self) -> int:
+        """The number of the revision that its author asked for last."""
+        return self.updates[-1].number if self.updates else 1
+
+    def revision_of(self, number: int) -> Revision:
+        """Return a revision; the oldest one kept for one that is kept no more."""
+        revisions = self.revisions
+        return next((each for each in revisions if each.number == number), revisions[0])
 
 
 @dataclass(slots=True)
@@ -246,6 +267,21 @@ def _deployment_scaled(
     return void
 
 
+def _deployment_updated(
+    facts: Facts, envelope: EventEnvelope, event: ev.DeploymentUpdated, position: int
+) -> VoidReason | None:
+    void = _void_command(facts, envelope, event.deployment_id)
+    if void is None:
+        deployment = facts.deployments[event.deployment_id]
+        deployment.updates = next_revisions(
+            deployment.revisions, event.spec, event.env_key, position, facts.log_time_us
+        )
+        deployment.spec = event.spec
+        deployment.env_key = event.env_key
+        deployment.version = position
+    return void
+
+
 def _deployment_deleted(
     facts: Facts, envelope: EventEnvelope, event: ev.DeploymentDeleted, position: int
 ) -> VoidReason | None:
@@ -358,6 +394,7 @@ _HANDLERS: dict[type, Callable[..., VoidReason | None]] = {
     ev.PolicyActivated: _policy_activated,
     ev.DeploymentCreated: _deployment_created,
     ev.DeploymentScaled: _deployment_scaled,
+    ev.DeploymentUpdated: _deployment_updated,
     ev.DeploymentDeleted: _deployment_deleted,
     ev.NodeConnected: _node_connected,
     ev.NodeCapacityChanged: _node_capacity_changed,

@@ -113,7 +113,7 @@ class FleetState:
         match event:
             case ev.DeploymentCreated():
                 folded.deployments.add(event_id)
-            case ev.DeploymentScaled() | ev.DeploymentDeleted():
+            case ev.DeploymentScaled() | ev.DeploymentUpdated() | ev.DeploymentDeleted():
                 folded.deployments.add(event.deployment_id)
             case ev.NodeConnected() | ev.NodeCapacityChanged():
                 folded.nodes.add(event.node_id)

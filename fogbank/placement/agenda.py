@@ -19,6 +19,7 @@ from fogbank.domain.deployment import HIGH_PRIORITY_FROM, Constraint
 from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.resources import Resources
+from fogbank.domain.rollouts import is_rolling
 from fogbank.placement.needs import Wait, need_of, patient, wait_of
 from fogbank.placement.queue import Order, QueueKey, WaitingQueue
 
@@ -60,12 +61,18 @@ def _group_of(decision: DeploymentDecision, deployment: DeploymentFact, wait: Wa
     return Group(shape_of(deployment), vacant, deployment.id if loner else "")
 
 
+def rollout_look(deployment_id: str) -> Hashable:
+    """Return the key of a rollout's look for room."""
+    return ("rollout", deployment_id)
+
+
 class Agenda:
     """Deployments by what they wait for."""
 
     def __init__(self) -> None:
         """Begin with nothing to do."""
         self.settling: dict[str, None] = {}
+        self.rolling: dict[str, None] = {}
         self.active: dict[str, None] = {}
         self.timed: dict[str, int] = {}
         self.parked: dict[str, None] = {}
@@ -92,6 +99,8 @@ class Agenda:
             need = need_of(fleet, deployment)
             if need.unwanted or need.returned or need.relieved:
                 self.settling[deployment_id] = None
+            if is_rolling(fleet, deployment):
+                self.rolling[deployment_id] = None
             if need.vacant:
                 self._file(fleet, deployment, min(at_us for _, at_us in need.vacant))
 
@@ -126,6 +135,8 @@ class Agenda:
 
     def _drop(self, deployment_id: str) -> None:
         self.settling.pop(deployment_id, None)
+        if self.rolling.pop(deployment_id, 0) is None:
+            self._in_vain_at.pop(rollout_look(deployment_id), None)
         self.parked.pop(deployment_id, None)
         was_active = deployment_id in self.active
         if was_active or deployment_id in self._due:

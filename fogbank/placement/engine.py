@@ -16,6 +16,7 @@ from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState, Folded
 from fogbank.domain.ids import policy_digest
 from fogbank.domain.policy import Policy
+from fogbank.domain.rollouts import as_wanted
 from fogbank.placement.agenda import Agenda
 from fogbank.placement.arrays import FleetArrays
 from fogbank.placement.evacuations import evacuate, evacuation_due_us
@@ -29,6 +30,7 @@ from fogbank.placement.movements import (
 )
 from fogbank.placement.needs import need_of, wait_of
 from fogbank.placement.queue import Order
+from fogbank.placement.rollouts import roll_all, rollout_due_us
 from fogbank.placement.room import Room, Shortage
 from fogbank.placement.version import ENGINE
 from fogbank.placement.work import Mover, Work, move
@@ -42,6 +44,7 @@ MOVERS: tuple[Mover, ...] = (
     Mover(suspend_lost, next_loss_us),
     Mover(settle_all, settling_due_us),
     Mover(evacuate, evacuation_due_us),
+    Mover(roll_all, rollout_due_us),
 )
 
 
@@ -194,7 +197,7 @@ class Planner:
             work.looked_in_vain.add(deployment.id)
             return
         try:
-            found = look(self.fleet, work, deployment, slots)
+            found = look(self.fleet, work, as_wanted(self.fleet, deployment), slots)
         except Exception as error:  # noqa: BLE001  one bad deployment must not stop the others
             work.errors.append((deployment.id, error))
             reason = f"Scheduling failed: {type(error).__name__}"

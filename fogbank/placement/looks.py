@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from fogbank.domain import events as ev
@@ -12,6 +12,7 @@ from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.ids import replica_ids
 from fogbank.domain.resources import Resources
+from fogbank.domain.rollouts import wanted_revision
 from fogbank.placement.agenda import shape_of
 from fogbank.placement.arrays import FleetArrays, amounts
 from fogbank.placement.boards import Board, row_of, score_of
@@ -67,7 +68,7 @@ def place(
     count = len(slots)
     if arrays.empty:
         return Shortage(NO_NODES, 0, ev.Considered(), no_nodes=True)
-    occupied = occupied_rows(fleet, arrays, deployment.id)
+    occupied = occupied_rows(fleet, arrays, deployment.id, slots)
     board = room.boards.board(spec, fleet.facts.policy)
     if board is not None:
         chosen = _from_board(room, board, spec, occupied, count)
@@ -94,6 +95,7 @@ def place(
         spec.resources,
         _placements(fleet, room, deployment, zip(slots, rows, points, strict=True)),
         considered,
+        wanted_revision(fleet, deployment),
     )
 
 
@@ -150,8 +152,13 @@ def _among_all(
     return _Choice(best, lambda row: int(scores[row]), considered)
 
 
-def occupied_rows(fleet: FleetState, arrays: FleetArrays, deployment_id: str) -> list[int]:
-    """Return the nodes that have a replica of the deployment, released ones apart."""
+def occupied_rows(
+    fleet: FleetState, arrays: FleetArrays, deployment_id: str, slots: Collection[int] = ()
+) -> list[int]:
+    """Return the nodes that have a replica of the deployment, released ones apart.
+
+    Those of `slots` don't count: who takes a slot may stand beside the one that leaves it.
+    """
     decision = fleet.decisions.deployments.get(deployment_id)
     if decision is None:
         return []
@@ -160,6 +167,7 @@ def occupied_rows(fleet: FleetState, arrays: FleetArrays, deployment_id: str) ->
         for known_id in decision.replica_ids
         if (placed := fleet.decisions.placements[known_id]).desired is not Desired.RELEASED
         and not fleet.ended(placed)
+        and (placed.slot not in slots or placed.desired is Desired.SUSPENDED)
         and (row := arrays.row(placed.node_id)) is not None
     ]
 

@@ -73,7 +73,9 @@ def _relieved(fleet: FleetState, decision: DeploymentDecision, wanted: int) -> t
         for slot, replica_id in sorted(decision.leaving.items())
         if slot < wanted
         and (live := decision.slots.get(slot)) is not None
-        and serves(fleet, fleet.decisions.placements[live])
+        and serves(fleet, (successor := fleet.decisions.placements[live]))
+        # A rollout has conditions of its own.
+        and successor.revision == fleet.decisions.placements[replica_id].revision
         and not fleet.ended(fleet.decisions.placements[replica_id])
     )
 

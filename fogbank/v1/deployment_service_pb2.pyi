@@ -9,6 +9,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
@@ -49,6 +50,34 @@ WAIT_FOR_SCHEDULED: WaitFor.ValueType  # 2
 WAIT_FOR_RUNNING: WaitFor.ValueType  # 3
 """Until every replica runs, or it failed."""
 Global___WaitFor: _TypeAlias = WaitFor  # noqa: Y015
+
+class _RolloutPhase:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RolloutPhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RolloutPhase.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROLLOUT_PHASE_UNSPECIFIED: _RolloutPhase.ValueType  # 0
+    """Not known."""
+    ROLLOUT_PHASE_DONE: _RolloutPhase.ValueType  # 1
+    """Every replica is of the wanted revision, and well."""
+    ROLLOUT_PHASE_PROGRESSING: _RolloutPhase.ValueType  # 2
+    """Replicas are being replaced."""
+    ROLLOUT_PHASE_ROLLED_BACK: _RolloutPhase.ValueType  # 3
+    """Replicas go, or went, back to an earlier revision, because the one asked for failed."""
+
+class RolloutPhase(_RolloutPhase, metaclass=_RolloutPhaseEnumTypeWrapper):
+    """How far a rollout is."""
+
+ROLLOUT_PHASE_UNSPECIFIED: RolloutPhase.ValueType  # 0
+"""Not known."""
+ROLLOUT_PHASE_DONE: RolloutPhase.ValueType  # 1
+"""Every replica is of the wanted revision, and well."""
+ROLLOUT_PHASE_PROGRESSING: RolloutPhase.ValueType  # 2
+"""Replicas are being replaced."""
+ROLLOUT_PHASE_ROLLED_BACK: RolloutPhase.ValueType  # 3
+"""Replicas go, or went, back to an earlier revision, because the one asked for failed."""
+Global___RolloutPhase: _TypeAlias = RolloutPhase  # noqa: Y015
 
 @_typing.final
 class CreateDeploymentRequest(_message.Message):
@@ -414,12 +443,33 @@ class UpdateDeploymentRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class EnvEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     DEPLOYMENT_ID_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    ENV_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes a repeat safe."""
     deployment_id: _builtins.str
@@ -434,7 +484,11 @@ class UpdateDeploymentRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Fields of spec to change."""
+        """Fields of spec to change, and `env`; empty for all fields of spec that are set."""
+
+    @_builtins.property
+    def env(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """New environment of the containers, if update_mask names `env`; whole, sealed, never returned."""
 
     def __init__(
         self,
@@ -445,10 +499,11 @@ class UpdateDeploymentRequest(_message.Message):
         update_mask: _field_mask_pb2.FieldMask | None = ...,
         etag: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        env: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment_id", b"deployment_id", "etag", b"etag", "request_id", b"request_id", "spec", b"spec", "update_mask", b"update_mask", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment_id", b"deployment_id", "env", b"env", "etag", b"etag", "request_id", b"request_id", "spec", b"spec", "update_mask", b"update_mask", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -597,6 +652,196 @@ class DeleteDeploymentResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteDeploymentResponse: _TypeAlias = DeleteDeploymentResponse  # noqa: Y015
+
+@_typing.final
+class GetRolloutRequest(_message.Message):
+    """Which rollout to show."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_ID_FIELD_NUMBER: _builtins.int
+    deployment_id: _builtins.str
+    """Deployment id (UUID)."""
+    def __init__(
+        self,
+        *,
+        deployment_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment_id", b"deployment_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRolloutRequest: _TypeAlias = GetRolloutRequest  # noqa: Y015
+
+@_typing.final
+class Revision(_message.Message):
+    """What replicas were to be, from some command on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    HAS_ENV_FIELD_NUMBER: _builtins.int
+    WANTED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Number, from 1."""
+    has_env: _builtins.bool
+    """True if it has an environment, which is never shown."""
+    wanted: _builtins.bool
+    """True if new replicas are of it."""
+    failed: _builtins.bool
+    """True if it was found to be no good."""
+    @_builtins.property
+    def spec(self) -> _deployments_pb2.DeploymentSpec:
+        """What was asked for."""
+
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """When, in log time."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        spec: _deployments_pb2.DeploymentSpec | None = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        has_env: _builtins.bool = ...,
+        wanted: _builtins.bool = ...,
+        failed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "failed", b"failed", "has_env", b"has_env", "number", b"number", "spec", b"spec", "wanted", b"wanted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Revision: _TypeAlias = Revision  # noqa: Y015
+
+@_typing.final
+class GetRolloutResponse(_message.Message):
+    """How far the replacement of a deployment's replicas is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_ID_FIELD_NUMBER: _builtins.int
+    PHASE_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    WANTED_REVISION_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    UPDATED_FIELD_NUMBER: _builtins.int
+    AVAILABLE_FIELD_NUMBER: _builtins.int
+    LEAVING_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    REVISIONS_FIELD_NUMBER: _builtins.int
+    AS_OF_SEQUENCE_FIELD_NUMBER: _builtins.int
+    deployment_id: _builtins.str
+    """Deployment id (UUID)."""
+    phase: Global___RolloutPhase.ValueType
+    """How far it is."""
+    revision: _builtins.int
+    """Revision that its author asked for."""
+    wanted_revision: _builtins.int
+    """Revision that new replicas are of; another one after a rollback."""
+    replicas: _builtins.int
+    """Replicas asked for."""
+    updated: _builtins.int
+    """Those of the wanted revision."""
+    available: _builtins.int
+    """Those that run and aren't unhealthy, of whatever revision."""
+    leaving: _builtins.int
+    """Those of an older revision that run on until their successors are well."""
+    message: _builtins.str
+    """What it waits for or why it went back, for people."""
+    as_of_sequence: _builtins.int
+    """Log sequence up to which this is true."""
+    @_builtins.property
+    def revisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Revision]:
+        """Latest revisions, newest first, at most 10."""
+
+    def __init__(
+        self,
+        *,
+        deployment_id: _builtins.str = ...,
+        phase: Global___RolloutPhase.ValueType = ...,
+        revision: _builtins.int = ...,
+        wanted_revision: _builtins.int = ...,
+        replicas: _builtins.int = ...,
+        updated: _builtins.int = ...,
+        available: _builtins.int = ...,
+        leaving: _builtins.int = ...,
+        message: _builtins.str = ...,
+        revisions: _abc.Iterable[Global___Revision] | None = ...,
+        as_of_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "available", b"available", "deployment_id", b"deployment_id", "leaving", b"leaving", "message", b"message", "phase", b"phase", "replicas", b"replicas", "revision", b"revision", "revisions", b"revisions", "updated", b"updated", "wanted_revision", b"wanted_revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRolloutResponse: _TypeAlias = GetRolloutResponse  # noqa: Y015
+
+@_typing.final
+class RollbackDeploymentRequest(_message.Message):
+    """A return to an earlier revision."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_ID_FIELD_NUMBER: _builtins.int
+    TO_REVISION_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Makes a repeat safe."""
+    deployment_id: _builtins.str
+    """Deployment id (UUID)."""
+    to_revision: _builtins.int
+    """Revision to go back to; 0 for the one before."""
+    etag: _builtins.str
+    """Refused as ABORTED unless this is the current etag; empty for any."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        deployment_id: _builtins.str = ...,
+        to_revision: _builtins.int = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment_id", b"deployment_id", "etag", b"etag", "request_id", b"request_id", "to_revision", b"to_revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackDeploymentRequest: _TypeAlias = RollbackDeploymentRequest  # noqa: Y015
+
+@_typing.final
+class RollbackDeploymentResponse(_message.Message):
+    """The deployment that goes back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def deployment(self) -> _deployments_pb2.Deployment:
+        """The deployment after the command."""
+
+    def __init__(
+        self,
+        *,
+        deployment: _deployments_pb2.Deployment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackDeploymentResponse: _TypeAlias = RollbackDeploymentResponse  # noqa: Y015
 
 @_typing.final
 class PlanDeploymentRequest(_message.Message):

@@ -65,6 +65,16 @@ class DeploymentServiceStub:
                 request_serializer=fogbank_dot_v1_dot_deployment__service__pb2.UpdateDeploymentRequest.SerializeToString,
                 response_deserializer=fogbank_dot_v1_dot_deployment__service__pb2.UpdateDeploymentResponse.FromString,
                 _registered_method=True)
+        self.GetRollout = channel.unary_unary(
+                '/fogbank.v1.DeploymentService/GetRollout',
+                request_serializer=fogbank_dot_v1_dot_deployment__service__pb2.GetRolloutRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_deployment__service__pb2.GetRolloutResponse.FromString,
+                _registered_method=True)
+        self.RollbackDeployment = channel.unary_unary(
+                '/fogbank.v1.DeploymentService/RollbackDeployment',
+                request_serializer=fogbank_dot_v1_dot_deployment__service__pb2.RollbackDeploymentRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_deployment__service__pb2.RollbackDeploymentResponse.FromString,
+                _registered_method=True)
         self.ScaleDeployment = channel.unary_unary(
                 '/fogbank.v1.DeploymentService/ScaleDeployment',
                 request_serializer=fogbank_dot_v1_dot_deployment__service__pb2.ScaleDeploymentRequest.SerializeToString,
@@ -138,6 +148,20 @@ class DeploymentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetRollout(self, request, context):
+        """Says how far the replacement of replicas is after an update, and shows the revisions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackDeployment(self, request, context):
+        """Goes back to an earlier revision's image, resources and environment, as an update.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ScaleDeployment(self, request, context):
         """Changes the number of replicas.
         """
@@ -205,6 +229,16 @@ def add_DeploymentServiceServicer_to_server(servicer, server):
                     servicer.UpdateDeployment,
                     request_deserializer=fogbank_dot_v1_dot_deployment__service__pb2.UpdateDeploymentRequest.FromString,
                     response_serializer=fogbank_dot_v1_dot_deployment__service__pb2.UpdateDeploymentResponse.SerializeToString,
+            ),
+            'GetRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRollout,
+                    request_deserializer=fogbank_dot_v1_dot_deployment__service__pb2.GetRolloutRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_deployment__service__pb2.GetRolloutResponse.SerializeToString,
+            ),
+            'RollbackDeployment': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackDeployment,
+                    request_deserializer=fogbank_dot_v1_dot_deployment__service__pb2.RollbackDeploymentRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_deployment__service__pb2.RollbackDeploymentResponse.SerializeToString,
             ),
             'ScaleDeployment': grpc.unary_unary_rpc_method_handler(
                     servicer.ScaleDeployment,
@@ -395,6 +429,60 @@ class DeploymentService:
             '/fogbank.v1.DeploymentService/UpdateDeployment',
             fogbank_dot_v1_dot_deployment__service__pb2.UpdateDeploymentRequest.SerializeToString,
             fogbank_dot_v1_dot_deployment__service__pb2.UpdateDeploymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fogbank.v1.DeploymentService/GetRollout',
+            fogbank_dot_v1_dot_deployment__service__pb2.GetRolloutRequest.SerializeToString,
+            fogbank_dot_v1_dot_deployment__service__pb2.GetRolloutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackDeployment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fogbank.v1.DeploymentService/RollbackDeployment',
+            fogbank_dot_v1_dot_deployment__service__pb2.RollbackDeploymentRequest.SerializeToString,
+            fogbank_dot_v1_dot_deployment__service__pb2.RollbackDeploymentResponse.FromString,
             options,
             channel_credentials,
             insecure,

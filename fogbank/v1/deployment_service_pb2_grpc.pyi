@@ -45,6 +45,10 @@ class DeploymentServiceStub:
     """Lists the caller's deployments."""
     UpdateDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.UpdateDeploymentRequest, _deployment_service_pb2.UpdateDeploymentResponse]
     """Changes some fields of a deployment."""
+    GetRollout: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.GetRolloutRequest, _deployment_service_pb2.GetRolloutResponse]
+    """Says how far the replacement of replicas is after an update, and shows the revisions."""
+    RollbackDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.RollbackDeploymentRequest, _deployment_service_pb2.RollbackDeploymentResponse]
+    """Goes back to an earlier revision's image, resources and environment, as an update."""
     ScaleDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.ScaleDeploymentRequest, _deployment_service_pb2.ScaleDeploymentResponse]
     """Changes the number of replicas."""
     DeleteDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.DeleteDeploymentRequest, _deployment_service_pb2.DeleteDeploymentResponse]
@@ -73,6 +77,10 @@ class DeploymentServiceAsyncStub(DeploymentServiceStub):
     """Lists the caller's deployments."""
     UpdateDeployment: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.UpdateDeploymentRequest, _deployment_service_pb2.UpdateDeploymentResponse]  # type: ignore[assignment]
     """Changes some fields of a deployment."""
+    GetRollout: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.GetRolloutRequest, _deployment_service_pb2.GetRolloutResponse]  # type: ignore[assignment]
+    """Says how far the replacement of replicas is after an update, and shows the revisions."""
+    RollbackDeployment: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.RollbackDeploymentRequest, _deployment_service_pb2.RollbackDeploymentResponse]  # type: ignore[assignment]
+    """Goes back to an earlier revision's image, resources and environment, as an update."""
     ScaleDeployment: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.ScaleDeploymentRequest, _deployment_service_pb2.ScaleDeploymentResponse]  # type: ignore[assignment]
     """Changes the number of replicas."""
     DeleteDeployment: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.DeleteDeploymentRequest, _deployment_service_pb2.DeleteDeploymentResponse]  # type: ignore[assignment]
@@ -134,6 +142,22 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_deployment_service_pb2.UpdateDeploymentResponse, _abc.Awaitable[_deployment_service_pb2.UpdateDeploymentResponse]]:
         """Changes some fields of a deployment."""
+
+    @_abc_1.abstractmethod
+    def GetRollout(
+        self,
+        request: _deployment_service_pb2.GetRolloutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_deployment_service_pb2.GetRolloutResponse, _abc.Awaitable[_deployment_service_pb2.GetRolloutResponse]]:
+        """Says how far the replacement of replicas is after an update, and shows the revisions."""
+
+    @_abc_1.abstractmethod
+    def RollbackDeployment(
+        self,
+        request: _deployment_service_pb2.RollbackDeploymentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_deployment_service_pb2.RollbackDeploymentResponse, _abc.Awaitable[_deployment_service_pb2.RollbackDeploymentResponse]]:
+        """Goes back to an earlier revision's image, resources and environment, as an update."""
 
     @_abc_1.abstractmethod
     def ScaleDeployment(

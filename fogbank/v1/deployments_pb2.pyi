@@ -286,6 +286,63 @@ class Constraint(_message.Message):
 Global___Constraint: _TypeAlias = Constraint  # noqa: Y015
 
 @_typing.final
+class RolloutSpec(_message.Message):
+    """How an update replaces replicas."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_SURGE_FIELD_NUMBER: _builtins.int
+    MAX_UNAVAILABLE_FIELD_NUMBER: _builtins.int
+    MIN_HEALTHY_MS_FIELD_NUMBER: _builtins.int
+    PROGRESS_DEADLINE_MS_FIELD_NUMBER: _builtins.int
+    AUTO_ROLLBACK_FIELD_NUMBER: _builtins.int
+    max_surge: _builtins.int
+    """So many replicas more than wanted may run at a time; default 1."""
+    max_unavailable: _builtins.int
+    """So many fewer than wanted may be well at a time; default 0. One of the two must be above 0."""
+    min_healthy_ms: _builtins.int
+    """For so many milliseconds a new replica has to run healthily before its predecessor goes; default 5,000."""
+    progress_deadline_ms: _builtins.int
+    """After so many milliseconds without progress new replicas that aren't well count as failed; default 600,000."""
+    auto_rollback: _builtins.bool
+    """Go back to the last good revision when the new replicas fail; default true."""
+    def __init__(
+        self,
+        *,
+        max_surge: _builtins.int | None = ...,
+        max_unavailable: _builtins.int | None = ...,
+        min_healthy_ms: _builtins.int | None = ...,
+        progress_deadline_ms: _builtins.int | None = ...,
+        auto_rollback: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_auto_rollback", b"_auto_rollback", "_max_surge", b"_max_surge", "_max_unavailable", b"_max_unavailable", "_min_healthy_ms", b"_min_healthy_ms", "_progress_deadline_ms", b"_progress_deadline_ms", "auto_rollback", b"auto_rollback", "max_surge", b"max_surge", "max_unavailable", b"max_unavailable", "min_healthy_ms", b"min_healthy_ms", "progress_deadline_ms", b"progress_deadline_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_auto_rollback", b"_auto_rollback", "_max_surge", b"_max_surge", "_max_unavailable", b"_max_unavailable", "_min_healthy_ms", b"_min_healthy_ms", "_progress_deadline_ms", b"_progress_deadline_ms", "auto_rollback", b"auto_rollback", "max_surge", b"max_surge", "max_unavailable", b"max_unavailable", "min_healthy_ms", b"min_healthy_ms", "progress_deadline_ms", b"progress_deadline_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__auto_rollback: _TypeAlias = _typing.Literal["auto_rollback"]  # noqa: Y015
+    _WhichOneofArgType__auto_rollback: _TypeAlias = _typing.Literal["_auto_rollback", b"_auto_rollback"]  # noqa: Y015
+    _WhichOneofReturnType__max_surge: _TypeAlias = _typing.Literal["max_surge"]  # noqa: Y015
+    _WhichOneofArgType__max_surge: _TypeAlias = _typing.Literal["_max_surge", b"_max_surge"]  # noqa: Y015
+    _WhichOneofReturnType__max_unavailable: _TypeAlias = _typing.Literal["max_unavailable"]  # noqa: Y015
+    _WhichOneofArgType__max_unavailable: _TypeAlias = _typing.Literal["_max_unavailable", b"_max_unavailable"]  # noqa: Y015
+    _WhichOneofReturnType__min_healthy_ms: _TypeAlias = _typing.Literal["min_healthy_ms"]  # noqa: Y015
+    _WhichOneofArgType__min_healthy_ms: _TypeAlias = _typing.Literal["_min_healthy_ms", b"_min_healthy_ms"]  # noqa: Y015
+    _WhichOneofReturnType__progress_deadline_ms: _TypeAlias = _typing.Literal["progress_deadline_ms"]  # noqa: Y015
+    _WhichOneofArgType__progress_deadline_ms: _TypeAlias = _typing.Literal["_progress_deadline_ms", b"_progress_deadline_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__auto_rollback) -> _WhichOneofReturnType__auto_rollback | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_surge) -> _WhichOneofReturnType__max_surge | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_unavailable) -> _WhichOneofReturnType__max_unavailable | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_healthy_ms) -> _WhichOneofReturnType__min_healthy_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__progress_deadline_ms) -> _WhichOneofReturnType__progress_deadline_ms | None: ...
+
+Global___RolloutSpec: _TypeAlias = RolloutSpec  # noqa: Y015
+
+@_typing.final
 class DeploymentSpec(_message.Message):
     """What a deployment's author asked for."""
 
@@ -326,6 +383,7 @@ class DeploymentSpec(_message.Message):
     RESTART_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     ALLOW_COLOCATION_FIELD_NUMBER: _builtins.int
+    ROLLOUT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name, 1 to 100 characters; need not be unique."""
     type: Global___ServiceType.ValueType
@@ -362,6 +420,10 @@ class DeploymentSpec(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels for people and programs; not interpreted."""
 
+    @_builtins.property
+    def rollout(self) -> Global___RolloutSpec:
+        """How an update replaces replicas; absent for the defaults."""
+
     def __init__(
         self,
         *,
@@ -380,10 +442,11 @@ class DeploymentSpec(_message.Message):
         restart: Global___RestartPolicy.ValueType = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         allow_colocation: _builtins.bool = ...,
+        rollout: Global___RolloutSpec | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "priority", b"priority", "resources", b"resources"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "priority", b"priority", "resources", b"resources", "rollout", b"rollout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "allow_colocation", b"allow_colocation", "cluster_id", b"cluster_id", "constraints", b"constraints", "container_image", b"container_image", "gpu_model", b"gpu_model", "labels", b"labels", "name", b"name", "priority", b"priority", "region", b"region", "replicas", b"replicas", "resources", b"resources", "restart", b"restart", "strategy", b"strategy", "type", b"type", "wait_for_capacity", b"wait_for_capacity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "allow_colocation", b"allow_colocation", "cluster_id", b"cluster_id", "constraints", b"constraints", "container_image", b"container_image", "gpu_model", b"gpu_model", "labels", b"labels", "name", b"name", "priority", b"priority", "region", b"region", "replicas", b"replicas", "resources", b"resources", "restart", b"restart", "rollout", b"rollout", "strategy", b"strategy", "type", b"type", "wait_for_capacity", b"wait_for_capacity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
     _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015

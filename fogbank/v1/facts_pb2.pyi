@@ -163,6 +163,38 @@ class DeploymentScaled(_message.Message):
 Global___DeploymentScaled: _TypeAlias = DeploymentScaled  # noqa: Y015
 
 @_typing.final
+class DeploymentUpdated(_message.Message):
+    """A deployment was changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_ID_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    ENV_KEY_FIELD_NUMBER: _builtins.int
+    deployment_id: _builtins.str
+    """Deployment id (UUID)."""
+    env_key: _builtins.str
+    """Key of the sealed environment in the gateway's database; empty for none."""
+    @_builtins.property
+    def spec(self) -> _deployments_pb2.DeploymentSpec:
+        """What its author asks for from now on, complete."""
+
+    def __init__(
+        self,
+        *,
+        deployment_id: _builtins.str = ...,
+        spec: _deployments_pb2.DeploymentSpec | None = ...,
+        env_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment_id", b"deployment_id", "env_key", b"env_key", "spec", b"spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeploymentUpdated: _TypeAlias = DeploymentUpdated  # noqa: Y015
+
+@_typing.final
 class DeploymentDeleted(_message.Message):
     """A deployment was deleted."""
 

@@ -208,10 +208,13 @@ class DeploymentPlaced(_message.Message):
     RESOURCES_FIELD_NUMBER: _builtins.int
     PLACEMENTS_FIELD_NUMBER: _builtins.int
     CONSIDERED_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
     deployment_id: _builtins.str
     """Deployment id (UUID)."""
     version: _builtins.int
     """Version of the deployment that was placed."""
+    revision: _builtins.int
+    """Revision that the replicas are of; 0 stands for 1."""
     @_builtins.property
     def resources(self) -> _resources_pb2.Resources:
         """What each replica takes."""
@@ -232,10 +235,11 @@ class DeploymentPlaced(_message.Message):
         resources: _resources_pb2.Resources | None = ...,
         placements: _abc.Iterable[Global___Placement] | None = ...,
         considered: Global___Considered | None = ...,
+        revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["considered", b"considered", "resources", b"resources"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["considered", b"considered", "deployment_id", b"deployment_id", "placements", b"placements", "resources", b"resources", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["considered", b"considered", "deployment_id", b"deployment_id", "placements", b"placements", "resources", b"resources", "revision", b"revision", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -418,6 +422,44 @@ class ReplicasRestored(_message.Message):
 Global___ReplicasRestored: _TypeAlias = ReplicasRestored  # noqa: Y015
 
 @_typing.final
+class DeploymentRolledBack(_message.Message):
+    """A revision proved no good: as long as it is the asked for one, replicas are of another."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    FROM_REVISION_FIELD_NUMBER: _builtins.int
+    TO_REVISION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    deployment_id: _builtins.str
+    """Deployment id (UUID)."""
+    version: _builtins.int
+    """Version of the deployment that was looked at."""
+    from_revision: _builtins.int
+    """Revision that is no good."""
+    to_revision: _builtins.int
+    """Revision that replicas are of instead."""
+    reason: _builtins.str
+    """Why, for people."""
+    def __init__(
+        self,
+        *,
+        deployment_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        from_revision: _builtins.int = ...,
+        to_revision: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment_id", b"deployment_id", "from_revision", b"from_revision", "reason", b"reason", "to_revision", b"to_revision", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeploymentRolledBack: _TypeAlias = DeploymentRolledBack  # noqa: Y015
+
+@_typing.final
 class NodeOffline(_message.Message):
     """A node takes nothing new until it shakes hands again."""
 
@@ -460,6 +502,7 @@ class Outcome(_message.Message):
     SUSPENDED_FIELD_NUMBER: _builtins.int
     RESTORED_FIELD_NUMBER: _builtins.int
     OFFLINE_FIELD_NUMBER: _builtins.int
+    ROLLED_BACK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def placed(self) -> Global___DeploymentPlaced:
         """A deployment got its nodes."""
@@ -488,6 +531,10 @@ class Outcome(_message.Message):
     def offline(self) -> Global___NodeOffline:
         """A node is offline."""
 
+    @_builtins.property
+    def rolled_back(self) -> Global___DeploymentRolledBack:
+        """A deployment goes back to an earlier revision."""
+
     def __init__(
         self,
         *,
@@ -498,12 +545,13 @@ class Outcome(_message.Message):
         suspended: Global___ReplicasSuspended | None = ...,
         restored: Global___ReplicasRestored | None = ...,
         offline: Global___NodeOffline | None = ...,
+        rolled_back: Global___DeploymentRolledBack | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["deferred", b"deferred", "failed", b"failed", "offline", b"offline", "outcome", b"outcome", "placed", b"placed", "released", b"released", "restored", b"restored", "suspended", b"suspended"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deferred", b"deferred", "failed", b"failed", "offline", b"offline", "outcome", b"outcome", "placed", b"placed", "released", b"released", "restored", b"restored", "rolled_back", b"rolled_back", "suspended", b"suspended"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deferred", b"deferred", "failed", b"failed", "offline", b"offline", "outcome", b"outcome", "placed", b"placed", "released", b"released", "restored", b"restored", "suspended", b"suspended"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deferred", b"deferred", "failed", b"failed", "offline", b"offline", "outcome", b"outcome", "placed", b"placed", "released", b"released", "restored", b"restored", "rolled_back", b"rolled_back", "suspended", b"suspended"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["placed", "deferred", "failed", "released", "suspended", "restored", "offline"]  # noqa: Y015
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["placed", "deferred", "failed", "released", "suspended", "restored", "offline", "rolled_back"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
 

@@ -1,0 +1,54 @@
+"""Revisions of a deployment: what its replicas were to be, time after time.
+
+A revision is what a replica can't change while it runs: image, resources, environment and the
+like. A change of anything else (labels, priority, how many) makes no new one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from fogbank.domain.deployment import DeploymentSpec
+
+# So many revisions are kept; older ones can't be gone back to.
+KEPT_REVISIONS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What replicas are, from 1 up; `at_us` in log time, `position` that of its command."""
+
+    number: int
+    spec: DeploymentSpec
+    env_key: str
+    position: int
+    at_us: int
+
+
+def same_replicas(spec: DeploymentSpec, env_key: str, revision: Revision) -> bool:
+    """Tell whether replicas of a spec would be just like those of a revision."""
+    return env_key == revision.env_key and with_replicas_of(spec, revision.spec) == spec
+
+
+def with_replicas_of(spec: DeploymentSpec, other: DeploymentSpec) -> DeploymentSpec:
+    """Return a spec whose replicas are those of another; how many and all else stays."""
+    return replace(
+        spec,
+        container_image=other.container_image,
+        resources=other.resources,
+        region=other.region,
+        constraints=other.constraints,
+        gpu_model=other.gpu_model,
+        restart=other.restart,
+    )
+
+
+def next_revisions(
+    kept: tuple[Revision, ...], spec: DeploymentSpec, env_key: str, position: int, at_us: int
+) -> tuple[Revision, ...]:
+    """Return the revisions after an update, the present one last; the oldest are forgotten."""
+    present = kept[-1]
+    if same_replicas(spec, env_key, present):
+        return (*kept[:-1], replace(present, spec=spec))
+    following = Revision(present.number + 1, spec, env_key, position, at_us)
+    return (*kept, following)[-KEPT_REVISIONS:]

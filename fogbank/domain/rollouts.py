@@ -1,0 +1,139 @@
+"""Where the replacement of a deployment's replicas stands after an update, derived when read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+from fogbank.domain.decisions import PlacedReplica
+from fogbank.domain.facts import DeploymentFact
+from fogbank.domain.fleet import FleetState
+from fogbank.domain.revisions import Revision, same_replicas, with_replicas_of
+from fogbank.domain.states import Health, ReplicaState
+
+_MS = 1_000
+
+
+class RolloutPhase(IntEnum):
+    """How far a rollout is; the numbers are the contract's."""
+
+    DONE = 1
+    PROGRESSING = 2
+    ROLLED_BACK = 3
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutView:
+    """How far the replacement of replicas is, as of a log sequence."""
+
+    deployment_id: str
+    phase: RolloutPhase
+    revision: int
+    wanted_revision: int
+    failed_revision: int
+    replicas: int
+    updated: int
+    available: int
+    leaving: int
+    message: str
+    revisions: tuple[Revision, ...]
+    as_of_sequence: int
+
+
+def wanted_revision(fleet: FleetState, deployment: DeploymentFact) -> int:
+    """Return the revision that new replicas are of: the one asked for, unless it failed."""
+    decision = fleet.decisions.deployments.get(deployment.id)
+    if decision is not None and decision.bad_revision == deployment.revision:
+        return decision.good_revision
+    return deployment.revision
+
+
+def as_wanted(fleet: FleetState, deployment: DeploymentFact) -> DeploymentFact:
+    """Return a deployment as its replicas are to be: after a rollback those of before."""
+    number = wanted_revision(fleet, deployment)
+    if number == deployment.revision:
+        return deployment
+    wanted = deployment.revision_of(number)
+    spec = with_replicas_of(deployment.spec, wanted.spec)
+    return replace(deployment, spec=spec, env_key=wanted.env_key)
+
+
+def is_outdated(fleet: FleetState, deployment: DeploymentFact, placed: PlacedReplica) -> bool:
+    """Tell whether a replica is to be replaced; one that completed is not."""
+    number = wanted_revision(fleet, deployment)
+    if placed.revision == number or completed(fleet, placed):
+        return False
+    own = deployment.revision_of(placed.revision)
+    wanted = deployment.revision_of(number)
+    return own.number != placed.revision or not same_replicas(own.spec, own.env_key, wanted)
+
+
+def completed(fleet: FleetState, placed: PlacedReplica) -> bool:
+    """Tell whether a replica did what it was to do."""
+    return fleet.ended(placed) and fleet.replica_state(placed) is ReplicaState.COMPLETE
+
+
+def is_available(fleet: FleetState, placed: PlacedReplica) -> bool:
+    """Tell whether a replica is known to run, and not known to be unhealthy."""
+    observed = fleet.observed(placed)
+    if observed is None or observed.final or observed.state is not ReplicaState.RUNNING:
+        return False
+    node = fleet.facts.nodes.get(placed.node_id)
+    silent = node is not None and fleet.offline_since_us(node) is not None
+    return not silent and observed.health is not Health.UNHEALTHY
+
+
+def well_at_us(fleet: FleetState, placed: PlacedReplica, min_healthy_ms: int) -> int | None:
+    """Return from when a replica counts as well if nothing happens; None if it is not available."""
+    if completed(fleet, placed):
+        return 0
+    observed = fleet.observed(placed)
+    if observed is None or not is_available(fleet, placed):
+        return None
+    return max(observed.observed_at_us, observed.started_at_us) + min_healthy_ms * _MS
+
+
+def is_rolling(fleet: FleetState, deployment: DeploymentFact) -> bool:
+    """Tell whether replicas of a deployment are to be replaced, or are leaving."""
+    decision = fleet.decisions.deployments.get(deployment.id)
+    if decision is None or deployment.deleted or not deployment.updates:
+        return False
+    if decision.failed_version == deployment.version:
+        return bool(decision.leaving)
+    return bool(decision.leaving) or any(
+        slot < deployment.spec.replicas
+        and is_outdated(fleet, deployment, fleet.decisions.placements[replica_id])
+        for slot, replica_id in decision.slots.items()
+    )
+
+
+def rollout_view(fleet: FleetState, deployment: DeploymentFact) -> RolloutView:
+    """Return how far the replacement of a deployment's replicas is."""
+    decision = fleet.decisions.deployments.get(deployment.id)
+    wanted = wanted_revision(fleet, deployment)
+    placements = fleet.decisions.placements
+    live = [placements[known] for known in decision.slots.values()] if decision else []
+    leaving = [placements[known] for known in decision.leaving.values()] if decision else []
+    updated = sum(not is_outdated(fleet, deployment, placed) for placed in live)
+    available = {placed.slot for placed in [*live, *leaving] if is_available(fleet, placed)}
+    rolled_back = wanted != deployment.revision
+    rolling = is_rolling(fleet, deployment) or updated < deployment.spec.replicas
+    phase = RolloutPhase.PROGRESSING if rolling and not deployment.deleted else RolloutPhase.DONE
+    message = f"{updated} of {deployment.spec.replicas} replicas are of revision {wanted}"
+    if rolled_back and decision is not None:
+        phase = RolloutPhase.ROLLED_BACK
+        message = f"{decision.rollback_reason}; {message}"
+    return RolloutView(
+        deployment.id,
+        phase,
+        deployment.revision,
+        wanted,
+        deployment.revision if rolled_back else 0,
+        deployment.spec.replicas,
+        updated,
+        len(available),
+        len(leaving),
+        message,
+        deployment.revisions,
+        fleet.position,
+    )

@@ -1,0 +1,282 @@
+"""Rolling updates: replicas of an older revision give way to new ones, step by step.
+
+A new replica takes the slot of an old one, which runs on (leaving) until the new one is well. Where
+there is no room for one more, and fewer than wanted may be well, the old one goes first. At no time
+are there more than wanted and the surge, nor does a step leave fewer that are well than allowed.
+New ones that fail lead back to the revision before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from fogbank.domain import events as ev
+from fogbank.domain.decisions import DeploymentDecision, PlacedReplica
+from fogbank.domain.facts import DeploymentFact
+from fogbank.domain.fleet import FleetState
+from fogbank.domain.rollouts import (
+    as_wanted,
+    completed,
+    is_available,
+    is_outdated,
+    wanted_revision,
+    well_at_us,
+)
+from fogbank.domain.states import ReplicaState
+from fogbank.placement.agenda import Agenda, rollout_look
+from fogbank.placement.looks import look
+from fogbank.placement.work import Work
+
+_MS = 1_000
+# So many replicas of a revision may fail for good, while none is well, before it is given up.
+_FAILURES = 2
+
+
+@dataclass(slots=True)
+class Steps:
+    """What a rollout can do: at once, with room, and (`next_us`) when time has passed."""
+
+    rolled_back: ev.DeploymentRolledBack | None = None
+    released: list[str] = field(default_factory=list)
+    restored: list[str] = field(default_factory=list)
+    candidates: list[PlacedReplica] = field(default_factory=list)
+    surge: int = 0
+    spare: int = 0
+    next_us: int | None = None
+
+    @property
+    def at_once(self) -> bool:
+        """Tell whether there is something to write down whatever room there is."""
+        return bool(self.rolled_back or self.released or self.restored)
+
+    def later(self, at_us: int) -> None:
+        """Note that time brings something to do."""
+        self.next_us = at_us if self.next_us is None else min(self.next_us, at_us)
+
+
+def roll_all(fleet: FleetState, work: Work) -> Iterator[list[ev.Outcome]]:
+    """Take the next step of each rollout."""
+    for deployment_id in sorted(work.agenda.rolling):
+        if deployment_id in work.moved:
+            continue
+        deployment = fleet.facts.deployments[deployment_id]
+        outcomes = _roll(fleet, work, deployment)
+        if outcomes:
+            yield outcomes
+
+
+def rollout_due_us(fleet: FleetState, agenda: Agenda) -> int | None:
+    """Return from when a rollout has something to do; 0 for now."""
+    due: int | None = None
+    for deployment_id in agenda.rolling:
+        deployment = fleet.facts.deployments[deployment_id]
+        decided_us = fleet.decisions.instant_us
+        steps = steps_of(fleet, deployment, decided_us)
+        looks = steps.candidates and not agenda.in_vain(
+            rollout_look(deployment_id), fleet.room_sequence
+        )
+        if steps.at_once or looks:
+            return 0
+        if steps.next_us is not None:
+            due = steps.next_us if due is None else min(due, steps.next_us)
+    return due
+
+
+def _roll(fleet: FleetState, work: Work, deployment: DeploymentFact) -> list[ev.Outcome]:
+    steps = steps_of(fleet, deployment, work.instant_us)
+    if steps.rolled_back is not None:
+        return [steps.rolled_back]
+    outcomes: list[ev.Outcome] = []
+    wanted = wanted_revision(fleet, deployment)
+    if steps.released:
+        reason = f"Replaced by revision {wanted}"
+        outcomes.append(ev.ReplicasReleased(deployment.id, tuple(steps.released), reason))
+    if steps.restored:
+        outcomes.append(ev.ReplicasRestored(deployment.id, tuple(steps.restored)))
+    if outcomes:
+        return outcomes  # placing goes on from what these lead to
+    return _replace(fleet, work, deployment, steps)
+
+
+def _replace(
+    fleet: FleetState, work: Work, deployment: DeploymentFact, steps: Steps
+) -> list[ev.Outcome]:
+    """Place successors, as many as may be; where there is no room, let old ones go first."""
+    outcomes: list[ev.Outcome] = []
+    meant = as_wanted(fleet, deployment)
+    surge, spare = steps.surge, steps.spare
+    reason = f"Gives way to revision {wanted_revision(fleet, deployment)}"
+    for old in steps.candidates:
+        runs = is_available(fleet, old)
+        if runs and surge <= 0 and spare <= 0:
+            continue
+        gone = ev.ReplicasReleased(deployment.id, (old.id,), reason)
+        if not runs:
+            # It serves nobody: nothing is lost with it, and its slot is filled as any other.
+            outcomes.append(gone)
+            continue
+        found = look(fleet, work, meant, (old.slot,)) if surge > 0 else None
+        if isinstance(found, ev.DeploymentPlaced):
+            (placement,) = found.placements
+            placements = (replace(placement, replaces=old.id),)
+            outcomes.append(replace(found, placements=placements))
+            surge -= 1
+        elif spare > 0:
+            outcomes.append(gone)
+            spare -= 1
+    if not outcomes:
+        work.looked_in_vain.add(rollout_look(deployment.id))
+    return outcomes
+
+
+def steps_of(fleet: FleetState, deployment: DeploymentFact, instant_us: int) -> Steps:
+    """Return what a rollout can do next, as far as the log tells."""
+    decision = fleet.decisions.of(deployment.id)
+    steps = Steps()
+    if decision.failed_version == deployment.version:
+        return steps
+    _judge(fleet, deployment, decision, steps, instant_us)
+    if steps.rolled_back is not None:
+        return steps
+    _finish(fleet, deployment, decision, steps, instant_us)
+    _choose(fleet, deployment, decision, steps, instant_us)
+    return steps
+
+
+def _finish(
+    fleet: FleetState,
+    deployment: DeploymentFact,
+    decision: DeploymentDecision,
+    steps: Steps,
+    instant_us: int,
+) -> None:
+    """Let go of those whose successors are well, and take back those that were right."""
+    placements = fleet.decisions.placements
+    for slot in sorted(decision.leaving):
+        old = placements[decision.leaving[slot]]
+        live_id = decision.slots.get(slot)
+        live = placements[live_id] if live_id is not None else None
+        if fleet.ended(old):
+            steps.released.append(old.id)
+            continue
+        wrong = live is None or is_outdated(fleet, deployment, live)
+        if wrong and not is_outdated(fleet, deployment, old):
+            steps.restored.append(old.id)
+            continue
+        if live is None:
+            continue
+        well_us = well_at_us(fleet, live, deployment.spec.rollout.min_healthy_ms)
+        if well_us is None:
+            continue
+        if well_us <= instant_us:
+            steps.released.append(old.id)
+        else:
+            steps.later(well_us)
+
+
+def _choose(
+    fleet: FleetState,
+    deployment: DeploymentFact,
+    decision: DeploymentDecision,
+    steps: Steps,
+    instant_us: int,
+) -> None:
+    """Choose those to replace next: first those that serve nobody, then by slot."""
+    placements, rollout = fleet.decisions.placements, deployment.spec.rollout
+    wanted = deployment.spec.replicas
+    available = 0
+    old: list[PlacedReplica] = []
+    for slot in range(wanted):
+        live_id = decision.slots.get(slot)
+        leaving_id = decision.leaving.get(slot)
+        live = placements[live_id] if live_id is not None else None
+        leaves = leaving_id is not None and is_available(fleet, placements[leaving_id])
+        if leaves or (live is not None and _serves(fleet, deployment, live, steps, instant_us)):
+            available += 1
+        if live is None or not is_outdated(fleet, deployment, live):
+            continue
+        if leaving_id is None or not is_available(fleet, live):
+            old.append(live)
+    steps.surge = max(rollout.max_surge - len(decision.leaving), 0)
+    steps.spare = max(available - (wanted - rollout.max_unavailable), 0)
+    for placed in sorted(old, key=lambda each: (is_available(fleet, each), each.slot)):
+        if not is_available(fleet, placed) or steps.surge > 0 or steps.spare > 0:
+            steps.candidates.append(placed)
+
+
+def _serves(
+    fleet: FleetState,
+    deployment: DeploymentFact,
+    live: PlacedReplica,
+    steps: Steps,
+    instant_us: int,
+) -> bool:
+    """Tell whether a replica counts as available: a new one only when it is well."""
+    if completed(fleet, live):
+        return True
+    if is_outdated(fleet, deployment, live):
+        return is_available(fleet, live)
+    well_us = well_at_us(fleet, live, deployment.spec.rollout.min_healthy_ms)
+    if well_us is None or well_us <= instant_us:
+        return well_us is not None
+    steps.later(well_us)
+    return False
+
+
+def _judge(
+    fleet: FleetState,
+    deployment: DeploymentFact,
+    decision: DeploymentDecision,
+    steps: Steps,
+    instant_us: int,
+) -> None:
+    """Go back to the revision before if the new replicas fail."""
+    rollout, asked = deployment.spec.rollout, deployment.revision
+    if not rollout.auto_rollback or asked <= 1 or decision.bad_revision == asked:
+        return
+    new = [
+        placed
+        for known in decision.replica_ids
+        if (placed := fleet.decisions.placements[known]).revision == asked
+    ]
+    well = any(well_at_us(fleet, placed, rollout.min_healthy_ms) is not None for placed in new)
+    failed = [placed for placed in new if _failed(fleet, placed)]
+    reason = ""
+    if len(failed) >= _FAILURES and not well:
+        reason = f"{len(failed)} replicas of revision {asked} failed"
+    for placed in new:
+        if decision.slots.get(placed.slot) != placed.id or is_available(fleet, placed):
+            continue
+        if completed(fleet, placed):
+            continue
+        deadline_us = placed.placed_at_us + rollout.progress_deadline_ms * _MS
+        if deadline_us <= instant_us:
+            reason = reason or f"A replica of revision {asked} wasn't well in time"
+        else:
+            steps.later(deadline_us)
+    good = _last_good(fleet, decision, asked)
+    if reason and good:
+        steps.rolled_back = ev.DeploymentRolledBack(
+            deployment.id, deployment.version, asked, good, reason
+        )
+
+
+def _failed(fleet: FleetState, placed: PlacedReplica) -> bool:
+    state = fleet.replica_state(placed)
+    return fleet.ended(placed) and state in {ReplicaState.FAILED, ReplicaState.REJECTED}
+
+
+def _last_good(fleet: FleetState, decision: DeploymentDecision, asked: int) -> int:
+    """Return the newest revision before the one asked for of which a replica ran; 0 for none."""
+    return max(
+        (
+            placed.revision
+            for known in decision.replica_ids
+            if (placed := fleet.decisions.placements[known]).revision < asked
+            and placed.revision != decision.bad_revision
+            and (observed := fleet.observed(placed)) is not None
+            and (observed.started_at_us or observed.state is ReplicaState.RUNNING)
+        ),
+        default=0,
+    )
