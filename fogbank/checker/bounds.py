@@ -46,6 +46,8 @@ def out_of_bounds(event_id: str, event: object) -> str:
             return (
                 _no_id(event_id) or _unbearable(event.spec.resources) or _many(event.spec.replicas)
             )
+        case facts_pb2.DeploymentUpdated():
+            return _unbearable(event.spec.resources) or _many(event.spec.replicas)
         case facts_pb2.DeploymentScaled():
             return _many(event.replicas)
         case facts_pb2.NodeConnected():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fogbank.checker import revisions
 from fogbank.checker.acknowledged import Promises
 from fogbank.checker.bounds import out_of_bounds
 from fogbank.checker.node_commands import NodeCommands
@@ -42,6 +43,7 @@ class Facts:
             facts_pb2.PolicyActivated: self._policy,
             facts_pb2.DeploymentCreated: self._created,
             facts_pb2.DeploymentScaled: self._scaled,
+            facts_pb2.DeploymentUpdated: self._updated,
             facts_pb2.DeploymentDeleted: self._deleted,
             facts_pb2.NodeConnected: self._connected,
             facts_pb2.NodeCapacityChanged: self._capacity,
@@ -114,6 +116,8 @@ class Facts:
             event.spec.replicas,
             position(place),
             event.spec,
+            asked=event.spec,
+            env_key=event.env_key,
         )
         return True
 
@@ -132,6 +136,16 @@ class Facts:
         if deployment is None:
             return False
         deployment.replicas = event.replicas
+        deployment.version = position(place)
+        return True
+
+    def _updated(
+        self, place: Place, envelope: log_pb2.EventEnvelope, event: facts_pb2.DeploymentUpdated
+    ) -> bool:
+        deployment = self._commanded(envelope, event.deployment_id)
+        if deployment is None:
+            return False
+        revisions.update(deployment, event)
         deployment.version = position(place)
         return True
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from fogbank.checker.eligibility import fits_empty_node
 from fogbank.checker.placements import Placements
 from fogbank.checker.report import Counts, Findings, Place, Rule
+from fogbank.checker.revisions import roll_back
 from fogbank.checker.world import COMPLETE, RUNNING, Deployment, Node, Replica, Wish, World
 from fogbank.v1 import rounds_pb2
 
@@ -60,6 +61,8 @@ class Outcomes:
                 self._suspended(place, outcome.suspended)
             case "restored":
                 self._restored(place, outcome.restored)
+            case "rolled_back":
+                self._rolled_back(place, outcome.rolled_back)
             case "offline":
                 self._offline(place, outcome.offline)
             case _:
@@ -69,6 +72,7 @@ class Outcomes:
         self,
         place: Place,
         outcome: rounds_pb2.DeploymentPlaced
+        | rounds_pb2.DeploymentRolledBack
         | rounds_pb2.DeploymentDeferred
         | rounds_pb2.DeploymentFailed,
     ) -> Deployment | None:
@@ -111,6 +115,13 @@ class Outcomes:
         deployment.attempt = outcome.attempt
         deployment.attempt_version = outcome.version
         deployment.not_before_us = outcome.not_before_us
+
+    def _rolled_back(self, place: Place, outcome: rounds_pb2.DeploymentRolledBack) -> None:
+        deployment = self._looked_at(place, outcome)
+        if deployment is not None and (wrong := roll_back(deployment, outcome)):
+            self._findings.add(
+                place, Rule.ROLLED_BACK, f"deployment {deployment.id} goes back {wrong}"
+            )
 
     def _failed(self, place: Place, outcome: rounds_pb2.DeploymentFailed) -> None:
         deployment = self._looked_at(place, outcome)
@@ -223,7 +234,7 @@ class Outcomes:
     def _restore(self, place: Place, replica: Replica) -> None:
         deployment = self._world.deployments[replica.deployment_id]
         node = self._world.nodes.get(replica.node_id)
-        if replica.wish is not Wish.SUSPENDED:
+        if replica.wish not in {Wish.SUSPENDED, Wish.LEAVING}:
             wrong = f"was {replica.wish.value}, not suspended"
         elif replica.ended:
             wrong = "had ended"
@@ -236,8 +247,11 @@ class Outcomes:
         if wrong:
             self._findings.add(place, Rule.RESTORED, f"replica {replica.id} {wrong}")
         holder = deployment.slots.get(replica.slot)
+        stayed = replica.wish is Wish.LEAVING
+        if stayed and deployment.leaving.get(replica.slot) is replica:
+            del deployment.leaving[replica.slot]
         if holder is not None and holder is not replica:
-            if not holder.ended or holder.state == COMPLETE:
+            if not stayed and (not holder.ended or holder.state == COMPLETE):
                 why = "completed" if holder.ended else "has not ended"
                 self._findings.add(
                     place,

@@ -8,6 +8,7 @@ from uuid import UUID, uuid5
 from fogbank.checker.devices import too_much_on, wrong_devices
 from fogbank.checker.eligibility import exceeded, neighbours, unmet_constraint
 from fogbank.checker.report import Counts, Findings, Place, Rule
+from fogbank.checker.revisions import wanted
 from fogbank.checker.world import COMPLETE, Amounts, Deployment, Node, Replica, Wish, World, amounts
 from fogbank.v1 import rounds_pb2
 
@@ -47,6 +48,13 @@ class Placements:
             self._found(
                 place, Rule.FAILED, f"deployment {deployment.id} had failed and is placed after all"
             )
+        if (outcome.revision or 1) != wanted(deployment):
+            self._found(
+                place,
+                Rule.REVISION,
+                f"replicas of deployment {deployment.id} are of revision {outcome.revision or 1}, "
+                f"wanted is {wanted(deployment)}",
+            )
         for placement in outcome.placements:
             self._one(place, deployment, placement, ask)
         lacking = deployment.lacking()
@@ -83,7 +91,7 @@ class Placements:
                 "node of the round's input",
             )
         else:
-            self._check_node(place, deployment, node)
+            self._check_node(place, deployment, node, placement.slot)
         self.counts.placements += 1
         replica = Replica(
             placement.replica_id,
@@ -150,7 +158,7 @@ class Placements:
         elif placement.replica_id in self.world.replicas:
             self._found(place, Rule.REPLICA_ID, f"replica {placement.replica_id} is placed again")
 
-    def _check_node(self, place: Place, deployment: Deployment, node: Node) -> None:
+    def _check_node(self, place: Place, deployment: Deployment, node: Node, slot: int) -> None:
         who = f"a replica of deployment {deployment.id} is placed on node {node.name}"
         if node.offline:
             self._found(place, Rule.OFFLINE_NODE, f"{who}, which is offline")
@@ -161,7 +169,14 @@ class Placements:
             self._found(place, Rule.BUSY_NODE, f"{who}, whose load is {node.load_percent} %")
         if unmet := unmet_constraint(node, deployment):
             self._found(place, Rule.CONSTRAINT, f"{who}, which does not meet: {unmet}")
-        if not deployment.spec.allow_colocation and (others := neighbours(node, deployment.id)):
+        others = [
+            known
+            for known in neighbours(node, deployment.id)
+            # Who takes a slot may stand beside the one that leaves it.
+            if self.world.replicas[known].slot != slot
+            or self.world.replicas[known].wish is Wish.SUSPENDED
+        ]
+        if others and not deployment.spec.allow_colocation:
             self._found(place, Rule.COLOCATION, f"{who}, beside {', '.join(others)}")
 
     def finish(self) -> None:

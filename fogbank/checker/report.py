@@ -47,6 +47,8 @@ class Rule(StrEnum):
     RELIEVED = "relieved"
     SUSPENDED = "suspended"
     RESTORED = "restored"
+    REVISION = "revision"
+    ROLLED_BACK = "rolled-back"
     FAILED = "failed"
     DEFERRED = "deferred"
     OFFLINE = "offline"

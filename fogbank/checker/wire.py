@@ -18,6 +18,7 @@ _MESSAGES: dict[str, type[Message]] = {
     "fogbank.v1.PolicyActivated": facts_pb2.PolicyActivated,
     "fogbank.v1.DeploymentCreated": facts_pb2.DeploymentCreated,
     "fogbank.v1.DeploymentScaled": facts_pb2.DeploymentScaled,
+    "fogbank.v1.DeploymentUpdated": facts_pb2.DeploymentUpdated,
     "fogbank.v1.DeploymentDeleted": facts_pb2.DeploymentDeleted,
     "fogbank.v1.NodeConnected": facts_pb2.NodeConnected,
     "fogbank.v1.NodeCapacityChanged": facts_pb2.NodeCapacityChanged,

@@ -134,6 +134,13 @@ class Deployment:
     not_before_us: int = 0
     failed_version: int = 0
     ran: bool = False
+    # Of updates: `spec` is as replicas are to be, `asked` as the author has it.
+    asked: deployments_pb2.DeploymentSpec = field(default_factory=deployments_pb2.DeploymentSpec)
+    env_key: str = ""
+    revision: int = 1
+    earlier: dict[int, deployments_pb2.DeploymentSpec] = field(default_factory=dict)
+    bad: int = 0
+    good: int = 0
     rejected_on: set[str] = field(default_factory=set)
 
     @property

@@ -15,6 +15,7 @@ from fogbank.domain import events as ev
 from fogbank.domain.decisions import Desired, PlacedReplica
 from fogbank.domain.facts import DeploymentFact, NodeFact
 from fogbank.domain.fleet import FleetState
+from fogbank.domain.rollouts import as_wanted
 from fogbank.placement.agenda import Agenda
 from fogbank.placement.looks import place
 from fogbank.placement.work import Work
@@ -115,7 +116,7 @@ def _relieve(
     if fleet.decisions.of(deployment.id).failed_version == deployment.version:
         return [ev.ReplicasReleased(deployment.id, (placed.id,), "Its node is drained")]
     try:
-        found = place(fleet, work.room, deployment, (placed.slot,))
+        found = place(fleet, work.room, as_wanted(fleet, deployment), (placed.slot,))
     except Exception as error:  # noqa: BLE001  one bad deployment must not stop the others
         work.errors.append((_key(placed, deployment), error))
         work.looked_in_vain.add(_key(placed, deployment))

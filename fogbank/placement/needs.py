@@ -47,8 +47,9 @@ def need_of(fleet: FleetState, deployment: DeploymentFact) -> Need:
     wanted = 0 if deployment.deleted else deployment.spec.replicas
     unwanted = _unwanted(fleet, decision, wanted)
     reason = "Deployment deleted" if deployment.deleted else "Scaled down"
-    relieved = _relieved(fleet, decision, wanted)
-    if not deployment.deleted and decision.failed_version == deployment.version:
+    failed = decision.failed_version == deployment.version
+    relieved = _relieved(fleet, decision, wanted, failed=failed)
+    if not deployment.deleted and failed:
         return Need(unwanted, reason, relieved=relieved)
     vacant = []
     for slot in range(wanted):
@@ -67,7 +68,9 @@ def need_of(fleet: FleetState, deployment: DeploymentFact) -> Need:
     return Need(unwanted, reason, tuple(vacant), _returned(fleet, decision, wanted), relieved)
 
 
-def _relieved(fleet: FleetState, decision: DeploymentDecision, wanted: int) -> tuple[str, ...]:
+def _relieved(
+    fleet: FleetState, decision: DeploymentDecision, wanted: int, *, failed: bool
+) -> tuple[str, ...]:
     return tuple(
         replica_id
         for slot, replica_id in sorted(decision.leaving.items())
@@ -75,7 +78,7 @@ def _relieved(fleet: FleetState, decision: DeploymentDecision, wanted: int) -> t
         and (live := decision.slots.get(slot)) is not None
         and serves(fleet, (successor := fleet.decisions.placements[live]))
         # A rollout has conditions of its own.
-        and successor.revision == fleet.decisions.placements[replica_id].revision
+        and (failed or successor.revision == fleet.decisions.placements[replica_id].revision)
         and not fleet.ended(fleet.decisions.placements[replica_id])
     )
 

@@ -160,8 +160,11 @@ def _finish(
         if fleet.ended(old):
             steps.released.append(old.id)
             continue
+        if live is not None and live.revision == old.revision:
+            continue  # it moves to another node, whatever it is of
         wrong = live is None or is_outdated(fleet, deployment, live)
-        if wrong and not is_outdated(fleet, deployment, old):
+        stays = old.node_id not in fleet.facts.draining
+        if wrong and stays and not is_outdated(fleet, deployment, old):
             steps.restored.append(old.id)
             continue
         if live is None:
@@ -186,6 +189,7 @@ def _choose(
     placements, rollout = fleet.decisions.placements, deployment.spec.rollout
     wanted = deployment.spec.replicas
     available = 0
+    to_fill = False
     old: list[PlacedReplica] = []
     for slot in range(wanted):
         live_id = decision.slots.get(slot)
@@ -194,11 +198,13 @@ def _choose(
         leaves = leaving_id is not None and is_available(fleet, placements[leaving_id])
         if leaves or (live is not None and _serves(fleet, deployment, live, steps, instant_us)):
             available += 1
+        to_fill = to_fill or (live is None and not decision.deferred)
         if live is None or not is_outdated(fleet, deployment, live):
             continue
         if leaving_id is None or not is_available(fleet, live):
             old.append(live)
-    steps.surge = max(rollout.max_surge - len(decision.leaving), 0)
+    # What was let go gets its successor before others do, unless there is no room for it.
+    steps.surge = 0 if to_fill else max(rollout.max_surge - len(decision.leaving), 0)
     steps.spare = max(available - (wanted - rollout.max_unavailable), 0)
     for placed in sorted(old, key=lambda each: (is_available(fleet, each), each.slot)):
         if not is_available(fleet, placed) or steps.surge > 0 or steps.spare > 0:

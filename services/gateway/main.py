@@ -45,6 +45,7 @@ from services.gateway.app.nodes import Nodes
 from services.gateway.app.planning import Planning
 from services.gateway.app.policies import Policies
 from services.gateway.app.system import System
+from services.gateway.app.updates import Updates
 from services.gateway.grpc_api.authentication import Authenticate
 from services.gateway.grpc_api.gatekeeper import Gatekeeper
 from services.gateway.grpc_api.server import SERVICE_NAMES, GrpcDependencies, add_to_server
@@ -105,6 +106,7 @@ async def build(service: Service, settings: GatewaySettings) -> None:
         max_pending=settings.max_pending,
     )
     planning = Planning(deployments, command_log, scheduler)
+    updates = Updates(deployments, fold, command_log, own.environments, clock)
     telemetry = NatsTelemetry(record.connection, settings.fleet)
     agents = Agents(AgentPorts(fold, record.appender, own.environments, telemetry, clock))
     service.enter_sync(agents.running())
@@ -114,6 +116,7 @@ async def build(service: Service, settings: GatewaySettings) -> None:
     face = GrpcDependencies(
         deployments,
         planning,
+        updates,
         nodes,
         agents,
         own.identity,

@@ -43,6 +43,7 @@ from services.gateway.app.planning import Planning
 from services.gateway.app.policies import Policies
 from services.gateway.app.ports import Heard, SchedulerQueries
 from services.gateway.app.principal import Principal, Role
+from services.gateway.app.updates import Updates
 from services.gateway.core.bounds import GRPC_BOUNDS
 from services.gateway.grpc_api.agent_service import AgentService
 from services.gateway.grpc_api.audit_service import AuditService
@@ -242,7 +243,9 @@ async def gateway_world(
     )
     server = GrpcServer([], interceptors=[Authenticate(NamedTokens())])
     planning = Planning(deployments, command_log, planner or FakeScheduler(fold))
-    _register(server, fold, log, deployments, planning, agents, ledger)
+    updates = Updates(deployments, fold, command_log, environments, clock)
+    service = DeploymentService(deployments, planning, updates, GRPC_BOUNDS)
+    _register(server, fold, log, service, agents, ledger)
     policies = Policies(fold, command_log, clock)
     policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(
         PolicyService(policies), server.grpc
@@ -275,14 +278,11 @@ def _register(
     server: GrpcServer,
     fold: FleetFold,
     log: EventLog,
-    deployments: Deployments,
-    planning: Planning,
+    deployments: DeploymentService,
     agents: Agents,
     ledger: FoldLedger,
 ) -> None:
-    deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(
-        DeploymentService(deployments, planning, GRPC_BOUNDS), server.grpc
-    )
+    deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(deployments, server.grpc)
     node_service_pb2_grpc.add_NodeServiceServicer_to_server(
         NodeService(Nodes(fold, ledger)), server.grpc
     )

@@ -195,19 +195,24 @@ class AgentSession:
         """Add to tasks what it takes to carry them out."""
         facts = self._fold.fleet.facts
         placements = self._fold.fleet.decisions.placements
-        drafts = [(task, facts.deployments.get(task.deployment_id)) for task in tasks]
+        drafts = []
+        for task in tasks:
+            deployment = facts.deployments.get(task.deployment_id)
+            # A replica is what it was placed as, whatever its deployment became since.
+            number = placements[task.replica_id].revision if task.replica_id in placements else 1
+            drafts.append((task, deployment.revision_of(number) if deployment else None))
         keys = {
-            deployment.env_key
-            for task, deployment in drafts
-            if deployment is not None and deployment.env_key and task.wanted is Wanted.RUN
+            revision.env_key
+            for task, revision in drafts
+            if revision is not None and revision.env_key and task.wanted is Wanted.RUN
         }
         environments = await self._ports.environments.unseal(keys) if keys else {}
         crash_point("gateway.after-unsealing")
         found = []
-        for task, deployment in drafts:
+        for task, revision in drafts:
             observed = facts.observed.get((task.replica_id, self.node_id))
             restart_count = observed.restart_count + 1 if observed is not None else 0
-            if deployment is None or task.wanted is not Wanted.RUN:
+            if revision is None or task.wanted is not Wanted.RUN:
                 found.append(
                     Assignment(
                         task.replica_id,
@@ -218,11 +223,11 @@ class AgentSession:
                 )
                 continue
             # Left out of the list, it would be stopped where it runs.
-            env_missing = bool(deployment.env_key) and deployment.env_key not in environments
+            env_missing = bool(revision.env_key) and revision.env_key not in environments
             if env_missing:
                 _log.error(
                     "the environment of a deployment is lost, nothing of it can be started",
-                    deployment=deployment.id,
+                    deployment=task.deployment_id,
                     replica=task.replica_id,
                 )
             found.append(
@@ -230,11 +235,11 @@ class AgentSession:
                     task.replica_id,
                     task.deployment_id,
                     task.wanted,
-                    deployment.spec.name,
-                    deployment.spec.container_image,
+                    revision.spec.name,
+                    revision.spec.container_image,
                     placements[task.replica_id].resources,
-                    environments.get(deployment.env_key, {}),
-                    deployment.spec.restart,
+                    environments.get(revision.env_key, {}),
+                    revision.spec.restart,
                     task.starts_after,
                     env_missing,
                     restart_count,

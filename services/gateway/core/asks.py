@@ -13,6 +13,7 @@ from fogbank.domain.deployment import (
     PRIORITY_WORDS,
     Constraint,
     DeploymentSpec,
+    RolloutSpec,
 )
 from fogbank.domain.errors import FieldViolation, InvalidArgumentError
 from fogbank.domain.policy import STRATEGY_NAMES
@@ -32,6 +33,8 @@ MAX_CONSTRAINT_VALUES = 64
 MAX_ENV_ENTRIES = 256
 MAX_ENV_NAME = 256
 MAX_ENV_BYTES = 64 * 1024
+MAX_ROLLOUT_STEP = 1_000
+MAX_ROLLOUT_MS = 24 * 3600 * 1_000
 WHOLE_GPU = 1000
 _SHOWN = 40
 
@@ -66,6 +69,7 @@ class Ask:
     restart: RestartPolicy | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     allow_colocation: bool = False
+    rollout: RolloutSpec = field(default_factory=RolloutSpec)
     env: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -123,6 +127,7 @@ def spec_of(ask: Ask, bounds: Bounds) -> DeploymentSpec:
         problems.field("gpu_model", _text(ask.gpu_model, MAX_NAME))
     _constraints(ask.constraints, problems)
     _labels(ask.labels, problems)
+    _rollout(ask.rollout, problems)
     _env(ask.env, problems)
     problems.check()
     return DeploymentSpec(
@@ -146,6 +151,7 @@ def spec_of(ask: Ask, bounds: Bounds) -> DeploymentSpec:
         restart=ask.restart or RestartPolicy.ALWAYS,
         labels=dict(ask.labels),
         allow_colocation=ask.allow_colocation,
+        rollout=ask.rollout,
     )
 
 
@@ -261,6 +267,24 @@ def _labels(labels: Mapping[str, str], problems: _Problems) -> None:
             problems.field("labels", f"a key {problem}")
         if value and (problem := _text(value, MAX_LABEL_VALUE)):
             problems.field(f"labels[{_shown(key)}]", problem)
+
+
+def _rollout(rollout: RolloutSpec, problems: _Problems) -> None:
+    for name, value, most in (
+        ("max_surge", rollout.max_surge, MAX_ROLLOUT_STEP),
+        ("max_unavailable", rollout.max_unavailable, MAX_ROLLOUT_STEP),
+        ("min_healthy_ms", rollout.min_healthy_ms, MAX_ROLLOUT_MS),
+        ("progress_deadline_ms", rollout.progress_deadline_ms, MAX_ROLLOUT_MS),
+    ):
+        if not 0 <= value <= most:
+            problems.field(f"rollout.{name}", f"must be between 0 and {most}, got {value}")
+    if rollout.max_surge == rollout.max_unavailable == 0:
+        problems.field("rollout", "must have max_surge or max_unavailable above 0, got 0 for both")
+    if rollout.progress_deadline_ms <= rollout.min_healthy_ms:
+        problems.field(
+            "rollout.progress_deadline_ms",
+            f"must be above min_healthy_ms, got {rollout.progress_deadline_ms}",
+        )
 
 
 def _env(env: Mapping[str, str], problems: _Problems) -> None:

@@ -8,7 +8,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from fogbank.domain import events as ev
-from fogbank.domain.deployment import Constraint, DeploymentSpec
+from fogbank.domain.deployment import Constraint, DeploymentSpec, RolloutSpec
 from fogbank.domain.envelope import CommandTerms, EventEnvelope
 from fogbank.domain.errors import (
     AbortedError,
@@ -23,6 +23,8 @@ from fogbank.domain.verdict import Verdict, VoidReason
 CREATE = "CreateDeployment"
 SCALE = "ScaleDeployment"
 DELETE = "DeleteDeployment"
+UPDATE = "UpdateDeployment"
+ROLLBACK = "RollbackDeployment"
 
 
 def content_digest(method: str, content: Mapping[str, Any]) -> bytes:
@@ -38,7 +40,7 @@ def content_digest(method: str, content: Mapping[str, Any]) -> bytes:
 
 
 def _canonical(value: Any) -> Any:
-    if isinstance(value, (DeploymentSpec, Resources, Constraint)):
+    if isinstance(value, (DeploymentSpec, Resources, Constraint, RolloutSpec)):
         return {
             each.name: _canonical(getattr(value, each.name))
             for each in fields(value)
@@ -92,6 +94,28 @@ def scale_envelope(
         occurred_at_us=now_us,
         correlation_id=event_id,
         command=CommandTerms(content_digest(SCALE, content), expected_version),
+    )
+
+
+def update_envelope(
+    user_id: str,
+    method: str,
+    request_id: str,
+    event: ev.DeploymentUpdated,
+    content: Mapping[str, Any],
+    *,
+    expected_version: int,
+    now_us: int,
+) -> EventEnvelope:
+    """Return the event of an update; `content` is what was asked, not what it comes to."""
+    return EventEnvelope(
+        event_id := command_event_id(user_id, method, request_id),
+        event,
+        aggregate=f"deployment/{event.deployment_id}",
+        actor=f"user/{user_id}",
+        occurred_at_us=now_us,
+        correlation_id=event_id,
+        command=CommandTerms(content_digest(method, content), expected_version),
     )
 
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from fogbank.codec.values import rollout_from_pb, spec_to_pb
 from fogbank.domain.deployment import Constraint, DeploymentSpec
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.position import parse_etag
@@ -11,6 +17,10 @@ from fogbank.v1 import deployments_pb2
 from services.gateway.app.deployments import CreateAsk
 from services.gateway.core.asks import Ask, spec_of
 from services.gateway.core.bounds import Bounds
+
+_ENV = "env"
+# Another cluster would be another quota and other rights.
+_FIXED = frozenset({"cluster_id"})
 
 
 def create_ask(request: pb.CreateDeploymentRequest, bounds: Bounds) -> CreateAsk:
@@ -61,6 +71,7 @@ def _ask(spec: deployments_pb2.DeploymentSpec, env: dict[str, str]) -> Ask:
         restart=_restart(spec.restart),
         labels=dict(spec.labels),
         allow_colocation=spec.allow_colocation,
+        rollout=rollout_from_pb(spec.rollout),
         env=env,
     )
 
@@ -99,3 +110,65 @@ def expected_version(etag: str) -> int:
     if version is None:
         raise InvalidArgumentError.of_field("etag", "must be one that a deployment came with")
     return version
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Some fields of a spec to change: `paths`, and their values in `values`."""
+
+    values: deployments_pb2.DeploymentSpec
+    paths: tuple[str, ...]
+    env: dict[str, str] | None
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What was asked, in a form that is the same for every repeat; no environment values."""
+        asked = deployments_pb2.DeploymentSpec()
+        _merge(self.values, asked, self.paths)
+        return {
+            "paths": list(self.paths),
+            "values": asked.SerializeToString(deterministic=True).hex(),
+        }
+
+    def applied(self, spec: DeploymentSpec, bounds: Bounds) -> DeploymentSpec:
+        """Return a spec with the change in it.
+
+        Raises:
+            InvalidArgumentError: what it comes to is out of bounds.
+        """
+        changed = spec_to_pb(spec)
+        _merge(self.values, changed, self.paths)
+        return checked_spec(changed, bounds, self.env)
+
+
+def change_of(request: pb.UpdateDeploymentRequest) -> Change:
+    """Return what an update asks for.
+
+    Raises:
+        InvalidArgumentError: a field that isn't there, or that can't be changed; or none.
+    """
+    paths = sorted(request.update_mask.paths)
+    if not paths:
+        paths = sorted(field.name for field, _ in request.spec.ListFields())
+        paths += [_ENV] if request.env else []
+    if not paths:
+        raise InvalidArgumentError.of_field("update_mask", "must name what to change")
+    of_spec = tuple(path for path in paths if path != _ENV)
+    for path in of_spec:
+        known = FieldMask(paths=[path]).IsValidForDescriptor(
+            deployments_pb2.DeploymentSpec.DESCRIPTOR
+        )
+        if not known or path.partition(".")[0] in _FIXED:
+            what = "can't be changed" if known else "is no field of a deployment"
+            raise InvalidArgumentError.of_field("update_mask", f"{path} {what}")
+    return Change(request.spec, of_spec, dict(request.env) if _ENV in paths else None)
+
+
+def _merge(
+    source: deployments_pb2.DeploymentSpec,
+    target: deployments_pb2.DeploymentSpec,
+    paths: tuple[str, ...],
+) -> None:
+    FieldMask(paths=paths).MergeMessage(
+        source, target, replace_message_field=True, replace_repeated_field=True
+    )

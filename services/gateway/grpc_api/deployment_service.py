@@ -10,9 +10,10 @@ from typing import Any
 import grpc.aio
 
 from fogbank.codec.explanations import deployment_explanation_to_pb, plan_to_pb
+from fogbank.codec.rollouts import rollout_to_pb
 from fogbank.codec.values import spec_to_pb
 from fogbank.codec.views import deployment_to_pb, status_change_to_pb
-from fogbank.domain.errors import FogError, InvalidArgumentError, UnimplementedError
+from fogbank.domain.errors import FogError, InvalidArgumentError
 from fogbank.domain.states import DeploymentStatus
 from fogbank.v1 import deployment_service_pb2 as pb
 from fogbank.v1 import deployment_service_pb2_grpc as rpc
@@ -21,9 +22,10 @@ from services.gateway.app.deployments import Accepted, CreateAsk, Deployments, G
 from services.gateway.app.planning import Planning
 from services.gateway.app.ports import DeploymentQuery
 from services.gateway.app.principal import current_principal
+from services.gateway.app.updates import Updates
 from services.gateway.core.asks import check_replicas
 from services.gateway.core.bounds import GRPC_BOUNDS, Amount, Bounds
-from services.gateway.grpc_api.asks import checked_spec, create_ask, expected_version
+from services.gateway.grpc_api.asks import change_of, checked_spec, create_ask, expected_version
 from services.gateway.grpc_api.paging import page_offset, page_size, page_token
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -44,9 +46,14 @@ class DeploymentService(rpc.DeploymentServiceServicer):
     """Answers for deployments. The caller is known (see `authentication`)."""
 
     def __init__(
-        self, deployments: Deployments, planning: Planning, bounds: Bounds = GRPC_BOUNDS
+        self,
+        deployments: Deployments,
+        planning: Planning,
+        updates: Updates,
+        bounds: Bounds = GRPC_BOUNDS,
     ) -> None:
         self._deployments = deployments
+        self._updates = updates
         self._planning = planning
         self._bounds = bounds
 
@@ -177,8 +184,47 @@ class DeploymentService(rpc.DeploymentServiceServicer):
     async def UpdateDeployment(
         self, request: pb.UpdateDeploymentRequest, context: Context
     ) -> pb.UpdateDeploymentResponse:
-        """Not built yet."""
-        raise UnimplementedError("UpdateDeployment is not built yet; scale it, or replace it")
+        """Change some fields of a deployment; replicas are replaced where that takes new ones."""
+        principal = current_principal()
+        change = change_of(request)
+        accepted = await self._updates.update(
+            principal,
+            request.deployment_id,
+            lambda spec: change.applied(spec, self._bounds),
+            change.content,
+            env=change.env,
+            request_id=request.request_id,
+            expected_version=expected_version(request.etag),
+            validate_only=request.validate_only,
+        )
+        if request.validate_only:
+            return pb.UpdateDeploymentResponse(deployment=_only_spec(accepted))
+        view = self._deployments.show(principal, accepted.deployment_id)
+        return pb.UpdateDeploymentResponse(deployment=deployment_to_pb(view))
+
+    async def GetRollout(
+        self, request: pb.GetRolloutRequest, context: Context
+    ) -> pb.GetRolloutResponse:
+        """Say how far the replacement of replicas is."""
+        view = await self._updates.rollout(current_principal(), request.deployment_id)
+        return rollout_to_pb(view)
+
+    async def RollbackDeployment(
+        self, request: pb.RollbackDeploymentRequest, context: Context
+    ) -> pb.RollbackDeploymentResponse:
+        """Go back to an earlier revision."""
+        principal = current_principal()
+        if request.to_revision < 0:
+            raise InvalidArgumentError.of_field("to_revision", "must be at least 0")
+        accepted = await self._updates.undo(
+            principal,
+            request.deployment_id,
+            request.to_revision,
+            request.request_id,
+            expected_version(request.etag),
+        )
+        view = self._deployments.show(principal, accepted.deployment_id)
+        return pb.RollbackDeploymentResponse(deployment=deployment_to_pb(view))
 
     async def ScaleDeployment(
         self, request: pb.ScaleDeploymentRequest, context: Context

@@ -28,6 +28,7 @@ from services.gateway.app.identity import Identity
 from services.gateway.app.nodes import Nodes
 from services.gateway.app.planning import Planning
 from services.gateway.app.policies import Policies
+from services.gateway.app.updates import Updates
 from services.gateway.core.bounds import Bounds
 from services.gateway.grpc_api.agent_service import AgentService
 from services.gateway.grpc_api.audit_service import AuditService
@@ -55,6 +56,7 @@ class GrpcDependencies:
 
     deployments: Deployments
     planning: Planning
+    updates: Updates
     nodes: Nodes
     agents: Agents
     identity: Identity
@@ -69,7 +71,7 @@ class GrpcDependencies:
 def add_to_server(uses: GrpcDependencies, server: grpc.aio.Server) -> None:
     """Register all services on a server that is not started yet."""
     deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(
-        DeploymentService(uses.deployments, uses.planning, uses.bounds), server
+        DeploymentService(uses.deployments, uses.planning, uses.updates, uses.bounds), server
     )
     node_service_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(uses.nodes), server)
     identity_service_pb2_grpc.add_IdentityServiceServicer_to_server(

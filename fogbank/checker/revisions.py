@@ -1,0 +1,60 @@
+"""Revisions of deployments, read a second time: what replicas are to be after updates."""
+
+from __future__ import annotations
+
+from fogbank.checker.world import Deployment, amounts
+from fogbank.v1 import deployments_pb2, facts_pb2, rounds_pb2
+
+# What replicas can't change while they run.
+_OF_REPLICAS = ("container_image", "resources", "region", "constraints", "gpu_model", "restart")
+
+
+def update(deployment: Deployment, event: facts_pb2.DeploymentUpdated) -> None:
+    """Take an update in."""
+    same = event.env_key == deployment.env_key and all(
+        getattr(event.spec, name) == getattr(deployment.asked, name) for name in _OF_REPLICAS
+    )
+    if not same:
+        deployment.earlier[deployment.revision] = deployment.asked
+        deployment.revision += 1
+    deployment.asked = event.spec
+    deployment.env_key = event.env_key
+    deployment.replicas = event.spec.replicas
+    _settle(deployment)
+
+
+def roll_back(deployment: Deployment, outcome: rounds_pb2.DeploymentRolledBack) -> str:
+    """Go back to an earlier revision; return what is wrong with that, empty if nothing is."""
+    if outcome.from_revision != deployment.revision:
+        return f"from revision {outcome.from_revision}; it is at {deployment.revision}"
+    if outcome.to_revision not in deployment.earlier:
+        return f"to revision {outcome.to_revision}, which never was"
+    deployment.bad, deployment.good = outcome.from_revision, outcome.to_revision
+    _settle(deployment)
+    return ""
+
+
+def wanted(deployment: Deployment) -> int:
+    """Return the revision that new replicas are of."""
+    return deployment.good if deployment.bad == deployment.revision else deployment.revision
+
+
+def _settle(deployment: Deployment) -> None:
+    spec = deployments_pb2.DeploymentSpec()
+    spec.CopyFrom(deployment.asked)
+    number = wanted(deployment)
+    if number != deployment.revision:
+        other = deployment.earlier[number]
+        for name in _OF_REPLICAS:
+            spec.ClearField(name)  # type: ignore[arg-type]  # each of the names is a field's
+        taken = deployments_pb2.DeploymentSpec(
+            container_image=other.container_image,
+            resources=other.resources,
+            region=other.region,
+            constraints=other.constraints,
+            gpu_model=other.gpu_model,
+            restart=other.restart,
+        )
+        spec.MergeFrom(taken)
+    deployment.spec = spec
+    deployment.ask = amounts(spec.resources)
