@@ -2,7 +2,7 @@
 
 from uuid import uuid4
 
-from fogbank.cli.deployment_files import DeploymentText
+from fogbank.cli.deployment_files import ConstraintText, DeploymentText
 from fogbank.v1 import deployment_service_pb2, deployments_pb2, resources_pb2
 
 _THOUSANDTHS = 1000
@@ -35,20 +35,22 @@ def deployment_spec(text: DeploymentText) -> deployments_pb2.DeploymentSpec:
         cluster_id=text.cluster_id,
         strategy=text.strategy,
         wait_for_capacity=text.wait_for_capacity,
-        constraints=[
-            deployments_pb2.Constraint(
-                attribute=constraint.attribute,
-                operator=deployments_pb2.ConstraintOperator.Value(
-                    f"CONSTRAINT_OPERATOR_{constraint.operator.upper()}"
-                ),
-                values=constraint.values,
-            )
-            for constraint in text.constraints
-        ],
+        constraints=[constraint_message(constraint) for constraint in text.constraints],
         gpu_model=text.gpu_model,
         restart=deployments_pb2.RestartPolicy.Value(
             f"RESTART_POLICY_{text.restart.upper().replace('-', '_')}"
         ),
         labels=dict(text.labels),
         allow_colocation=text.allow_colocation,
+    )
+
+
+def constraint_message(text: ConstraintText) -> deployments_pb2.Constraint:
+    """Return the message of a demand on nodes."""
+    return deployments_pb2.Constraint(
+        attribute=text.attribute,
+        operator=deployments_pb2.ConstraintOperator.Value(
+            f"CONSTRAINT_OPERATOR_{text.operator.upper()}"
+        ),
+        values=text.values,
     )

@@ -31,6 +31,8 @@ _VERBS: dict[str, tuple[str, str]] = {
     "status": ("show_commands", "status"),
     "explain": ("plan_commands", "explain"),
     "scale": ("change_commands", "scale"),
+    "update": ("rollout_commands", "update"),
+    "rollout": ("rollout_commands", "app"),
     "delete": ("change_commands", "delete"),
     "logs": ("log_commands", "logs"),
     "nodes": ("node_commands", "app"),

@@ -6,8 +6,10 @@ its own beside the old one.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fogbank.domain import events as ev
-from fogbank.domain.deployment import Constraint, DeploymentSpec
+from fogbank.domain.deployment import Constraint, DeploymentSpec, RolloutSpec
 from fogbank.domain.disruption import DisruptionRules
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.policy import (
@@ -138,6 +140,15 @@ _OUTCOMES: tuple[ev.Outcome, ...] = (
         2,
         CONSIDERED,
     ),
+    ev.DeploymentPlaced(
+        _OTHER_DEPLOYMENT,
+        13 << 16,
+        Resources(500, 256, 1, 0),
+        (ev.Placement(_REPLICA, 1, 2, _NODE, 873, (), _OTHER_REPLICA),),
+        CONSIDERED,
+        revision=2,
+    ),
+    ev.DeploymentRolledBack(_OTHER_DEPLOYMENT, 13 << 16, 3, 2, "2 replicas of revision 3 failed"),
 )
 
 EXAMPLES: tuple[ev.Event, ...] = (
@@ -146,6 +157,11 @@ EXAMPLES: tuple[ev.Event, ...] = (
     ev.PolicyActivated(POLICY),
     ev.DeploymentCreated(SPEC, _OWNER, "a1b2c3"),
     ev.DeploymentScaled(_DEPLOYMENT, 5),
+    ev.DeploymentUpdated(
+        _DEPLOYMENT,
+        replace(SPEC, rollout=RolloutSpec(2, 1, 1_000, 60_000, auto_rollback=False)),
+        "d4e5f6",
+    ),
     ev.DeploymentDeleted(_DEPLOYMENT),
     ev.NodeConnected(_NODE, "fog-1", FINGERPRINT),
     ev.NodeCapacityChanged(_NODE, 9 << 16 | 1, FINGERPRINT),

@@ -396,8 +396,3 @@ async def test_what_another_gateway_accepted_can_be_changed_at_once(world: Gatew
         for _ in range(10):
             deployment = await create(world)
             assert (await scale(other, deployment.id, 1)).spec.replicas == 1
-
-
-async def test_what_is_not_built_says_so(world: GatewayWorld) -> None:
-    call = world.deployment_service.UpdateDeployment(pb.UpdateDeploymentRequest(), metadata=ALICES)
-    assert (await refusal(call)).code() is grpc.StatusCode.UNIMPLEMENTED
