@@ -72,9 +72,8 @@ async def test_a_stale_etag_is_refused_and_without_one_it_comes_after() -> None:
         stale = change(made.id, "container_image", spec=spec, etag=made.etag)
         error = await refusal(world.deployment_service.UpdateDeployment(stale, metadata=ALICES))
         assert error.code() is grpc.StatusCode.ABORTED
-        again = await update(
-            world, change(made.id, "priority", spec=deployments_pb2.DeploymentSpec(priority=70))
-        )
+        more = deployments_pb2.DeploymentSpec(priority=70)
+        again = await update(world, change(made.id, "priority", spec=more))
         assert again.spec.priority == 70
         assert (await rollout(world, made.id)).revision == 2, "a priority replaces no replica"
 
