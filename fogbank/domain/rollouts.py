@@ -115,9 +115,14 @@ def rollout_view(fleet: FleetState, deployment: DeploymentFact) -> RolloutView:
     live = [placements[known] for known in decision.slots.values()] if decision else []
     leaving = [placements[known] for known in decision.leaving.values()] if decision else []
     updated = sum(not is_outdated(fleet, deployment, placed) for placed in live)
-    available = {placed.slot for placed in [*live, *leaving] if is_available(fleet, placed)}
+    available = {
+        placed.slot
+        for placed in [*live, *leaving]
+        if is_available(fleet, placed) or completed(fleet, placed)
+    }
     rolled_back = wanted != deployment.revision
-    rolling = is_rolling(fleet, deployment) or updated < deployment.spec.replicas
+    missing = bool(deployment.updates) and len(available) < deployment.spec.replicas
+    rolling = bool(leaving) or missing or updated < deployment.spec.replicas
     phase = RolloutPhase.PROGRESSING if rolling and not deployment.deleted else RolloutPhase.DONE
     message = f"{updated} of {deployment.spec.replicas} replicas are of revision {wanted}"
     if rolled_back and decision is not None:

@@ -61,9 +61,9 @@ def _group_of(decision: DeploymentDecision, deployment: DeploymentFact, wait: Wa
     return Group(shape_of(deployment), vacant, deployment.id if loner else "")
 
 
-def rollout_look(deployment_id: str) -> Hashable:
+def rollout_look(deployment_id: str) -> str:
     """Return the key of a rollout's look for room."""
-    return ("rollout", deployment_id)
+    return f"rollout of {deployment_id}"
 
 
 class Agenda:

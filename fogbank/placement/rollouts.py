@@ -61,7 +61,13 @@ def roll_all(fleet: FleetState, work: Work) -> Iterator[list[ev.Outcome]]:
         if deployment_id in work.moved:
             continue
         deployment = fleet.facts.deployments[deployment_id]
-        outcomes = _roll(fleet, work, deployment)
+        try:
+            outcomes = _roll(fleet, work, deployment)
+        except Exception as error:  # noqa: BLE001  one bad deployment must not stop the others
+            key = rollout_look(deployment_id)
+            work.errors.append((key, error))
+            work.looked_in_vain.add(key)
+            continue
         if outcomes:
             yield outcomes
 
@@ -189,6 +195,7 @@ def _choose(
     placements, rollout = fleet.decisions.placements, deployment.spec.rollout
     wanted = deployment.spec.replicas
     available = 0
+    well_at: list[int] = []
     to_fill = False
     old: list[PlacedReplica] = []
     for slot in range(wanted):
@@ -196,8 +203,11 @@ def _choose(
         leaving_id = decision.leaving.get(slot)
         live = placements[live_id] if live_id is not None else None
         leaves = leaving_id is not None and is_available(fleet, placements[leaving_id])
-        if leaves or (live is not None and _serves(fleet, deployment, live, steps, instant_us)):
+        serves_us = None if live is None else _serves_at_us(fleet, deployment, live)
+        if leaves or (serves_us is not None and serves_us <= instant_us):
             available += 1
+        elif serves_us is not None:
+            well_at.append(serves_us)
         to_fill = to_fill or (live is None and not decision.deferred)
         if live is None or not is_outdated(fleet, deployment, live):
             continue
@@ -206,28 +216,20 @@ def _choose(
     # What was let go gets its successor before others do, unless there is no room for it.
     steps.surge = 0 if to_fill else max(rollout.max_surge - len(decision.leaving), 0)
     steps.spare = max(available - (wanted - rollout.max_unavailable), 0)
+    # So many more have to be well until another may go first.
+    lacking = wanted - rollout.max_unavailable - available + 1
+    if old and 0 < lacking <= len(well_at):
+        steps.later(sorted(well_at)[lacking - 1])
     for placed in sorted(old, key=lambda each: (is_available(fleet, each), each.slot)):
         if not is_available(fleet, placed) or steps.surge > 0 or steps.spare > 0:
             steps.candidates.append(placed)
 
 
-def _serves(
-    fleet: FleetState,
-    deployment: DeploymentFact,
-    live: PlacedReplica,
-    steps: Steps,
-    instant_us: int,
-) -> bool:
-    """Tell whether a replica counts as available: a new one only when it is well."""
-    if completed(fleet, live):
-        return True
+def _serves_at_us(fleet: FleetState, deployment: DeploymentFact, live: PlacedReplica) -> int | None:
+    """Return from when a replica counts as available: a new one only when it is well."""
     if is_outdated(fleet, deployment, live):
-        return is_available(fleet, live)
-    well_us = well_at_us(fleet, live, deployment.spec.rollout.min_healthy_ms)
-    if well_us is None or well_us <= instant_us:
-        return well_us is not None
-    steps.later(well_us)
-    return False
+        return 0 if is_available(fleet, live) else None
+    return well_at_us(fleet, live, deployment.spec.rollout.min_healthy_ms)
 
 
 def _judge(
@@ -248,6 +250,9 @@ def _judge(
     ]
     well = any(well_at_us(fleet, placed, rollout.min_healthy_ms) is not None for placed in new)
     failed = [placed for placed in new if _failed(fleet, placed)]
+    good = _last_good(fleet, decision, asked)
+    if not good:
+        return
     reason = ""
     if len(failed) >= _FAILURES and not well:
         reason = f"{len(failed)} replicas of revision {asked} failed"
@@ -261,8 +266,7 @@ def _judge(
             reason = reason or f"A replica of revision {asked} wasn't well in time"
         else:
             steps.later(deadline_us)
-    good = _last_good(fleet, decision, asked)
-    if reason and good:
+    if reason:
         steps.rolled_back = ev.DeploymentRolledBack(
             deployment.id, deployment.version, asked, good, reason
         )

@@ -197,6 +197,11 @@ class Scheduler:
                     f"Deployment {outcome.deployment_id} waits: {outcome.reason}",
                     attempt=outcome.attempt,
                 )
+            case ev.DeploymentRolledBack():
+                _log.warning(
+                    f"Deployment {outcome.deployment_id} goes back: {outcome.reason}",
+                    revision=outcome.to_revision,
+                )
             case ev.NodeOffline():
                 _log.warning("node offline", node_id=outcome.node_id)
             case _:

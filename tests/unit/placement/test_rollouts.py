@@ -171,7 +171,7 @@ def test_new_ones_that_fail_lead_back_and_nobody_was_missing() -> None:
         fleet.settle()
         fail(fleet, deployment_id, 2)
         assert view(fleet, deployment_id).available == 3
-        fleet.log.pass_ms(40_000)
+        fleet.log.pass_ms(150_000)
     outcomes = fleet.settle()
     back = outcomes[0]
     assert isinstance(back, ev.DeploymentRolledBack)
