@@ -21,11 +21,13 @@ from fogbank.domain.explanations import (
 from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.ids import PLANNED_ID
+from fogbank.domain.rollouts import as_wanted, is_rolling, rollout_view
 from fogbank.placement.arrays import FleetArrays, Integers, amounts
 from fogbank.placement.engine import DEFAULT_LIMIT, Planner
 from fogbank.placement.filters import REASONS
 from fogbank.placement.looks import look, place
 from fogbank.placement.needs import Need, Wait, need_of, wait_of
+from fogbank.placement.rollouts import steps_of
 from fogbank.placement.room import Room, Shortage
 from fogbank.placement.strategies import STRATEGIES, Rows, score_rows, strategy_name, terms_of
 from fogbank.placement.unblocking import would_unblock
@@ -86,8 +88,12 @@ def _look_now(planner: Planner, deployment: DeploymentFact, instant_us: int) -> 
         slots = tuple(
             slot for slot in range(deployment.spec.replicas) if slot not in decision.slots
         )
+    if not slots and is_rolling(fleet, deployment):
+        waiting = steps_of(fleet, deployment, instant_us).candidates
+        slots = tuple(placed.slot for placed in waiting[:1])
     if not slots:
         return None
+    deployment = as_wanted(fleet, deployment)
     seen = _look(planner, deployment, slots, instant_us)
     hints = seen.hints or (_why_not_yet(fleet, deployment, instant_us),)
     teller = _Teller(fleet, planner.arrays, planner.arrays.booked, deployment.spec)
@@ -116,7 +122,7 @@ def _look(
         considered = place(fleet, Room.of(arrays), deployment, slots).considered
     if not isinstance(found, Shortage):
         return _Look(found, considered, ())
-    hints = would_unblock(fleet, Room.of(arrays), deployment.id, spec, len(slots))
+    hints = would_unblock(fleet, Room.of(arrays), deployment.id, spec, slots)
     return _Look(found, considered, hints or (found.reason,))
 
 
@@ -181,7 +187,10 @@ def _summary(
         return f"Failed: {decision.reason}."
     need, wanted = need_of(fleet, deployment), deployment.spec.replicas
     if not need.vacant:
-        return f"All {wanted} replicas have a node: {_node_names(fleet, decision)}."
+        text = f"All {wanted} replicas have a node: {_node_names(fleet, decision)}."
+        if is_rolling(fleet, deployment):
+            text = f"{text} An update goes on: {rollout_view(fleet, deployment).message}."
+        return text
     text = f"{len(need.vacant)} of {wanted} replicas wait for a node"
     if decision is not None and decision.reason:
         text = f"{text}: {decision.reason}"

@@ -35,12 +35,17 @@ NO_NODES_HINT = "a node that joins; none is known yet"
 
 
 def would_unblock(
-    fleet: FleetState, room: Room, deployment_id: str, spec: DeploymentSpec, count: int
+    fleet: FleetState,
+    room: Room,
+    deployment_id: str,
+    spec: DeploymentSpec,
+    slots: tuple[int, ...],
 ) -> tuple[str, ...]:
-    """Return what would let `count` replicas be placed, likeliest first; empty if they fit."""
+    """Return what would let these slots be filled, likeliest first; empty if they fit."""
+    count = len(slots)
     if room.arrays.size == 0:
         return (NO_NODES_HINT,)
-    search = _Search(fleet, room, deployment_id, spec)
+    search = _Search(fleet, room, spec, occupied_rows(fleet, room.arrays, deployment_id, slots))
     found = search.look().count
     missing = count - found
     if missing <= 0 or (spec.allow_colocation and search.stacks(count)):
@@ -60,14 +65,14 @@ class _Search:
     """Looks for the same replicas under other assumptions."""
 
     def __init__(
-        self, fleet: FleetState, room: Room, deployment_id: str, spec: DeploymentSpec
+        self, fleet: FleetState, room: Room, spec: DeploymentSpec, occupied: list[int]
     ) -> None:
         self._fleet = fleet
         self._room = room
         self._arrays = room.arrays
         self._spec = spec
         self._ask = amounts(spec.resources)
-        self._occupied = occupied_rows(fleet, room.arrays, deployment_id)
+        self._occupied = occupied
 
     def look(
         self,

@@ -1,0 +1,108 @@
+"""`fog update` and `fog rollout`: what they ask for and what they print."""
+
+import json
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from fogbank.cli.main import run
+from fogbank.v1 import deployment_service_pb2 as pb
+from fogbank.v1 import deployment_service_pb2_grpc, deployments_pb2
+
+ID = "0b7a3b58-7a53-4f5e-9d0c-5d3a3f0c8a11"
+
+
+class Deployments(deployment_service_pb2_grpc.DeploymentServiceServicer):
+    """Takes every update, and is as far as it is told to be."""
+
+    def __init__(self) -> None:
+        self.requests: list[Any] = []
+        self.rollout = pb.GetRolloutResponse(
+            deployment_id=ID,
+            phase=pb.ROLLOUT_PHASE_DONE,
+            revision=2,
+            wanted_revision=2,
+            replicas=3,
+            updated=3,
+            available=3,
+            message="3 of 3 replicas are of revision 2",
+            revisions=[pb.Revision(number=2, wanted=True), pb.Revision(number=1)],
+        )
+
+    def UpdateDeployment(
+        self, request: pb.UpdateDeploymentRequest, context: grpc.ServicerContext
+    ) -> pb.UpdateDeploymentResponse:
+        self.requests.append(request)
+        return pb.UpdateDeploymentResponse(deployment=_made())
+
+    def RollbackDeployment(
+        self, request: pb.RollbackDeploymentRequest, context: grpc.ServicerContext
+    ) -> pb.RollbackDeploymentResponse:
+        self.requests.append(request)
+        return pb.RollbackDeploymentResponse(deployment=_made())
+
+    def GetRollout(
+        self, request: pb.GetRolloutRequest, context: grpc.ServicerContext
+    ) -> pb.GetRolloutResponse:
+        return self.rollout
+
+
+def _made() -> deployments_pb2.Deployment:
+    return deployments_pb2.Deployment(id=ID, spec=deployments_pb2.DeploymentSpec(name="web"))
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Deployments]:
+    deployments = Deployments()  # type: ignore[abstract]  # the other calls aren't made
+    running = grpc.server(ThreadPoolExecutor(2))
+    deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(deployments, running)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("FOG_ADDR", f"127.0.0.1:{running.add_insecure_port('127.0.0.1:0')}")
+    monkeypatch.setenv("FOG_TOKEN", "the-token")
+    running.start()
+    yield deployments
+    running.stop(None).wait()
+
+
+def test_an_update_names_what_was_given_and_nothing_else(server: Deployments) -> None:
+    flags = ["--image", "nginx:2", "--cpu", "0.5", "--env", "A=1", "--max-unavailable", "1"]
+    assert run(["update", ID, *flags, "--wait"]) == 0
+    (request,) = server.requests
+    assert sorted(request.update_mask.paths) == [
+        "container_image",
+        "env",
+        "resources.cpu_millicores",
+        "rollout.max_unavailable",
+    ]
+    assert request.spec.container_image == "nginx:2"
+    assert request.spec.resources.cpu_millicores == 500
+    assert dict(request.env) == {"A": "1"}
+
+
+def test_an_update_of_nothing_is_a_mistake(server: Deployments) -> None:
+    assert run(["update", ID]) == 64
+    assert not server.requests
+
+
+def test_an_update_that_went_back_is_an_error(
+    server: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.rollout.phase = pb.ROLLOUT_PHASE_ROLLED_BACK
+    server.rollout.message = "2 replicas of revision 2 failed"
+    assert run(["update", ID, "--image", "broken", "--wait"]) == 1
+    assert "web went back: 2 replicas of revision 2 failed" in capsys.readouterr().err
+
+
+def test_status_history_and_undo(server: Deployments, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["rollout", "status", ID]) == 0
+    assert capsys.readouterr().out.startswith("done: 3 of 3 replicas are of revision 2\n")
+    assert run(["rollout", "history", ID]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:2] == ["2", "wanted"]
+    assert run(["rollout", "status", ID, "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["updated"] == 3
+    assert run(["rollout", "undo", ID, "--to", "1"]) == 0
+    assert server.requests[-1].to_revision == 1
