@@ -112,7 +112,9 @@ def rollout_view(fleet: FleetState, deployment: DeploymentFact) -> RolloutView:
     decision = fleet.decisions.deployments.get(deployment.id)
     wanted = wanted_revision(fleet, deployment)
     placements = fleet.decisions.placements
-    live = [placements[known] for known in decision.slots.values()] if decision else []
+    wanted_slots = range(0 if deployment.deleted else deployment.spec.replicas)
+    slots = decision.slots if decision else {}
+    live = [placements[slots[slot]] for slot in wanted_slots if slot in slots]
     leaving = [placements[known] for known in decision.leaving.values()] if decision else []
     updated = sum(not is_outdated(fleet, deployment, placed) for placed in live)
     available = {

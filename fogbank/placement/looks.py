@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from fogbank.domain import events as ev
@@ -153,12 +153,13 @@ def _among_all(
 
 
 def occupied_rows(
-    fleet: FleetState, arrays: FleetArrays, deployment_id: str, slots: Collection[int] = ()
+    fleet: FleetState, arrays: FleetArrays, deployment_id: str, slots: Sequence[int] = ()
 ) -> list[int]:
     """Return the nodes that have a replica of the deployment, released ones apart.
 
-    Those of `slots` don't count: who takes a slot may stand beside the one that leaves it.
+    Who takes a slot may stand beside the one that leaves it, if no other slot is looked for.
     """
+    own = slots[0] if len(slots) == 1 else -1
     decision = fleet.decisions.deployments.get(deployment_id)
     if decision is None:
         return []
@@ -167,7 +168,7 @@ def occupied_rows(
         for known_id in decision.replica_ids
         if (placed := fleet.decisions.placements[known_id]).desired is not Desired.RELEASED
         and not fleet.ended(placed)
-        and (placed.slot not in slots or placed.desired is Desired.SUSPENDED)
+        and (placed.slot != own or placed.desired is Desired.SUSPENDED)
         and (row := arrays.row(placed.node_id)) is not None
     ]
 

@@ -81,12 +81,7 @@ class Updates:
             AbortedError: its version is another one than expected.
             AlreadyExistsError, UnavailableError: as `Deployments.create`.
         """
-        env_key: str | FogError | None = None
-        if env is not None and not validate_only:
-            (env_key,) = await env_keys(self._environments, [env])
-            if isinstance(env_key, FogError):
-                raise env_key
-        sealed = env_key
+        sealed = None if env is None or validate_only else await self._sealed(env)
 
         def changed(deployment: DeploymentFact) -> tuple[DeploymentSpec, str]:
             spec = applied(deployment.spec)
@@ -104,6 +99,12 @@ class Updates:
             expected_version,
             validate_only=validate_only,
         )
+
+    async def _sealed(self, env: Mapping[str, str]) -> str:
+        (env_key,) = await env_keys(self._environments, [env])
+        if isinstance(env_key, FogError):
+            raise env_key
+        return env_key
 
     async def undo(
         self,
