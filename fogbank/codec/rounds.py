@@ -116,15 +116,7 @@ def _outcome_to_pb(outcome: ev.Outcome) -> pb.Outcome:
                 )
             )
         case ev.DeploymentRolledBack():
-            return pb.Outcome(
-                rolled_back=pb.DeploymentRolledBack(
-                    deployment_id=outcome.deployment_id,
-                    version=outcome.version,
-                    from_revision=outcome.from_revision,
-                    to_revision=outcome.to_revision,
-                    reason=outcome.reason,
-                )
-            )
+            return pb.Outcome(rolled_back=_rolled_back_to_pb(outcome))
         case ev.NodeOffline():
             return pb.Outcome(
                 offline=pb.NodeOffline(
@@ -133,6 +125,16 @@ def _outcome_to_pb(outcome: ev.Outcome) -> pb.Outcome:
                     last_heard_at_us=outcome.last_heard_at_us,
                 )
             )
+
+
+def _rolled_back_to_pb(outcome: ev.DeploymentRolledBack) -> pb.DeploymentRolledBack:
+    return pb.DeploymentRolledBack(
+        deployment_id=outcome.deployment_id,
+        version=outcome.version,
+        from_revision=outcome.from_revision,
+        to_revision=outcome.to_revision,
+        reason=outcome.reason,
+    )
 
 
 def _placed_to_pb(outcome: ev.DeploymentPlaced) -> pb.DeploymentPlaced:

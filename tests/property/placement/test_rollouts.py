@@ -119,14 +119,15 @@ def test_rollouts_keep_their_bounds_and_come_to_an_end(seed: int) -> None:
     # Nothing breaks any more, one node more makes room, and everybody does as told.
     fleet.connect("fog-spare", a_fingerprint(cpu=16_000))
     fleet.fact(ev.DeploymentScaled(deployment_id, 1))
+    view = rollout_view(fleet.planner.fleet, driver.deployment)
     for _ in range(REST):
         fleet.obey()
         fleet.log.pass_ms(60_000)
         driver.decide()
         view = rollout_view(fleet.planner.fleet, driver.deployment)
-        if view.phase is not RolloutPhase.PROGRESSING and view.updated == 1 and not view.leaving:
+        rests = view.phase is not RolloutPhase.PROGRESSING and not view.leaving
+        if rests and view.updated == view.available == 1:
             break
-    fleet.obey()
     assert view.updated == view.replicas == 1, view
     assert view.leaving == 0
     assert fleet.status(deployment_id) is DeploymentStatus.RUNNING
