@@ -24,6 +24,10 @@ _MESSAGES: dict[str, type[Message]] = {
     "fogbank.v1.NodeCapacityChanged": facts_pb2.NodeCapacityChanged,
     "fogbank.v1.NodeLoadChanged": facts_pb2.NodeLoadChanged,
     "fogbank.v1.NodeReported": facts_pb2.NodeReported,
+    "fogbank.v1.NodeCordoned": facts_pb2.NodeCordoned,
+    "fogbank.v1.NodeUncordoned": facts_pb2.NodeUncordoned,
+    "fogbank.v1.NodeDraining": facts_pb2.NodeDraining,
+    "fogbank.v1.NodeRemoved": facts_pb2.NodeRemoved,
     ROUND: rounds_pb2.RoundDecided,
 }
 

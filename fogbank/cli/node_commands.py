@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from fogbank.cli import node_changes
 from fogbank.cli.output import (
     AsTable,
     Column,
@@ -14,7 +15,13 @@ from fogbank.cli.output import (
     print_list,
 )
 
-app = typer.Typer(help="List the fleet's nodes, or show one.", invoke_without_command=True)
+app = typer.Typer(
+    help="List the fleet's nodes, show, cordon, drain or remove one.", invoke_without_command=True
+)
+app.command("cordon")(node_changes.cordon)
+app.command("uncordon")(node_changes.uncordon)
+app.command("drain")(node_changes.drain)
+app.command("remove")(node_changes.remove)
 
 _COLUMNS = (
     Column("NAME", "name"),
@@ -27,6 +34,7 @@ _COLUMNS = (
     Column("STORAGE GB", "storage"),
     Column("GPU", "gpu"),
     Column("REASON", "reason"),
+    Column("DRAIN UNTIL", "drain_deadline", wide=True),
     Column("CPU %", "cpu_usage_percent", wide=True),
     Column("MEMORY %", "memory_usage_percent", wide=True),
     Column("GPU MODEL", "gpu_model", wide=True),

@@ -9,7 +9,7 @@ from fogbank.cli.failures import CommandError
 _HINTS = {
     grpc.StatusCode.UNAUTHENTICATED: "sign in with `fog login`, or give a token in FOG_TOKEN",
     grpc.StatusCode.PERMISSION_DENIED: "sign in as an administrator with `fog login`",
-    grpc.StatusCode.NOT_FOUND: "`fog ps` lists what there is",
+    grpc.StatusCode.NOT_FOUND: "`fog ps` and `fog nodes` list what there is",
     grpc.StatusCode.ABORTED: "somebody else changed it; look at it with `fog status` and try again",
     grpc.StatusCode.RESOURCE_EXHAUSTED: "try again in a while",
     grpc.StatusCode.DEADLINE_EXCEEDED: "it may have been done all the same; `fog ps` shows it",

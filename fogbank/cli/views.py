@@ -160,6 +160,9 @@ def node_row(node: nodes_pb2.Node) -> dict[str, Any]:
         "agent_version": print_of.agent_version,
         "connected_at": instant(node.connected_at),
         "reason": node.reason,
+        "cordoned": node.cordoned,
+        "draining": node.draining,
+        "drain_deadline": instant(node.drain_deadline) if node.HasField("drain_deadline") else None,
         # For tables: what is taken, of how much.
         "cpu": _share(booked, room, "cpu_cores"),
         "memory": _share(booked, room, "memory_mb"),

@@ -11,7 +11,7 @@ from fogbank.cli.failures import CommandError, PlacementFailedError
 from fogbank.cli.lookups import get_deployment
 from fogbank.cli.output import console
 from fogbank.cli.views import status_word
-from fogbank.v1 import deployments_pb2
+from fogbank.v1 import deployments_pb2, node_service_pb2, nodes_pb2
 
 _POLL_S = 0.2
 _ENDED = frozenset({"running", "completed"})
@@ -63,6 +63,62 @@ def wait_gone(
         min_sequence,
         lambda deployment: deployment.running_replicas == 0,
     )
+
+
+def wait_drained(connection: Connection, node: nodes_pb2.Node, timeout_s: float) -> nodes_pb2.Node:
+    """Wait until a draining node has no replicas and return the node.
+
+    The server may be away in the meantime.
+
+    Raises:
+        CommandError: some are left after `timeout_s` seconds, or it is drained no more.
+    """
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    deadline = time.monotonic() + timeout_s
+    begun_with = max(1, node.replicas)
+    with Progress(
+        TextColumn("{task.fields[name]}"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.completed:g}/{task.total:g} gone, {task.fields[reason]}"),
+        TimeElapsedColumn(),
+        console=console(errors=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    ) as progress:
+        task = progress.add_task("", total=begun_with, name=node.name, reason=node.reason)
+        # Before it is visible as draining it looks as it did before the command.
+        visible = False
+        while True:
+            seen = _look_at_node(connection, node.id)
+            visible = visible or (seen is not None and seen.draining)
+            if seen is not None and visible:
+                if not seen.draining:
+                    raise CommandError(f"{node.name} is drained no more: it was uncordoned")
+                if not seen.replicas:
+                    return seen
+                gone = begun_with - seen.replicas
+                progress.update(task, completed=max(0, gone), reason=seen.reason)
+                node = seen
+            if time.monotonic() > deadline:
+                raise CommandError(
+                    f"{node.replicas} replicas are still on {node.name} after {timeout_s:g} s",
+                    hint="the drain goes on; a --deadline stops what finds no room elsewhere",
+                )
+            time.sleep(_POLL_S)
+
+
+def _look_at_node(connection: Connection, node_id: str) -> nodes_pb2.Node | None:
+    """Return the node, or None while the server is away."""
+    try:
+        answer = connection.call(
+            connection.nodes.GetNode, node_service_pb2.GetNodeRequest(node=node_id)
+        )
+    except grpc.RpcError as error:
+        if error.code() in _AWAY:
+            return None
+        raise
+    return answer.node
 
 
 def _advice(deployment: Deployment) -> str:

@@ -41,6 +41,7 @@ from services.gateway.app.fold import FleetFold
 from services.gateway.app.gate import Gate
 from services.gateway.app.genesis import ensure_genesis
 from services.gateway.app.identity import Identity
+from services.gateway.app.node_commands import NodeCommands
 from services.gateway.app.nodes import Nodes
 from services.gateway.app.planning import Planning
 from services.gateway.app.policies import Policies
@@ -107,6 +108,7 @@ async def build(service: Service, settings: GatewaySettings) -> None:
     agents = Agents(AgentPorts(fold, record.appender, environments, telemetry, clock))
     service.enter_sync(agents.running())
     nodes = Nodes(fold, ledger)
+    node_commands = NodeCommands(fold, command_log, clock)
     events = Events(fold, record.log)
     system = System(fold, record.appender, agents, ledger, scheduler, gate=record.gate)
     face = GrpcDependencies(
@@ -114,6 +116,7 @@ async def build(service: Service, settings: GatewaySettings) -> None:
         planning,
         updates,
         nodes,
+        node_commands,
         agents,
         own.identity,
         Policies(fold, command_log, clock),

@@ -62,6 +62,28 @@ def test_the_same_request_id_deploys_once(system: FogUp) -> None:
     assert fog(system, "delete", "once", "-y", "--wait").returncode == 0
 
 
+def test_a_drained_node_is_emptied_and_takes_replicas_again(system: FogUp, admin: GrpcUser) -> None:
+    made = fog(system, "deploy", "moved", "--image", "x", "--replicas", "2", "--wait", "-o", "name")
+    deployment_id = made.stdout.strip()
+    name = admin.get(deployment_id).replicas[0].node_name
+    try:
+        drained = fog(system, "nodes", "drain", name, "--deadline", "5m", "--wait", "-o", "json")
+        assert drained.returncode == 0, drained.stderr
+        node = json.loads(drained.stdout)
+        assert (node["status"], node["replicas"]) == ("maintenance", 0)
+        assert node["drain_deadline"]
+        replicas = admin.get(deployment_id).replicas
+        assert name not in {replica.node_name for replica in replicas}
+        assert admin.get(deployment_id).running_replicas == 2
+        refused = fog(system, "nodes", "remove", replicas[0].node_name, "-y")
+        assert refused.returncode == 1
+        assert "drain it first, or use force" in refused.stderr
+    finally:
+        again = fog(system, "nodes", "uncordon", name)
+        assert fog(system, "delete", deployment_id, "-y", "--wait").returncode == 0
+    assert "takes replicas again" in again.stdout
+
+
 def test_users_see_their_own_only(system: FogUp) -> None:
     made = fog(system, "deploy", "mine", "--image", "x", "-o", "name").stdout.strip()
     password = "secret-enough\n"

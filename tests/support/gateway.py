@@ -38,6 +38,7 @@ from services.gateway.app.deployments import Deployments
 from services.gateway.app.events import Events
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.genesis import ensure_genesis
+from services.gateway.app.node_commands import NodeCommands
 from services.gateway.app.nodes import Nodes
 from services.gateway.app.planning import Planning
 from services.gateway.app.policies import Policies
@@ -231,21 +232,17 @@ async def gateway_world(
     environments, telemetry, ledger = Environments(), HeardTelemetry(), FoldLedger(fold)
     command_log = CommandLog(fold, appender, verdict_timeout_s=timeout_s)
     deployments = Deployments(
-        fold,
-        command_log,
-        ledger,
-        environments,
-        clock,
-        max_pending=max_pending,
+        fold, command_log, ledger, environments, clock, max_pending=max_pending
     )
     agents = Agents(
         AgentPorts(fold, appender, environments, telemetry, clock, fold_timeout_s=timeout_s)
     )
+    node_commands = NodeCommands(fold, command_log, clock)
     server = GrpcServer([], interceptors=[Authenticate(NamedTokens())])
     planning = Planning(deployments, command_log, planner or FakeScheduler(fold))
     updates = Updates(deployments, fold, command_log, environments, clock)
     service = DeploymentService(deployments, planning, updates, GRPC_BOUNDS)
-    _register(server, fold, log, service, agents, ledger)
+    _register(server, fold, log, service, node_commands, agents, ledger)
     policies = Policies(fold, command_log, clock)
     policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(
         PolicyService(policies), server.grpc
@@ -279,12 +276,13 @@ def _register(
     fold: FleetFold,
     log: EventLog,
     deployments: DeploymentService,
+    node_commands: NodeCommands,
     agents: Agents,
     ledger: FoldLedger,
 ) -> None:
     deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(deployments, server.grpc)
     node_service_pb2_grpc.add_NodeServiceServicer_to_server(
-        NodeService(Nodes(fold, ledger)), server.grpc
+        NodeService(Nodes(fold, ledger), node_commands), server.grpc
     )
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(
         AuditService(log, Events(fold, log), "fogbank.log.test.1."), server.grpc

@@ -42,7 +42,7 @@ from services.gateway.core.agent_messages import (
     Welcome,
 )
 from services.gateway.core.assignments import Task, Wanted, changed_tasks, tasks_of
-from services.gateway.core.hello import Hello, check_fingerprint
+from services.gateway.core.hello import Hello, check_fingerprint, removed
 from services.gateway.core.load_steps import LoggedLoad, next_load
 
 _log = structlog.get_logger(__name__)
@@ -116,7 +116,8 @@ class AgentSession:
 
         Raises:
             AbortedError: the node shook hands again, here or elsewhere, or was declared offline.
-            UnavailableError: this gateway is not as far as the agent's last assignments.
+            FailedPreconditionError: the node was removed.
+        UnavailableError: this gateway is not as far as the agent's last assignments.
         """
         crash_point("gateway.before-welcome")
         yield self._welcome
@@ -131,7 +132,17 @@ class AgentSession:
             if self._draining:
                 yield Drain(self._draining)
                 return
-            node = self._check_epoch()
+            node = self._node()
+            if node.removed:
+                # All that it runs is to stop; nobody will hear of it again.
+                yield Assignments(
+                    complete=True,
+                    sequence=self._fold.position,
+                    previous_sequence=self._told_sequence,
+                    assignments=(),
+                )
+                raise removed(node)
+            self._check_epoch(node)
             if self._ack_again or node.last_report > self._acked_number:
                 self._ack_again = False
                 self._acked_number = node.last_report
@@ -170,15 +181,13 @@ class AgentSession:
         except TimeoutError:
             pass
 
-    def _check_epoch(self) -> NodeFact:
-        node = self._node()
+    def _check_epoch(self, node: NodeFact) -> None:
         if node.epoch != self._welcome.epoch:
             raise AbortedError("the node shook hands again", reason="SUPERSEDED")
         if self._fold.fleet.offline_since_us(node) is not None:
             raise AbortedError(
                 "the node was declared offline; shake hands again", reason="DECLARED_OFFLINE"
             )
-        return node
 
     async def _next_assignments(self, *, complete: bool) -> Assignments | None:
         sequence = self._fold.position

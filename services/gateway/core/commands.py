@@ -160,6 +160,8 @@ def settle(envelope: EventEnvelope, first: Verdict) -> int:
         raise deleted(envelope.event)
     if first.reason is VoidReason.UNKNOWN_DEPLOYMENT:
         raise not_found()
+    if first.reason in {VoidReason.UNKNOWN_NODE, VoidReason.NODE_REMOVED}:
+        raise NotFoundError("Node not found", reason="NODE_NOT_FOUND")
     raise FailedPreconditionError(f"The log refused it: {first.reason}", reason="VOID")
 
 

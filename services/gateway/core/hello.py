@@ -11,6 +11,7 @@ from fogbank.domain.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
 )
+from fogbank.domain.facts import NodeFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.policy_bounds import MAX_AMOUNT
@@ -99,10 +100,12 @@ def check_identity(fleet: FleetState, hello: Hello) -> None:
 
     Raises:
         FailedPreconditionError: it remembers less than it confirmed, so it is a copy of the node
-            (or its disk was put back), and both would act for one.
+            (or its disk was put back), and both would act for one; or it was removed.
         AlreadyExistsError: another node that is not offline has its name.
     """
     node = fleet.facts.nodes.get(hello.node_id)
+    if node is not None and node.removed:
+        raise removed(node)
     if node is not None and hello.last_epoch < node.confirmed_epoch:
         raise FailedPreconditionError(
             f"node {hello.node_id} confirmed an epoch that this agent does not know: its data "
@@ -113,9 +116,18 @@ def check_identity(fleet: FleetState, hello: Hello) -> None:
         if (
             other.name == hello.name
             and other.id != hello.node_id
-            and fleet.node_status(other) is not NodeStatus.OFFLINE
+            and fleet.node_status(other) not in {NodeStatus.OFFLINE, NodeStatus.REMOVED}
         ):
             raise AlreadyExistsError(
                 f"another node is called {hello.name!r}; it keeps the name until it is offline",
                 reason="NODE_NAME_TAKEN",
             )
+
+
+def removed(node: NodeFact) -> FailedPreconditionError:
+    """Return the error for a node that comes back after it was removed."""
+    return FailedPreconditionError(
+        f"node {node.name} ({node.id}) was removed from the fleet; to let this host back in, give "
+        "its agent an empty data folder",
+        reason="NODE_REMOVED",
+    )

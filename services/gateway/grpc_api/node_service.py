@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, NoReturn
+from typing import Any
 
 import grpc.aio
 
@@ -11,6 +11,7 @@ from fogbank.codec.views import node_to_pb
 from fogbank.domain.errors import InvalidArgumentError, UnimplementedError
 from fogbank.v1 import node_service_pb2 as pb
 from fogbank.v1 import node_service_pb2_grpc as rpc
+from services.gateway.app.node_commands import NodeCommands
 from services.gateway.app.nodes import Nodes
 from services.gateway.app.principal import current_principal
 from services.gateway.grpc_api.paging import page_offset, page_size, page_token
@@ -21,10 +22,11 @@ _QUERY = b"nodes"
 
 
 class NodeService(rpc.NodeServiceServicer):
-    """Answers for nodes, to everybody who is signed in."""
+    """Shows nodes to everybody who is signed in; what changes them is for administrators."""
 
-    def __init__(self, nodes: Nodes) -> None:
+    def __init__(self, nodes: Nodes, commands: NodeCommands) -> None:
         self._nodes = nodes
+        self._commands = commands
 
     async def ListNodes(
         self, request: pb.ListNodesRequest, context: Context
@@ -63,36 +65,48 @@ class NodeService(rpc.NodeServiceServicer):
     async def CordonNode(
         self, request: pb.CordonNodeRequest, context: Context
     ) -> pb.CordonNodeResponse:
-        """Not built yet."""
-        _not_yet("CordonNode")
+        """Let a node take nothing new."""
+        view = await self._commands.cordon(
+            current_principal(), request.node, request.reason, request.request_id
+        )
+        return pb.CordonNodeResponse(node=node_to_pb(view))
 
     async def UncordonNode(
         self, request: pb.UncordonNodeRequest, context: Context
     ) -> pb.UncordonNodeResponse:
-        """Not built yet."""
-        _not_yet("UncordonNode")
+        """Let a node take replicas again."""
+        view = await self._commands.uncordon(current_principal(), request.node, request.request_id)
+        return pb.UncordonNodeResponse(node=node_to_pb(view))
 
     async def DrainNode(
         self, request: pb.DrainNodeRequest, context: Context
     ) -> pb.DrainNodeResponse:
-        """Not built yet."""
-        _not_yet("DrainNode")
+        """Move a node's replicas elsewhere."""
+        deadline_ms: int | None = None
+        if request.HasField("deadline"):
+            deadline_ms = request.deadline.seconds * 1_000 + request.deadline.nanos // 1_000_000
+        view = await self._commands.drain(
+            current_principal(),
+            request.node,
+            deadline_ms,
+            request.request_id,
+        )
+        return pb.DrainNodeResponse(node=node_to_pb(view))
 
     async def RemoveNode(
         self, request: pb.RemoveNodeRequest, context: Context
     ) -> pb.RemoveNodeResponse:
-        """Not built yet."""
-        _not_yet("RemoveNode")
+        """Remove a node for good."""
+        sequence = await self._commands.remove(
+            current_principal(), request.node, force=request.force, request_id=request.request_id
+        )
+        return pb.RemoveNodeResponse(as_of_sequence=sequence)
 
     async def CreateJoinToken(
         self, request: pb.CreateJoinTokenRequest, context: Context
     ) -> pb.CreateJoinTokenResponse:
         """Not built yet."""
-        _not_yet("CreateJoinToken")
-
-
-def _not_yet(method: str) -> NoReturn:
-    raise UnimplementedError(f"{method} is not built yet")
+        raise UnimplementedError("CreateJoinToken is not built yet")
 
 
 def _sequence(number: int) -> int:

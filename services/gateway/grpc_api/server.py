@@ -25,6 +25,7 @@ from services.gateway.app.agents import Agents
 from services.gateway.app.deployments import Deployments
 from services.gateway.app.events import Events
 from services.gateway.app.identity import Identity
+from services.gateway.app.node_commands import NodeCommands
 from services.gateway.app.nodes import Nodes
 from services.gateway.app.planning import Planning
 from services.gateway.app.policies import Policies
@@ -58,6 +59,7 @@ class GrpcDependencies:
     planning: Planning
     updates: Updates
     nodes: Nodes
+    node_commands: NodeCommands
     agents: Agents
     identity: Identity
     policies: Policies
@@ -73,7 +75,9 @@ def add_to_server(uses: GrpcDependencies, server: grpc.aio.Server) -> None:
     deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(
         DeploymentService(uses.deployments, uses.planning, uses.updates, uses.bounds), server
     )
-    node_service_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(uses.nodes), server)
+    node_service_pb2_grpc.add_NodeServiceServicer_to_server(
+        NodeService(uses.nodes, uses.node_commands), server
+    )
     identity_service_pb2_grpc.add_IdentityServiceServicer_to_server(
         IdentityService(uses.identity), server
     )

@@ -19,6 +19,7 @@ from fogbank.domain.node import Fingerprint
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import RestartPolicy
 from fogbank.runtime.grpc_channel import open_channel
+from fogbank.runtime.grpc_errors import from_rpc_error
 from fogbank.v1 import (
     agent_service_pb2,
     agent_service_pb2_grpc,
@@ -45,6 +46,10 @@ _REFUSALS = frozenset(
         grpc.StatusCode.UNIMPLEMENTED,
     }
 )
+
+
+# The reason that a gateway gives a node that was removed from the fleet.
+_REMOVED = "NODE_REMOVED"
 
 
 class GrpcGateways:
@@ -122,7 +127,9 @@ class GrpcStream:
         except grpc.aio.AioRpcError as error:
             code = error.code()
             raise GatewayError(
-                f"{code.name}: {error.details()}", refused=code in _REFUSALS
+                f"{code.name}: {error.details()}",
+                refused=code in _REFUSALS,
+                removed=from_rpc_error(error).reason == _REMOVED,
             ) from error
         except ValueError as error:
             raise GatewayError(f"a message that makes no sense: {error}") from error

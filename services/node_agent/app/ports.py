@@ -125,11 +125,15 @@ class DiskDamagedError(Exception):
 
 
 class GatewayError(Exception):
-    """No stream, or no longer one. `refused` when dialling again soon makes no sense."""
+    """No stream, or no longer one.
 
-    def __init__(self, message: str, *, refused: bool = False) -> None:
+    `refused` when dialling again soon makes no sense, `removed` because the node was removed.
+    """
+
+    def __init__(self, message: str, *, refused: bool = False, removed: bool = False) -> None:
         super().__init__(message)
         self.refused = refused
+        self.removed = removed
 
 
 class GatewayStream(Protocol):

@@ -14,7 +14,13 @@ from fogbank.runtime.crash_points import crash_point
 from services.node_agent.app.figures import STREAM_FAILURES, STREAMS
 from services.node_agent.app.ports import GatewayError, Gateways, GatewayStream
 from services.node_agent.core.effects import Outgoing
-from services.node_agent.core.stimuli import Stimulus, StreamClosed, StreamOpened, Welcomed
+from services.node_agent.core.stimuli import (
+    NodeRemoved,
+    Stimulus,
+    StreamClosed,
+    StreamOpened,
+    Welcomed,
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -130,6 +136,8 @@ class Session:
             # Once per outage is worth an operator's attention, the tries after it aren't.
             level = self._log.warning if self._failures == 0 else self._log.debug
             level("stream failed", gateway=address, reason=str(error))
+            if error.removed:
+                self._post(NodeRemoved())
             return error.refused
         except TimeoutError:
             STREAM_FAILURES.inc()

@@ -79,6 +79,9 @@ class AgentCore:
                 self._assign(stimulus, now_us)
             case st.Acknowledged(number):
                 self._acknowledge(number, now_us)
+            case st.NodeRemoved():
+                # What ran here runs elsewhere by now.
+                self._lifecycle.keep_only(frozenset(), self._kept.sequence)
             case st.HeartbeatDue():
                 self._beat(stimulus)
             case st.FingerprintChanged(fingerprint):

@@ -63,6 +63,11 @@ class DrainAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeRemoved:
+    """The fleet has struck this node off, and refuses it."""
+
+
+@dataclass(frozen=True, slots=True)
 class HeartbeatDue:
     """A period is over; this is how busy the host is, in percent."""
 
@@ -164,6 +169,7 @@ Stimulus = (
     | StreamOpened
     | StreamClosed
     | GatewayMessage
+    | NodeRemoved
     | HeartbeatDue
     | FingerprintChanged
     | Prepared

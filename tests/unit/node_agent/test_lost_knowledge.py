@@ -127,3 +127,12 @@ def test_a_disk_of_an_earlier_release_is_read() -> None:
     written["replicas"] = [record[:6] for record in written["replicas"]]
     assert decode_kept(written).replicas["a"].restart_floor == 0
     assert len(encode_entry(AssignmentKept("a", Desired.RUN, 7, spec()))) == 5
+
+
+# --- the fleet struck the node off ------------------------------------------------------------
+
+
+def test_a_removed_node_stops_all_it_runs(scene: Scene) -> None:
+    scene.complete(to_run("a"))
+    scene.run("a")
+    assert ef.StopContainer("a") in scene.happen(st.NodeRemoved())

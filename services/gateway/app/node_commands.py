@@ -1,0 +1,130 @@
+"""Cordoning, draining and removing nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from uuid import uuid4
+
+import structlog
+
+from fogbank.domain import events as ev
+from fogbank.domain.facts import NodeFact
+from fogbank.domain.position import sequence_of
+from fogbank.domain.views import NodeView
+from fogbank.runtime.clock import Clock
+from services.gateway.app.command_log import CommandLog
+from services.gateway.app.fold import FleetFold
+from services.gateway.app.principal import Principal
+from services.gateway.app.views import node_view
+from services.gateway.core import node_commands as core
+from services.gateway.core.asks import check_request_id
+
+_log = structlog.get_logger(__name__)
+
+_NodeEvent = ev.NodeCordoned | ev.NodeUncordoned | ev.NodeDraining | ev.NodeRemoved
+
+
+class NodeCommands:
+    """What administrators do to nodes, for all faces.
+
+    Nodes go by id or name. Answered when the log holds the command and this gateway's fold has
+    judged it; a repeat of a request id with the same content gets the first one's answer. All
+    raise PermissionDeniedError for others than administrators, NotFoundError for a node that there
+    is not, and UnavailableError with a hint when the log is down.
+    """
+
+    def __init__(self, fold: FleetFold, command_log: CommandLog, clock: Clock) -> None:
+        self._fold = fold
+        self._commands = command_log
+        self._clock = clock
+
+    async def cordon(
+        self, principal: Principal, node: str, reason: str = "", request_id: str = ""
+    ) -> NodeView:
+        """Let a node take nothing new; what runs there stays."""
+        reason = core.check_reason(reason)
+        content = {"node": node, "reason": reason}
+        await self._submit(
+            principal,
+            core.CORDON,
+            request_id,
+            content,
+            lambda known: ev.NodeCordoned(known.id, reason),
+        )
+        return self._view(node)
+
+    async def uncordon(self, principal: Principal, node: str, request_id: str = "") -> NodeView:
+        """Let a node take replicas again, and drain it no more."""
+        await self._submit(
+            principal,
+            core.UNCORDON,
+            request_id,
+            {"node": node},
+            lambda known: ev.NodeUncordoned(known.id),
+        )
+        return self._view(node)
+
+    async def drain(
+        self, principal: Principal, node: str, deadline_ms: int | None = None, request_id: str = ""
+    ) -> NodeView:
+        """Move a node's replicas elsewhere; stop what is left after `deadline_ms` (None: never)."""
+        deadline_us = 0
+        if deadline_ms is not None:
+            deadline_us = self._clock.now_us() + core.check_deadline(deadline_ms) * 1_000
+        await self._submit(
+            principal,
+            core.DRAIN,
+            request_id,
+            {"node": node, "deadline_ms": deadline_ms},
+            lambda known: ev.NodeDraining(known.id, deadline_us),
+        )
+        return self._view(node)
+
+    async def remove(
+        self, principal: Principal, node: str, *, force: bool = False, request_id: str = ""
+    ) -> int:
+        """Remove a node from the fleet for good; return the log sequence that says so.
+
+        Raises:
+            FailedPreconditionError: replicas are on it, and it isn't forced.
+        """
+
+        def removal(known: NodeFact) -> ev.NodeRemoved:
+            core.check_removal(self._fold.fleet, known, force=force)
+            return ev.NodeRemoved(known.id)
+
+        position = await self._submit(
+            principal, core.REMOVE, request_id, {"node": node, "force": force}, removal
+        )
+        return sequence_of(position)
+
+    async def _submit(
+        self,
+        principal: Principal,
+        method: str,
+        request_id: str,
+        content: Mapping[str, Any],
+        event_of: Callable[[NodeFact], _NodeEvent],
+    ) -> int:
+        principal.require_admin()
+        check_request_id(request_id)
+        request_id = request_id or str(uuid4())
+        user_id, now_us = principal.user_id, self._clock.now_us()
+        asked = core.node_envelope(
+            user_id, method, request_id, ev.NodeUncordoned(""), content=content, now_us=now_us
+        )
+        answered = self._commands.answered(asked)
+        if answered is not None:
+            return answered
+        known = core.find_node(self._fold.fleet, content["node"])
+        event = event_of(known)
+        position = await self._commands.submit(
+            user_id,
+            core.node_envelope(user_id, method, request_id, event, content=content, now_us=now_us),
+        )
+        _log.info("node command", method=method, node=known.id, name=known.name)
+        return position
+
+    def _view(self, node: str) -> NodeView:
+        return node_view(self._fold, core.find_node(self._fold.fleet, node))
