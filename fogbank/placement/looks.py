@@ -13,12 +13,13 @@ from fogbank.domain.fleet import FleetState
 from fogbank.domain.ids import replica_ids
 from fogbank.domain.resources import Resources
 from fogbank.domain.rollouts import wanted_revision
+from fogbank.placement.absent_images import absent_image_gate
 from fogbank.placement.agenda import shape_of
 from fogbank.placement.arrays import FleetArrays, amounts
 from fogbank.placement.boards import Board, row_of, score_of
 from fogbank.placement.devices import choose, held_by_leaving
 from fogbank.placement.filters import APART, feasible_nodes, too_large_for_any
-from fogbank.placement.needs import Wait, patient
+from fogbank.placement.needs import Wait, broken_on, patient
 from fogbank.placement.room import Room, Shortage
 from fogbank.placement.strategies import best_rows, score, tie_breaker
 from fogbank.placement.work import Work
@@ -31,7 +32,7 @@ _MS = 1_000
 # Asked in this order before nodes are looked for: each may turn a deployment down. What can't be
 # had at all comes before what is too much for now.
 _Gate = Callable[[FleetState, Work, DeploymentFact, tuple[int, ...]], Shortage | None]
-GATES: tuple[_Gate, ...] = ()
+GATES: tuple[_Gate, ...] = (absent_image_gate,)
 
 # Asked in this order when there was no room: each may make some.
 _Rescue = Callable[
@@ -69,12 +70,15 @@ def place(
     if arrays.empty:
         return Shortage(NO_NODES, 0, ev.Considered(), no_nodes=True)
     occupied = occupied_rows(fleet, arrays, deployment.id, slots)
+    shunned = {arrays.row(node_id) for node_id in broken_on(fleet, deployment.id, slots)}
     board = room.boards.board(spec, fleet.facts.policy)
     if board is not None:
-        chosen = _from_board(room, board, spec, occupied, count)
+        chosen = _from_board(room, board, spec, occupied, count + len(shunned))
     else:
-        chosen = _among_all(fleet, room, deployment, occupied, count)
-    rows, considered = chosen.rows[:count], chosen.considered
+        chosen = _among_all(fleet, room, deployment, occupied, count + len(shunned))
+    # Where the replicas broke that are to be replaced comes last, whatever its score.
+    rows = sorted(chosen.rows, key=shunned.__contains__)[:count] if shunned else chosen.rows[:count]
+    considered = chosen.considered
     if len(rows) < count and spec.allow_colocation:
         rows = _stacked(fleet, room, deployment, count)
     if len(rows) < count:
@@ -266,6 +270,8 @@ def answer_shortage(
     """
     if wait is not None and wait.at_us is not None and wait.at_us > instant_us:
         return None  # woken by room before its time: it may be placed then, and no more
+    if shortage.hopeless:
+        return _failed(deployment, shortage)
     decision = fleet.decisions.deployments.get(deployment.id)
     if shortage.no_nodes or patient(decision, deployment):
         if wait is not None and wait.at_us is None:

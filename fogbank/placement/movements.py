@@ -147,7 +147,34 @@ def losing(fleet: FleetState) -> list[tuple[NodeFact, int]]:
     if len(silent) == sum(not node.removed for node in fleet.facts.nodes.values()):
         return []
     after_us = lost_after_us(fleet)
-    return [(node, since_us + after_us) for node, since_us in silent]
+    return _guarded(fleet, [(node, since_us + after_us) for node, since_us in silent])
+
+
+def _guarded(fleet: FleetState, silent: list[tuple[NodeFact, int]]) -> list[tuple[NodeFact, int]]:
+    """Put losses off in regions where too many nodes are silent at once for that to be likely."""
+    rules = fleet.facts.policy.disruption
+    regions = {node.fingerprint.region for node, _ in silent}
+    guarded: list[tuple[NodeFact, int]] = []
+    for region in sorted(regions):
+        losses = [loss for loss in silent if loss[0].fingerprint.region == region]
+        nodes = sum(
+            not node.removed and node.fingerprint.region == region
+            for node in fleet.facts.nodes.values()
+        )
+        share = len(losses) * 100
+        if nodes >= rules.guard_nodes and share >= rules.guard_silent_percent * nodes:
+            losses = _one_by_one(losses, rules.guard_pause_ms * _MS)
+        guarded += losses
+    return guarded
+
+
+def _one_by_one(losses: list[tuple[NodeFact, int]], pause_us: int) -> list[tuple[NodeFact, int]]:
+    """Return the losses in order, each at least a pause after the one before."""
+    spread: list[tuple[NodeFact, int]] = []
+    for node, lost_at_us in sorted(losses, key=lambda loss: (loss[1], loss[0].order)):
+        earliest_us = spread[-1][1] + pause_us if spread else 0
+        spread.append((node, max(lost_at_us, earliest_us)))
+    return spread
 
 
 def lost_after_us(fleet: FleetState) -> int:

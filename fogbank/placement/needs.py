@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from fogbank.domain.decisions import DeploymentDecision, Desired, PlacedReplica
 from fogbank.domain.facts import DeploymentFact, Observed
 from fogbank.domain.fleet import FleetState
-from fogbank.domain.policy import Policy
+from fogbank.domain.ids import replica_id as id_of_replica
 from fogbank.domain.states import ReplicaState
 
 _MS = 1_000
+_BROKEN = frozenset({ReplicaState.FAILED, ReplicaState.REJECTED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +48,9 @@ def need_of(fleet: FleetState, deployment: DeploymentFact) -> Need:
     wanted = 0 if deployment.deleted else deployment.spec.replicas
     unwanted = _unwanted(fleet, decision, wanted)
     reason = "Deployment deleted" if deployment.deleted else "Scaled down"
-    failed = decision.failed_version == deployment.version
-    relieved = _relieved(fleet, decision, wanted, failed=failed)
-    if not deployment.deleted and failed:
-        return Need(unwanted, reason, relieved=relieved)
+    if not deployment.deleted and decision.failed_version == deployment.version:
+        return Need(_unwanted(fleet, decision, 0), "Deployment failed")
+    relieved = _relieved(fleet, decision, wanted)
     vacant = []
     for slot in range(wanted):
         live = decision.slots.get(slot)
@@ -64,13 +64,11 @@ def need_of(fleet: FleetState, deployment: DeploymentFact) -> Need:
         if observed is None or not observed.final:
             vacant.append((slot, 0))  # its node was removed
         else:
-            vacant.append((slot, _reschedule_at_us(fleet.facts.policy, placed, observed)))
+            vacant.append((slot, _reschedule_at_us(fleet, placed, observed)))
     return Need(unwanted, reason, tuple(vacant), _returned(fleet, decision, wanted), relieved)
 
 
-def _relieved(
-    fleet: FleetState, decision: DeploymentDecision, wanted: int, *, failed: bool
-) -> tuple[str, ...]:
+def _relieved(fleet: FleetState, decision: DeploymentDecision, wanted: int) -> tuple[str, ...]:
     return tuple(
         replica_id
         for slot, replica_id in sorted(decision.leaving.items())
@@ -78,7 +76,7 @@ def _relieved(
         and (live := decision.slots.get(slot)) is not None
         and serves(fleet, (successor := fleet.decisions.placements[live]))
         # A rollout has conditions of its own.
-        and (failed or successor.revision == fleet.decisions.placements[replica_id].revision)
+        and successor.revision == fleet.decisions.placements[replica_id].revision
         and not fleet.ended(fleet.decisions.placements[replica_id])
     )
 
@@ -116,17 +114,62 @@ def _returned(fleet: FleetState, decision: DeploymentDecision, wanted: int) -> t
     return tuple(found)
 
 
-def _reschedule_at_us(policy: Policy, placed: PlacedReplica, observed: Observed) -> int:
+def broken_in_a_row(fleet: FleetState, placed: PlacedReplica) -> list[PlacedReplica]:
+    """Return a broken replica and those of its slot that broke before it, the latest first.
+
+    One that ran for longer than the first wait ends the row.
+    """
+    delay_ms = fleet.facts.policy.reschedule_delay_ms
+    broken = [placed]
+    for generation in range(placed.generation - 1, 0, -1):
+        former_id = id_of_replica(placed.deployment_id, placed.slot, generation)
+        former = fleet.decisions.placements.get(former_id)
+        observed = fleet.observed(former) if former is not None else None
+        if former is None or observed is None or not _is_broken(observed):
+            break
+        if _ran_ms(observed) > delay_ms:
+            break
+        broken.append(former)
+    return broken
+
+
+def _is_broken(observed: Observed) -> bool:
+    return observed.final and observed.state in _BROKEN
+
+
+def _ran_ms(observed: Observed) -> int:
+    if not observed.started_at_us:
+        return 0
+    return (observed.observed_at_us - observed.started_at_us) // _MS
+
+
+def broken_on(fleet: FleetState, deployment_id: str, slots: tuple[int, ...]) -> set[str]:
+    """Return the nodes on which the replicas broke whose slots are to be filled."""
+    decision = fleet.decisions.deployments.get(deployment_id)
+    if decision is None:
+        return set()
+    nodes: set[str] = set()
+    for slot in slots:
+        held = decision.slots.get(slot)
+        placed = fleet.decisions.placements[held] if held is not None else None
+        observed = fleet.observed(placed) if placed is not None else None
+        if placed is not None and observed is not None and _is_broken(observed):
+            nodes.update(former.node_id for former in broken_in_a_row(fleet, placed))
+    return nodes
+
+
+def _reschedule_at_us(fleet: FleetState, placed: PlacedReplica, observed: Observed) -> int:
     """Return when a broken replica's slot may be filled again.
 
-    The wait doubles with each generation of the slot, unless the replica ran longer than it.
+    The wait doubles with each replica of the slot that broke in a row, unless the last one ran
+    longer than it.
     """
+    policy = fleet.facts.policy
     delay_ms = min(
-        policy.reschedule_delay_ms << min(placed.generation - 1, 32),
+        policy.reschedule_delay_ms << min(len(broken_in_a_row(fleet, placed)) - 1, 32),
         policy.reschedule_delay_max_ms,
     )
-    ran_ms = (observed.observed_at_us - observed.started_at_us) // _MS
-    if observed.started_at_us and ran_ms > delay_ms:
+    if _ran_ms(observed) > delay_ms:
         delay_ms = policy.reschedule_delay_ms
     return observed.ended_at_us + delay_ms * _MS
 

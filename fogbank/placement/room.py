@@ -100,10 +100,14 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Shortage:
-    """No room: how many nodes were needed and found, and whether none could ever do."""
+    """No room: how many nodes were needed and found, and whether none could ever do.
+
+    What is hopeless fails, whether it was placed before or not.
+    """
 
     reason: str
     available: int
     considered: ev.Considered
     impossible: bool = False
     no_nodes: bool = False
+    hopeless: bool = False

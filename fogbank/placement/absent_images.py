@@ -1,0 +1,53 @@
+"""Deployments whose image cannot be had: nodes turned it down before any replica ever ran."""
+
+from __future__ import annotations
+
+from fogbank.domain import events as ev
+from fogbank.domain.facts import DeploymentFact
+from fogbank.domain.fleet import FleetState
+from fogbank.domain.states import ReplicaState
+from fogbank.placement.room import Shortage
+from fogbank.placement.work import Work
+
+# Of these no replica is that never started.
+_STARTED = frozenset(
+    {ReplicaState.RUNNING, ReplicaState.COMPLETE, ReplicaState.STOPPED, ReplicaState.FAILED}
+)
+
+
+def turned_down(fleet: FleetState, deployment: DeploymentFact) -> str:
+    """Return why a deployment as it now is will run nowhere; empty while it may.
+
+    So many nodes as the policy says rejected a replica of this version, and none ever ran.
+    """
+    decision = fleet.decisions.deployments.get(deployment.id)
+    if decision is None:
+        return ""
+    rejected: dict[str, str] = {}
+    for replica_id in decision.replica_ids:
+        placed = fleet.decisions.placements[replica_id]
+        observed = fleet.observed(placed)
+        if observed is None:
+            continue
+        if observed.state in _STARTED or observed.started_at_us or observed.restart_count:
+            return ""
+        if (
+            observed.final
+            and observed.state is ReplicaState.REJECTED
+            and placed.version == deployment.version
+        ):
+            rejected[placed.node_id] = observed.reason
+    if len(rejected) < max(fleet.facts.policy.disruption.absent_image_nodes, 1):
+        return ""
+    why = next(iter(rejected.values()))
+    return f"{len(rejected)} nodes turned it down before it ran anywhere" + (
+        f": {why}" if why else ""
+    )
+
+
+def absent_image_gate(
+    fleet: FleetState, _work: Work, deployment: DeploymentFact, _slots: tuple[int, ...]
+) -> Shortage | None:
+    """Turn a deployment down for good that nodes turned down."""
+    reason = turned_down(fleet, deployment)
+    return Shortage(reason, 0, ev.Considered(), hopeless=True) if reason else None

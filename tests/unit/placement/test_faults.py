@@ -1,0 +1,151 @@
+"""Scenarios of silence in a whole region, of images that nobody has, of replicas that break."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fogbank.domain import events as ev
+from fogbank.domain.states import DeploymentStatus, ReplicaState
+from tests.support.fleet import LittleFleet
+from tests.support.fleet_log import a_fingerprint, a_spec, an_id
+
+LOST_MS = 30_000
+PAUSE_MS = 100_000
+
+
+def silenced(near: int, silent: int, far: int = 1) -> LittleFleet:
+    """Return a fleet with a replica on each node near, of which the first few fall silent."""
+    fleet = LittleFleet()
+    for number in range(near):
+        fleet.connect(f"near-{number}", a_fingerprint(cpu=1000))
+    running = fleet.deploy(a_spec(replicas=near))
+    fleet.settle()
+    fleet.obey()
+    assert fleet.status(running) is DeploymentStatus.RUNNING
+    for number in range(far):
+        fleet.connect(f"far-{number}", a_fingerprint(region="eu-north"))
+    fleet.decide(*(fleet.silence(an_id(f"near-{number}")) for number in range(silent)))
+    return fleet
+
+
+def given_up(fleet: LittleFleet) -> int:
+    """Decide what there is to decide, and count the nodes whose replicas are given up."""
+    outcomes = fleet.settle()
+    return len({one.node_id for one in outcomes if isinstance(one, ev.ReplicasSuspended)})
+
+
+def test_a_region_that_falls_silent_is_given_up_slowly() -> None:
+    fleet = silenced(near=4, silent=3)
+    fleet.log.pass_ms(LOST_MS)
+    assert given_up(fleet) == 1
+    assert fleet.planner.next_look_us() == fleet.log.now_us + PAUSE_MS * 1000
+    fleet.log.pass_ms(PAUSE_MS - 1)
+    assert given_up(fleet) == 0
+    fleet.log.pass_ms(1)
+    assert given_up(fleet) == 1
+    fleet.log.pass_ms(PAUSE_MS)
+    assert given_up(fleet) == 1
+
+
+def test_when_enough_of_it_is_back_the_rest_is_given_up_as_usual() -> None:
+    fleet = silenced(near=4, silent=3)
+    fleet.log.pass_ms(LOST_MS)
+    assert given_up(fleet) == 1
+    fleet.connect("near-0", a_fingerprint(cpu=1000))
+    assert given_up(fleet) == 2
+
+
+@pytest.mark.parametrize(("near", "silent"), [(4, 2), (3, 2)])
+def test_fewer_silent_nodes_and_smaller_regions_are_not_guarded(near: int, silent: int) -> None:
+    fleet = silenced(near, silent)
+    fleet.log.pass_ms(LOST_MS)
+    assert given_up(fleet) == silent
+
+
+def test_if_every_node_is_silent_none_is_given_up() -> None:
+    fleet = silenced(near=4, silent=4, far=0)
+    fleet.log.pass_ms(3_600_000)
+    assert given_up(fleet) == 0
+
+
+def reject(fleet: LittleFleet, deployment_id: str) -> None:
+    """Let the node of a deployment's only replica turn it down."""
+    decisions = fleet.planner.fleet.decisions
+    placed = decisions.placements[decisions.of(deployment_id).slots[0]]
+    seen = fleet.log.seen(placed.id, ReplicaState.REJECTED, final=True)
+    fleet.fold(fleet.log.report(placed.node_id, replace(seen, started_at_us=0)))
+
+
+def a_fleet(nodes: int) -> LittleFleet:
+    """Return a fleet of equal nodes."""
+    fleet = LittleFleet()
+    for number in range(nodes):
+        fleet.connect(f"fog-{number}")
+    return fleet
+
+
+def test_an_image_that_two_nodes_do_not_find_fails_the_deployment() -> None:
+    fleet = a_fleet(3)
+    deployment_id = fleet.deploy(a_spec(replicas=1))
+    fleet.settle()
+    reject(fleet, deployment_id)
+    fleet.log.pass_ms(30_000)
+    fleet.settle()
+    assert fleet.status(deployment_id) is not DeploymentStatus.FAILED
+    reject(fleet, deployment_id)
+    fleet.log.pass_ms(60_000)
+    (failed,) = fleet.settle()
+    assert isinstance(failed, ev.DeploymentFailed)
+    assert failed.reason == "2 nodes turned it down before it ran anywhere"
+    assert fleet.status(deployment_id) is DeploymentStatus.FAILED
+    assert fleet.settle() == []
+
+
+def test_one_that_ran_before_is_tried_elsewhere_for_ever() -> None:
+    fleet = a_fleet(3)
+    deployment_id = fleet.deploy(a_spec(replicas=1))
+    fleet.settle()
+    fleet.obey()
+    for _ in range(4):
+        reject(fleet, deployment_id)
+        fleet.log.pass_ms(3_600_000)
+        fleet.settle()
+    assert fleet.nodes_of(deployment_id)
+    assert fleet.status(deployment_id) is not DeploymentStatus.FAILED
+
+
+def test_what_is_left_of_a_failed_deployment_ends() -> None:
+    fleet = a_fleet(3)
+    deployment_id = fleet.deploy(a_spec(replicas=3))
+    fleet.settle()
+    decisions = fleet.planner.fleet.decisions
+    slots = decisions.of(deployment_id).slots
+    for slot in (0, 1):
+        placed = decisions.placements[slots[slot]]
+        seen = fleet.log.seen(placed.id, ReplicaState.REJECTED, final=True)
+        fleet.fold(fleet.log.report(placed.node_id, replace(seen, started_at_us=0)))
+    fleet.log.pass_ms(60_000)
+    failed, released = fleet.settle()
+    assert isinstance(failed, ev.DeploymentFailed)
+    assert isinstance(released, ev.ReplicasReleased)
+    assert released.replica_ids == (slots[2],) if 2 in slots else True
+    assert released.reason == "Deployment failed"
+
+
+def test_a_move_is_no_failure_and_makes_no_wait_longer() -> None:
+    fleet = a_fleet(3)
+    deployment_id = fleet.deploy(a_spec(replicas=1))
+    fleet.settle()
+    for _ in range(3):
+        fleet.obey()
+        name = fleet.nodes_of(deployment_id)[0]
+        fleet.fact(ev.NodeDraining(an_id(name)))
+        fleet.settle()
+        fleet.obey()
+        fleet.settle()
+        fleet.obey()
+        fleet.fact(ev.NodeUncordoned(an_id(name)))
+    reject(fleet, deployment_id)
+    assert fleet.planner.next_look_us() == fleet.log.now_us + 30_000_000
