@@ -248,7 +248,6 @@ async def test_what_is_not_built_says_so(world: GatewayWorld) -> None:
         audit.GetStateAt(audit_service_pb2.GetStateAtRequest(), metadata=metadata),
         audit.VerifyLog(audit_service_pb2.VerifyLogRequest(), metadata=metadata).read(),
         audit.CompareReplay(audit_service_pb2.CompareReplayRequest(), metadata=metadata).read(),
-        nodes.CordonNode(node_service_pb2.CordonNodeRequest(), metadata=metadata),
         nodes.CreateJoinToken(node_service_pb2.CreateJoinTokenRequest(), metadata=metadata),
     ):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
