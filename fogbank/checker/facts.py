@@ -105,6 +105,9 @@ class Facts:
         self._world.period_ms = policy.heartbeat_period_ms
         self._world.silent_periods = policy.silent_periods
         self._world.lost_after_ms = policy.lost_after_ms
+        self._world.preemption_min_priority = policy.preemption_min_priority
+        self._world.preemption_min_gap = max(policy.preemption_min_gap, 1)
+        self._world.preemption_across_clusters = policy.preemption_across_clusters
         return True
 
     def _created(

@@ -7,6 +7,7 @@ from uuid import UUID, uuid5
 
 from fogbank.checker.devices import too_much_on, wrong_devices
 from fogbank.checker.eligibility import exceeded, neighbours, unmet_constraint
+from fogbank.checker.evictions import Evictions
 from fogbank.checker.report import Counts, Findings, Place, Rule
 from fogbank.checker.revisions import wanted
 from fogbank.checker.world import COMPLETE, Amounts, Deployment, Node, Replica, Wish, World, amounts
@@ -55,8 +56,10 @@ class Placements:
                 f"replicas of deployment {deployment.id} are of revision {outcome.revision or 1}, "
                 f"wanted is {wanted(deployment)}",
             )
+        victims = Evictions(self.world, self.findings, place, deployment).take(outcome)
         for placement in outcome.placements:
             self._one(place, deployment, placement, ask)
+        victims.finish(placement.node_id for placement in outcome.placements)
         lacking = deployment.lacking()
         if outcome.placements and all(placement.replaces for placement in outcome.placements):
             # Successors fill no vacant slot.

@@ -45,6 +45,7 @@ class Rule(StrEnum):
     GENERATION = "generation"
     RELEASED = "released"
     RELIEVED = "relieved"
+    EVICTED = "evicted"
     SUSPENDED = "suspended"
     RESTORED = "restored"
     REVISION = "revision"

@@ -26,6 +26,8 @@ DEFAULT_BUSY_PERCENT = 90
 DEFAULT_PERIOD_MS = 5_000
 DEFAULT_SILENT_PERIODS = 3
 DEFAULT_LOST_AFTER_MS = 30_000
+DEFAULT_PREEMPTION_MIN_PRIORITY = 60
+DEFAULT_PREEMPTION_MIN_GAP = 10
 
 
 def amounts(message: resources_pb2.Resources) -> Amounts:
@@ -169,6 +171,9 @@ class World:
     period_ms: int = DEFAULT_PERIOD_MS
     silent_periods: int = DEFAULT_SILENT_PERIODS
     lost_after_ms: int = DEFAULT_LOST_AFTER_MS
+    preemption_min_priority: int = DEFAULT_PREEMPTION_MIN_PRIORITY
+    preemption_min_gap: int = DEFAULT_PREEMPTION_MIN_GAP
+    preemption_across_clusters: bool = False
 
     def lost_after_us(self) -> int:
         """Return the silence after which a node's replicas may be replaced, in microseconds.

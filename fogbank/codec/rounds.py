@@ -157,6 +157,10 @@ def _placed_to_pb(outcome: ev.DeploymentPlaced) -> pb.DeploymentPlaced:
         ],
         considered=_considered_to_pb(outcome.considered),
         revision=outcome.revision if outcome.revision > 1 else 0,
+        evictions=[
+            pb.Eviction(deployment_id=eviction.deployment_id, replica_ids=eviction.replica_ids)
+            for eviction in outcome.evictions
+        ],
     )
 
 
@@ -180,6 +184,10 @@ def _placed_from_pb(message: pb.DeploymentPlaced) -> ev.DeploymentPlaced:
         ),
         _considered_from_pb(message.considered),
         message.revision or 1,
+        tuple(
+            ev.Eviction(eviction.deployment_id, tuple(eviction.replica_ids))
+            for eviction in message.evictions
+        ),
     )
 
 

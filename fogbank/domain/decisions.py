@@ -50,6 +50,8 @@ class DeploymentDecision:
     `leaving` holds for a slot the replica that runs on until the live one does, also when it has
     ended since. `looked_facts_to` is how far the facts went at the last look that found no room.
     While `bad_revision` is the one asked for, replicas are of `good_revision` instead.
+    `preempted` tells for slots whose replica was evicted, and that are still empty, for which
+    deployment.
     """
 
     id: str
@@ -57,6 +59,7 @@ class DeploymentDecision:
     leaving: dict[int, str] = field(default_factory=dict)
     generations: dict[int, int] = field(default_factory=dict)
     replica_ids: list[str] = field(default_factory=list)
+    preempted: dict[int, str] = field(default_factory=dict)
     placed_once: bool = False
     attempt: int = 0
     not_before_us: int = 0
@@ -143,8 +146,8 @@ class Decisions:
 def _placed(
     decisions: Decisions, outcome: ev.DeploymentPlaced, event: ev.RoundDecided, sequence: int
 ) -> list[PlacedReplica]:
+    changed = _evicted(decisions, outcome)
     decision = decisions.of(outcome.deployment_id)
-    changed = []
     for placement in outcome.placements:
         if placement.replica_id in decisions.placements:
             continue  # a replica is never moved: another node means another generation
@@ -176,6 +179,26 @@ def _placed(
     return changed
 
 
+def _evicted(decisions: Decisions, outcome: ev.DeploymentPlaced) -> list[PlacedReplica]:
+    """Release what gives way to a deployment; its slots are vacant, and wait for nothing yet."""
+    changed = []
+    for eviction in outcome.evictions:
+        reason = preempted_reason(outcome.deployment_id)
+        for placed in _vacate(decisions, eviction.replica_ids, Desired.RELEASED, reason):
+            victim = decisions.of(placed.deployment_id)
+            if placed.slot not in victim.slots:
+                victim.preempted[placed.slot] = outcome.deployment_id
+            victim.reason = reason
+            _end_wait(victim)
+            changed.append(placed)
+    return changed
+
+
+def preempted_reason(deployment_id: str) -> str:
+    """Return what is said of replicas that gave way to a deployment, and of their deployment."""
+    return f"Preempted by {deployment_id}"
+
+
 def _take_slot(
     decisions: Decisions, placed: PlacedReplica, relieved_id: str = ""
 ) -> list[PlacedReplica]:
@@ -186,6 +209,7 @@ def _take_slot(
     decision = decisions.of(placed.deployment_id)
     former_id = decision.slots.get(placed.slot)
     decision.slots[placed.slot] = placed.id
+    decision.preempted.pop(placed.slot, None)
     if former_id is None or former_id == placed.id:
         return []
     if former_id != relieved_id:

@@ -194,10 +194,19 @@ class Considered:
 
 
 @dataclass(frozen=True, slots=True)
+class Eviction:
+    """Replicas of a less important deployment that give way."""
+
+    deployment_id: str
+    replica_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class DeploymentPlaced:
     """Replicas that a deployment lacked got nodes; `resources` is what each takes.
 
-    `revision` is the one that they are of.
+    `revision` is the one that they are of. `evictions` are carried out first: what is evicted is
+    released for the deployment's sake.
     """
 
     deployment_id: str
@@ -206,6 +215,7 @@ class DeploymentPlaced:
     placements: tuple[Placement, ...]
     considered: Considered = Considered()
     revision: int = 1
+    evictions: tuple[Eviction, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

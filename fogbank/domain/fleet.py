@@ -108,12 +108,17 @@ class FleetState:
             folded.deployments |= self.deployments_on(outcome.node_id)
         else:
             folded.deployments.add(outcome.deployment_id)
+        if isinstance(outcome, ev.ReplicasRestored):
+            # A replica that counts again may give way to a more important one.
+            folded.room_appeared = True
 
     def _touch_fact(self, event_id: str, event: ev.Event | None, folded: Folded) -> None:
         match event:
             case ev.DeploymentCreated():
                 folded.deployments.add(event_id)
-            case ev.DeploymentScaled() | ev.DeploymentUpdated() | ev.DeploymentDeleted():
+            case ev.DeploymentUpdated():
+                self._touch_update(event, folded)
+            case ev.DeploymentScaled() | ev.DeploymentDeleted():
                 folded.deployments.add(event.deployment_id)
             case ev.NodeConnected() | ev.NodeCapacityChanged():
                 folded.nodes.add(event.node_id)
@@ -145,6 +150,14 @@ class FleetState:
                 self._touch_report(event, folded)
             case _:
                 pass
+
+    def _touch_update(self, event: ev.DeploymentUpdated, folded: Folded) -> None:
+        """With another priority its replicas may give way to others than before."""
+        folded.deployments.add(event.deployment_id)
+        decision = self.decisions.deployments.get(event.deployment_id)
+        for replica_id in decision.replica_ids if decision else ():
+            folded.nodes.add(self.decisions.placements[replica_id].node_id)
+        folded.room_appeared = True
 
     def _busy(self, event: ev.Event | None) -> bool:
         """Tell whether an event is about the load of a node that is busy now."""

@@ -157,6 +157,14 @@ class Policy:
     objectives: ObjectiveWeights = ObjectiveWeights()
     power: PowerModel = PowerModel()
     gpu_mix: tuple[MixedAsk, ...] = GPU_MIX
+    preemption_min_priority: int = 60
+    preemption_min_gap: int = 10
+    preemption_across_clusters: bool = False
+
+    @property
+    def preemption_gap(self) -> int:
+        """By how much less important victims must be: at least 1, so that nobody gets it back."""
+        return max(self.preemption_min_gap, 1)
 
     def strategy_for(self, ask: Resources, priority: int) -> str:
         """Return the strategy for asks that name none: the first fitting class's, or this one's."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from fogbank.domain.decisions import DeploymentDecision, PlacedReplica
+from fogbank.domain.decisions import DeploymentDecision, PlacedReplica, preempted_reason
 from fogbank.domain.facts import DeploymentFact, Observed
 from fogbank.domain.fleet import FleetState, Folded
 from fogbank.domain.ids import replica_ids
@@ -132,8 +132,9 @@ def derive_status(
         views = replica_views(fleet, deployment)
     wanted = len(views)
     placed = sum(view.placed is not None for view in views)
+    preempted = _preempted(decision, wanted)
     if placed == 0:
-        waiting = decision.reason if decision else ""
+        waiting = preempted or (decision.reason if decision else "")
         if before is None:
             return DeploymentStatus.PENDING, CREATED_REASON
         return DeploymentStatus.PENDING, waiting or "Waiting to be scheduled"
@@ -143,12 +144,18 @@ def derive_status(
     done = sum(_completed(view) for view in views)
     if running + done == wanted:
         return DeploymentStatus.RUNNING, f"All {wanted} replicas started successfully"
-    if before in {DeploymentStatus.RUNNING, DeploymentStatus.DEGRADED}:
-        return DeploymentStatus.DEGRADED, f"{running} of {wanted} replicas running"
+    if preempted or before in {DeploymentStatus.RUNNING, DeploymentStatus.DEGRADED}:
+        return DeploymentStatus.DEGRADED, preempted or f"{running} of {wanted} replicas running"
     if placed == wanted or before is DeploymentStatus.SCHEDULED:
         return DeploymentStatus.SCHEDULED, f"Scheduled {wanted} replicas across nodes"
     waiting = decision.reason if decision else ""
     return DeploymentStatus.PENDING, waiting or "Waiting to be scheduled"
+
+
+def _preempted(decision: DeploymentDecision | None, wanted: int) -> str:
+    """Return in words who took a replica's room that is still missing; empty if nobody did."""
+    takers = decision.preempted if decision else {}
+    return next((preempted_reason(takers[slot]) for slot in sorted(takers) if slot < wanted), "")
 
 
 def _completed(view: ReplicaView) -> bool:

@@ -17,7 +17,7 @@ from fogbank.domain.fleet import FleetState, Folded
 from fogbank.domain.ids import policy_digest
 from fogbank.domain.policy import Policy
 from fogbank.domain.rollouts import as_wanted
-from fogbank.placement.agenda import Agenda
+from fogbank.placement.agenda import Agenda, shape_of
 from fogbank.placement.arrays import FleetArrays
 from fogbank.placement.evacuations import evacuate, evacuation_due_us
 from fogbank.placement.looks import answer_shortage, look
@@ -33,6 +33,7 @@ from fogbank.placement.queue import Order
 from fogbank.placement.rollouts import roll_all, rollout_due_us
 from fogbank.placement.room import Room, Shortage
 from fogbank.placement.version import ENGINE
+from fogbank.placement.victims import VictimTable
 from fogbank.placement.work import Mover, Work, move
 
 # Replicas; with all that is said of them a round stays below the 512 KiB of a commit.
@@ -75,6 +76,8 @@ class Planner:
         self.agenda = Agenda()
         self.arrays.refresh(self.fleet, self.fleet.facts.nodes)
         self.agenda.refresh(self.fleet, self.fleet.facts.deployments)
+        self.victims = VictimTable()
+        self.victims.touch(self.fleet.facts.nodes)
         self._room = Room(self.arrays)
         self._policy_digest: tuple[Policy, bytes] | None = None
         self._proposed: _Proposal | None = None
@@ -85,6 +88,7 @@ class Planner:
         folded = self.fleet.fold(commit)
         known = [node_id for node_id in folded.nodes if node_id in self.fleet.facts.nodes]
         self.arrays.refresh(self.fleet, known)
+        self.victims.touch(known)
         if self.fleet.facts.policy_position == policy:
             self.agenda.refresh(self.fleet, folded.deployments)
         else:
@@ -120,7 +124,7 @@ class Planner:
         instant_us = max(instant_us, self.fleet.decisions.instant_us)
         observations = observations[:limit]
         self._room.begin()
-        work = Work(instant_us, self._room, self.agenda, limit)
+        work = Work(instant_us, self._room, self.agenda, self.victims, limit)
         work.outcomes += silent_nodes(self.fleet, observations)
         if not work.outcomes:
             # A node that goes offline changes the ground under everything else: that is decided
@@ -177,12 +181,15 @@ class Planner:
             return
         deployments = self.fleet.facts.deployments
         order = Order(work.instant_us, self.arrays.totals, deployments)
+        looked: set[str] = set()  # who is due and woken by room as well is met twice
         for deployment_id, group in self.agenda.walk(
             order, self.fleet.room_sequence, work.hopeless
         ):
             if not deployment_id:
-                work.looked_in_vain.add(group)
-            elif deployment_id not in work.moved:
+                if group is not None and group.shape not in work.unsettled:
+                    work.looked_in_vain.add(group)
+            elif deployment_id not in work.moved and deployment_id not in looked:
+                looked.add(deployment_id)
                 self._look_at(work, deployments[deployment_id])
                 if work.budget <= 0:
                     break
@@ -204,6 +211,8 @@ class Planner:
             found = Shortage(reason, 0, ev.Considered())
         if isinstance(found, ev.DeploymentPlaced):
             work.add(found)
+        elif found.unsettled:
+            work.unsettled.add(shape_of(deployment))
         else:
             self._answer(work, deployment, found)
 

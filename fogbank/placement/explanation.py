@@ -114,7 +114,7 @@ def _look(
 ) -> _Look:
     """Look as a round would, on room of its own."""
     fleet, arrays, spec = planner.fleet, planner.arrays, deployment.spec
-    work = Work(instant_us, Room.of(arrays), planner.agenda, DEFAULT_LIMIT)
+    work = Work(instant_us, Room.of(arrays), planner.agenda, planner.victims, DEFAULT_LIMIT)
     found = look(fleet, work, deployment, slots)
     considered = found.considered
     if not considered.nodes and arrays.size:

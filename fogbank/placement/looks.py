@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fogbank.domain import events as ev
-from fogbank.domain.decisions import Desired
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState
-from fogbank.domain.ids import replica_ids
 from fogbank.domain.resources import Resources
 from fogbank.domain.rollouts import wanted_revision
 from fogbank.placement.absent_images import absent_image_gate
 from fogbank.placement.agenda import shape_of
 from fogbank.placement.arrays import FleetArrays, amounts
 from fogbank.placement.boards import Board, row_of, score_of
-from fogbank.placement.devices import choose, held_by_leaving
+from fogbank.placement.devices import choose
 from fogbank.placement.filters import APART, feasible_nodes, too_large_for_any
 from fogbank.placement.needs import Wait, broken_on, patient
+from fogbank.placement.placements import occupied_rows, placements_on
+from fogbank.placement.preemption import preempt
 from fogbank.placement.room import Room, Shortage
 from fogbank.placement.strategies import best_rows, score, tie_breaker
 from fogbank.placement.work import Work
@@ -34,11 +34,12 @@ _MS = 1_000
 _Gate = Callable[[FleetState, Work, DeploymentFact, tuple[int, ...]], Shortage | None]
 GATES: tuple[_Gate, ...] = (absent_image_gate,)
 
-# Asked in this order when there was no room: each may make some.
+# Asked in this order when there was no room: each may make some, or say of the shortage more.
 _Rescue = Callable[
-    [FleetState, Work, DeploymentFact, tuple[int, ...], Shortage], ev.DeploymentPlaced | None
+    [FleetState, Work, DeploymentFact, tuple[int, ...], Shortage],
+    ev.DeploymentPlaced | Shortage | None,
 ]
-RESCUES: tuple[_Rescue, ...] = ()
+RESCUES: tuple[_Rescue, ...] = (preempt,)
 
 
 def look(
@@ -97,7 +98,7 @@ def place(
         deployment.id,
         deployment.version,
         spec.resources,
-        _placements(fleet, room, deployment, zip(slots, rows, points, strict=True)),
+        placements_on(fleet, room, deployment, zip(slots, rows, points, strict=True)),
         considered,
         wanted_revision(fleet, deployment),
     )
@@ -156,27 +157,6 @@ def _among_all(
     return _Choice(best, lambda row: int(scores[row]), considered)
 
 
-def occupied_rows(
-    fleet: FleetState, arrays: FleetArrays, deployment_id: str, slots: Sequence[int] = ()
-) -> list[int]:
-    """Return the nodes that have a replica of the deployment, released ones apart.
-
-    Who takes a slot may stand beside the one that leaves it, if no other slot is looked for.
-    """
-    own = slots[0] if len(slots) == 1 else -1
-    decision = fleet.decisions.deployments.get(deployment_id)
-    if decision is None:
-        return []
-    return [
-        row
-        for known_id in decision.replica_ids
-        if (placed := fleet.decisions.placements[known_id]).desired is not Desired.RELEASED
-        and not fleet.ended(placed)
-        and (placed.slot != own or placed.desired is Desired.SUSPENDED)
-        and (row := arrays.row(placed.node_id)) is not None
-    ]
-
-
 def _stacked(fleet: FleetState, room: Room, deployment: DeploymentFact, count: int) -> list[int]:
     """Choose nodes one replica at a time, several on a node where they fit."""
     policy, spec = fleet.facts.policy, deployment.spec
@@ -197,53 +177,6 @@ def _stacked(fleet: FleetState, room: Room, deployment: DeploymentFact, count: i
         rows += best
     room.arrays.return_devices(before)
     return rows
-
-
-def _placements(
-    fleet: FleetState,
-    room: Room,
-    deployment: DeploymentFact,
-    chosen: Iterable[tuple[int, int, int]],
-) -> tuple[ev.Placement, ...]:
-    """Return the placements of slots on rows with their scores, whose room was taken for them."""
-    ids = room.arrays.ids
-    decision = fleet.decisions.deployments.get(deployment.id)
-    generations = decision.generations if decision else {}
-    name = replica_ids(deployment.id)
-    placements = []
-    for slot, row, points in chosen:
-        generation = generations.get(slot, 0) + 1
-        gpu = deployment.spec.resources.gpu_thousandths
-        devices = choose(fleet, room.arrays, row, gpu) if gpu else ()
-        starts_after = _starts_after(fleet, room, row, devices)
-        placements.append(
-            ev.Placement(
-                name(slot, generation),
-                slot,
-                generation,
-                ids[row],
-                points,
-                starts_after,
-                gpu_devices=devices,
-            )
-        )
-    return tuple(placements)
-
-
-def _starts_after(
-    fleet: FleetState, room: Room, row: int, devices: tuple[int, ...]
-) -> tuple[str, ...]:
-    """Return what is to end on a node first: the leaving, where they still hold the room."""
-    node_id = room.arrays.ids[row]
-    use = fleet.use(node_id)
-    # What is booked fits: only more that is held can be too much.
-    if use.held == use.booked and not room.freed(row):
-        return ()
-    if not room.overfull(row) and not held_by_leaving(fleet, node_id, devices):
-        return ()
-    return tuple(
-        placed.id for placed in fleet.on_node(node_id) if placed.desired is Desired.RELEASED
-    )
 
 
 def _impossible(arrays: FleetArrays, asked: Resources) -> str:

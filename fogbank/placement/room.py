@@ -19,7 +19,8 @@ class Room:
     `booked` and `held` can only be read: what a round takes goes through `take`, and what it
     promises to free through `free`, so that whoever keeps something for each node (`changes`)
     learns of it. Since position `grew_at` of the changes room was only taken, and on each node that
-    it was taken on at least `least_left` of each dimension is free.
+    it was taken on at least `least_left` of each dimension is free. `leaving` are, by row, the
+    replicas that the round itself orders to stop.
     """
 
     def __init__(self, arrays: FleetArrays) -> None:
@@ -28,6 +29,7 @@ class Room:
         self.changes = Journal()
         self.grew_at = 0
         self.least_left: tuple[int, ...] = _PLENTY
+        self.leaving: dict[int, list[str]] = {}
         self._log_read = -1
         self._round_began = 0
         self._freed: set[int] = set()
@@ -57,6 +59,7 @@ class Room:
         self._log_read = arrays.changes.end
         self._round_began = self.changes.end
         self._freed.clear()
+        self.leaving.clear()
 
     def _copy(self) -> None:
         self._booked, self._held = self.arrays.booked.copy(), self.arrays.held.copy()
@@ -102,7 +105,8 @@ class Room:
 class Shortage:
     """No room: how many nodes were needed and found, and whether none could ever do.
 
-    What is hopeless fails, whether it was placed before or not.
+    What is hopeless fails, whether it was placed before or not. `unsettled` when what this round
+    itself decided may make room in the next: then nothing is said.
     """
 
     reason: str
@@ -111,3 +115,4 @@ class Shortage:
     impossible: bool = False
     no_nodes: bool = False
     hopeless: bool = False
+    unsettled: bool = False

@@ -24,7 +24,7 @@ from fogbank.placement.arrays import (
     amounts,
 )
 from fogbank.placement.filters import Filtered, feasible_nodes
-from fogbank.placement.looks import occupied_rows
+from fogbank.placement.placements import occupied_rows
 from fogbank.placement.room import Room
 
 _SHOWN = 5

@@ -10,6 +10,7 @@ from fogbank.domain import events as ev
 from fogbank.domain.fleet import FleetState
 from fogbank.placement.agenda import Agenda, Group, Shape
 from fogbank.placement.room import Room
+from fogbank.placement.victims import Evictions, VictimTable
 
 # So many names of leaving replicas in a round take the place of one replica decided on.
 _NAMES_PER_REPLICA = 8
@@ -19,19 +20,24 @@ _NAMES_PER_REPLICA = 8
 class Work:
     """A round in the making.
 
-    `in_vain` holds for each shape the fewest slots for which no room was found. `moved` are the
-    deployments that a mover decided about: they are not looked at in this round.
+    `in_vain` holds for each shape the fewest slots for which no room was found; `unsettled` are
+    shapes for which the next round may find room that this one can't see. `moved` are the
+    deployments that a mover decided about, or whose replicas are evicted: they are not looked at
+    in this round. `victims` are the replicas that may give way.
     """
 
     instant_us: int
     room: Room
     agenda: Agenda
+    victims: VictimTable
     budget: int
     outcomes: list[ev.Outcome] = field(default_factory=list)
     errors: list[tuple[str, Exception]] = field(default_factory=list)
     looked_in_vain: set[Hashable] = field(default_factory=set)
     moved: set[str] = field(default_factory=set)
     in_vain: dict[Shape, int] = field(default_factory=dict)
+    unsettled: set[Shape] = field(default_factory=set)
+    evictions: Evictions | None = None
 
     def no_room_for(self, shape: Shape, slots: int) -> None:
         """Note that there are not so many nodes of a kind left; there will be no more of them."""
@@ -77,6 +83,7 @@ def cost(outcome: ev.Outcome) -> int:
     match outcome:
         case ev.DeploymentPlaced():
             names = sum([len(placement.starts_after) for placement in outcome.placements])
+            names += sum([len(eviction.replica_ids) for eviction in outcome.evictions])
             return len(outcome.placements) + names // _NAMES_PER_REPLICA
         case ev.ReplicasReleased() | ev.ReplicasSuspended() | ev.ReplicasRestored():
             return max(len(outcome.replica_ids), 1)

@@ -343,6 +343,9 @@ class Policy(_message.Message):
     LATENCY_HALF_MS_FIELD_NUMBER: _builtins.int
     OBJECTIVES_FIELD_NUMBER: _builtins.int
     POWER_FIELD_NUMBER: _builtins.int
+    PREEMPTION_MIN_PRIORITY_FIELD_NUMBER: _builtins.int
+    PREEMPTION_MIN_GAP_FIELD_NUMBER: _builtins.int
+    PREEMPTION_ACROSS_CLUSTERS_FIELD_NUMBER: _builtins.int
     DISRUPTION_FIELD_NUMBER: _builtins.int
     GPU_MIX_FIELD_NUMBER: _builtins.int
     name: _builtins.str
@@ -375,6 +378,12 @@ class Policy(_message.Message):
     """Which of equally good nodes comes first."""
     latency_half_ms: _builtins.int
     """Round trip at which nearness is half of what it is at none, in milliseconds."""
+    preemption_min_priority: _builtins.int
+    """Priority from which a deployment may have others evicted, at least 60; over 100 for never."""
+    preemption_min_gap: _builtins.int
+    """By how much less important its victims must be; less than 1 counts as 1."""
+    preemption_across_clusters: _builtins.bool
+    """Whether its victims may belong to other clusters."""
     @_builtins.property
     def adjacency(self) -> _containers.RepeatedCompositeFieldContainer[Global___Adjacency]:
         """Neighbours of regions."""
@@ -441,12 +450,15 @@ class Policy(_message.Message):
         latency_half_ms: _builtins.int = ...,
         objectives: Global___ObjectiveWeights | None = ...,
         power: Global___PowerModel | None = ...,
+        preemption_min_priority: _builtins.int = ...,
+        preemption_min_gap: _builtins.int = ...,
+        preemption_across_clusters: _builtins.bool = ...,
         disruption: Global___DisruptionRules | None = ...,
         gpu_mix: _abc.Iterable[Global___MixedAsk] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["disruption", b"disruption", "objectives", b"objectives", "power", b"power", "reference", b"reference", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjacency", b"adjacency", "busy_load_percent", b"busy_load_percent", "classes", b"classes", "cpu_load_weight", b"cpu_load_weight", "disruption", b"disruption", "gpu_mix", b"gpu_mix", "heartbeat_period_ms", b"heartbeat_period_ms", "latencies", b"latencies", "latency_half_ms", b"latency_half_ms", "locality_weight", b"locality_weight", "lost_after_ms", b"lost_after_ms", "memory_load_weight", b"memory_load_weight", "name", b"name", "objectives", b"objectives", "power", b"power", "reference", b"reference", "reschedule_delay_max_ms", b"reschedule_delay_max_ms", "reschedule_delay_ms", b"reschedule_delay_ms", "resource_weight", b"resource_weight", "retry_backoff_ms", b"retry_backoff_ms", "silent_periods", b"silent_periods", "strategy", b"strategy", "ties", b"ties", "version", b"version", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjacency", b"adjacency", "busy_load_percent", b"busy_load_percent", "classes", b"classes", "cpu_load_weight", b"cpu_load_weight", "disruption", b"disruption", "gpu_mix", b"gpu_mix", "heartbeat_period_ms", b"heartbeat_period_ms", "latencies", b"latencies", "latency_half_ms", b"latency_half_ms", "locality_weight", b"locality_weight", "lost_after_ms", b"lost_after_ms", "memory_load_weight", b"memory_load_weight", "name", b"name", "objectives", b"objectives", "power", b"power", "preemption_across_clusters", b"preemption_across_clusters", "preemption_min_gap", b"preemption_min_gap", "preemption_min_priority", b"preemption_min_priority", "reference", b"reference", "reschedule_delay_max_ms", b"reschedule_delay_max_ms", "reschedule_delay_ms", b"reschedule_delay_ms", "resource_weight", b"resource_weight", "retry_backoff_ms", b"retry_backoff_ms", "silent_periods", b"silent_periods", "strategy", b"strategy", "ties", b"ties", "version", b"version", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

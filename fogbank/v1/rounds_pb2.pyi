@@ -198,6 +198,34 @@ class Considered(_message.Message):
 Global___Considered: _TypeAlias = Considered  # noqa: Y015
 
 @_typing.final
+class Eviction(_message.Message):
+    """Replicas of a less important deployment that give way."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_ID_FIELD_NUMBER: _builtins.int
+    REPLICA_IDS_FIELD_NUMBER: _builtins.int
+    deployment_id: _builtins.str
+    """Deployment id (UUID) they belong to."""
+    @_builtins.property
+    def replica_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Which."""
+
+    def __init__(
+        self,
+        *,
+        deployment_id: _builtins.str = ...,
+        replica_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment_id", b"deployment_id", "replica_ids", b"replica_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Eviction: _TypeAlias = Eviction  # noqa: Y015
+
+@_typing.final
 class DeploymentPlaced(_message.Message):
     """All replicas that a deployment lacked got nodes."""
 
@@ -208,6 +236,7 @@ class DeploymentPlaced(_message.Message):
     RESOURCES_FIELD_NUMBER: _builtins.int
     PLACEMENTS_FIELD_NUMBER: _builtins.int
     CONSIDERED_FIELD_NUMBER: _builtins.int
+    EVICTIONS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     deployment_id: _builtins.str
     """Deployment id (UUID)."""
@@ -227,6 +256,10 @@ class DeploymentPlaced(_message.Message):
     def considered(self) -> Global___Considered:
         """What was looked at."""
 
+    @_builtins.property
+    def evictions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Eviction]:
+        """What is evicted for it: ordered to stop, and no longer booked."""
+
     def __init__(
         self,
         *,
@@ -235,11 +268,12 @@ class DeploymentPlaced(_message.Message):
         resources: _resources_pb2.Resources | None = ...,
         placements: _abc.Iterable[Global___Placement] | None = ...,
         considered: Global___Considered | None = ...,
+        evictions: _abc.Iterable[Global___Eviction] | None = ...,
         revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["considered", b"considered", "resources", b"resources"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["considered", b"considered", "deployment_id", b"deployment_id", "placements", b"placements", "resources", b"resources", "revision", b"revision", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["considered", b"considered", "deployment_id", b"deployment_id", "evictions", b"evictions", "placements", b"placements", "resources", b"resources", "revision", b"revision", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

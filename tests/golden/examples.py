@@ -37,6 +37,7 @@ _NODE = "0c9d8e7f-1a2b-5c3d-8e4f-506172839405"
 _OTHER_NODE = "1d0e9f80-2b3c-5d4e-9f50-617283940516"
 _REPLICA = "2e1f0a91-3c4d-5e5f-8a61-728394051627"
 _OTHER_REPLICA = "3f201ba2-4d5e-5f60-9b72-839405162738"
+_EVICTED_REPLICA = "51423dc4-6f70-5b82-9d94-a51627384950"
 _OWNER = "40312cb3-5e6f-5a71-8c83-940516273849"
 _INSTANT_US = 1_700_000_000_123_456
 
@@ -91,6 +92,9 @@ POLICY = Policy(
     busy_load_percent=85,
     reschedule_delay_ms=10_000,
     reschedule_delay_max_ms=600_000,
+    preemption_min_priority=70,
+    preemption_min_gap=20,
+    preemption_across_clusters=True,
     classes=(AskClass("large gpu", "binpack", 500, 60), AskClass("gpu", "best-fit", 1)),
     ties=Ties.HASH,
     weights=ResourceWeights(1, 2, 3, 4),
@@ -124,6 +128,7 @@ _OUTCOMES: tuple[ev.Outcome, ...] = (
             ev.Placement(_OTHER_REPLICA, 2, 1, _OTHER_NODE, 401, replaces=_REPLICA),
         ),
         CONSIDERED,
+        evictions=(ev.Eviction(_OTHER_DEPLOYMENT, (_EVICTED_REPLICA,)),),
     ),
     ev.DeploymentDeferred(
         _OTHER_DEPLOYMENT,

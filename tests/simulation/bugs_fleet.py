@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 from fogbank.domain.decisions import Desired
 from fogbank.domain.fleet import FleetState
-from fogbank.placement import looks, movements, needs, room
+from fogbank.placement import looks, movements, needs, placements, room
 from services.node_agent.core.agent import AgentCore
 from services.node_agent.core.kept import ReportsAcknowledged
 from services.node_agent.core.lifecycle import Lifecycle
@@ -20,7 +20,7 @@ from tests.simulation.planting import Patches, bug
 
 @bug
 def room_released_before_the_end() -> Patches:
-    return [patch.object(looks, "_starts_after", lambda *_: ())]
+    return [patch.object(placements, "_starts_after", lambda *_: ())]
 
 
 @bug

@@ -45,6 +45,8 @@ class Ask:
     version: int
     deleted: bool = False
     failed: int = 0
+    priority: int = 50
+    cluster: int = 1
 
 
 @dataclass
@@ -55,6 +57,7 @@ class Book:
     pieces: dict[str, Piece] = field(default_factory=dict)
     asks: dict[str, Ask] = field(default_factory=dict)
     ended: dict[tuple[str, str], bool] = field(default_factory=dict)
+    preempted: dict[tuple[str, int], str] = field(default_factory=dict)
     chain: bytes = b"\0" * 32
     chain_sequence: int = 0
     instant_us: int = 0
@@ -77,7 +80,12 @@ class Book:
     def _fact(self, event_id: str, event: ev.Event | None, position: int) -> None:
         match event:
             case ev.DeploymentCreated():
-                self.asks[event_id] = Ask(event.spec.replicas, position)
+                self.asks[event_id] = Ask(
+                    event.spec.replicas,
+                    position,
+                    priority=event.spec.priority,
+                    cluster=event.spec.cluster_id,
+                )
             case ev.DeploymentScaled() if not self.asks[event.deployment_id].deleted:
                 ask = self.asks[event.deployment_id]
                 ask.replicas, ask.version = event.replicas, position
@@ -120,6 +128,8 @@ class Book:
     def _outcome(self, outcome: ev.Outcome) -> None:
         match outcome:
             case ev.DeploymentPlaced():
+                for eviction in outcome.evictions:
+                    self._evict(outcome.deployment_id, eviction)
                 takes = [getattr(outcome.resources, name) for name in AMOUNTS]
                 for placement in outcome.placements:
                     self._clear(outcome.deployment_id, placement.slot)
@@ -141,6 +151,19 @@ class Book:
                 self.hosts[outcome.node_id].offline_epoch = outcome.epoch
             case _:
                 pass
+
+    def _evict(self, by: str, eviction: ev.Eviction) -> None:
+        """Who gives way is less important by ten, of the same cluster, and still there."""
+        assert self.asks[by].priority >= 60
+        assert self.asks[eviction.deployment_id].priority <= self.asks[by].priority - 10
+        assert self.asks[eviction.deployment_id].cluster == self.asks[by].cluster
+        for replica_id in eviction.replica_ids:
+            piece = self.pieces[replica_id]
+            assert piece.wanted == "live"
+            assert not self.has_ended(replica_id)
+            assert piece.deployment == eviction.deployment_id
+            self.preempted[eviction.deployment_id, piece.slot] = by
+        self._want(eviction.replica_ids, "released")
 
     def _clear(self, deployment: str, slot: int) -> None:
         """Whoever takes a slot takes it from one that ended, never from one that runs."""

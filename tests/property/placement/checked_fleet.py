@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from fogbank.domain import events as ev
 from fogbank.domain.envelope import SCHEDULER, Commit
 from fogbank.domain.fleet import FleetState
+from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.status import StatusTracker, derive_status, replica_views
 from fogbank.placement import Planner
 from tests.property.placement.book import Book
@@ -129,6 +130,23 @@ class CheckedFleet:
         assert not agenda.active
         waiting = agenda.timed.keys() | agenda.parked.keys()
         assert self.now.short_of_replicas() <= waiting, "forgotten"
+        self._check_preempted()
+
+    def _check_preempted(self) -> None:
+        """Whose replica was evicted has another one, or says who took its room."""
+        state, live = self.planner.fleet, self.now.live()
+        for (deployment_id, slot), by in self.now.preempted.items():
+            ask = self.now.asks[deployment_id]
+            if ask.deleted or ask.failed == ask.version or slot >= ask.replicas:
+                continue
+            if not live.get((deployment_id, slot)):
+                status = self.tracker.current[deployment_id]
+                assert status in {DeploymentStatus.PENDING, DeploymentStatus.DEGRADED}
+                takers = state.decisions.of(deployment_id).preempted
+                assert takers[slot] == by
+                deployment = state.facts.deployments[deployment_id]
+                reason = derive_status(state, deployment, status)[1]
+                assert reason == f"Preempted by {takers[min(takers)]}"
 
 
 def _check_considered(considered: ev.Considered) -> None:

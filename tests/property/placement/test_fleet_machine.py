@@ -57,7 +57,7 @@ class FleetMachine(RuleBasedStateMachine):
         cpu=st.sampled_from([500, 1500, 4000]),
         memory=st.sampled_from([512, 4096]),
         gpu=st.sampled_from([0, 0, 0, 1]),
-        priority=st.sampled_from([20, 50, 80]),
+        priority=st.sampled_from([20, 50, 60, 80, 95]),
         wait=st.booleans(),
         region=REGIONS,
     )

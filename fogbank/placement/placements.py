@@ -1,0 +1,83 @@
+"""What is written of replicas that got a node, and which nodes a deployment has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from fogbank.domain import events as ev
+from fogbank.domain.decisions import Desired
+from fogbank.domain.facts import DeploymentFact
+from fogbank.domain.fleet import FleetState
+from fogbank.domain.ids import replica_ids
+from fogbank.placement.arrays import FleetArrays
+from fogbank.placement.devices import choose, held_by_leaving
+from fogbank.placement.room import Room
+
+
+def occupied_rows(
+    fleet: FleetState, arrays: FleetArrays, deployment_id: str, slots: Sequence[int] = ()
+) -> list[int]:
+    """Return the nodes that have a replica of the deployment, released ones apart.
+
+    Who takes a slot may stand beside the one that leaves it, if no other slot is looked for.
+    """
+    own = slots[0] if len(slots) == 1 else -1
+    decision = fleet.decisions.deployments.get(deployment_id)
+    if decision is None:
+        return []
+    return [
+        row
+        for known_id in decision.replica_ids
+        if (placed := fleet.decisions.placements[known_id]).desired is not Desired.RELEASED
+        and not fleet.ended(placed)
+        and (placed.slot != own or placed.desired is Desired.SUSPENDED)
+        and (row := arrays.row(placed.node_id)) is not None
+    ]
+
+
+def placements_on(
+    fleet: FleetState,
+    room: Room,
+    deployment: DeploymentFact,
+    chosen: Iterable[tuple[int, int, int]],
+) -> tuple[ev.Placement, ...]:
+    """Return the placements of slots on rows with their scores, whose room was taken for them."""
+    ids = room.arrays.ids
+    decision = fleet.decisions.deployments.get(deployment.id)
+    generations = decision.generations if decision else {}
+    name = replica_ids(deployment.id)
+    placements = []
+    for slot, row, points in chosen:
+        generation = generations.get(slot, 0) + 1
+        gpu = deployment.spec.resources.gpu_thousandths
+        devices = choose(fleet, room.arrays, row, gpu) if gpu else ()
+        starts_after = _starts_after(fleet, room, row, devices)
+        placements.append(
+            ev.Placement(
+                name(slot, generation),
+                slot,
+                generation,
+                ids[row],
+                points,
+                starts_after,
+                gpu_devices=devices,
+            )
+        )
+    return tuple(placements)
+
+
+def _starts_after(
+    fleet: FleetState, room: Room, row: int, devices: tuple[int, ...]
+) -> tuple[str, ...]:
+    """Return what is to end on a node first: the leaving, where they still hold the room."""
+    node_id = room.arrays.ids[row]
+    use = fleet.use(node_id)
+    # What is booked fits: only more that is held can be too much.
+    if use.held == use.booked and not room.freed(row):
+        return ()
+    if not room.overfull(row) and not held_by_leaving(fleet, node_id, devices):
+        return ()
+    return (
+        *(placed.id for placed in fleet.on_node(node_id) if placed.desired is Desired.RELEASED),
+        *room.leaving.get(row, ()),
+    )

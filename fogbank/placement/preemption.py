@@ -1,0 +1,391 @@
+"""Preemption: room for an important deployment where less important ones give way.
+
+On each node all replicas that may be evicted are taken away; where the ask then fits they are
+given back one at a time, the most important first, as long as it keeps fitting. What can't go back
+is the node's price. The cheapest nodes are chosen.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from fogbank.domain import events as ev
+from fogbank.domain.deployment import HIGH_PRIORITY_FROM
+from fogbank.domain.facts import DeploymentFact
+from fogbank.domain.fleet import FleetState
+from fogbank.domain.rollouts import wanted_revision
+from fogbank.placement.arrays import DIMENSIONS, FleetArrays, Integers, Mask, amounts
+from fogbank.placement.filters import feasible_nodes
+from fogbank.placement.placements import occupied_rows, placements_on
+from fogbank.placement.room import Room, Shortage
+from fogbank.placement.strategies import best_rows, score
+from fogbank.placement.victims import NOT_YET_US, Evictions, Prices, VictimTable
+from fogbank.placement.work import Work
+
+# A price as one number, the smaller the better: highest priority evicted (one up, 0 for nobody),
+# sum of priorities, victims, deployments broken. So many bits for each of the last three.
+_SUM_BITS, _COUNT_BITS = 24, 12
+_NO_PRICE = (1 << 62) - 1
+# Among nodes of one price so many are asked whether their victims fit elsewhere.
+_ASKED_ELSEWHERE = 16
+
+
+def preempt(
+    fleet: FleetState,
+    work: Work,
+    deployment: DeploymentFact,
+    slots: tuple[int, ...],
+    shortage: Shortage,
+) -> ev.DeploymentPlaced | Shortage | None:
+    """Place slots that found no room, evicting what must give way; None if that doesn't help."""
+    policy, spec = fleet.facts.policy, deployment.spec
+    least = max(policy.preemption_min_priority, HIGH_PRIORITY_FROM)
+    if spec.priority < least or shortage.impossible or shortage.no_nodes:
+        return None
+    if spec.resources.gpu_thousandths and spec.allow_colocation:
+        return None  # which devices evictions free is not known here: one replica at a time
+    evictions = work.evictions
+    if evictions is None:
+        evictions = Evictions.begin(work.victims, fleet, work.room, work.moved)
+        work.evictions = evictions
+    evictions.see(fleet, work.room, work.outcomes)
+    ask = _Ask(fleet, work.room, evictions, deployment)
+    # Room that others left over, anybody's from the next round on, is better than evicting more.
+    found = None if ask.leftover() else ask.place(slots)
+    if found is None:
+        # What this round placed or moved can be evicted from the next round on.
+        return replace(shortage, unsettled=True) if ask.later(len(slots)) else None
+    placements, victims = found
+    for victim in victims:
+        work.moved.add(victim.deployment_id)
+    return ev.DeploymentPlaced(
+        deployment.id,
+        deployment.version,
+        spec.resources,
+        placements,
+        shortage.considered,
+        wanted_revision(fleet, deployment),
+        victims,
+    )
+
+
+@dataclass(slots=True)
+class _Ask:
+    """One deployment's search for room by evicting others."""
+
+    fleet: FleetState
+    room: Room
+    evictions: Evictions
+    deployment: DeploymentFact
+    limit: int = 0
+    cluster_id: int = 0
+    takes: Integers = field(default_factory=lambda: np.zeros((DIMENSIONS, 1), dtype=np.int64))
+
+    def __post_init__(self) -> None:
+        """Reckon who may be evicted for it."""
+        policy, spec = self.fleet.facts.policy, self.deployment.spec
+        self.limit = spec.priority - policy.preemption_gap
+        self.cluster_id = 0 if policy.preemption_across_clusters else spec.cluster_id
+        self.takes = amounts(spec.resources)
+
+    @property
+    def _arrays(self) -> FleetArrays:
+        return self.room.arrays
+
+    @property
+    def _table(self) -> VictimTable:
+        return self.evictions.table
+
+    def place(
+        self, slots: tuple[int, ...]
+    ) -> tuple[tuple[ev.Placement, ...], tuple[ev.Eviction, ...]] | None:
+        """Take room for all slots, evicting what must be; None, with nothing taken, if it fails."""
+        spec = self.deployment.spec
+        scores = score(self._arrays, self.room.booked, self.takes, spec, self.fleet.facts.policy)
+        prices = self._prices()
+        price, since = prices.price.copy(), prices.since.copy()
+        if spec.allow_colocation:
+            rows = self._stack(len(slots), scores, price, since)
+        else:
+            price[occupied_rows(self.fleet, self._arrays, self.deployment.id, slots)] = _NO_PRICE
+            rows = self._choose(len(slots), scores, price, since)
+        if len(rows) < len(slots):
+            return None
+        victims: dict[str, list[str]] = {}
+        for row, copies in Counter(rows).items():
+            entries = self._victims_on(row, copies)
+            self.evictions.evict(self.room, row, entries, self.takes * copies)
+            for entry in entries:
+                placed = self._table.replica(entry)
+                victims.setdefault(placed.deployment_id, []).append(placed.id)
+        for row in rows:
+            self.room.take([row], self.takes)
+        chosen = ((slot, row, int(scores[row])) for slot, row in zip(slots, rows, strict=True))
+        placements = placements_on(self.fleet, self.room, self.deployment, chosen)
+        return placements, tuple(ev.Eviction(known, tuple(ids)) for known, ids in victims.items())
+
+    def leftover(self) -> bool:
+        """Tell whether a node that is closed to it until the next round has room for it."""
+        closed = self._closed()
+        nothing = np.zeros_like(self.room.booked)
+        return bool(closed.any()) and self._places(nothing, 1, closed) > 0
+
+    def later(self, count: int) -> bool:
+        """Tell whether there would be room if all were settled that this round has decided."""
+        if not (self.evictions.fresh or self.evictions.barred.any() or self._closed().any()):
+            return False
+        entries = self._entries(None, self.evictions.gone)
+        away = self._away(entries)
+        for fresh in self.evictions.fresh:
+            mine = self.cluster_id in {0, fresh.cluster_id}
+            if mine and fresh.priority <= self.limit:
+                away[:, fresh.row] += fresh.takes[:, 0]
+        everywhere = np.ones(self._arrays.size, dtype=np.bool_)
+        return self._places(away, count, everywhere) >= count
+
+    def _closed(self) -> Mask:
+        """Tell where others made room by evicting whom this ask may not evict.
+
+        What is left of that room is anybody's from the next round on. Until then the node is
+        closed to it: else room would have grown while a round is decided.
+        """
+        evictions = self.evictions
+        foreign = evictions.highest > self.limit
+        if self.cluster_id:
+            foreign |= (evictions.cluster != 0) & (evictions.cluster != self.cluster_id)
+        return foreign & (evictions.freed > 0).any(axis=0)
+
+    def _places(self, away: Integers, count: int, where: Mask) -> int:
+        spec = self.deployment.spec
+        left = self._promised() - away
+        occupied = occupied_rows(self.fleet, self._arrays, self.deployment.id)
+        feasible = feasible_nodes(self._arrays, left, spec, self.takes, occupied).feasible & where
+        if not spec.allow_colocation:
+            return int(np.count_nonzero(feasible))
+        free = (self._arrays.allocatable - left)[:, feasible]
+        copies = np.full(free.shape[1], count, dtype=np.int64)
+        for dimension in range(DIMENSIONS):
+            each = int(self.takes[dimension, 0])
+            if each:
+                copies = np.minimum(copies, free[dimension] // each)
+        return int(copies.sum())
+
+    def _promised(self) -> Integers:
+        return self.room.booked - self.evictions.freed
+
+    def _entries(self, rows: Integers | None, without: Mask) -> Integers:
+        """Return who may be evicted, on all nodes or on some, in the table's order."""
+        table = self._table
+        if rows is None:
+            entries = table.order
+        else:
+            on_nodes = [table.on_node(self._arrays.ids[int(row)]) for row in rows]
+            entries = np.array([known for found in on_nodes for known in found], dtype=np.int64)
+        keep = (table.priority[entries] <= self.limit) & ~without[entries]
+        if self.cluster_id:
+            keep &= table.cluster[entries] == self.cluster_id
+        return entries[keep]
+
+    def _away(self, entries: Integers) -> Integers:
+        away = np.zeros_like(self.room.booked)
+        rows = self._table.row[entries]
+        for dimension in range(DIMENSIONS):
+            np.add.at(away[dimension], rows, self._table.takes[dimension, entries])
+        return away
+
+    def _stack(self, count: int, scores: Integers, price: Integers, since: Integers) -> list[int]:
+        """Choose nodes one replica at a time, several on a node where that is cheapest."""
+        rows: list[int] = []
+        copies: Counter[int] = Counter()
+        while len(rows) < count:
+            chosen = self._choose(1, scores, price, since)
+            if not chosen:
+                break
+            rows += chosen
+            copies.update(chosen)
+            row = chosen[0]
+            price[row], since[row] = self._price_on(row, copies[row] + 1)
+        return rows
+
+    def _choose(self, count: int, scores: Integers, price: Integers, since: Integers) -> list[int]:
+        """Return up to `count` nodes, the cheapest first; the free ones by their scores."""
+        chosen = best_rows(scores, price == 0, count)
+        wanted = count - len(chosen)
+        rows = np.flatnonzero((price > 0) & (price < _NO_PRICE))
+        if not wanted or not rows.size:
+            return chosen
+        if rows.size > wanted:
+            last = np.partition(price[rows], wanted - 1)[wanted - 1]
+            rows = rows[price[rows] <= last]
+        rows = rows[np.lexsort((self._table.node_ranks[rows], -since[rows], price[rows]))]
+        return chosen + self._movable_first(rows, price[rows], wanted)
+
+    def _movable_first(self, rows: Integers, price: Integers, wanted: int) -> list[int]:
+        """Return the first `wanted`; of those at the last one's price, who can move goes first."""
+        if rows.size <= wanted:
+            return [int(row) for row in rows]
+        sure = [int(row) for row in rows[price < price[wanted - 1]]]
+        short = wanted - len(sure)
+        tied = rows[price == price[wanted - 1]][: max(_ASKED_ELSEWHERE, 2 * short)]
+        elsewhere = _Elsewhere(self.fleet, self.room)
+        stuck = [
+            sum(not elsewhere.fits(entry, self._table) for entry in self._victims_on(int(row)))
+            for row in tied
+        ]
+        order = np.argsort(np.array(stuck, dtype=np.int64), kind="stable")
+        return sure + [int(row) for row in tied[order][:short]]
+
+    def _victims_on(self, row: int, copies: int = 1) -> list[int]:
+        """Return who must leave a node so that replicas fit there."""
+        entries = self._on_row(row)
+        takes = self._table.takes[:, entries]
+        left = self._promised()[:, row] - takes.sum(axis=1)
+        room = self._arrays.allocatable[:, row] - self.takes[:, 0] * copies
+        victims = []
+        for entry in entries:
+            after = left + self._table.takes[:, entry]
+            if bool((after <= room).all()):
+                left = after
+            else:
+                victims.append(int(entry))
+        return victims
+
+    def _on_row(self, row: int) -> Integers:
+        rows = np.array([row], dtype=np.int64)
+        return self._entries(rows, self.evictions.gone | self.evictions.barred)
+
+    def _price_on(self, row: int, copies: int) -> tuple[int, int]:
+        """Return what several replicas on one node cost, and since when the oldest victim runs."""
+        away = self._table.takes[:, self._on_row(row)].sum(axis=1)
+        left = self._promised()[:, row] - away + self.takes[:, 0] * copies
+        if bool((left > self._arrays.allocatable[:, row]).any()):
+            return _NO_PRICE, NOT_YET_US
+        victims = self._victims_on(row, copies)
+        where = np.zeros(len(victims), dtype=np.int64)
+        price, since = self._sum_up(where, np.array(victims, dtype=np.int64), 1)
+        return int(price[0]), int(since[0])
+
+    def _prices(self) -> Prices:
+        """Return what each node costs; only nodes whose room changed are reckoned anew."""
+        spec = self.deployment.spec
+        key = (
+            self.cluster_id,
+            self.limit,
+            spec.resources,
+            spec.constraints,
+            spec.gpu_model,
+        )
+        now = np.vstack((self._promised(), self.evictions.evicted))
+        prices = self.evictions.prices.get(key)
+        if prices is None:
+            size = self._arrays.size
+            prices = Prices(
+                np.full(size, _NO_PRICE, dtype=np.int64),
+                np.full(size, NOT_YET_US, dtype=np.int64),
+                now,
+            )
+            self.evictions.prices[key] = prices
+            self._reckon(prices, None)
+        else:
+            changed = np.flatnonzero((prices.reckoned_with != now).any(axis=0))
+            prices.reckoned_with = now
+            if changed.size:
+                self._reckon(prices, changed)
+        return prices
+
+    def _reckon(self, prices: Prices, rows: Integers | None) -> None:
+        """Reckon the prices of all nodes, or of some."""
+        table, arrays = self._table, self._arrays
+        entries = self._entries(rows, self.evictions.gone | self.evictions.barred)
+        left = self._promised() - self._away(entries)
+        spec = self.deployment.spec
+        feasible = feasible_nodes(arrays, left, spec, self.takes, []).feasible & ~self._closed()
+        entries = entries[feasible[table.row[entries]]]
+        victims = entries[self._kept_away(entries, left)]
+        price, since = self._sum_up(table.row[victims], victims, arrays.size)
+        price[~feasible] = _NO_PRICE
+        if rows is None:
+            prices.price, prices.since = price, since
+        else:
+            prices.price[rows], prices.since[rows] = price[rows], since[rows]
+
+    def _sum_up(self, where: Integers, victims: Integers, size: int) -> tuple[Integers, Integers]:
+        """Return what evicting victims costs, and since when the oldest runs, by where they are."""
+        table = self._table
+        highest = np.zeros(size, dtype=np.int64)
+        np.maximum.at(highest, where, table.priority[victims] + 1)
+        total = np.zeros_like(highest)
+        np.add.at(total, where, table.priority[victims])
+        since = np.full(size, NOT_YET_US, dtype=np.int64)
+        np.minimum.at(since, where, table.since[victims])
+        price = highest << _SUM_BITS | np.minimum(total, (1 << _SUM_BITS) - 1)
+        for part in (
+            np.bincount(where, minlength=size),
+            _distinct(where, table.deployment[victims], size),
+        ):
+            price = price << _COUNT_BITS | np.minimum(part, (1 << _COUNT_BITS) - 1)
+        return price, since
+
+    def _kept_away(self, entries: Integers, left: Integers) -> Mask:
+        """Give replicas back, on all nodes at once the first, then the second, and so on.
+
+        `left` is what is booked without any of them. Return which can't go back.
+        """
+        table = self._table
+        room = self._arrays.allocatable - self.takes
+        rows, takes = table.row[entries], table.takes[:, entries]
+        first = np.ones(entries.size, dtype=np.bool_)
+        first[1:] = rows[1:] != rows[:-1]
+        starts = np.flatnonzero(first)
+        turn = np.arange(entries.size) - starts[np.cumsum(first) - 1] if entries.size else rows
+        by_turn = np.argsort(turn, kind="stable")
+        ends = np.cumsum(np.bincount(turn)) if entries.size else rows
+        away = np.zeros(entries.size, dtype=np.bool_)
+        begin = 0
+        for end in ends:
+            chosen = by_turn[begin:end]
+            at = rows[chosen]
+            after = left[:, at] + takes[:, chosen]
+            fits = (after <= room[:, at]).all(axis=0)
+            left[:, at[fits]] = after[:, fits]
+            away[chosen[~fits]] = True
+            begin = int(end)
+        return away
+
+
+@dataclass(slots=True)
+class _Elsewhere:
+    """Which victims would fit on another node that has room now."""
+
+    fleet: FleetState
+    room: Room
+    _feasible: dict[Hashable, tuple[Mask, int]] = field(default_factory=dict)
+
+    def fits(self, entry: int, table: VictimTable) -> bool:
+        """Tell whether a victim would."""
+        placed = table.replica(entry)
+        deployment = self.fleet.facts.deployments[placed.deployment_id]
+        spec = deployment.spec
+        key = (spec.resources, spec.constraints, spec.gpu_model)
+        if key not in self._feasible:
+            ask = amounts(spec.resources)
+            mask = feasible_nodes(self.room.arrays, self.room.booked, spec, ask, []).feasible
+            self._feasible[key] = mask, int(np.count_nonzero(mask))
+        mask, count = self._feasible[key]
+        closed = {int(table.row[entry])}
+        if not spec.allow_colocation:
+            closed.update(occupied_rows(self.fleet, self.room.arrays, deployment.id))
+        return count > sum(bool(mask[row]) for row in closed)
+
+
+def _distinct(rows: Integers, deployments: Integers, size: int) -> Integers:
+    """Return for each node how many deployments there are among entries."""
+    order = np.lexsort((deployments, rows))
+    rows, deployments = rows[order], deployments[order]
+    first = np.ones(rows.size, dtype=np.bool_)
+    first[1:] = (rows[1:] != rows[:-1]) | (deployments[1:] != deployments[:-1])
+    return np.bincount(rows[first], minlength=size)

@@ -1,0 +1,316 @@
+"""Replicas that may give way to more important ones, as columns: one entry for each.
+
+The table is kept from round to round. Nodes that were touched are read anew when somebody asks;
+while nobody preempts, that costs nothing but remembering their names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fogbank.domain import events as ev
+from fogbank.domain.decisions import Desired, PlacedReplica
+from fogbank.domain.fleet import FleetState
+from fogbank.domain.states import ReplicaState
+from fogbank.placement.arrays import FleetArrays, Integers, Mask, amounts
+from fogbank.placement.room import Room
+
+_FIRST_ENTRIES = 64
+_PLACE, _ROW, _PRIORITY, _CLUSTER, _DEPLOYMENT, _SINCE, _TAKES = range(7)
+_COLUMNS = _TAKES + 4
+# A place in the order of all entries: the node's row, then the rank on the node.
+_RANK_BITS = 24
+# A priority that nobody has.
+_ABOVE_ALL = 1 << 30
+# Since when something runs that does not run yet: the youngest there can be.
+NOT_YET_US = (1 << 62) - 1
+
+
+def running_since_us(fleet: FleetState, placed: PlacedReplica) -> int:
+    """Return since when a replica runs, in microseconds; far in the future if it does not yet."""
+    observed = fleet.observed(placed)
+    if observed is None or observed.state is not ReplicaState.RUNNING:
+        return NOT_YET_US
+    return observed.started_at_us or placed.placed_at_us
+
+
+class VictimTable:
+    """Every replica that runs or is to run, by node, the most important of a node first.
+
+    Columns are indexed by entry; `order` lists the entries in use by row and rank. `node_ranks`
+    are the nodes' places in the order of their ids. Which number an entry has depends on what
+    happened before and must not show in what is decided.
+    """
+
+    def __init__(self) -> None:
+        """Begin with an empty table."""
+        self._data = np.zeros((_COLUMNS, _FIRST_ENTRIES), dtype=np.int64)
+        self._replicas: list[PlacedReplica | None] = [None] * _FIRST_ENTRIES
+        self._free: list[int] = list(range(_FIRST_ENTRIES - 1, -1, -1))
+        self._on_node: dict[str, list[int]] = {}
+        self._of: dict[str, dict[int, None]] = {}
+        self._stale: dict[str, None] = {}
+        self.order: Integers = np.zeros(0, dtype=np.int64)
+        self.node_ranks: Integers = np.zeros(0, dtype=np.int64)
+
+    @property
+    def size(self) -> int:
+        """How many entries there is place for."""
+        return self._data.shape[1]
+
+    @property
+    def row(self) -> Integers:
+        """Rows of the nodes."""
+        column: Integers = self._data[_ROW]
+        return column
+
+    @property
+    def priority(self) -> Integers:
+        """Priorities of the deployments."""
+        column: Integers = self._data[_PRIORITY]
+        return column
+
+    @property
+    def cluster(self) -> Integers:
+        """Clusters of the deployments."""
+        column: Integers = self._data[_CLUSTER]
+        return column
+
+    @property
+    def deployment(self) -> Integers:
+        """A number for each deployment."""
+        column: Integers = self._data[_DEPLOYMENT]
+        return column
+
+    @property
+    def since(self) -> Integers:
+        """Since when they run, in microseconds."""
+        column: Integers = self._data[_SINCE]
+        return column
+
+    @property
+    def takes(self) -> Integers:
+        """What they take, by dimension."""
+        return self._data[_TAKES:]
+
+    def replica(self, entry: int) -> PlacedReplica:
+        """Return the replica of an entry in use."""
+        placed = self._replicas[entry]
+        if placed is None:
+            message = f"entry {entry} is not in use"
+            raise LookupError(message)
+        return placed
+
+    def of_deployment(self, deployment_id: str) -> list[int]:
+        """Return the entries of a deployment's replicas."""
+        return [*self._of.get(deployment_id, ())]
+
+    def on_node(self, node_id: str) -> Sequence[int]:
+        """Return the entries on a node, the most important first."""
+        return self._on_node.get(node_id, ())
+
+    def touch(self, node_ids: Iterable[str]) -> None:
+        """Remember that nodes must be read anew."""
+        self._stale.update(dict.fromkeys(node_ids))
+
+    def refresh(self, fleet: FleetState, arrays: FleetArrays) -> None:
+        """Read the touched nodes."""
+        if self.node_ranks.size != arrays.size:
+            by_id = sorted(range(arrays.size), key=arrays.ids.__getitem__)
+            self.node_ranks = np.empty(arrays.size, dtype=np.int64)
+            self.node_ranks[by_id] = np.arange(arrays.size, dtype=np.int64)
+        if not self._stale:
+            return
+        entries: list[int] = []
+        values: list[tuple[int, ...]] = []
+        for node_id in self._stale:
+            row = arrays.row(node_id)
+            if row is not None:
+                self._read(fleet, node_id, row, entries, values)
+        self._stale.clear()
+        if entries:
+            self._data[:, entries] = np.array(values, dtype=np.int64).T
+        used = np.array(
+            [entry for on_node in self._on_node.values() for entry in on_node], dtype=np.int64
+        )
+        self.order = used[np.argsort(self._data[_PLACE, used], kind="stable")]
+
+    def _read(
+        self,
+        fleet: FleetState,
+        node_id: str,
+        row: int,
+        entries: list[int],
+        values: list[tuple[int, ...]],
+    ) -> None:
+        for entry in self._on_node.pop(node_id, ()):
+            self._forget(entry)
+        found = []
+        for placed in fleet.on_node(node_id):
+            deployment = fleet.facts.deployments.get(placed.deployment_id)
+            if placed.desired is Desired.LIVE and deployment is not None:
+                key = (
+                    -deployment.spec.priority,
+                    running_since_us(fleet, placed),
+                    placed.placed_sequence,
+                    placed.id,
+                )
+                found.append((key, placed, deployment))
+        found.sort(key=lambda known: known[0])
+        on_node = self._on_node[node_id] = []
+        for rank, (key, placed, deployment) in enumerate(found):
+            entry = self._new()
+            self._replicas[entry] = placed
+            self._of.setdefault(placed.deployment_id, {})[entry] = None
+            on_node.append(entry)
+            entries.append(entry)
+            takes = placed.resources
+            values.append(
+                (
+                    row << _RANK_BITS | rank,
+                    row,
+                    deployment.spec.priority,
+                    deployment.spec.cluster_id,
+                    deployment.created_position,
+                    key[1],
+                    takes.cpu_millicores,
+                    takes.memory_mib,
+                    takes.storage_gib,
+                    takes.gpu_thousandths,
+                )
+            )
+
+    def _new(self) -> int:
+        if not self._free:
+            size = self.size
+            self._data = np.concatenate((self._data, np.zeros_like(self._data)), axis=1)
+            self._replicas += [None] * size
+            self._free = list(range(2 * size - 1, size - 1, -1))
+        return self._free.pop()
+
+    def _forget(self, entry: int) -> None:
+        entries = self._of[self.replica(entry).deployment_id]
+        del entries[entry]
+        if not entries:
+            del self._of[self.replica(entry).deployment_id]
+        self._replicas[entry] = None
+        self._free.append(entry)
+
+
+@dataclass(slots=True)
+class Fresh:
+    """Replicas that the round in the making has placed: no victims before the next round."""
+
+    priority: int
+    cluster_id: int
+    row: int
+    takes: Integers
+
+
+@dataclass(slots=True)
+class Prices:
+    """What each node costs for one kind of ask, kept while a round is decided.
+
+    `price` is a number, the smaller the cheaper; `since` is since when the oldest victim runs.
+    """
+
+    price: Integers
+    since: Integers
+    reckoned_with: Integers
+
+
+@dataclass(slots=True)
+class Evictions:
+    """What a round in the making evicts, and what nobody may count on a second time.
+
+    `freed` is room that the round has freed and that nobody took: ordinary looks don't see it,
+    since room only shrinks while a round is decided; who preempts takes it before evicting more.
+    `barred` are entries that can't be evicted in this round, `gone` those that are evicted. By row:
+    how many are `evicted`; and of those whose room is left over, the `highest` priority and the
+    `cluster` (-1 for several).
+    """
+
+    table: VictimTable
+    freed: Integers
+    barred: Mask
+    gone: Mask
+    evicted: Integers
+    highest: Integers
+    cluster: Integers
+    prices: dict[Hashable, Prices] = field(default_factory=dict)
+    fresh: list[Fresh] = field(default_factory=list)
+    outcomes_seen: int = 0
+
+    @classmethod
+    def begin(
+        cls, table: VictimTable, fleet: FleetState, room: Room, moved: Iterable[str]
+    ) -> Evictions:
+        """Begin: nothing is evicted yet; what movers decided about, they may go on with."""
+        table.refresh(fleet, room.arrays)
+        barred = np.zeros(table.size, dtype=np.bool_)
+        for deployment_id in moved:
+            barred[table.of_deployment(deployment_id)] = True
+        rows = np.zeros(room.arrays.size, dtype=np.int64)
+        return cls(
+            table,
+            np.zeros_like(room.booked),
+            barred,
+            np.zeros_like(barred),
+            rows,
+            rows - 1,
+            rows.copy(),
+        )
+
+    def see(self, fleet: FleetState, room: Room, outcomes: Sequence[ev.Outcome]) -> None:
+        """Take in what the round has decided since it was asked last."""
+        for outcome in outcomes[self.outcomes_seen :]:
+            match outcome:
+                case ev.ReplicasReleased():
+                    self._released(fleet, room, outcome)
+                case ev.DeploymentPlaced():
+                    self._placed(fleet, room, outcome)
+                case _:
+                    pass
+        self.outcomes_seen = len(outcomes)
+
+    def _released(self, fleet: FleetState, room: Room, outcome: ev.ReplicasReleased) -> None:
+        for replica_id in outcome.replica_ids:
+            placed = fleet.decisions.placements[replica_id]
+            row = room.arrays.row(placed.node_id)
+            if row is None or placed.desired is Desired.RELEASED or fleet.ended(placed):
+                continue
+            self.freed[:, row] += amounts(placed.resources)[:, 0]
+            # Who sleeps since a look in vain wakes when the release counts, and so nobody may have
+            # that room before: in this round the node is closed to whoever preempts.
+            self.highest[row] = _ABOVE_ALL
+
+    def _placed(self, fleet: FleetState, room: Room, outcome: ev.DeploymentPlaced) -> None:
+        spec = fleet.facts.deployments[outcome.deployment_id].spec
+        takes = amounts(outcome.resources)
+        for placement in outcome.placements:
+            row = room.arrays.row(placement.node_id)
+            if row is not None:
+                self.fresh.append(Fresh(spec.priority, spec.cluster_id, row, takes))
+
+    def evict(self, room: Room, row: int, entries: Sequence[int], ask: Integers) -> None:
+        """Evict replicas from a node for an ask that takes room there next.
+
+        It takes what was freed on the node first; who starts there starts after those that leave.
+        """
+        if not self.freed[:, row].any():  # nothing is left of what others had evicted
+            self.highest[row], self.cluster[row] = -1, 0
+        self.freed[:, row] += self.table.takes[:, entries].sum(axis=1)
+        self.gone[entries] = True
+        self.evicted[row] += len(entries)
+        for entry in entries:
+            self.highest[row] = max(self.highest[row], self.table.priority[entry])
+            cluster = self.table.cluster[entry]
+            self.cluster[row] = cluster if self.cluster[row] in {0, cluster} else -1
+        leaving = room.leaving.setdefault(row, [])
+        leaving += [self.table.replica(entry).id for entry in entries]
+        used = np.minimum(self.freed[:, row], ask[:, 0])
+        self.freed[:, row] -= used
+        room.free(row, used[:, None])
