@@ -263,6 +263,9 @@ def doubled_slots(cluster: Cluster) -> list[str]:
                     placed_at.setdefault(placement.replica_id, stored.sequence)
                 for replica_id in outcome.released.replica_ids:
                     released_at.setdefault(replica_id, stored.sequence)
+                for eviction in outcome.placed.evictions:
+                    for replica_id in eviction.replica_ids:
+                        released_at.setdefault(replica_id, stored.sequence)
                 cut_off.update(outcome.suspended.replica_ids)
     rans: dict[tuple[str, int], list[Ran]] = defaultdict(list)
     for agent in cluster.agents:
