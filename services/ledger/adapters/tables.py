@@ -73,6 +73,7 @@ DEPLOYMENTS = Table(
     _small("restart"),
     Column("labels", JSONB, nullable=False),
     _flag("allow_colocation"),
+    Column("rollout", JSONB, nullable=False),
     _integer("available_nodes", null=True),
     _big("version"),
     _instant("created_at"),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
+from functools import lru_cache
 
-from fogbank.domain.deployment import Constraint
+from fogbank.domain.deployment import Constraint, RolloutSpec
 from fogbank.domain.facts import DeploymentFact, NodeFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.node_status import node_reason
@@ -69,6 +71,7 @@ def deployment_row(
         restart=spec.restart,
         labels=_labels_json(spec.labels),
         allow_colocation=spec.allow_colocation,
+        rollout=_rollout_json(spec.rollout),
         available_nodes=decision.available_nodes if failed and decision is not None else None,
         version=deployment.version,
         created_at_us=bounded(deployment.created_at_us),
@@ -206,3 +209,8 @@ def _constraints_json(constraints: tuple[Constraint, ...]) -> str:
             for constraint in constraints
         ]
     )
+
+
+@lru_cache(maxsize=256)
+def _rollout_json(rollout: RolloutSpec) -> str:
+    return json.dumps(asdict(rollout))

@@ -35,6 +35,7 @@ class DeploymentRow(NamedTuple):
     restart: int
     labels: str
     allow_colocation: bool
+    rollout: str
     available_nodes: int | None
     version: int
     created_at_us: int

@@ -37,6 +37,7 @@ CREATE TABLE public.deployments (
     restart smallint NOT NULL,
     labels jsonb NOT NULL,
     allow_colocation boolean NOT NULL,
+    rollout jsonb NOT NULL,
     available_nodes integer,
     version bigint NOT NULL,
     created_at timestamptz NOT NULL,
