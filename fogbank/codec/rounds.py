@@ -26,6 +26,7 @@ def round_decided_to_pb(event: ev.RoundDecided) -> pb.RoundDecided:
         ],
         outcomes=[_outcome_to_pb(outcome) for outcome in event.outcomes],
         raised=event.raised,
+        state_digest=event.state_digest,
     )
 
 
@@ -45,6 +46,7 @@ def round_decided_from_pb(message: pb.RoundDecided) -> ev.RoundDecided:
         ),
         tuple(_outcome_from_pb(outcome) for outcome in message.outcomes),
         tuple(message.raised),
+        message.state_digest,
     )
 
 

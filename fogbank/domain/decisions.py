@@ -86,12 +86,18 @@ class RoundFolded:
 
 @dataclass(slots=True)
 class Decisions:
-    """All accepted rounds up to a position."""
+    """All accepted rounds up to a position.
+
+    `prev_sequence` is the last one's and `before_sequence` the one's before it; `digest_round` is
+    the number of the last round that carried, or should have carried, a state digest.
+    """
 
     prev_digest: bytes = ZERO_DIGEST
     prev_sequence: int = 0
+    before_sequence: int = 0
     instant_us: int = 0
     rounds: int = 0
+    digest_round: int = 0
     placed_total: int = 0
     failed_total: int = 0
     deployments: dict[str, DeploymentDecision] = field(default_factory=dict)
@@ -112,6 +118,7 @@ class Decisions:
             for outcome in event.outcomes:
                 changed += _APPLY[type(outcome)](self, outcome, event, commit.sequence)
             self.prev_digest = commit.digest
+            self.before_sequence = self.prev_sequence
             self.prev_sequence = commit.sequence
             self.instant_us = event.instant_us
             self.rounds += 1

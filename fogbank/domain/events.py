@@ -301,7 +301,10 @@ Outcome = (
 
 @dataclass(frozen=True, slots=True)
 class RoundDecided:
-    """A scheduler decided a round: the only event of its commit."""
+    """A scheduler decided a round: the only event of its commit.
+
+    `state_digest` is in every 1,000th: that of the state right after the round before it.
+    """
 
     prev_digest: bytes
     facts_to: int
@@ -313,6 +316,7 @@ class RoundDecided:
     observations: tuple[NodeSilence, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
     raised: tuple[str, ...] = ()
+    state_digest: bytes = b""
 
 
 Fact = (

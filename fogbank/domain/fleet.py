@@ -15,10 +15,26 @@ from fogbank.domain.envelope import SCHEDULER, Commit
 from fogbank.domain.facts import Facts, NodeFact, Observed
 from fogbank.domain.node_use import NodeUse
 from fogbank.domain.resources import Resources
+from fogbank.domain.state_encoding import DERIVED, digest_of, encode_state
 from fogbank.domain.states import NodeStatus, ReplicaState
 from fogbank.domain.verdict import Verdict
 
 _UNUSED = NodeUse()
+
+# A round carries its state's digest after so many without; where a state has more than ten times
+# as many records, after a tenth of their number, so that no round pays for more than ten.
+DIGEST_EVERY_ROUNDS = 1_000
+_RECORDS_PER_ROUND = 10
+
+# Follows the message where a service stands still.
+IF_STATES_DIFFER = (
+    ": one of the two is wrong, and nothing is decided or answered on it here; see "
+    "docs/operations.md, 'When states differ'"
+)
+
+
+class StateDiffersError(Exception):
+    """A round was decided on another state than folding the log gives here."""
 
 
 @dataclass(slots=True)
@@ -38,17 +54,26 @@ class FleetState:
     """Everything that the log says up to `position` (a commit's sequence).
 
     `room_sequence` is the last commit that may have made room for somebody: deployments parked
-    before it are worth another look.
+    before it are worth another look. `due_digest` is what the next round has to carry: the digest
+    of this state as it was right after the round before; mostly nothing. With `keep_pieces`, what
+    it was computed from stays in `pieces` until somebody takes it away.
     """
 
-    position: int = 0
+    position: int = field(default=0, metadata=DERIVED)
     facts: Facts = field(default_factory=Facts)
     decisions: Decisions = field(default_factory=Decisions)
-    room_sequence: int = 0
-    _use: dict[str, NodeUse] = field(default_factory=dict)
+    room_sequence: int = field(default=0, metadata=DERIVED)
+    due_digest: bytes = field(default=b"", metadata=DERIVED)
+    keep_pieces: bool = field(default=False, metadata=DERIVED, compare=False)
+    pieces: tuple[bytes, ...] = field(default=(), metadata=DERIVED, compare=False)
+    _use: dict[str, NodeUse] = field(default_factory=dict, metadata=DERIVED)
 
     def fold(self, commit: Commit) -> Folded:
-        """Take in the commit after `position`; commits already taken in must not come again."""
+        """Take in the commit after `position`; commits already taken in must not come again.
+
+        Raises:
+            StateDiffersError: a round carries the digest of another state than this.
+        """
         if commit.sequence <= self.position:
             message = f"commit {commit.sequence} was folded already, up to {self.position}"
             raise ValueError(message)
@@ -56,7 +81,43 @@ class FleetState:
             self.facts.log_time_us = max(self.facts.log_time_us, commit.appended_at_us)
         folded = self._take_in(commit)
         self.position = commit.sequence
+        event = commit.envelopes[0].event
+        if isinstance(event, ev.RoundDecided) and folded.verdicts[0].accepted:
+            carried, due = event.state_digest, self.due_digest
+            if carried and due and carried != due:
+                raise StateDiffersError(
+                    f"the round at sequence {commit.sequence} was decided on a state with digest "
+                    f"{carried.hex()}, and the log up to {self.decisions.before_sequence} folds to "
+                    f"{due.hex()} here"
+                )
+            self.round_counted(event)
         return folded
+
+    def round_counted(self, event: ev.RoundDecided) -> None:
+        """Compute the digest that the next round has to carry, if one is due.
+
+        Right after a round everybody has folded the same commits, whatever came in before it.
+        """
+        if event.state_digest or self.due_digest:
+            self.decisions.digest_round = self.decisions.rounds
+        self.due_digest = b""
+        if self._digest_is_due():
+            pieces = encode_state(self.parts)
+            if self.keep_pieces:
+                self.pieces = tuple(pieces)
+                pieces = iter(self.pieces)
+            self.due_digest = digest_of(pieces)
+
+    def _digest_is_due(self) -> bool:
+        decisions = self.decisions
+        records = len(decisions.placements) + len(self.facts.deployments) + len(self.facts.nodes)
+        since = decisions.rounds - decisions.digest_round
+        return since + 1 >= max(DIGEST_EVERY_ROUNDS, records // _RECORDS_PER_ROUND)
+
+    @property
+    def parts(self) -> dict[str, object]:
+        """The parts that are encoded, by name."""
+        return {"facts": self.facts, "decisions": self.decisions}
 
     def _take_in(self, commit: Commit) -> Folded:
         """Take in a commit, be it before or after those of the other half that came first."""

@@ -148,6 +148,7 @@ class Planner:
             outcomes=tuple(work.outcomes),
             # Looks in vain are not always made again, so whether they raised must not show.
             raised=tuple(known for known, _ in work.errors if known not in work.looked_in_vain),
+            state_digest=self.fleet.due_digest,
         )
         self._proposed = _Proposal(event, work.looked_in_vain, self.fleet.room_sequence)
         return Decided(event, tuple(work.errors))

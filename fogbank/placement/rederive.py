@@ -108,6 +108,7 @@ class Rederiver:
         self._hold_back(commit.sequence, None)
         # Every later round covers at least the facts before this one.
         self._cover(commit.sequence)
+        self.fleet.round_counted(event)
         return found
 
     def _hold_back(self, sequence: int, facts: Commit | None) -> None:

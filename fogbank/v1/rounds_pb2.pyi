@@ -607,6 +607,7 @@ class RoundDecided(_message.Message):
     OBSERVATIONS_FIELD_NUMBER: _builtins.int
     OUTCOMES_FIELD_NUMBER: _builtins.int
     RAISED_FIELD_NUMBER: _builtins.int
+    STATE_DIGEST_FIELD_NUMBER: _builtins.int
     prev_digest: _builtins.bytes
     """Digest of the round before: SHA-256 of its commit's bytes; 32 zero bytes for the first."""
     facts_to: _builtins.int
@@ -621,6 +622,8 @@ class RoundDecided(_message.Message):
     """Number of the engine that decided."""
     limit: _builtins.int
     """At most this many replicas were to be placed."""
+    state_digest: _builtins.bytes
+    """Digest of the state right after the round before; in every 1,000th round, empty in the others."""
     @_builtins.property
     def observations(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeSilence]:
         """What was seen outside the log."""
@@ -646,10 +649,11 @@ class RoundDecided(_message.Message):
         observations: _abc.Iterable[Global___NodeSilence] | None = ...,
         outcomes: _abc.Iterable[Global___Outcome] | None = ...,
         raised: _abc.Iterable[_builtins.str] | None = ...,
+        state_digest: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "facts_to", b"facts_to", "instant_us", b"instant_us", "limit", b"limit", "observations", b"observations", "outcomes", b"outcomes", "policy", b"policy", "policy_digest", b"policy_digest", "prev_digest", b"prev_digest", "raised", b"raised"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "facts_to", b"facts_to", "instant_us", b"instant_us", "limit", b"limit", "observations", b"observations", "outcomes", b"outcomes", "policy", b"policy", "policy_digest", b"policy_digest", "prev_digest", b"prev_digest", "raised", b"raised", "state_digest", b"state_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

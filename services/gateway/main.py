@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from fogbank.domain.fleet import IF_STATES_DIFFER, StateDiffersError
 from fogbank.log.group_commit import GroupCommit
 from fogbank.log.jetstream import JetStreamLog
 from fogbank.log.nats_connection import NatsConnection
@@ -151,11 +152,22 @@ async def _begin(
     """Read and write the log, now that it is certain that it is the right one; open the gate."""
     record.gate.close("the log is being read")
     await ensure_genesis(record.log, clock, settings.fleet, settings.first_policy)
-    service.start_loop("follow", record.fold.run)
+    service.start_loop("follow", lambda: _follow(record))
     service.start_loop("append", record.appender.run)
     await record.fold.reached(await record.log.last_sequence())
     crash_point("gateway.before-opening")
     record.gate.open()
+
+
+async def _follow(record: _Record) -> None:
+    try:
+        await record.fold.run()
+    except StateDiffersError as error:
+        record.gate.close("its state differs from a round's")
+        _log.critical(
+            "this gateway stands still: states differ", error=f"{error}{IF_STATES_DIFFER}"
+        )
+        await asyncio.Event().wait()
 
 
 async def _send_agents_away(grpc: GrpcServer, agents: Agents) -> None:

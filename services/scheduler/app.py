@@ -18,7 +18,7 @@ from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import Commit, EventEnvelope
 from fogbank.domain.errors import FogError, NotFoundError, UnavailableError
 from fogbank.domain.explanations import DeploymentExplanation, DeploymentPlan
-from fogbank.domain.fleet import Folded
+from fogbank.domain.fleet import IF_STATES_DIFFER, Folded, StateDiffersError
 from fogbank.domain.ids import round_event_id
 from fogbank.domain.verdict import VoidReason
 from fogbank.domain.views import AsOf
@@ -94,6 +94,8 @@ class Scheduler:
             Leadership(instance) if takeover_us is None else Leadership(instance, takeover_us)
         )
         self.caught_up = asyncio.Event()
+        # Set where the fold leads to another state than a round was decided on: then it stops.
+        self.differs = asyncio.Event()
         self._log = log
         self._clock = clock
         self._clock_check = ClockCheck(log, clock)
@@ -107,7 +109,17 @@ class Scheduler:
     # Taking in.
 
     async def follow(self) -> None:
-        """Fold the log for ever."""
+        """Fold the log for ever; stand still, and say why, where a round differs from the fold."""
+        try:
+            await self._follow()
+        except StateDiffersError as error:
+            self.differs.set()
+            _log.critical(
+                "This scheduler stands still: states differ", error=f"{error}{IF_STATES_DIFFER}"
+            )
+            await asyncio.Event().wait()
+
+    async def _follow(self) -> None:
         crash_point("scheduler.before-catch-up")
         target = await self._last_sequence()
         if target == 0:
@@ -220,12 +232,13 @@ class Scheduler:
     async def decide(self) -> None:
         """Decide rounds for ever."""
         await self.caught_up.wait()
-        while True:
+        while not self.differs.is_set():
             self._changed.clear()
             wait_s = await self._one_round()
             self._meter.queues(self._pending())
             if wait_s > 0:
                 await self._wait_for_change(wait_s)
+        await asyncio.Event().wait()
 
     async def _wait_for_change(self, at_most_s: float) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 
 from fogbank.log.opening import open_log
@@ -39,10 +40,17 @@ async def build(service: Service, settings: SchedulerSettings) -> None:
     await agreement(opened.log, LedgerCopy(ledger))
     service.start_loop("follow", scheduler.follow)
     service.start_loop("decide", scheduler.decide)
+    service.start_loop("health", lambda: _health(scheduler, server))
     await scheduler.caught_up.wait()
     # What the log left behind stays for good: no need to look through it again and again.
     gc.freeze()
     await server.serving()
+
+
+async def _health(scheduler: Scheduler, server: GrpcServer) -> None:
+    await scheduler.differs.wait()
+    await server.not_serving()
+    await asyncio.Event().wait()
 
 
 def main() -> None:

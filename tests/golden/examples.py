@@ -214,5 +214,6 @@ EXAMPLES: tuple[ev.Event, ...] = (
         observations=(ev.NodeSilence(_OTHER_NODE, 11 << 16 | 2, _INSTANT_US - 20_000_000),),
         outcomes=_OUTCOMES,
         raised=(_OTHER_DEPLOYMENT,),
+        state_digest=bytes(range(32)),
     ),
 )

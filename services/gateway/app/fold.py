@@ -76,6 +76,7 @@ class FleetFold:
         Raises:
             CodecError: a commit that this release cannot read.
             LogBrokenError: the log lost commits.
+            StateDiffersError: a round was decided on another state than this.
         """
         self._live_from = await self._log.last_sequence()
         async for commits in follow_commits(self._log, self.position):

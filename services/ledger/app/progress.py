@@ -23,6 +23,7 @@ class Progress:
         self._caught_up = False
         self._store_answers = True
         self._log_answers = True
+        self._stands_still = False
         self._ready_changed = asyncio.Event()
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._tickets = count()
@@ -35,7 +36,8 @@ class Progress:
     @property
     def ready(self) -> bool:
         """Whether the log's end as of the start was reached, and log and database answer."""
-        return self._caught_up and self._store_answers and self._log_answers
+        able = self._store_answers and self._log_answers and not self._stands_still
+        return self._caught_up and able
 
     def catch_up_to(self, sequence: int) -> None:
         """Name the log's end at the start: what must be reached to be ready."""
@@ -68,6 +70,11 @@ class Progress:
     def log_answers(self, answers: bool) -> None:  # noqa: FBT001 - a switch
         """Take note of whether the log answers."""
         self._log_answers = answers
+        self._look()
+
+    def stand_still(self) -> None:
+        """Take note that nothing more will be projected."""
+        self._stands_still = True
         self._look()
 
     async def ready_changed(self, known: bool) -> bool:  # noqa: FBT001 - the value to compare

@@ -8,6 +8,7 @@ import structlog
 
 from fogbank.codec import CodecError
 from fogbank.domain.envelope import Commit
+from fogbank.domain.fleet import IF_STATES_DIFFER, StateDiffersError
 from fogbank.log.follower import decode
 from fogbank.log.guard import WHAT_TO_DO, Known, require_held
 from fogbank.log.port import EventLog, LogRewoundError, LogUnavailableError, StoredCommit
@@ -66,6 +67,8 @@ class Projector:
     async def run(self) -> None:
         """Project until cancelled; nothing before the log holds what the copy holds.
 
+        Stands still, not ready, where a round was decided on another state than the fold's.
+
         Raises:
             CodecError: a commit that cannot be understood; its message names the sequence. All
                 before it is in the tables.
@@ -73,6 +76,16 @@ class Projector:
             LedgerMismatchError: log and tables contradict each other since the start.
             LogBrokenError: the log is not what it was.
         """
+        try:
+            await self._project()
+        except StateDiffersError as error:
+            self._progress.stand_still()
+            _log.critical(
+                "The ledger stands still: states differ", error=f"{error}{IF_STATES_DIFFER}"
+            )
+            await asyncio.Event().wait()
+
+    async def _project(self) -> None:
         crash_point("ledger.before-agreement")
         await self._agreement()
         self._progress.catch_up_to(await self._log_end())

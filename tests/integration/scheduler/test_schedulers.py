@@ -10,6 +10,7 @@ import pytest
 
 from fogbank.codec import encode_commit, encode_envelope
 from fogbank.domain import events as ev
+from fogbank.domain import fleet as fleet_module
 from fogbank.domain.decisions import Desired
 from fogbank.domain.envelope import GATEWAY, SCHEDULER, Commit
 from fogbank.domain.fleet import FleetState
@@ -20,6 +21,7 @@ from fogbank.log.memory import MemoryLog, MemoryStore
 from fogbank.log.nats_connection import connect
 from fogbank.log.port import EventLog, Writer
 from fogbank.log.stream import StreamName, ensure_stream
+from fogbank.placement import Planner
 from fogbank.runtime.clock import SystemClock
 from tests.support.fleet_log import LittleLog, a_fingerprint, a_spec
 from tests.support.nats import NatsServer, nats_server
@@ -203,3 +205,31 @@ async def test_a_scheduler_whose_rounds_cannot_count_does_not_flood_the_log() ->
         await eventually(lambda: scheduler.status().rounds_void >= 2, what="two void rounds")
         written = scheduler.status().rounds_void
     assert written <= 3
+
+
+async def test_a_scheduler_stands_still_at_a_round_decided_on_another_state(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fleet_module, "DIGEST_EVERY_ROUNDS", 2)
+    store = MemoryStore()
+    town, rival = Town(MemoryLog(store, Writer(GATEWAY, "g"))), Planner()
+    await town.connect("fog-0")
+    await town.deploy()
+    await town.deploy()
+    scheduler_log = MemoryLog(store, Writer(SCHEDULER, "two"))
+    for digest in (b"", bytes(32)):
+        async for commits in read_commits(town.log, rival.fleet.position + 1, 1_000):
+            for commit in commits:
+                rival.fold(commit)
+        decided = rival.decide(SystemClock().now_us(), limit=1)
+        assert decided is not None
+        assert bool(decided.event.state_digest) is bool(digest)
+        event = replace(decided.event, state_digest=digest)
+        envelope = encode_envelope(town.made.envelope(event))
+        await scheduler_log.append(encode_commit(SystemClock().now_us(), [envelope]))
+    last = await town.deploy()
+    async with running_scheduler(MemoryLog(store, Writer(SCHEDULER, "one"))) as scheduler:
+        await eventually(scheduler.differs.is_set, what="the difference noticed")
+        assert scheduler.planner.fleet.decisions.prev_sequence == 5
+        assert last not in scheduler.planner.fleet.decisions.deployments
+    assert await town.log.last_sequence() == 6
