@@ -36,37 +36,10 @@ pytestmark = [pytest.mark.kill, pytest.mark.timeout(1800), pytest.mark.xdist_gro
 Report = Callable[[str, object], None]
 
 LONGER_THAN_EVERY_LEASE_S = 4.0
-PAIR = ("scheduler-1", "scheduler-2")
 
 
 def frozen_until(instant_s: float) -> None:
     eventually_sync(lambda: time.monotonic() >= instant_s, 60, what="the end of a pause")
-
-
-def test_the_leading_scheduler_is_frozen_again_and_again(report_figures: Report) -> None:
-    with chaos_system("--schedulers", "2") as system:
-        views = {name: SchedulerView.of(system, name) for name in PAIR}
-        took: list[float] = []
-
-        def agreed() -> str:
-            leaders = {view.status().leader for view in views.values()}
-            return leaders.pop() if len(leaders) == 1 else ""
-
-        def disturb() -> None:
-            leader = eventually_sync(agreed, 120, what="one leader")
-            standby = PAIR[1] if leader == PAIR[0] else PAIR[0]
-            freeze(system, leader)
-            until_s = time.monotonic() + LONGER_THAN_EVERY_LEASE_S
-            try:
-                took.append(views[standby].wait_leader(standby))
-                frozen_until(until_s)
-            finally:
-                thaw(system, leader)
-
-        # Slow enough that there is work for each of them.
-        verdict = disturbed(system, [disturb] * 3, count=400, pace_s=0.1)
-    report_figures("takeover in s", [round(each, 2) for each in took])
-    report_figures("frozen leaders", verdict)
 
 
 @contextmanager
