@@ -96,6 +96,7 @@ class Decisions:
     prev_sequence: int = 0
     before_sequence: int = 0
     instant_us: int = 0
+    engine: int = 0
     rounds: int = 0
     digest_round: int = 0
     placed_total: int = 0
@@ -121,6 +122,7 @@ class Decisions:
             self.before_sequence = self.prev_sequence
             self.prev_sequence = commit.sequence
             self.instant_us = event.instant_us
+            self.engine = event.engine
             self.rounds += 1
         verdicts = tuple(
             Verdict(pack(commit.sequence, index), void) for index in range(len(commit.envelopes))

@@ -114,6 +114,17 @@ class FleetState:
         since = decisions.rounds - decisions.digest_round
         return since + 1 >= max(DIGEST_EVERY_ROUNDS, records // _RECORDS_PER_ROUND)
 
+    def stands_at(self, position: int, due_digest: bytes) -> None:
+        """Derive from both halves, just read back, what follows from them.
+
+        Room may have appeared for anybody: a look in vain changes nothing.
+        """
+        self.position = self.room_sequence = position
+        self.due_digest = due_digest
+        for placed in self.decisions.placements.values():
+            if not self.ended(placed):
+                self._use_of(placed.node_id).put(placed)
+
     @property
     def parts(self) -> dict[str, object]:
         """The parts that are encoded, by name."""

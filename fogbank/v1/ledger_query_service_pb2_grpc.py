@@ -60,6 +60,11 @@ class LedgerQueryServiceStub:
                 request_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.GetLedgerStatusRequest.SerializeToString,
                 response_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.GetLedgerStatusResponse.FromString,
                 _registered_method=True)
+        self.ReadSnapshot = channel.unary_stream(
+                '/fogbank.v1.LedgerQueryService/ReadSnapshot',
+                request_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.ReadSnapshotRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.ReadSnapshotResponse.FromString,
+                _registered_method=True)
 
 
 class LedgerQueryServiceServicer:
@@ -101,6 +106,13 @@ class LedgerQueryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadSnapshot(self, request, context):
+        """Sends the newest snapshot of the folded state; nothing if there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LedgerQueryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +140,11 @@ def add_LedgerQueryServiceServicer_to_server(servicer, server):
                     servicer.GetLedgerStatus,
                     request_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.GetLedgerStatusRequest.FromString,
                     response_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.GetLedgerStatusResponse.SerializeToString,
+            ),
+            'ReadSnapshot': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadSnapshot,
+                    request_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.ReadSnapshotRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.ReadSnapshotResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +283,33 @@ class LedgerQueryService:
             '/fogbank.v1.LedgerQueryService/GetLedgerStatus',
             fogbank_dot_v1_dot_ledger__query__service__pb2.GetLedgerStatusRequest.SerializeToString,
             fogbank_dot_v1_dot_ledger__query__service__pb2.GetLedgerStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fogbank.v1.LedgerQueryService/ReadSnapshot',
+            fogbank_dot_v1_dot_ledger__query__service__pb2.ReadSnapshotRequest.SerializeToString,
+            fogbank_dot_v1_dot_ledger__query__service__pb2.ReadSnapshotResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,8 @@ class LedgerQueryServiceStub:
     """Lists nodes."""
     GetLedgerStatus: _grpc.UnaryUnaryMultiCallable[_ledger_query_service_pb2.GetLedgerStatusRequest, _ledger_query_service_pb2.GetLedgerStatusResponse]
     """Says how far the projection is."""
+    ReadSnapshot: _grpc.UnaryStreamMultiCallable[_ledger_query_service_pb2.ReadSnapshotRequest, _ledger_query_service_pb2.ReadSnapshotResponse]
+    """Sends the newest snapshot of the folded state; nothing if there is none."""
 
 @_typing.type_check_only
 class LedgerQueryServiceAsyncStub(LedgerQueryServiceStub):
@@ -59,6 +61,8 @@ class LedgerQueryServiceAsyncStub(LedgerQueryServiceStub):
     """Lists nodes."""
     GetLedgerStatus: _aio.UnaryUnaryMultiCallable[_ledger_query_service_pb2.GetLedgerStatusRequest, _ledger_query_service_pb2.GetLedgerStatusResponse]  # type: ignore[assignment]
     """Says how far the projection is."""
+    ReadSnapshot: _aio.UnaryStreamMultiCallable[_ledger_query_service_pb2.ReadSnapshotRequest, _ledger_query_service_pb2.ReadSnapshotResponse]  # type: ignore[assignment]
+    """Sends the newest snapshot of the folded state; nothing if there is none."""
 
 class LedgerQueryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers from the projection. For gateways, which do the authorization."""
@@ -102,5 +106,13 @@ class LedgerQueryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_query_service_pb2.GetLedgerStatusResponse, _abc.Awaitable[_ledger_query_service_pb2.GetLedgerStatusResponse]]:
         """Says how far the projection is."""
+
+    @_abc_1.abstractmethod
+    def ReadSnapshot(
+        self,
+        request: _ledger_query_service_pb2.ReadSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ledger_query_service_pb2.ReadSnapshotResponse], _abc.AsyncIterator[_ledger_query_service_pb2.ReadSnapshotResponse]]:
+        """Sends the newest snapshot of the folded state; nothing if there is none."""
 
 def add_LedgerQueryServiceServicer_to_server(servicer: LedgerQueryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

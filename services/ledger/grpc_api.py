@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any, cast
 
 import grpc
@@ -14,6 +16,7 @@ from fogbank.v1 import ledger_query_service_pb2 as pb
 from fogbank.v1 import ledger_query_service_pb2_grpc as pb_grpc
 from services.ledger.app.ports import DeploymentFilter, DeploymentSort
 from services.ledger.app.queries import LedgerQueries, Wait
+from services.ledger.app.snapshots import Snapshots
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["LedgerQueryService"].full_name
 
@@ -26,8 +29,9 @@ _WAY_BACK_S = 0.05
 class LedgerQueryServicer(pb_grpc.LedgerQueryServiceServicer):
     """Answers from the tables. `longest_wait_s` bounds the wait of calls without a deadline."""
 
-    def __init__(self, queries: LedgerQueries, longest_wait_s: float) -> None:
+    def __init__(self, queries: LedgerQueries, snapshots: Snapshots, longest_wait_s: float) -> None:
         self._queries = queries
+        self._snapshots = snapshots
         self._longest_wait_s = longest_wait_s
 
     async def QueryDeployment(
@@ -83,6 +87,19 @@ class LedgerQueryServicer(pb_grpc.LedgerQueryServiceServicer):
             as_of_digest=status.digest,
         )
 
+    async def ReadSnapshot(
+        self, request: pb.ReadSnapshotRequest, context: Context
+    ) -> AsyncIterator[pb.ReadSnapshotResponse]:
+        async with aclosing(self._snapshots.newest()) as parts:
+            async for part in parts:
+                yield pb.ReadSnapshotResponse(
+                    sequence=part.position,
+                    engine=part.engine,
+                    structure=part.structure,
+                    digest=part.digest,
+                    pieces=part.pieces,
+                )
+
     def _wait(self, sequence: int, context: Context) -> Wait:
         # None without a deadline, whatever the stubs say.
         remaining_s = cast("float | None", context.time_remaining())
@@ -124,8 +141,10 @@ def _sort(number: int) -> DeploymentSort:
         ) from None
 
 
-def add_to_server(queries: LedgerQueries, server: grpc.aio.Server, longest_wait_s: float) -> None:
+def add_to_server(
+    queries: LedgerQueries, snapshots: Snapshots, server: grpc.aio.Server, longest_wait_s: float
+) -> None:
     """Make a server answer LedgerQueryService."""
     pb_grpc.add_LedgerQueryServiceServicer_to_server(
-        LedgerQueryServicer(queries, longest_wait_s), server
+        LedgerQueryServicer(queries, snapshots, longest_wait_s), server
     )

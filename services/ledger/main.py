@@ -19,11 +19,13 @@ from fogbank.runtime.tls import client_tls
 from services.ledger import grpc_api
 from services.ledger.adapters.database import make_engine, prepare
 from services.ledger.adapters.reader import PostgresReads
+from services.ledger.adapters.snapshots import PostgresSnapshots
 from services.ledger.adapters.store import PostgresStore
 from services.ledger.app.lag import LagWatch
 from services.ledger.app.progress import Progress
 from services.ledger.app.projector import Projector
 from services.ledger.app.queries import LedgerQueries
+from services.ledger.app.snapshots import Snapshots
 from services.ledger.settings import LedgerSettings
 
 # One to write, one that holds the leader's lock, one to look whether there is a database.
@@ -38,17 +40,20 @@ async def build(service: Service, settings: LedgerSettings) -> None:
     await prepare(writing, settings.fleet, settings.generation)
     store = await service.enter(_store(writing))
     progress, clock = Progress(), SystemClock()
-    projector = Projector(log, store, progress, clock)
+    snapshots = Snapshots(PostgresSnapshots(reading))
+    projector = Projector(log, store, progress, clock, snapshots)
     token = settings.service_token
     server = GrpcServer([grpc_api.SERVICE_NAME], token=token.get_secret_value() if token else None)
     grpc_api.add_to_server(
         LedgerQueries(PostgresReads(reading), progress),
+        snapshots,
         server.grpc,
         settings.longest_wait_ms / 1_000,
     )
     await server.start(settings.grpc_listen)
     service.on_stop("grpc", server.stop)
     service.start_loop("project", projector.run)
+    service.start_loop("keep snapshots", snapshots.run)
     service.start_loop("watch log", projector.watch_log)
     service.start_loop("watch lag", LagWatch(progress, clock).run)
     service.start_loop("watch fill", FillWatch(log).run)

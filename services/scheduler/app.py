@@ -25,7 +25,8 @@ from fogbank.domain.views import AsOf
 from fogbank.log.clock_check import ClockCheck
 from fogbank.log.follower import follow_commits
 from fogbank.log.port import EventLog
-from fogbank.placement import Decided, Planner
+from fogbank.log.snapshots import SnapshotSource, ignored, state_to_begin_with
+from fogbank.placement import ENGINE, Decided, Planner
 from fogbank.placement.explanation import explain, plan
 from fogbank.runtime.clock import Clock
 from fogbank.runtime.crash_points import crash_point
@@ -84,8 +85,12 @@ class Scheduler:
         *,
         takeover_us: int | None = None,
         longest_pause_s: float = _NO_WORK_S,
+        snapshots: SnapshotSource | None = None,
     ) -> None:
-        """Begin at the start of the log."""
+        """Begin at the start of the log, or with `snapshots` at the newest of them."""
+        self._snapshots = snapshots
+        # The sequence of the snapshot that this scheduler stands on; 0 for the whole log.
+        self.begun_at = 0
         self._longest_pause_us = longest_pause_s * _MICROS
         self.planner = Planner()
         self.liveness = Liveness()
@@ -119,12 +124,35 @@ class Scheduler:
             )
             await asyncio.Event().wait()
 
+    async def _begin(self) -> None:
+        """Begin with the newest snapshot, if there is one that verifies; else with nothing."""
+        if self._snapshots is None:
+            return
+        found = await state_to_begin_with(self._snapshots, self._log, ENGINE)
+        if found is not None:
+            fleet, last_round = found
+            self.planner = Planner(fleet)
+            self.begun_at = fleet.position
+            self.leadership.round_counted(last_round.writer.instance)
+
     async def _follow(self) -> None:
         crash_point("scheduler.before-catch-up")
+        await self._begin()
+        try:
+            await self._follow_from(self.begun_at)
+        except StateDiffersError as error:
+            if not self.begun_at or self.caught_up.is_set():
+                raise
+            ignored(self.begun_at, error)
+            self.planner = Planner()
+            self.begun_at = 0
+            await self._follow_from(0)
+
+    async def _follow_from(self, after: int) -> None:
         target = await self._last_sequence()
-        if target == 0:
+        if target <= after:
             self._start_deciding()
-        async for commits in follow_commits(self._log, 0):
+        async for commits in follow_commits(self._log, after):
             crash_point("scheduler.before-fold")
             for commit in commits:
                 self._fold(commit)

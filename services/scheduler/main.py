@@ -7,6 +7,7 @@ import gc
 
 from fogbank.log.opening import open_log
 from fogbank.log.second_copy import LedgerCopy, agreement
+from fogbank.log.snapshots import LedgerSnapshots
 from fogbank.runtime.clock import SystemClock
 from fogbank.runtime.garbage import spare_garbage_collection
 from fogbank.runtime.grpc_channel import open_channel
@@ -31,6 +32,7 @@ async def build(service: Service, settings: SchedulerSettings) -> None:
         PrometheusMeter(),
         takeover_us=settings.takeover_ms * 1_000,
         longest_pause_s=settings.queue_timeout_s,
+        snapshots=LedgerSnapshots(ledger),
     )
     await service.enter(heartbeats(opened.connection, settings.fleet, scheduler.heard))
     server = GrpcServer([grpc_api.SERVICE_NAME], token=token)

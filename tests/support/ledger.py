@@ -15,11 +15,13 @@ from fogbank.log.port import EventLog, Writer
 from fogbank.runtime.clock import SystemClock
 from services.ledger.adapters.database import make_engine, prepare
 from services.ledger.adapters.reader import PostgresReads
+from services.ledger.adapters.snapshots import PostgresSnapshots
 from services.ledger.adapters.store import PostgresStore
 from services.ledger.app.ports import LedgerStore
 from services.ledger.app.progress import Progress
 from services.ledger.app.projector import Projector
 from services.ledger.app.queries import LedgerQueries
+from services.ledger.app.snapshots import Snapshots
 from tests.support.fleet_log import LittleLog
 from tests.support.waiting import eventually
 
@@ -57,6 +59,7 @@ class Ledger:
     progress: Progress
     projector: Projector
     queries: LedgerQueries
+    snapshots: Snapshots
 
     async def reaches(self, sequence: int) -> None:
         """Wait until the tables hold a commit."""
@@ -73,10 +76,10 @@ async def a_ledger(
     try:
         await prepare(engine, "default", 1)
         progress = Progress()
-        projector = Projector(log.reader(), store or own, progress, SystemClock())
-        yield Ledger(
-            engine, own, progress, projector, LedgerQueries(PostgresReads(engine), progress)
-        )
+        snapshots = Snapshots(PostgresSnapshots(engine))
+        projector = Projector(log.reader(), store or own, progress, SystemClock(), snapshots)
+        queries = LedgerQueries(PostgresReads(engine), progress)
+        yield Ledger(engine, own, progress, projector, queries, snapshots)
     finally:
         await own.close()
         await engine.dispose()
@@ -92,6 +95,7 @@ async def a_running_ledger(url: str, log: StoredLog) -> AsyncIterator[Ledger]:
                 ledger.projector.run,
                 ledger.projector.watch_log,
                 ledger.projector.watch_store,
+                ledger.snapshots.run,
             )
         ]
         await ledger.reaches(log.last)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 
 from fogbank.domain import events as ev
@@ -31,9 +31,16 @@ async def running_scheduler(
 ) -> AsyncIterator[Scheduler]:
     """Run a scheduler until the context ends."""
     scheduler = Scheduler(log, SystemClock(), NoMeter(), takeover_us=takeover_us)
-    loops = [asyncio.create_task(scheduler.follow()), asyncio.create_task(scheduler.decide())]
-    try:
+    async with run_loops(scheduler.follow, scheduler.decide):
         yield scheduler
+
+
+@asynccontextmanager
+async def run_loops(*made: Callable[[], Coroutine[None, None, None]]) -> AsyncIterator[None]:
+    """Run loops until the context ends."""
+    loops = [asyncio.create_task(make()) for make in made]
+    try:
+        yield
     finally:
         for loop in loops:
             loop.cancel()

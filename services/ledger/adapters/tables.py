@@ -175,3 +175,20 @@ CHECKPOINT = Table(
     _big("position"),
     Column("digest", LargeBinary, nullable=False),
 )
+
+SNAPSHOTS = Table(
+    "snapshots",
+    METADATA,
+    _big("position", key=True),
+    _integer("engine"),
+    Column("structure", LargeBinary, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+)
+
+SNAPSHOT_BLOCKS = Table(
+    "snapshot_blocks",
+    METADATA,
+    _big("position", key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)

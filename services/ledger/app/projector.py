@@ -23,6 +23,7 @@ from services.ledger.app.ports import (
     StoreUnavailableError,
 )
 from services.ledger.app.progress import Progress
+from services.ledger.app.snapshots import Snapshots
 from services.ledger.core.making import bounded
 from services.ledger.core.projection import Projection, TableChanges
 from services.ledger.core.rows import CommitRow
@@ -54,12 +55,22 @@ _MEND_COPY = (
 class Projector:
     """Keeps a store in step with the log."""
 
-    def __init__(self, log: EventLog, store: LedgerStore, progress: Progress, clock: Clock) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        store: LedgerStore,
+        progress: Progress,
+        clock: Clock,
+        snapshots: Snapshots | None = None,
+    ) -> None:
+        """Begin at the start of the log; with `snapshots`, what digests were made of is kept."""
         self._log = log
         self._store = store
         self._progress = progress
         self._clock = clock
         self._projection = Projection()
+        self._projection.fleet.keep_pieces = snapshots is not None
+        self._snapshots = snapshots
         self._digest = b""
         self._rows: list[CommitRow] = []
         self._turn_began_s = 0.0
@@ -221,6 +232,8 @@ class Projector:
     async def _fold(self, stored: StoredCommit) -> Commit:
         commit = decode(stored)
         self._projection.fold(commit)
+        if self._snapshots is not None:
+            self._snapshots.offer(self._projection.fleet)
         self._digest = stored.digest
         if self._clock.monotonic_s() - self._turn_began_s > _TURN_S:
             await asyncio.sleep(0)

@@ -1,0 +1,95 @@
+"""Snapshots in PostgreSQL: compressed blocks of pieces; the last few are kept."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import AsyncGenerator, Sequence
+
+import msgspec
+from sqlalchemy import delete, insert, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from fogbank.domain.snapshots import Snapshot
+from services.ledger.adapters.database import outages_named
+from services.ledger.adapters.tables import SNAPSHOT_BLOCKS, SNAPSHOTS
+
+KEPT = 3
+_BLOCK_BYTES = 1024 * 1024
+_LEVEL = 1  # a sixteenth of the size already; higher ones take several times as long
+
+_S, _B = SNAPSHOTS.c, SNAPSHOT_BLOCKS.c
+
+
+class PostgresSnapshots:
+    """Writes and reads snapshots; `engine` needs one connection for either."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def write(self, snapshot: Snapshot) -> None:
+        """Keep a snapshot, and drop all but the last few.
+
+        Raises:
+            StoreUnavailableError: not confirmed; it may be there.
+        """
+        async with outages_named(), self._engine.begin() as connection:
+            await connection.execute(delete(SNAPSHOTS).where(_S.position == snapshot.position))
+            await connection.execute(
+                insert(SNAPSHOTS).values(
+                    position=snapshot.position,
+                    engine=snapshot.engine,
+                    structure=snapshot.structure,
+                    digest=snapshot.digest,
+                )
+            )
+            for number, block in enumerate(blocks_of(snapshot.pieces)):
+                # In a thread: the loop has other things to do meanwhile, and zlib lets it.
+                data = await asyncio.to_thread(compressed, block)
+                row = {"position": snapshot.position, "number": number, "data": data}
+                await connection.execute(insert(SNAPSHOT_BLOCKS).values(row))
+            last = select(_S.position).order_by(_S.position.desc()).limit(KEPT)
+            await connection.execute(delete(SNAPSHOTS).where(_S.position.not_in(last)))
+
+    async def newest(self) -> AsyncGenerator[Snapshot]:
+        """Yield the newest snapshot in parts, each with some of its pieces; nothing without one.
+
+        Raises:
+            StoreUnavailableError: no answer.
+        """
+        async with outages_named(), self._engine.connect() as connection:
+            await connection.execution_options(isolation_level="REPEATABLE READ")
+            query = select(SNAPSHOTS).order_by(_S.position.desc()).limit(1)
+            found = (await connection.execute(query)).one_or_none()
+            if found is None:
+                return
+            blocks = select(_B.data).where(_B.position == found.position).order_by(_B.number)
+            async for row in await connection.stream_scalars(blocks):
+                pieces = await asyncio.to_thread(pieces_of, row)
+                yield Snapshot(found.position, found.engine, found.structure, found.digest, pieces)
+
+
+def blocks_of(pieces: Sequence[bytes]) -> list[list[bytes]]:
+    """Return pieces in blocks of about a MiB."""
+    blocks: list[list[bytes]] = [[]]
+    size = 0
+    for piece in pieces:
+        if size > _BLOCK_BYTES:
+            blocks.append([])
+            size = 0
+        blocks[-1].append(piece)
+        size += len(piece)
+    return blocks
+
+
+def compressed(block: Sequence[bytes]) -> bytes:
+    """Return a block as it is stored."""
+    return zlib.compress(msgspec.msgpack.encode(block), _LEVEL)
+
+
+def pieces_of(data: bytes) -> tuple[bytes, ...]:
+    """Return a block's pieces; none if it is damaged, which the digest will tell."""
+    try:
+        return msgspec.msgpack.decode(zlib.decompress(data), type=tuple[bytes, ...])
+    except (zlib.error, msgspec.MsgspecError):
+        return ()

@@ -1,0 +1,63 @@
+"""Keeps snapshots of the folded state: made where digests are due, written when there is time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+import structlog
+
+from fogbank.domain.fleet import FleetState
+from fogbank.domain.snapshots import Snapshot, snapshot_of
+from services.ledger.app.ports import StoreUnavailableError
+
+_log = structlog.get_logger(__name__)
+
+_PAUSE_S = 2.0
+
+
+class SnapshotStore(Protocol):
+    """Where snapshots are."""
+
+    async def write(self, snapshot: Snapshot) -> None:
+        """Keep one; StoreUnavailableError if that isn't certain."""
+
+    def newest(self) -> AsyncGenerator[Snapshot]:
+        """Yield the newest one in parts, each with some of its pieces; nothing without one."""
+
+
+class Snapshots:
+    """Takes what the fold kept and writes the latest of it; earlier ones it may leave out."""
+
+    def __init__(self, store: SnapshotStore) -> None:
+        self._store = store
+        self._latest: Snapshot | None = None
+        self._offered = asyncio.Event()
+
+    def offer(self, fleet: FleetState) -> None:
+        """Take a snapshot away from a state whose fold has just kept one."""
+        snapshot = snapshot_of(fleet)
+        if snapshot is not None:
+            self._latest = snapshot
+            self._offered.set()
+
+    async def run(self) -> None:
+        """Write what is offered, until cancelled; nothing depends on when."""
+        while True:
+            await self._offered.wait()
+            self._offered.clear()
+            snapshot, self._latest = self._latest, None
+            if snapshot is None:
+                continue
+            try:
+                await self._store.write(snapshot)
+            except StoreUnavailableError as error:
+                _log.warning("A snapshot is left out", error=error.message)
+                await asyncio.sleep(_PAUSE_S)
+            else:
+                _log.info("Snapshot kept", sequence=snapshot.position)
+
+    def newest(self) -> AsyncGenerator[Snapshot]:
+        """Yield the newest one in parts, each with some of its pieces; nothing without one."""
+        return self._store.newest()
