@@ -11,11 +11,10 @@ from fogbank.domain import events as ev
 from fogbank.domain.envelope import EventEnvelope
 from fogbank.domain.errors import FogError
 from fogbank.domain.node import Fingerprint
-from fogbank.domain.policy import Policy
 from fogbank.domain.resources import Resources
 from fogbank.placement.strategies import STRATEGIES
 from tests.simulation.actors import Actor, AgentActor, Cluster, GatewayActor
-from tests.simulation.loop import pause
+from tests.simulation.loop import Process, pause
 from tests.simulation.machines import Machine
 from tests.simulation.plan import Fault, Node, Plan
 from tests.simulation.world import Noise
@@ -232,9 +231,63 @@ class Faults:
         self._world.fault("policy", gateway.name, policy.title)
         process = gateway.process
         if process is not None and process.alive and gateway.appender is not None:
-            self._world.loop.create_task(
-                _activate(gateway, policy, random), context=process.context.copy()
-            )
+            self._write(gateway, process, ev.PolicyActivated(policy), "policy", random)
+
+    def _cordon(self, fault: Fault, random: Random) -> None:
+        node_id = self._agent(random).machine.node_id
+        self._world.fault("cordon", node_id)
+        self._say(ev.NodeCordoned(node_id, "maintenance"), random)
+        self._then(fault.lasts_s * 2, lambda: self._say(ev.NodeUncordoned(node_id), random))
+
+    def _drain(self, fault: Fault, random: Random) -> None:
+        """Move everything off a node, by a deadline or without one; mostly it comes back."""
+        agent = self._agent(random)
+        node_id, within_s = agent.machine.node_id, random.choice((0.0, 0.5, 5.0, 30.0))
+        deadline_us = agent.clock.now_us() + round(within_s * 1e6) if within_s else 0
+        self._world.fault("drain", node_id, f"within {within_s} s")
+        self._say(ev.NodeDraining(node_id, deadline_us), random)
+        if random.random() < 0.7:
+            self._then(fault.lasts_s * 2, lambda: self._say(ev.NodeUncordoned(node_id), random))
+
+    def _remove(self, fault: Fault, random: Random) -> None:
+        """Take a machine away for ever, before or after its node is taken out of the fleet."""
+        agent = self._agent(random)
+        node_id = agent.machine.node_id
+        self._world.fault("remove", agent.name, node_id)
+        agent.away = agent.machine.shrunk = True
+
+        def switch_off() -> None:
+            agent.kill()
+            agent.machine.reboot()
+
+        self._world.later(random.choice((0.0, fault.lasts_s)), switch_off)
+        self._world.later(
+            random.choice((0.0, fault.lasts_s)), self._say, ev.NodeRemoved(node_id), random
+        )
+
+    def _say(self, event: ev.Event, random: Random) -> None:
+        """Have a gateway write a fact about a node, as an operator asks; it may not get there."""
+        gateway = random.choice(self._cluster.gateways)
+        process = gateway.process
+        if process is not None and process.alive and gateway.appender is not None:
+            self._write(gateway, process, event, "node", random)
+
+    def _write(
+        self,
+        gateway: GatewayActor,
+        process: Process,
+        event: ev.Event,
+        aggregate: str,
+        random: Random,
+    ) -> None:
+        envelope = EventEnvelope(
+            str(UUID(int=random.getrandbits(128), version=4)),
+            event,
+            aggregate=aggregate,
+            actor="user/admin",
+            occurred_at_us=gateway.clock.now_us(),
+        )
+        self._world.loop.create_task(_append(gateway, envelope), context=process.context.copy())
 
     def _database(self, fault: Fault, random: Random) -> None:
         ledger = random.choice(self._cluster.ledgers)
@@ -244,26 +297,20 @@ class Faults:
         self._then(fault.lasts_s, lambda: link.cut(there=False, back=False))
 
 
-async def _activate(gateway: GatewayActor, policy: Policy, random: Random) -> None:
-    envelope = EventEnvelope(
-        str(UUID(int=random.getrandbits(128), version=4)),
-        ev.PolicyActivated(policy),
-        aggregate="policy",
-        actor="user/admin",
-        occurred_at_us=gateway.clock.now_us(),
-    )
+async def _append(gateway: GatewayActor, envelope: EventEnvelope) -> None:
     if gateway.appender is None:
         return
     try:
         await gateway.appender.append([envelope])
     except FogError as error:
-        gateway.world.tell(gateway.name, f"policy not activated: {error.reason}")
+        kind = type(envelope.event).__name__
+        gateway.world.tell(gateway.name, f"{kind} not written: {error.reason}")
 
 
 def add_agent(cluster: Cluster, node: Node, offset_ms: int) -> AgentActor:
     """Put a machine with its agent into the cluster; it does not run yet."""
     world = cluster.world
-    room = Resources(node.cpu_millicores, node.memory_mib, 100)
+    room = Resources(node.cpu_millicores, node.memory_mib, 100, node.gpu_thousandths)
     random = world.chance(f"machine/{node.name}")
     machine = Machine(
         world,

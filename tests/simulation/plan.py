@@ -24,6 +24,9 @@ Kind = Literal[
     "disk",
     "isolate",
     "hang_up",
+    "cordon",
+    "drain",
+    "remove",
     "canary",
 ]
 Profile = Literal["usual", "brief", "canary"]
@@ -45,6 +48,9 @@ _KINDS: tuple[Kind, ...] = (
     "disk",
     "isolate",
     "hang_up",
+    "cordon",
+    "drain",
+    "remove",
 )
 
 
@@ -56,6 +62,7 @@ class Node:
     cpu_millicores: int
     memory_mib: int
     region: str
+    gpu_thousandths: int = 0
     joins_s: float = 0.0
 
 
@@ -166,6 +173,7 @@ def _node(random: Random, number: int, lasts_s: float) -> Node:
         size * 1000 + random.choice((0, 0, 500)),
         size * 2048,
         random.choice(("us-east", "us-central", "us-west")),
+        random.choice((0, 0, 0, 1000, 2000)),
         random.uniform(lasts_s / 10, lasts_s / 2) if late else random.uniform(0, lasts_s / 20),
     )
 

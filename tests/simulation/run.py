@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import time
 from collections.abc import Iterator, MutableMapping
 from contextlib import ExitStack, contextmanager
@@ -45,11 +46,6 @@ _LOOK_S = 5.0
 # From so long after the faults on, no stream may break any more.
 _CALM_S = 100.0
 _SHOWN = 8
-_WITH_UUID4 = (
-    "services.gateway.app.agents.uuid4",
-    "services.gateway.app.agent_session.uuid4",
-    "services.gateway.app.deployments.uuid4",
-)
 
 
 @dataclass(slots=True)
@@ -254,8 +250,9 @@ def _determined(world: World) -> Iterator[None]:
     )
     try:
         with ExitStack() as stack:
-            for name in _WITH_UUID4:
-                stack.enter_context(patch(name, drawn))
+            for name, module in sorted(sys.modules.items()):
+                if name.startswith("services.gateway.app.") and hasattr(module, "uuid4"):
+                    stack.enter_context(patch.object(module, "uuid4", drawn))
             yield
     finally:
         structlog.configure(**former)

@@ -241,6 +241,13 @@ def _amounts(room: Resources) -> str:
     return f"{room.cpu_millicores} millicores and {room.memory_mib} MiB"
 
 
+def _removed_nodes(cluster: Cluster) -> Iterator[str]:
+    for stored in cluster.broker.commits:
+        for envelope in log_pb2.Commit.FromString(stored.data).events:
+            if envelope.type == "fogbank.v1.NodeRemoved":
+                yield facts_pb2.NodeRemoved.FromString(envelope.payload).node_id
+
+
 def doubled_slots(cluster: Cluster) -> list[str]:
     """Find slots of which two replicas ran at once although both were to.
 
@@ -251,6 +258,7 @@ def doubled_slots(cluster: Cluster) -> list[str]:
     placed_at: dict[str, int] = {}
     released_at: dict[str, int] = {}
     cut_off: set[str] = set()
+    removed = set(_removed_nodes(cluster))
     for stored in cluster.broker.commits:
         if stored.writer.service != "scheduler":
             continue
@@ -261,6 +269,8 @@ def doubled_slots(cluster: Cluster) -> list[str]:
                     key = (outcome.placed.deployment_id, placement.slot)
                     slot_of.setdefault(placement.replica_id, key)
                     placed_at.setdefault(placement.replica_id, stored.sequence)
+                    if placement.node_id in removed:
+                        cut_off.add(placement.replica_id)
                 for replica_id in outcome.released.replica_ids:
                     released_at.setdefault(replica_id, stored.sequence)
                 for eviction in outcome.placed.evictions:

@@ -19,12 +19,14 @@ from fogbank.domain.errors import (
 )
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import RestartPolicy, ServiceType
+from fogbank.placement.strategies import STRATEGIES
 from services.gateway.app.deployments import Accepted
 from services.gateway.app.principal import Principal
 from tests.simulation.actors import Cluster, GatewayActor
 from tests.simulation.loop import pause
 
 _METHODS = {"create": "CreateDeployment", "scale": "ScaleDeployment", "delete": "DeleteDeployment"}
+_STRATEGIES = sorted(STRATEGIES)
 _TRIES = 5
 _LAST_TRIES = 60
 
@@ -125,8 +127,12 @@ class Client:
             container_image=random.choice(("web", "web", "web", "flaky:5", "job:4", "crash:3")),
             replicas=random.choices((1, 2, 3, 5), (5, 3, 2, 1))[0],
             resources=Resources(
-                random.choice((200, 500, 900, 1500)), random.choice((256, 512, 1024)), 1
+                random.choice((200, 500, 900, 1500)),
+                random.choice((256, 512, 1024)),
+                1,
+                random.choice((0, 0, 0, 0, 0, 0, 250, 500, 1000)),
             ),
+            strategy=random.choice(("", "", "", random.choice(_STRATEGIES))),
             region=random.choice(("us-east", "us-west")),
             priority=random.choice((0, 20, 50, 80)),
             wait_for_capacity=random.random() < 0.4,
