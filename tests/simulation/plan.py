@@ -48,10 +48,10 @@ _KINDS: tuple[Kind, ...] = (
     "disk",
     "isolate",
     "hang_up",
-    "cordon",
-    "drain",
-    "remove",
 )
+
+# What operators do; drawn apart, in some runs only.
+_OPERATIONS: tuple[Kind, ...] = ("cordon", "drain", "remove")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,11 @@ def plan_of(seed: int, profile: Profile = "usual") -> Plan:
     scale = _SCALES[profile]
     lasts_s = random.choice(scale.lasts_s)
     nodes = random.choice(scale.nodes)
-    faults = _faults(random, scale, lasts_s)
+    faults = _faults(random, scale, lasts_s, _KINDS, 0)
+    apart = Random(f"{seed}/{profile}/operations")
+    if apart.random() < 0.4:
+        more = _faults(apart, scale, lasts_s, _OPERATIONS, apart.choice((1, 1, 2, 4)))
+        faults = tuple(sorted((*faults, *more), key=_at))
     if profile == "canary":
         faults = (*faults, Fault(lasts_s, "canary", 0.5, random.getrandbits(32)))
     return Plan(
@@ -154,7 +158,7 @@ def plan_of(seed: int, profile: Profile = "usual") -> Plan:
         gateways=random.choice(scale.gateways),
         schedulers=random.choice(scale.schedulers),
         ledgers=random.choice(scale.ledgers),
-        nodes=tuple(_node(random, number, lasts_s) for number in range(nodes)),
+        nodes=tuple(_node(random, apart, number, lasts_s) for number in range(nodes)),
         clients=random.choice(scale.clients),
         pause_s=random.choice(scale.pauses_s),
         window_s=random.choice((0.0, 5.0, 120.0)),
@@ -165,7 +169,7 @@ def plan_of(seed: int, profile: Profile = "usual") -> Plan:
     )
 
 
-def _node(random: Random, number: int, lasts_s: float) -> Node:
+def _node(random: Random, apart: Random, number: int, lasts_s: float) -> Node:
     size = random.choice((1, 1, 2, 4))
     late = random.random() < 0.25 and number > 0
     return Node(
@@ -173,7 +177,7 @@ def _node(random: Random, number: int, lasts_s: float) -> Node:
         size * 1000 + random.choice((0, 0, 500)),
         size * 2048,
         random.choice(("us-east", "us-central", "us-west")),
-        random.choice((0, 0, 0, 1000, 2000)),
+        apart.choice((0, 0, 0, 1000, 2000)),
         random.uniform(lasts_s / 10, lasts_s / 2) if late else random.uniform(0, lasts_s / 20),
     )
 
@@ -196,12 +200,14 @@ def _policy(random: Random, profile: Profile) -> Policy:
     )
 
 
-def _faults(random: Random, scale: _Scale, lasts_s: float) -> tuple[Fault, ...]:
-    """Draw faults: few kinds in each run, some of them many times."""
-    kinds = random.sample(_KINDS, random.choice((1, 2, 3, 5)))
+def _faults(
+    random: Random, scale: _Scale, lasts_s: float, among: tuple[Kind, ...], number: int
+) -> tuple[Fault, ...]:
+    """Draw faults: few kinds in each run, some of them many times; 0 leaves the number open."""
+    kinds = random.sample(among, min(len(among), random.choice((1, 2, 3, 5))))
     weights = [random.choice((1, 1, 4)) for _ in kinds]
     faults = []
-    for _ in range(random.choice(scale.faults)):
+    for _ in range(number or random.choice(scale.faults)):
         kind = random.choices(kinds, weights)[0]
         span = random.choice(scale.spans_s)
         faults.append(
@@ -212,4 +218,8 @@ def _faults(random: Random, scale: _Scale, lasts_s: float) -> tuple[Fault, ...]:
                 random.getrandbits(32),
             )
         )
-    return tuple(sorted(faults, key=lambda fault: fault.at_s))
+    return tuple(sorted(faults, key=_at))
+
+
+def _at(fault: Fault) -> float:
+    return fault.at_s

@@ -66,6 +66,8 @@ class Client:
         self._cluster = cluster
         self._world = cluster.world
         self._random = cluster.world.chance(f"client/{number}")
+        # Drawn apart: what was added later moves nothing else.
+        self._apart = cluster.world.chance(f"client/{number}/apart")
         self._pause_s = pause_s
         self.name = f"client-{number}"
         self.user_id = str(UUID(int=self._random.getrandbits(128), version=4))
@@ -130,9 +132,9 @@ class Client:
                 random.choice((200, 500, 900, 1500)),
                 random.choice((256, 512, 1024)),
                 1,
-                random.choice((0, 0, 0, 0, 0, 0, 250, 500, 1000)),
+                self._apart.choice((0, 0, 0, 0, 0, 0, 250, 500, 1000)),
             ),
-            strategy=random.choice(("", "", "", random.choice(_STRATEGIES))),
+            strategy=self._apart.choice(("", "", "", self._apart.choice(_STRATEGIES))),
             region=random.choice(("us-east", "us-west")),
             priority=random.choice((0, 20, 50, 80)),
             wait_for_capacity=random.random() < 0.4,
