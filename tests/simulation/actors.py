@@ -334,6 +334,12 @@ class AgentActor(Actor):
         self.machine = machine
         self.agent: NodeAgent | None = None
         self.away = False
+        self.removed = False
+
+    def start(self) -> None:
+        """As any actor; a machine whose node was removed stays switched off."""
+        if not self.removed:
+            super().start()
 
     async def run(self, process: Process) -> None:
         link = self.world.link(self.name, "disk")

@@ -194,7 +194,7 @@ class Faults:
         agent.kill()
         if random.random() < 0.6 or for_ever:
             agent.machine.reboot()
-        agent.away = for_ever
+        agent.away = for_ever or agent.removed
         if not for_ever:
             self._then(fault.lasts_s * 2, agent.start)
 
@@ -254,7 +254,7 @@ class Faults:
         agent = self._agent(random)
         node_id = agent.machine.node_id
         self._world.fault("remove", agent.name, node_id)
-        agent.away = agent.machine.shrunk = True
+        agent.away = agent.removed = agent.machine.shrunk = True
 
         def switch_off() -> None:
             agent.kill()

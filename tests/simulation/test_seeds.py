@@ -11,7 +11,7 @@ from tests.simulation.run import run_seed
 
 # In groups, so that workers share them.
 _GROUP = 10
-USUAL = tuple(range(201, 241, _GROUP))
+USUAL = tuple(range(201, 221, _GROUP))
 _BRIEF_GROUP = 50
 BRIEF = tuple(range(301, 601, _BRIEF_GROUP))
 MINUTES = float(os.environ.get("FOG_SIM_MINUTES", "30"))
