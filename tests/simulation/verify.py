@@ -252,13 +252,13 @@ def doubled_slots(cluster: Cluster) -> list[str]:
     """Find slots of which two replicas ran at once although both were to.
 
     One that was cut off may run on, and so may one that was released before the other was placed,
-    until its agent has stopped it, and one that the other relieves.
+    until its agent has stopped it, and one that leaves: until a successor runs, be it a later one.
     """
     slot_of: dict[str, tuple[str, int]] = {}
     placed_at: dict[str, int] = {}
     released_at: dict[str, int] = {}
     cut_off: set[str] = set()
-    relieved: set[tuple[str, str]] = set()
+    leaving: set[str] = set()
     removed = set(_removed_nodes(cluster))
     for stored in cluster.broker.commits:
         if stored.writer.service != "scheduler":
@@ -270,7 +270,7 @@ def doubled_slots(cluster: Cluster) -> list[str]:
                     key = (outcome.placed.deployment_id, placement.slot)
                     slot_of.setdefault(placement.replica_id, key)
                     placed_at.setdefault(placement.replica_id, stored.sequence)
-                    relieved.add((placement.replaces, placement.replica_id))
+                    leaving.add(placement.replaces)
                     if placement.node_id in removed:
                         cut_off.add(placement.replica_id)
                 for replica_id in outcome.released.replica_ids:
@@ -290,7 +290,7 @@ def doubled_slots(cluster: Cluster) -> list[str]:
         for one in of_slot
         for other in of_slot
         if one is not other
-        and not {(one.replica_id, other.replica_id), (other.replica_id, one.replica_id)} & relieved
+        and not {one.replica_id, other.replica_id} & leaving
         and one.began_s <= other.began_s < one.ended_s
         and released_at.get(one.replica_id, _NEVER) > placed_at[other.replica_id]
         and released_at.get(other.replica_id, _NEVER) > placed_at[one.replica_id]
