@@ -292,9 +292,9 @@ class DisruptionRules(_message.Message):
     absent_image_nodes: _builtins.int
     """Nodes without its image, before any replica ran, after which a deployment fails."""
     failure_penalty: _builtins.int
-    """How much a failure on a node lowers the node's score for that deployment."""
+    """Recorded only, no rule reads it yet: how much a failure on a node is to lower its score."""
     failure_fades_ms: _builtins.int
-    """How long it takes until a failure is forgotten, in milliseconds."""
+    """Recorded only, no rule reads it yet: after how long a failure is forgotten, in milliseconds."""
     def __init__(
         self,
         *,
