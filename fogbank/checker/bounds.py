@@ -55,8 +55,16 @@ def out_of_bounds(event_id: str, event: object) -> str:
         case facts_pb2.NodeCapacityChanged():
             return _fingerprint(event.fingerprint)
         case facts_pb2.NodeDraining():
-            wrong = not 0 <= event.deadline_us <= _LAST_INSTANT_US
-            return f"a deadline of {event.deadline_us}" if wrong else ""
+            return _deadline(event.deadline_us)
+        case (
+            facts_pb2.ClusterCreated()
+            | facts_pb2.ClusterQuotaSet()
+            | facts_pb2.OrganizationQuotaSet()
+        ):
+            wrong = [most for _, most in event.quota.ListFields() if not 0 <= most <= _MOST]
+            return f"a quota of {wrong[0]}" if wrong else ""
+        case facts_pb2.MembershipSet():
+            return _no_id(event.user_id)
         case facts_pb2.PolicyActivated():
             return _policy(event.policy)
         case _:
@@ -73,6 +81,10 @@ def _no_id(text: str) -> str:
 
 def _many(replicas: int) -> str:
     return "" if 0 <= replicas <= _MOST_REPLICAS else f"{replicas} replicas"
+
+
+def _deadline(instant_us: int) -> str:
+    return "" if 0 <= instant_us <= _LAST_INSTANT_US else f"a deadline of {instant_us}"
 
 
 def _unbearable(resources: resources_pb2.Resources) -> str:

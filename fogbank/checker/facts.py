@@ -11,6 +11,7 @@ from fogbank.checker.bounds import out_of_bounds
 from fogbank.checker.node_commands import NodeCommands
 from fogbank.checker.report import Findings, Place, Rule
 from fogbank.checker.reports import Reports
+from fogbank.checker.tenancy import Tenancy
 from fogbank.checker.world import Deployment, Node, World, amounts
 from fogbank.v1 import facts_pb2, log_pb2
 
@@ -37,9 +38,13 @@ class Facts:
         self._promises = promises
         self._known: dict[str, int] = {}
         commands = NodeCommands(world)
+        tenancy = Tenancy(world)
         self._by_kind: dict[type, Callable[[Place, log_pb2.EventEnvelope, Any], bool]] = {
-            facts_pb2.OrganizationCreated: self._organization,
-            facts_pb2.ClusterCreated: self._cluster,
+            facts_pb2.OrganizationCreated: tenancy.organization,
+            facts_pb2.ClusterCreated: tenancy.cluster,
+            facts_pb2.ClusterQuotaSet: tenancy.cluster_quota,
+            facts_pb2.OrganizationQuotaSet: tenancy.organization_quota,
+            facts_pb2.MembershipSet: tenancy.membership,
             facts_pb2.PolicyActivated: self._policy,
             facts_pb2.DeploymentCreated: self._created,
             facts_pb2.DeploymentScaled: self._scaled,
@@ -85,16 +90,6 @@ class Facts:
             if log_time_us - self._known[oldest] <= _KNOWN_US:
                 return
             del self._known[oldest]
-
-    def _organization(self, _place: Place, _envelope: object, _event: object) -> bool:
-        self._world.organizations += 1
-        return True
-
-    def _cluster(self, _place: Place, _envelope: object, event: facts_pb2.ClusterCreated) -> bool:
-        if not 1 <= event.organization_id <= self._world.organizations:
-            return False
-        self._world.clusters += 1
-        return True
 
     def _policy(self, _place: Place, _envelope: object, event: facts_pb2.PolicyActivated) -> bool:
         policy = event.policy

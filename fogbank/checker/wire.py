@@ -15,6 +15,9 @@ ROUND = "fogbank.v1.RoundDecided"
 _MESSAGES: dict[str, type[Message]] = {
     "fogbank.v1.OrganizationCreated": facts_pb2.OrganizationCreated,
     "fogbank.v1.ClusterCreated": facts_pb2.ClusterCreated,
+    "fogbank.v1.ClusterQuotaSet": facts_pb2.ClusterQuotaSet,
+    "fogbank.v1.OrganizationQuotaSet": facts_pb2.OrganizationQuotaSet,
+    "fogbank.v1.MembershipSet": facts_pb2.MembershipSet,
     "fogbank.v1.PolicyActivated": facts_pb2.PolicyActivated,
     "fogbank.v1.DeploymentCreated": facts_pb2.DeploymentCreated,
     "fogbank.v1.DeploymentScaled": facts_pb2.DeploymentScaled,

@@ -156,14 +156,30 @@ class Deployment:
 
 
 @dataclass(slots=True, eq=False)
+class Organization:
+    """An organization: its members' roles by user id, its quota."""
+
+    members: dict[str, int] = field(default_factory=dict)
+    quota: resources_pb2.Quota = field(default_factory=resources_pb2.Quota)
+
+
+@dataclass(slots=True, eq=False)
+class Cluster:
+    """A cluster: whose it is, its quota."""
+
+    organization_id: int
+    quota: resources_pb2.Quota
+
+
+@dataclass(slots=True, eq=False)
 class World:
     """All of it."""
 
     nodes: dict[str, Node] = field(default_factory=dict)
     deployments: dict[str, Deployment] = field(default_factory=dict)
     replicas: dict[str, Replica] = field(default_factory=dict)
-    organizations: int = 0
-    clusters: int = 0
+    organizations: list[Organization] = field(default_factory=list)
+    clusters: list[Cluster] = field(default_factory=list)
     policies: int = 0
     policy_title: str = ""
     retries: int = DEFAULT_RETRIES

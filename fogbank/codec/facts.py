@@ -6,8 +6,6 @@ from fogbank.codec.policies import policy_from_pb, policy_to_pb
 from fogbank.codec.values import (
     fingerprint_from_pb,
     fingerprint_to_pb,
-    resources_from_pb,
-    resources_to_pb,
     spec_from_pb,
     spec_to_pb,
 )
@@ -15,31 +13,6 @@ from fogbank.domain import events as ev
 from fogbank.domain.states import Health, ReplicaState
 from fogbank.v1 import deployments_pb2
 from fogbank.v1 import facts_pb2 as pb
-
-
-def organization_created_to_pb(event: ev.OrganizationCreated) -> pb.OrganizationCreated:
-    """Return the event's message."""
-    return pb.OrganizationCreated(name=event.name, owner_id=event.owner_id)
-
-
-def organization_created_from_pb(message: pb.OrganizationCreated) -> ev.OrganizationCreated:
-    """Return the message's event."""
-    return ev.OrganizationCreated(message.name, message.owner_id)
-
-
-def cluster_created_to_pb(event: ev.ClusterCreated) -> pb.ClusterCreated:
-    """Return the event's message."""
-    return pb.ClusterCreated(
-        name=event.name,
-        organization_id=event.organization_id,
-        quota=None if event.quota is None else resources_to_pb(event.quota),
-    )
-
-
-def cluster_created_from_pb(message: pb.ClusterCreated) -> ev.ClusterCreated:
-    """Return the message's event."""
-    quota = resources_from_pb(message.quota) if message.HasField("quota") else None
-    return ev.ClusterCreated(message.name, message.organization_id, quota)
 
 
 def policy_activated_to_pb(event: ev.PolicyActivated) -> pb.PolicyActivated:

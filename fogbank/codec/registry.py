@@ -12,7 +12,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from fogbank.codec import facts, node_commands, rounds
+from fogbank.codec import facts, node_commands, rounds, tenancy
 from fogbank.domain import events as ev
 from fogbank.v1 import facts_pb2, rounds_pb2
 
@@ -36,14 +36,32 @@ _TYPES = (
     EventType(
         ev.OrganizationCreated,
         facts_pb2.OrganizationCreated,
-        facts.organization_created_to_pb,
-        facts.organization_created_from_pb,
+        tenancy.organization_created_to_pb,
+        tenancy.organization_created_from_pb,
     ),
     EventType(
         ev.ClusterCreated,
         facts_pb2.ClusterCreated,
-        facts.cluster_created_to_pb,
-        facts.cluster_created_from_pb,
+        tenancy.cluster_created_to_pb,
+        tenancy.cluster_created_from_pb,
+    ),
+    EventType(
+        ev.ClusterQuotaSet,
+        facts_pb2.ClusterQuotaSet,
+        tenancy.cluster_quota_set_to_pb,
+        tenancy.cluster_quota_set_from_pb,
+    ),
+    EventType(
+        ev.OrganizationQuotaSet,
+        facts_pb2.OrganizationQuotaSet,
+        tenancy.organization_quota_set_to_pb,
+        tenancy.organization_quota_set_from_pb,
+    ),
+    EventType(
+        ev.MembershipSet,
+        facts_pb2.MembershipSet,
+        tenancy.membership_set_to_pb,
+        tenancy.membership_set_from_pb,
     ),
     EventType(
         ev.PolicyActivated,

@@ -12,6 +12,7 @@ from fogbank.domain import events as ev
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.policy_bounds import MAX_AMOUNT, problems
 from fogbank.domain.resources import Resources
+from fogbank.domain.tenancy import Quota
 
 MAX_REPLICAS = 10_000
 # The last microsecond of the year 9999.
@@ -36,6 +37,10 @@ def malformed(event_id: str, event: ev.Event) -> bool:
             return not _offers(event.fingerprint)
         case ev.NodeDraining():
             return not 0 <= event.deadline_us <= MAX_INSTANT_US
+        case ev.ClusterCreated() | ev.ClusterQuotaSet() | ev.OrganizationQuotaSet():
+            return not _limits(event.quota)
+        case ev.MembershipSet():
+            return not _is_uuid(event.user_id)
         case ev.PolicyActivated():
             return bool(problems(event.policy))
         case _:
@@ -62,6 +67,19 @@ def _bearable(amounts: Resources) -> bool:
             amounts.memory_mib,
             amounts.storage_gib,
             amounts.gpu_thousandths,
+        )
+    )
+
+
+def _limits(quota: Quota) -> bool:
+    return all(
+        limit is None or 0 <= limit <= MAX_AMOUNT
+        for limit in (
+            quota.cpu_millicores,
+            quota.memory_mib,
+            quota.storage_gib,
+            quota.gpu_thousandths,
+            quota.replicas,
         )
     )
 

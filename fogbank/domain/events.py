@@ -13,6 +13,7 @@ from fogbank.domain.node import Fingerprint
 from fogbank.domain.policy import Policy
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import Health, ReplicaState
+from fogbank.domain.tenancy import UNLIMITED, MembershipRole, Quota
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,36 @@ class OrganizationCreated:
 
 @dataclass(frozen=True, slots=True)
 class ClusterCreated:
-    """A cluster was made; the fold numbers it. No quota means unlimited."""
+    """A cluster was made; the fold numbers it."""
 
     name: str
     organization_id: int
-    quota: Resources | None = None
+    quota: Quota = UNLIMITED
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterQuotaSet:
+    """A cluster got another quota."""
+
+    cluster_id: int
+    quota: Quota = UNLIMITED
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationQuotaSet:
+    """An organization got another quota, for all of its clusters together."""
+
+    organization_id: int
+    quota: Quota = UNLIMITED
+
+
+@dataclass(frozen=True, slots=True)
+class MembershipSet:
+    """A user got another role in an organization; None for no member any more."""
+
+    organization_id: int
+    user_id: str
+    role: MembershipRole | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +348,9 @@ class RoundDecided:
 Fact = (
     OrganizationCreated
     | ClusterCreated
+    | ClusterQuotaSet
+    | OrganizationQuotaSet
+    | MembershipSet
     | PolicyActivated
     | DeploymentCreated
     | DeploymentScaled

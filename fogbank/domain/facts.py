@@ -19,9 +19,16 @@ from fogbank.domain.node_rules import (
 )
 from fogbank.domain.policy import Policy
 from fogbank.domain.position import pack
-from fogbank.domain.resources import Resources
 from fogbank.domain.revisions import Revision, next_revisions
 from fogbank.domain.states import Health, ReplicaState
+from fogbank.domain.tenancy import ClusterFact, OrganizationFact
+from fogbank.domain.tenancy_rules import (
+    cluster_created,
+    cluster_quota_set,
+    membership_set,
+    organization_created,
+    organization_quota_set,
+)
 from fogbank.domain.verdict import Verdict, VoidReason
 
 # For so long, in log time, the id of a command is remembered.
@@ -109,25 +116,6 @@ class Observed:
     ended_at_us: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterFact:
-    """A cluster: an organization's share of the fleet; no quota means unlimited."""
-
-    id: int
-    name: str
-    organization_id: int
-    quota: Resources | None
-
-
-@dataclass(frozen=True, slots=True)
-class OrganizationFact:
-    """An organization; no owner means that everybody belongs to it."""
-
-    id: int
-    name: str
-    owner_id: str
-
-
 @dataclass(slots=True)
 class _Known:
     verdict: Verdict
@@ -198,24 +186,6 @@ class Facts:
 
 def _content_digest(envelope: EventEnvelope) -> bytes:
     return envelope.command.content_digest if envelope.command else b""
-
-
-def _organization_created(
-    facts: Facts, _envelope: EventEnvelope, event: ev.OrganizationCreated, _position: int
-) -> VoidReason | None:
-    number = len(facts.organizations) + 1
-    facts.organizations[number] = OrganizationFact(number, event.name, event.owner_id)
-    return None
-
-
-def _cluster_created(
-    facts: Facts, _envelope: EventEnvelope, event: ev.ClusterCreated, _position: int
-) -> VoidReason | None:
-    if event.organization_id not in facts.organizations:
-        return VoidReason.UNKNOWN_ORGANIZATION
-    number = len(facts.clusters) + 1
-    facts.clusters[number] = ClusterFact(number, event.name, event.organization_id, event.quota)
-    return None
 
 
 def _policy_activated(
@@ -389,8 +359,11 @@ def _observe(facts: Facts, node_id: str, seen: ev.ReplicaObservation) -> None:
 
 
 _HANDLERS: dict[type, Callable[..., VoidReason | None]] = {
-    ev.OrganizationCreated: _organization_created,
-    ev.ClusterCreated: _cluster_created,
+    ev.OrganizationCreated: organization_created,
+    ev.ClusterCreated: cluster_created,
+    ev.ClusterQuotaSet: cluster_quota_set,
+    ev.OrganizationQuotaSet: organization_quota_set,
+    ev.MembershipSet: membership_set,
     ev.PolicyActivated: _policy_activated,
     ev.DeploymentCreated: _deployment_created,
     ev.DeploymentScaled: _deployment_scaled,

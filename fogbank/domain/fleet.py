@@ -216,7 +216,7 @@ class FleetState:
                 # From which load on a node is busy may have changed for every node.
                 folded.nodes |= self.facts.nodes.keys()
                 folded.room_appeared = True
-            case ev.ClusterCreated():
+            case ev.ClusterCreated() | ev.ClusterQuotaSet() | ev.OrganizationQuotaSet():
                 folded.room_appeared = True
             case ev.NodeReported():
                 self._touch_report(event, folded)

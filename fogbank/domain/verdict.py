@@ -23,6 +23,8 @@ class VoidReason(StrEnum):
     OLD_EPOCH = "old epoch"
     NOT_NEXT_REPORT = "not the next report"
     UNKNOWN_ORGANIZATION = "unknown organization"
+    UNKNOWN_CLUSTER = "unknown cluster"
+    LAST_OWNER = "an organization keeps an owner"
     WRONG_WRITER = "wrong writer"
     NOT_ALONE = "a round is alone in its commit"
     STALE_ROUND = "not decided on the last round"

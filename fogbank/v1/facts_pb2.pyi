@@ -11,6 +11,7 @@ from fogbank.v1 import resources_pb2 as _resources_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -21,6 +22,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _MembershipRole:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MembershipRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MembershipRole.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MEMBERSHIP_ROLE_UNSPECIFIED: _MembershipRole.ValueType  # 0
+    """Nothing: no member."""
+    MEMBERSHIP_ROLE_OWNER: _MembershipRole.ValueType  # 1
+    """Everything, members and quotas included."""
+    MEMBERSHIP_ROLE_OPERATOR: _MembershipRole.ValueType  # 2
+    """Deploy, and change what is deployed."""
+    MEMBERSHIP_ROLE_VIEWER: _MembershipRole.ValueType  # 3
+    """Look."""
+
+class MembershipRole(_MembershipRole, metaclass=_MembershipRoleEnumTypeWrapper):
+    """What a member may do in an organization."""
+
+MEMBERSHIP_ROLE_UNSPECIFIED: MembershipRole.ValueType  # 0
+"""Nothing: no member."""
+MEMBERSHIP_ROLE_OWNER: MembershipRole.ValueType  # 1
+"""Everything, members and quotas included."""
+MEMBERSHIP_ROLE_OPERATOR: MembershipRole.ValueType  # 2
+"""Deploy, and change what is deployed."""
+MEMBERSHIP_ROLE_VIEWER: MembershipRole.ValueType  # 3
+"""Look."""
+Global___MembershipRole: _TypeAlias = MembershipRole  # noqa: Y015
 
 @_typing.final
 class OrganizationCreated(_message.Message):
@@ -62,7 +91,7 @@ class ClusterCreated(_message.Message):
     organization_id: _builtins.int
     """Organization it belongs to."""
     @_builtins.property
-    def quota(self) -> _resources_pb2.Resources:
+    def quota(self) -> _resources_pb2.Quota:
         """Quota; absent for unlimited."""
 
     def __init__(
@@ -70,7 +99,7 @@ class ClusterCreated(_message.Message):
         *,
         name: _builtins.str = ...,
         organization_id: _builtins.int = ...,
-        quota: _resources_pb2.Resources | None = ...,
+        quota: _resources_pb2.Quota | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["quota", b"quota"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -79,6 +108,92 @@ class ClusterCreated(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClusterCreated: _TypeAlias = ClusterCreated  # noqa: Y015
+
+@_typing.final
+class ClusterQuotaSet(_message.Message):
+    """A cluster got another quota. What is booked already stays."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_ID_FIELD_NUMBER: _builtins.int
+    QUOTA_FIELD_NUMBER: _builtins.int
+    cluster_id: _builtins.int
+    """Cluster's number."""
+    @_builtins.property
+    def quota(self) -> _resources_pb2.Quota:
+        """Quota; absent for unlimited."""
+
+    def __init__(
+        self,
+        *,
+        cluster_id: _builtins.int = ...,
+        quota: _resources_pb2.Quota | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quota", b"quota"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "quota", b"quota"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClusterQuotaSet: _TypeAlias = ClusterQuotaSet  # noqa: Y015
+
+@_typing.final
+class OrganizationQuotaSet(_message.Message):
+    """An organization got another quota, for all of its clusters together. What is booked already stays."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    QUOTA_FIELD_NUMBER: _builtins.int
+    organization_id: _builtins.int
+    """Organization's number."""
+    @_builtins.property
+    def quota(self) -> _resources_pb2.Quota:
+        """Quota; absent for unlimited."""
+
+    def __init__(
+        self,
+        *,
+        organization_id: _builtins.int = ...,
+        quota: _resources_pb2.Quota | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quota", b"quota"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organization_id", b"organization_id", "quota", b"quota"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrganizationQuotaSet: _TypeAlias = OrganizationQuotaSet  # noqa: Y015
+
+@_typing.final
+class MembershipSet(_message.Message):
+    """A user got another role in an organization, or is no member of it any more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    organization_id: _builtins.int
+    """Organization's number."""
+    user_id: _builtins.str
+    """User's id (UUID)."""
+    role: Global___MembershipRole.ValueType
+    """The role from now on; unspecified for no member."""
+    def __init__(
+        self,
+        *,
+        organization_id: _builtins.int = ...,
+        user_id: _builtins.str = ...,
+        role: Global___MembershipRole.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organization_id", b"organization_id", "role", b"role", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MembershipSet: _TypeAlias = MembershipSet  # noqa: Y015
 
 @_typing.final
 class PolicyActivated(_message.Message):

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x66ogbank/v1/resources.proto\x12\nfogbank.v1\"e\n\tResources\x12\x16\n\x0e\x63pu_millicores\x18\x01 \x01(\x03\x12\x12\n\nmemory_mib\x18\x02 \x01(\x03\x12\x13\n\x0bstorage_gib\x18\x03 \x01(\x03\x12\x17\n\x0fgpu_thousandths\x18\x04 \x01(\x03\"4\n\x05Usage\x12\x13\n\x0b\x63pu_percent\x18\x01 \x01(\x01\x12\x16\n\x0ememory_percent\x18\x02 \x01(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x66ogbank/v1/resources.proto\x12\nfogbank.v1\"e\n\tResources\x12\x16\n\x0e\x63pu_millicores\x18\x01 \x01(\x03\x12\x12\n\nmemory_mib\x18\x02 \x01(\x03\x12\x13\n\x0bstorage_gib\x18\x03 \x01(\x03\x12\x17\n\x0fgpu_thousandths\x18\x04 \x01(\x03\"\xdf\x01\n\x05Quota\x12\x1b\n\x0e\x63pu_millicores\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\nmemory_mib\x18\x02 \x01(\x03H\x01\x88\x01\x01\x12\x18\n\x0bstorage_gib\x18\x03 \x01(\x03H\x02\x88\x01\x01\x12\x1c\n\x0fgpu_thousandths\x18\x04 \x01(\x03H\x03\x88\x01\x01\x12\x15\n\x08replicas\x18\x05 \x01(\x03H\x04\x88\x01\x01\x42\x11\n\x0f_cpu_millicoresB\r\n\x0b_memory_mibB\x0e\n\x0c_storage_gibB\x12\n\x10_gpu_thousandthsB\x0b\n\t_replicas\"4\n\x05Usage\x12\x13\n\x0b\x63pu_percent\x18\x01 \x01(\x01\x12\x16\n\x0ememory_percent\x18\x02 \x01(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,6 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RESOURCES']._serialized_start=42
   _globals['_RESOURCES']._serialized_end=143
-  _globals['_USAGE']._serialized_start=145
-  _globals['_USAGE']._serialized_end=197
+  _globals['_QUOTA']._serialized_start=146
+  _globals['_QUOTA']._serialized_end=369
+  _globals['_USAGE']._serialized_start=371
+  _globals['_USAGE']._serialized_end=423
 # @@protoc_insertion_point(module_scope)

@@ -51,6 +51,65 @@ class Resources(_message.Message):
 Global___Resources: _TypeAlias = Resources  # noqa: Y015
 
 @_typing.final
+class Quota(_message.Message):
+    """The most that the replicas of a cluster, or of an organization, may have booked in all. What is
+    absent is unlimited; 0 is none at all.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CPU_MILLICORES_FIELD_NUMBER: _builtins.int
+    MEMORY_MIB_FIELD_NUMBER: _builtins.int
+    STORAGE_GIB_FIELD_NUMBER: _builtins.int
+    GPU_THOUSANDTHS_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    cpu_millicores: _builtins.int
+    """Processor time in thousandths of a core."""
+    memory_mib: _builtins.int
+    """Memory in MiB."""
+    storage_gib: _builtins.int
+    """Disk space in GiB."""
+    gpu_thousandths: _builtins.int
+    """GPUs in thousandths of a device."""
+    replicas: _builtins.int
+    """Replicas."""
+    def __init__(
+        self,
+        *,
+        cpu_millicores: _builtins.int | None = ...,
+        memory_mib: _builtins.int | None = ...,
+        storage_gib: _builtins.int | None = ...,
+        gpu_thousandths: _builtins.int | None = ...,
+        replicas: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cpu_millicores", b"_cpu_millicores", "_gpu_thousandths", b"_gpu_thousandths", "_memory_mib", b"_memory_mib", "_replicas", b"_replicas", "_storage_gib", b"_storage_gib", "cpu_millicores", b"cpu_millicores", "gpu_thousandths", b"gpu_thousandths", "memory_mib", b"memory_mib", "replicas", b"replicas", "storage_gib", b"storage_gib"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cpu_millicores", b"_cpu_millicores", "_gpu_thousandths", b"_gpu_thousandths", "_memory_mib", b"_memory_mib", "_replicas", b"_replicas", "_storage_gib", b"_storage_gib", "cpu_millicores", b"cpu_millicores", "gpu_thousandths", b"gpu_thousandths", "memory_mib", b"memory_mib", "replicas", b"replicas", "storage_gib", b"storage_gib"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cpu_millicores: _TypeAlias = _typing.Literal["cpu_millicores"]  # noqa: Y015
+    _WhichOneofArgType__cpu_millicores: _TypeAlias = _typing.Literal["_cpu_millicores", b"_cpu_millicores"]  # noqa: Y015
+    _WhichOneofReturnType__gpu_thousandths: _TypeAlias = _typing.Literal["gpu_thousandths"]  # noqa: Y015
+    _WhichOneofArgType__gpu_thousandths: _TypeAlias = _typing.Literal["_gpu_thousandths", b"_gpu_thousandths"]  # noqa: Y015
+    _WhichOneofReturnType__memory_mib: _TypeAlias = _typing.Literal["memory_mib"]  # noqa: Y015
+    _WhichOneofArgType__memory_mib: _TypeAlias = _typing.Literal["_memory_mib", b"_memory_mib"]  # noqa: Y015
+    _WhichOneofReturnType__replicas: _TypeAlias = _typing.Literal["replicas"]  # noqa: Y015
+    _WhichOneofArgType__replicas: _TypeAlias = _typing.Literal["_replicas", b"_replicas"]  # noqa: Y015
+    _WhichOneofReturnType__storage_gib: _TypeAlias = _typing.Literal["storage_gib"]  # noqa: Y015
+    _WhichOneofArgType__storage_gib: _TypeAlias = _typing.Literal["_storage_gib", b"_storage_gib"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cpu_millicores) -> _WhichOneofReturnType__cpu_millicores | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__gpu_thousandths) -> _WhichOneofReturnType__gpu_thousandths | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__memory_mib) -> _WhichOneofReturnType__memory_mib | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__replicas) -> _WhichOneofReturnType__replicas | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__storage_gib) -> _WhichOneofReturnType__storage_gib | None: ...
+
+Global___Quota: _TypeAlias = Quota  # noqa: Y015
+
+@_typing.final
 class Usage(_message.Message):
     """How busy a node was when it last looked, as opposed to how much of it is booked."""
 

@@ -30,6 +30,7 @@ from fogbank.domain.states import (
     RuntimeKind,
     ServiceType,
 )
+from fogbank.domain.tenancy import MembershipRole, Quota
 
 _DEPLOYMENT = "7a1c2f0e-5b7d-5e0a-9c3f-1d2e3f405162"
 _OTHER_DEPLOYMENT = "8b2d3f1e-6c8e-5f1b-8d40-2e3f40516273"
@@ -158,7 +159,10 @@ _OUTCOMES: tuple[ev.Outcome, ...] = (
 
 EXAMPLES: tuple[ev.Event, ...] = (
     ev.OrganizationCreated("Acme", _OWNER),
-    ev.ClusterCreated("edge", 4, Resources(64_000, 131_072, 4_000, 8_000)),
+    ev.ClusterCreated("edge", 4, Quota(64_000, 131_072, 4_000, 8_000, 50)),
+    ev.ClusterQuotaSet(7, Quota(96_000, 196_608, 6_000, 12_000, 75)),
+    ev.OrganizationQuotaSet(4, Quota(128_000, 262_144, 8_000, 16_000, 100)),
+    ev.MembershipSet(4, _OWNER, MembershipRole.OPERATOR),
     ev.PolicyActivated(POLICY),
     ev.DeploymentCreated(SPEC, _OWNER, "a1b2c3"),
     ev.DeploymentScaled(_DEPLOYMENT, 5),
