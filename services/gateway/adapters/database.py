@@ -8,11 +8,8 @@ from pathlib import Path
 from ssl import SSLContext
 
 import asyncpg
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import (
     Column,
-    Connection,
     DateTime,
     ForeignKey,
     LargeBinary,
@@ -30,10 +27,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from fogbank.domain.errors import UnavailableError
+from fogbank.runtime.migrations import Migrations
 from fogbank.runtime.operator_error import OperatorError
 
 SCHEMA = "gateway"
-MIGRATIONS = Path(__file__).with_name("migrations")
+MIGRATIONS = Migrations(Path(__file__).with_name("migrations"), SCHEMA, "alembic_version")
 
 # "fogGATE" as a number: one gateway migrates at a time, whichever host it is on.
 _MIGRATION_LOCK = 0x666F6747415445
@@ -123,14 +121,7 @@ async def migrate(engine: AsyncEngine) -> None:
             text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK}
         )
         await connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
-        await connection.run_sync(_upgrade)
-
-
-def _upgrade(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+        await connection.run_sync(MIGRATIONS.apply)
 
 
 async def ping(engine: AsyncEngine) -> bool:

@@ -11,20 +11,21 @@ from ssl import SSLContext
 
 import asyncpg
 import structlog
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection, bindparam, make_url, select, text
+from sqlalchemy import bindparam, make_url, select, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from fogbank.runtime.crash_points import crash_point
+from fogbank.runtime.migrations import Migrations
 from fogbank.runtime.operator_error import OperatorError
 from services.ledger.adapters.tables import CHECKPOINT
 from services.ledger.app.ports import LedgerMismatchError, StoreUnavailableError
 from services.ledger.core.making import bounded
 
 _log = structlog.get_logger(__name__)
+
+MIGRATIONS = Migrations(Path(__file__).with_name("migrations"), "public", "ledger_alembic_version")
 
 # Names in the space of PostgreSQL's advisory locks ("fog" in ASCII, and a number of our own).
 MIGRATION_LOCK = 0x666F67_0001
@@ -168,7 +169,7 @@ async def _migrate_and_claim(engine: AsyncEngine, fleet: str, generation: int) -
         await connection.execute(
             text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK}
         )
-        await connection.run_sync(_migrate)
+        await connection.run_sync(MIGRATIONS.apply)
         await connection.execute(_CLAIM, {"fleet": fleet, "generation": generation})
         owner = (
             await connection.execute(select(CHECKPOINT.c.fleet, CHECKPOINT.c.generation))
@@ -180,15 +181,5 @@ async def _migrate_and_claim(engine: AsyncEngine, fleet: str, generation: int) -
 _CLAIM = text(
     "INSERT INTO public.checkpoint VALUES (true, :fleet, :generation, 0, '') ON CONFLICT DO NOTHING"
 )
-
-
-def _migrate(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option(
-        "script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%")
-    )
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-
 
 LOCK_QUERY = text("SELECT pg_try_advisory_lock(:key)").bindparams(bindparam("key", LEADER_LOCK))

@@ -2,13 +2,13 @@
 
 from alembic import context
 
-from services.gateway.adapters.database import SCHEMA, metadata
+from services.gateway.adapters.database import MIGRATIONS, metadata
 
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
-    version_table="alembic_version",
-    version_table_schema=SCHEMA,
+    version_table=MIGRATIONS.version_table,
+    version_table_schema=MIGRATIONS.schema,
     include_schemas=True,
 )
 with context.begin_transaction():

@@ -2,10 +2,12 @@
 
 from alembic import context
 
+from services.ledger.adapters.database import MIGRATIONS
+
 context.configure(
     connection=context.config.attributes["connection"],
-    version_table="ledger_alembic_version",
-    version_table_schema="public",
+    version_table=MIGRATIONS.version_table,
+    version_table_schema=MIGRATIONS.schema,
 )
 with context.begin_transaction():
     context.run_migrations()
