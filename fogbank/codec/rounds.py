@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fogbank.codec.errors import CodecError
-from fogbank.codec.values import resources_from_pb, resources_to_pb
+from fogbank.codec.values import resources_fields, resources_from_pb
 from fogbank.domain import events as ev
 from fogbank.v1 import rounds_pb2 as pb
 
 
 def round_decided_to_pb(event: ev.RoundDecided) -> pb.RoundDecided:
     """Return the event's message."""
-    return pb.RoundDecided(
+    message = pb.RoundDecided(
         prev_digest=event.prev_digest,
         facts_to=event.facts_to,
         instant_us=event.instant_us,
@@ -24,10 +26,12 @@ def round_decided_to_pb(event: ev.RoundDecided) -> pb.RoundDecided:
             )
             for seen in event.observations
         ],
-        outcomes=[_outcome_to_pb(outcome) for outcome in event.outcomes],
         raised=event.raised,
         state_digest=event.state_digest,
     )
+    for outcome in event.outcomes:
+        message.outcomes.add(**_outcome_fields(outcome))
+    return message
 
 
 def round_decided_from_pb(message: pb.RoundDecided) -> ev.RoundDecided:
@@ -50,15 +54,18 @@ def round_decided_from_pb(message: pb.RoundDecided) -> ev.RoundDecided:
     )
 
 
-def _considered_to_pb(considered: ev.Considered) -> pb.Considered:
-    return pb.Considered(
-        nodes=considered.nodes,
-        feasible=considered.feasible,
-        refusals=[
-            pb.FilterRefusals(filter=name, nodes=count) for name, count in considered.refusals
-        ],
-        best=[pb.ScoredNode(node_id=node, score=score) for node, score in considered.best],
-    )
+# Messages within messages are given by their fields: a message that is put into another is copied,
+# which costs more than all the rest.
+_Fields = dict[str, Any]
+
+
+def _considered_fields(considered: ev.Considered) -> _Fields:
+    return {
+        "nodes": considered.nodes,
+        "feasible": considered.feasible,
+        "refusals": [{"filter": name, "nodes": count} for name, count in considered.refusals],
+        "best": [{"node_id": node, "score": score} for node, score in considered.best],
+    }
 
 
 def _considered_from_pb(message: pb.Considered) -> ev.Considered:
@@ -70,100 +77,111 @@ def _considered_from_pb(message: pb.Considered) -> ev.Considered:
     )
 
 
-def _outcome_to_pb(outcome: ev.Outcome) -> pb.Outcome:
+def _outcome_fields(outcome: ev.Outcome) -> _Fields:
     match outcome:
         case ev.DeploymentPlaced():
-            return pb.Outcome(placed=_placed_to_pb(outcome))
+            return {"placed": _placed_fields(outcome)}
         case ev.DeploymentDeferred():
-            return pb.Outcome(
-                deferred=pb.DeploymentDeferred(
-                    deployment_id=outcome.deployment_id,
-                    version=outcome.version,
-                    attempt=outcome.attempt,
-                    not_before_us=outcome.not_before_us,
-                    reason=outcome.reason,
-                    considered=_considered_to_pb(outcome.considered),
-                )
-            )
+            return {
+                "deferred": {
+                    "deployment_id": outcome.deployment_id,
+                    "version": outcome.version,
+                    "attempt": outcome.attempt,
+                    "not_before_us": outcome.not_before_us,
+                    "reason": outcome.reason,
+                    "considered": _considered_fields(outcome.considered),
+                }
+            }
         case ev.DeploymentFailed():
-            return pb.Outcome(
-                failed=pb.DeploymentFailed(
-                    deployment_id=outcome.deployment_id,
-                    version=outcome.version,
-                    reason=outcome.reason,
-                    available_nodes=outcome.available_nodes,
-                    considered=_considered_to_pb(outcome.considered),
-                )
-            )
+            return {
+                "failed": {
+                    "deployment_id": outcome.deployment_id,
+                    "version": outcome.version,
+                    "reason": outcome.reason,
+                    "available_nodes": outcome.available_nodes,
+                    "considered": _considered_fields(outcome.considered),
+                }
+            }
+        case _:
+            return _movement_fields(outcome)
+
+
+def _movement_fields(
+    outcome: ev.ReplicasReleased
+    | ev.ReplicasSuspended
+    | ev.ReplicasRestored
+    | ev.DeploymentRolledBack
+    | ev.NodeOffline,
+) -> _Fields:
+    match outcome:
         case ev.ReplicasReleased():
-            return pb.Outcome(
-                released=pb.ReplicasReleased(
-                    deployment_id=outcome.deployment_id,
-                    replica_ids=outcome.replica_ids,
-                    reason=outcome.reason,
-                )
-            )
+            return {
+                "released": {
+                    "deployment_id": outcome.deployment_id,
+                    "replica_ids": outcome.replica_ids,
+                    "reason": outcome.reason,
+                }
+            }
         case ev.ReplicasSuspended():
-            return pb.Outcome(
-                suspended=pb.ReplicasSuspended(
-                    deployment_id=outcome.deployment_id,
-                    replica_ids=outcome.replica_ids,
-                    node_id=outcome.node_id,
-                )
-            )
+            return {
+                "suspended": {
+                    "deployment_id": outcome.deployment_id,
+                    "replica_ids": outcome.replica_ids,
+                    "node_id": outcome.node_id,
+                }
+            }
         case ev.ReplicasRestored():
-            return pb.Outcome(
-                restored=pb.ReplicasRestored(
-                    deployment_id=outcome.deployment_id, replica_ids=outcome.replica_ids
-                )
-            )
+            return {
+                "restored": {
+                    "deployment_id": outcome.deployment_id,
+                    "replica_ids": outcome.replica_ids,
+                }
+            }
         case ev.DeploymentRolledBack():
-            return pb.Outcome(rolled_back=_rolled_back_to_pb(outcome))
+            return {
+                "rolled_back": {
+                    "deployment_id": outcome.deployment_id,
+                    "version": outcome.version,
+                    "from_revision": outcome.from_revision,
+                    "to_revision": outcome.to_revision,
+                    "reason": outcome.reason,
+                }
+            }
         case ev.NodeOffline():
-            return pb.Outcome(
-                offline=pb.NodeOffline(
-                    node_id=outcome.node_id,
-                    epoch=outcome.epoch,
-                    last_heard_at_us=outcome.last_heard_at_us,
-                )
-            )
+            return {
+                "offline": {
+                    "node_id": outcome.node_id,
+                    "epoch": outcome.epoch,
+                    "last_heard_at_us": outcome.last_heard_at_us,
+                }
+            }
 
 
-def _rolled_back_to_pb(outcome: ev.DeploymentRolledBack) -> pb.DeploymentRolledBack:
-    return pb.DeploymentRolledBack(
-        deployment_id=outcome.deployment_id,
-        version=outcome.version,
-        from_revision=outcome.from_revision,
-        to_revision=outcome.to_revision,
-        reason=outcome.reason,
-    )
-
-
-def _placed_to_pb(outcome: ev.DeploymentPlaced) -> pb.DeploymentPlaced:
-    return pb.DeploymentPlaced(
-        deployment_id=outcome.deployment_id,
-        version=outcome.version,
-        resources=resources_to_pb(outcome.resources),
-        placements=[
-            pb.Placement(
-                replica_id=placement.replica_id,
-                slot=placement.slot,
-                generation=placement.generation,
-                node_id=placement.node_id,
-                score=placement.score,
-                starts_after=placement.starts_after,
-                replaces=placement.replaces,
-                gpu_devices=placement.gpu_devices,
-            )
+def _placed_fields(outcome: ev.DeploymentPlaced) -> _Fields:
+    return {
+        "deployment_id": outcome.deployment_id,
+        "version": outcome.version,
+        "resources": resources_fields(outcome.resources),
+        "placements": [
+            {
+                "replica_id": placement.replica_id,
+                "slot": placement.slot,
+                "generation": placement.generation,
+                "node_id": placement.node_id,
+                "score": placement.score,
+                "starts_after": placement.starts_after,
+                "replaces": placement.replaces,
+                "gpu_devices": placement.gpu_devices,
+            }
             for placement in outcome.placements
         ],
-        considered=_considered_to_pb(outcome.considered),
-        revision=outcome.revision if outcome.revision > 1 else 0,
-        evictions=[
-            pb.Eviction(deployment_id=eviction.deployment_id, replica_ids=eviction.replica_ids)
+        "considered": _considered_fields(outcome.considered),
+        "revision": outcome.revision if outcome.revision > 1 else 0,
+        "evictions": [
+            {"deployment_id": eviction.deployment_id, "replica_ids": eviction.replica_ids}
             for eviction in outcome.evictions
         ],
-    )
+    }
 
 
 def _placed_from_pb(message: pb.DeploymentPlaced) -> ev.DeploymentPlaced:

@@ -26,12 +26,17 @@ _DEFAULT_ROLLOUT = RolloutSpec()
 
 def resources_to_pb(value: Resources) -> resources_pb2.Resources:
     """Return the message of an amount."""
-    return resources_pb2.Resources(
-        cpu_millicores=value.cpu_millicores,
-        memory_mib=value.memory_mib,
-        storage_gib=value.storage_gib,
-        gpu_thousandths=value.gpu_thousandths,
-    )
+    return resources_pb2.Resources(**resources_fields(value))
+
+
+def resources_fields(value: Resources) -> dict[str, int]:
+    """Return the fields of an amount's message, for a message that holds one."""
+    return {
+        "cpu_millicores": value.cpu_millicores,
+        "memory_mib": value.memory_mib,
+        "storage_gib": value.storage_gib,
+        "gpu_thousandths": value.gpu_thousandths,
+    }
 
 
 def resources_from_pb(message: resources_pb2.Resources) -> Resources:

@@ -12,7 +12,6 @@ from typing import Protocol
 
 import structlog
 
-from fogbank.codec import encode_commit, encode_envelope
 from fogbank.domain import events as ev
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import Commit, EventEnvelope
@@ -23,7 +22,7 @@ from fogbank.domain.ids import round_event_id
 from fogbank.domain.verdict import VoidReason
 from fogbank.domain.views import AsOf
 from fogbank.log.clock_check import ClockCheck
-from fogbank.log.follower import follow_commits
+from fogbank.log.follower import OwnCommit, follow_commits
 from fogbank.log.port import EventLog
 from fogbank.log.snapshots import SnapshotSource, ignored, state_to_begin_with
 from fogbank.placement import ENGINE, Decided, Planner
@@ -105,6 +104,7 @@ class Scheduler:
         self._clock = clock
         self._clock_check = ClockCheck(log, clock)
         self._meter = meter
+        self._own = OwnCommit()
         self._changed = asyncio.Event()
         self._folded = asyncio.Event()
         self._accepted = 0
@@ -152,7 +152,7 @@ class Scheduler:
         target = await self._last_sequence()
         if target <= after:
             self._start_deciding()
-        async for commits in follow_commits(self._log, after):
+        async for commits in follow_commits(self._log, after, self._own):
             crash_point("scheduler.before-fold")
             for commit in commits:
                 self._fold(commit)
@@ -356,7 +356,7 @@ class Scheduler:
             actor=f"scheduler/{instance}",
             occurred_at_us=now_us,
         )
-        return encode_commit(now_us, [encode_envelope(envelope)])
+        return self._own.encode(now_us, envelope)
 
     def _monotonic_us(self) -> int:
         return round(self._clock.monotonic_s() * _MICROS)

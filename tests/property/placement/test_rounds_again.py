@@ -18,8 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fogbank.codec import decode_commit, encode_commit, encode_envelope
 from fogbank.domain import events as ev
-from fogbank.domain.envelope import SCHEDULER, Commit
+from fogbank.domain.envelope import SCHEDULER, Commit, EventEnvelope
 from fogbank.domain.fleet import FleetState
 from fogbank.placement.rederive import InputState, Rederiver
 from tests.support.fleet import LittleFleet
@@ -43,6 +44,18 @@ def assert_all_the_same(told: MixedStory) -> None:
     live = told.planners[0].fleet
     assert len(found) == len(told.rounds) == live.decisions.rounds
     assert rederiver.fleet.decisions == live.decisions
+
+
+def test_a_round_is_read_back_as_exactly_what_was_decided() -> None:
+    """A scheduler folds the round that it appended without decoding it: all others decode it."""
+    kinds = set()
+    for decided in story(*QUICK).rounds:
+        envelope = EventEnvelope("round", decided, "fleet", "scheduler/one", 7)
+        data = encode_commit(7, [encode_envelope(envelope)])
+        (read,) = decode_commit(1, SCHEDULER, "one", data).envelopes
+        assert repr(read) == repr(envelope)  # of the same types, too
+        kinds |= {type(outcome) for outcome in decided.outcomes}
+    assert len(kinds) >= 5, kinds
 
 
 def test_every_round_of_a_mixed_log_is_derived_again() -> None:

@@ -3,9 +3,9 @@
 import pytest
 
 from fogbank.codec import CodecError, encode_commit, encode_envelope
-from fogbank.log.follower import follow_commits, read_commits
+from fogbank.log.follower import OwnCommit, decode, follow_commits, read_commits
 from fogbank.log.memory import MemoryLog, MemoryStore
-from fogbank.log.port import Writer
+from fogbank.log.port import StoredCommit, Writer
 from tests.unit.log.test_group_commit import event
 
 
@@ -36,3 +36,20 @@ async def test_many_bytes_come_in_pieces() -> None:
     batches = [batch async for batch in read_commits(log, 1, 20)]
     assert len(batches) > 1
     assert [commit.sequence for batch in batches for commit in batch] == list(range(1, 21))
+
+
+def test_what_a_writer_appended_last_is_known_without_decoding() -> None:
+    own, envelope = OwnCommit(), event("e1")
+    data = own.encode(7, envelope)
+    stored = StoredCommit(3, Writer("scheduler", "one"), data)
+    assert own.decode(stored) == decode(stored)
+    assert own.decode(stored).envelopes[0] is envelope
+
+
+def test_other_bytes_than_those_appended_are_decoded() -> None:
+    own, log = OwnCommit(), Writer("scheduler", "one")
+    before = own.encode(7, event("e1"))
+    own.encode(7, event("e2"))
+    assert own.decode(StoredCommit(3, log, before)).envelopes[0].event_id == "e1"
+    with pytest.raises(CodecError, match="commit 4"):
+        own.decode(StoredCommit(4, log, before[:-1]))
