@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fogbank.cli.failures import EXIT_DONE, EXIT_ERROR, CommandError, UsageFailure
+from fogbank.cli.failures import EXIT_DONE, EXIT_ERROR, UsageFailure
 from fogbank.cli.log_reading import (
     DEFAULT_DATA_DIR,
     DataDirOption,
@@ -21,7 +21,6 @@ from fogbank.cli.output import AsTable, Output, OutputFormat, as_text, console, 
 
 if TYPE_CHECKING:
     from fogbank.checker import Acknowledged, Report
-    from fogbank.cli.verification import Verification
 
 app = typer.Typer(
     help="Check the log: does it keep the rules, do its decisions follow from it.",
@@ -77,7 +76,14 @@ def check(  # noqa: PLR0917  one parameter for each flag
 @app.command("verify")
 def verify(  # noqa: PLR0917  one parameter for each flag
     nats_url: NatsUrl = None,
-    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--data-dir",
+            envvar="FOG_DATA_DIR",
+            help="Read the log of the `fog up` there from its broker, and derive it here.",
+        ),
+    ] = None,
     fleet: FleetName = "default",
     generation: Generation = 1,
     decisions: Annotated[
@@ -86,32 +92,40 @@ def verify(  # noqa: PLR0917  one parameter for each flag
             "--decisions", help="Derive every round again from what it names, and compare."
         ),
     ] = False,
+    first: Annotated[
+        int, typer.Option("--from", min=0, help="From this log sequence; 0 for the start.")
+    ] = 0,
+    last: Annotated[
+        int, typer.Option("--to", min=0, help="To this log sequence; 0 for the end.")
+    ] = 0,
     output: Output = AsTable,
 ) -> int:
-    """Read the whole log from the broker and derive it again; name what comes out differently.
+    """Derive the log's decisions again, and name what comes out differently.
 
-    Exit code 1 if anything does. Rounds of another engine are counted as unverifiable: run the
-    release that made them.
+    The server's ledger does it with its copy of the log; with a broker's address or a data
+    directory it is done here, with the log itself. Exit code 1 if anything differs. Rounds of
+    another engine are counted as unverifiable: run the release that made them.
     """
-    import asyncio
+    from fogbank.cli.decision_audit import (
+        print_verification,
+        verified_by_the_ledger,
+        verified_here,
+    )
 
     if not decisions:
         raise UsageFailure("say what to verify: --decisions")
-    try:
-        from fogbank.cli.verification import verify_source
-    except ModuleNotFoundError as error:
-        raise CommandError(
-            f"deciding needs {error.name}, which isn't installed",
-            hint="install fogbank[scheduler] beside the command line",
-        ) from error
-    from fogbank.cli.whole_log import LogSource
+    if nats_url is None and data_dir is None:
+        with progress("deriving again") as shown:
+            found = verified_by_the_ledger(first, last, shown)
+    else:
+        from fogbank.cli.whole_log import LogSource
 
-    quieten()
-    credentials, url = broker(nats_url, data_dir)
-    source = LogSource(url, credentials, fleet, generation)
-    with log_errors(), progress("deriving again") as shown:
-        found = asyncio.run(verify_source(source, shown))
-    _print_verification(found, output)
+        quieten()
+        credentials, url = broker(nats_url, data_dir or DEFAULT_DATA_DIR)
+        source = LogSource(url, credentials, fleet, generation)
+        with log_errors(), progress("deriving again") as shown:
+            found = verified_here(source, first, last, shown)
+    print_verification(found, output)
     return EXIT_DONE if found.clean else EXIT_ERROR
 
 
@@ -163,50 +177,3 @@ def _print_for_people(report: "Report") -> None:
     total = report.violations_total
     verdict = "no rule is broken" if report.clean else f"{total} violations"
     screen.print(f"{'verdict:':<22}{verdict}", style="green" if report.clean else "red")
-
-
-def _print_verification(found: "Verification", output: OutputFormat) -> None:
-    from dataclasses import asdict
-
-    if output in {OutputFormat.JSON, OutputFormat.YAML}:
-        data = {
-            "clean": found.clean,
-            "commits": found.commits,
-            "rounds": {
-                "same": found.same,
-                "different": found.different_total,
-                "unverifiable": sum(found.unverifiable.values()),
-                "void": found.void,
-            },
-            "unverifiable_by_engine": {
-                str(engine): rounds for engine, rounds in sorted(found.unverifiable.items())
-            },
-            "different": [
-                {"sequence": each.sequence, "terms": [asdict(term) for term in each.terms]}
-                for each in found.different
-            ],
-        }
-        print_data(data, output)
-    elif output is OutputFormat.NAME:
-        for each in found.different:
-            print(each.sequence)
-    else:
-        _print_verification_for_people(found)
-
-
-def _print_verification_for_people(found: "Verification") -> None:
-    screen = console()
-    for each in found.different:
-        screen.print(f"round at sequence {each.sequence} comes out differently:", style="red")
-        for term in each.terms:
-            screen.print(f"  {term}", markup=False)
-    unsaid = found.different_total - len(found.different)
-    if unsaid:
-        screen.print(f"... and {unsaid} more rounds")
-    screen.print(f"{'commits:':<22}{found.commits}")
-    screen.print(f"{'rounds derived again:':<22}{found.same + found.different_total}")
-    screen.print(f"{'void rounds:':<22}{found.void}")
-    for engine, rounds in sorted(found.unverifiable.items()):
-        screen.print(f"{'unverifiable:':<22}{rounds} rounds of engine {engine}")
-    verdict = "every one the same" if found.clean else f"{found.different_total} differ"
-    screen.print(f"{'verdict:':<22}{verdict}", style="green" if found.clean else "red")

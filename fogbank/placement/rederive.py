@@ -7,61 +7,19 @@ until a round's facts reach over them, so that each round is derived from its ve
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import fields, is_dataclass, replace
 from itertools import islice
 
 from fogbank.domain import events as ev
 from fogbank.domain.envelope import SCHEDULER, Commit
 from fogbank.domain.fleet import FleetState, Folded
+from fogbank.domain.rederived import Rederived, RederivedPart, Span, Term
 from fogbank.placement.engine import Planner
 from fogbank.placement.version import ENGINE
 
 # More terms of one round help nobody.
 _TERMS_SHOWN = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """Where a derived and a logged round differ, and both values as text."""
-
-    path: str
-    derived: str
-    logged: str
-
-    def __str__(self) -> str:
-        """Return it as a phrase."""
-        return f"{self.path}: derived {self.derived}, logged {self.logged}"
-
-
-@dataclass(frozen=True, slots=True)
-class Rederived:
-    """What deriving an accepted round again came to; no terms if it is the same round.
-
-    A round of another engine is not derived: this release can't say what that one would decide.
-    """
-
-    sequence: int
-    engine: int
-    terms: tuple[Term, ...] = ()
-
-    @property
-    def verifiable(self) -> bool:
-        """Tell whether this release's engine made the round."""
-        return self.engine == ENGINE
-
-    @property
-    def same(self) -> bool:
-        """Tell whether the round was derived and is the same."""
-        return self.verifiable and not self.terms
-
-    def __str__(self) -> str:
-        """Return it as a sentence."""
-        if not self.verifiable:
-            return f"round at sequence {self.sequence}: unverifiable: engine {self.engine}"
-        if not self.terms:
-            return f"round at sequence {self.sequence}: the same"
-        return f"round at sequence {self.sequence}: " + "; ".join(map(str, self.terms))
 
 
 class InputState(FleetState):
@@ -72,19 +30,30 @@ class InputState(FleetState):
 
     __slots__ = ()
 
+    @classmethod
+    def of(cls, fleet: FleetState) -> InputState:
+        """Return a state with the parts of another one, which must not be used any more."""
+        state = cls()
+        for known in fields(fleet):
+            setattr(state, known.name, getattr(fleet, known.name))
+        return state
+
     def fold(self, commit: Commit) -> Folded:
         """Take in the next commit of its half."""
         return self._take_in(commit)
 
 
 class Rederiver:
-    """Takes in a log from its first commit and derives every round that counts again."""
+    """Takes in a log and derives every round that counts again."""
 
-    def __init__(self) -> None:
-        """Begin before the first commit."""
-        self.fleet = InputState()
+    def __init__(self, fleet: FleetState | None = None) -> None:
+        """Begin before the first commit, or with the state right after a round that counts.
+
+        Every later round covers the facts before that one, so that nothing is held back there.
+        """
+        self.fleet = InputState() if fleet is None else InputState.of(fleet)
         self.planner = Planner(self.fleet)
-        self._log_time_us = 0
+        self._log_time_us = self.fleet.facts.log_time_us
         # Sequence, log time and, if it holds facts, the commit.
         self._held_back: deque[tuple[int, int, Commit | None]] = deque()
 
@@ -126,9 +95,36 @@ class Rederiver:
         self.fleet.position = facts_to
 
 
+class SpanRederiver:
+    """Derives a span's rounds again, some commits at a time; those before are only folded."""
+
+    def __init__(self, span: Span, fleet: FleetState | None = None) -> None:
+        """Begin before the first commit, or with the state after the round `span.begun_after`."""
+        self._span = span
+        self._rederiver = Rederiver(fleet)
+
+    def take(self, commits: Iterable[Commit]) -> RederivedPart:
+        """Take in the next commits, at least one; return what came of their rounds."""
+        sequence = same = void = 0
+        found: list[Rederived] = []
+        for commit in commits:
+            sequence = commit.sequence
+            wanted = sequence >= self._span.first
+            derived = self._rederiver.take(commit, derive=wanted)
+            if not wanted or commit.service != SCHEDULER:
+                continue
+            if derived is None:
+                void += 1
+            elif derived.same:
+                same += 1
+            else:
+                found.append(derived)
+        return RederivedPart(self._span, sequence, same, void, tuple(found))
+
+
 def _derive(planner: Planner, sequence: int, logged: ev.RoundDecided) -> Rederived:
     if logged.engine != ENGINE:
-        return Rederived(sequence, logged.engine)
+        return Rederived(sequence, logged.engine, verifiable=False)
     try:
         decided = planner.decide(logged.instant_us, logged.observations, logged.limit)
     except Exception as error:  # noqa: BLE001  the other rounds are to be verified all the same

@@ -287,7 +287,9 @@ Global___VerifyDecisionsRequest: _TypeAlias = VerifyDecisionsRequest  # noqa: Y0
 
 @_typing.final
 class VerifyDecisionsResponse(_message.Message):
-    """How far the check got."""
+    """How far the check got, and what the rounds since the message before came to. The first message
+    comes before any round was derived.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -295,17 +297,45 @@ class VerifyDecisionsResponse(_message.Message):
     TOTAL_FIELD_NUMBER: _builtins.int
     DIFFERENT_SEQUENCES_FIELD_NUMBER: _builtins.int
     UNVERIFIABLE_SEQUENCES_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    UNVERIFIABLE_ENGINES_FIELD_NUMBER: _builtins.int
+    SAME_FIELD_NUMBER: _builtins.int
+    VOID_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    BEGUN_AFTER_FIELD_NUMBER: _builtins.int
     checked: _builtins.int
-    """Rounds checked."""
+    """Rounds checked so far."""
     total: _builtins.int
-    """Rounds to check."""
+    """Rounds to check, void ones too."""
+    same: _builtins.int
+    """Rounds that came out the same, since the message before."""
+    void: _builtins.int
+    """Rounds that do not count, since the message before."""
+    sequence: _builtins.int
+    """Log sequence of the last commit taken in."""
+    first_sequence: _builtins.int
+    """Log sequence of the first commit of the span."""
+    last_sequence: _builtins.int
+    """Log sequence of the last commit of the span."""
+    begun_after: _builtins.int
+    """The check began with the state after the round of this log sequence; 0 for the log's start."""
     @_builtins.property
     def different_sequences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Rounds that came out differently."""
+        """Rounds that came out differently, since the message before."""
 
     @_builtins.property
     def unverifiable_sequences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Rounds of engines that this release cannot run."""
+        """Rounds of engines that this release cannot run, since the message before."""
+
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___RoundDifference]:
+        """Where the rounds that came out differently differ."""
+
+    @_builtins.property
+    def unverifiable_engines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The engine of each of the unverifiable rounds, in their order."""
 
     def __init__(
         self,
@@ -314,14 +344,84 @@ class VerifyDecisionsResponse(_message.Message):
         total: _builtins.int = ...,
         different_sequences: _abc.Iterable[_builtins.int] | None = ...,
         unverifiable_sequences: _abc.Iterable[_builtins.int] | None = ...,
+        differences: _abc.Iterable[Global___RoundDifference] | None = ...,
+        unverifiable_engines: _abc.Iterable[_builtins.int] | None = ...,
+        same: _builtins.int = ...,
+        void: _builtins.int = ...,
+        sequence: _builtins.int = ...,
+        first_sequence: _builtins.int = ...,
+        last_sequence: _builtins.int = ...,
+        begun_after: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked", b"checked", "different_sequences", b"different_sequences", "total", b"total", "unverifiable_sequences", b"unverifiable_sequences"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begun_after", b"begun_after", "checked", b"checked", "differences", b"differences", "different_sequences", b"different_sequences", "first_sequence", b"first_sequence", "last_sequence", b"last_sequence", "same", b"same", "sequence", b"sequence", "total", b"total", "unverifiable_engines", b"unverifiable_engines", "unverifiable_sequences", b"unverifiable_sequences", "void", b"void"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VerifyDecisionsResponse: _TypeAlias = VerifyDecisionsResponse  # noqa: Y015
+
+@_typing.final
+class RoundDifference(_message.Message):
+    """A round that deriving it again gives otherwise than the log has it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Log sequence of the round."""
+    engine: _builtins.int
+    """Its engine."""
+    @_builtins.property
+    def terms(self) -> _containers.RepeatedCompositeFieldContainer[Global___RoundTerm]:
+        """The first terms that differ."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        engine: _builtins.int = ...,
+        terms: _abc.Iterable[Global___RoundTerm] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "sequence", b"sequence", "terms", b"terms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RoundDifference: _TypeAlias = RoundDifference  # noqa: Y015
+
+@_typing.final
+class RoundTerm(_message.Message):
+    """One term of a round, as `outcomes[2].reason`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    DERIVED_FIELD_NUMBER: _builtins.int
+    LOGGED_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Where it is."""
+    derived: _builtins.str
+    """What deriving gives, as text."""
+    logged: _builtins.str
+    """What the log has, as text."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        derived: _builtins.str = ...,
+        logged: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["derived", b"derived", "logged", b"logged", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RoundTerm: _TypeAlias = RoundTerm  # noqa: Y015
 
 @_typing.final
 class CompareReplayRequest(_message.Message):

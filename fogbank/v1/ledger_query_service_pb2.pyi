@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from fogbank.v1 import audit_service_pb2 as _audit_service_pb2
 from fogbank.v1 import deployments_pb2 as _deployments_pb2
 from fogbank.v1 import nodes_pb2 as _nodes_pb2
 from google.protobuf import descriptor as _descriptor
@@ -431,3 +432,51 @@ class ReadSnapshotResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReadSnapshotResponse: _TypeAlias = ReadSnapshotResponse  # noqa: Y015
+
+@_typing.final
+class RederiveRoundsRequest(_message.Message):
+    """Which rounds to derive again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WANTED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def wanted(self) -> _audit_service_pb2.VerifyDecisionsRequest:
+        """As the gateway was asked."""
+
+    def __init__(
+        self,
+        *,
+        wanted: _audit_service_pb2.VerifyDecisionsRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["wanted", b"wanted"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["wanted", b"wanted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RederiveRoundsRequest: _TypeAlias = RederiveRoundsRequest  # noqa: Y015
+
+@_typing.final
+class RederiveRoundsResponse(_message.Message):
+    """How far that got."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def progress(self) -> _audit_service_pb2.VerifyDecisionsResponse:
+        """As the gateway answers."""
+
+    def __init__(
+        self,
+        *,
+        progress: _audit_service_pb2.VerifyDecisionsResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RederiveRoundsResponse: _TypeAlias = RederiveRoundsResponse  # noqa: Y015

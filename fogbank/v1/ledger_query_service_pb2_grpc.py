@@ -65,6 +65,11 @@ class LedgerQueryServiceStub:
                 request_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.ReadSnapshotRequest.SerializeToString,
                 response_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.ReadSnapshotResponse.FromString,
                 _registered_method=True)
+        self.RederiveRounds = channel.unary_stream(
+                '/fogbank.v1.LedgerQueryService/RederiveRounds',
+                request_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.RederiveRoundsRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.RederiveRoundsResponse.FromString,
+                _registered_method=True)
 
 
 class LedgerQueryServiceServicer:
@@ -113,6 +118,13 @@ class LedgerQueryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RederiveRounds(self, request, context):
+        """Derives rounds again from the copy of the log, and compares.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LedgerQueryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -145,6 +157,11 @@ def add_LedgerQueryServiceServicer_to_server(servicer, server):
                     servicer.ReadSnapshot,
                     request_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.ReadSnapshotRequest.FromString,
                     response_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.ReadSnapshotResponse.SerializeToString,
+            ),
+            'RederiveRounds': grpc.unary_stream_rpc_method_handler(
+                    servicer.RederiveRounds,
+                    request_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.RederiveRoundsRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.RederiveRoundsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -310,6 +327,33 @@ class LedgerQueryService:
             '/fogbank.v1.LedgerQueryService/ReadSnapshot',
             fogbank_dot_v1_dot_ledger__query__service__pb2.ReadSnapshotRequest.SerializeToString,
             fogbank_dot_v1_dot_ledger__query__service__pb2.ReadSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RederiveRounds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fogbank.v1.LedgerQueryService/RederiveRounds',
+            fogbank_dot_v1_dot_ledger__query__service__pb2.RederiveRoundsRequest.SerializeToString,
+            fogbank_dot_v1_dot_ledger__query__service__pb2.RederiveRoundsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,8 @@ class LedgerQueryServiceStub:
     """Says how far the projection is."""
     ReadSnapshot: _grpc.UnaryStreamMultiCallable[_ledger_query_service_pb2.ReadSnapshotRequest, _ledger_query_service_pb2.ReadSnapshotResponse]
     """Sends the newest snapshot of the folded state; nothing if there is none."""
+    RederiveRounds: _grpc.UnaryStreamMultiCallable[_ledger_query_service_pb2.RederiveRoundsRequest, _ledger_query_service_pb2.RederiveRoundsResponse]
+    """Derives rounds again from the copy of the log, and compares."""
 
 @_typing.type_check_only
 class LedgerQueryServiceAsyncStub(LedgerQueryServiceStub):
@@ -63,6 +65,8 @@ class LedgerQueryServiceAsyncStub(LedgerQueryServiceStub):
     """Says how far the projection is."""
     ReadSnapshot: _aio.UnaryStreamMultiCallable[_ledger_query_service_pb2.ReadSnapshotRequest, _ledger_query_service_pb2.ReadSnapshotResponse]  # type: ignore[assignment]
     """Sends the newest snapshot of the folded state; nothing if there is none."""
+    RederiveRounds: _aio.UnaryStreamMultiCallable[_ledger_query_service_pb2.RederiveRoundsRequest, _ledger_query_service_pb2.RederiveRoundsResponse]  # type: ignore[assignment]
+    """Derives rounds again from the copy of the log, and compares."""
 
 class LedgerQueryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers from the projection. For gateways, which do the authorization."""
@@ -114,5 +118,13 @@ class LedgerQueryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_ledger_query_service_pb2.ReadSnapshotResponse], _abc.AsyncIterator[_ledger_query_service_pb2.ReadSnapshotResponse]]:
         """Sends the newest snapshot of the folded state; nothing if there is none."""
+
+    @_abc_1.abstractmethod
+    def RederiveRounds(
+        self,
+        request: _ledger_query_service_pb2.RederiveRoundsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ledger_query_service_pb2.RederiveRoundsResponse], _abc.AsyncIterator[_ledger_query_service_pb2.RederiveRoundsResponse]]:
+        """Derives rounds again from the copy of the log, and compares."""
 
 def add_LedgerQueryServiceServicer_to_server(servicer: LedgerQueryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -123,6 +123,7 @@ async def build(service: Service, settings: GatewaySettings) -> None:
         Policies(fold, command_log, clock),
         record.log,
         events,
+        ledger,
         subject_prefix=record.name.prefix,
         agent_token=settings.agent_token.get_secret_value(),
         bounds=settings.bounds,

@@ -9,6 +9,7 @@ from typing import Any, cast
 import grpc
 import grpc.aio
 
+from fogbank.codec.audit import rederived_to_pb
 from fogbank.codec.views import deployment_to_pb, node_to_pb, timestamp_from_pb
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.states import DeploymentStatus
@@ -16,6 +17,7 @@ from fogbank.v1 import ledger_query_service_pb2 as pb
 from fogbank.v1 import ledger_query_service_pb2_grpc as pb_grpc
 from services.ledger.app.ports import DeploymentFilter, DeploymentSort
 from services.ledger.app.queries import LedgerQueries, Wait
+from services.ledger.app.replays import DecisionReplays
 from services.ledger.app.snapshots import Snapshots
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["LedgerQueryService"].full_name
@@ -29,9 +31,16 @@ _WAY_BACK_S = 0.05
 class LedgerQueryServicer(pb_grpc.LedgerQueryServiceServicer):
     """Answers from the tables. `longest_wait_s` bounds the wait of calls without a deadline."""
 
-    def __init__(self, queries: LedgerQueries, snapshots: Snapshots, longest_wait_s: float) -> None:
+    def __init__(
+        self,
+        queries: LedgerQueries,
+        snapshots: Snapshots,
+        replays: DecisionReplays,
+        longest_wait_s: float,
+    ) -> None:
         self._queries = queries
         self._snapshots = snapshots
+        self._replays = replays
         self._longest_wait_s = longest_wait_s
 
     async def QueryDeployment(
@@ -100,6 +109,15 @@ class LedgerQueryServicer(pb_grpc.LedgerQueryServiceServicer):
                     pieces=part.pieces,
                 )
 
+    async def RederiveRounds(
+        self, request: pb.RederiveRoundsRequest, context: Context
+    ) -> AsyncIterator[pb.RederiveRoundsResponse]:
+        wanted = request.wanted
+        parts = self._replays.rederive(wanted.from_sequence, wanted.to_sequence)
+        async with aclosing(parts), aclosing(rederived_to_pb(parts)) as messages:
+            async for message in messages:
+                yield pb.RederiveRoundsResponse(progress=message)
+
     def _wait(self, sequence: int, context: Context) -> Wait:
         # None without a deadline, whatever the stubs say.
         remaining_s = cast("float | None", context.time_remaining())
@@ -142,9 +160,13 @@ def _sort(number: int) -> DeploymentSort:
 
 
 def add_to_server(
-    queries: LedgerQueries, snapshots: Snapshots, server: grpc.aio.Server, longest_wait_s: float
+    queries: LedgerQueries,
+    snapshots: Snapshots,
+    replays: DecisionReplays,
+    server: grpc.aio.Server,
+    longest_wait_s: float,
 ) -> None:
     """Make a server answer LedgerQueryService."""
     pb_grpc.add_LedgerQueryServiceServicer_to_server(
-        LedgerQueryServicer(queries, snapshots, longest_wait_s), server
+        LedgerQueryServicer(queries, snapshots, replays, longest_wait_s), server
     )

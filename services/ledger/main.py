@@ -18,13 +18,16 @@ from fogbank.runtime.settings import load
 from fogbank.runtime.tls import client_tls
 from services.ledger import grpc_api
 from services.ledger.adapters.database import make_engine, prepare
+from services.ledger.adapters.log_copy import PostgresLogCopy
 from services.ledger.adapters.reader import PostgresReads
+from services.ledger.adapters.replay_process import replay_process
 from services.ledger.adapters.snapshots import PostgresSnapshots
 from services.ledger.adapters.store import PostgresStore
 from services.ledger.app.lag import LagWatch
 from services.ledger.app.progress import Progress
 from services.ledger.app.projector import Projector
 from services.ledger.app.queries import LedgerQueries
+from services.ledger.app.replays import DecisionReplays
 from services.ledger.app.snapshots import Snapshots
 from services.ledger.settings import LedgerSettings
 
@@ -47,6 +50,7 @@ async def build(service: Service, settings: LedgerSettings) -> None:
     grpc_api.add_to_server(
         LedgerQueries(PostgresReads(reading), progress),
         snapshots,
+        DecisionReplays(PostgresLogCopy(reading), snapshots, replay_process, progress),
         server.grpc,
         settings.longest_wait_ms / 1_000,
     )

@@ -285,7 +285,7 @@ def _register(
         NodeService(Nodes(fold, ledger), node_commands), server.grpc
     )
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(
-        AuditService(log, Events(fold, log), "fogbank.log.test.1."), server.grpc
+        AuditService(log, Events(fold, log), ledger, "fogbank.log.test.1."), server.grpc
     )
     agent_service_pb2_grpc.add_AgentServiceServicer_to_server(
         AgentService(agents, AGENT_TOKEN), server.grpc

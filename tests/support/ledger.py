@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
 import asyncpg
+import grpc.aio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fogbank.log.memory import MemoryLog, MemoryStore
 from fogbank.log.port import EventLog, Writer
 from fogbank.runtime.clock import SystemClock
+from services.ledger import grpc_api
+from services.ledger.adapters import replay_messages as say
 from services.ledger.adapters.database import make_engine, prepare
+from services.ledger.adapters.log_copy import PostgresLogCopy
 from services.ledger.adapters.reader import PostgresReads
+from services.ledger.adapters.replay_process import ReplayProcess, replay_process
+from services.ledger.adapters.replayer import Replayer
 from services.ledger.adapters.snapshots import PostgresSnapshots
 from services.ledger.adapters.store import PostgresStore
 from services.ledger.app.ports import LedgerStore
 from services.ledger.app.progress import Progress
 from services.ledger.app.projector import Projector
 from services.ledger.app.queries import LedgerQueries
+from services.ledger.app.replays import DecisionReplays
 from services.ledger.app.snapshots import Snapshots
 from tests.support.fleet_log import LittleLog
 from tests.support.waiting import eventually
@@ -60,15 +67,40 @@ class Ledger:
     projector: Projector
     queries: LedgerQueries
     snapshots: Snapshots
+    replays: DecisionReplays
+
+    def serve(self, server: grpc.aio.Server) -> None:
+        """Make a server answer for this ledger."""
+        grpc_api.add_to_server(self.queries, self.snapshots, self.replays, server, longest_wait_s=5)
 
     async def reaches(self, sequence: int) -> None:
         """Wait until the tables hold a commit."""
         await eventually(lambda: self.progress.position >= sequence, what=f"commit {sequence}")
 
 
+class ReplayHere(ReplayProcess):
+    """Replays in the test's own process, through the same messages."""
+
+    def __init__(self) -> None:
+        self._replayer = Replayer()
+
+    async def _exchange(self, request: bytes) -> bytes:
+        answer = self._replayer.answer(say.request_of(request[say.LENGTH_BYTES :]))
+        return say.framed(answer)[say.LENGTH_BYTES :]
+
+
+@asynccontextmanager
+async def replay_here() -> AsyncIterator[ReplayProcess]:
+    """Replay in the test's own process, where its patches hold."""
+    yield ReplayHere()
+
+
+Replay = Callable[[], AbstractAsyncContextManager[ReplayProcess]]
+
+
 @asynccontextmanager
 async def a_ledger(
-    url: str, log: StoredLog, store: LedgerStore | None = None
+    url: str, log: StoredLog, store: LedgerStore | None = None, replay: Replay = replay_process
 ) -> AsyncIterator[Ledger]:
     """Make a ledger that does not run yet; `store` stands before its own one if given."""
     engine = make_engine(url, 6)
@@ -79,16 +111,19 @@ async def a_ledger(
         snapshots = Snapshots(PostgresSnapshots(engine))
         projector = Projector(log.reader(), store or own, progress, SystemClock(), snapshots)
         queries = LedgerQueries(PostgresReads(engine), progress)
-        yield Ledger(engine, own, progress, projector, queries, snapshots)
+        replays = DecisionReplays(PostgresLogCopy(engine), snapshots, replay, progress)
+        yield Ledger(engine, own, progress, projector, queries, snapshots, replays)
     finally:
         await own.close()
         await engine.dispose()
 
 
 @asynccontextmanager
-async def a_running_ledger(url: str, log: StoredLog) -> AsyncIterator[Ledger]:
+async def a_running_ledger(
+    url: str, log: StoredLog, replay: Replay = replay_process
+) -> AsyncIterator[Ledger]:
     """Run a ledger, which has taken in the log when the context begins."""
-    async with a_ledger(url, log) as ledger, asyncio.TaskGroup() as group:
+    async with a_ledger(url, log, replay=replay) as ledger, asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(loop())
             for loop in (

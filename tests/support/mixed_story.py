@@ -21,9 +21,10 @@ from fogbank.domain.envelope import Commit
 from fogbank.domain.facts import NodeFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.policy import Policy
+from fogbank.domain.rederived import Rederived
 from fogbank.domain.states import ReplicaState
 from fogbank.placement import Planner
-from fogbank.placement.rederive import Rederived, Rederiver
+from fogbank.placement.rederive import Rederiver
 from tests.support.fleet_log import LittleLog, a_fingerprint, a_spec
 
 REGIONS = ("us-east", "us-central", "us-west", "eu-north")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -20,6 +20,7 @@ from fogbank.domain.envelope import EventEnvelope
 from fogbank.domain.errors import NotFoundError, UnavailableError
 from fogbank.domain.explanations import DeploymentExplanation, DeploymentPlan
 from fogbank.domain.policy import Policy
+from fogbank.domain.rederived import RederivedPart, Span
 from fogbank.domain.views import AsOf, DeploymentView, NodeView, Page
 from fogbank.log.group_commit import GroupCommit
 from fogbank.log.memory import MemoryLog, MemoryStore
@@ -172,6 +173,10 @@ class FoldLedger:
         facts = sorted(self._fold.fleet.facts.nodes.values(), key=lambda fact: fact.name)
         views = [node_view(self._fold, fact) for fact in facts if not fact.removed]
         return self._answer(Page(tuple(views[offset : offset + limit]), len(views)))
+
+    async def rederive(self, first: int, last: int) -> AsyncGenerator[RederivedPart]:
+        at_the_end = Span(first or 1, last or self._fold.position)
+        yield self._answer(RederivedPart(at_the_end, at_the_end.last)).value
 
     async def status(self) -> LedgerStatus:
         status: LedgerStatus = self._answer(

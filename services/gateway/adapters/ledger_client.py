@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+
 import grpc.aio
 
+from fogbank.codec.audit import rederived_from_pb
 from fogbank.codec.views import deployment_from_pb, node_from_pb, timestamp_to_pb
 from fogbank.domain.errors import FogError, NotFoundError
+from fogbank.domain.rederived import RederivedPart
 from fogbank.domain.views import AsOf, DeploymentView, NodeView, Page
-from fogbank.v1 import deployments_pb2
+from fogbank.v1 import audit_service_pb2, deployments_pb2
 from fogbank.v1 import ledger_query_service_pb2 as pb
 from fogbank.v1 import ledger_query_service_pb2_grpc as rpc
 from services.gateway.adapters.outages import as_outage
@@ -23,7 +27,7 @@ _SORTS = {
 
 
 class LedgerClient:
-    """Behaves as `app.ports.LedgerQueries` says."""
+    """Behaves as `app.ports.LedgerQueries` and `LedgerReplays` say."""
 
     def __init__(self, channel: grpc.aio.Channel, *, timeout_s: float = _TIMEOUT_S) -> None:
         self._stub = rpc.LedgerQueryServiceStub(channel)
@@ -82,6 +86,15 @@ class LedgerClient:
             raise _error(error) from error
         items = tuple(node_from_pb(node) for node in answer.nodes)
         return AsOf(Page(items, answer.total_size), answer.as_of_sequence)
+
+    async def rederive(self, first: int, last: int) -> AsyncGenerator[RederivedPart]:
+        wanted = audit_service_pb2.VerifyDecisionsRequest(from_sequence=first, to_sequence=last)
+        try:
+            # Without a deadline: it takes as long as the log is.
+            async for answer in self._stub.RederiveRounds(pb.RederiveRoundsRequest(wanted=wanted)):
+                yield rederived_from_pb(answer.progress)
+        except grpc.aio.AioRpcError as error:
+            raise _error(error) from error
 
     async def status(self) -> LedgerStatus:
         try:

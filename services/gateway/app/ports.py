@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -10,6 +10,7 @@ from typing import Protocol
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import EventEnvelope
 from fogbank.domain.explanations import DeploymentExplanation, DeploymentPlan
+from fogbank.domain.rederived import RederivedPart
 from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.views import AsOf, DeploymentView, NodeView, Page
 
@@ -94,6 +95,18 @@ class LedgerQueries(Protocol):
 
     async def status(self) -> LedgerStatus:
         """Return how far the projection is."""
+
+
+class LedgerReplays(Protocol):
+    """The log replayed by the ledger; UnavailableError when it does not answer."""
+
+    def rederive(self, first: int, last: int) -> AsyncGenerator[RederivedPart]:
+        """Derive the rounds from `first` (0: the start) to `last` (0: the end) again.
+
+        Raises:
+            InvalidArgumentError: there are no such commits.
+            FailedPreconditionError: one of them can't be read.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import grpc.aio
 from google.protobuf import json_format
 
 from fogbank.codec import EVENT_TYPES, encode_envelope
+from fogbank.codec.audit import rederived_to_pb
 from fogbank.codec.views import timestamp_to_pb
 from fogbank.domain.envelope import EventEnvelope
 from fogbank.domain.errors import InvalidArgumentError, UnimplementedError
@@ -20,6 +21,7 @@ from fogbank.v1 import audit_service_pb2 as pb
 from fogbank.v1 import audit_service_pb2_grpc as rpc
 from fogbank.v1 import log_pb2
 from services.gateway.app.events import Events
+from services.gateway.app.ports import LedgerReplays
 from services.gateway.app.principal import Principal, current_principal
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -31,9 +33,12 @@ class AuditService(rpc.AuditServiceServicer):
     `subject_prefix` is what the log's subjects begin with.
     """
 
-    def __init__(self, log: EventLog, events: Events, subject_prefix: str) -> None:
+    def __init__(
+        self, log: EventLog, events: Events, replays: LedgerReplays, subject_prefix: str
+    ) -> None:
         self._log = log
         self._events = events
+        self._replays = replays
         self._prefix = subject_prefix
 
     async def ReadEvents(
@@ -126,11 +131,15 @@ class AuditService(rpc.AuditServiceServicer):
         """Not built yet."""
         raise UnimplementedError("VerifyLog is not built yet")
 
-    def VerifyDecisions(
+    async def VerifyDecisions(
         self, request: pb.VerifyDecisionsRequest, context: Context
     ) -> AsyncIterator[pb.VerifyDecisionsResponse]:
-        """Not built yet."""
-        raise UnimplementedError("VerifyDecisions is not built yet")
+        """Let the ledger derive a span's rounds again, and pass on what comes of it."""
+        current_principal().require_admin()
+        parts = self._replays.rederive(request.from_sequence, request.to_sequence)
+        async with aclosing(parts), aclosing(rederived_to_pb(parts)) as messages:
+            async for message in messages:
+                yield message
 
     def CompareReplay(
         self, request: pb.CompareReplayRequest, context: Context

@@ -29,6 +29,7 @@ from services.gateway.app.node_commands import NodeCommands
 from services.gateway.app.nodes import Nodes
 from services.gateway.app.planning import Planning
 from services.gateway.app.policies import Policies
+from services.gateway.app.ports import LedgerReplays
 from services.gateway.app.updates import Updates
 from services.gateway.core.bounds import Bounds
 from services.gateway.grpc_api.agent_service import AgentService
@@ -65,6 +66,7 @@ class GrpcDependencies:
     policies: Policies
     log: EventLog
     events: Events
+    replays: LedgerReplays
     subject_prefix: str
     agent_token: str
     bounds: Bounds
@@ -85,7 +87,7 @@ def add_to_server(uses: GrpcDependencies, server: grpc.aio.Server) -> None:
         PolicyService(uses.policies), server
     )
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(
-        AuditService(uses.log, uses.events, uses.subject_prefix), server
+        AuditService(uses.log, uses.events, uses.replays, uses.subject_prefix), server
     )
     agent_service_pb2_grpc.add_AgentServiceServicer_to_server(
         AgentService(uses.agents, uses.agent_token), server

@@ -1,4 +1,4 @@
-"""Snapshots in PostgreSQL: compressed blocks of pieces; the last few are kept."""
+"""Snapshots in PostgreSQL: compressed blocks of pieces; so many are kept, over the whole log."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from fogbank.domain.snapshots import Snapshot
 from services.ledger.adapters.database import outages_named
 from services.ledger.adapters.tables import SNAPSHOT_BLOCKS, SNAPSHOTS
+from services.ledger.core.snapshot_keeping import to_drop
 
-KEPT = 3
+KEPT = 48
 _BLOCK_BYTES = 1024 * 1024
 _LEVEL = 1  # a sixteenth of the size already; higher ones take several times as long
 
@@ -28,7 +29,7 @@ class PostgresSnapshots:
         self._engine = engine
 
     async def write(self, snapshot: Snapshot) -> None:
-        """Keep a snapshot, and drop all but the last few.
+        """Keep a snapshot, and drop others as `core.snapshot_keeping` says.
 
         Raises:
             StoreUnavailableError: not confirmed; it may be there.
@@ -48,11 +49,15 @@ class PostgresSnapshots:
                 data = await asyncio.to_thread(compressed, block)
                 row = {"position": snapshot.position, "number": number, "data": data}
                 await connection.execute(insert(SNAPSHOT_BLOCKS).values(row))
-            last = select(_S.position).order_by(_S.position.desc()).limit(KEPT)
-            await connection.execute(delete(SNAPSHOTS).where(_S.position.not_in(last)))
+            positions = (await connection.scalars(select(_S.position))).all()
+            dropped = to_drop(positions, KEPT)
+            if dropped:
+                await connection.execute(delete(SNAPSHOTS).where(_S.position.in_(dropped)))
 
-    async def newest(self) -> AsyncGenerator[Snapshot]:
+    async def newest(self, upto: int | None = None) -> AsyncGenerator[Snapshot]:
         """Yield the newest snapshot in parts, each with some of its pieces; nothing without one.
+
+        With `upto` the newest at that position or before.
 
         Raises:
             StoreUnavailableError: no answer.
@@ -60,6 +65,8 @@ class PostgresSnapshots:
         async with outages_named(), self._engine.connect() as connection:
             await connection.execution_options(isolation_level="REPEATABLE READ")
             query = select(SNAPSHOTS).order_by(_S.position.desc()).limit(1)
+            if upto is not None:
+                query = query.where(_S.position <= upto)
             found = (await connection.execute(query)).one_or_none()
             if found is None:
                 return

@@ -23,8 +23,11 @@ class SnapshotStore(Protocol):
     async def write(self, snapshot: Snapshot) -> None:
         """Keep one; StoreUnavailableError if that isn't certain."""
 
-    def newest(self) -> AsyncGenerator[Snapshot]:
-        """Yield the newest one in parts, each with some of its pieces; nothing without one."""
+    def newest(self, upto: int | None = None) -> AsyncGenerator[Snapshot]:
+        """Yield the newest one in parts, each with some of its pieces; nothing without one.
+
+        With `upto` the newest at that position or before.
+        """
 
 
 class Snapshots:
@@ -58,6 +61,6 @@ class Snapshots:
             else:
                 _log.info("Snapshot kept", sequence=snapshot.position)
 
-    def newest(self) -> AsyncGenerator[Snapshot]:
-        """Yield the newest one in parts, each with some of its pieces; nothing without one."""
-        return self._store.newest()
+    def newest(self, upto: int | None = None) -> AsyncGenerator[Snapshot]:
+        """Yield the newest one (as of `upto`, if given) in parts; nothing without one."""
+        return self._store.newest(upto)

@@ -74,7 +74,7 @@ async def asked(url: str, fleet: LittleFleet) -> AsyncIterator[Asked]:
     log.publish(fleet.log)
     async with a_running_ledger(url, log) as ledger:
         server = GrpcServer([grpc_api.SERVICE_NAME])
-        grpc_api.add_to_server(ledger.queries, ledger.snapshots, server.grpc, longest_wait_s=5)
+        ledger.serve(server.grpc)
         port = await server.start("127.0.0.1:0")
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

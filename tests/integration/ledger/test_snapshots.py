@@ -60,7 +60,7 @@ def a_snapshot(told: MixedStory) -> Snapshot:
 @asynccontextmanager
 async def asked(ledger: Ledger) -> AsyncIterator[LedgerSnapshots]:
     server = GrpcServer([grpc_api.SERVICE_NAME])
-    grpc_api.add_to_server(ledger.queries, ledger.snapshots, server.grpc, longest_wait_s=5)
+    ledger.serve(server.grpc)
     port = await server.start("127.0.0.1:0")
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -174,7 +174,7 @@ class FullStore:
         self.asked += 1
         raise StoreUnavailableError("full")
 
-    async def newest(self) -> AsyncGenerator[Snapshot]:
+    async def newest(self, upto: int | None = None) -> AsyncGenerator[Snapshot]:
         return
         yield
 

@@ -1,0 +1,64 @@
+"""The second copy of the log, read again from PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from fogbank.domain.envelope import SCHEDULER
+from services.ledger.adapters.database import outages_named
+from services.ledger.adapters.tables import COMMITS
+from services.ledger.app.ports import CopyDamagedError
+from services.ledger.app.replays import KeptCommit
+
+# A commit may be half a MiB.
+_AT_ONCE = 50
+
+_C = COMMITS.c
+
+
+class PostgresLogCopy:
+    """A `LogCopy`; each batch is a query of its own, so that no connection is held for long."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def commits(self, first: int, last: int) -> AsyncGenerator[Sequence[KeptCommit]]:
+        """Yield the commits `first` to `last`, some at a time.
+
+        Raises:
+            CopyDamagedError: one of them isn't there.
+            StoreUnavailableError: no answer.
+        """
+        columns = select(_C.sequence, _C.service, _C.instance, _C.digest, _C.data)
+        while first <= last:
+            upto = min(last, first + _AT_ONCE - 1)
+            query = columns.where(_C.sequence.between(first, upto)).order_by(_C.sequence)
+            async with outages_named(), self._engine.connect() as connection:
+                rows = (await connection.execute(query)).all()
+            for expected, row in enumerate(rows, first):
+                if row.sequence != expected:
+                    raise _gone(expected)
+            if len(rows) <= upto - first:
+                raise _gone(first + len(rows))
+            yield [KeptCommit(*row) for row in rows]
+            first = upto + 1
+
+    async def rounds(self, first: int, last: int) -> int:
+        """Return how many commits of schedulers lie between, both included.
+
+        Raises:
+            StoreUnavailableError: no answer.
+        """
+        between = _C.sequence.between(first, last) & (_C.service == SCHEDULER)
+        query = select(func.count()).select_from(COMMITS).where(between)
+        async with outages_named(), self._engine.connect() as connection:
+            return int((await connection.execute(query)).scalar_one())
+
+
+def _gone(sequence: int) -> CopyDamagedError:
+    return CopyDamagedError(
+        f"the ledger's copy of commit {sequence} is gone from the table `commits`"
+    )

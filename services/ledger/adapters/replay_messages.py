@@ -1,0 +1,88 @@
+"""What a ledger and its replaying processes say to each other over pipes.
+
+Every message is its length in four bytes, the highest first, and so many bytes of MessagePack.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from fogbank.domain.rederived import RederivedPart, Span
+from services.ledger.app.replays import KeptCommit
+
+LENGTH_BYTES = 4
+
+
+class Pieces(msgspec.Struct, tag=True, frozen=True):
+    """Some pieces of the snapshot to begin with; the next `BeginSpan` names it."""
+
+    pieces: tuple[bytes, ...]
+
+
+class SnapshotHead(msgspec.Struct, frozen=True):
+    """A snapshot without its pieces."""
+
+    position: int
+    engine: int
+    structure: bytes
+    digest: bytes
+
+
+class BeginSpan(msgspec.Struct, tag=True, frozen=True):
+    """Get ready to derive a span's rounds; with a snapshot, if one is named and can be used."""
+
+    span: Span
+    snapshot: SnapshotHead | None = None
+
+
+class Derive(msgspec.Struct, tag=True, frozen=True):
+    """Take in the next commits and derive those of the span."""
+
+    commits: tuple[KeptCommit, ...]
+
+
+class Taken(msgspec.Struct, tag=True, frozen=True):
+    """It was done."""
+
+
+class Begun(msgspec.Struct, tag=True, frozen=True):
+    """The span that can be derived now, and why the snapshot isn't used, if it isn't."""
+
+    span: Span
+    refusal: str = ""
+
+
+class Derived(msgspec.Struct, tag=True, frozen=True):
+    """What came of the commits."""
+
+    part: RederivedPart
+
+
+class Failed(msgspec.Struct, tag=True, frozen=True):
+    """It can't be done, for a reason to tell; more of the same is of no use."""
+
+    why: str
+
+
+Request = Pieces | BeginSpan | Derive
+Answer = Taken | Begun | Derived | Failed
+
+_encoder = msgspec.msgpack.Encoder()
+_requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
+_answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
+
+
+def framed(message: Request | Answer) -> bytes:
+    """Return a message as it goes through a pipe."""
+    data = _encoder.encode(message)
+    return len(data).to_bytes(LENGTH_BYTES, "big") + data
+
+
+def request_of(data: bytes) -> Request:
+    """Return the request that bytes hold, without their length."""
+    return _requests.decode(data)
+
+
+def answer_of(data: bytes) -> Answer:
+    """Return the answer that bytes hold, without their length."""
+    return _answers.decode(data)

@@ -1,0 +1,97 @@
+"""Replaying in a process of its own, as the ledger sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import structlog
+
+from fogbank.domain.errors import UnavailableError
+from fogbank.domain.rederived import RederivedPart, Span
+from fogbank.domain.snapshots import Snapshot
+from services.ledger.adapters import replay_messages as say
+from services.ledger.app.replays import KeptCommit, ReplayFailedError
+
+_log = structlog.get_logger(__name__)
+
+_COMMAND = (sys.executable, "-m", "services.ledger.adapters.replayer")
+
+AnswerT = TypeVar("AnswerT", bound=say.Answer)
+
+
+class ReplayProcess:
+    """One process; one request at a time."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    async def begin(self, span: Span, parts: AsyncGenerator[Snapshot]) -> Span:
+        """Begin with the snapshot whose parts come, or before the log's first commit."""
+        head = await self._send(parts)
+        begun = await self._ask(say.BeginSpan(span, head), say.Begun)
+        if begun.refusal and head is not None:
+            _log.warning(
+                "A snapshot is ignored, the log is replayed from its start",
+                sequence=head.position,
+                error=begun.refusal,
+            )
+        return begun.span
+
+    async def derive(self, commits: Sequence[KeptCommit]) -> RederivedPart:
+        """Take in the next commits; ReplayFailedError if they can't be understood."""
+        return (await self._ask(say.Derive(tuple(commits)), say.Derived)).part
+
+    async def _send(self, parts: AsyncGenerator[Snapshot]) -> say.SnapshotHead | None:
+        """Send a snapshot's pieces; return the rest of it, None if there is no snapshot."""
+        head = None
+        async for part in parts:
+            await self._ask(say.Pieces(part.pieces), say.Taken)
+            head = say.SnapshotHead(part.position, part.engine, part.structure, part.digest)
+        return head
+
+    async def _ask(self, request: say.Request, kind: type[AnswerT]) -> AnswerT:
+        answer = say.answer_of(await self._exchange(say.framed(request)))
+        if isinstance(answer, say.Failed):
+            raise ReplayFailedError(answer.why)
+        assert isinstance(answer, kind)  # noqa: S101  each request has its own answer
+        return answer
+
+    async def _exchange(self, request: bytes) -> bytes:
+        requests, answers = self._process.stdin, self._process.stdout
+        assert requests is not None and answers is not None  # noqa: S101, PT018  they are pipes
+        try:
+            requests.write(request)
+            await requests.drain()
+            length = await answers.readexactly(say.LENGTH_BYTES)
+            return await answers.readexactly(int.from_bytes(length, "big"))
+        except (ConnectionError, asyncio.IncompleteReadError) as error:
+            raise UnavailableError(
+                "the process that replays the log ended; the ledger's log may say why",
+                reason="REPLAY_ENDED",
+            ) from error
+
+    async def end(self) -> None:
+        """End the process, whatever it is doing."""
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+
+
+@asynccontextmanager
+async def replay_process() -> AsyncGenerator[ReplayProcess]:
+    """Run a process that replays, for as long as the context lasts."""
+    # In a session of its own: who interrupts the ledger on a terminal doesn't interrupt it.
+    process = ReplayProcess(
+        await asyncio.create_subprocess_exec(
+            *_COMMAND, stdin=PIPE, stdout=PIPE, start_new_session=True
+        )
+    )
+    try:
+        yield process
+    finally:
+        await process.end()

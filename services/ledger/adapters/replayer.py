@@ -1,0 +1,109 @@
+"""A process that replays commits which it is handed: `python -m services.ledger.adapters.replayer`.
+
+It reads requests from its standard input and answers each on its standard output. It opens nothing
+and knows no secret; when the ledger is gone its input ends, and so does it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from fogbank.codec import CodecError, decode_commit
+from fogbank.domain.envelope import Commit
+from fogbank.domain.fleet import FleetState
+from fogbank.domain.snapshots import Snapshot, SnapshotRefusedError, restored
+from fogbank.placement import ENGINE
+from fogbank.placement.rederive import SpanRederiver
+from services.ledger.adapters import replay_messages as say
+from services.ledger.app.replays import KeptCommit
+
+# Behind the ledger itself, which has a fleet to keep up with.
+_NICENESS = 5
+
+
+class Replayer:
+    """Answers requests, one after the other."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._rederiver: SpanRederiver | None = None
+
+    def answer(self, request: say.Request) -> say.Answer:
+        """Do what is asked."""
+        match request:
+            case say.Pieces():
+                self._pieces += request.pieces
+                return say.Taken()
+            case say.BeginSpan():
+                return self._begin_span(request)
+            case say.Derive():
+                return self._derive(request)
+
+    def _begin_span(self, request: say.BeginSpan) -> say.Begun:
+        fleet, refusal = self._begin_with(request.snapshot)
+        begun_after = fleet.position if fleet is not None else 0
+        given = request.span
+        span = type(given)(given.first, given.last, begun_after, given.rounds)
+        self._rederiver = SpanRederiver(span, fleet)
+        return say.Begun(span, refusal)
+
+    def _begin_with(self, head: say.SnapshotHead | None) -> tuple[FleetState | None, str]:
+        """Return the state that a snapshot holds, or why it can't be used."""
+        pieces, self._pieces = tuple(self._pieces), []
+        if head is None:
+            return None, ""
+        snapshot = Snapshot(head.position, head.engine, head.structure, head.digest, pieces)
+        try:
+            return restored(snapshot, ENGINE), ""
+        except SnapshotRefusedError as error:
+            return None, str(error)
+
+    def _derive(self, request: say.Derive) -> say.Answer:
+        assert self._rederiver is not None  # noqa: S101  a span was begun
+        try:
+            return say.Derived(self._rederiver.take(_decoded(request.commits)))
+        except (CodecError, DamagedError) as error:
+            return say.Failed(str(error))
+
+
+class DamagedError(Exception):
+    """A commit's bytes aren't those whose digest was noted."""
+
+
+def _decoded(commits: tuple[KeptCommit, ...]) -> Iterator[Commit]:
+    for kept in commits:
+        commit = decode_commit(kept.sequence, kept.service, kept.instance, kept.data)
+        if commit.digest != kept.digest:
+            raise DamagedError(
+                f"the ledger's copy of commit {kept.sequence} is damaged: its bytes have sha256 "
+                f"{commit.digest.hex()}, noted were {kept.digest.hex()}"
+            )
+        yield commit
+
+
+def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    """Answer until the requests end."""
+    replayer = Replayer()
+    while length := requests.read(say.LENGTH_BYTES):
+        data = requests.read(int.from_bytes(length, "big"))
+        answers.write(say.framed(replayer.answer(say.request_of(data))))
+        answers.flush()
+
+
+def main() -> None:
+    """Serve whoever started this process."""
+    os.nice(_NICENESS)
+    # What else is printed must not get between the answers.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    try:
+        serve(sys.stdin.buffer, answers)
+    except BrokenPipeError:
+        os._exit(0)  # the ledger is gone: nobody is left to answer
+
+
+if __name__ == "__main__":
+    main()
