@@ -10,6 +10,7 @@ from fogbank.v1 import facts_pb2, nodes_pb2, policies_pb2, resources_pb2
 
 _MOST = 1 << 40
 _MOST_REPLICAS = 10_000
+_MOST_MOVES = 1_000_000
 _MOST_RETRIES = 100
 # The last microsecond of the year 9999.
 _LAST_INSTANT_US = 253_402_300_799_999_999
@@ -65,10 +66,18 @@ def out_of_bounds(event_id: str, event: object) -> str:
             return f"a quota of {wrong[0]}" if wrong else ""
         case facts_pb2.MembershipSet():
             return _no_id(event.user_id)
+        case facts_pb2.RebalanceRequested():
+            return _rebalance(event)
         case facts_pb2.PolicyActivated():
             return _policy(event.policy)
         case _:
             return ""
+
+
+def _rebalance(event: facts_pb2.RebalanceRequested) -> str:
+    numbers = (event.budget, event.min_gain - 1, event.at_once - 1)
+    bearable = all(0 <= number < _MOST_MOVES for number in numbers)
+    return "" if bearable else f"a rebalance of {event.budget} moves"
 
 
 def _no_id(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fogbank.checker import revisions
+from fogbank.checker import rebalances, revisions
 from fogbank.checker.acknowledged import Promises
 from fogbank.checker.bounds import out_of_bounds
 from fogbank.checker.node_commands import NodeCommands
@@ -58,6 +58,7 @@ class Facts:
             facts_pb2.NodeUncordoned: commands.uncordoned,
             facts_pb2.NodeDraining: commands.draining,
             facts_pb2.NodeRemoved: commands.removed,
+            facts_pb2.RebalanceRequested: self._rebalance,
         }
 
     def take(
@@ -104,6 +105,11 @@ class Facts:
         self._world.preemption_min_gap = max(policy.preemption_min_gap, 1)
         self._world.preemption_across_clusters = policy.preemption_across_clusters
         return True
+
+    def _rebalance(
+        self, place: Place, _envelope: object, event: facts_pb2.RebalanceRequested
+    ) -> bool:
+        return rebalances.requested(self._world, event, position(place))
 
     def _created(
         self, place: Place, envelope: log_pb2.EventEnvelope, event: facts_pb2.DeploymentCreated

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from fogbank.checker import rebalances
 from fogbank.checker.eligibility import fits_empty_node
 from fogbank.checker.placements import Placements
 from fogbank.checker.report import Counts, Findings, Place, Rule
@@ -63,6 +64,9 @@ class Outcomes:
                 self._restored(place, outcome.restored)
             case "rolled_back":
                 self._rolled_back(place, outcome.rolled_back)
+            case "rebalance_ended":
+                if wrong := rebalances.ended(self._world, outcome.rebalance_ended):
+                    self._findings.add(place, Rule.REBALANCED, f"the rebalance {wrong}")
             case "offline":
                 self._offline(place, outcome.offline)
             case _:

@@ -8,6 +8,7 @@ from uuid import UUID, uuid5
 from fogbank.checker.devices import too_much_on, wrong_devices
 from fogbank.checker.eligibility import exceeded, neighbours, unmet_constraint
 from fogbank.checker.evictions import Evictions
+from fogbank.checker.rebalances import wrong_move
 from fogbank.checker.report import Counts, Findings, Place, Rule
 from fogbank.checker.revisions import wanted
 from fogbank.checker.world import COMPLETE, Amounts, Deployment, Node, Replica, Wish, World, amounts
@@ -55,6 +56,10 @@ class Placements:
                 Rule.REVISION,
                 f"replicas of deployment {deployment.id} are of revision {outcome.revision or 1}, "
                 f"wanted is {wanted(deployment)}",
+            )
+        if outcome.rebalance and (wrong := wrong_move(self.world, deployment, outcome)):
+            self._found(
+                place, Rule.REBALANCED, f"a replica of deployment {deployment.id} moves {wrong}"
             )
         victims = Evictions(self.world, self.findings, place, deployment).take(outcome)
         for placement in outcome.placements:

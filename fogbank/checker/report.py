@@ -46,6 +46,7 @@ class Rule(StrEnum):
     RELEASED = "released"
     RELIEVED = "relieved"
     EVICTED = "evicted"
+    REBALANCED = "rebalanced"
     SUSPENDED = "suspended"
     RESTORED = "restored"
     REVISION = "revision"

@@ -31,6 +31,7 @@ _MESSAGES: dict[str, type[Message]] = {
     "fogbank.v1.NodeUncordoned": facts_pb2.NodeUncordoned,
     "fogbank.v1.NodeDraining": facts_pb2.NodeDraining,
     "fogbank.v1.NodeRemoved": facts_pb2.NodeRemoved,
+    "fogbank.v1.RebalanceRequested": facts_pb2.RebalanceRequested,
     ROUND: rounds_pb2.RoundDecided,
 }
 

@@ -172,6 +172,19 @@ class Cluster:
 
 
 @dataclass(slots=True, eq=False)
+class Rebalance:
+    """The last rebalance asked for, and who moved for it; `moves` counts them."""
+
+    position: int
+    budget: int
+    min_gain: int
+    at_once: int
+    moves: int = 0
+    moved: list[str] = field(default_factory=list)
+    ended: bool = False
+
+
+@dataclass(slots=True, eq=False)
 class World:
     """All of it."""
 
@@ -181,6 +194,7 @@ class World:
     organizations: list[Organization] = field(default_factory=list)
     clusters: list[Cluster] = field(default_factory=list)
     policies: int = 0
+    rebalance: Rebalance | None = None
     policy_title: str = ""
     retries: int = DEFAULT_RETRIES
     busy_percent: int = DEFAULT_BUSY_PERCENT

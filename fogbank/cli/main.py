@@ -36,6 +36,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "delete": ("change_commands", "delete"),
     "logs": ("log_commands", "logs"),
     "nodes": ("node_commands", "app"),
+    "rebalance": ("rebalance_command", "rebalance"),
     "policy": ("policy_commands", "app"),
     "events": ("event_commands", "events"),
     "audit": ("audit", "app"),

@@ -12,7 +12,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from fogbank.codec import facts, node_commands, rounds, tenancy
+from fogbank.codec import facts, node_commands, rebalances, rounds, tenancy
 from fogbank.domain import events as ev
 from fogbank.v1 import facts_pb2, rounds_pb2
 
@@ -140,6 +140,12 @@ _TYPES = (
         facts_pb2.NodeRemoved,
         node_commands.node_removed_to_pb,
         node_commands.node_removed_from_pb,
+    ),
+    EventType(
+        ev.RebalanceRequested,
+        facts_pb2.RebalanceRequested,
+        rebalances.rebalance_requested_to_pb,
+        rebalances.rebalance_requested_from_pb,
     ),
     EventType(
         ev.RoundDecided,

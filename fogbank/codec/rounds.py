@@ -111,6 +111,7 @@ def _movement_fields(
     | ev.ReplicasSuspended
     | ev.ReplicasRestored
     | ev.DeploymentRolledBack
+    | ev.RebalanceEnded
     | ev.NodeOffline,
 ) -> _Fields:
     match outcome:
@@ -147,6 +148,8 @@ def _movement_fields(
                     "reason": outcome.reason,
                 }
             }
+        case ev.RebalanceEnded():
+            return {"rebalance_ended": {"request": outcome.request, "reason": outcome.reason}}
         case ev.NodeOffline():
             return {
                 "offline": {
@@ -181,6 +184,8 @@ def _placed_fields(outcome: ev.DeploymentPlaced) -> _Fields:
             {"deployment_id": eviction.deployment_id, "replica_ids": eviction.replica_ids}
             for eviction in outcome.evictions
         ],
+        "rebalance": outcome.rebalance,
+        "gain": outcome.gain,
     }
 
 
@@ -208,6 +213,8 @@ def _placed_from_pb(message: pb.DeploymentPlaced) -> ev.DeploymentPlaced:
             ev.Eviction(eviction.deployment_id, tuple(eviction.replica_ids))
             for eviction in message.evictions
         ),
+        message.rebalance,
+        message.gain,
     )
 
 
@@ -256,6 +263,9 @@ def _movement_from_pb(message: pb.Outcome, kind: str | None) -> ev.Outcome:
         return ev.DeploymentRolledBack(
             back.deployment_id, back.version, back.from_revision, back.to_revision, back.reason
         )
+    if kind == "rebalance_ended":
+        ended = message.rebalance_ended
+        return ev.RebalanceEnded(ended.request, ended.reason)
     if kind == "offline":
         offline = message.offline
         return ev.NodeOffline(offline.node_id, offline.epoch, offline.last_heard_at_us)

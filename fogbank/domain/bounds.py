@@ -15,6 +15,7 @@ from fogbank.domain.resources import Resources
 from fogbank.domain.tenancy import Quota
 
 MAX_REPLICAS = 10_000
+MAX_MOVES = 1_000_000
 # The last microsecond of the year 9999.
 MAX_INSTANT_US = 253_402_300_799_999_999
 
@@ -41,6 +42,9 @@ def malformed(event_id: str, event: ev.Event) -> bool:
             return not _limits(event.quota)
         case ev.MembershipSet():
             return not _is_uuid(event.user_id)
+        case ev.RebalanceRequested():
+            numbers = (event.budget, event.min_gain - 1, event.at_once - 1)
+            return not all(0 <= number < MAX_MOVES for number in numbers)
         case ev.PolicyActivated():
             return bool(problems(event.policy))
         case _:

@@ -10,6 +10,7 @@ from fogbank.domain import events as ev
 from fogbank.domain.envelope import SCHEDULER, Commit
 from fogbank.domain.ids import ZERO_DIGEST
 from fogbank.domain.position import pack
+from fogbank.domain.rebalancing import RebalanceDecision
 from fogbank.domain.resources import Resources
 from fogbank.domain.verdict import Verdict, VoidReason
 
@@ -104,6 +105,7 @@ class Decisions:
     deployments: dict[str, DeploymentDecision] = field(default_factory=dict)
     placements: dict[str, PlacedReplica] = field(default_factory=dict)
     offline: dict[str, ev.NodeOffline] = field(default_factory=dict)
+    rebalance: RebalanceDecision = field(default_factory=RebalanceDecision)
 
     def fold(self, commit: Commit) -> RoundFolded:
         """Take in a scheduler's commit and return the verdict on its round.
@@ -181,6 +183,9 @@ def _placed(
         # Successors alone fill no vacant slot: what waits for room waits on.
         _end_wait(decision)
         decision.reason = ""
+    if outcome.rebalance:
+        moved = tuple(placement.replica_id for placement in outcome.placements)
+        decisions.rebalance = decisions.rebalance.moved_on(outcome.rebalance, moved, outcome.gain)
     decision.placed_once = True
     decision.considered = outcome.considered
     decision.decided_sequence = sequence
@@ -344,6 +349,13 @@ def _rolled_back(
     return []
 
 
+def _rebalance_ended(
+    decisions: Decisions, outcome: ev.RebalanceEnded, _event: ev.RoundDecided, _sequence: int
+) -> list[PlacedReplica]:
+    decisions.rebalance = decisions.rebalance.ended_by(outcome.request, outcome.reason)
+    return []
+
+
 def _offline(
     decisions: Decisions, outcome: ev.NodeOffline, _event: ev.RoundDecided, _sequence: int
 ) -> list[PlacedReplica]:
@@ -359,5 +371,6 @@ _APPLY: dict[type, Callable[..., list[PlacedReplica]]] = {
     ev.ReplicasSuspended: _suspended,
     ev.ReplicasRestored: _restored,
     ev.DeploymentRolledBack: _rolled_back,
+    ev.RebalanceEnded: _rebalance_ended,
     ev.NodeOffline: _offline,
 }

@@ -158,6 +158,19 @@ class NodeRemoved:
 
 
 @dataclass(frozen=True, slots=True)
+class RebalanceRequested:
+    """Replicas are to be moved to where they are worth more, within a budget of moves.
+
+    `min_gain` is in points (`fogbank.domain.rebalancing`), `at_once` counts moves of the whole
+    fleet. The last request counts; one with a budget of 0 only ends the one before.
+    """
+
+    budget: int
+    min_gain: int
+    at_once: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaObservation:
     """How a replica does, as its agent saw it; `final` when it will not be started again."""
 
@@ -232,7 +245,8 @@ class DeploymentPlaced:
     """Replicas that a deployment lacked got nodes; `resources` is what each takes.
 
     `revision` is the one that they are of. `evictions` are carried out first: what is evicted is
-    released for the deployment's sake.
+    released for the deployment's sake. Of a rebalance's move, `rebalance` is the position of its
+    request and `gain` what the fleet gains by it, in points.
     """
 
     deployment_id: str
@@ -242,6 +256,8 @@ class DeploymentPlaced:
     considered: Considered = Considered()
     revision: int = 1
     evictions: tuple[Eviction, ...] = ()
+    rebalance: int = 0
+    gain: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +321,14 @@ class DeploymentRolledBack:
 
 
 @dataclass(frozen=True, slots=True)
+class RebalanceEnded:
+    """A rebalance came to its end; `request` is the position of its request."""
+
+    request: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class NodeOffline:
     """A node takes nothing new until it shakes hands again."""
 
@@ -321,8 +345,11 @@ Outcome = (
     | ReplicasSuspended
     | ReplicasRestored
     | DeploymentRolledBack
+    | RebalanceEnded
     | NodeOffline
 )
+# Outcomes that are about no deployment.
+OF_THE_FLEET = (RebalanceEnded, NodeOffline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,5 +391,6 @@ Fact = (
     | NodeUncordoned
     | NodeDraining
     | NodeRemoved
+    | RebalanceRequested
 )
 Event = Fact | RoundDecided

@@ -19,6 +19,7 @@ from fogbank.domain.node_rules import (
 )
 from fogbank.domain.policy import Policy
 from fogbank.domain.position import pack
+from fogbank.domain.rebalancing import RebalanceFact
 from fogbank.domain.revisions import Revision, next_revisions
 from fogbank.domain.states import Health, ReplicaState
 from fogbank.domain.tenancy import ClusterFact, OrganizationFact
@@ -136,6 +137,7 @@ class Facts:
     policy_position: int = 0
     draining: dict[str, None] = field(default_factory=dict)
     policy_positions: list[int] = field(default_factory=list)
+    rebalance: RebalanceFact | None = None
     _known: dict[str, _Known] = field(default_factory=dict)
 
     def fold(self, commit: Commit, index: int) -> Verdict:
@@ -358,6 +360,15 @@ def _observe(facts: Facts, node_id: str, seen: ev.ReplicaObservation) -> None:
     )
 
 
+def _rebalance_requested(
+    facts: Facts, _envelope: EventEnvelope, event: ev.RebalanceRequested, position: int
+) -> VoidReason | None:
+    facts.rebalance = RebalanceFact(
+        position, facts.log_time_us, event.budget, event.min_gain, event.at_once
+    )
+    return None
+
+
 _HANDLERS: dict[type, Callable[..., VoidReason | None]] = {
     ev.OrganizationCreated: organization_created,
     ev.ClusterCreated: cluster_created,
@@ -377,6 +388,7 @@ _HANDLERS: dict[type, Callable[..., VoidReason | None]] = {
     ev.NodeUncordoned: node_uncordoned,
     ev.NodeDraining: node_draining,
     ev.NodeRemoved: node_removed,
+    ev.RebalanceRequested: _rebalance_requested,
     ev.RoundDecided: lambda *_args: VoidReason.WRONG_WRITER,
 }
 

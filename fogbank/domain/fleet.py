@@ -178,7 +178,7 @@ class FleetState:
         if isinstance(outcome, ev.NodeOffline):
             folded.nodes.add(outcome.node_id)
             folded.deployments |= self.deployments_on(outcome.node_id)
-        else:
+        elif not isinstance(outcome, ev.RebalanceEnded):
             folded.deployments.add(outcome.deployment_id)
         if isinstance(outcome, ev.ReplicasRestored):
             # A replica that counts again may give way to a more important one.

@@ -28,17 +28,22 @@ def choose(fleet: FleetState, arrays: FleetArrays, row: int, ask: int) -> tuple[
     Raises:
         ValueError: it does not fit.
     """
-    node_id = arrays.ids[row]
-    rooms = device_rooms(fleet.facts.nodes[node_id].fingerprint.allocatable.gpu_thousandths)
-    held = _less(rooms, fleet.on_node(node_id))
-    free = arrays.gpu_free[: len(rooms), row].tolist()
-    devices = choose_devices(free, held, ask)
+    devices = choice(fleet, arrays, row, ask)
     if devices is None:
-        message = f"{ask} thousandths of a GPU do not fit on the devices of node {node_id}"
+        message = f"{ask} thousandths of a GPU do not fit on the devices of node {arrays.ids[row]}"
         raise ValueError(message)
     for device, amount in taken(devices, ask):
         arrays.take_device(device, row, amount)
     return devices
+
+
+def choice(fleet: FleetState, arrays: FleetArrays, row: int, ask: int) -> tuple[int, ...] | None:
+    """Return the devices that an ask would take on a node; None where it does not fit."""
+    node_id = arrays.ids[row]
+    rooms = device_rooms(fleet.facts.nodes[node_id].fingerprint.allocatable.gpu_thousandths)
+    held = _less(rooms, fleet.on_node(node_id))
+    free = arrays.gpu_free[: len(rooms), row].tolist()
+    return choose_devices(free, held, ask)
 
 
 def held_by_leaving(fleet: FleetState, node_id: str, devices: Iterable[int]) -> bool:

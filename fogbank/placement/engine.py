@@ -30,6 +30,7 @@ from fogbank.placement.movements import (
 )
 from fogbank.placement.needs import need_of, wait_of
 from fogbank.placement.queue import Order
+from fogbank.placement.rebalance import rebalance, rebalance_due_us
 from fogbank.placement.rollouts import roll_all, rollout_due_us
 from fogbank.placement.room import Room, Shortage
 from fogbank.placement.version import ENGINE
@@ -46,6 +47,7 @@ MOVERS: tuple[Mover, ...] = (
     Mover(settle_all, settling_due_us),
     Mover(evacuate, evacuation_due_us),
     Mover(roll_all, rollout_due_us),
+    Mover(rebalance, rebalance_due_us),
 )
 
 

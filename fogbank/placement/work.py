@@ -72,7 +72,7 @@ def move(movers: Iterable[Mover], fleet: FleetState, work: Work) -> None:
         for group in mover.groups(fleet, work):
             for outcome in group:
                 work.add(outcome)
-                if not isinstance(outcome, ev.NodeOffline):
+                if not isinstance(outcome, ev.OF_THE_FLEET):
                     work.moved.add(outcome.deployment_id)
             if work.budget <= 0:
                 return

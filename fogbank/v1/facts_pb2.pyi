@@ -530,6 +530,36 @@ class NodeRemoved(_message.Message):
 Global___NodeRemoved: _TypeAlias = NodeRemoved  # noqa: Y015
 
 @_typing.final
+class RebalanceRequested(_message.Message):
+    """Replicas are to be moved to where they are worth more. The last request counts, and ends any before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUDGET_FIELD_NUMBER: _builtins.int
+    MIN_GAIN_FIELD_NUMBER: _builtins.int
+    AT_ONCE_FIELD_NUMBER: _builtins.int
+    budget: _builtins.int
+    """At most so many moves; 0 to stop what goes on."""
+    min_gain: _builtins.int
+    """Least gain of a move, in points: thousandths of the best score that a replica can have."""
+    at_once: _builtins.int
+    """At most so many moves at a time in the whole fleet."""
+    def __init__(
+        self,
+        *,
+        budget: _builtins.int = ...,
+        min_gain: _builtins.int = ...,
+        at_once: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_once", b"at_once", "budget", b"budget", "min_gain", b"min_gain"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RebalanceRequested: _TypeAlias = RebalanceRequested  # noqa: Y015
+
+@_typing.final
 class ReplicaObservation(_message.Message):
     """How a replica does, as its agent saw it."""
 

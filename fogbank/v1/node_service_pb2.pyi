@@ -10,6 +10,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -20,6 +21,38 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _RebalancePhase:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RebalancePhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RebalancePhase.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REBALANCE_PHASE_UNSPECIFIED: _RebalancePhase.ValueType  # 0
+    """Not given."""
+    REBALANCE_PHASE_NONE: _RebalancePhase.ValueType  # 1
+    """None was asked for."""
+    REBALANCE_PHASE_MOVING: _RebalancePhase.ValueType  # 2
+    """Replicas are moved."""
+    REBALANCE_PHASE_ENDED: _RebalancePhase.ValueType  # 3
+    """It came to its end."""
+    REBALANCE_PHASE_STOPPED: _RebalancePhase.ValueType  # 4
+    """An operator ended it."""
+
+class RebalancePhase(_RebalancePhase, metaclass=_RebalancePhaseEnumTypeWrapper):
+    """What became of a rebalance."""
+
+REBALANCE_PHASE_UNSPECIFIED: RebalancePhase.ValueType  # 0
+"""Not given."""
+REBALANCE_PHASE_NONE: RebalancePhase.ValueType  # 1
+"""None was asked for."""
+REBALANCE_PHASE_MOVING: RebalancePhase.ValueType  # 2
+"""Replicas are moved."""
+REBALANCE_PHASE_ENDED: RebalancePhase.ValueType  # 3
+"""It came to its end."""
+REBALANCE_PHASE_STOPPED: RebalancePhase.ValueType  # 4
+"""An operator ended it."""
+Global___RebalancePhase: _TypeAlias = RebalancePhase  # noqa: Y015
 
 @_typing.final
 class ListNodesRequest(_message.Message):
@@ -462,3 +495,316 @@ class WatchNodesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchNodesResponse: _TypeAlias = WatchNodesResponse  # noqa: Y015
+
+@_typing.final
+class RebalanceTerms(_message.Message):
+    """How much a rebalance may do. A point is a thousandth of the best score that a replica can have."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUDGET_FIELD_NUMBER: _builtins.int
+    MIN_GAIN_FIELD_NUMBER: _builtins.int
+    AT_ONCE_FIELD_NUMBER: _builtins.int
+    budget: _builtins.int
+    """At most so many moves, 0 to 10,000; unset for 100. Applied, 0 stops what goes on."""
+    min_gain: _builtins.int
+    """Least gain of a move in points, 1 to 1,000; 0 for 10."""
+    at_once: _builtins.int
+    """At most so many moves at a time in the whole fleet, 1 to 1,000; 0 for 10."""
+    def __init__(
+        self,
+        *,
+        budget: _builtins.int | None = ...,
+        min_gain: _builtins.int = ...,
+        at_once: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "budget", b"budget"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "at_once", b"at_once", "budget", b"budget", "min_gain", b"min_gain"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__budget: _TypeAlias = _typing.Literal["budget"]  # noqa: Y015
+    _WhichOneofArgType__budget: _TypeAlias = _typing.Literal["_budget", b"_budget"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__budget) -> _WhichOneofReturnType__budget | None: ...
+
+Global___RebalanceTerms: _TypeAlias = RebalanceTerms  # noqa: Y015
+
+@_typing.final
+class PlanRebalanceRequest(_message.Message):
+    """What a rebalance may do."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TERMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def terms(self) -> Global___RebalanceTerms:
+        """Within which terms."""
+
+    def __init__(
+        self,
+        *,
+        terms: Global___RebalanceTerms | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["terms", b"terms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["terms", b"terms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanRebalanceRequest: _TypeAlias = PlanRebalanceRequest  # noqa: Y015
+
+@_typing.final
+class RebalanceMove(_message.Message):
+    """A replica that would move."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_ID_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_NAME_FIELD_NUMBER: _builtins.int
+    SLOT_FIELD_NUMBER: _builtins.int
+    REPLICA_ID_FIELD_NUMBER: _builtins.int
+    FROM_NODE_ID_FIELD_NUMBER: _builtins.int
+    FROM_NODE_NAME_FIELD_NUMBER: _builtins.int
+    TO_NODE_ID_FIELD_NUMBER: _builtins.int
+    TO_NODE_NAME_FIELD_NUMBER: _builtins.int
+    SCORE_BEFORE_FIELD_NUMBER: _builtins.int
+    SCORE_AFTER_FIELD_NUMBER: _builtins.int
+    GAIN_FIELD_NUMBER: _builtins.int
+    deployment_id: _builtins.str
+    """Deployment id (UUID)."""
+    deployment_name: _builtins.str
+    """Deployment's name."""
+    slot: _builtins.int
+    """Slot, from 0."""
+    replica_id: _builtins.str
+    """Replica that its successor would take over from."""
+    from_node_id: _builtins.str
+    """Node it is on."""
+    from_node_name: _builtins.str
+    """That node's name."""
+    to_node_id: _builtins.str
+    """Node it would move to."""
+    to_node_name: _builtins.str
+    """That node's name."""
+    score_before: _builtins.int
+    """Its score where it is, in points, without measured load."""
+    score_after: _builtins.int
+    """Its score where it would be."""
+    gain: _builtins.int
+    """What the whole fleet would gain, in points: its own score and those of its neighbours."""
+    def __init__(
+        self,
+        *,
+        deployment_id: _builtins.str = ...,
+        deployment_name: _builtins.str = ...,
+        slot: _builtins.int = ...,
+        replica_id: _builtins.str = ...,
+        from_node_id: _builtins.str = ...,
+        from_node_name: _builtins.str = ...,
+        to_node_id: _builtins.str = ...,
+        to_node_name: _builtins.str = ...,
+        score_before: _builtins.int = ...,
+        score_after: _builtins.int = ...,
+        gain: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment_id", b"deployment_id", "deployment_name", b"deployment_name", "from_node_id", b"from_node_id", "from_node_name", b"from_node_name", "gain", b"gain", "replica_id", b"replica_id", "score_after", b"score_after", "score_before", b"score_before", "slot", b"slot", "to_node_id", b"to_node_id", "to_node_name", b"to_node_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RebalanceMove: _TypeAlias = RebalanceMove  # noqa: Y015
+
+@_typing.final
+class PlanRebalanceResponse(_message.Message):
+    """What a rebalance would do if each step were over before the next begins."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MOVES_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    WORTH_BEFORE_FIELD_NUMBER: _builtins.int
+    WORTH_AFTER_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    AS_OF_SEQUENCE_FIELD_NUMBER: _builtins.int
+    replicas: _builtins.int
+    """Replicas of the fleet."""
+    worth_before: _builtins.int
+    """What they are worth now, in points: the sum of their scores, without measured load."""
+    worth_after: _builtins.int
+    """What they would be worth after the moves."""
+    complete: _builtins.bool
+    """Whether a larger budget would lead to no further move."""
+    as_of_sequence: _builtins.int
+    """Log sequence up to which this is true."""
+    @_builtins.property
+    def moves(self) -> _containers.RepeatedCompositeFieldContainer[Global___RebalanceMove]:
+        """The moves, in order."""
+
+    def __init__(
+        self,
+        *,
+        moves: _abc.Iterable[Global___RebalanceMove] | None = ...,
+        replicas: _builtins.int = ...,
+        worth_before: _builtins.int = ...,
+        worth_after: _builtins.int = ...,
+        complete: _builtins.bool = ...,
+        as_of_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "complete", b"complete", "moves", b"moves", "replicas", b"replicas", "worth_after", b"worth_after", "worth_before", b"worth_before"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanRebalanceResponse: _TypeAlias = PlanRebalanceResponse  # noqa: Y015
+
+@_typing.final
+class ApplyRebalanceRequest(_message.Message):
+    """A rebalance to carry out; it takes the place of any before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Makes a repeat safe."""
+    validate_only: _builtins.bool
+    """Check only."""
+    @_builtins.property
+    def terms(self) -> Global___RebalanceTerms:
+        """Within which terms."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        terms: Global___RebalanceTerms | None = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["terms", b"terms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "terms", b"terms", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyRebalanceRequest: _TypeAlias = ApplyRebalanceRequest  # noqa: Y015
+
+@_typing.final
+class ApplyRebalanceResponse(_message.Message):
+    """The rebalance as far as it got."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REBALANCE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rebalance(self) -> Global___Rebalance:
+        """How far it is."""
+
+    def __init__(
+        self,
+        *,
+        rebalance: Global___Rebalance | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rebalance", b"rebalance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rebalance", b"rebalance"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyRebalanceResponse: _TypeAlias = ApplyRebalanceResponse  # noqa: Y015
+
+@_typing.final
+class GetRebalanceRequest(_message.Message):
+    """Asks how far the last rebalance is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRebalanceRequest: _TypeAlias = GetRebalanceRequest  # noqa: Y015
+
+@_typing.final
+class GetRebalanceResponse(_message.Message):
+    """How far the last rebalance is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REBALANCE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rebalance(self) -> Global___Rebalance:
+        """How far it is."""
+
+    def __init__(
+        self,
+        *,
+        rebalance: Global___Rebalance | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rebalance", b"rebalance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rebalance", b"rebalance"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRebalanceResponse: _TypeAlias = GetRebalanceResponse  # noqa: Y015
+
+@_typing.final
+class Rebalance(_message.Message):
+    """How far a rebalance is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PHASE_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    REQUESTED_AT_FIELD_NUMBER: _builtins.int
+    MOVED_FIELD_NUMBER: _builtins.int
+    MOVING_FIELD_NUMBER: _builtins.int
+    GAINED_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    AS_OF_SEQUENCE_FIELD_NUMBER: _builtins.int
+    phase: Global___RebalancePhase.ValueType
+    """What became of it."""
+    moved: _builtins.int
+    """Moves so far."""
+    moving: _builtins.int
+    """Of them, how many predecessors run on until their successors do."""
+    gained: _builtins.int
+    """What the fleet gained, in points."""
+    message: _builtins.str
+    """For people."""
+    as_of_sequence: _builtins.int
+    """Log sequence up to which this is true."""
+    @_builtins.property
+    def terms(self) -> Global___RebalanceTerms:
+        """Its terms."""
+
+    @_builtins.property
+    def requested_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was asked for; unset if never."""
+
+    def __init__(
+        self,
+        *,
+        phase: Global___RebalancePhase.ValueType = ...,
+        terms: Global___RebalanceTerms | None = ...,
+        requested_at: _timestamp_pb2.Timestamp | None = ...,
+        moved: _builtins.int = ...,
+        moving: _builtins.int = ...,
+        gained: _builtins.int = ...,
+        message: _builtins.str = ...,
+        as_of_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["requested_at", b"requested_at", "terms", b"terms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "gained", b"gained", "message", b"message", "moved", b"moved", "moving", b"moving", "phase", b"phase", "requested_at", b"requested_at", "terms", b"terms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Rebalance: _TypeAlias = Rebalance  # noqa: Y015

@@ -70,6 +70,21 @@ class NodeServiceStub:
                 request_serializer=fogbank_dot_v1_dot_node__service__pb2.CreateJoinTokenRequest.SerializeToString,
                 response_deserializer=fogbank_dot_v1_dot_node__service__pb2.CreateJoinTokenResponse.FromString,
                 _registered_method=True)
+        self.PlanRebalance = channel.unary_unary(
+                '/fogbank.v1.NodeService/PlanRebalance',
+                request_serializer=fogbank_dot_v1_dot_node__service__pb2.PlanRebalanceRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_node__service__pb2.PlanRebalanceResponse.FromString,
+                _registered_method=True)
+        self.ApplyRebalance = channel.unary_unary(
+                '/fogbank.v1.NodeService/ApplyRebalance',
+                request_serializer=fogbank_dot_v1_dot_node__service__pb2.ApplyRebalanceRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_node__service__pb2.ApplyRebalanceResponse.FromString,
+                _registered_method=True)
+        self.GetRebalance = channel.unary_unary(
+                '/fogbank.v1.NodeService/GetRebalance',
+                request_serializer=fogbank_dot_v1_dot_node__service__pb2.GetRebalanceRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_node__service__pb2.GetRebalanceResponse.FromString,
+                _registered_method=True)
         self.WatchNodes = channel.unary_stream(
                 '/fogbank.v1.NodeService/WatchNodes',
                 request_serializer=fogbank_dot_v1_dot_node__service__pb2.WatchNodesRequest.SerializeToString,
@@ -130,6 +145,27 @@ class NodeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PlanRebalance(self, request, context):
+        """Says which replicas a rebalance would move, and what the fleet would gain; changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApplyRebalance(self, request, context):
+        """Moves running replicas to where they are worth more, over the next rounds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRebalance(self, request, context):
+        """Says how far the last rebalance is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchNodes(self, request, context):
         """Follows changes of nodes, without gaps, from any log sequence.
         """
@@ -174,6 +210,21 @@ def add_NodeServiceServicer_to_server(servicer, server):
                     servicer.CreateJoinToken,
                     request_deserializer=fogbank_dot_v1_dot_node__service__pb2.CreateJoinTokenRequest.FromString,
                     response_serializer=fogbank_dot_v1_dot_node__service__pb2.CreateJoinTokenResponse.SerializeToString,
+            ),
+            'PlanRebalance': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlanRebalance,
+                    request_deserializer=fogbank_dot_v1_dot_node__service__pb2.PlanRebalanceRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_node__service__pb2.PlanRebalanceResponse.SerializeToString,
+            ),
+            'ApplyRebalance': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApplyRebalance,
+                    request_deserializer=fogbank_dot_v1_dot_node__service__pb2.ApplyRebalanceRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_node__service__pb2.ApplyRebalanceResponse.SerializeToString,
+            ),
+            'GetRebalance': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRebalance,
+                    request_deserializer=fogbank_dot_v1_dot_node__service__pb2.GetRebalanceRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_node__service__pb2.GetRebalanceResponse.SerializeToString,
             ),
             'WatchNodes': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchNodes,
@@ -371,6 +422,87 @@ class NodeService:
             '/fogbank.v1.NodeService/CreateJoinToken',
             fogbank_dot_v1_dot_node__service__pb2.CreateJoinTokenRequest.SerializeToString,
             fogbank_dot_v1_dot_node__service__pb2.CreateJoinTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlanRebalance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fogbank.v1.NodeService/PlanRebalance',
+            fogbank_dot_v1_dot_node__service__pb2.PlanRebalanceRequest.SerializeToString,
+            fogbank_dot_v1_dot_node__service__pb2.PlanRebalanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApplyRebalance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fogbank.v1.NodeService/ApplyRebalance',
+            fogbank_dot_v1_dot_node__service__pb2.ApplyRebalanceRequest.SerializeToString,
+            fogbank_dot_v1_dot_node__service__pb2.ApplyRebalanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRebalance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fogbank.v1.NodeService/GetRebalance',
+            fogbank_dot_v1_dot_node__service__pb2.GetRebalanceRequest.SerializeToString,
+            fogbank_dot_v1_dot_node__service__pb2.GetRebalanceResponse.FromString,
             options,
             channel_credentials,
             insecure,

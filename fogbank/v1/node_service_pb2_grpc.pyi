@@ -47,6 +47,12 @@ class NodeServiceStub:
     """Removes a node from the fleet for good."""
     CreateJoinToken: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.CreateJoinTokenRequest, _node_service_pb2.CreateJoinTokenResponse]
     """Makes a token with which agents join."""
+    PlanRebalance: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.PlanRebalanceRequest, _node_service_pb2.PlanRebalanceResponse]
+    """Says which replicas a rebalance would move, and what the fleet would gain; changes nothing."""
+    ApplyRebalance: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.ApplyRebalanceRequest, _node_service_pb2.ApplyRebalanceResponse]
+    """Moves running replicas to where they are worth more, over the next rounds."""
+    GetRebalance: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.GetRebalanceRequest, _node_service_pb2.GetRebalanceResponse]
+    """Says how far the last rebalance is."""
     WatchNodes: _grpc.UnaryStreamMultiCallable[_node_service_pb2.WatchNodesRequest, _node_service_pb2.WatchNodesResponse]
     """Follows changes of nodes, without gaps, from any log sequence."""
 
@@ -69,6 +75,12 @@ class NodeServiceAsyncStub(NodeServiceStub):
     """Removes a node from the fleet for good."""
     CreateJoinToken: _aio.UnaryUnaryMultiCallable[_node_service_pb2.CreateJoinTokenRequest, _node_service_pb2.CreateJoinTokenResponse]  # type: ignore[assignment]
     """Makes a token with which agents join."""
+    PlanRebalance: _aio.UnaryUnaryMultiCallable[_node_service_pb2.PlanRebalanceRequest, _node_service_pb2.PlanRebalanceResponse]  # type: ignore[assignment]
+    """Says which replicas a rebalance would move, and what the fleet would gain; changes nothing."""
+    ApplyRebalance: _aio.UnaryUnaryMultiCallable[_node_service_pb2.ApplyRebalanceRequest, _node_service_pb2.ApplyRebalanceResponse]  # type: ignore[assignment]
+    """Moves running replicas to where they are worth more, over the next rounds."""
+    GetRebalance: _aio.UnaryUnaryMultiCallable[_node_service_pb2.GetRebalanceRequest, _node_service_pb2.GetRebalanceResponse]  # type: ignore[assignment]
+    """Says how far the last rebalance is."""
     WatchNodes: _aio.UnaryStreamMultiCallable[_node_service_pb2.WatchNodesRequest, _node_service_pb2.WatchNodesResponse]  # type: ignore[assignment]
     """Follows changes of nodes, without gaps, from any log sequence."""
 
@@ -130,6 +142,30 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_node_service_pb2.CreateJoinTokenResponse, _abc.Awaitable[_node_service_pb2.CreateJoinTokenResponse]]:
         """Makes a token with which agents join."""
+
+    @_abc_1.abstractmethod
+    def PlanRebalance(
+        self,
+        request: _node_service_pb2.PlanRebalanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_service_pb2.PlanRebalanceResponse, _abc.Awaitable[_node_service_pb2.PlanRebalanceResponse]]:
+        """Says which replicas a rebalance would move, and what the fleet would gain; changes nothing."""
+
+    @_abc_1.abstractmethod
+    def ApplyRebalance(
+        self,
+        request: _node_service_pb2.ApplyRebalanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_service_pb2.ApplyRebalanceResponse, _abc.Awaitable[_node_service_pb2.ApplyRebalanceResponse]]:
+        """Moves running replicas to where they are worth more, over the next rounds."""
+
+    @_abc_1.abstractmethod
+    def GetRebalance(
+        self,
+        request: _node_service_pb2.GetRebalanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_service_pb2.GetRebalanceResponse, _abc.Awaitable[_node_service_pb2.GetRebalanceResponse]]:
+        """Says how far the last rebalance is."""
 
     @_abc_1.abstractmethod
     def WatchNodes(

@@ -238,12 +238,18 @@ class DeploymentPlaced(_message.Message):
     CONSIDERED_FIELD_NUMBER: _builtins.int
     EVICTIONS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    REBALANCE_FIELD_NUMBER: _builtins.int
+    GAIN_FIELD_NUMBER: _builtins.int
     deployment_id: _builtins.str
     """Deployment id (UUID)."""
     version: _builtins.int
     """Version of the deployment that was placed."""
     revision: _builtins.int
     """Revision that the replicas are of; 0 stands for 1."""
+    rebalance: _builtins.int
+    """Of a move of a rebalance: the position of its request; else 0."""
+    gain: _builtins.int
+    """Of a move of a rebalance: what the fleet gains by it, in points."""
     @_builtins.property
     def resources(self) -> _resources_pb2.Resources:
         """What each replica takes."""
@@ -270,10 +276,12 @@ class DeploymentPlaced(_message.Message):
         considered: Global___Considered | None = ...,
         evictions: _abc.Iterable[Global___Eviction] | None = ...,
         revision: _builtins.int = ...,
+        rebalance: _builtins.int = ...,
+        gain: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["considered", b"considered", "resources", b"resources"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["considered", b"considered", "deployment_id", b"deployment_id", "evictions", b"evictions", "placements", b"placements", "resources", b"resources", "revision", b"revision", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["considered", b"considered", "deployment_id", b"deployment_id", "evictions", b"evictions", "gain", b"gain", "placements", b"placements", "rebalance", b"rebalance", "resources", b"resources", "revision", b"revision", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -494,6 +502,32 @@ class DeploymentRolledBack(_message.Message):
 Global___DeploymentRolledBack: _TypeAlias = DeploymentRolledBack  # noqa: Y015
 
 @_typing.final
+class RebalanceEnded(_message.Message):
+    """A rebalance came to its end: nothing is moved for it any more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request: _builtins.int
+    """Position of its request."""
+    reason: _builtins.str
+    """Why, for people."""
+    def __init__(
+        self,
+        *,
+        request: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RebalanceEnded: _TypeAlias = RebalanceEnded  # noqa: Y015
+
+@_typing.final
 class NodeOffline(_message.Message):
     """A node takes nothing new until it shakes hands again."""
 
@@ -537,6 +571,7 @@ class Outcome(_message.Message):
     RESTORED_FIELD_NUMBER: _builtins.int
     OFFLINE_FIELD_NUMBER: _builtins.int
     ROLLED_BACK_FIELD_NUMBER: _builtins.int
+    REBALANCE_ENDED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def placed(self) -> Global___DeploymentPlaced:
         """A deployment got its nodes."""
@@ -569,6 +604,10 @@ class Outcome(_message.Message):
     def rolled_back(self) -> Global___DeploymentRolledBack:
         """A deployment goes back to an earlier revision."""
 
+    @_builtins.property
+    def rebalance_ended(self) -> Global___RebalanceEnded:
+        """A rebalance came to its end."""
+
     def __init__(
         self,
         *,
@@ -580,12 +619,13 @@ class Outcome(_message.Message):
         restored: Global___ReplicasRestored | None = ...,
         offline: Global___NodeOffline | None = ...,
         rolled_back: Global___DeploymentRolledBack | None = ...,
+        rebalance_ended: Global___RebalanceEnded | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["deferred", b"deferred", "failed", b"failed", "offline", b"offline", "outcome", b"outcome", "placed", b"placed", "released", b"released", "restored", b"restored", "rolled_back", b"rolled_back", "suspended", b"suspended"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deferred", b"deferred", "failed", b"failed", "offline", b"offline", "outcome", b"outcome", "placed", b"placed", "rebalance_ended", b"rebalance_ended", "released", b"released", "restored", b"restored", "rolled_back", b"rolled_back", "suspended", b"suspended"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deferred", b"deferred", "failed", b"failed", "offline", b"offline", "outcome", b"outcome", "placed", b"placed", "released", b"released", "restored", b"restored", "rolled_back", b"rolled_back", "suspended", b"suspended"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deferred", b"deferred", "failed", b"failed", "offline", b"offline", "outcome", b"outcome", "placed", b"placed", "rebalance_ended", b"rebalance_ended", "released", b"released", "restored", b"restored", "rolled_back", b"rolled_back", "suspended", b"suspended"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["placed", "deferred", "failed", "released", "suspended", "restored", "offline", "rolled_back"]  # noqa: Y015
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["placed", "deferred", "failed", "released", "suspended", "restored", "offline", "rolled_back", "rebalance_ended"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
 

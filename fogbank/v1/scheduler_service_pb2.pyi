@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from fogbank.v1 import deployment_service_pb2 as _deployment_service_pb2
 from fogbank.v1 import deployments_pb2 as _deployments_pb2
+from fogbank.v1 import node_service_pb2 as _node_service_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
@@ -172,6 +173,58 @@ class PlanResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PlanResponse: _TypeAlias = PlanResponse  # noqa: Y015
+
+@_typing.final
+class SchedulerServicePlanRebalanceRequest(_message.Message):
+    """A rebalance to try out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TERMS_FIELD_NUMBER: _builtins.int
+    MIN_SEQUENCE_FIELD_NUMBER: _builtins.int
+    min_sequence: _builtins.int
+    """Answer only when this log sequence is folded; 0 for whatever is."""
+    @_builtins.property
+    def terms(self) -> _node_service_pb2.RebalanceTerms:
+        """Within which terms; all of them set."""
+
+    def __init__(
+        self,
+        *,
+        terms: _node_service_pb2.RebalanceTerms | None = ...,
+        min_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["terms", b"terms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["min_sequence", b"min_sequence", "terms", b"terms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SchedulerServicePlanRebalanceRequest: _TypeAlias = SchedulerServicePlanRebalanceRequest  # noqa: Y015
+
+@_typing.final
+class SchedulerServicePlanRebalanceResponse(_message.Message):
+    """What it would do."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def plan(self) -> _node_service_pb2.PlanRebalanceResponse:
+        """The plan."""
+
+    def __init__(
+        self,
+        *,
+        plan: _node_service_pb2.PlanRebalanceResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SchedulerServicePlanRebalanceResponse: _TypeAlias = SchedulerServicePlanRebalanceResponse  # noqa: Y015
 
 @_typing.final
 class ExplainRequest(_message.Message):

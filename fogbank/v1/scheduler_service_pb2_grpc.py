@@ -45,6 +45,11 @@ class SchedulerServiceStub:
                 request_serializer=fogbank_dot_v1_dot_scheduler__service__pb2.PlanRequest.SerializeToString,
                 response_deserializer=fogbank_dot_v1_dot_scheduler__service__pb2.PlanResponse.FromString,
                 _registered_method=True)
+        self.PlanRebalance = channel.unary_unary(
+                '/fogbank.v1.SchedulerService/PlanRebalance',
+                request_serializer=fogbank_dot_v1_dot_scheduler__service__pb2.SchedulerServicePlanRebalanceRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_scheduler__service__pb2.SchedulerServicePlanRebalanceResponse.FromString,
+                _registered_method=True)
         self.Explain = channel.unary_unary(
                 '/fogbank.v1.SchedulerService/Explain',
                 request_serializer=fogbank_dot_v1_dot_scheduler__service__pb2.ExplainRequest.SerializeToString,
@@ -70,6 +75,13 @@ class SchedulerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PlanRebalance(self, request, context):
+        """Says which replicas a rebalance would move.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Explain(self, request, context):
         """Says why a deployment is where it is.
         """
@@ -89,6 +101,11 @@ def add_SchedulerServiceServicer_to_server(servicer, server):
                     servicer.Plan,
                     request_deserializer=fogbank_dot_v1_dot_scheduler__service__pb2.PlanRequest.FromString,
                     response_serializer=fogbank_dot_v1_dot_scheduler__service__pb2.PlanResponse.SerializeToString,
+            ),
+            'PlanRebalance': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlanRebalance,
+                    request_deserializer=fogbank_dot_v1_dot_scheduler__service__pb2.SchedulerServicePlanRebalanceRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_scheduler__service__pb2.SchedulerServicePlanRebalanceResponse.SerializeToString,
             ),
             'Explain': grpc.unary_unary_rpc_method_handler(
                     servicer.Explain,
@@ -151,6 +168,33 @@ class SchedulerService:
             '/fogbank.v1.SchedulerService/Plan',
             fogbank_dot_v1_dot_scheduler__service__pb2.PlanRequest.SerializeToString,
             fogbank_dot_v1_dot_scheduler__service__pb2.PlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlanRebalance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fogbank.v1.SchedulerService/PlanRebalance',
+            fogbank_dot_v1_dot_scheduler__service__pb2.SchedulerServicePlanRebalanceRequest.SerializeToString,
+            fogbank_dot_v1_dot_scheduler__service__pb2.SchedulerServicePlanRebalanceResponse.FromString,
             options,
             channel_credentials,
             insecure,

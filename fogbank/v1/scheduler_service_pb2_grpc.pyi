@@ -37,6 +37,8 @@ class SchedulerServiceStub:
     """Says what the scheduler is doing."""
     Plan: _grpc.UnaryUnaryMultiCallable[_scheduler_service_pb2.PlanRequest, _scheduler_service_pb2.PlanResponse]
     """Says what would be placed and evicted, or why not."""
+    PlanRebalance: _grpc.UnaryUnaryMultiCallable[_scheduler_service_pb2.SchedulerServicePlanRebalanceRequest, _scheduler_service_pb2.SchedulerServicePlanRebalanceResponse]
+    """Says which replicas a rebalance would move."""
     Explain: _grpc.UnaryUnaryMultiCallable[_scheduler_service_pb2.ExplainRequest, _scheduler_service_pb2.ExplainResponse]
     """Says why a deployment is where it is."""
 
@@ -49,6 +51,8 @@ class SchedulerServiceAsyncStub(SchedulerServiceStub):
     """Says what the scheduler is doing."""
     Plan: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.PlanRequest, _scheduler_service_pb2.PlanResponse]  # type: ignore[assignment]
     """Says what would be placed and evicted, or why not."""
+    PlanRebalance: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.SchedulerServicePlanRebalanceRequest, _scheduler_service_pb2.SchedulerServicePlanRebalanceResponse]  # type: ignore[assignment]
+    """Says which replicas a rebalance would move."""
     Explain: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.ExplainRequest, _scheduler_service_pb2.ExplainResponse]  # type: ignore[assignment]
     """Says why a deployment is where it is."""
 
@@ -70,6 +74,14 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_scheduler_service_pb2.PlanResponse, _abc.Awaitable[_scheduler_service_pb2.PlanResponse]]:
         """Says what would be placed and evicted, or why not."""
+
+    @_abc_1.abstractmethod
+    def PlanRebalance(
+        self,
+        request: _scheduler_service_pb2.SchedulerServicePlanRebalanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_service_pb2.SchedulerServicePlanRebalanceResponse, _abc.Awaitable[_scheduler_service_pb2.SchedulerServicePlanRebalanceResponse]]:
+        """Says which replicas a rebalance would move."""
 
     @_abc_1.abstractmethod
     def Explain(

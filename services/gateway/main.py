@@ -46,6 +46,7 @@ from services.gateway.app.node_commands import NodeCommands
 from services.gateway.app.nodes import Nodes
 from services.gateway.app.planning import Planning
 from services.gateway.app.policies import Policies
+from services.gateway.app.rebalances import Rebalances
 from services.gateway.app.system import System
 from services.gateway.app.updates import Updates
 from services.gateway.grpc_api.authentication import Authenticate
@@ -109,7 +110,6 @@ async def build(service: Service, settings: GatewaySettings) -> None:
     agents = Agents(AgentPorts(fold, record.appender, environments, telemetry, clock))
     service.enter_sync(agents.running())
     nodes = Nodes(fold, ledger)
-    node_commands = NodeCommands(fold, command_log, clock)
     events = Events(fold, record.log)
     system = System(fold, record.appender, agents, ledger, scheduler, gate=record.gate)
     face = GrpcDependencies(
@@ -117,7 +117,8 @@ async def build(service: Service, settings: GatewaySettings) -> None:
         planning,
         updates,
         nodes,
-        node_commands,
+        NodeCommands(fold, command_log, clock),
+        Rebalances(fold, command_log, scheduler, clock),
         agents,
         own.identity,
         Policies(fold, command_log, clock),

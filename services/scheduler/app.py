@@ -19,6 +19,7 @@ from fogbank.domain.errors import FogError, NotFoundError, UnavailableError
 from fogbank.domain.explanations import DeploymentExplanation, DeploymentPlan
 from fogbank.domain.fleet import IF_STATES_DIFFER, Folded, StateDiffersError
 from fogbank.domain.ids import round_event_id
+from fogbank.domain.rebalancing import RebalancePlan, RebalanceTerms
 from fogbank.domain.verdict import VoidReason
 from fogbank.domain.views import AsOf
 from fogbank.log.clock_check import ClockCheck
@@ -27,6 +28,7 @@ from fogbank.log.port import EventLog
 from fogbank.log.snapshots import SnapshotSource, ignored, state_to_begin_with
 from fogbank.placement import ENGINE, Decided, Planner
 from fogbank.placement.explanation import explain, plan
+from fogbank.placement.rebalance import plan_rebalance
 from fogbank.runtime.clock import Clock
 from fogbank.runtime.crash_points import crash_point
 from services.scheduler.core.leadership import Leadership
@@ -244,6 +246,8 @@ class Scheduler:
                 )
             case ev.NodeOffline():
                 _log.warning("node offline", node_id=outcome.node_id)
+            case ev.RebalanceEnded():
+                _log.info("rebalance ended", request=outcome.request, reason=outcome.reason)
             case _:
                 _log.info(
                     type(outcome).__name__,
@@ -402,6 +406,19 @@ class Scheduler:
         await self._reached(min_sequence)
         planned = plan(self.planner, spec, self._clock.now_us())
         return AsOf(planned, self.planner.fleet.position)
+
+    async def plan_rebalance(
+        self, terms: RebalanceTerms, min_sequence: int = 0
+    ) -> AsOf[RebalancePlan]:
+        """Say which replicas a rebalance would move; nothing is changed.
+
+        Raises:
+            UnavailableError: `min_sequence` is not folded in time.
+        """
+        await self._reached(min_sequence)
+        planner = self.planner
+        planned = plan_rebalance(planner.fleet, planner.arrays, terms)
+        return AsOf(planned, planner.fleet.position)
 
     async def explain(
         self, deployment_id: str, min_sequence: int = 0

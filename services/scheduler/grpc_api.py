@@ -5,6 +5,7 @@ from __future__ import annotations
 import grpc.aio
 
 from fogbank.codec.explanations import deployment_explanation_to_pb, plan_to_pb
+from fogbank.codec.rebalances import rebalance_plan_to_pb, terms_from_pb
 from fogbank.codec.values import spec_from_pb
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.v1 import scheduler_service_pb2 as pb
@@ -53,6 +54,17 @@ class SchedulerServicer(pb_grpc.SchedulerServiceServicer):
             raise InvalidArgumentError.of_field("spec", str(error)) from None
         plan = await self._scheduler.plan(spec, request.min_sequence)
         return pb.PlanResponse(plan=plan_to_pb(plan))
+
+    async def PlanRebalance(
+        self,
+        request: pb.SchedulerServicePlanRebalanceRequest,
+        context: grpc.aio.ServicerContext[
+            pb.SchedulerServicePlanRebalanceRequest, pb.SchedulerServicePlanRebalanceResponse
+        ],
+    ) -> pb.SchedulerServicePlanRebalanceResponse:
+        terms = terms_from_pb(request.terms)
+        planned = await self._scheduler.plan_rebalance(terms, request.min_sequence)
+        return pb.SchedulerServicePlanRebalanceResponse(plan=rebalance_plan_to_pb(planned))
 
     async def Explain(
         self,

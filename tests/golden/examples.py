@@ -155,6 +155,16 @@ _OUTCOMES: tuple[ev.Outcome, ...] = (
         revision=2,
     ),
     ev.DeploymentRolledBack(_OTHER_DEPLOYMENT, 13 << 16, 3, 2, "2 replicas of revision 3 failed"),
+    ev.DeploymentPlaced(
+        _OTHER_DEPLOYMENT,
+        13 << 16,
+        Resources(500, 256, 1, 0),
+        (ev.Placement(_REPLICA, 1, 2, _NODE, 873, (), _OTHER_REPLICA),),
+        CONSIDERED,
+        rebalance=14 << 16,
+        gain=120,
+    ),
+    ev.RebalanceEnded(14 << 16, "no move gains 10 or more points"),
 )
 
 EXAMPLES: tuple[ev.Event, ...] = (
@@ -207,6 +217,7 @@ EXAMPLES: tuple[ev.Event, ...] = (
     ev.NodeUncordoned(_NODE),
     ev.NodeDraining(_NODE, _INSTANT_US + 600_000_000),
     ev.NodeRemoved(_OTHER_NODE),
+    ev.RebalanceRequested(100, 10, 4),
     ev.RoundDecided(
         prev_digest=bytes(range(32)),
         facts_to=42,

@@ -44,6 +44,7 @@ from services.gateway.app.planning import Planning
 from services.gateway.app.policies import Policies
 from services.gateway.app.ports import Heard, SchedulerQueries
 from services.gateway.app.principal import Principal, Role
+from services.gateway.app.rebalances import Rebalances
 from services.gateway.app.updates import Updates
 from services.gateway.core.bounds import GRPC_BOUNDS
 from services.gateway.grpc_api.agent_service import AgentService
@@ -239,10 +240,13 @@ async def gateway_world(
     )
     node_commands = NodeCommands(fold, command_log, clock)
     server = GrpcServer([], interceptors=[Authenticate(NamedTokens())])
-    planning = Planning(deployments, command_log, planner or FakeScheduler(fold))
+    queries = planner or FakeScheduler(fold)
+    planning = Planning(deployments, command_log, queries)
+    rebalances = Rebalances(fold, command_log, queries, clock)
     updates = Updates(deployments, fold, command_log, environments, clock)
     service = DeploymentService(deployments, planning, updates, GRPC_BOUNDS)
-    _register(server, fold, log, service, node_commands, agents, ledger)
+    nodes = NodeService(Nodes(fold, ledger), node_commands, rebalances)
+    _register(server, fold, log, service, nodes, agents, ledger)
     policies = Policies(fold, command_log, clock)
     policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(
         PolicyService(policies), server.grpc
@@ -276,14 +280,12 @@ def _register(
     fold: FleetFold,
     log: EventLog,
     deployments: DeploymentService,
-    node_commands: NodeCommands,
+    nodes: NodeService,
     agents: Agents,
     ledger: FoldLedger,
 ) -> None:
     deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(deployments, server.grpc)
-    node_service_pb2_grpc.add_NodeServiceServicer_to_server(
-        NodeService(Nodes(fold, ledger), node_commands), server.grpc
-    )
+    node_service_pb2_grpc.add_NodeServiceServicer_to_server(nodes, server.grpc)
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(
         AuditService(log, Events(fold, log), ledger, "fogbank.log.test.1."), server.grpc
     )

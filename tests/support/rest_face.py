@@ -20,6 +20,7 @@ from fogbank.domain.envelope import EventEnvelope
 from fogbank.domain.errors import NotFoundError, UnavailableError
 from fogbank.domain.explanations import DeploymentExplanation, DeploymentPlan
 from fogbank.domain.policy import Policy
+from fogbank.domain.rebalancing import RebalancePlan, RebalanceTerms
 from fogbank.domain.rederived import RederivedPart, Span
 from fogbank.domain.views import AsOf, DeploymentView, NodeView, Page
 from fogbank.log.group_commit import GroupCommit
@@ -27,6 +28,7 @@ from fogbank.log.memory import MemoryLog, MemoryStore
 from fogbank.log.port import Writer
 from fogbank.placement import Planner
 from fogbank.placement.explanation import explain, plan
+from fogbank.placement.rebalance import plan_rebalance
 from fogbank.runtime.clock import SystemClock
 from services.gateway.adapters.passwords import Argon2Passwords, HashingCost
 from services.gateway.adapters.tokens import JwtAccessTokens, SigningKey
@@ -200,6 +202,14 @@ class FakeScheduler:
     async def plan(self, spec: DeploymentSpec, min_sequence: int = 0) -> AsOf[DeploymentPlan]:
         self._require_up()
         return AsOf(plan(Planner(self._fold.fleet), spec, 0), self._fold.position)
+
+    async def plan_rebalance(
+        self, terms: RebalanceTerms, min_sequence: int = 0
+    ) -> AsOf[RebalancePlan]:
+        self._require_up()
+        planner = Planner(self._fold.fleet)
+        planned = plan_rebalance(planner.fleet, planner.arrays, terms)
+        return AsOf(planned, self._fold.position)
 
     async def explain(
         self, deployment_id: str, min_sequence: int = 0

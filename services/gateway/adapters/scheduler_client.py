@@ -8,9 +8,11 @@ from typing import TypeVar
 import grpc.aio
 
 from fogbank.codec.explanations import deployment_explanation_from_pb, plan_from_pb
+from fogbank.codec.rebalances import rebalance_plan_from_pb, terms_to_pb
 from fogbank.codec.values import spec_to_pb
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.explanations import DeploymentExplanation, DeploymentPlan
+from fogbank.domain.rebalancing import RebalancePlan, RebalanceTerms
 from fogbank.domain.views import AsOf
 from fogbank.v1 import scheduler_service_pb2 as pb
 from fogbank.v1 import scheduler_service_pb2_grpc as rpc
@@ -53,6 +55,15 @@ class SchedulerClient:
         request = pb.PlanRequest(spec=spec_to_pb(spec), min_sequence=min_sequence)
         answer = await _answer(self._stub.Plan(request, timeout=_LONG_TIMEOUT_S))
         return plan_from_pb(answer.plan)
+
+    async def plan_rebalance(
+        self, terms: RebalanceTerms, min_sequence: int = 0
+    ) -> AsOf[RebalancePlan]:
+        request = pb.SchedulerServicePlanRebalanceRequest(
+            terms=terms_to_pb(terms), min_sequence=min_sequence
+        )
+        answer = await _answer(self._stub.PlanRebalance(request, timeout=_LONG_TIMEOUT_S))
+        return rebalance_plan_from_pb(answer.plan)
 
     async def explain(
         self, deployment_id: str, min_sequence: int = 0

@@ -109,7 +109,7 @@ class Events:
                 outcomes = tuple(
                     outcome
                     for outcome in event.outcomes
-                    if not isinstance(outcome, ev.NodeOffline)
+                    if not isinstance(outcome, ev.OF_THE_FLEET)
                     and self._owns(user_id, outcome.deployment_id)
                 )
                 if not outcomes:

@@ -10,6 +10,7 @@ from typing import Protocol
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import EventEnvelope
 from fogbank.domain.explanations import DeploymentExplanation, DeploymentPlan
+from fogbank.domain.rebalancing import RebalancePlan, RebalanceTerms
 from fogbank.domain.rederived import RederivedPart
 from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.views import AsOf, DeploymentView, NodeView, Page
@@ -137,6 +138,11 @@ class SchedulerQueries(Protocol):
 
     async def plan(self, spec: DeploymentSpec, min_sequence: int = 0) -> AsOf[DeploymentPlan]:
         """Return what a deployment would lead to, once `min_sequence` is folded."""
+
+    async def plan_rebalance(
+        self, terms: RebalanceTerms, min_sequence: int = 0
+    ) -> AsOf[RebalancePlan]:
+        """Return which replicas a rebalance would move, once `min_sequence` is folded."""
 
     async def explain(
         self, deployment_id: str, min_sequence: int = 0

@@ -7,13 +7,17 @@ from typing import Any
 
 import grpc.aio
 
+from fogbank.codec.rebalances import rebalance_plan_to_pb, rebalance_to_pb
 from fogbank.codec.views import node_to_pb
 from fogbank.domain.errors import InvalidArgumentError, UnimplementedError
+from fogbank.domain.rebalancing import RebalanceTerms
 from fogbank.v1 import node_service_pb2 as pb
 from fogbank.v1 import node_service_pb2_grpc as rpc
 from services.gateway.app.node_commands import NodeCommands
 from services.gateway.app.nodes import Nodes
 from services.gateway.app.principal import current_principal
+from services.gateway.app.rebalances import Rebalances
+from services.gateway.core.rebalances import DEFAULT_TERMS
 from services.gateway.grpc_api.paging import page_offset, page_size, page_token
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -24,9 +28,10 @@ _QUERY = b"nodes"
 class NodeService(rpc.NodeServiceServicer):
     """Shows nodes to everybody who is signed in; what changes them is for administrators."""
 
-    def __init__(self, nodes: Nodes, commands: NodeCommands) -> None:
+    def __init__(self, nodes: Nodes, commands: NodeCommands, rebalances: Rebalances) -> None:
         self._nodes = nodes
         self._commands = commands
+        self._rebalances = rebalances
 
     async def ListNodes(
         self, request: pb.ListNodesRequest, context: Context
@@ -102,6 +107,32 @@ class NodeService(rpc.NodeServiceServicer):
         )
         return pb.RemoveNodeResponse(as_of_sequence=sequence)
 
+    async def PlanRebalance(
+        self, request: pb.PlanRebalanceRequest, context: Context
+    ) -> pb.PlanRebalanceResponse:
+        """Say which replicas a rebalance would move."""
+        planned = await self._rebalances.plan(current_principal(), _terms(request.terms))
+        return rebalance_plan_to_pb(planned)
+
+    async def ApplyRebalance(
+        self, request: pb.ApplyRebalanceRequest, context: Context
+    ) -> pb.ApplyRebalanceResponse:
+        """Let replicas be moved."""
+        view = await self._rebalances.apply(
+            current_principal(),
+            _terms(request.terms),
+            request.request_id,
+            validate_only=request.validate_only,
+        )
+        return pb.ApplyRebalanceResponse(rebalance=rebalance_to_pb(view))
+
+    async def GetRebalance(
+        self, request: pb.GetRebalanceRequest, context: Context
+    ) -> pb.GetRebalanceResponse:
+        """Say how far the last rebalance is."""
+        view = self._rebalances.status(current_principal())
+        return pb.GetRebalanceResponse(rebalance=rebalance_to_pb(view))
+
     async def CreateJoinToken(
         self, request: pb.CreateJoinTokenRequest, context: Context
     ) -> pb.CreateJoinTokenResponse:
@@ -113,3 +144,12 @@ def _sequence(number: int) -> int:
     if number < 0:
         raise InvalidArgumentError(f"a sequence must not be negative, got {number}")
     return number
+
+
+def _terms(message: pb.RebalanceTerms) -> RebalanceTerms:
+    """Return the terms, with defaults where none are given."""
+    return RebalanceTerms(
+        message.budget if message.HasField("budget") else DEFAULT_TERMS.budget,
+        message.min_gain or DEFAULT_TERMS.min_gain,
+        message.at_once or DEFAULT_TERMS.at_once,
+    )

@@ -30,6 +30,7 @@ from services.gateway.app.nodes import Nodes
 from services.gateway.app.planning import Planning
 from services.gateway.app.policies import Policies
 from services.gateway.app.ports import LedgerReplays
+from services.gateway.app.rebalances import Rebalances
 from services.gateway.app.updates import Updates
 from services.gateway.core.bounds import Bounds
 from services.gateway.grpc_api.agent_service import AgentService
@@ -61,6 +62,7 @@ class GrpcDependencies:
     updates: Updates
     nodes: Nodes
     node_commands: NodeCommands
+    rebalances: Rebalances
     agents: Agents
     identity: Identity
     policies: Policies
@@ -78,7 +80,7 @@ def add_to_server(uses: GrpcDependencies, server: grpc.aio.Server) -> None:
         DeploymentService(uses.deployments, uses.planning, uses.updates, uses.bounds), server
     )
     node_service_pb2_grpc.add_NodeServiceServicer_to_server(
-        NodeService(uses.nodes, uses.node_commands), server
+        NodeService(uses.nodes, uses.node_commands, uses.rebalances), server
     )
     identity_service_pb2_grpc.add_IdentityServiceServicer_to_server(
         IdentityService(uses.identity), server

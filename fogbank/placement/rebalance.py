@@ -1,0 +1,262 @@
+"""Rebalances: running replicas move to where the fleet is worth more for it, on request only.
+
+Only what runs and is well moves, of deployments at rest, like off a draining node: a successor
+takes the slot, and its predecessor runs on until that serves. So many move at once as was asked
+for, and of one deployment as the policy says. Every move gains at least what was asked for,
+measured on what the fleet will be once all that leaves has left, so that one rebalance after
+another leads to a state in which none finds anything to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from fogbank.domain import events as ev
+from fogbank.domain.facts import DeploymentFact
+from fogbank.domain.fleet import FleetState
+from fogbank.domain.gpus import choose_devices, taken
+from fogbank.domain.rebalance_status import active_rebalance, moving
+from fogbank.domain.rebalancing import PlannedMove, RebalancePlan, RebalanceTerms
+from fogbank.domain.rollouts import as_wanted, is_available, is_rolling, wanted_revision
+from fogbank.domain.states import ReplicaState, RestartPolicy
+from fogbank.placement.agenda import Agenda
+from fogbank.placement.arrays import FleetArrays, Integers, amounts
+from fogbank.placement.devices import choice
+from fogbank.placement.evacuations import leaving_of
+from fogbank.placement.filters import feasible_nodes
+from fogbank.placement.needs import need_of
+from fogbank.placement.placements import occupied_rows, placements_on
+from fogbank.placement.strategies import STRATEGIES, best_rows, score, strategy_name
+from fogbank.placement.weighing import Move, Weighing
+from fogbank.placement.work import Work
+from fogbank.placement.worth import Kind, Piece, Stand
+
+_BEST_SHOWN = 5
+
+
+def rebalance(fleet: FleetState, work: Work) -> Iterator[list[ev.Outcome]]:
+    """Move replicas for the request that is in force, or end it when nothing is left to gain.
+
+    Where the round decides other moves already, the next one goes on: gains are weighed on what is.
+    """
+    asked = active_rebalance(fleet)
+    if asked is None or work.outcomes:
+        return
+    done = fleet.decisions.rebalance.of(asked.position)
+    budget, under_way = asked.budget - len(done.moved), moving(fleet)
+    at_most = min(budget, asked.at_once - under_way, work.budget)
+    try:
+        moves = _moves(fleet, work, at_most, asked.min_gain) if at_most > 0 else []
+    except Exception as error:  # noqa: BLE001  what is not understood ends, and the rest goes on
+        work.errors.append((_key(asked.position), error))
+        yield [ev.RebalanceEnded(asked.position, f"weighing moves failed: {type(error).__name__}")]
+        return
+    for move in moves:
+        yield [_carried_out(fleet, work, move, asked.position)]
+    if moves:
+        return
+    if under_way:
+        # What leaves makes room when it is gone, and then there is another look.
+        work.looked_in_vain.add(_key(asked.position))
+    else:
+        reason = f"no move gains {asked.min_gain} or more points"
+        if budget <= 0:
+            reason = f"all moves that it may make are made: {asked.budget}"
+        yield [ev.RebalanceEnded(asked.position, reason)]
+
+
+def rebalance_due_us(fleet: FleetState, agenda: Agenda) -> int | None:
+    """Return 0 while a rebalance may have something to do."""
+    asked = active_rebalance(fleet)
+    if asked is None or agenda.in_vain(_key(asked.position), fleet.room_sequence):
+        return None
+    return 0
+
+
+def _key(request: int) -> str:
+    return f"rebalance at {request}"
+
+
+@dataclass(slots=True)
+class _Candidates:
+    """Who of a fleet may move: marked on a stand, with how many of each deployment may at a time.
+
+    Where a deployment's replicas are, and where any of them broke, others of it do not move.
+    """
+
+    left: dict[str, int] = field(default_factory=dict)
+    taken: dict[str, set[int]] = field(default_factory=dict)
+    broke: dict[str, set[int]] = field(default_factory=dict)
+
+    def closed(self, piece: Piece) -> set[int]:
+        """Return the nodes that a replica may not move to."""
+        return self.taken[piece.deployment_id] | self.broke[piece.deployment_id]
+
+    def moved(self, piece: Piece, row: int) -> None:
+        """Take in that a replica is on another node now."""
+        taken = self.taken[piece.deployment_id]
+        if taken:
+            taken.discard(piece.row)
+            taken.add(row)
+
+
+def _candidates(fleet: FleetState, arrays: FleetArrays, stand: Stand) -> _Candidates:
+    found = _Candidates()
+    at_once = fleet.facts.policy.disruption.moves_at_once
+    for pieces in stand.pieces:
+        for piece in pieces:
+            deployment = fleet.facts.deployments[piece.deployment_id]
+            if deployment.id not in found.left:
+                spare = at_once - leaving_of(fleet, deployment.id)
+                left = spare if spare > 0 and _rests(fleet, deployment) else 0
+                found.left[deployment.id] = left
+                if left:
+                    apart = not deployment.spec.allow_colocation
+                    rows = occupied_rows(fleet, arrays, deployment.id) if apart else []
+                    found.taken[deployment.id] = set(rows)
+                    found.broke[deployment.id] = _broke_on(fleet, arrays, deployment)
+            piece.movable = found.left[deployment.id] > 0 and _may_move(fleet, piece)
+    return found
+
+
+def _broke_on(fleet: FleetState, arrays: FleetArrays, deployment: DeploymentFact) -> set[int]:
+    """Return the nodes on which a replica of a deployment broke."""
+    placements = fleet.decisions.placements
+    return {
+        row
+        for replica_id in fleet.decisions.of(deployment.id).replica_ids
+        if (observed := fleet.observed(placements[replica_id])) is not None
+        and observed.final
+        and observed.state in {ReplicaState.FAILED, ReplicaState.REJECTED}
+        and (row := arrays.row(placements[replica_id].node_id)) is not None
+    }
+
+
+def _rests(fleet: FleetState, deployment: DeploymentFact) -> bool:
+    """Tell whether nothing is to be done about a deployment, and its replicas bear a restart."""
+    decision = fleet.decisions.of(deployment.id)
+    if deployment.deleted or decision.failed_version == deployment.version or decision.deferred:
+        return False
+    if deployment.spec.restart is not RestartPolicy.ALWAYS or is_rolling(fleet, deployment):
+        return False
+    if strategy_name(deployment.spec, fleet.facts.policy) not in STRATEGIES:
+        return False  # another release's
+    need = need_of(fleet, deployment)
+    return not (need.unwanted or need.vacant or need.returned or need.relieved)
+
+
+def _may_move(fleet: FleetState, piece: Piece) -> bool:
+    """Tell whether a replica runs, is well and has its slot to itself; drains see to their own."""
+    placed = fleet.decisions.placements[piece.replica_id]
+    decision = fleet.decisions.of(piece.deployment_id)
+    return (
+        decision.slots.get(placed.slot) == placed.id
+        and placed.slot not in decision.leaving
+        and placed.node_id not in fleet.facts.draining
+        and is_available(fleet, placed)
+    )
+
+
+def _moves(fleet: FleetState, work: Work, at_most: int, min_gain: int) -> list[Move]:
+    arrays = work.room.arrays
+    stand = Stand(fleet, arrays)
+    candidates = _candidates(fleet, arrays, stand)
+    for deployment_id in work.moved & candidates.left.keys():
+        candidates.left[deployment_id] = 0
+
+    def devices(row: int, kind: Kind) -> tuple[int, ...] | None:
+        gpu = kind.ask.gpu_thousandths
+        return choice(fleet, arrays, row, gpu) if gpu else ()
+
+    weighing = Weighing(stand, work.room.booked, devices, candidates.closed)
+    return weighing.best(at_most, min_gain, candidates.left)
+
+
+def _carried_out(fleet: FleetState, work: Work, move: Move, request: int) -> ev.DeploymentPlaced:
+    """Place the successor of a replica that moves, taking the room."""
+    piece, room = move.piece, work.room
+    deployment = as_wanted(fleet, fleet.facts.deployments[piece.deployment_id])
+    spec, ask = deployment.spec, amounts(deployment.spec.resources)
+    occupied = occupied_rows(fleet, room.arrays, deployment.id, (piece.slot,))
+    filtered = feasible_nodes(room.arrays, room.booked, spec, ask, occupied)
+    scores = score(room.arrays, room.booked, ask, spec, fleet.facts.policy)
+    considered = ev.Considered(
+        room.arrays.size,
+        filtered.count,
+        filtered.refusals,
+        tuple(
+            (room.arrays.ids[row], int(scores[row]))
+            for row in best_rows(scores, filtered.feasible, _BEST_SHOWN)
+        ),
+    )
+    chosen = [(piece.slot, move.row, int(scores[move.row]))]
+    room.take([move.row], ask)
+    (placement,) = placements_on(fleet, room, deployment, chosen)
+    return ev.DeploymentPlaced(
+        deployment.id,
+        deployment.version,
+        spec.resources,
+        (replace(placement, replaces=piece.replica_id),),
+        considered,
+        wanted_revision(fleet, deployment),
+        rebalance=request,
+        gain=move.gain,
+    )
+
+
+def plan_rebalance(fleet: FleetState, arrays: FleetArrays, terms: RebalanceTerms) -> RebalancePlan:
+    """Return what a rebalance would do now if each step of it were over before the next begins."""
+    arrays = arrays.without_devices_of([])
+    stand = Stand(fleet, arrays)
+    booked = arrays.booked.copy()
+    candidates = _candidates(fleet, arrays, stand)
+
+    def devices(row: int, kind: Kind) -> tuple[int, ...] | None:
+        gpu = kind.ask.gpu_thousandths
+        free = arrays.gpu_free[:, row].tolist()
+        return choose_devices(free, free, gpu) if gpu else ()
+
+    weighing = Weighing(stand, booked, devices, candidates.closed)
+    replicas = sum(map(len, stand.pieces))
+    before = stand.worth()
+    planned: list[PlannedMove] = []
+    complete = False
+    while len(planned) < terms.budget and not complete:
+        at_most = min(terms.at_once, terms.budget - len(planned))
+        step = weighing.best(at_most, terms.min_gain, dict(candidates.left))
+        complete = not step
+        for move in step:
+            planned.append(_planned(fleet, arrays, move))
+            _rebook(arrays, booked, move)
+            candidates.moved(move.piece, move.row)
+            stand.move(move.piece, move.row, move.devices)
+    after = before + sum(move.gain for move in planned)
+    return RebalancePlan(tuple(planned), replicas, before, after, complete)
+
+
+def _rebook(arrays: FleetArrays, booked: Integers, move: Move) -> None:
+    """Book a move as if it were over, on columns of one's own."""
+    piece, gpu_free = move.piece, arrays.gpu_free
+    for row, devices, times in ((piece.row, piece.devices, -1), (move.row, move.devices, 1)):
+        booked[:, row] += times * piece.kind.column[:, 0]
+        for device, amount in taken(devices, piece.kind.ask.gpu_thousandths):
+            if device < gpu_free.shape[0]:
+                gpu_free[device, row] -= times * amount
+
+
+def _planned(fleet: FleetState, arrays: FleetArrays, move: Move) -> PlannedMove:
+    piece = move.piece
+    return PlannedMove(
+        piece.deployment_id,
+        fleet.facts.deployments[piece.deployment_id].spec.name,
+        piece.slot,
+        piece.replica_id,
+        arrays.ids[piece.row],
+        arrays.names[piece.row],
+        arrays.ids[move.row],
+        arrays.names[move.row],
+        move.score_before,
+        move.score_after,
+        move.gain,
+    )
