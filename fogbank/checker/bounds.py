@@ -6,7 +6,7 @@ from math import isfinite
 from uuid import UUID
 
 from fogbank.checker.world import amounts
-from fogbank.v1 import facts_pb2, nodes_pb2, policies_pb2, resources_pb2
+from fogbank.v1 import deployments_pb2, facts_pb2, nodes_pb2, policies_pb2, resources_pb2
 
 _MOST = 1 << 40
 _MOST_REPLICAS = 10_000
@@ -44,11 +44,9 @@ def out_of_bounds(event_id: str, event: object) -> str:
     """Return what of a fact no reader could bear, in words; empty if all is well."""
     match event:
         case facts_pb2.DeploymentCreated():
-            return (
-                _no_id(event_id) or _unbearable(event.spec.resources) or _many(event.spec.replicas)
-            )
+            return _no_id(event_id) or _unaskable(event.spec)
         case facts_pb2.DeploymentUpdated():
-            return _unbearable(event.spec.resources) or _many(event.spec.replicas)
+            return _unaskable(event.spec)
         case facts_pb2.DeploymentScaled():
             return _many(event.replicas)
         case facts_pb2.NodeConnected():
@@ -86,6 +84,14 @@ def _no_id(text: str) -> str:
     except ValueError:
         return f"{text!r} is no UUID"
     return ""
+
+
+def _unaskable(spec: deployments_pb2.DeploymentSpec) -> str:
+    rules = spec.disconnect
+    waits = (rules.lost_after_ms, rules.stop_on_client_after_ms)
+    wrong = [wait for wait in waits if not 0 <= wait <= _MOST]
+    bad_wait = f"a wait of {wrong[0]} ms" if wrong else ""
+    return _unbearable(spec.resources) or _many(spec.replicas) or bad_wait
 
 
 def _many(replicas: int) -> str:

@@ -205,21 +205,24 @@ class Outcomes:
             elif replica.node_id != outcome.node_id:
                 wrong = f"is not on node {outcome.node_id}"
             else:
-                wrong = self._why_not_lost(node)
+                wrong = self._why_not_lost(node, self._world.deployments[outcome.deployment_id])
             if wrong:
                 self._findings.add(place, Rule.SUSPENDED, f"replica {replica.id} {wrong}")
             if replica.wish is Wish.LIVE:
                 replica.wish = Wish.SUSPENDED
             self._vacate(replica)
 
-    def _why_not_lost(self, node: Node | None) -> str:
+    def _why_not_lost(self, node: Node | None, deployment: Deployment) -> str:
         """Return why a node's replicas may not be replaced, in words; empty if they may."""
         if node is None:
             return ""
         if not node.offline:
             return f"is on node {node.name}, which is not offline"
+        rules = deployment.asked.disconnect
+        if rules.HasField("replace") and not rules.replace:
+            return f"is on node {node.name}, and is to wait for it"
         silent_us = self._round.instant_us - node.last_heard_us
-        if silent_us < self._world.lost_after_us():
+        if silent_us < self._world.lost_after_us(rules):
             return f"is on node {node.name}, silent for {silent_us // 1000} ms only"
         if all(other.offline or other.removed for other in self._world.nodes.values()):
             return "is given up while every node is silent"

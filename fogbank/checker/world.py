@@ -26,6 +26,8 @@ DEFAULT_BUSY_PERCENT = 90
 DEFAULT_PERIOD_MS = 5_000
 DEFAULT_SILENT_PERIODS = 3
 DEFAULT_LOST_AFTER_MS = 30_000
+# What a container has to end by itself where its own node stops it.
+STOP_GRACE_MS = 10_000
 DEFAULT_PREEMPTION_MIN_PRIORITY = 60
 DEFAULT_PREEMPTION_MIN_GAP = 10
 
@@ -205,13 +207,17 @@ class World:
     preemption_min_gap: int = DEFAULT_PREEMPTION_MIN_GAP
     preemption_across_clusters: bool = False
 
-    def lost_after_us(self) -> int:
-        """Return the silence after which a node's replicas may be replaced, in microseconds.
+    def lost_after_us(self, rules: deployments_pb2.DisconnectRules) -> int:
+        """Return the silence after which replicas with such rules may be replaced, in microseconds.
 
-        Each node of the fleet adds a millisecond to the period of heartbeats, from 5 s up.
+        Each node of the fleet adds a millisecond to the period of heartbeats, from 5 s up. Replicas
+        that their own node stops have to have had the time for it.
         """
         period_ms = max(self.period_ms, len(self.nodes))
-        return max(self.lost_after_ms, self.silent_periods * period_ms) * 1_000
+        lost_ms = rules.lost_after_ms or self.lost_after_ms
+        if rules.stop_on_client_after_ms:
+            lost_ms = max(lost_ms, rules.stop_on_client_after_ms + STOP_GRACE_MS + 1)
+        return max(lost_ms, self.silent_periods * period_ms) * 1_000
 
     def end(self, replica: Replica) -> None:
         """Give back the room of a replica that will not be started again."""

@@ -14,13 +14,16 @@ from fogbank.cli.deploy_flags import (
     GpuModel,
     Image,
     Label,
+    LostAfter,
     Memory,
     Name,
     Priority,
     Region,
+    Replace,
     Replicas,
     RequestId,
     Restart,
+    StopOnClientAfter,
     Storage,
     Strategy,
     Timeout,
@@ -60,6 +63,9 @@ def deploy(  # noqa: PLR0917  one parameter for each flag
     cluster: Cluster = 0,
     allow_colocation: AllowColocation = False,
     wait_for_capacity: WaitForCapacity = False,
+    lost_after: LostAfter = "",
+    replace: Replace = True,
+    stop_on_client_after: StopOnClientAfter = "",
     request_id: RequestId = "",
     wait: Wait = False,
     timeout: Timeout = 120,
@@ -101,6 +107,11 @@ def asked_for(flags: "Mapping[str, Any]") -> "list[DeploymentText]":
             restart=_one_of("--restart", flags["restart"], files.RESTARTS),
             labels=dict(files.parse_pair(pair, "--label") for pair in flags["label"] or []),
             allow_colocation=flags["allow_colocation"],
+            disconnect=files.DisconnectText(
+                _milliseconds(flags, "lost_after"),
+                flags["replace"],
+                _milliseconds(flags, "stop_on_client_after"),
+            ),
             request_id=flags.get("request_id", ""),
         )
     ]
@@ -120,6 +131,13 @@ def _from_file(file: Path | None, *, named: bool) -> "list[DeploymentText]":
     if named:
         raise UsageFailure("give either a file or a name with --image, not both")
     return read_deployments(file)
+
+
+def _milliseconds(flags: "Mapping[str, Any]", name: str) -> int:
+    """Return a time among the flags; 0 for one not given."""
+    from fogbank.cli.durations import milliseconds
+
+    return milliseconds(flags[name]) if flags[name] else 0
 
 
 def _one_of(option: str, value: str, words: tuple[str, ...]) -> str:

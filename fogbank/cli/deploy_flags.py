@@ -40,6 +40,17 @@ AllowColocation = Annotated[
 WaitForCapacity = Annotated[
     bool, typer.Option("--wait-for-capacity", help="Wait for room instead of failing.")
 ]
+LostAfter = Annotated[
+    str, typer.Option("--lost-after", help="Replace after a node's silence of, such as 90s, 1h.")
+]
+Replace = Annotated[
+    bool,
+    typer.Option("--replace/--no-replace", help="Replace what is on a lost node, or wait for it."),
+]
+StopOnClientAfter = Annotated[
+    str,
+    typer.Option("--stop-on-client-after", help="A node cut off for so long stops them itself."),
+]
 RequestId = Annotated[
     str, typer.Option("--request-id", help="Makes a repeat of this command safe.")
 ]

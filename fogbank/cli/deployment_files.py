@@ -27,6 +27,15 @@ class ConstraintText:
 
 
 @dataclass(frozen=True, slots=True)
+class DisconnectText:
+    """What becomes of replicas whose node is cut off; milliseconds, 0 for the default."""
+
+    lost_after_ms: int = 0
+    replace: bool = True
+    stop_on_client_after_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class DeploymentText:
     """A deployment to make. cpu in cores, memory in MB, storage in GB, gpu in devices."""
 
@@ -49,6 +58,7 @@ class DeploymentText:
     restart: str = "always"
     labels: Mapping[str, str] = field(default_factory=dict)
     allow_colocation: bool = False
+    disconnect: DisconnectText = DisconnectText()
     request_id: str = ""
 
 
@@ -176,6 +186,7 @@ def _deployment(document: object, where: str) -> DeploymentText:
         restart=fields.word("restart", RESTARTS, "always"),
         labels=fields.texts("labels"),
         allow_colocation=fields.flag("allow_colocation", default=False),
+        disconnect=_disconnect(fields.take("disconnect"), where),
         request_id=fields.text("request_id", ""),
     )
     resources.finish()
@@ -191,6 +202,19 @@ def _resources(value: object, where: str) -> _Fields:
             "such as `resources: {cpu: 1.0, memory: 512}`"
         )
     return _Fields(value, f"{where}: resources")
+
+
+def _disconnect(value: object, where: str) -> DisconnectText:
+    if value is None:
+        return DisconnectText()
+    fields = _Fields(value, f"{where}: disconnect")
+    text = DisconnectText(
+        fields.whole("lost_after_ms", 0),
+        fields.flag("replace", default=True),
+        fields.whole("stop_on_client_after_ms", 0),
+    )
+    fields.finish()
+    return text
 
 
 def _priority(value: object, where: str) -> int | None:

@@ -2,7 +2,7 @@
 
 from uuid import uuid4
 
-from fogbank.cli.deployment_files import ConstraintText, DeploymentText
+from fogbank.cli.deployment_files import ConstraintText, DeploymentText, DisconnectText
 from fogbank.v1 import deployment_service_pb2, deployments_pb2, resources_pb2
 
 _THOUSANDTHS = 1000
@@ -42,6 +42,17 @@ def deployment_spec(text: DeploymentText) -> deployments_pb2.DeploymentSpec:
         ),
         labels=dict(text.labels),
         allow_colocation=text.allow_colocation,
+        disconnect=_disconnect(text.disconnect),
+    )
+
+
+def _disconnect(text: DisconnectText) -> deployments_pb2.DisconnectRules | None:
+    if text == DisconnectText():
+        return None
+    return deployments_pb2.DisconnectRules(
+        lost_after_ms=text.lost_after_ms or None,
+        replace=text.replace,
+        stop_on_client_after_ms=text.stop_on_client_after_ms or None,
     )
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fogbank.cli.deploy_flags import Label
+from fogbank.cli.deploy_flags import Label, LostAfter, StopOnClientAfter
 from fogbank.cli.failures import CommandError, UsageFailure
 from fogbank.cli.output import (
     AsTable,
@@ -68,6 +68,11 @@ def update(  # noqa: PLR0917  one parameter for each flag
     max_unavailable: Annotated[
         int | None, typer.Option("--max-unavailable", help="So many fewer that are well.")
     ] = None,
+    lost_after: LostAfter = "",
+    replace: Annotated[
+        bool | None, typer.Option("--replace/--no-replace", help="As of deploy.")
+    ] = None,
+    stop_on_client_after: StopOnClientAfter = "",
     etag: Etag = "",
     request_id: Repeat = "",
     wait: Wait = False,
@@ -121,6 +126,7 @@ def _fill(request: Any, flags: dict[str, Any]) -> None:
         if flags[flag] is not None:
             setattr(spec.rollout, flag, flags[flag])
             mask.append(f"rollout.{flag}")
+    _fill_disconnect(spec.disconnect, mask, flags)
     for flag, target in (("env", request.env), ("label", spec.labels)):
         if flags[flag]:
             target.update(dict(files.parse_pair(pair, f"--{flag}") for pair in flags[flag]))
@@ -129,6 +135,18 @@ def _fill(request: Any, flags: dict[str, Any]) -> None:
         demands = [files.parse_constraint(one, "--constraint") for one in flags["constraint"]]
         spec.constraints.extend(constraint_message(demand) for demand in demands)
         mask.append("constraints")
+
+
+def _fill_disconnect(rules: Any, mask: Any, flags: dict[str, Any]) -> None:
+    from fogbank.cli.durations import milliseconds
+
+    for flag in ("lost_after", "stop_on_client_after"):
+        if flags[flag]:
+            setattr(rules, f"{flag}_ms", milliseconds(flags[flag]))
+            mask.append(f"disconnect.{flag}_ms")
+    if flags["replace"] is not None:
+        rules.replace = flags["replace"]
+        mask.append("disconnect.replace")
 
 
 @app.command()

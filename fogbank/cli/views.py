@@ -106,6 +106,7 @@ def deployment_detail(
     detail = deployment_row(deployment) | {
         "etag": deployment.etag,
         "resources": amounts(deployment.spec.resources),
+        "disconnect": _disconnect(deployment.spec.disconnect),
         "replicas": [
             {
                 "slot": replica.slot,
@@ -135,6 +136,14 @@ def deployment_detail(
     if deployment.HasField("available_nodes"):
         detail["available_nodes"] = deployment.available_nodes
     return detail
+
+
+def _disconnect(rules: deployments_pb2.DisconnectRules) -> dict[str, Any]:
+    return {
+        "lost_after_ms": rules.lost_after_ms,
+        "replace": rules.replace if rules.HasField("replace") else True,
+        "stop_on_client_after_ms": rules.stop_on_client_after_ms,
+    }
 
 
 def node_row(node: nodes_pb2.Node) -> dict[str, Any]:

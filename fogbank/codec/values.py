@@ -14,6 +14,7 @@ from fogbank.domain.deployment import (
     DEFAULT_REGION,
     Constraint,
     DeploymentSpec,
+    DisconnectRules,
     RolloutSpec,
 )
 from fogbank.domain.node import Fingerprint
@@ -22,6 +23,7 @@ from fogbank.domain.states import ConstraintOperator, RestartPolicy, RuntimeKind
 from fogbank.v1 import deployments_pb2, nodes_pb2, resources_pb2
 
 _DEFAULT_ROLLOUT = RolloutSpec()
+_DEFAULT_DISCONNECT = DisconnectRules()
 
 
 def resources_to_pb(value: Resources) -> resources_pb2.Resources:
@@ -72,6 +74,7 @@ def spec_to_pb(spec: DeploymentSpec) -> deployments_pb2.DeploymentSpec:
         labels=spec.labels,
         allow_colocation=spec.allow_colocation,
         rollout=None if spec.rollout == _DEFAULT_ROLLOUT else _rollout_to_pb(spec.rollout),
+        disconnect=_disconnect_to_pb(spec.disconnect),
     )
 
 
@@ -89,6 +92,22 @@ def rollout_from_pb(message: deployments_pb2.RolloutSpec) -> RolloutSpec:
     """Return how an update replaces replicas, with defaults for what is absent."""
     given = {field.name: value for field, value in message.ListFields()}
     return replace(_DEFAULT_ROLLOUT, **given)
+
+
+def _disconnect_to_pb(rules: DisconnectRules) -> deployments_pb2.DisconnectRules | None:
+    if rules == _DEFAULT_DISCONNECT:
+        return None
+    return deployments_pb2.DisconnectRules(
+        lost_after_ms=rules.lost_after_ms or None,
+        replace=rules.replace,
+        stop_on_client_after_ms=rules.stop_on_client_after_ms or None,
+    )
+
+
+def disconnect_from_pb(message: deployments_pb2.DisconnectRules) -> DisconnectRules:
+    """Return what becomes of replicas whose node is cut off, with defaults for what is absent."""
+    given = {field.name: value for field, value in message.ListFields()}
+    return replace(_DEFAULT_DISCONNECT, **given)
 
 
 def spec_from_pb(message: deployments_pb2.DeploymentSpec) -> DeploymentSpec:
@@ -119,7 +138,14 @@ def spec_from_pb(message: deployments_pb2.DeploymentSpec) -> DeploymentSpec:
         restart=RestartPolicy(message.restart or RestartPolicy.ALWAYS),
         labels=dict(message.labels),
         allow_colocation=message.allow_colocation,
-        rollout=rollout_from_pb(message.rollout) if message.HasField("rollout") else RolloutSpec(),
+        rollout=(
+            rollout_from_pb(message.rollout) if message.HasField("rollout") else _DEFAULT_ROLLOUT
+        ),
+        disconnect=(
+            disconnect_from_pb(message.disconnect)
+            if message.HasField("disconnect")
+            else _DEFAULT_DISCONNECT
+        ),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from fogbank.domain import events as ev
+from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.policy_bounds import MAX_AMOUNT, problems
 from fogbank.domain.resources import Resources
@@ -24,12 +25,9 @@ def malformed(event_id: str, event: ev.Event) -> bool:
     """Tell whether a fact says what no fact may say."""
     match event:
         case ev.DeploymentCreated():
-            spec = event.spec
-            return not (
-                _is_uuid(event_id) and _bearable(spec.resources) and _countable(spec.replicas)
-            )
+            return not (_is_uuid(event_id) and _askable(event.spec))
         case ev.DeploymentUpdated():
-            return not (_bearable(event.spec.resources) and _countable(event.spec.replicas))
+            return not _askable(event.spec)
         case ev.DeploymentScaled():
             return not _countable(event.replicas)
         case ev.NodeConnected():
@@ -57,6 +55,16 @@ def _is_uuid(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _askable(spec: DeploymentSpec) -> bool:
+    rules = spec.disconnect
+    times_ms = (rules.lost_after_ms, rules.stop_on_client_after_ms)
+    return (
+        _bearable(spec.resources)
+        and _countable(spec.replicas)
+        and all(0 <= time_ms <= MAX_AMOUNT for time_ms in times_ms)
+    )
 
 
 def _countable(replicas: int) -> bool:

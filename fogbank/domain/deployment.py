@@ -51,6 +51,37 @@ class RolloutSpec:
     auto_rollback: bool = True
 
 
+# What a container has to end by itself, and at most where `stop_on_client_after_ms` is set.
+STOP_GRACE_MS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class DisconnectRules:
+    """What becomes of replicas whose node is cut off, times in milliseconds.
+
+    They are replaced elsewhere after `lost_after_ms` (0: as the policy says), or never; their own
+    node stops them after `stop_on_client_after_ms` (0: never).
+    """
+
+    lost_after_ms: int = 0
+    replace: bool = True
+    stop_on_client_after_ms: int = 0
+
+    @property
+    def stopped_after_ms(self) -> int:
+        """After which silence their own node has stopped them; 0 where it does not."""
+        stop_ms = self.stop_on_client_after_ms
+        return stop_ms + STOP_GRACE_MS if stop_ms else 0
+
+    def replaced_after_ms(self, policy_ms: int) -> int:
+        """Return the silence after which they may be replaced, the policy's being `policy_ms`.
+
+        Never before their own node has stopped them, whatever a later policy says.
+        """
+        stopped_ms = self.stopped_after_ms
+        return max(self.lost_after_ms or policy_ms, stopped_ms + 1 if stopped_ms else 0)
+
+
 @dataclass(frozen=True, slots=True)
 class DeploymentSpec:
     """A deployment as its author wants it, defaults filled in; resources are per replica."""
@@ -71,3 +102,4 @@ class DeploymentSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     allow_colocation: bool = False
     rollout: RolloutSpec = RolloutSpec()
+    disconnect: DisconnectRules = DisconnectRules()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from fogbank.domain import events as ev
 from fogbank.domain.decisions import Desired, PlacedReplica
+from fogbank.domain.deployment import DisconnectRules
 from fogbank.domain.facts import DeploymentFact, NodeFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.resources import NOTHING
@@ -17,20 +19,21 @@ from fogbank.placement.strategies import STRATEGIES, score, strategy_name
 from fogbank.placement.work import Work
 
 _MS = 1_000
+# Of a deployment that says nothing of its own.
+_POLICYS = DisconnectRules()
 
 
 def suspend_lost(fleet: FleetState, work: Work) -> Iterator[list[ev.Outcome]]:
     """Give up the replicas on nodes that were silent for too long."""
-    for node in lost_nodes(fleet, work.instant_us):
-        for outcome in suspensions(fleet, node):
+    for loss in losses(fleet):
+        for outcome in suspensions(fleet, loss, work.instant_us):
             yield [outcome]
 
 
 def next_loss_us(fleet: FleetState, _agenda: Agenda) -> int | None:
-    """Return from when a silent node with replicas to give up counts as lost."""
+    """Return from when the first replica on a silent node counts as lost."""
     return min(
-        (lost_at_us for node, lost_at_us in losing(fleet) if suspensions(fleet, node)),
-        default=None,
+        (due_us for loss in losses(fleet) for _, due_us in _losing(fleet, loss)), default=None
     )
 
 
@@ -124,19 +127,23 @@ def silent_nodes(
     ]
 
 
-def lost_nodes(fleet: FleetState, instant_us: int) -> list[NodeFact]:
-    """Return the nodes silent for so long that their replicas are to be replaced."""
-    return [node for node, lost_at_us in losing(fleet) if lost_at_us <= instant_us]
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A silent node whose replicas may be given up: none of them before `not_before_us`."""
+
+    node: NodeFact
+    silent_since_us: int
+    not_before_us: int = 0
 
 
-def losing(fleet: FleetState) -> list[tuple[NodeFact, int]]:
-    """Return the silent nodes, each with the instant from which it counts as lost.
+def losses(fleet: FleetState) -> list[Loss]:
+    """Return the silent nodes whose replicas may be given up.
 
     If every node of the fleet is silent none is lost: then it is likelier that we are the broken
     part than that all of them are.
     """
     silent = [
-        (node, since_us)
+        Loss(node, since_us)
         for node_id in sorted(fleet.decisions.offline)
         if (node := fleet.facts.nodes.get(node_id)) is not None
         and not node.removed
@@ -146,52 +153,66 @@ def losing(fleet: FleetState) -> list[tuple[NodeFact, int]]:
         return []
     if len(silent) == sum(not node.removed for node in fleet.facts.nodes.values()):
         return []
-    after_us = lost_after_us(fleet)
-    return _guarded(fleet, [(node, since_us + after_us) for node, since_us in silent])
+    return _guarded(fleet, silent)
 
 
-def _guarded(fleet: FleetState, silent: list[tuple[NodeFact, int]]) -> list[tuple[NodeFact, int]]:
+def _guarded(fleet: FleetState, silent: list[Loss]) -> list[Loss]:
     """Put losses off in regions where too many nodes are silent at once for that to be likely."""
     rules = fleet.facts.policy.disruption
-    regions = {node.fingerprint.region for node, _ in silent}
-    guarded: list[tuple[NodeFact, int]] = []
+    regions = {loss.node.fingerprint.region for loss in silent}
+    guarded: list[Loss] = []
     for region in sorted(regions):
-        losses = [loss for loss in silent if loss[0].fingerprint.region == region]
+        there = [loss for loss in silent if loss.node.fingerprint.region == region]
         nodes = sum(
             not node.removed and node.fingerprint.region == region
             for node in fleet.facts.nodes.values()
         )
-        share = len(losses) * 100
+        share = len(there) * 100
         if nodes >= rules.guard_nodes and share >= rules.guard_silent_percent * nodes:
-            losses = _one_by_one(losses, rules.guard_pause_ms * _MS)
-        guarded += losses
+            there = _one_by_one(fleet, there)
+        guarded += there
     return guarded
 
 
-def _one_by_one(losses: list[tuple[NodeFact, int]], pause_us: int) -> list[tuple[NodeFact, int]]:
-    """Return the losses in order, each at least a pause after the one before."""
-    spread: list[tuple[NodeFact, int]] = []
-    for node, lost_at_us in sorted(losses, key=lambda loss: (loss[1], loss[0].order)):
-        earliest_us = spread[-1][1] + pause_us if spread else 0
-        spread.append((node, max(lost_at_us, earliest_us)))
+def _one_by_one(fleet: FleetState, there: list[Loss]) -> list[Loss]:
+    """Return losses in order, none before the policy's time, each a pause after the one before."""
+    pause_us = fleet.facts.policy.disruption.guard_pause_ms * _MS
+    after_us = lost_after_us(fleet, _POLICYS)
+    spread: list[Loss] = []
+    for loss in sorted(there, key=lambda loss: (loss.silent_since_us, loss.node.order)):
+        earliest_us = spread[-1].not_before_us + pause_us if spread else 0
+        not_before_us = max(loss.silent_since_us + after_us, earliest_us)
+        spread.append(replace(loss, not_before_us=not_before_us))
     return spread
 
 
-def lost_after_us(fleet: FleetState) -> int:
-    """Return the silence after which replicas are replaced, in microseconds."""
+def lost_after_us(fleet: FleetState, rules: DisconnectRules) -> int:
+    """Return the silence after which replicas with such rules are replaced, in microseconds."""
     policy = fleet.facts.policy
     period_ms = policy.heartbeat_period_for_ms(len(fleet.facts.nodes))
-    return max(policy.lost_after_ms, policy.silent_periods * period_ms) * _MS
+    lost_ms = rules.replaced_after_ms(policy.lost_after_ms)
+    return max(lost_ms, policy.silent_periods * period_ms) * _MS
 
 
-def suspensions(fleet: FleetState, node: NodeFact) -> list[ev.ReplicasSuspended]:
-    """Return the outcomes that give up the live replicas on a lost node."""
-    by_deployment: dict[str, list[str]] = {}
-    for placed in fleet.on_node(node.id):
+def _losing(fleet: FleetState, loss: Loss) -> Iterator[tuple[PlacedReplica, int]]:
+    """Yield the live replicas on a silent node, each with the instant it counts as lost from."""
+    for placed in fleet.on_node(loss.node.id):
         deployment = fleet.facts.deployments.get(placed.deployment_id)
-        if placed.desired is Desired.LIVE and deployment is not None and not deployment.deleted:
+        if placed.desired is not Desired.LIVE or deployment is None or deployment.deleted:
+            continue
+        rules = deployment.spec.disconnect
+        if rules.replace:
+            after_us = lost_after_us(fleet, rules)
+            yield placed, max(loss.silent_since_us + after_us, loss.not_before_us)
+
+
+def suspensions(fleet: FleetState, loss: Loss, instant_us: int) -> list[ev.ReplicasSuspended]:
+    """Return the outcomes that give up the replicas that count as lost on a silent node."""
+    by_deployment: dict[str, list[str]] = {}
+    for placed, due_us in _losing(fleet, loss):
+        if due_us <= instant_us:
             by_deployment.setdefault(placed.deployment_id, []).append(placed.id)
     return [
-        ev.ReplicasSuspended(deployment_id, tuple(replica_ids), node.id)
+        ev.ReplicasSuspended(deployment_id, tuple(replica_ids), loss.node.id)
         for deployment_id, replica_ids in by_deployment.items()
     ]

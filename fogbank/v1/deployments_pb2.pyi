@@ -343,6 +343,51 @@ class RolloutSpec(_message.Message):
 Global___RolloutSpec: _TypeAlias = RolloutSpec  # noqa: Y015
 
 @_typing.final
+class DisconnectRules(_message.Message):
+    """What becomes of replicas whose node is cut off; times from the last heartbeat."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOST_AFTER_MS_FIELD_NUMBER: _builtins.int
+    REPLACE_FIELD_NUMBER: _builtins.int
+    STOP_ON_CLIENT_AFTER_MS_FIELD_NUMBER: _builtins.int
+    lost_after_ms: _builtins.int
+    """After so many milliseconds they are replaced on other nodes; default as the policy says (30,000).
+    Never before three heartbeats were missed.
+    """
+    replace: _builtins.bool
+    """Replace them; default true. If false each waits for its node, for as long as it takes."""
+    stop_on_client_after_ms: _builtins.int
+    """After so many milliseconds their own node stops them; default never. With the 10,000 that a
+    container has to end this must be below lost_after_ms: then no two replicas of a slot run at once.
+    """
+    def __init__(
+        self,
+        *,
+        lost_after_ms: _builtins.int | None = ...,
+        replace: _builtins.bool | None = ...,
+        stop_on_client_after_ms: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_lost_after_ms", b"_lost_after_ms", "_replace", b"_replace", "_stop_on_client_after_ms", b"_stop_on_client_after_ms", "lost_after_ms", b"lost_after_ms", "replace", b"replace", "stop_on_client_after_ms", b"stop_on_client_after_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lost_after_ms", b"_lost_after_ms", "_replace", b"_replace", "_stop_on_client_after_ms", b"_stop_on_client_after_ms", "lost_after_ms", b"lost_after_ms", "replace", b"replace", "stop_on_client_after_ms", b"stop_on_client_after_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__lost_after_ms: _TypeAlias = _typing.Literal["lost_after_ms"]  # noqa: Y015
+    _WhichOneofArgType__lost_after_ms: _TypeAlias = _typing.Literal["_lost_after_ms", b"_lost_after_ms"]  # noqa: Y015
+    _WhichOneofReturnType__replace: _TypeAlias = _typing.Literal["replace"]  # noqa: Y015
+    _WhichOneofArgType__replace: _TypeAlias = _typing.Literal["_replace", b"_replace"]  # noqa: Y015
+    _WhichOneofReturnType__stop_on_client_after_ms: _TypeAlias = _typing.Literal["stop_on_client_after_ms"]  # noqa: Y015
+    _WhichOneofArgType__stop_on_client_after_ms: _TypeAlias = _typing.Literal["_stop_on_client_after_ms", b"_stop_on_client_after_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lost_after_ms) -> _WhichOneofReturnType__lost_after_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__replace) -> _WhichOneofReturnType__replace | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stop_on_client_after_ms) -> _WhichOneofReturnType__stop_on_client_after_ms | None: ...
+
+Global___DisconnectRules: _TypeAlias = DisconnectRules  # noqa: Y015
+
+@_typing.final
 class DeploymentSpec(_message.Message):
     """What a deployment's author asked for."""
 
@@ -384,6 +429,7 @@ class DeploymentSpec(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     ALLOW_COLOCATION_FIELD_NUMBER: _builtins.int
     ROLLOUT_FIELD_NUMBER: _builtins.int
+    DISCONNECT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name, 1 to 100 characters; need not be unique."""
     type: Global___ServiceType.ValueType
@@ -424,6 +470,10 @@ class DeploymentSpec(_message.Message):
     def rollout(self) -> Global___RolloutSpec:
         """How an update replaces replicas; absent for the defaults."""
 
+    @_builtins.property
+    def disconnect(self) -> Global___DisconnectRules:
+        """What becomes of replicas whose node is cut off; absent for the defaults."""
+
     def __init__(
         self,
         *,
@@ -443,10 +493,11 @@ class DeploymentSpec(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         allow_colocation: _builtins.bool = ...,
         rollout: Global___RolloutSpec | None = ...,
+        disconnect: Global___DisconnectRules | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "priority", b"priority", "resources", b"resources", "rollout", b"rollout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "disconnect", b"disconnect", "priority", b"priority", "resources", b"resources", "rollout", b"rollout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "allow_colocation", b"allow_colocation", "cluster_id", b"cluster_id", "constraints", b"constraints", "container_image", b"container_image", "gpu_model", b"gpu_model", "labels", b"labels", "name", b"name", "priority", b"priority", "region", b"region", "replicas", b"replicas", "resources", b"resources", "restart", b"restart", "rollout", b"rollout", "strategy", b"strategy", "type", b"type", "wait_for_capacity", b"wait_for_capacity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "allow_colocation", b"allow_colocation", "cluster_id", b"cluster_id", "constraints", b"constraints", "container_image", b"container_image", "disconnect", b"disconnect", "gpu_model", b"gpu_model", "labels", b"labels", "name", b"name", "priority", b"priority", "region", b"region", "replicas", b"replicas", "resources", b"resources", "restart", b"restart", "rollout", b"rollout", "strategy", b"strategy", "type", b"type", "wait_for_capacity", b"wait_for_capacity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
     _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015

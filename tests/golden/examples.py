@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fogbank.domain import events as ev
-from fogbank.domain.deployment import Constraint, DeploymentSpec, RolloutSpec
+from fogbank.domain.deployment import Constraint, DeploymentSpec, DisconnectRules, RolloutSpec
 from fogbank.domain.disruption import DisruptionRules
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.policy import (
@@ -178,7 +178,11 @@ EXAMPLES: tuple[ev.Event, ...] = (
     ev.DeploymentScaled(_DEPLOYMENT, 5),
     ev.DeploymentUpdated(
         _DEPLOYMENT,
-        replace(SPEC, rollout=RolloutSpec(2, 1, 1_000, 60_000, auto_rollback=False)),
+        replace(
+            SPEC,
+            rollout=RolloutSpec(2, 1, 1_000, 60_000, auto_rollback=False),
+            disconnect=DisconnectRules(90_000, False, 60_000),
+        ),
         "d4e5f6",
     ),
     ev.DeploymentDeleted(_DEPLOYMENT),

@@ -35,6 +35,7 @@ from services.gateway.app.principal import Principal
 from services.gateway.app.views import deployment_view
 from services.gateway.core import commands
 from services.gateway.core.asks import check_request_id
+from services.gateway.core.disconnecting import disconnect_problems
 
 _log = structlog.get_logger(__name__)
 
@@ -355,12 +356,20 @@ class Deployments:
         return self._find(principal, deployment_id)
 
     def check_spec(self, spec: DeploymentSpec) -> None:
-        """Check what only the fold knows; InvalidArgumentError if its cluster does not exist."""
+        """Check what only the fold knows.
+
+        Raises:
+            InvalidArgumentError: its cluster does not exist, or its node would stop replicas later
+                than the policy replaces them.
+        """
         clusters = self._fold.fleet.facts.clusters
         if spec.cluster_id not in clusters:
             raise InvalidArgumentError.of_field(
                 "cluster_id", f"must be a known cluster, got {spec.cluster_id}"
             )
+        policy_ms = self._fold.fleet.facts.policy.lost_after_ms
+        for name, description in disconnect_problems(spec.disconnect, policy_ms):
+            raise InvalidArgumentError.of_field(name, description)
 
     # --- within -------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from fogbank.domain.deployment import (
     PRIORITY_WORDS,
     Constraint,
     DeploymentSpec,
+    DisconnectRules,
     RolloutSpec,
 )
 from fogbank.domain.errors import FieldViolation, InvalidArgumentError
@@ -20,6 +21,7 @@ from fogbank.domain.policy import STRATEGY_NAMES
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import ConstraintOperator, RestartPolicy, ServiceType
 from services.gateway.core.bounds import Amount, Bounds
+from services.gateway.core.disconnecting import disconnect_problems
 
 MAX_NAME = 100
 MAX_IMAGE = 512
@@ -70,6 +72,7 @@ class Ask:
     labels: Mapping[str, str] = field(default_factory=dict)
     allow_colocation: bool = False
     rollout: RolloutSpec = field(default_factory=RolloutSpec)
+    disconnect: DisconnectRules = field(default_factory=DisconnectRules)
     env: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -128,6 +131,8 @@ def spec_of(ask: Ask, bounds: Bounds) -> DeploymentSpec:
     _constraints(ask.constraints, problems)
     _labels(ask.labels, problems)
     _rollout(ask.rollout, problems)
+    for name, description in disconnect_problems(ask.disconnect):
+        problems.field(name, description)
     _env(ask.env, problems)
     problems.check()
     return DeploymentSpec(
@@ -152,6 +157,7 @@ def spec_of(ask: Ask, bounds: Bounds) -> DeploymentSpec:
         labels=dict(ask.labels),
         allow_colocation=ask.allow_colocation,
         rollout=ask.rollout,
+        disconnect=ask.disconnect,
     )
 
 

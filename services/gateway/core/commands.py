@@ -8,7 +8,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from fogbank.domain import events as ev
-from fogbank.domain.deployment import Constraint, DeploymentSpec, RolloutSpec
+from fogbank.domain.deployment import Constraint, DeploymentSpec, DisconnectRules, RolloutSpec
 from fogbank.domain.envelope import CommandTerms, EventEnvelope
 from fogbank.domain.errors import (
     AbortedError,
@@ -27,6 +27,10 @@ UPDATE = "UpdateDeployment"
 ROLLBACK = "RollbackDeployment"
 
 
+# What a spec is made of, digested field by field.
+_PARTS = (DeploymentSpec, Resources, Constraint, RolloutSpec, DisconnectRules)
+
+
 def content_digest(method: str, content: Mapping[str, Any]) -> bytes:
     """Return the SHA-256 of a command's content, in an encoding that has one form for each.
 
@@ -40,7 +44,7 @@ def content_digest(method: str, content: Mapping[str, Any]) -> bytes:
 
 
 def _canonical(value: Any) -> Any:
-    if isinstance(value, (DeploymentSpec, Resources, Constraint, RolloutSpec)):
+    if isinstance(value, _PARTS):
         return {
             each.name: _canonical(getattr(value, each.name))
             for each in fields(value)

@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from fogbank.codec.values import rollout_from_pb, spec_to_pb
+from fogbank.codec.values import disconnect_from_pb, rollout_from_pb, spec_to_pb
 from fogbank.domain.deployment import Constraint, DeploymentSpec
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.position import parse_etag
@@ -72,6 +72,7 @@ def _ask(spec: deployments_pb2.DeploymentSpec, env: dict[str, str]) -> Ask:
         labels=dict(spec.labels),
         allow_colocation=spec.allow_colocation,
         rollout=rollout_from_pb(spec.rollout),
+        disconnect=disconnect_from_pb(spec.disconnect),
         env=env,
     )
 

@@ -14,6 +14,7 @@ from fogbank.domain.deployment import (
     DEFAULT_REGION,
     PRIORITY_WORDS,
     Constraint,
+    DisconnectRules,
 )
 from fogbank.domain.states import ConstraintOperator, RestartPolicy, ServiceType
 from services.gateway.app.identity import (
@@ -26,6 +27,7 @@ from services.gateway.app.identity import (
 from services.gateway.core import asks
 from services.gateway.core.asks import Ask
 from services.gateway.core.bounds import REST_BOUNDS, Amount
+from services.gateway.core.disconnecting import MAX_DISCONNECT_MS, MIN_DISCONNECT_MS
 from services.gateway.http_api.bodies import Body
 
 TYPES = [member.name.lower() for member in ServiceType]
@@ -68,6 +70,9 @@ _Priority = Annotated[
         }
     ),
 ]
+_TIMES: dict[str, Any] = {
+    "anyOf": [{"const": 0}, {"minimum": MIN_DISCONNECT_MS, "maximum": MAX_DISCONNECT_MS}]
+}
 _Restart = Literal["always", "on-failure", "never"]
 _Operator = Literal["equal", "not_equal", "in", "exists"]
 
@@ -94,6 +99,22 @@ class ConstraintBody(Body):
     )
 
 
+class DisconnectBody(Body):
+    """What becomes of replicas whose node is cut off; times in milliseconds."""
+
+    lost_after_ms: int = Field(
+        0, description="Replaced elsewhere after; 0: as the policy says.", json_schema_extra=_TIMES
+    )
+    replace: bool = Field(default=True, description="False: each waits for its node.")
+    stop_on_client_after_ms: int = Field(
+        0, description="Stopped by their own node after; 0: never.", json_schema_extra=_TIMES
+    )
+
+    def rules(self) -> DisconnectRules:
+        """Return the rules."""
+        return DisconnectRules(self.lost_after_ms, self.replace, self.stop_on_client_after_ms)
+
+
 class DeployBody(Body):
     """A deployment to make."""
 
@@ -118,6 +139,7 @@ class DeployBody(Body):
     gpu_model: str = Field("", json_schema_extra=_texts(0, asks.MAX_NAME))
     restart: _Restart = "always"
     labels: dict[str, str] = Field(default={}, json_schema_extra={"maxProperties": asks.MAX_LABELS})
+    disconnect: DisconnectBody = DisconnectBody()
     request_id: str = Field(
         "",
         description="Makes a repeat safe: the same id gets the same answer.",
@@ -147,6 +169,7 @@ class DeployBody(Body):
             gpu_model=self.gpu_model,
             restart=_RESTARTS[self.restart],
             labels=self.labels,
+            disconnect=self.disconnect.rules(),
             env=self.env,
         )
 

@@ -80,6 +80,7 @@ def deployment_status(view: DeploymentView) -> dict[str, Any]:
         "target_replicas": view.spec.replicas,
         "replicas": [_replica(each) for each in view.replicas],
         "resources": resources(view.spec.resources),
+        "disconnect": plain(view.spec.disconnect),
         "recent_status_changes": [_change(each) for each in view.recent_changes],
         "created_at": instant(view.created_at_us),
         "updated_at": instant(view.updated_at_us),

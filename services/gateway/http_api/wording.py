@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from fogbank.domain.errors import FieldViolation, InvalidArgumentError
 
 # Fields of later releases: refused like unknown ones, but people should know that they will come.
-NOT_YET = frozenset({"affinity", "gpu_share", "ports", "probes", "disconnect"})
+NOT_YET = frozenset({"affinity", "gpu_share", "ports", "probes"})
 # Fields whose values are nobody's to see, not even in an answer that somebody may log.
 SECRET = frozenset({"env", "password", "refresh_token", "invite_code"})
 

@@ -74,6 +74,7 @@ DEPLOYMENTS = Table(
     Column("labels", JSONB, nullable=False),
     _flag("allow_colocation"),
     Column("rollout", JSONB, nullable=False),
+    Column("disconnect", JSONB, nullable=False),
     _integer("available_nodes", null=True),
     _big("version"),
     _instant("created_at"),

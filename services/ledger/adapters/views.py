@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from fogbank.domain.deployment import Constraint, DeploymentSpec, RolloutSpec
+from fogbank.domain.deployment import Constraint, DeploymentSpec, DisconnectRules, RolloutSpec
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import (
@@ -77,6 +77,7 @@ def _spec(row: Row[Any]) -> DeploymentSpec:
         labels=row.labels,
         allow_colocation=row.allow_colocation,
         rollout=RolloutSpec(**row.rollout),
+        disconnect=DisconnectRules(**row.disconnect),
     )
 
 

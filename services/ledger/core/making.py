@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from functools import lru_cache
 
-from fogbank.domain.deployment import Constraint, RolloutSpec
+from fogbank.domain.deployment import Constraint, DisconnectRules, RolloutSpec
 from fogbank.domain.facts import DeploymentFact, NodeFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.node_status import node_reason
@@ -71,7 +71,8 @@ def deployment_row(
         restart=spec.restart,
         labels=_labels_json(spec.labels),
         allow_colocation=spec.allow_colocation,
-        rollout=_rollout_json(spec.rollout),
+        rollout=_part_json(spec.rollout),
+        disconnect=_part_json(spec.disconnect),
         available_nodes=decision.available_nodes if failed and decision is not None else None,
         version=deployment.version,
         created_at_us=bounded(deployment.created_at_us),
@@ -212,5 +213,5 @@ def _constraints_json(constraints: tuple[Constraint, ...]) -> str:
 
 
 @lru_cache(maxsize=256)
-def _rollout_json(rollout: RolloutSpec) -> str:
-    return json.dumps(asdict(rollout))
+def _part_json(part: RolloutSpec | DisconnectRules) -> str:
+    return json.dumps(asdict(part))

@@ -36,6 +36,7 @@ class DeploymentRow(NamedTuple):
     labels: str
     allow_colocation: bool
     rollout: str
+    disconnect: str
     available_nodes: int | None
     version: int
     created_at_us: int

@@ -92,6 +92,9 @@ async def test_an_unknown_type_in_the_documented_words(face: RestFace, given: An
             ["constraints[0].operator", "equal", "like"],
         ),
         ({"constraints": [{"operator": "in"}]}, ["constraints[0].attribute", "required"]),
+        ({"disconnect": {"replace": "no"}}, ["disconnect.replace", "no"]),
+        ({"disconnect": {"lost_after_ms": -1}}, ["disconnect.lost_after_ms", "100", "-1"]),
+        ({"disconnect": {"stop_on_client_after_ms": 30_000}}, ["lost_after_ms 30000", "30000"]),
         ({"labels": {"a": None}}, ["labels.a", "string", "null"]),
         ({"request_id": "x" * 129}, ["request_id", "128"]),
         ({"colour": "red"}, ["colour", "allowed", "container_image", "priority"]),
@@ -99,7 +102,6 @@ async def test_an_unknown_type_in_the_documented_words(face: RestFace, given: An
         ({"gpu_share": 1}, ["gpu_share", "not supported yet"]),
         ({"ports": []}, ["ports", "not supported yet"]),
         ({"probes": []}, ["probes", "not supported yet"]),
-        ({"disconnect": {}}, ["disconnect", "not supported yet"]),
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
 )

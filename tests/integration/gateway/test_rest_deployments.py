@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from fogbank.domain.deployment import DisconnectRules
 from fogbank.log.memory import MemoryLog
 from fogbank.log.port import Writer
 from services.gateway.app.principal import Role
@@ -240,6 +241,7 @@ async def test_every_optional_field_arrives(face: RestFace) -> None:
         gpu_model="T4",
         restart="on-failure",
         labels={"team": "blue"},
+        disconnect={"lost_after_ms": 90_000, "replace": False, "stop_on_client_after_ms": 1_000},
         cpu=1,
         gpu=2,
     )
@@ -247,6 +249,7 @@ async def test_every_optional_field_arrives(face: RestFace) -> None:
     assert (spec.region, spec.strategy, spec.wait_for_capacity) == ("us-west", "balanced", True)
     assert (spec.gpu_model, spec.restart.name) == ("T4", "ON_FAILURE")
     assert dict(spec.labels) == {"team": "blue"}
+    assert spec.disconnect == DisconnectRules(90_000, False, 1_000)
     assert spec.constraints[0].values == ("a", "b")
     assert (spec.resources.cpu_millicores, spec.resources.gpu_thousandths) == (1000, 2000)
 

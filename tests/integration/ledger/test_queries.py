@@ -13,7 +13,7 @@ import pytest
 
 from fogbank.codec.views import deployment_from_pb, node_from_pb, timestamp_to_pb
 from fogbank.domain import events as ev
-from fogbank.domain.deployment import Constraint, DeploymentSpec, RolloutSpec
+from fogbank.domain.deployment import Constraint, DeploymentSpec, DisconnectRules, RolloutSpec
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import (
     ConstraintOperator,
@@ -144,6 +144,7 @@ async def test_a_spec_comes_back_with_every_field(world: Asked) -> None:
         restart=RestartPolicy.NEVER,
         labels={"a": "ü", "b": '"'},
         allow_colocation=True,
+        disconnect=DisconnectRules(90_000, False, 60_000),
         rollout=RolloutSpec(2, 1, 7_000, 90_000, auto_rollback=False),
     )
     plain = DeploymentSpec("", ServiceType.COMPUTE, "", 0, Resources())

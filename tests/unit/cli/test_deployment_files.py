@@ -60,6 +60,7 @@ gpu_model: T4
 restart: on-failure
 labels: {team: x}
 allow_colocation: true
+disconnect: {lost_after_ms: 90000, replace: false, stop_on_client_after_ms: 60000}
 request_id: r1
 """,
     )
@@ -80,6 +81,30 @@ request_id: r1
     assert spec.wait_for_capacity
     assert spec.allow_colocation
     assert spec.priority == 80
+    assert spec.disconnect == deployments_pb2.DisconnectRules(
+        lost_after_ms=90_000, replace=False, stop_on_client_after_ms=60_000
+    )
+
+
+def test_without_rules_of_its_own_nothing_is_said_of_nodes_cut_off(tmp_path: Path) -> None:
+    (made,) = read(tmp_path, MINIMAL + "disconnect: {}")
+    assert not create_request(made).spec.HasField("disconnect")
+
+
+@pytest.mark.parametrize(
+    ("rules", "problem"),
+    [
+        ("{lost_after: 1}", "disconnect: unknown field 'lost_after'"),
+        ("{replace: 1}", "disconnect: replace must be true or false, got 1"),
+        ("{lost_after_ms: 30s}", "disconnect: lost_after_ms must be a whole number, got '30s'"),
+        ("never", "disconnect: expected fields"),
+    ],
+)
+def test_rules_for_nodes_cut_off_name_what_is_wrong(
+    tmp_path: Path, rules: str, problem: str
+) -> None:
+    with pytest.raises(UsageFailure, match=problem):
+        read(tmp_path, f"{MINIMAL}\ndisconnect: {rules}")
 
 
 def test_no_priority_is_not_priority_zero(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fogbank.domain.deployment import Constraint
+from fogbank.domain.deployment import Constraint, DisconnectRules
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.policy import STRATEGY_NAMES
 from fogbank.domain.resources import Resources
@@ -17,6 +17,7 @@ from services.gateway.core.asks import (
     spec_of,
 )
 from services.gateway.core.bounds import GRPC_BOUNDS, REST_BOUNDS, grpc_bounds
+from services.gateway.core.disconnecting import disconnect_problems
 
 GOOD = Ask(
     name="web.api 1",
@@ -81,6 +82,18 @@ def test_a_good_ask_becomes_a_spec_with_defaults() -> None:
         ({"labels": {str(n): "" for n in range(65)}}, "labels: must be at most 64, got 65"),
         ({"labels": {"": "x"}}, "labels: a key must be 1 to 128 characters, got 0"),
         ({"labels": {"a": "x" * 257}}, "labels['a']: must be 1 to 256 characters, got 257"),
+        (
+            {"disconnect": DisconnectRules(lost_after_ms=99)},
+            "disconnect.lost_after_ms: must be 0 for the default, or 100 to 604800000, got 99",
+        ),
+        (
+            {"disconnect": DisconnectRules(stop_on_client_after_ms=604_800_001)},
+            "disconnect.stop_on_client_after_ms: must be 0 for the default, or 100 to 604800000",
+        ),
+        (
+            {"disconnect": DisconnectRules(30_000, stop_on_client_after_ms=20_000)},
+            "a container has to end must be below lost_after_ms 30000, got 20000: else a slot",
+        ),
         ({"env": {"A=B": "x"}}, "env: a name must be 1 to 256 printable characters without '='"),
         ({"env": {str(n): "" for n in range(257)}}, "env: must be at most 256 entries, got 257"),
         ({"env": {"A": "x" * 65536}}, "env: must be at most 65536 bytes in all, got 65537"),
@@ -95,6 +108,17 @@ def test_a_bad_ask_is_refused_with_field_bounds_and_value(
 
     assert message in said
     assert "secret" not in said
+
+
+def test_stopping_what_is_cut_off_must_be_over_before_the_policy_replaces_it() -> None:
+    rules = DisconnectRules(stop_on_client_after_ms=20_000)
+    assert list(disconnect_problems(rules)) == []
+    assert list(disconnect_problems(rules, 30_001)) == []
+    ((field, problem),) = disconnect_problems(rules, 30_000)
+    assert field == "disconnect.stop_on_client_after_ms"
+    assert "must be below the policy's lost_after_ms 30000, got 20000" in problem
+    # What is never replaced may be stopped at any time.
+    assert list(disconnect_problems(replace(rules, replace=False), 30_000)) == []
 
 
 def test_an_unknown_type_is_refused_in_the_words_of_the_documents() -> None:

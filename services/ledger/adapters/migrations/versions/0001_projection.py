@@ -38,6 +38,7 @@ CREATE TABLE public.deployments (
     labels jsonb NOT NULL,
     allow_colocation boolean NOT NULL,
     rollout jsonb NOT NULL,
+    disconnect jsonb NOT NULL,
     available_nodes integer,
     version bigint NOT NULL,
     created_at timestamptz NOT NULL,
