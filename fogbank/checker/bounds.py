@@ -172,4 +172,5 @@ def _numbers(policy: policies_pb2.Policy) -> list[tuple[int, int]]:
         *((ask.weight, _MOST_WEIGHT) for ask in policy.gpu_mix),
         *((latency.round_trip_ms, _MOST) for latency in policy.latencies),
         *((value, _MOST) for _field, value in policy.disruption.ListFields()),
+        (policy.disruption.failure_penalty, 100),
     ]

@@ -12,9 +12,9 @@ class DisruptionRules:
     `moves_at_once` replicas of a deployment may wait for their successors at a time. In a region
     of at least `guard_nodes` nodes of which `guard_silent_percent` or more are silent, one node at
     a time counts as lost, `guard_pause_ms` after the one before. A deployment whose image
-    `absent_image_nodes` nodes did not find, before any replica ran, fails. Nodes
-    where the replicas of a slot broke are chosen last, whatever their score; `failure_penalty` and
-    `failure_fades_ms` are recorded, and no rule reads them yet.
+    `absent_image_nodes` nodes did not find, before any replica ran, fails. A
+    node where a replica of the same deployment broke loses `failure_penalty` percent of a whole
+    score, fading evenly to nothing over `failure_fades_ms`.
     """
 
     moves_at_once: int = 1

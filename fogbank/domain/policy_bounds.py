@@ -20,6 +20,8 @@ MAX_NAME = 100
 MAX_PERCENT = 100
 MAX_PRIORITY = 100
 MAX_WATTS = 1_000_000
+# Among the rules for disruptions; to switch it off the guard may ask for more than all nodes.
+_MOST_OF = {"failure_penalty": MAX_PERCENT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,8 @@ def _times(policy: Policy) -> Iterator[Problem]:
     ):
         yield from _between(name, getattr(policy, name), 0, MAX_AMOUNT)
     for name in DisruptionRules.__slots__:
-        yield from _between(f"disruption.{name}", getattr(policy.disruption, name), 0, MAX_AMOUNT)
+        most = _MOST_OF.get(name, MAX_AMOUNT)
+        yield from _between(f"disruption.{name}", getattr(policy.disruption, name), 0, most)
     for index, wait_ms in enumerate(policy.retry_backoff_ms):
         yield from _between(f"retry_backoff_ms[{index}]", wait_ms, 0, MAX_AMOUNT)
     if len(policy.retry_backoff_ms) > MAX_RETRIES:

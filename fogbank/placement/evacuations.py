@@ -116,7 +116,8 @@ def _relieve(
     if fleet.decisions.of(deployment.id).failed_version == deployment.version:
         return [ev.ReplicasReleased(deployment.id, (placed.id,), "Its node is drained")]
     try:
-        found = place(fleet, work.room, as_wanted(fleet, deployment), (placed.slot,))
+        meant = as_wanted(fleet, deployment)
+        found = place(fleet, work.room, meant, (placed.slot,), work.instant_us)
     except Exception as error:  # noqa: BLE001  one bad deployment must not stop the others
         work.errors.append((_key(placed, deployment), error))
         work.looked_in_vain.add(_key(placed, deployment))

@@ -119,7 +119,7 @@ def _look(
     considered = found.considered
     if not considered.nodes and arrays.size:
         # Turned down before any node was looked at: the nodes are told all the same.
-        considered = place(fleet, Room.of(arrays), deployment, slots).considered
+        considered = place(fleet, Room.of(arrays), deployment, slots, instant_us).considered
     if not isinstance(found, Shortage):
         return _Look(found, considered, ())
     hints = would_unblock(fleet, Room.of(arrays), deployment.id, spec, slots)

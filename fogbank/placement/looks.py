@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from fogbank.domain import events as ev
 from fogbank.domain.deployment import DeploymentSpec
@@ -17,7 +17,8 @@ from fogbank.placement.arrays import FleetArrays, amounts
 from fogbank.placement.boards import Board, row_of, score_of
 from fogbank.placement.devices import choose
 from fogbank.placement.filters import APART, feasible_nodes, too_large_for_any
-from fogbank.placement.needs import Wait, broken_on, patient
+from fogbank.placement.needs import Wait, patient
+from fogbank.placement.penalties import penalties
 from fogbank.placement.placements import occupied_rows, placements_on
 from fogbank.placement.preemption import preempt
 from fogbank.placement.room import Room, Shortage
@@ -50,7 +51,7 @@ def look(
         shortage = gate(fleet, work, deployment, slots)
         if shortage is not None:
             return shortage
-    found = place(fleet, work.room, deployment, slots)
+    found = place(fleet, work.room, deployment, slots, work.instant_us)
     if isinstance(found, Shortage):
         for rescue in RESCUES:
             rescued = rescue(fleet, work, deployment, slots, found)
@@ -63,7 +64,11 @@ def look(
 
 
 def place(
-    fleet: FleetState, room: Room, deployment: DeploymentFact, slots: tuple[int, ...]
+    fleet: FleetState,
+    room: Room,
+    deployment: DeploymentFact,
+    slots: tuple[int, ...],
+    instant_us: int,
 ) -> ev.DeploymentPlaced | Shortage:
     """Place all given slots of a deployment, taking the room, or none and say why."""
     arrays, spec = room.arrays, deployment.spec
@@ -71,17 +76,19 @@ def place(
     if arrays.empty:
         return Shortage(NO_NODES, 0, ev.Considered(), no_nodes=True)
     occupied = occupied_rows(fleet, arrays, deployment.id, slots)
-    shunned = {arrays.row(node_id) for node_id in broken_on(fleet, deployment.id, slots)}
+    lost = penalties(fleet, arrays, deployment, instant_us)
     board = room.boards.board(spec, fleet.facts.policy)
+    # Whoever loses something makes room for one more at most among the best.
+    wanted = max(count, _BEST_SHOWN) + len(lost)
     if board is not None:
-        chosen = _from_board(room, board, spec, occupied, count + len(shunned))
+        chosen = _from_board(room, board, spec, occupied, wanted)
     else:
-        chosen = _among_all(fleet, room, deployment, occupied, count + len(shunned))
-    # Where the replicas broke that are to be replaced comes last, whatever its score.
-    rows = sorted(chosen.rows, key=shunned.__contains__)[:count] if shunned else chosen.rows[:count]
-    considered = chosen.considered
+        chosen = _among_all(fleet, room, deployment, occupied, wanted)
+    if lost:
+        chosen = _penalised(chosen, arrays.ids, lost)
+    rows, considered = chosen.rows[:count], chosen.considered
     if len(rows) < count and spec.allow_colocation:
-        rows = _stacked(fleet, room, deployment, count)
+        rows = _stacked(fleet, room, deployment, count, lost)
     if len(rows) < count:
         if too_large_for_any(arrays, amounts(spec.resources)):
             return Shortage(_impossible(arrays, spec.resources), 0, considered, impossible=True)
@@ -122,7 +129,7 @@ def _from_board(
         if occupied and not spec.allow_colocation
         else []
     )
-    keys = board.best(max(count, _BEST_SHOWN), closed)
+    keys = board.best(count, closed)
     refusals = board.refusals
     size = room.arrays.size
     feasible = size - sum(refused for _, refused in refusals) - len(closed)
@@ -147,7 +154,7 @@ def _among_all(
     filtered = feasible_nodes(arrays, room.booked, spec, ask, occupied)
     scores = score(arrays, room.booked, ask, spec, policy)
     ties = tie_breaker(arrays, fleet.decisions.prev_digest, deployment.id, spec, policy)
-    best = best_rows(scores, filtered.feasible, max(count, _BEST_SHOWN), ties)
+    best = best_rows(scores, filtered.feasible, count, ties)
     considered = ev.Considered(
         arrays.size,
         filtered.count,
@@ -157,7 +164,20 @@ def _among_all(
     return _Choice(best, lambda row: int(scores[row]), considered)
 
 
-def _stacked(fleet: FleetState, room: Room, deployment: DeploymentFact, count: int) -> list[int]:
+def _penalised(chosen: _Choice, ids: Sequence[str], lost: dict[int, int]) -> _Choice:
+    """Return the best nodes anew, with what some of them lose; of equals those that lose none."""
+
+    def points_of(row: int) -> int:
+        return chosen.score(row) - lost.get(row, 0)
+
+    rows = sorted(chosen.rows, key=lambda row: (-points_of(row), row in lost))
+    best = tuple((ids[row], points_of(row)) for row in rows[:_BEST_SHOWN])
+    return _Choice(rows, points_of, replace(chosen.considered, best=best))
+
+
+def _stacked(
+    fleet: FleetState, room: Room, deployment: DeploymentFact, count: int, lost: dict[int, int]
+) -> list[int]:
     """Choose nodes one replica at a time, several on a node where they fit."""
     policy, spec = fleet.facts.policy, deployment.spec
     ask = amounts(spec.resources)
@@ -168,6 +188,8 @@ def _stacked(fleet: FleetState, room: Room, deployment: DeploymentFact, count: i
     while len(rows) < count:
         filtered = feasible_nodes(room.arrays, booked, spec, ask, [])
         scores = score(room.arrays, booked, ask, spec, policy)
+        for row, points in lost.items():
+            scores[row] -= points
         best = best_rows(scores, filtered.feasible, 1, ties)
         if not best:
             break

@@ -125,7 +125,7 @@ def broken_in_a_row(fleet: FleetState, placed: PlacedReplica) -> list[PlacedRepl
         former_id = id_of_replica(placed.deployment_id, placed.slot, generation)
         former = fleet.decisions.placements.get(former_id)
         observed = fleet.observed(former) if former is not None else None
-        if former is None or observed is None or not _is_broken(observed):
+        if former is None or observed is None or not is_broken(observed):
             break
         if _ran_ms(observed) > delay_ms:
             break
@@ -133,7 +133,8 @@ def broken_in_a_row(fleet: FleetState, placed: PlacedReplica) -> list[PlacedRepl
     return broken
 
 
-def _is_broken(observed: Observed) -> bool:
+def is_broken(observed: Observed) -> bool:
+    """Tell whether a replica failed, or was turned down, and is not started again."""
     return observed.final and observed.state in _BROKEN
 
 
@@ -141,21 +142,6 @@ def _ran_ms(observed: Observed) -> int:
     if not observed.started_at_us:
         return 0
     return (observed.observed_at_us - observed.started_at_us) // _MS
-
-
-def broken_on(fleet: FleetState, deployment_id: str, slots: tuple[int, ...]) -> set[str]:
-    """Return the nodes on which the replicas broke whose slots are to be filled."""
-    decision = fleet.decisions.deployments.get(deployment_id)
-    if decision is None:
-        return set()
-    nodes: set[str] = set()
-    for slot in slots:
-        held = decision.slots.get(slot)
-        placed = fleet.decisions.placements[held] if held is not None else None
-        observed = fleet.observed(placed) if placed is not None else None
-        if placed is not None and observed is not None and _is_broken(observed):
-            nodes.update(former.node_id for former in broken_in_a_row(fleet, placed))
-    return nodes
 
 
 def _reschedule_at_us(fleet: FleetState, placed: PlacedReplica, observed: Observed) -> int:

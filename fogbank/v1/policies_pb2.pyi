@@ -292,9 +292,9 @@ class DisruptionRules(_message.Message):
     absent_image_nodes: _builtins.int
     """Nodes without its image, before any replica ran, after which a deployment fails."""
     failure_penalty: _builtins.int
-    """Recorded only, no rule reads it yet: how much a failure on a node is to lower its score."""
+    """What a node loses for a replica of the same deployment that broke there, in percent of a whole score."""
     failure_fades_ms: _builtins.int
-    """Recorded only, no rule reads it yet: after how long a failure is forgotten, in milliseconds."""
+    """Over so many milliseconds that fades evenly to nothing."""
     def __init__(
         self,
         *,

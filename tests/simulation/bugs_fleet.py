@@ -27,10 +27,10 @@ def room_released_before_the_end() -> Patches:
 def placed_in_part() -> Patches:
     place = looks.place
 
-    def partly(fleet: Any, left: Any, deployment: Any, slots: tuple[int, ...]) -> Any:
-        found = place(fleet, left, deployment, slots)
+    def partly(fleet: Any, left: Any, deployment: Any, slots: Any, instant_us: int) -> Any:
+        found = place(fleet, left, deployment, slots, instant_us)
         if isinstance(found, room.Shortage) and len(slots) > 1:
-            return place(fleet, left, deployment, slots[:1])
+            return place(fleet, left, deployment, slots[:1], instant_us)
         return found
 
     return [patch.object(looks, "place", partly)]
@@ -76,7 +76,7 @@ def suspended_room_given_away() -> Patches:
 
 @bug
 def lost_nodes_never_replaced() -> Patches:
-    return [patch.object(movements, "suspensions", lambda *_: [])]
+    return [patch.object(movements, "losses", lambda *_: [])]
 
 
 @bug
