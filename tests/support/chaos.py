@@ -124,8 +124,27 @@ def disturbed(
     count: int = 200,
     pace_s: float = PACE_S,
 ) -> Verdict:
-    """Disturb a system in the middle of a load, evenly spread, and judge it at the end."""
+    """Disturb a system in the middle of a load, and judge it at the end."""
     record = record or new_record(system)
+    resumed_s = disturbed_load(
+        system, disturbances, record=record, prefix=prefix, count=count, pace_s=pace_s
+    )
+    return replace(judge(system, record), resumed_s=resumed_s)
+
+
+def disturbed_load(
+    system: ChaosSystem,
+    disturbances: Sequence[Callable[[], object]],
+    *,
+    record: Record,
+    prefix: str,
+    count: int,
+    pace_s: float,
+) -> tuple[float, ...]:
+    """Run a load with disturbances evenly spread over it.
+
+    Returns the seconds from each disturbance to the first acknowledgement after it.
+    """
     resumed_s: list[float] = []
     with command_load(system, record, prefix, count=count, pace_s=pace_s) as load:
         for number, disturb in enumerate(disturbances, start=1):
@@ -135,7 +154,7 @@ def disturbed(
             load.go_on()
             resumed_s.append(time.monotonic() - began)
         load.finish()
-    return replace(judge(system, record), resumed_s=tuple(resumed_s))
+    return tuple(resumed_s)
 
 
 def judge(system: FogUp, record: Record, within_s: float = PATIENCE_S) -> Verdict:

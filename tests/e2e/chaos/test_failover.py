@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from functools import partial
 from statistics import median
 
 import pytest
@@ -21,10 +20,13 @@ from tests.support.chaos import (
     SchedulerView,
     Verdict,
     chaos_system,
-    disturbed,
+    disturbed_load,
     freeze,
+    judge,
+    new_record,
     thaw,
 )
+from tests.support.command_load import delete_all
 from tests.support.waiting import eventually_sync
 
 FAILOVERS = int(os.environ.get("FOG_FAILOVERS", "20"))
@@ -85,16 +87,24 @@ class Leaders:
 
 
 def failovers(times: int) -> tuple[Verdict, dict[str, list[float]]]:
-    """Kill and freeze the leader in turn, so many times each, and judge the system."""
+    """Kill and freeze the leader in turn, so many times each, and judge the system.
+
+    Each time under a load of its own, which makes room for the next.
+    """
     with chaos_system("--schedulers", "2") as system:
-        leaders = Leaders(system)
-        verdict = disturbed(
-            system,
-            [partial(leaders.kill), partial(leaders.freeze)] * times,
-            count=COMMANDS_EACH * 2 * times,
-            pace_s=PACE_S,
-        )
-    return verdict, leaders.took
+        leaders, record = Leaders(system), new_record(system)
+        for number in range(times):
+            if number:
+                delete_all(system, record, f"load{number - 1}")
+            disturbed_load(
+                system,
+                [leaders.kill, leaders.freeze],
+                record=record,
+                prefix=f"load{number}",
+                count=2 * COMMANDS_EACH,
+                pace_s=PACE_S,
+            )
+        return judge(system, record), leaders.took
 
 
 @pytest.mark.timeout(900)
