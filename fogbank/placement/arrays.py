@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterable
 from copy import copy
 from hashlib import sha256
+from itertools import compress
 from operator import attrgetter
 
 import numpy as np
@@ -52,7 +53,8 @@ class FleetArrays:
     """Columns over the nodes, in the stable order in which they first shook hands.
 
     `masks` is for whoever looks at attributes over and over: it is emptied when any changes.
-    `changes` names the rows that changed, for whoever keeps something for each node.
+    `changes` names the rows that changed, for whoever keeps something for each node; `renewed` are
+    those of them that may be worth more than before: where not just more is booked, or seen.
     """
 
     def __init__(self) -> None:
@@ -65,6 +67,7 @@ class FleetArrays:
         self.masks: dict[Hashable, Mask] = {}
         self._removed: set[int] = set()
         self.changes = Journal()
+        self.renewed = Journal()
         self._row: dict[str, int] = {}
         self._fingerprints: list[Fingerprint | None] = []
         self._totals = np.zeros(DIMENSIONS, dtype=np.int64)
@@ -202,26 +205,44 @@ class FleetArrays:
         self._node_keys[row] = int.from_bytes(sha256(node_id.encode()).digest()[:8], "big")
 
     def _fill(self, fleet: FleetState, nodes: list[NodeFact], rows: list[int]) -> None:
+        described = []
         for node, row in zip(nodes, rows, strict=True):
             if node.fingerprint is not self._fingerprints[row] or node.name != self.names[row]:
                 self._describe(node, row)
+                described.append(row)
             if node.removed and row not in self._removed:
                 self._strike_off(row)
         uses = [fleet.use(node.id) for node in nodes]
-        self._booked[:, rows] = np.array([use.booked for use in uses], dtype=np.int64).T
+        booked = np.array([use.booked for use in uses], dtype=np.int64).T
+        opened = np.array([fleet.node_status(node) in _OPEN for node in nodes], dtype=np.bool_)
+        load = self._load_of(nodes, uses, rows)
+        better = np.logical_or.reduce(
+            [
+                *(booked < self._booked[:, rows]),
+                *(load < self._load[:, rows]),
+                opened != self._open[rows],
+            ]
+        )
+        self._booked[:, rows] = booked
         self._held[:, rows] = np.array([use.held for use in uses], dtype=np.int64).T
-        self._open[rows] = [fleet.node_status(node) in _OPEN for node in nodes]
+        self._open[rows] = opened
+        self._load[:, rows] = load
+        for node, row, use in zip(nodes, rows, uses, strict=True):
+            if node.fingerprint.allocatable.gpu_thousandths or self._gpu_free.shape[0]:
+                self._fill_devices(node, row, use)
+        self.changes.note_all(rows)
+        self.renewed.note_all([*compress(rows, better.tolist()), *described])
+
+    def _load_of(self, nodes: list[NodeFact], uses: list[NodeUse], rows: list[int]) -> Floats:
+        """Return what is measured, with what is placed but not yet seen."""
         percents = np.array(
             [(node.cpu_percent, node.memory_percent) for node in nodes], dtype=np.float64
         )
         unseen = np.array([use.unseen[: MEMORY + 1] for use in uses], dtype=np.int64)
         room = np.maximum(self._allocatable[: MEMORY + 1, rows], 1)
         measured = np.maximum(percents.T, 0.0) / 100.0
-        self._load[:, rows] = np.minimum(measured + unseen.T / room, 1.0)
-        for node, row, use in zip(nodes, rows, uses, strict=True):
-            if node.fingerprint.allocatable.gpu_thousandths or self._gpu_free.shape[0]:
-                self._fill_devices(node, row, use)
-        self.changes.note_all(rows)
+        load: Floats = np.minimum(measured + unseen.T / room, 1.0)
+        return load
 
     def _fill_devices(self, node: NodeFact, row: int, use: NodeUse) -> None:
         rooms = [] if node.removed else device_rooms(node.fingerprint.allocatable.gpu_thousandths)

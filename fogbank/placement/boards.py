@@ -12,9 +12,8 @@ they have taken one more replica of the ask, which is what mostly happens next.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Sequence
-from dataclasses import replace
-from operator import le
+from collections.abc import Iterable, Sequence
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +22,7 @@ from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.policy import Policy, Ties
 from fogbank.placement.arrays import DIMENSIONS, Integers, amounts
 from fogbank.placement.filters import Filters, passing
+from fogbank.placement.journal import Taken
 from fogbank.placement.strategies import Rows, score_rows, strategy_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Board:
     def __init__(self, room: Room, spec: DeploymentSpec, policy: Policy) -> None:
         """Work out all nodes."""
         self.ask = amounts(spec.resources)
-        self._asked: list[int] = self.ask[:, 0].tolist()
+        self._asked: Taken = tuple(self.ask[:, 0].tolist())
         self._room = room
         self._spec = spec
         self._policy = policy
@@ -65,39 +65,53 @@ class Board:
         self._next: dict[int, list[int]] = {}
         self._falls = strategy_of(spec, policy).falls and self._foreseeable
         self._stale: set[int] = set()
-        self._seen = -1
+        self._seen = self._seen_renewed = -1
 
     # Keeping up.
 
     def refresh(self) -> None:
         """Learn what changed since the last time; work it out, or note that it is worth less.
 
+        Where others took just what this board's ask takes, it is known already what that leads to.
         Where the strategy never gives more for a node on which more is booked, a node that others
         took room on, and that still passes, may wait until it is about to be chosen.
         """
         room = self._room
-        changed = room.changes.since(self._seen) if self._seen >= 0 else None
-        if changed is not None and not changed:
-            return
-        only_taken = self._seen >= room.grew_at
-        self._seen = room.changes.end
-        if changed is None or len(changed) > room.arrays.size // 2:
+        changed = room.changes.since(self._seen)
+        renewed = room.renewed.since(self._seen_renewed)
+        taken = room.changes.taken_since(self._seen)
+        self._seen, self._seen_renewed = room.changes.end, room.renewed.end
+        if changed is None or renewed is None:
             self._work_out_all()
-        elif self._falls and only_taken and self._still_fit(changed):
-            self._stale.update(changed)
-        elif len(changed) + len(self._stale) > _FEW:
-            rows = sorted(self._stale.union(changed))
-            self._work_out_rows(rows)
             self._line_up()
-        else:
-            self._work_out_few(sorted(self._stale.union(changed)))
+            return
+        if len(changed) <= _FEW:
+            changed = self._taken_alike(changed, taken)
+        if not changed:
+            return
+        anew = {*renewed, *self._unfit(changed)} if self._falls else set(changed)
+        self._stale.update(changed)
+        if len(anew) > _FEW:
+            self._line_up()
+        elif anew:
+            self._work_out_few(sorted(anew))
 
-    def _still_fit(self, rows: list[int]) -> bool:
+    def _taken_alike(self, rows: Sequence[int], taken: Sequence[Taken]) -> list[int]:
+        """Move rows that others took this board's ask on; return the others."""
+        left: list[int] = []
+        for row, took in zip(rows, taken, strict=True):
+            steps = self._next.get(row)
+            if took == self._asked and steps and row not in self._stale and row not in left:
+                self._move(row, steps.pop(0))
+            else:
+                left.append(row)
+        return left
+
+    def _unfit(self, rows: list[int]) -> Iterable[int]:
+        """Return those of the rows on which the ask has no room."""
         room = self._room
-        if all(map(le, self._asked, room.least_left)):
-            return True
-        fit = room.booked[:, rows] + self.ask <= room.arrays.allocatable[:, rows]
-        return bool(fit.all())
+        short = room.booked[:, rows] + self.ask > room.arrays.allocatable[:, rows]
+        return compress(rows, np.logical_or.reduce(short).tolist()) if short.any() else ()
 
     def _work_out_rows(self, rows: list[int]) -> None:
         """Work out many rows; the front is to be lined up anew."""
@@ -115,14 +129,14 @@ class Board:
 
     def _work_out_all(self) -> None:
         size = self._room.arrays.size
-        self._keys = np.empty(size, dtype=np.int64)
+        if self._keys.shape[0] != size:
+            self._keys = np.empty(size, dtype=np.int64)
         for first in range(0, size, _PIECE):
             last = min(first + _PIECE, size)
             self._keys[first:last] = self._work_out(slice(first, last))
         self._refused = [0] * len(self._filters)
         self._stale.clear()
         self._count(self._keys, 1)
-        self._line_up()
 
     def _work_out(
         self, selection: slice | list[int] | Integers, more: Integers | None = None
@@ -135,7 +149,7 @@ class Board:
             numbers = selection = np.array(selection, dtype=np.int64)
         rows = Rows.of(arrays, room.booked, selection)
         if more is not None:
-            rows = replace(rows, booked=rows.booked + more)
+            rows.booked = rows.booked + more
         ranks = _MIDDLE - score_rows(rows, self.ask, self._spec, self._policy)
         filters = passing(arrays, rows.booked, self._spec, self.ask, selection)
         _mark_refused(ranks, filters)
@@ -153,9 +167,11 @@ class Board:
 
     def _line_up(self) -> None:
         """Put the best nodes in front, and work out what they will be worth after one more."""
-        if self._stale:
-            self._work_out_rows(sorted(self._stale))
         keys, size = self._keys, self._keys.shape[0]
+        if len(self._stale) > size // 2:
+            self._work_out_all()
+        elif self._stale:
+            self._work_out_rows(sorted(self._stale))
         if size > _FRONT:
             best = np.partition(keys, _FRONT)[: _FRONT + 1]
             best.sort(kind="stable")
@@ -202,8 +218,11 @@ class Board:
             first = self._front[:wanted]
             if not self._stale or self._stale.isdisjoint([key & _ROW_MASK for key in first]):
                 break
-            in_front = {key & _ROW_MASK for key in self._front}
-            self._work_out_few(sorted(self._stale & in_front))
+            stale = self._stale.intersection([key & _ROW_MASK for key in self._front])
+            if len(stale) > _FEW:
+                self._line_up()
+            else:
+                self._work_out_few(sorted(stale))
         if not occupied:
             return first
         closed = set(occupied)

@@ -14,11 +14,11 @@ def balanced(rows: Rows, ask: Integers, spec: DeploymentSpec, policy: Policy) ->
     The formula of the FUNC-01 document: 0.4 of the mean free share of cpu and memory after
     placing, 0.15 of each of the idle shares of cpu and memory, 0.3 of locality.
     """
-    cpu_free = rows.free_share_after(ask, CPU)
-    memory_free = rows.free_share_after(ask, MEMORY)
+    cpu_free, memory_free = rows.free_share_after(ask, slice(CPU, MEMORY + 1))
+    cpu_idle, memory_idle = 1.0 - rows.load
     return {
         "resources": (cpu_free + memory_free) / 2.0 * policy.resource_weight,
-        "cpu load": (1.0 - rows.load[CPU]) * policy.cpu_load_weight,
-        "memory load": (1.0 - rows.load[MEMORY]) * policy.memory_load_weight,
+        "cpu load": cpu_idle * policy.cpu_load_weight,
+        "memory load": memory_idle * policy.memory_load_weight,
         "locality": rows.locality(spec.region, policy) * policy.locality_weight,
     }

@@ -41,7 +41,7 @@ class Strategy:
 
     `round_up_at` is the part of a step from which on it counts as a whole one. `ties` is set where
     the strategy depends on it, whatever the policy says. `falls` where a node is never worth more
-    for what else is booked on it.
+    for what else is booked on it, nor for a higher load.
     """
 
     name: str

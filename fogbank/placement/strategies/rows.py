@@ -21,7 +21,7 @@ ALL = slice(None)
 _SAME, _ADJACENT, _REMOTE = 1.0, 2.0 / 3.0, 1.0 / 3.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rows:
     """Some nodes: room by dimension and node, load of cpu and memory as shares of 1.
 
@@ -54,14 +54,14 @@ class Rows:
         """How many nodes these are."""
         return int(self.region_codes.shape[0])
 
-    def free_after(self, ask: Integers, dimension: int) -> Integers:
-        """Return what stays free after placing, at least 0."""
+    def free_after(self, ask: Integers, dimension: int | slice) -> Integers:
+        """Return what stays free after placing, at least 0; of several dimensions for a slice."""
         free: Integers = np.maximum(
             self.allocatable[dimension] - self.booked[dimension] - ask[dimension], 0
         )
         return free
 
-    def free_share_after(self, ask: Integers, dimension: int) -> Floats:
+    def free_share_after(self, ask: Integers, dimension: int | slice) -> Floats:
         """Return the share of the room that stays free after placing, 0 to 1."""
         share: Floats = self.free_after(ask, dimension) / np.maximum(self.allocatable[dimension], 1)
         return share

@@ -8,16 +8,19 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fogbank.domain import events as ev
 from fogbank.domain.deployment import Constraint, DeploymentSpec
+from fogbank.domain.envelope import Commit
 from fogbank.domain.fleet import FleetState
+from fogbank.domain.ids import replica_id
 from fogbank.domain.policy import Policy
-from fogbank.domain.states import ConstraintOperator
+from fogbank.domain.states import ConstraintOperator, ReplicaState
 from fogbank.placement.arrays import FleetArrays, amounts
 from fogbank.placement.boards import Board, row_of, score_of
 from fogbank.placement.filters import feasible_nodes
 from fogbank.placement.room import Room
 from fogbank.placement.strategies import best_rows, score
-from tests.support.fleet_log import LittleLog, a_fingerprint, a_spec
+from tests.support.fleet_log import LittleLog, a_fingerprint, a_spec, an_id
 
 POLICY = Policy()
 EAST = Constraint("region", ConstraintOperator.EQUAL, ("us-east",))
@@ -26,22 +29,110 @@ SPECS = [
     a_spec(cpu=1500, memory=512, storage=1, strategy="binpack"),
     a_spec(cpu=700, memory=3000, storage=1, strategy="spread", region="us-west"),
     a_spec(cpu=300, memory=128, storage=1, constraints=(EAST,)),
+    a_spec(cpu=300, memory=128, storage=1),
+    a_spec(cpu=500, memory=512, storage=1, strategy="binpack"),
     a_spec(cpu=300, memory=128, storage=1, gpu=1, strategy="first-fit"),
 ]
 
 
-def a_fleet(nodes: list[tuple[int, int]]) -> tuple[FleetState, FleetArrays]:
-    log, fleet, arrays = LittleLog(), FleetState(), FleetArrays()
-    for number, (cpu, kind) in enumerate(nodes):
-        host = a_fingerprint(
-            cpu=cpu,
-            memory=2 * cpu,
-            gpu=kind % 2,
-            region=("us-east", "us-west", "eu-north")[kind % 3],
+class World:
+    """A fleet of up to four kinds of nodes, and a room in which rounds are made by hand."""
+
+    def __init__(self, nodes: list[tuple[int, int]]) -> None:
+        self.log, self.fleet, self.arrays = LittleLog(), FleetState(), FleetArrays()
+        for number, (cpu, kind) in enumerate(nodes):
+            host = a_fingerprint(
+                cpu=cpu,
+                memory=2 * cpu,
+                gpu=kind % 2,
+                region=("us-east", "us-west", "eu-north")[kind % 3],
+            )
+            self.fleet.fold(self.log.connect(f"fog-{number}", host)[1])
+        self.arrays.refresh(self.fleet, self.fleet.facts.nodes)
+        self.room = Room(self.arrays)
+        self.proposed: list[ev.DeploymentPlaced] = []
+        self.placed: list[tuple[str, str]] = []
+        self.cordoned: set[str] = set()
+
+    def propose(self, spec: DeploymentSpec, rows: list[int]) -> None:
+        """Place a replica on each of these rows, whose room was taken."""
+        deployment_id = an_id(f"deployment {self.log.sequence} {len(self.proposed)}")
+        devices = (0,) if spec.resources.gpu_thousandths else ()
+        placements = tuple(
+            ev.Placement(
+                replica_id(deployment_id, slot, 1),
+                slot,
+                1,
+                self.arrays.ids[row],
+                0,
+                (),
+                "",
+                devices,
+            )
+            for slot, row in enumerate(rows)
         )
-        fleet.fold(log.connect(f"fog-{number}", host)[1])
-    arrays.refresh(fleet, fleet.facts.nodes)
-    return fleet, arrays
+        self.proposed.append(ev.DeploymentPlaced(deployment_id, 0, spec.resources, placements))
+
+    def free(self, number: int) -> None:
+        board_ask = amounts(SPECS[number % len(SPECS)].resources)
+        self.room.free(number % self.arrays.size, board_ask * 0)
+
+    def log_round(self, _number: int) -> None:
+        """Let what was proposed count."""
+        decisions = self.fleet.decisions
+        event = ev.RoundDecided(
+            decisions.prev_digest,
+            self.fleet.position,
+            self.log.now_us,
+            "test@1",
+            b"",
+            0,
+            640,
+            outcomes=tuple(self.proposed),
+        )
+        self.placed += [
+            (one.replica_id, one.node_id) for p in self.proposed for one in p.placements
+        ]
+        self._begin_after(self.log.round(event))
+
+    def lose_round(self, _number: int) -> None:
+        """Let what was proposed come to nothing."""
+        self._begin_after(None)
+
+    def load(self, number: int) -> None:
+        """Let a node say how busy it is."""
+        node_id = self.arrays.ids[number % self.arrays.size]
+        percent, epoch = number * 37 % 101, self.log.epochs[node_id]
+        reflects = self.log.sequence * (number % 2)
+        self._fact(ev.NodeLoadChanged(node_id, epoch, percent, 100 - percent, reflects))
+
+    def cordon(self, number: int) -> None:
+        """Cordon a node, or uncordon it."""
+        node_id = self.arrays.ids[number % self.arrays.size]
+        if node_id in self.cordoned:
+            self._fact(ev.NodeUncordoned(node_id))
+        else:
+            self._fact(ev.NodeCordoned(node_id, "a test"))
+        self.cordoned ^= {node_id}
+
+    def end(self, number: int) -> None:
+        """Let a replica end."""
+        if self.placed:
+            replica, node_id = self.placed.pop(number % len(self.placed))
+            seen = self.log.seen(replica, ReplicaState.FAILED, final=True)
+            self._begin_after(self.log.report(node_id, seen))
+
+    def _fact(self, event: ev.Event) -> None:
+        self._begin_after(self.log.fact(event))
+
+    def _begin_after(self, commit: Commit | None) -> None:
+        if commit is not None:
+            folded = self.fleet.fold(commit)
+            assert folded.verdicts[0].accepted
+            self.arrays.refresh(self.fleet, folded.nodes)
+        self.proposed.clear()
+        self.room.begin()
+        assert np.array_equal(self.room.booked, self.arrays.booked)
 
 
 def check(room: Room, board: Board, spec: DeploymentSpec, occupied: list[int], count: int) -> None:
@@ -59,7 +150,17 @@ def check(room: Room, board: Board, spec: DeploymentSpec, occupied: list[int], c
     assert all(board.feasible(row) == anew.feasible[row] for row in range(room.arrays.size))
 
 
-@settings(max_examples=25)
+ACTS: dict[str, Callable[[World, int], None]] = {
+    "free": World.free,
+    "log the round": World.log_round,
+    "lose the round": World.lose_round,
+    "load": World.load,
+    "cordon": World.cordon,
+    "end": World.end,
+}
+
+
+@settings(max_examples=40)
 @given(
     kinds=st.lists(
         st.tuples(st.sampled_from([2000, 4000, 16_000]), st.integers(0, 5)), min_size=1, max_size=9
@@ -69,7 +170,7 @@ def check(room: Room, board: Board, spec: DeploymentSpec, occupied: list[int], c
         st.tuples(
             st.integers(0, len(SPECS) - 1),
             st.integers(1, 12),
-            st.sampled_from(["take", "take", "take", "free", "begin"]),
+            st.sampled_from(["take", "take", "take", *ACTS]),
         ),
         max_size=40,
     ),
@@ -77,29 +178,19 @@ def check(room: Room, board: Board, spec: DeploymentSpec, occupied: list[int], c
 def test_a_kept_board_is_as_good_as_a_new_one(
     kinds: list[tuple[int, int]], times: int, steps: list[tuple[int, int, str]]
 ) -> None:
-    fleet, arrays = a_fleet(kinds * times)
-    room = Room(arrays)
-    acts: dict[str, Callable[[int, Board], None]] = {
-        "free": lambda number, board: room.free(number % arrays.size, board.ask * 0),
-        "begin": lambda number, _: _new_round(room, fleet, number),
-    }
+    world = World(kinds * times)
+    room = world.room
     for which, count, act in steps:
         spec = SPECS[which]
         board = room.boards.board(spec, POLICY)
         assert board is not None
-        check(room, board, spec, [count % arrays.size], count)
-        if act == "take" and (keys := board.best(count, [])):
-            board.take([row_of(key) for key in keys])
+        check(room, board, spec, [count % world.arrays.size], count)
+        if act != "take":
+            ACTS[act](world, which * 13 + count)
+        elif keys := board.best(count, []):
+            rows = [row_of(key) for key in keys]
+            board.take(rows)
+            world.propose(spec, rows)
             board.refresh()
             check(room, board, spec, [], count)
-        elif act in acts:
-            acts[act](count, board)
-    assert np.array_equal(Room(arrays).booked, arrays.booked)
-
-
-def _new_round(room: Room, fleet: FleetState, number: int) -> None:
-    """Begin a round after a node said something new."""
-    room.arrays.refresh(fleet, [room.arrays.ids[number % room.arrays.size]])
-    room.begin()
-    assert np.array_equal(room.booked, room.arrays.booked)
-    assert np.array_equal(room.held, room.arrays.held)
+    assert np.array_equal(Room(world.arrays).booked, world.arrays.booked)
