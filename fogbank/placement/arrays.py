@@ -80,6 +80,8 @@ class FleetArrays:
         self._node_keys = np.zeros(_FIRST_ROWS, dtype=np.uint64)
         self._gpu_free = np.zeros((0, _FIRST_ROWS), dtype=np.int64)
         self._gpu_before: dict[int, Integers] = {}
+        # Nodes that shrank below what is promised of a device: what is free there is not known.
+        self.overbooked_devices: set[int] = set()
 
     @property
     def totals(self) -> tuple[int, ...]:
@@ -132,6 +134,12 @@ class FleetArrays:
             self._gpu_before[row] = self._gpu_free[:, row].copy()
         self._gpu_free[device, row] -= amount
 
+    def give_devices(self, row: int, amounts: Integers) -> None:
+        """Give room of a node's devices, by device, until `put_devices_back`."""
+        if row not in self._gpu_before:
+            self._gpu_before[row] = self._gpu_free[:, row].copy()
+        self._gpu_free[:, row] += amounts
+
     def return_devices(self, before: Integers) -> None:
         """Go back to how much of each device was free a moment ago."""
         self._gpu_free[:, : self.size] = before
@@ -150,10 +158,20 @@ class FleetArrays:
 
     def with_idle_devices(self) -> FleetArrays:
         """Return the same columns as if nobody had any GPU device."""
-        idle = copy(self)
+        return self.with_devices(self.device_rooms)
+
+    @property
+    def device_rooms(self) -> Integers:
+        """What each GPU device has, by device and node."""
         numbers = np.arange(self._gpu_free.shape[0], dtype=np.int64)[:, None]
-        idle._gpu_free = np.clip(self._allocatable[GPU] - WHOLE * numbers, 0, WHOLE)  # noqa: SLF001
-        return idle
+        rooms: Integers = np.clip(self.allocatable[GPU] - WHOLE * numbers, 0, WHOLE)
+        return rooms
+
+    def with_devices(self, free: Integers) -> FleetArrays:
+        """Return the same columns with other room on the GPU devices, by device and node."""
+        other = copy(self)
+        other._gpu_free = free  # noqa: SLF001  a copy of its own
+        return other
 
     def without_devices_of(self, replicas: Iterable[PlacedReplica]) -> FleetArrays:
         """Return the same columns as if some replicas had none of the devices that they have."""
@@ -254,9 +272,12 @@ class FleetArrays:
             if booked:
                 for device, amount in taken(placed.gpu_devices, placed.resources.gpu_thousandths):
                     if device < len(rooms):
-                        rooms[device] = max(rooms[device] - amount, 0)
+                        rooms[device] -= amount
+        self.overbooked_devices.discard(row)
+        if rooms and min(rooms) < 0:
+            self.overbooked_devices.add(row)
         self._gpu_free[:, row] = 0
-        self._gpu_free[: len(rooms), row] = rooms
+        self._gpu_free[: len(rooms), row] = [max(room, 0) for room in rooms]
 
     def _strike_off(self, row: int) -> None:
         """Leave a removed node no room, so that nothing counts on it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
@@ -46,13 +46,29 @@ def choice(fleet: FleetState, arrays: FleetArrays, row: int, ask: int) -> tuple[
     return choose_devices(free, held, ask)
 
 
-def held_by_leaving(fleet: FleetState, node_id: str, devices: Iterable[int]) -> bool:
-    """Tell whether a replica that is to go still holds one of these devices of a node."""
+def held_by_leaving(
+    fleet: FleetState, node_id: str, devices: Iterable[int], ordered: Collection[str] = ()
+) -> bool:
+    """Tell whether a replica that is to go still holds one of these devices of a node.
+
+    `ordered` are those that the round in the making orders to go.
+    """
     wanted = set(devices)
-    return any(
-        placed.desired is Desired.RELEASED and not wanted.isdisjoint(placed.gpu_devices)
+    return bool(wanted) and any(
+        (placed.desired is Desired.RELEASED or placed.id in ordered)
+        and not wanted.isdisjoint(placed.gpu_devices)
         for placed in fleet.on_node(node_id)
     )
+
+
+def amounts_on_devices(replicas: Sequence[tuple[Sequence[int], int]], known: int) -> Integers:
+    """Return what replicas take, by device and replica; each has its devices and what it asks."""
+    amounts = np.zeros((known, len(replicas)), dtype=np.int64)
+    for number, (devices, ask) in enumerate(replicas):
+        for device, amount in taken(devices, ask):
+            if device < known:
+                amounts[device, number] += amount
+    return amounts
 
 
 def _less(rooms: list[int], replicas: Iterable[PlacedReplica]) -> list[int]:

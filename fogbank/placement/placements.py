@@ -75,9 +75,10 @@ def _starts_after(
     # What is booked fits: only more that is held can be too much.
     if use.held == use.booked and not room.freed(row):
         return ()
-    if not room.overfull(row) and not held_by_leaving(fleet, node_id, devices):
+    ordered = room.leaving.get(row, ())
+    if not room.overfull(row) and not held_by_leaving(fleet, node_id, devices, ordered):
         return ()
     return (
         *(placed.id for placed in fleet.on_node(node_id) if placed.desired is Desired.RELEASED),
-        *room.leaving.get(row, ()),
+        *ordered,
     )

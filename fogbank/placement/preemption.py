@@ -18,7 +18,8 @@ from fogbank.domain.deployment import HIGH_PRIORITY_FROM
 from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.rollouts import wanted_revision
-from fogbank.placement.arrays import DIMENSIONS, FleetArrays, Integers, Mask, amounts
+from fogbank.placement.arrays import DIMENSIONS, GPU, FleetArrays, Integers, Mask, amounts
+from fogbank.placement.devices import amounts_on_devices, devices_fit
 from fogbank.placement.filters import feasible_nodes
 from fogbank.placement.placements import occupied_rows, placements_on
 from fogbank.placement.room import Room, Shortage
@@ -47,7 +48,7 @@ def preempt(
     if spec.priority < least or shortage.impossible or shortage.no_nodes:
         return None
     if spec.resources.gpu_thousandths and spec.allow_colocation:
-        return None  # which devices evictions free is not known here: one replica at a time
+        return None  # several replicas on one node would have to share its devices out here
     evictions = work.evictions
     if evictions is None:
         evictions = Evictions.begin(work.victims, fleet, work.room, work.moved)
@@ -97,6 +98,10 @@ class _Ask:
         return self.room.arrays
 
     @property
+    def _gpu(self) -> int:
+        return self.deployment.spec.resources.gpu_thousandths
+
+    @property
     def _table(self) -> VictimTable:
         return self.evictions.table
 
@@ -125,27 +130,34 @@ class _Ask:
         for row in rows:
             self.room.take([row], self.takes)
         chosen = ((slot, row, int(scores[row])) for slot, row in zip(slots, rows, strict=True))
-        placements = placements_on(self.fleet, self.room, self.deployment, chosen)
+        with self.evictions.lending_devices(self._arrays, rows if self._gpu else ()):
+            placements = placements_on(self.fleet, self.room, self.deployment, chosen)
         return placements, tuple(ev.Eviction(known, tuple(ids)) for known, ids in victims.items())
 
     def leftover(self) -> bool:
         """Tell whether a node that is closed to it until the next round has room for it."""
         closed = self._closed()
-        nothing = np.zeros_like(self.room.booked)
-        return bool(closed.any()) and self._places(nothing, 1, closed) > 0
+        if not closed.any():
+            return False
+        nothing, arrays = np.zeros_like(self.room.booked), self._with_devices_of(None)
+        return self._places(nothing, 1, closed, arrays) > 0
 
     def later(self, count: int) -> bool:
         """Tell whether there would be room if all were settled that this round has decided."""
         if not (self.evictions.fresh or self.evictions.barred.any() or self._closed().any()):
             return False
         entries = self._entries(None, self.evictions.gone)
-        away = self._away(entries)
+        away, arrays = self._away(entries), self._with_devices_of(entries)
         for fresh in self.evictions.fresh:
             mine = self.cluster_id in {0, fresh.cluster_id}
             if mine and fresh.priority <= self.limit:
                 away[:, fresh.row] += fresh.takes[:, 0]
+                if self._gpu and fresh.devices:
+                    had = [(fresh.devices, int(fresh.takes[GPU, 0]))]
+                    freed = amounts_on_devices(had, arrays.gpu_free.shape[0])
+                    arrays.gpu_free[:, fresh.row] += freed[:, 0]
         everywhere = np.ones(self._arrays.size, dtype=np.bool_)
-        return self._places(away, count, everywhere) >= count
+        return self._places(away, count, everywhere, arrays) >= count
 
     def _closed(self) -> Mask:
         """Tell where others made room by evicting whom this ask may not evict.
@@ -159,11 +171,28 @@ class _Ask:
             foreign |= (evictions.cluster != 0) & (evictions.cluster != self.cluster_id)
         return foreign & (evictions.freed > 0).any(axis=0)
 
-    def _places(self, away: Integers, count: int, where: Mask) -> int:
+    def _with_devices_of(self, entries: Integers | None) -> FleetArrays:
+        """Return the columns as if what was freed, and entries, had no GPU devices."""
+        if not self._gpu:
+            return self._arrays
+        free = self._arrays.gpu_free + self.evictions.devices
+        if entries is not None:
+            freed = self._devices_of(entries)
+            for device in range(free.shape[0]):
+                np.add.at(free[device], self._table.row[entries], freed[device])
+        return self._arrays.with_devices(free)
+
+    def _devices_of(self, entries: Integers) -> Integers:
+        """Return what evicting replicas frees of GPU devices; nothing for an ask without GPUs."""
+        if not self._gpu:
+            return np.zeros((self.evictions.devices.shape[0], entries.size), dtype=np.int64)
+        return self.evictions.devices_of(self._arrays, entries)
+
+    def _places(self, away: Integers, count: int, where: Mask, arrays: FleetArrays) -> int:
         spec = self.deployment.spec
         left = self._promised() - away
         occupied = occupied_rows(self.fleet, self._arrays, self.deployment.id)
-        feasible = feasible_nodes(self._arrays, left, spec, self.takes, occupied).feasible & where
+        feasible = feasible_nodes(arrays, left, spec, self.takes, occupied).feasible & where
         if not spec.allow_colocation:
             return int(np.count_nonzero(feasible))
         free = (self._arrays.allocatable - left)[:, feasible]
@@ -245,14 +274,22 @@ class _Ask:
         takes = self._table.takes[:, entries]
         left = self._promised()[:, row] - takes.sum(axis=1)
         room = self._arrays.allocatable[:, row] - self.takes[:, 0] * copies
+        devices = self._devices_of(entries)
+        free = self._with_devices_of(entries).gpu_free[:, [row]]
         victims = []
-        for entry in entries:
-            after = left + self._table.takes[:, entry]
-            if bool((after <= room).all()):
-                left = after
+        for place, entry in enumerate(entries):
+            after, free_then = left + self._table.takes[:, entry], free - devices[:, [place]]
+            if bool((after <= room).all()) and self._fit_on_devices(free_then).all():
+                left, free = after, free_then
             else:
                 victims.append(int(entry))
         return victims
+
+    def _fit_on_devices(self, free: Integers) -> Mask:
+        """Tell for each node whether a replica fits on its devices (by device and node)."""
+        if not self._gpu:
+            return np.ones(free.shape[1], dtype=np.bool_)
+        return devices_fit(free, self._gpu)
 
     def _on_row(self, row: int) -> Integers:
         rows = np.array([row], dtype=np.int64)
@@ -299,13 +336,13 @@ class _Ask:
 
     def _reckon(self, prices: Prices, rows: Integers | None) -> None:
         """Reckon the prices of all nodes, or of some."""
-        table, arrays = self._table, self._arrays
+        table = self._table
         entries = self._entries(rows, self.evictions.gone | self.evictions.barred)
         left = self._promised() - self._away(entries)
-        spec = self.deployment.spec
+        spec, arrays = self.deployment.spec, self._with_devices_of(entries)
         feasible = feasible_nodes(arrays, left, spec, self.takes, []).feasible & ~self._closed()
         entries = entries[feasible[table.row[entries]]]
-        victims = entries[self._kept_away(entries, left)]
+        victims = entries[self._kept_away(entries, left, arrays.gpu_free.copy())]
         price, since = self._sum_up(table.row[victims], victims, arrays.size)
         price[~feasible] = _NO_PRICE
         if rows is None:
@@ -330,12 +367,13 @@ class _Ask:
             price = price << _COUNT_BITS | np.minimum(part, (1 << _COUNT_BITS) - 1)
         return price, since
 
-    def _kept_away(self, entries: Integers, left: Integers) -> Mask:
+    def _kept_away(self, entries: Integers, left: Integers, free: Integers) -> Mask:
         """Give replicas back, on all nodes at once the first, then the second, and so on.
 
-        `left` is what is booked without any of them. Return which can't go back.
+        `left` is what is booked without any of them, `free` what then is of GPU devices. Return
+        which can't go back.
         """
-        table = self._table
+        table, devices = self._table, self._devices_of(entries)
         room = self._arrays.allocatable - self.takes
         rows, takes = table.row[entries], table.takes[:, entries]
         first = np.ones(entries.size, dtype=np.bool_)
@@ -350,8 +388,9 @@ class _Ask:
             chosen = by_turn[begin:end]
             at = rows[chosen]
             after = left[:, at] + takes[:, chosen]
-            fits = (after <= room[:, at]).all(axis=0)
-            left[:, at[fits]] = after[:, fits]
+            free_then = free[:, at] - devices[:, chosen]
+            fits = (after <= room[:, at]).all(axis=0) & self._fit_on_devices(free_then)
+            left[:, at[fits]], free[:, at[fits]] = after[:, fits], free_then[:, fits]
             away[chosen[~fits]] = True
             begin = int(end)
         return away

@@ -6,7 +6,8 @@ while nobody preempts, that costs nothing but remembering their names.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +16,8 @@ from fogbank.domain import events as ev
 from fogbank.domain.decisions import Desired, PlacedReplica
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.states import ReplicaState
-from fogbank.placement.arrays import FleetArrays, Integers, Mask, amounts
+from fogbank.placement.arrays import GPU, FleetArrays, Integers, Mask, amounts
+from fogbank.placement.devices import amounts_on_devices
 from fogbank.placement.room import Room
 
 _FIRST_ENTRIES = 64
@@ -208,6 +210,7 @@ class Fresh:
     cluster_id: int
     row: int
     takes: Integers
+    devices: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -226,8 +229,9 @@ class Prices:
 class Evictions:
     """What a round in the making evicts, and what nobody may count on a second time.
 
-    `freed` is room that the round has freed and that nobody took: ordinary looks don't see it,
-    since room only shrinks while a round is decided; who preempts takes it before evicting more.
+    `freed` is room that the round has freed and that nobody took, `devices` the same of each GPU
+    device: ordinary looks don't see it, since room only shrinks while a round is decided; who
+    preempts takes it before evicting more.
     `barred` are entries that can't be evicted in this round, `gone` those that are evicted. By row:
     how many are `evicted`; and of those whose room is left over, the `highest` priority and the
     `cluster` (-1 for several).
@@ -235,6 +239,7 @@ class Evictions:
 
     table: VictimTable
     freed: Integers
+    devices: Integers
     barred: Mask
     gone: Mask
     evicted: Integers
@@ -257,6 +262,7 @@ class Evictions:
         return cls(
             table,
             np.zeros_like(room.booked),
+            np.zeros_like(room.arrays.gpu_free),
             barred,
             np.zeros_like(barred),
             rows,
@@ -283,6 +289,7 @@ class Evictions:
             if row is None or placed.desired is Desired.RELEASED or fleet.ended(placed):
                 continue
             self.freed[:, row] += amounts(placed.resources)[:, 0]
+            self._free_devices(room.arrays, row, [placed])
             # Who sleeps since a look in vain wakes when the release counts, and so nobody may have
             # that room before: in this round the node is closed to whoever preempts.
             self.highest[row] = _ABOVE_ALL
@@ -293,7 +300,8 @@ class Evictions:
         for placement in outcome.placements:
             row = room.arrays.row(placement.node_id)
             if row is not None:
-                self.fresh.append(Fresh(spec.priority, spec.cluster_id, row, takes))
+                devices = placement.gpu_devices
+                self.fresh.append(Fresh(spec.priority, spec.cluster_id, row, takes, devices))
 
     def evict(self, room: Room, row: int, entries: Sequence[int], ask: Integers) -> None:
         """Evict replicas from a node for an ask that takes room there next.
@@ -309,8 +317,39 @@ class Evictions:
             self.highest[row] = max(self.highest[row], self.table.priority[entry])
             cluster = self.table.cluster[entry]
             self.cluster[row] = cluster if self.cluster[row] in {0, cluster} else -1
+        victims = [self.table.replica(entry) for entry in entries]
+        self._free_devices(room.arrays, row, victims)
         leaving = room.leaving.setdefault(row, [])
-        leaving += [self.table.replica(entry).id for entry in entries]
+        leaving += [placed.id for placed in victims]
         used = np.minimum(self.freed[:, row], ask[:, 0])
         self.freed[:, row] -= used
         room.free(row, used[:, None])
+
+    def _free_devices(self, arrays: FleetArrays, row: int, replicas: list[PlacedReplica]) -> None:
+        if row in arrays.overbooked_devices:
+            return  # what is free there is not known
+        had = [(placed.gpu_devices, placed.resources.gpu_thousandths) for placed in replicas]
+        self.devices[:, row] += amounts_on_devices(had, self.devices.shape[0]).sum(axis=1)
+
+    def devices_of(self, arrays: FleetArrays, entries: Integers) -> Integers:
+        """Return what evicting replicas frees of GPU devices, by device and entry."""
+        freed = np.zeros((self.devices.shape[0], entries.size), dtype=np.int64)
+        for place in np.flatnonzero(self.table.takes[GPU, entries]).tolist():
+            if int(self.table.row[entries[place]]) not in arrays.overbooked_devices:
+                placed = self.table.replica(int(entries[place]))
+                had = [(placed.gpu_devices, placed.resources.gpu_thousandths)]
+                freed[:, place] = amounts_on_devices(had, freed.shape[0])[:, 0]
+        return freed
+
+    @contextmanager
+    def lending_devices(self, arrays: FleetArrays, rows: Sequence[int]) -> Iterator[None]:
+        """Let who is placed on some nodes meanwhile have the devices that were freed there."""
+        before = {}
+        for row in rows:
+            arrays.give_devices(row, self.devices[:, row])
+            before[row] = arrays.gpu_free[:, row].copy()
+        yield
+        for row, free in before.items():
+            left = np.maximum(self.devices[:, row] - (free - arrays.gpu_free[:, row]), 0)
+            arrays.give_devices(row, -left)
+            self.devices[:, row] = left
