@@ -11,9 +11,9 @@ from fogbank.domain.states import NodeStatus
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def node_reason(fleet: FleetState, node: NodeFact) -> str:
-    """Return why a node has its status; empty while it is ready."""
-    match fleet.node_status(node):
+def node_reason(fleet: FleetState, node: NodeFact, status: NodeStatus | None = None) -> str:
+    """Return why a node has its status, if that is at hand; empty while it is ready."""
+    match status or fleet.node_status(node):
         case NodeStatus.REMOVED:
             return "Removed from the fleet"
         case NodeStatus.OFFLINE:

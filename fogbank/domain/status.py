@@ -7,6 +7,7 @@ reader of the log comes to alike. Texts of reasons are those of the FUNC-01 docu
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from fogbank.domain.decisions import DeploymentDecision, PlacedReplica, preempted_reason
 from fogbank.domain.facts import DeploymentFact, Observed
@@ -29,8 +30,7 @@ class StatusChange:
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicaView:
+class ReplicaView(NamedTuple):
     """A slot of a deployment as it is now; `placed` is None while it waits for a node."""
 
     id: str
@@ -131,17 +131,19 @@ def derive_status(
     if views is None:
         views = replica_views(fleet, deployment)
     wanted = len(views)
-    placed = sum(view.placed is not None for view in views)
+    placed = running = done = 0
+    for view in views:
+        placed += view.placed is not None
+        running += view.running
+        done += _completed(view)
     preempted = _preempted(decision, wanted)
     if placed == 0:
         waiting = preempted or (decision.reason if decision else "")
         if before is None:
             return DeploymentStatus.PENDING, CREATED_REASON
         return DeploymentStatus.PENDING, waiting or "Waiting to be scheduled"
-    if all(_completed(view) for view in views):
+    if done == wanted:
         return DeploymentStatus.COMPLETED, f"All {wanted} replicas completed"
-    running = sum(view.running for view in views)
-    done = sum(_completed(view) for view in views)
     if running + done == wanted:
         return DeploymentStatus.RUNNING, f"All {wanted} replicas started successfully"
     if preempted or before in {DeploymentStatus.RUNNING, DeploymentStatus.DEGRADED}:
@@ -155,6 +157,8 @@ def derive_status(
 def _preempted(decision: DeploymentDecision | None, wanted: int) -> str:
     """Return in words who took a replica's room that is still missing; empty if nobody did."""
     takers = decision.preempted if decision else {}
+    if not takers:
+        return ""
     return next((preempted_reason(takers[slot]) for slot in sorted(takers) if slot < wanted), "")
 
 
@@ -184,21 +188,28 @@ class StatusTracker:
 
     def update(self, fleet: FleetState, folded: Folded) -> list[StatusChange]:
         """Return the changes that a commit led to, in the order of the deployments' ids."""
-        return [
-            change
-            for deployment_id in sorted(folded.deployments)
-            if (change := self._change(fleet, folded, deployment_id)) is not None
-        ]
+        changes = []
+        for deployment_id in sorted(folded.deployments):
+            deployment = fleet.facts.deployments.get(deployment_id)
+            if deployment is not None:
+                change = self.look(fleet, folded, deployment)
+                if change is not None:
+                    changes.append(change)
+        return changes
 
-    def _change(self, fleet: FleetState, folded: Folded, deployment_id: str) -> StatusChange | None:
-        deployment = fleet.facts.deployments.get(deployment_id)
-        if deployment is None:
-            return None
-        before = self.current.get(deployment_id)
-        status, reason = derive_status(fleet, deployment, before)
+    def look(
+        self,
+        fleet: FleetState,
+        folded: Folded,
+        deployment: DeploymentFact,
+        views: tuple[ReplicaView, ...] | None = None,
+    ) -> StatusChange | None:
+        """Return what a commit changed for one of its deployments, `views` if they are at hand."""
+        before = self.current.get(deployment.id)
+        status, reason = derive_status(fleet, deployment, before, views)
         if status is before:
             return None
-        self.current[deployment_id] = status
+        self.current[deployment.id] = status
         return StatusChange(
-            deployment_id, before, status, folded.log_time_us, reason, folded.sequence
+            deployment.id, before, status, folded.log_time_us, reason, folded.sequence
         )

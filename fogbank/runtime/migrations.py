@@ -29,9 +29,13 @@ class Migrations:
         files = (self.folder / "versions").glob(f"{'[0-9]' * _DIGITS}_*.py")
         return max(file.name[:_DIGITS] for file in files)
 
-    def apply(self, connection: Connection) -> None:
-        """Apply what is missing, in the connection's transaction; who calls holds a lock."""
-        if self._applied(connection) == self.newest:
+    def apply(self, connection: Connection, upto: str = "") -> None:
+        """Apply what is missing (up to a revision, if one is given) in the open transaction.
+
+        Who calls holds a lock.
+        """
+        wanted = upto or self.newest
+        if self._applied(connection) == wanted:
             return
         from alembic import command  # noqa: PLC0415 (for the reason above)
         from alembic.config import Config  # noqa: PLC0415
@@ -39,7 +43,7 @@ class Migrations:
         config = Config()
         config.set_main_option("script_location", str(self.folder).replace("%", "%%"))
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, wanted)
 
     def _applied(self, connection: Connection) -> str | None:
         if not inspect(connection).has_table(self.version_table, self.schema):

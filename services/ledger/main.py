@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -22,7 +23,7 @@ from services.ledger.adapters.log_copy import PostgresLogCopy
 from services.ledger.adapters.reader import PostgresReads
 from services.ledger.adapters.replay_process import replay_process
 from services.ledger.adapters.snapshots import PostgresSnapshots
-from services.ledger.adapters.store import PostgresStore
+from services.ledger.adapters.store import WRITING_SESSION, PostgresStore
 from services.ledger.app.lag import LagWatch
 from services.ledger.app.progress import Progress
 from services.ledger.app.projector import Projector
@@ -38,7 +39,7 @@ _PROJECTION_CONNECTIONS = 3
 async def build(service: Service, settings: LedgerSettings) -> None:
     """Put the ledger together; it serves once the tables hold what the log held at the start."""
     log = (await service.enter(open_log(settings))).log
-    writing = await service.enter(_engine(settings, _PROJECTION_CONNECTIONS))
+    writing = await service.enter(_engine(settings, _PROJECTION_CONNECTIONS, WRITING_SESSION))
     reading = await service.enter(_engine(settings, settings.query_connections))
     await prepare(writing, settings.fleet, settings.generation)
     store = await service.enter(_store(writing))
@@ -82,9 +83,11 @@ def _health(progress: Progress, server: GrpcServer) -> Callable[[], Awaitable[No
 
 
 @asynccontextmanager
-async def _engine(settings: LedgerSettings, pool_size: int) -> AsyncIterator[AsyncEngine]:
+async def _engine(
+    settings: LedgerSettings, pool_size: int, session: Mapping[str, str] = MappingProxyType({})
+) -> AsyncIterator[AsyncEngine]:
     url = settings.database_url.get_secret_value()
-    engine = make_engine(url, pool_size, client_tls(settings.database_tls_ca))
+    engine = make_engine(url, pool_size, client_tls(settings.database_tls_ca), session)
     try:
         yield engine
     finally:

@@ -253,9 +253,7 @@ class Database:
     def __init__(self) -> None:
         self.checkpoint = Checkpoint()
         self.commits: list[CommitRow] = []
-        self.tables: dict[str, dict[str, Any]] = {
-            name: {} for name in ("deployments", "resources", "replicas", "nodes")
-        }
+        self.tables: dict[str, dict[str, Any]] = {name: {} for name in ("deployments", "nodes")}
         self.changes: list[Any] = []
         self.leader: Process | None = None
 
@@ -263,14 +261,14 @@ class Database:
         """Write one transaction."""
         self.commits += commits
         self.checkpoint = Checkpoint(commits[-1].sequence, commits[-1].digest)
-        for name in ("deployments", "resources", "nodes"):
-            table = self.tables[name]
-            for row in getattr(changes, name):
-                table[row[0]] = row
-        for replica_id in changes.gone_replicas:
-            self.tables["replicas"].pop(replica_id, None)
-        for row in changes.replicas:
-            self.tables["replicas"][row.id] = row
+        for table, rows, states in (
+            ("deployments", changes.deployments, changes.deployment_states),
+            ("nodes", changes.nodes, changes.node_states),
+        ):
+            known = self.tables[table]
+            known |= {row.id: row for row in rows}
+            for state in states:
+                known[state.id] = known[state.id]._replace(**state._asdict())
         self.changes += changes.changes
 
 

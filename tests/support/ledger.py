@@ -22,7 +22,7 @@ from services.ledger.adapters.reader import PostgresReads
 from services.ledger.adapters.replay_process import ReplayProcess, replay_process
 from services.ledger.adapters.replayer import Replayer
 from services.ledger.adapters.snapshots import PostgresSnapshots
-from services.ledger.adapters.store import PostgresStore
+from services.ledger.adapters.store import WRITING_SESSION, PostgresStore
 from services.ledger.app.ports import LedgerStore
 from services.ledger.app.progress import Progress
 from services.ledger.app.projector import Projector
@@ -103,8 +103,8 @@ async def a_ledger(
     url: str, log: StoredLog, store: LedgerStore | None = None, replay: Replay = replay_process
 ) -> AsyncIterator[Ledger]:
     """Make a ledger that does not run yet; `store` stands before its own one if given."""
-    engine = make_engine(url, 6)
-    own = PostgresStore(engine)
+    engine, writing = make_engine(url, 6), make_engine(url, 3, settings=WRITING_SESSION)
+    own = PostgresStore(writing)
     try:
         await prepare(engine, "default", 1)
         progress = Progress()
@@ -115,6 +115,7 @@ async def a_ledger(
         yield Ledger(engine, own, progress, projector, queries, snapshots, replays)
     finally:
         await own.close()
+        await writing.dispose()
         await engine.dispose()
 
 

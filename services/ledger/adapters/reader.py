@@ -11,13 +11,24 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, func, lateral, or_, select, true
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Select,
+    and_,
+    func,
+    lateral,
+    literal,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fogbank.domain.states import DeploymentStatus, NodeStatus
 from fogbank.domain.views import AsOf, DeploymentView, NodeView, Page
-from services.ledger.adapters.database import at, outages_named
+from services.ledger.adapters.database import outages_named
 from services.ledger.adapters.kept_copy import read_kept_copy
 from services.ledger.adapters.tables import (
     CHECKPOINT,
@@ -26,11 +37,10 @@ from services.ledger.adapters.tables import (
     HISTORY,
     NODES,
     REPLICAS,
-    RESOURCES,
 )
 from services.ledger.adapters.views import deployment_view, node_view
 from services.ledger.app.ports import DeploymentFilter, DeploymentSort, KeptCopy
-from services.ledger.core.making import LAST_INSTANT_US, clean
+from services.ledger.core.making import LAST_INSTANT_US, bounded, clean
 
 RECENT_CHANGES = 10
 
@@ -41,13 +51,9 @@ _D, _R, _N, _H = DEPLOYMENTS.c, REPLICAS.c, NODES.c, HISTORY.c
 # Nodes that were removed are shown to those only who name them by their ids.
 _OF_THE_FLEET = _N.exact_status != int(NodeStatus.REMOVED)
 
-_DEPLOYMENT = select(
-    DEPLOYMENTS,
-    RESOURCES.c.cpu_millicores,
-    RESOURCES.c.memory_mb,
-    RESOURCES.c.storage_gb,
-    RESOURCES.c.gpu_thousandths,
-).join(RESOURCES, RESOURCES.c.deployment_id == _D.id)
+_DEPLOYMENT = select(*[column for column in _D if column is not _D.replicas]).select_from(
+    DEPLOYMENTS
+)
 
 _SORTS: dict[DeploymentSort, ColumnElement[Any]] = {
     DeploymentSort.CREATED_AT: _D.created_at,
@@ -208,12 +214,16 @@ def _conditions(wanted: DeploymentFilter) -> list[ColumnElement[bool]]:
     if wanted.created_after_us > LAST_INSTANT_US:
         conditions.append(~true())
     elif wanted.created_after_us > 0:
-        conditions.append(_D.created_at >= at(wanted.created_after_us))
+        conditions.append(_D.created_at >= _instant(wanted.created_after_us))
     if wanted.created_before_us:
-        conditions.append(_D.created_at <= at(wanted.created_before_us))
+        conditions.append(_D.created_at <= _instant(wanted.created_before_us))
     if wanted.cluster_id:
         conditions.append(_D.cluster_id == wanted.cluster_id)
     return conditions
+
+
+def _instant(instant_us: int) -> BindParameter[Any]:
+    return literal(bounded(instant_us), _D.created_at.type)
 
 
 def _uuid(text: str) -> str | None:

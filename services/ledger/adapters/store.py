@@ -1,18 +1,17 @@
-"""The tables, to their one writer: a batch is one transaction of set-wise upserts."""
+"""The tables, to their one writer: a batch is one transaction, its rows are copied in."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
+import asyncpg
 from sqlalchemy import TextClause, select, text
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from sqlalchemy.sql.schema import Column, Table
+from sqlalchemy.sql.schema import Table
 
 from fogbank.runtime.crash_points import crash_point
-from services.ledger.adapters.database import LOCK_QUERY, at, outages_named
+from services.ledger.adapters.database import LOCK_QUERY, outages_named
 from services.ledger.adapters.kept_copy import read_kept_copy
 from services.ledger.adapters.tables import (
     CHECKPOINT,
@@ -20,8 +19,6 @@ from services.ledger.adapters.tables import (
     DEPLOYMENTS,
     HISTORY,
     NODES,
-    REPLICAS,
-    RESOURCES,
 )
 from services.ledger.app.ports import Checkpoint, KeptCopy, RivalLedgerError
 from services.ledger.core.projection import TableChanges
@@ -29,68 +26,87 @@ from services.ledger.core.rows import (
     ChangeRow,
     CommitRow,
     DeploymentRow,
+    DeploymentStateRow,
     NodeRow,
-    ReplicaRow,
-    ResourcesRow,
+    NodeStateRow,
 )
 
+# For the sessions that write: the rows that batches touch are looked up one by one, whatever a
+# plan's age and the statistics make of it.
+WRITING_SESSION = {
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_seqscan": "off",
+}
+
 _INSTANT_SUFFIX = "_us"
-_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
-class Upsert:
-    """Writes rows of one kind: all in one statement, column by column as arrays."""
+def _columns(row: type[NamedTuple]) -> list[str]:
+    return [field.removesuffix(_INSTANT_SUFFIX) for field in row._fields]
 
-    def __init__(self, table: Table, row: type[NamedTuple], *, replace: bool) -> None:
-        names = [field.removesuffix(_INSTANT_SUFFIX) for field in row._fields]
-        self._instants = [field.endswith(_INSTANT_SUFFIX) for field in row._fields]
-        self._parameters = [f"c{number}" for number in range(len(names))]
-        arrays = ", ".join(
-            f"CAST(:{parameter} AS {_sql_type(table.c[name])}[])"
-            for parameter, name in zip(self._parameters, names, strict=True)
-        )
-        keys = [column.name for column in table.primary_key]
-        assigned = ", ".join(f"{name} = EXCLUDED.{name}" for name in names if name not in keys)
-        conflict = f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {assigned}" if replace else ""
-        self._statement = text(
-            f"INSERT INTO public.{table.name} ({', '.join(names)}) "  # noqa: S608 (our own names)
-            f"SELECT * FROM unnest({arrays}) {conflict}"
-        )
 
-    async def write(self, connection: AsyncConnection, rows: Sequence[NamedTuple]) -> None:
-        """Write the rows; none of them may have the same key."""
+async def _driver(connection: AsyncConnection) -> asyncpg.Connection:
+    """Return what a connection, in its transaction already, talks by: it knows COPY."""
+    raw = await connection.get_raw_connection()
+    return cast("asyncpg.Connection", raw.driver_connection)
+
+
+class _Rows:
+    """Whole rows of one kind."""
+
+    def __init__(self, table: Table, row: type[NamedTuple]) -> None:
+        self._table = table.name
+        self._names = _columns(row)
+        self._delete = f"DELETE FROM public.{table.name} WHERE id = ANY($1::uuid[])"  # noqa: S608 (our names)
+
+    async def write(
+        self, driver: asyncpg.Connection, rows: Sequence[NamedTuple], former: Sequence[str] = ()
+    ) -> None:
+        """Add the rows in place of those that stand under the ids in `former`."""
+        if former:
+            await driver.execute(self._delete, former)
         if rows:
-            columns = zip(*rows, strict=True)
-            values = {
-                parameter: _instants(column) if is_instant else column
-                for parameter, column, is_instant in zip(
-                    self._parameters, columns, self._instants, strict=True
-                )
-            }
-            await connection.execute(self._statement, values)
+            await driver.copy_records_to_table(
+                self._table, schema_name="public", records=rows, columns=self._names
+            )
 
 
-def _sql_type(column: Column[Any]) -> str:
-    return column.type.compile(dialect=_DIALECT)
+class _States:
+    """Some columns of rows that stand in their table."""
+
+    def __init__(self, table: Table, row: type[NamedTuple]) -> None:
+        names = _columns(row)
+        self._incoming = f"incoming_{table.name}"
+        self._make = (
+            f"CREATE TEMPORARY TABLE IF NOT EXISTS {self._incoming} ON COMMIT DELETE ROWS "  # noqa: S608 (our own names)
+            f"AS SELECT {', '.join(names)} FROM public.{table.name} WITH NO DATA"
+        )
+        assigned = ", ".join(f"{name} = incoming.{name}" for name in names if name != "id")
+        self._update = (
+            f"UPDATE public.{table.name} AS present SET {assigned} "  # noqa: S608
+            f"FROM pg_temp.{self._incoming} AS incoming WHERE incoming.id = present.id"
+        )
+
+    async def write(self, driver: asyncpg.Connection, rows: Sequence[NamedTuple]) -> None:
+        """Change the rows."""
+        if rows:
+            await driver.execute(self._make)
+            await driver.copy_records_to_table(self._incoming, schema_name="pg_temp", records=rows)
+            # Not `execute`, which would have it planned each time.
+            await driver.fetch(self._update)
 
 
-def _instants(column: Iterable[int | None]) -> list[datetime | None]:
-    return [at(instant) if instant is not None else None for instant in column]
-
-
-_COMMITS = Upsert(COMMITS, CommitRow, replace=False)
-_NODES = Upsert(NODES, NodeRow, replace=True)
-_DEPLOYMENTS = Upsert(DEPLOYMENTS, DeploymentRow, replace=True)
-_RESOURCES = Upsert(RESOURCES, ResourcesRow, replace=True)
-_REPLICAS = Upsert(REPLICAS, ReplicaRow, replace=True)
-_HISTORY = Upsert(HISTORY, ChangeRow, replace=True)
+_COMMITS = _Rows(COMMITS, CommitRow)
+_DEPLOYMENTS = _Rows(DEPLOYMENTS, DeploymentRow)
+_NODES = _Rows(NODES, NodeRow)
+_HISTORY = _Rows(HISTORY, ChangeRow)
+_DEPLOYMENT_STATES = _States(DEPLOYMENTS, DeploymentStateRow)
+_NODE_STATES = _States(NODES, NodeStateRow)
 
 _ADVANCE: TextClause = text(
     "UPDATE public.checkpoint SET position = :position, digest = :digest "
     "WHERE position = :former_position AND digest = :former_digest"
-)
-_DELETE_REPLICAS = text(
-    "DELETE FROM public.deployment_replicas WHERE id = ANY(CAST(:ids AS uuid[]))"
 )
 
 
@@ -134,7 +150,7 @@ class PostgresStore:
                     "this database"
                 )
             crash_point("ledger.after-checkpoint")
-            await _COMMITS.write(connection, commits)
+            await _COMMITS.write(await _driver(connection), commits)
             crash_point("ledger.after-copy")
             await self._write_changes(connection, changes)
             crash_point("ledger.before-commit")
@@ -142,13 +158,12 @@ class PostgresStore:
         return reached
 
     async def _write_changes(self, connection: AsyncConnection, changes: TableChanges) -> None:
-        await _NODES.write(connection, changes.nodes)
-        await _DEPLOYMENTS.write(connection, changes.deployments)
-        await _RESOURCES.write(connection, changes.resources)
-        if changes.gone_replicas:
-            await connection.execute(_DELETE_REPLICAS, {"ids": changes.gone_replicas})
-        await _REPLICAS.write(connection, changes.replicas)
-        await _HISTORY.write(connection, changes.changes)
+        driver = await _driver(connection)
+        await _NODES.write(driver, changes.nodes, changes.former_nodes)
+        await _NODE_STATES.write(driver, changes.node_states)
+        await _DEPLOYMENTS.write(driver, changes.deployments, changes.former_deployments)
+        await _DEPLOYMENT_STATES.write(driver, changes.deployment_states)
+        await _HISTORY.write(driver, changes.changes)
 
     async def try_lead(self) -> bool:
         async with outages_named():

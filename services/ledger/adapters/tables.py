@@ -17,8 +17,12 @@ from sqlalchemy import (
     Uuid,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import NullType
 
 METADATA = MetaData(schema="public")
+
+# What each replica of a deployment takes.
+AMOUNTS = ("cpu_millicores", "memory_mb", "storage_gb", "gpu_thousandths")
 
 
 def _uuid(name: str, *, key: bool = False, null: bool = False) -> Column[str]:
@@ -33,8 +37,8 @@ def _integer(name: str, *, null: bool = False) -> Column[int]:
     return Column(name, Integer, nullable=null)
 
 
-def _small(name: str) -> Column[int]:
-    return Column(name, SmallInteger, nullable=False)
+def _small(name: str, *, null: bool = False) -> Column[int]:
+    return Column(name, SmallInteger, nullable=null)
 
 
 def _big(name: str, *, key: bool = False) -> Column[int]:
@@ -80,16 +84,18 @@ DEPLOYMENTS = Table(
     _instant("created_at"),
     _instant("updated_at"),
     _instant("deleted_at", null=True),
+    *(_big(amount) for amount in AMOUNTS),
+    # An array of a type of the database's own; `deployment_replicas` shows it as rows.
+    Column("replicas", NullType(), nullable=False),
 )
+
+# Views of the deployments.
 
 RESOURCES = Table(
     "deployment_resources",
     METADATA,
-    _uuid("deployment_id", key=True),
-    _big("cpu_millicores"),
-    _big("memory_mb"),
-    _big("storage_gb"),
-    _big("gpu_thousandths"),
+    _uuid("deployment_id", null=True),
+    *(Column(amount, BigInteger, nullable=True) for amount in AMOUNTS),
     Column("cpu_cores", Double, nullable=True),
     Column("gpu_units", Double, nullable=True),
 )
@@ -97,19 +103,19 @@ RESOURCES = Table(
 REPLICAS = Table(
     "deployment_replicas",
     METADATA,
-    _uuid("id", key=True),
-    _uuid("deployment_id"),
-    _integer("slot"),
-    _integer("generation"),
+    _uuid("id", null=True),
+    _uuid("deployment_id", null=True),
+    _integer("slot", null=True),
+    _integer("generation", null=True),
     _uuid("node_id", null=True),
-    _text("status"),
-    _small("exact_state"),
+    _text("status", null=True),
+    _small("exact_state", null=True),
     _text("container_id", null=True),
     _instant("started_at", null=True),
-    _small("health"),
-    _integer("restart_count"),
-    _text("reason"),
-    _flag("unknown"),
+    _small("health", null=True),
+    _integer("restart_count", null=True),
+    _text("reason", null=True),
+    Column("unknown", Boolean, nullable=True),
 )
 
 HISTORY = Table(

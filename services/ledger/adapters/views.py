@@ -22,7 +22,6 @@ from fogbank.domain.states import (
 )
 from fogbank.domain.status import StatusChange
 from fogbank.domain.views import DeploymentView, NodeView, ReplicaSummary
-from services.ledger.adapters.database import micros
 
 
 def deployment_view(
@@ -37,9 +36,9 @@ def deployment_view(
         health=Health(row.health),
         reason=row.reason,
         version=row.version,
-        created_at_us=micros(row.created_at),
-        updated_at_us=micros(row.updated_at),
-        deleted_at_us=micros(row.deleted_at),
+        created_at_us=row.created_at,
+        updated_at_us=row.updated_at,
+        deleted_at_us=row.deleted_at or 0,
         running_replicas=row.running_replicas,
         replicas=tuple([_replica(replica) for replica in replicas]),
         recent_changes=tuple([_change(row.id, change) for change in changes]),
@@ -147,11 +146,11 @@ def node_view(row: Row[Any]) -> NodeView:
         memory_percent=row.memory_usage_percent,
         replicas=row.replicas,
         epoch=row.epoch,
-        connected_at_us=micros(row.connected_at),
+        connected_at_us=row.connected_at,
         reason=row.reason,
         cordoned=row.cordoned,
         draining=row.draining,
-        drain_deadline_us=micros(row.drain_deadline),
+        drain_deadline_us=row.drain_deadline or 0,
     )
 
 

@@ -11,7 +11,7 @@ from fogbank.domain.deployment import Constraint, DisconnectRules, RolloutSpec
 from fogbank.domain.facts import DeploymentFact, NodeFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.node_status import node_reason
-from fogbank.domain.states import DeploymentStatus, Health
+from fogbank.domain.states import DeploymentStatus, Health, NodeStatus, ServiceType
 from fogbank.domain.status import ReplicaView, StatusChange, derive_health, derive_status
 from services.ledger.core.rows import (
     NO_STATUS,
@@ -19,13 +19,17 @@ from services.ledger.core.rows import (
     STATUS_WORDS,
     ChangeRow,
     DeploymentRow,
+    DeploymentStateRow,
     NodeRow,
+    NodeStateRow,
     ReplicaRow,
-    ResourcesRow,
 )
 
 # The last microsecond of the year 9999, up to which PostgreSQL's and Python's times agree.
 LAST_INSTANT_US = 253_402_300_799_999_999
+
+_TYPE_WORDS = {each: each.name.lower() for each in ServiceType}
+_NODE_WORDS = {each: each.name.lower() for each in NodeStatus}
 
 
 def clean(text: str) -> str:
@@ -38,142 +42,146 @@ def bounded(instant_us: int) -> int:
     return min(max(instant_us, 0), LAST_INSTANT_US)
 
 
-def deployment_row(
+def deployment_state_row(
     fleet: FleetState,
     deployment: DeploymentFact,
     views: tuple[ReplicaView, ...],
     status: DeploymentStatus,
     updated_at_us: int,
-) -> DeploymentRow:
-    """Return the row of a deployment whose status so far is `status`."""
-    spec = deployment.spec
+) -> DeploymentStateRow:
+    """Return how a deployment does whose status so far is `status`."""
     decision = fleet.decisions.deployments.get(deployment.id)
+    waiting_for = clean(decision.reason) if decision is not None else ""
     failed = status is DeploymentStatus.FAILED and decision is not None
-    return DeploymentRow(
-        id=deployment.id,
-        name=clean(spec.name),
-        user_id=clean(deployment.owner_id),
-        type=spec.type.name.lower(),
-        container_image=clean(spec.container_image),
-        target_replicas=spec.replicas,
-        running_replicas=sum(view.running for view in views),
-        status=STATUS_WORDS[status],
-        exact_status=status,
-        health=derive_health(views, status),
-        reason=clean(derive_status(fleet, deployment, status, views)[1]),
-        region=clean(spec.region),
-        priority=spec.priority,
-        cluster_id=spec.cluster_id,
-        strategy=clean(spec.strategy),
-        wait_for_capacity=spec.wait_for_capacity,
-        constraints=_constraints_json(spec.constraints),
-        gpu_model=clean(spec.gpu_model),
-        restart=spec.restart,
-        labels=_labels_json(spec.labels),
-        allow_colocation=spec.allow_colocation,
-        rollout=_part_json(spec.rollout),
-        disconnect=_part_json(spec.disconnect),
-        available_nodes=decision.available_nodes if failed and decision is not None else None,
-        version=deployment.version,
-        created_at_us=bounded(deployment.created_at_us),
-        updated_at_us=bounded(updated_at_us),
-        deleted_at_us=bounded(deployment.deleted_at_us) or None,
+    replicas = tuple([_replica_row(view, waiting_for) for view in views])
+    return DeploymentStateRow(
+        deployment.id,
+        sum([view.running for view in views]),
+        STATUS_WORDS[status],
+        status,
+        derive_health(views, status),
+        clean(derive_status(fleet, deployment, status, views)[1]),
+        decision.available_nodes if failed and decision is not None else None,
+        bounded(updated_at_us),
+        replicas,
     )
 
 
-def resources_row(deployment: DeploymentFact) -> ResourcesRow:
-    """Return the row of what each replica of a deployment takes."""
-    asked = deployment.spec.resources
-    return ResourcesRow(
+def deployment_row(deployment: DeploymentFact, state: DeploymentStateRow) -> DeploymentRow:
+    """Return the whole row of a deployment."""
+    spec = deployment.spec
+    asked = spec.resources
+    return DeploymentRow(
         deployment.id,
+        clean(spec.name),
+        clean(deployment.owner_id),
+        _TYPE_WORDS[spec.type],
+        clean(spec.container_image),
+        spec.replicas,
+        clean(spec.region),
+        spec.priority,
+        spec.cluster_id,
+        clean(spec.strategy),
+        spec.wait_for_capacity,
+        _constraints_json(spec.constraints),
+        clean(spec.gpu_model),
+        spec.restart,
+        _labels_json(spec.labels),
+        spec.allow_colocation,
+        _part_json(spec.rollout),
+        _part_json(spec.disconnect),
         asked.cpu_millicores,
         asked.memory_mib,
         asked.storage_gib,
         asked.gpu_thousandths,
+        deployment.version,
+        bounded(deployment.created_at_us),
+        bounded(deployment.deleted_at_us) or None,
+        *state[1:],
     )
 
 
-def replica_row(fleet: FleetState, deployment_id: str, view: ReplicaView) -> ReplicaRow:
-    """Return the row of a slot."""
+def _replica_row(view: ReplicaView, waiting_for: str) -> ReplicaRow:
     placed, observed = view.placed, view.observed
     if placed is None:
-        decision = fleet.decisions.deployments.get(deployment_id)
         return ReplicaRow(
-            id=view.id,
-            deployment_id=deployment_id,
-            slot=view.slot,
-            generation=view.generation,
-            node_id=None,
-            status=REPLICA_WORDS[view.state],
-            exact_state=view.state,
-            container_id=None,
-            started_at_us=None,
-            health=Health.UNKNOWN,
-            restart_count=0,
-            reason=clean(decision.reason) if decision is not None else "",
-            unknown=view.unknown,
+            view.id,
+            view.slot,
+            view.generation,
+            None,
+            REPLICA_WORDS[view.state],
+            view.state,
+            None,
+            None,
+            Health.UNKNOWN,
+            0,
+            waiting_for,
+            view.unknown,
         )
     return ReplicaRow(
-        id=view.id,
-        deployment_id=deployment_id,
-        slot=view.slot,
-        generation=view.generation,
-        node_id=placed.node_id,
-        status=REPLICA_WORDS[view.state],
-        exact_state=view.state,
-        container_id=(clean(observed.container_id) or None) if observed else None,
-        started_at_us=(bounded(observed.started_at_us) or None) if observed else None,
-        health=observed.health if observed and not view.unknown else Health.UNKNOWN,
-        restart_count=observed.restart_count if observed else 0,
-        reason=clean((observed.reason if observed else "") or placed.reason),
-        unknown=view.unknown,
+        view.id,
+        view.slot,
+        view.generation,
+        placed.node_id,
+        REPLICA_WORDS[view.state],
+        view.state,
+        (clean(observed.container_id) or None) if observed else None,
+        (bounded(observed.started_at_us) or None) if observed else None,
+        observed.health if observed and not view.unknown else Health.UNKNOWN,
+        observed.restart_count if observed else 0,
+        clean((observed.reason if observed else "") or placed.reason),
+        view.unknown,
     )
 
 
-def node_row(fleet: FleetState, node: NodeFact) -> NodeRow:
-    """Return the row of a node."""
+def node_state_row(fleet: FleetState, node: NodeFact) -> NodeStateRow:
+    """Return how a node does."""
+    use = fleet.use(node.id)
+    status = fleet.node_status(node)
+    return NodeStateRow._make(
+        (
+            node.id,
+            _NODE_WORDS[status],
+            status,
+            clean(node_reason(fleet, node, status)),
+            node.cpu_percent,
+            node.memory_percent,
+            *use.booked,
+            *use.held,
+            len(use.replicas),
+        )
+    )
+
+
+def node_row(node: NodeFact, state: NodeStateRow) -> NodeRow:
+    """Return the whole row of a node."""
     host = node.fingerprint
     capacity, allocatable = host.capacity, host.allocatable
-    booked, held = fleet.booked(node.id), fleet.held(node.id)
-    status = fleet.node_status(node)
     return NodeRow(
-        id=node.id,
-        node_id=clean(node.name),
-        status=status.name.lower(),
-        exact_status=status,
-        reason=clean(node_reason(fleet, node)),
-        cordoned=node.cordoned,
-        draining=node.draining,
-        drain_deadline_us=bounded(node.drain_deadline_us) or None,
-        region=clean(host.region),
-        arch=clean(host.arch),
-        os=clean(host.os),
-        gpu_available=capacity.gpu_thousandths > 0,
-        gpu_model=clean(host.gpu_model),
-        runtime=host.runtime,
-        agent_version=clean(host.agent_version),
-        labels=_labels_json(host.labels),
-        cpu_usage_percent=float(node.cpu_percent),
-        memory_usage_percent=float(node.memory_percent),
-        capacity_cpu_millicores=capacity.cpu_millicores,
-        capacity_memory_mib=capacity.memory_mib,
-        capacity_storage_gib=capacity.storage_gib,
-        capacity_gpu_thousandths=capacity.gpu_thousandths,
-        allocatable_cpu_millicores=allocatable.cpu_millicores,
-        allocatable_memory_mib=allocatable.memory_mib,
-        allocatable_storage_gib=allocatable.storage_gib,
-        allocatable_gpu_thousandths=allocatable.gpu_thousandths,
-        booked_cpu_millicores=booked.cpu_millicores,
-        booked_memory_mib=booked.memory_mib,
-        booked_storage_gib=booked.storage_gib,
-        booked_gpu_thousandths=booked.gpu_thousandths,
-        held_cpu_millicores=held.cpu_millicores,
-        held_memory_mib=held.memory_mib,
-        held_storage_gib=held.storage_gib,
-        held_gpu_thousandths=held.gpu_thousandths,
-        replicas=len(fleet.use(node.id).replicas),
-        epoch=node.epoch,
-        connected_at_us=bounded(node.connected_at_us),
+        node.id,
+        clean(node.name),
+        node.cordoned,
+        node.draining,
+        bounded(node.drain_deadline_us) or None,
+        clean(host.region),
+        clean(host.arch),
+        clean(host.os),
+        capacity.gpu_thousandths > 0,
+        clean(host.gpu_model),
+        host.runtime,
+        clean(host.agent_version),
+        _labels_json(host.labels),
+        capacity.cpu_millicores,
+        capacity.memory_mib,
+        capacity.storage_gib,
+        capacity.gpu_thousandths,
+        allocatable.cpu_millicores,
+        allocatable.memory_mib,
+        allocatable.storage_gib,
+        allocatable.gpu_thousandths,
+        node.epoch,
+        bounded(node.connected_at_us),
+        *state[1:],
     )
 
 

@@ -2,7 +2,7 @@
 
 Folding goes commit by commit, so that every status a deployment passed through is in its history;
 rows are made once per batch, of what the batch touched, and only those that differ from what the
-tables hold.
+tables hold. What changes all the time (states) goes without what its author or host said once.
 """
 
 from __future__ import annotations
@@ -10,38 +10,43 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import Any
 
 from fogbank.domain.envelope import Commit
+from fogbank.domain.facts import NodeFact
 from fogbank.domain.fleet import FleetState
-from fogbank.domain.status import StatusChange, StatusTracker, replica_views
+from fogbank.domain.status import ReplicaView, StatusChange, StatusTracker, replica_views
 from services.ledger.core.making import (
     change_row,
     deployment_row,
+    deployment_state_row,
     node_row,
-    replica_row,
-    resources_row,
+    node_state_row,
 )
 from services.ledger.core.rows import (
     ChangeRow,
     DeploymentRow,
+    DeploymentStateRow,
     NodeRow,
+    NodeStateRow,
     ReplicaRow,
-    ResourcesRow,
 )
-
-RowT = TypeVar("RowT", bound=NamedTuple)
 
 
 @dataclass(slots=True)
 class TableChanges:
-    """What to write so that the tables say what the log says; `changes` are new history."""
+    """What to write so that the tables say what the log says; `changes` are new history.
+
+    Whole rows come in the place of those that `former_deployments` and `former_nodes` name, and
+    have no row yet otherwise; states are of other rows than those.
+    """
 
     deployments: list[DeploymentRow] = field(default_factory=list)
-    resources: list[ResourcesRow] = field(default_factory=list)
-    replicas: list[ReplicaRow] = field(default_factory=list)
-    gone_replicas: list[str] = field(default_factory=list)
+    former_deployments: list[str] = field(default_factory=list)
+    deployment_states: list[DeploymentStateRow] = field(default_factory=list)
     nodes: list[NodeRow] = field(default_factory=list)
+    former_nodes: list[str] = field(default_factory=list)
+    node_states: list[NodeStateRow] = field(default_factory=list)
     changes: list[ChangeRow] = field(default_factory=list)
 
 
@@ -56,12 +61,14 @@ class Projection:
         self._tracker = StatusTracker()
         self._updated_at_us: dict[str, int] = {}
         self._changes: list[StatusChange] = []
-        self._touched_deployments: set[str] = set()
+        # The slots of the deployments touched since the last `take`, as of the last touch.
+        self._touched: dict[str, tuple[ReplicaView, ...]] = {}
         self._touched_nodes: set[str] = set()
-        self._deployments: dict[str, DeploymentRow] = {}
-        self._resources: dict[str, ResourcesRow] = {}
-        self._replicas: dict[str, dict[str, ReplicaRow]] = {}
-        self._nodes: dict[str, NodeRow] = {}
+        # What the tables hold: the states, and by what to tell whether the rest is another.
+        self._versions: dict[str, int] = {}
+        self._states: dict[str, DeploymentStateRow] = {}
+        self._hosts: dict[str, tuple[Any, ...]] = {}
+        self._node_states: dict[str, NodeStateRow] = {}
         self._replica_states: Counter[str] = Counter()
         self._node_statuses: Counter[str] = Counter()
 
@@ -73,7 +80,7 @@ class Projection:
     @property
     def touched(self) -> int:
         """How many deployments and nodes the next `take` looks at."""
-        return len(self._touched_deployments) + len(self._touched_nodes)
+        return len(self._touched) + len(self._touched_nodes)
 
     @property
     def replica_states(self) -> Counter[str]:
@@ -87,91 +94,95 @@ class Projection:
 
     def fold(self, commit: Commit) -> None:
         """Take in the next commit."""
-        policy = self.fleet.facts.policy_position
-        folded = self.fleet.fold(commit)
-        changes = self._tracker.update(self.fleet, folded)
-        self._changes += changes
-        self._touched_deployments |= folded.deployments
+        fleet = self.fleet
+        policy = fleet.facts.policy_position
+        folded = fleet.fold(commit)
         self._touched_nodes |= folded.nodes
-        if self.fleet.facts.policy_position != policy:
+        if fleet.facts.policy_position != policy:
             # The bound of busy may have moved for every node.
-            self._touched_nodes |= self.fleet.facts.nodes.keys()
-        for change in changes:
-            self._updated_at_us[change.deployment_id] = folded.log_time_us
+            self._touched_nodes |= fleet.facts.nodes.keys()
         first_of_commit = folded.verdicts[0].position if folded.verdicts else 0
-        for deployment_id in folded.deployments:
-            deployment = self.fleet.facts.deployments.get(deployment_id)
-            if deployment is not None and deployment.version >= first_of_commit:
+        for deployment_id in sorted(folded.deployments):
+            deployment = fleet.facts.deployments.get(deployment_id)
+            if deployment is None:
+                # A round may name a deployment that no fact made.
+                continue
+            views = self._touched[deployment_id] = replica_views(fleet, deployment)
+            change = self._tracker.look(fleet, folded, deployment, views)
+            if change is not None:
+                self._changes.append(change)
+            if change is not None or deployment.version >= first_of_commit:
                 self._updated_at_us[deployment_id] = folded.log_time_us
 
     def take(self) -> TableChanges:
         """Return what differs from what was taken before, and count it as written."""
         taken = TableChanges(changes=[change_row(change) for change in self._changes])
-        for deployment_id in sorted(self._touched_deployments):
-            self._take_deployment(deployment_id, taken)
+        # Sorted, so that the same log leads to the same writes.
+        for deployment_id in sorted(self._touched):
+            self._take_deployment(deployment_id, self._touched[deployment_id], taken)
         for node_id in sorted(self._touched_nodes):
-            self._take_node(node_id, taken)
+            node = self.fleet.facts.nodes.get(node_id)
+            if node is not None:
+                self._take_node(node, taken)
         self._changes.clear()
-        self._touched_deployments.clear()
+        self._touched.clear()
         self._touched_nodes.clear()
         return taken
 
-    def _take_deployment(self, deployment_id: str, taken: TableChanges) -> None:
-        deployment = self.fleet.facts.deployments.get(deployment_id)
-        if deployment is None:
-            # A round may name a deployment that no fact made.
-            return
-        views = replica_views(self.fleet, deployment)
-        row = deployment_row(
+    def _take_deployment(
+        self, deployment_id: str, views: tuple[ReplicaView, ...], taken: TableChanges
+    ) -> None:
+        deployment = self.fleet.facts.deployments[deployment_id]
+        state = deployment_state_row(
             self.fleet,
             deployment,
             views,
             self._tracker.current[deployment_id],
             self._updated_at_us[deployment_id],
         )
-        _keep(self._deployments, deployment_id, row, taken.deployments)
-        _keep(self._resources, deployment_id, resources_row(deployment), taken.resources)
-        self._take_replicas(
-            deployment_id,
-            [replica_row(self.fleet, deployment_id, view) for view in views],
-            taken,
-        )
-
-    def _take_replicas(
-        self, deployment_id: str, rows: Iterable[ReplicaRow], taken: TableChanges
-    ) -> None:
-        before = self._replicas.get(deployment_id, {})
-        after: dict[str, ReplicaRow] = {}
-        for row in rows:
-            after[row.id] = row
-            former = before.get(row.id)
-            if former != row:
-                taken.replicas.append(row)
-                self._replica_states[row.status] += 1
-                if former is not None:
-                    self._replica_states[former.status] -= 1
-        for replica_id, former in before.items():
-            if replica_id not in after:
-                taken.gone_replicas.append(replica_id)
-                self._replica_states[former.status] -= 1
-        self._replicas[deployment_id] = after
-
-    def _take_node(self, node_id: str, taken: TableChanges) -> None:
-        node = self.fleet.facts.nodes.get(node_id)
-        if node is None:
-            return
-        row = node_row(self.fleet, node)
-        former = self._nodes.get(node_id)
-        if _keep(self._nodes, node_id, row, taken.nodes):
-            self._node_statuses[row.status] += 1
+        former = self._states.get(deployment_id)
+        if former is None or self._versions[deployment_id] != deployment.version:
+            # All that its author says of it comes with a new version.
+            taken.deployments.append(deployment_row(deployment, state))
             if former is not None:
-                self._node_statuses[former.status] -= 1
+                taken.former_deployments.append(deployment_id)
+            self._versions[deployment_id] = deployment.version
+        elif former != state:
+            taken.deployment_states.append(state)
+        else:
+            return
+        self._states[deployment_id] = state
+        self._count_replicas(former.replicas if former is not None else (), state.replicas)
 
+    def _count_replicas(self, before: Iterable[ReplicaRow], after: Iterable[ReplicaRow]) -> None:
+        counts = self._replica_states
+        for replica in before:
+            counts[replica.status] -= 1
+        for replica in after:
+            counts[replica.status] += 1
 
-def _keep(known: dict[str, RowT], key: str, row: RowT, changed: list[RowT]) -> bool:
-    """Remember a row and list it if it is new or another; tell whether it is."""
-    if known.get(key) == row:
-        return False
-    known[key] = row
-    changed.append(row)
-    return True
+    def _take_node(self, node: NodeFact, taken: TableChanges) -> None:
+        state = node_state_row(self.fleet, node)
+        former = self._node_states.get(node.id)
+        host = (
+            node.fingerprint,
+            node.epoch,
+            node.name,
+            node.connected_at_us,
+            node.cordoned,
+            node.draining,
+            node.drain_deadline_us,
+        )
+        if self._hosts.get(node.id) != host:
+            taken.nodes.append(node_row(node, state))
+            if former is not None:
+                taken.former_nodes.append(node.id)
+            self._hosts[node.id] = host
+        elif former != state:
+            taken.node_states.append(state)
+        else:
+            return
+        self._node_states[node.id] = state
+        self._node_statuses[state.status] += 1
+        if former is not None:
+            self._node_statuses[former.status] -= 1

@@ -11,54 +11,10 @@ from typing import NamedTuple
 from fogbank.domain.states import DeploymentStatus, ReplicaState
 
 
-class DeploymentRow(NamedTuple):
-    """A deployment; `status` is the public word, `exact_status` the number of the contract."""
-
-    id: str
-    name: str
-    user_id: str
-    type: str
-    container_image: str
-    target_replicas: int
-    running_replicas: int
-    status: str
-    exact_status: int
-    health: int
-    reason: str
-    region: str
-    priority: int
-    cluster_id: int
-    strategy: str
-    wait_for_capacity: bool
-    constraints: str
-    gpu_model: str
-    restart: int
-    labels: str
-    allow_colocation: bool
-    rollout: str
-    disconnect: str
-    available_nodes: int | None
-    version: int
-    created_at_us: int
-    updated_at_us: int
-    deleted_at_us: int | None
-
-
-class ResourcesRow(NamedTuple):
-    """What each replica of a deployment takes; cores and units may be fractions."""
-
-    deployment_id: str
-    cpu_millicores: int
-    memory_mb: int
-    storage_gb: int
-    gpu_thousandths: int
-
-
 class ReplicaRow(NamedTuple):
     """The replica that fills a slot now, or the one that will; `status` is the public word."""
 
     id: str
-    deployment_id: str
     slot: int
     generation: int
     node_id: str | None
@@ -72,14 +28,89 @@ class ReplicaRow(NamedTuple):
     unknown: bool
 
 
-class NodeRow(NamedTuple):
-    """A node; `node_id` is its name, as the source documents' queries have it."""
+class DeploymentStateRow(NamedTuple):
+    """What of a deployment changes though nobody commands it; `replicas` are in their slots' order.
+
+    `status` is the public word, `exact_status` the number of the contract.
+    """
 
     id: str
-    node_id: str
+    running_replicas: int
+    status: str
+    exact_status: int
+    health: int
+    reason: str
+    available_nodes: int | None
+    updated_at_us: int
+    replicas: tuple[ReplicaRow, ...]
+
+
+class DeploymentRow(NamedTuple):
+    """A whole deployment; it ends with what a `DeploymentStateRow` has after the id."""
+
+    id: str
+    name: str
+    user_id: str
+    type: str
+    container_image: str
+    target_replicas: int
+    region: str
+    priority: int
+    cluster_id: int
+    strategy: str
+    wait_for_capacity: bool
+    constraints: str
+    gpu_model: str
+    restart: int
+    labels: str
+    allow_colocation: bool
+    rollout: str
+    disconnect: str
+    cpu_millicores: int
+    memory_mb: int
+    storage_gb: int
+    gpu_thousandths: int
+    version: int
+    created_at_us: int
+    deleted_at_us: int | None
+    running_replicas: int
+    status: str
+    exact_status: int
+    health: int
+    reason: str
+    available_nodes: int | None
+    updated_at_us: int
+    replicas: tuple[ReplicaRow, ...]
+
+
+class NodeStateRow(NamedTuple):
+    """What of a node changes with its load and with what is placed on it."""
+
+    id: str
     status: str
     exact_status: int
     reason: str
+    cpu_usage_percent: float
+    memory_usage_percent: float
+    booked_cpu_millicores: int
+    booked_memory_mib: int
+    booked_storage_gib: int
+    booked_gpu_thousandths: int
+    held_cpu_millicores: int
+    held_memory_mib: int
+    held_storage_gib: int
+    held_gpu_thousandths: int
+    replicas: int
+
+
+class NodeRow(NamedTuple):
+    """A whole node; it ends with what a `NodeStateRow` has after the id.
+
+    `node_id` is its name, as the source documents' queries have it.
+    """
+
+    id: str
+    node_id: str
     cordoned: bool
     draining: bool
     drain_deadline_us: int | None
@@ -91,8 +122,6 @@ class NodeRow(NamedTuple):
     runtime: int
     agent_version: str
     labels: str
-    cpu_usage_percent: float
-    memory_usage_percent: float
     capacity_cpu_millicores: int
     capacity_memory_mib: int
     capacity_storage_gib: int
@@ -101,6 +130,13 @@ class NodeRow(NamedTuple):
     allocatable_memory_mib: int
     allocatable_storage_gib: int
     allocatable_gpu_thousandths: int
+    epoch: int
+    connected_at_us: int
+    status: str
+    exact_status: int
+    reason: str
+    cpu_usage_percent: float
+    memory_usage_percent: float
     booked_cpu_millicores: int
     booked_memory_mib: int
     booked_storage_gib: int
@@ -110,8 +146,6 @@ class NodeRow(NamedTuple):
     held_storage_gib: int
     held_gpu_thousandths: int
     replicas: int
-    epoch: int
-    connected_at_us: int
 
 
 class ChangeRow(NamedTuple):

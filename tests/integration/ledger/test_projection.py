@@ -14,7 +14,7 @@ from fogbank.domain import events as ev
 from fogbank.log.follower import decode
 from fogbank.log.port import Writer
 from fogbank.runtime.operator_error import OperatorError
-from services.ledger.adapters.database import make_engine, prepare
+from services.ledger.adapters.database import MIGRATIONS, make_engine, prepare
 from services.ledger.adapters.store import PostgresStore
 from services.ledger.adapters.tables import METADATA
 from services.ledger.app.ports import (
@@ -27,7 +27,7 @@ from services.ledger.app.queries import Wait
 from services.ledger.core.projection import Projection, TableChanges
 from services.ledger.core.rows import CommitRow
 from tests.support.fleet import LittleFleet
-from tests.support.fleet_log import a_fingerprint, a_spec
+from tests.support.fleet_log import a_fingerprint, a_spec, an_id
 from tests.support.ledger import StoredLog, a_ledger, a_running_ledger, rows_of, whole_tables
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.waiting import eventually
@@ -146,6 +146,46 @@ async def test_the_migrations_make_the_tables_that_are_read(url: str) -> None:
         for column in table.columns
     }
     assert made == known
+
+
+OLD_ROWS = """
+INSERT INTO deployments VALUES (
+    $1, 'web', 'user', 'compute', 'nginx', 2, 1, 'running', 4, 2, '1 of 2 replicas running',
+    'us-east', 50, 1, '', false, '[]', '', 1, '{"a": "b"}', false, '{}', '{}', NULL, 65536,
+    '2026-01-01', '2026-01-02', NULL
+);
+INSERT INTO deployment_resources VALUES ($1, 1500, 512, 10, 250);
+INSERT INTO deployment_replicas VALUES ($2, $1, 0, 1, $4, 'running', 8, 'c-1', '2026-01-02', 1, 3,
+    'why (so, "so")', false);
+INSERT INTO deployment_replicas VALUES ($3, $1, 1, 2, NULL, 'pending', 2, NULL, NULL, 3, 0, '',
+    false)
+"""
+
+
+async def test_tables_of_an_earlier_release_are_brought_up_to_date(
+    postgres: PostgresServer,
+) -> None:
+    names = [an_id(name) for name in ("deployment", "one", "other", "node")]
+    shown = ("deployment_resources", "deployment_replicas ORDER BY slot")
+    async with postgres.database() as url:
+        engine = make_engine(url, 1)
+        async with engine.begin() as connection:
+            await connection.run_sync(MIGRATIONS.apply, "0002")
+            for statement in OLD_ROWS.split(";\n"):
+                text = statement
+                for number, name in enumerate(names, 1):
+                    text = text.replace(f"${number}", f"'{name}'")
+                await connection.exec_driver_sql(text)
+        former = [await rows_of(url, f"SELECT * FROM {table}") for table in shown]  # noqa: S608
+        (deployment,) = await rows_of(url, "SELECT * FROM deployments")
+        await prepare(engine, "default", 1)
+        await engine.dispose()
+        for table, rows in zip(shown, former, strict=True):
+            assert rows
+            present = await rows_of(url, f"SELECT * FROM {table}")  # noqa: S608
+            assert [dict(row) for row in present] == [dict(row) for row in rows]
+        (whole,) = await rows_of(url, "SELECT * FROM deployments")
+        assert dict(whole) | dict(deployment) == dict(whole)
 
 
 async def test_many_ledgers_may_start_at_once(postgres: PostgresServer) -> None:

@@ -11,7 +11,15 @@ from fogbank.domain.policy import Policy
 from fogbank.domain.states import DeploymentStatus, Health, ReplicaState
 from services.ledger.core.making import LAST_INSTANT_US, bounded, clean
 from services.ledger.core.projection import Projection, TableChanges
-from services.ledger.core.rows import REPLICA_WORDS, STATUS_WORDS, DeploymentRow, ReplicaRow
+from services.ledger.core.rows import (
+    REPLICA_WORDS,
+    STATUS_WORDS,
+    DeploymentRow,
+    DeploymentStateRow,
+    NodeRow,
+    NodeStateRow,
+    ReplicaRow,
+)
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import OWNER, START_US, a_fingerprint, a_spec
 
@@ -41,6 +49,16 @@ def only(rows: list[DeploymentRow]) -> DeploymentRow:
     return row
 
 
+def replicas(taken: TableChanges) -> list[ReplicaRow]:
+    """The replicas of all deployments whose rows are written, as they are now."""
+    whole = [row for each in taken.deployments for row in each.replicas]
+    return whole + [row for each in taken.deployment_states for row in each.replicas]
+
+
+def nodes(taken: TableChanges) -> list[NodeRow | NodeStateRow]:
+    return [*taken.nodes, *taken.node_states]
+
+
 def words(taken: TableChanges) -> list[tuple[str, str, str]]:
     return [(change.old_status, change.new_status, change.reason) for change in taken.changes]
 
@@ -65,13 +83,13 @@ def test_a_batch_keeps_every_status_and_one_row() -> None:
     assert row.health == Health.HEALTHY
     assert row.reason == "All 3 replicas started successfully"
     assert row.created_at_us == START_US
-    assert [(replica.slot, replica.status) for replica in taken.replicas] == [
+    assert [(replica.slot, replica.status) for replica in row.replicas] == [
         (0, "running"),
         (1, "running"),
         (2, "running"),
     ]
-    assert {replica.node_id for replica in taken.replicas} == set(rows.nodes)
-    assert taken.replicas[0].container_id == f"stub-container-{taken.replicas[0].id}"
+    assert {replica.node_id for replica in row.replicas} == set(rows.nodes)
+    assert row.replicas[0].container_id == f"stub-container-{row.replicas[0].id}"
     assert {(node.status, node.replicas) for node in taken.nodes} == {("active", 1)}
 
 
@@ -83,10 +101,10 @@ def test_what_did_not_change_is_not_written_again() -> None:
     rows.fleet.connect("fog-2")  # the same host again: a new epoch, and nothing else
     taken = rows.take()
     assert [node.node_id for node in taken.nodes] == ["fog-2"]
-    assert taken == TableChanges(nodes=taken.nodes)
+    assert taken == TableChanges(nodes=taken.nodes, former_nodes=[taken.nodes[0].id])
 
 
-def test_only_the_replica_that_changed_is_written() -> None:
+def test_of_a_deployment_that_nobody_commanded_only_the_state_is_written() -> None:
     rows = Rows(nodes=3)
     deployment_id = rows.run(replicas=3)
     rows.take()
@@ -97,20 +115,26 @@ def test_only_the_replica_that_changed_is_written() -> None:
         rows.fleet.log.report(node_id, rows.fleet.log.seen(replica_id, ReplicaState.FAILED))
     )
     taken = rows.take()
-    assert [(row.id, row.status) for row in taken.replicas] == [(replica_id, "failed")]
-    row = only(taken.deployments)
-    assert (row.status, row.exact_status) == ("running", DeploymentStatus.DEGRADED)
+    (row,) = taken.deployment_states
+    assert (taken.deployments, taken.former_deployments) == ([], [])
+    assert [(each.id, each.status) for each in row.replicas if each.status != "running"] == [
+        (replica_id, "failed")
+    ]
+    assert (row.id, row.status, row.exact_status) == (
+        deployment_id,
+        "running",
+        DeploymentStatus.DEGRADED,
+    )
     assert row.health == Health.UNHEALTHY
     assert row.running_replicas == 2
     assert words(taken) == [("running", "running", "2 of 3 replicas running")]
-    assert taken.resources == []
 
 
 def test_waiting_replicas_have_rows_without_a_node() -> None:
     rows = Rows()
     rows.fleet.deploy(a_spec(replicas=2))
     taken = rows.take()
-    assert [(row.slot, row.status, row.node_id, row.container_id) for row in taken.replicas] == [
+    assert [(row.slot, row.status, row.node_id, row.container_id) for row in replicas(taken)] == [
         (0, "pending", None, None),
         (1, "pending", None, None),
     ]
@@ -120,26 +144,23 @@ def test_waiting_replicas_have_rows_without_a_node() -> None:
 def test_a_waiting_replica_keeps_its_row_when_it_is_placed() -> None:
     rows = Rows(nodes=1)
     rows.fleet.deploy(a_spec())
-    (waiting,) = rows.take().replicas
+    (waiting,) = replicas(rows.take())
     rows.fleet.settle()
-    taken = rows.take()
-    assert taken.gone_replicas == []
-    assert [(row.id, row.node_id) for row in taken.replicas] == [(waiting.id, rows.nodes[0])]
+    placed = replicas(rows.take())
+    assert [(row.id, row.node_id) for row in placed] == [(waiting.id, rows.nodes[0])]
 
 
 def test_a_failed_deployment_loses_its_replicas_and_tells_the_room_there_was() -> None:
     rows = Rows(nodes=2)
     rows.fleet.deploy(a_spec(replicas=5))
-    waiting = {row.id for row in rows.take().replicas}
+    assert len(replicas(rows.take())) == 5
     for _ in range(4):
         rows.fleet.settle()
         rows.fleet.log.pass_ms(10_000)
-    taken = rows.take()
-    row = only(taken.deployments)
+    (row,) = rows.take().deployment_states
     assert (row.status, row.available_nodes) == ("failed", 2)
     assert row.reason == "Insufficient nodes: need 5, found 2 with capacity"
-    assert set(taken.gone_replicas) == waiting
-    assert taken.replicas == []
+    assert row.replicas == ()
     assert rows.projection.replica_states.total() == 0
 
 
@@ -155,9 +176,9 @@ def test_a_deleted_deployment_keeps_its_last_replicas() -> None:
     row = only(taken.deployments)
     assert (row.status, row.deleted_at_us) == ("deleted", START_US + 5_000)
     assert row.updated_at_us == START_US + 5_000
-    assert taken.gone_replicas == []
-    assert {replica.status for replica in taken.replicas} == {"stopped"}
-    assert {(node.status, node.replicas) for node in taken.nodes} == {("idle", 0)}
+    assert taken.former_deployments == [deployment_id]
+    assert [replica.status for replica in row.replicas] == ["stopped", "stopped"]
+    assert {(node.status, node.replicas) for node in nodes(taken)} == {("idle", 0)}
 
 
 def test_scaling_down_removes_rows_and_counts_as_an_update() -> None:
@@ -171,14 +192,14 @@ def test_scaling_down_removes_rows_and_counts_as_an_update() -> None:
     taken = rows.take()
     row = only(taken.deployments)
     assert (row.target_replicas, row.updated_at_us) == (1, START_US + 7_000)
-    assert len(taken.gone_replicas) == 2
+    assert len(row.replicas) == 1
     assert rows.projection.replica_states["running"] == 1
 
 
 def test_a_replacement_takes_the_slot_of_a_lost_replica() -> None:
     rows = Rows(nodes=2)
     deployment_id = rows.run(replicas=1)
-    (before,) = rows.take().replicas
+    (before,) = replicas(rows.take())
     assert before.node_id is not None
     silence = rows.fleet.silence(before.node_id)
     rows.fleet.log.pass_ms(60_000)
@@ -188,10 +209,11 @@ def test_a_replacement_takes_the_slot_of_a_lost_replica() -> None:
         rows.fleet.log.pass_ms(60_000)
     rows.fleet.obey()
     taken = rows.take()
-    assert taken.gone_replicas == [before.id]
-    (after,) = taken.replicas
-    assert (after.deployment_id, after.slot, after.generation) == (deployment_id, 0, 2)
-    statuses = {node.id: (node.status, node.reason) for node in taken.nodes}
+    (state,) = taken.deployment_states
+    (after,) = state.replicas
+    assert (state.id, after.slot, after.generation) == (deployment_id, 0, 2)
+    assert after.id != before.id
+    statuses = {node.id: (node.status, node.reason) for node in nodes(taken)}
     assert statuses[before.node_id] == ("offline", "Not heard of for too long")
     assert rows.projection.node_statuses["offline"] == 1
 
@@ -202,9 +224,9 @@ def test_a_new_policy_looks_at_every_node_again() -> None:
     rows.fleet.fact(
         ev.NodeLoadChanged(node_id, rows.fleet.log.epochs[node_id], 70, 10, reflects_sequence=1)
     )
-    assert {node.status for node in rows.take().nodes} == {"idle"}
+    assert {node.status for node in nodes(rows.take())} == {"idle"}
     rows.fleet.fact(ev.PolicyActivated(Policy(version=2, busy_load_percent=50)))
-    (node,) = rows.take().nodes
+    (node,) = rows.take().node_states
     assert (node.id, node.status, node.cpu_usage_percent) == (node_id, "busy", 70.0)
     assert node.reason == "Measured load is over 50 %"
     assert rows.projection.node_statuses == {"idle": 1, "busy": 1}
@@ -238,6 +260,11 @@ def test_texts_that_postgresql_cannot_hold_are_mended() -> None:
     assert clean("web") == "web"
 
 
+def test_a_whole_row_ends_with_the_state() -> None:
+    assert DeploymentRow._fields[-8:] == DeploymentStateRow._fields[1:]
+    assert NodeRow._fields[-14:] == NodeStateRow._fields[1:]
+
+
 @pytest.mark.parametrize(
     ("given", "kept"),
     [(-5, 0), (0, 0), (7, 7), (1 << 62, LAST_INSTANT_US)],
@@ -267,21 +294,26 @@ def test_batches_do_not_change_what_the_tables_say() -> None:
 def tables(fleet: LittleFleet, batch: int) -> tuple[object, ...]:
     """What the tables hold after the log was projected in batches of a size."""
     projection = Projection()
-    deployments: dict[str, object] = {}
-    replicas: dict[str, ReplicaRow] = {}
-    nodes: dict[str, object] = {}
+    deployments: dict[str, DeploymentRow] = {}
+    nodes: dict[str, NodeRow] = {}
     history: list[object] = []
     commits = fleet.log.commits
     for start in range(0, len(commits), batch):
         for commit in commits[start : start + batch]:
             projection.fold(commit)
         taken = projection.take()
+        assert {row.id for row in taken.deployments} & deployments.keys() == set(
+            taken.former_deployments
+        )
+        assert {row.id for row in taken.nodes} & nodes.keys() == set(taken.former_nodes)
         deployments |= {row.id: row for row in taken.deployments}
-        for replica_id in taken.gone_replicas:
-            replicas.pop(replica_id)
-        replicas |= {row.id: row for row in taken.replicas}
+        for deployment in taken.deployment_states:
+            known = deployments[deployment.id]
+            deployments[deployment.id] = known._replace(**deployment._asdict())
         nodes |= {row.id: row for row in taken.nodes}
+        for node in taken.node_states:
+            nodes[node.id] = nodes[node.id]._replace(**node._asdict())
         history += taken.changes
     counted = {state: n for state, n in projection.replica_states.items() if n}
-    assert sum(counted.values()) == len(replicas)
-    return deployments, replicas, nodes, history, counted
+    assert sum(counted.values()) == sum(len(row.replicas) for row in deployments.values())
+    return deployments, nodes, history, counted
