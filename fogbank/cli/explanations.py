@@ -10,7 +10,14 @@ def plan_content(answer: pb.PlanDeploymentResponse) -> dict[str, Any]:
     content: dict[str, Any] = {"success": answer.placeable}
     if answer.placeable:
         content["scheduled"] = [_candidate(candidate) for candidate in answer.scheduled]
-        content["preempted"] = list(answer.preempted_replica_ids)
+        content["preempted"] = [
+            {
+                "deployment_id": each.deployment_id,
+                "deployment": each.deployment_name or None,
+                "replica_ids": list(each.replica_ids),
+            }
+            for each in answer.preempted
+        ]
     else:
         content["error"] = answer.error
         content["available_nodes"] = answer.available_nodes

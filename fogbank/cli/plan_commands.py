@@ -47,6 +47,11 @@ if TYPE_CHECKING:
 
 _NOTHING_TO_CHANGE, _CHANGES = 0, 1
 
+_EVICTED_COLUMNS = (
+    Column("DEPLOYMENT", "deployment"),
+    Column("ID", "deployment_id"),
+    Column("REPLICAS", "replica_ids"),
+)
 _FILTER_COLUMNS = (
     Column("TURNED DOWN", "nodes"),
     Column("BY", "filter"),
@@ -131,7 +136,9 @@ def _show_plan(made: dict[str, Any], output: OutputFormat) -> None:
         print(f"{name}: {_counted(made['scheduled'])} would be placed")
         _print_candidates(made["scheduled"], now=False)
         if made["preempted"]:
-            print(f"evicting {', '.join(made['preempted'])}")
+            print()
+            print("What would be evicted for it, to be placed again when there is room:")
+            print_table(table(made["preempted"], _EVICTED_COLUMNS))
     else:
         print(f"{name}: can't be placed now: {made['error']}")
     print()

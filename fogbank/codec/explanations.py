@@ -7,6 +7,7 @@ from fogbank.domain.explanations import (
     DeploymentExplanation,
     DeploymentPlan,
     Explanation,
+    PlannedEviction,
     Refusal,
 )
 from fogbank.domain.views import AsOf
@@ -20,7 +21,17 @@ def plan_to_pb(plan: AsOf[DeploymentPlan]) -> pb.PlanDeploymentResponse:
         placeable=value.placeable,
         error=value.error,
         scheduled=[_candidate_to_pb(candidate) for candidate in value.scheduled],
-        preempted_replica_ids=value.preempted,
+        preempted_replica_ids=[
+            replica_id for each in value.preempted for replica_id in each.replica_ids
+        ],
+        preempted=[
+            pb.PlannedEviction(
+                deployment_id=each.deployment_id,
+                deployment_name=each.deployment_name,
+                replica_ids=each.replica_ids,
+            )
+            for each in value.preempted
+        ],
         explanation=_explanation_to_pb(value.explanation),
         as_of_sequence=plan.as_of_sequence,
         available_nodes=value.available_nodes,
@@ -33,7 +44,10 @@ def plan_from_pb(message: pb.PlanDeploymentResponse) -> AsOf[DeploymentPlan]:
         message.error,
         message.available_nodes,
         tuple(_candidate_from_pb(candidate) for candidate in message.scheduled),
-        tuple(message.preempted_replica_ids),
+        tuple(
+            PlannedEviction(each.deployment_id, tuple(each.replica_ids), each.deployment_name)
+            for each in message.preempted
+        ),
         _explanation_from_pb(message.explanation),
     )
     return AsOf(value, message.as_of_sequence)

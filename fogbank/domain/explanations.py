@@ -44,17 +44,26 @@ class Explanation:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedEviction:
+    """Replicas of a deployment that would give way; no name where the caller may not see it."""
+
+    deployment_id: str
+    replica_ids: tuple[str, ...]
+    deployment_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class DeploymentPlan:
     """What a deployment would lead to; `error` is empty if all its replicas would be placed.
 
-    `scheduled` names a node for each replica, `preempted` the replicas that would be evicted,
+    `scheduled` names a node for each replica, `preempted` what would be evicted,
     `available_nodes` how many nodes have room for a replica.
     """
 
     error: str
     available_nodes: int
     scheduled: tuple[Candidate, ...]
-    preempted: tuple[str, ...]
+    preempted: tuple[PlannedEviction, ...]
     explanation: Explanation
 
     @property

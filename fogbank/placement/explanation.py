@@ -16,6 +16,7 @@ from fogbank.domain.explanations import (
     DeploymentExplanation,
     DeploymentPlan,
     Explanation,
+    PlannedEviction,
     Refusal,
 )
 from fogbank.domain.facts import DeploymentFact
@@ -49,7 +50,9 @@ def plan(planner: Planner, spec: DeploymentSpec, instant_us: int) -> DeploymentP
         "",
         seen.considered.feasible,
         tuple(teller.candidate(each.node_id, each.score) for each in seen.found.placements),
-        (),
+        tuple(
+            PlannedEviction(each.deployment_id, each.replica_ids) for each in seen.found.evictions
+        ),
         explanation,
     )
 
@@ -112,7 +115,16 @@ class _Look:
 def _look(
     planner: Planner, deployment: DeploymentFact, slots: tuple[int, ...], instant_us: int
 ) -> _Look:
-    """Look as a round would, on room of its own."""
+    """Look as a round would, on room of its own; the devices it takes are put back."""
+    try:
+        return _looked(planner, deployment, slots, instant_us)
+    finally:
+        planner.arrays.put_devices_back()
+
+
+def _looked(
+    planner: Planner, deployment: DeploymentFact, slots: tuple[int, ...], instant_us: int
+) -> _Look:
     fleet, arrays, spec = planner.fleet, planner.arrays, deployment.spec
     work = Work(instant_us, Room.of(arrays), planner.agenda, planner.victims, DEFAULT_LIMIT)
     found = look(fleet, work, deployment, slots)
@@ -187,11 +199,14 @@ def _summary(
         return f"Failed: {decision.reason}."
     need, wanted = need_of(fleet, deployment), deployment.spec.replicas
     if not need.vacant:
-        text = f"All {wanted} replicas have a node: {_node_names(fleet, decision)}."
+        all_ = "The replica has" if wanted == 1 else f"All {wanted} replicas have"
+        text = f"{all_} a node: {_node_names(fleet, decision)}."
         if is_rolling(fleet, deployment):
             text = f"{text} An update goes on: {rollout_view(fleet, deployment).message}."
         return text
     text = f"{len(need.vacant)} of {wanted} replicas wait for a node"
+    if wanted == 1:
+        text = "The replica waits for a node"
     if decision is not None and decision.reason:
         text = f"{text}: {decision.reason}"
     return f"{text}. {_when(need, wait_of(decision, deployment), instant_us)}"

@@ -1002,6 +1002,38 @@ class Explanation(_message.Message):
 Global___Explanation: _TypeAlias = Explanation  # noqa: Y015
 
 @_typing.final
+class PlannedEviction(_message.Message):
+    """Replicas of a less important deployment that would give way."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_ID_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_NAME_FIELD_NUMBER: _builtins.int
+    REPLICA_IDS_FIELD_NUMBER: _builtins.int
+    deployment_id: _builtins.str
+    """Deployment id (UUID) they belong to."""
+    deployment_name: _builtins.str
+    """Its name; empty where the caller may not see it."""
+    @_builtins.property
+    def replica_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Which."""
+
+    def __init__(
+        self,
+        *,
+        deployment_id: _builtins.str = ...,
+        deployment_name: _builtins.str = ...,
+        replica_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment_id", b"deployment_id", "deployment_name", b"deployment_name", "replica_ids", b"replica_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlannedEviction: _TypeAlias = PlannedEviction  # noqa: Y015
+
+@_typing.final
 class PlanDeploymentResponse(_message.Message):
     """What a deployment would lead to."""
 
@@ -1014,6 +1046,7 @@ class PlanDeploymentResponse(_message.Message):
     EXPLANATION_FIELD_NUMBER: _builtins.int
     AS_OF_SEQUENCE_FIELD_NUMBER: _builtins.int
     AVAILABLE_NODES_FIELD_NUMBER: _builtins.int
+    PREEMPTED_FIELD_NUMBER: _builtins.int
     placeable: _builtins.bool
     """True if all replicas would be placed."""
     error: _builtins.str
@@ -1028,11 +1061,15 @@ class PlanDeploymentResponse(_message.Message):
 
     @_builtins.property
     def preempted_replica_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Replicas that would be evicted."""
+        """Replicas that would be evicted; `preempted` says whose they are."""
 
     @_builtins.property
     def explanation(self) -> Global___Explanation:
         """The reasoning."""
+
+    @_builtins.property
+    def preempted(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedEviction]:
+        """What would be evicted, by deployment."""
 
     def __init__(
         self,
@@ -1044,10 +1081,11 @@ class PlanDeploymentResponse(_message.Message):
         explanation: Global___Explanation | None = ...,
         as_of_sequence: _builtins.int = ...,
         available_nodes: _builtins.int = ...,
+        preempted: _abc.Iterable[Global___PlannedEviction] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "available_nodes", b"available_nodes", "error", b"error", "explanation", b"explanation", "placeable", b"placeable", "preempted_replica_ids", b"preempted_replica_ids", "scheduled", b"scheduled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "available_nodes", b"available_nodes", "error", b"error", "explanation", b"explanation", "placeable", b"placeable", "preempted", b"preempted", "preempted_replica_ids", b"preempted_replica_ids", "scheduled", b"scheduled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

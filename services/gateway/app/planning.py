@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fogbank.domain.deployment import DeploymentSpec
+from fogbank.domain.errors import NotFoundError
 from fogbank.domain.explanations import DeploymentExplanation, DeploymentPlan
 from fogbank.domain.position import sequence_of
 from fogbank.domain.views import AsOf
@@ -28,11 +31,25 @@ class Planning:
     async def plan(self, principal: Principal, spec: DeploymentSpec) -> AsOf[DeploymentPlan]:
         """Say what a deployment would lead to; the caller's own commands count already.
 
+        Of what would be evicted the caller learns the names that they may see.
+
         Raises:
             InvalidArgumentError: its cluster does not exist.
         """
         self._deployments.check_spec(spec)
-        return await self._scheduler.plan(spec, self._commands.last_write(principal.user_id))
+        planned = await self._scheduler.plan(spec, self._commands.last_write(principal.user_id))
+        preempted = tuple(
+            replace(each, deployment_name=self._name(principal, each.deployment_id))
+            for each in planned.value.preempted
+        )
+        return AsOf(replace(planned.value, preempted=preempted), planned.as_of_sequence)
+
+    def _name(self, principal: Principal, deployment_id: str) -> str:
+        """Return a deployment's name; empty where the caller may not see it."""
+        try:
+            return self._deployments.show(principal, deployment_id).spec.name
+        except NotFoundError:
+            return ""
 
     async def explain(
         self, principal: Principal, deployment_id: str

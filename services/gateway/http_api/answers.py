@@ -149,12 +149,20 @@ class ExplanationAnswer(Answer):
     would_unblock: list[str] = Field(description="What would let it be placed.")
 
 
+class EvictionAnswer(Answer):
+    """Replicas of a less important deployment that would give way."""
+
+    deployment_id: UUID
+    name: str | None = Field(description="Null where it is somebody else's.")
+    replica_ids: list[UUID]
+
+
 class PlanAnswer(Answer):
     """A deployment that would be placed, and where."""
 
     success: Literal[True]
     scheduled: list[CandidateAnswer] = Field(description="A node for each replica.")
-    preempted: list[UUID] = Field(description="Replicas that would be evicted.")
+    preempted: list[EvictionAnswer] = Field(description="What would be evicted.")
     explanation: ExplanationAnswer
     as_of_sequence: int
 

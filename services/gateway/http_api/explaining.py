@@ -19,7 +19,14 @@ def plan(planned: AsOf[DeploymentPlan]) -> dict[str, Any]:
     content: dict[str, Any] = {"success": value.placeable}
     if value.placeable:
         content["scheduled"] = [_candidate(candidate) for candidate in value.scheduled]
-        content["preempted"] = list(value.preempted)
+        content["preempted"] = [
+            {
+                "deployment_id": each.deployment_id,
+                "name": each.deployment_name or None,
+                "replica_ids": list(each.replica_ids),
+            }
+            for each in value.preempted
+        ]
     else:
         content["error"] = value.error
         content["available_nodes"] = value.available_nodes

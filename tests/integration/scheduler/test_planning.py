@@ -16,6 +16,7 @@ from fogbank.codec.values import spec_to_pb
 from fogbank.domain import events as ev
 from fogbank.domain.envelope import EventEnvelope
 from fogbank.domain.policy import Policy
+from fogbank.domain.states import Health, ReplicaState
 from fogbank.log.memory import MemoryStore
 from fogbank.log.port import Writer
 from fogbank.runtime.clock import SystemClock
@@ -58,6 +59,30 @@ class Whole:
         data = encode_commit(now_us, [encode_envelope(each) for each in envelopes])
         await self.world.fold.reached(await self.world.log.append(data))
 
+    async def obey(self) -> None:
+        """Let every node report that what it is to run runs, and that what it is to stop ended."""
+        fleet, now_us = self.world.fold.fleet, SystemClock().now_us()
+        envelopes = []
+        for node in fleet.facts.nodes.values():
+            seen = []
+            for placed in fleet.on_node(node.id):
+                gone = placed.desired == "released"
+                state = ReplicaState.STOPPED if gone else ReplicaState.RUNNING
+                if gone or fleet.replica_state(placed) is ReplicaState.ASSIGNED:
+                    seen.append(
+                        ev.ReplicaObservation(
+                            placed.id, 0, state, "c", now_us, Health.UNKNOWN, gone, 0, "", now_us
+                        )
+                    )
+            if seen:
+                number = node.last_report + 1
+                event = ev.NodeReported(node.id, node.epoch, number, tuple(seen))
+                name = an_id(f"report {number} of {node.id}")
+                envelopes.append(EventEnvelope(name, event, "node/1", "node/1", now_us))
+        if envelopes:
+            data = encode_commit(now_us, [encode_envelope(each) for each in envelopes])
+            await self.world.fold.reached(await self.world.log.append(data))
+
     async def plan(self, **spec: Any) -> pb.PlanDeploymentResponse:
         request = pb.PlanDeploymentRequest(spec=spec_to_pb(a_spec(**spec)))
         answer: pb.PlanDeploymentResponse = await self.world.deployment_service.PlanDeployment(
@@ -65,9 +90,9 @@ class Whole:
         )
         return answer
 
-    async def create(self, **spec: Any) -> str:
+    async def create(self, *, user: Any = ALICES, **spec: Any) -> str:
         request = pb.CreateDeploymentRequest(spec=spec_to_pb(a_spec(**spec)))
-        answer = await self.world.deployment_service.CreateDeployment(request, metadata=ALICES)
+        answer = await self.world.deployment_service.CreateDeployment(request, metadata=user)
         return str(answer.deployment.id)
 
     async def explain(self, deployment_id: str) -> pb.ExplainDeploymentResponse:
@@ -141,6 +166,31 @@ async def test_what_was_just_accepted_is_explained_at_once(whole: Whole) -> None
         told = await whole.explain(await whole.create(name=f"web-{number}"))
         assert told.summary
         assert told.explanation.would_unblock
+
+
+async def test_a_plan_names_whose_replicas_would_give_way_as_far_as_the_caller_may_know(
+    whole: Whole,
+) -> None:
+    await whole.add_nodes("fog-0", "fog-1")
+    own = await whole.create(name="own", priority=10, cpu=3000)
+    others = await whole.create(name="others", priority=10, cpu=3000, user=BOBS)
+    fleet = whole.world.fold.fleet
+    await eventually(
+        lambda: fleet.decisions.of(own).placed_once and fleet.decisions.of(others).placed_once
+    )
+    await whole.obey()
+    plan = await whole.plan(name="urgent", priority=80, cpu=3000, replicas=2)
+    assert plan.placeable
+    assert {each.deployment_id: each.deployment_name for each in plan.preempted} == {
+        own: "own",
+        others: "",
+    }
+    assert sorted(plan.preempted_replica_ids) == sorted(
+        fleet.decisions.of(known).slots[0] for known in (own, others)
+    )
+    one = await whole.plan(name="urgent", priority=80, cpu=3000)
+    assert len(one.preempted) == 1
+    assert not (await whole.plan(name="modest", priority=80, cpu=500)).preempted
 
 
 async def test_another_tenants_deployment_is_not_found(whole: Whole) -> None:

@@ -7,15 +7,10 @@ from typing import Any
 import grpc
 import pytest
 
-from fogbank.codec import encode_commit, encode_envelope
 from fogbank.codec.values import spec_to_pb
-from fogbank.domain import events as ev
-from fogbank.domain.envelope import EventEnvelope
-from fogbank.domain.states import Health, ReplicaState
-from fogbank.runtime.clock import SystemClock
 from fogbank.v1 import deployment_service_pb2, node_service_pb2
 from tests.integration.scheduler.test_planning import Whole, whole
-from tests.support.fleet_log import a_spec, an_id
+from tests.support.fleet_log import a_spec
 from tests.support.gateway import refusal, signed_in
 from tests.support.waiting import eventually
 
@@ -28,31 +23,6 @@ PB = node_service_pb2
 async def call(whole: Whole, method: str, user: Any = ADMIN, **fields: Any) -> Any:
     request = getattr(PB, f"{method}Request")(**fields)
     return await getattr(whole.world.node_service, method)(request, metadata=user, timeout=20)
-
-
-async def obey(whole: Whole) -> None:
-    """Let every node report that what it is to run runs, and that what it is to stop ended."""
-    fleet, now_us = whole.world.fold.fleet, SystemClock().now_us()
-    envelopes = []
-    for node in fleet.facts.nodes.values():
-        seen = []
-        for placed in fleet.on_node(node.id):
-            gone = placed.desired == "released"
-            state = ReplicaState.STOPPED if gone else ReplicaState.RUNNING
-            if gone or fleet.replica_state(placed) is ReplicaState.ASSIGNED:
-                seen.append(
-                    ev.ReplicaObservation(
-                        placed.id, 0, state, "c", now_us, Health.UNKNOWN, gone, 0, "", now_us
-                    )
-                )
-        if seen:
-            number = node.last_report + 1
-            event = ev.NodeReported(node.id, node.epoch, number, tuple(seen))
-            name = an_id(f"report {number} of {node.id}")
-            envelopes.append(EventEnvelope(name, event, "node/1", "node/1", now_us))
-    if envelopes:
-        data = encode_commit(now_us, [encode_envelope(each) for each in envelopes])
-        await whole.world.fold.reached(await whole.world.log.append(data))
 
 
 async def lopsided(whole: Whole) -> list[str]:
@@ -70,7 +40,7 @@ async def lopsided(whole: Whole) -> list[str]:
             timeout=20,
         )
         made.append(answer.deployment.id)
-    await obey(whole)
+    await whole.obey()
     await whole.add_nodes("new")
     return made
 
@@ -92,7 +62,7 @@ async def test_planned_applied_and_carried_out(whole: Whole) -> None:
     assert (applied.rebalance.terms.budget, applied.rebalance.terms.at_once) == (100, 10)
 
     async def over() -> bool:
-        await obey(whole)
+        await whole.obey()
         state = (await call(whole, "GetRebalance")).rebalance
         return bool(state.phase == PB.REBALANCE_PHASE_ENDED and not state.moving)
 

@@ -119,6 +119,32 @@ def test_what_is_deployed_just_so_is_nothing_to_change(
     assert run(["plan", "web", "--image", "nginx:2"]) == 1, "another image is a change"
 
 
+def test_a_plan_says_whose_replicas_would_give_way(
+    server: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = "1c8b4c69-8b64-405f-8e1d-6e4b4a1d9b22"
+    server.plan = pb.PlanDeploymentResponse(
+        placeable=True,
+        scheduled=[candidate("fog-1")],
+        preempted=[
+            pb.PlannedEviction(deployment_id=ID, deployment_name="batch", replica_ids=["r1"]),
+            pb.PlannedEviction(deployment_id=other, replica_ids=["r2", "r3"]),
+        ],
+        explanation=explanation(),
+    )
+    assert run(["plan", "web", "--image", "nginx", "--priority", "high"]) == 1
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["batch", ID, "r1"] in lines
+    assert ["-", other, "r2,r3"] in lines
+    assert run(["plan", "web", "--image", "nginx", "-o", "json"]) == 1
+    content = json.loads(capsys.readouterr().out)
+    assert content["preempted"][1] == {
+        "deployment_id": other,
+        "deployment": None,
+        "replica_ids": ["r2", "r3"],
+    }
+
+
 @pytest.mark.parametrize(
     "arguments", [["web"], ["web", "--nope"], ["-f", "none.yaml"], ["web", "--image", "x"]]
 )

@@ -174,3 +174,41 @@ def test_failed_deleted_and_broken_ones_are_told_too() -> None:
     deleted = told(fleet, deployment_id)
     assert deleted.summary == "Deleted by its author."
     assert deleted.explanation.nodes == 2
+
+
+def test_a_plan_takes_no_gpu_from_those_who_come_after_it() -> None:
+    fleet = LittleFleet()
+    fleet.connect("fog-0", a_fingerprint(gpu=1))
+    assert plan(fleet.planner, a_spec(gpu=1), fleet.log.now_us).placeable
+    deployment_id = fleet.deploy(a_spec(gpu=1))
+    explain(fleet.planner, fleet.planner.fleet.facts.deployments[deployment_id], fleet.log.now_us)
+    (placed,) = fleet.settle()
+    assert isinstance(placed, ev.DeploymentPlaced)
+
+
+def test_a_plan_says_who_would_give_way_and_a_round_then_decides_just_so() -> None:
+    fleet = a_fleet(2)
+    for number in range(2):
+        fleet.deploy(a_spec(f"low-{number}", cpu=3000, priority=10))
+    fleet.settle()
+    fleet.obey()
+    spec = a_spec("high", cpu=3000, priority=80)
+    found = planned(fleet, spec)
+    assert planned(fleet, spec) == found, "a plan evicts nothing"
+    fleet.deploy(spec)
+    (placed, *_) = fleet.settle()
+    assert isinstance(placed, ev.DeploymentPlaced)
+    assert [(each.deployment_id, each.replica_ids) for each in found.preempted] == [
+        (each.deployment_id, each.replica_ids) for each in placed.evictions
+    ]
+    assert len(found.preempted) == 1
+
+
+def test_one_replica_is_told_of_as_one() -> None:
+    fleet = a_fleet(1)
+    placed = fleet.deploy(a_spec("first", cpu=3000))
+    fleet.settle()
+    assert told(fleet, placed).summary == "The replica has a node: fog-0."
+    waits = fleet.deploy(a_spec("second", cpu=3000, wait_for_capacity=True))
+    fleet.settle()
+    assert told(fleet, waits).summary.startswith("The replica waits for a node: Insufficient")
