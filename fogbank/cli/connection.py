@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import grpc
 
 from fogbank.cli.failures import CommandError
-from fogbank.cli.session import Session, Tokens, find_session, store_tokens
+from fogbank.cli.session import Session, Tokens, config_file, find_session, store_tokens
 from fogbank.v1 import (
     audit_service_pb2_grpc,
     deployment_service_pb2_grpc,
@@ -26,12 +26,17 @@ _LARGEST_MESSAGE = 64 * 1024 * 1024
 _NOT_THERE_S = 2.0
 
 T = TypeVar("T")
-_target = ""
+_target = _source = ""
 
 
 def described_target() -> str:
     """Return which server was called last, and who said so."""
-    return _target or "the server"
+    return f"{_target} (from {_source})" if _target else "the server"
+
+
+def remembered_in() -> str:
+    """Return the file in which `fog login` keeps the server called last; empty for none."""
+    return _source if _source == str(config_file()) else ""
 
 
 @dataclass
@@ -105,8 +110,8 @@ class Connection:
 @contextmanager
 def open_channel(address: str, source: str) -> Generator[Connection]:
     """Keep a channel open while the context lasts; nobody is signed in."""
-    global _target  # noqa: PLW0603  one command talks to one server
-    _target = f"{address} (from {source})"
+    global _target, _source
+    _target, _source = address, source
     with grpc.insecure_channel(
         address,
         options=[

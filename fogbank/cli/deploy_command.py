@@ -84,10 +84,13 @@ def asked_for(flags: "Mapping[str, Any]") -> "list[DeploymentText]":
     texts = _from_file(flags["file"], named=name is not None or image is not None)
     if texts:
         return texts
+    if not name or not image:
+        missing = "which image to run" if name else "what to call it"
+        raise UsageFailure(f"say {missing}", hint="fog deploy NAME --image IMAGE")
     return [
         files.DeploymentText(
-            name=name or "",
-            container_image=image or "",
+            name=name,
+            container_image=image,
             type=_one_of("--type", flags["type"], files.SERVICE_TYPES),
             replicas=flags["replicas"],
             cpu=flags["cpu"],

@@ -1,7 +1,10 @@
 """Finds deployments and nodes on the server."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import grpc
 
 from fogbank.cli.connection import Connection
 from fogbank.cli.failures import CommandError
@@ -15,6 +18,7 @@ from fogbank.v1 import (
 
 _PAGE = 1_000
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_PREEMPTED = re.compile(rf"Preempted by ({_UUID.pattern})", re.IGNORECASE)
 _MOST_NAMED = 5
 _LIVING = (
     deployments_pb2.DEPLOYMENT_STATUS_PENDING,
@@ -116,6 +120,29 @@ def get_deployment(
         ),
     )
     return answer.deployment
+
+
+def name_reasons(connection: Connection, rows: Iterable[dict[str, Any]]) -> None:
+    """Put names for the ids of deployments that preempted, where the caller may see them."""
+    names: dict[str, str] = {}
+    for row in rows:
+        found = _PREEMPTED.fullmatch(row["reason"] or "")
+        if found is None:
+            continue
+        known = found[1].lower()
+        if known not in names:
+            names[known] = _name_of(connection, known)
+        row["reason"] = f"Preempted by {names[known]}"
+
+
+def _name_of(connection: Connection, known: str) -> str:
+    """Return a deployment's name; its id where the caller may not see it."""
+    try:
+        return get_deployment(connection, known).spec.name
+    except grpc.RpcError as error:
+        if error.code() is not grpc.StatusCode.NOT_FOUND:
+            raise
+        return known
 
 
 def sequence_of(etag: str) -> int:

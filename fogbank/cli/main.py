@@ -149,6 +149,8 @@ def _complain_of_usage(error: typer.TyperException) -> None:
     hint = f"see: {command} --help"
     if re.fullmatch(r"No such option: -\d.*", text):
         text = f"{text.removeprefix('No such option: ')}: numbers here aren't negative"
+    elif command in {"fog deploy", "fog plan"} and text.startswith("No such option: --name"):
+        hint = f"its name comes without an option: {command} NAME --image IMAGE"
     elif command == "fog nodes" and text.startswith("No such command"):
         hint = "one node: fog nodes show NAME"
     _complain(_plain(text), hint)

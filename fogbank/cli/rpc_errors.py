@@ -34,13 +34,16 @@ def explain(error: grpc.RpcError) -> CommandError:
 
 
 def _unavailable(message: str) -> CommandError:
-    from fogbank.cli.connection import described_target
+    from fogbank.cli.connection import described_target, remembered_in
 
     if "connect" in message.lower() or "resolv" in message.lower():
-        return CommandError(
-            f"no answer from {described_target()}",
-            hint="start the system with `fog up`, or say where it is in FOG_ADDR",
-        )
+        hint = "start the system with `fog up`, or say where it is in FOG_ADDR"
+        if remembered_in():
+            hint = (
+                f"`fog login` remembers it: start that system, say where another one is in "
+                f"FOG_ADDR, or forget it: rm {remembered_in()}"
+            )
+        return CommandError(f"no answer from {described_target()}", hint=hint)
     return CommandError(message, hint="try again in a moment; `fog logs gateway` may say why")
 
 

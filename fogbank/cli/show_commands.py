@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fogbank.v1.deployment_service_pb2 import ListDeploymentsRequest
 
 _WATCH_PERIOD_S = 1.0
+_FOR_PEOPLE = frozenset({OutputFormat.TABLE, OutputFormat.WIDE})
 
 _COLUMNS = (
     Column("NAME", "name"),
@@ -87,7 +88,7 @@ def ps(  # noqa: PLR0917  one parameter for each flag
         if watch:
             _watch(connection, request, output)
         else:
-            _print(_rows(connection, request), output)
+            _print(_rows(connection, request, output), output)
 
 
 def _print(rows: list[dict[str, Any]], output: OutputFormat) -> None:
@@ -125,8 +126,10 @@ def _request(
     )
 
 
-def _rows(connection: "Connection", request: "ListDeploymentsRequest") -> list[dict[str, Any]]:
-    from fogbank.cli.lookups import all_deployments
+def _rows(
+    connection: "Connection", request: "ListDeploymentsRequest", output: OutputFormat
+) -> list[dict[str, Any]]:
+    from fogbank.cli.lookups import all_deployments, name_reasons
     from fogbank.cli.views import age, deployment_row
 
     rows = []
@@ -135,6 +138,8 @@ def _rows(connection: "Connection", request: "ListDeploymentsRequest") -> list[d
         row["replicas_text"] = f"{row['running_replicas']}/{row['target_replicas']}"
         row["age"] = age(row["created_at"])
         rows.append(row)
+    if output in _FOR_PEOPLE:
+        name_reasons(connection, rows)
     return rows
 
 
@@ -142,7 +147,7 @@ def _watch(
     connection: "Connection", request: "ListDeploymentsRequest", output: OutputFormat
 ) -> None:
     """Show the list anew each second until Ctrl-C; the server may be away in between."""
-    if output not in {OutputFormat.TABLE, OutputFormat.WIDE} or not console().is_terminal:
+    if output not in _FOR_PEOPLE or not console().is_terminal:
         _print_changes(connection, request, output)
         return
     from rich.live import Live
@@ -151,7 +156,7 @@ def _watch(
         wide = output is OutputFormat.WIDE
         return fitted(table(rows, _COLUMNS, wide=wide)) if rows else "no deployments"
 
-    looks = _looks(connection, request)
+    looks = _looks(connection, request, output)
     with Live(drawn(next(looks)), console=console(), auto_refresh=False) as live:
         for rows in looks:
             live.update(drawn(rows), refresh=True)
@@ -162,7 +167,7 @@ def _print_changes(
 ) -> None:
     """Print the list whenever something but an age has changed: for files, pipes and programs."""
     last: list[dict[str, Any]] | None = None
-    for rows in _looks(connection, request):
+    for rows in _looks(connection, request, output):
         what = [{key: value for key, value in row.items() if key != "age"} for row in rows]
         if what != last:
             _print(rows, output)
@@ -171,16 +176,16 @@ def _print_changes(
 
 
 def _looks(
-    connection: "Connection", request: "ListDeploymentsRequest"
+    connection: "Connection", request: "ListDeploymentsRequest", output: OutputFormat
 ) -> "Iterator[list[dict[str, Any]]]":
     """Yield the list at once and each second; a second is skipped while the server is away."""
     import grpc
 
-    yield _rows(connection, request)
+    yield _rows(connection, request, output)
     while True:
         time.sleep(_WATCH_PERIOD_S)
         try:
-            rows = _rows(connection, request)
+            rows = _rows(connection, request, output)
         except grpc.RpcError as error:
             if error.code() is not grpc.StatusCode.UNAVAILABLE:
                 raise
@@ -194,7 +199,7 @@ def status(
 ) -> None:
     """Show one deployment: its replicas and what happened to it."""
     from fogbank.cli.connection import connect
-    from fogbank.cli.lookups import all_nodes, deployment_id, get_deployment
+    from fogbank.cli.lookups import all_nodes, deployment_id, get_deployment, name_reasons
     from fogbank.cli.views import deployment_detail, runtime_word
 
     with connect() as connection:
@@ -204,7 +209,11 @@ def status(
             if any(replica.node_id for replica in found.replicas)
             else {}
         )
-    detail = deployment_detail(found, runtimes)
+        detail = deployment_detail(found, runtimes)
+        if output in _FOR_PEOPLE:
+            name_reasons(
+                connection, [detail, *detail["replicas"], *detail["recent_status_changes"]]
+            )
     if output is OutputFormat.NAME:
         print(detail["id"])
     elif output in {OutputFormat.JSON, OutputFormat.YAML}:

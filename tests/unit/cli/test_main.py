@@ -15,6 +15,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from fogbank.cli.main import run
+from fogbank.cli.session import Tokens, config_file, store_tokens
 from fogbank.v1 import (
     deployment_service_pb2,
     deployment_service_pb2_grpc,
@@ -98,6 +99,9 @@ def refusal(code: int, message: str, *details: Any) -> status_pb2.Status:
         (["ps", "-o", "xml"], "'--output': 'xml' is not one of"),
         (["ps", "--status", "happy"], "--status happy: must be one of pending,"),
         (["deploy"], "say what to deploy"),
+        (["deploy", "x"], "say which image to run"),
+        (["deploy", "--image", "y"], "say what to call it"),
+        (["deploy", "--name", "x"], "fog deploy NAME --image IMAGE"),
         (["deploy", "x", "--image", "y", "--type", "web"], "--type must be one of compute,"),
         (["deploy", "x", "--image", "y", "--env", "A"], "--env 'A' is not KEY=VALUE"),
         (["deploy", "x", "-f", "y.yaml"], "either a file or a name"),
@@ -133,6 +137,18 @@ def test_a_server_that_does_not_answer_is_named(
     error = capsys.readouterr().err
     assert "no answer from 127.0.0.1:1 (from FOG_ADDR)" in error
     assert "fog up" in error
+
+
+def test_of_a_login_to_a_system_that_is_gone_it_says_how_to_forget_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    store_tokens(config_file(), "127.0.0.1:1", "alice", Tokens("access", "refresh", 10e9))
+    assert run(["ps"]) == 1
+    error = capsys.readouterr().err
+    assert f"no answer from 127.0.0.1:1 (from {config_file()})" in error
+    assert "`fog login` remembers it" in error
+    assert f"forget it: rm {config_file()}" in error
+    assert "FOG_ADDR" in error
 
 
 def test_a_host_that_nobody_knows_is_named(

@@ -18,7 +18,7 @@ def _row(status: str, age: str) -> dict[str, Any]:
 def seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = [_row("pending", "1s"), _row("pending", "2s"), _row("running", "3s")]
 
-    def each(_connection: Any, _request: Any) -> Iterator[list[dict[str, Any]]]:
+    def each(*_arguments: object) -> Iterator[list[dict[str, Any]]]:
         yield from ([look] for look in looks)
 
     monkeypatch.setattr(show_commands, "_looks", each)

@@ -1,0 +1,106 @@
+"""`fog ps` and `fog status`: whose ids stand in reasons."""
+
+import json
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+
+from fogbank.cli.main import run
+from fogbank.v1 import deployment_service_pb2 as pb
+from fogbank.v1 import (
+    deployment_service_pb2_grpc,
+    deployments_pb2,
+    node_service_pb2,
+    node_service_pb2_grpc,
+)
+
+VICTIM = "0b7a3b58-7a53-4f5e-9d0c-5d3a3f0c8a11"
+OTHER = "2c1f2f6a-0c0d-4a43-8e3f-6b8f1f5f9a22"
+OWN, FOREIGN = "1c8b4c69-8b64-405f-8e1d-6e4b4a1d9b22", "3d9c5d70-9c75-416f-8f2e-7f5c5b2eac33"
+
+
+def a_deployment(known: str, name: str, reason: str = "") -> deployments_pb2.Deployment:
+    return deployments_pb2.Deployment(
+        id=known,
+        spec=deployments_pb2.DeploymentSpec(name=name, replicas=1),
+        status=deployments_pb2.DEPLOYMENT_STATUS_PENDING,
+        reason=reason,
+        recent_status_changes=[deployments_pb2.StatusChange(reason=reason)],
+    )
+
+
+class Deployments(deployment_service_pb2_grpc.DeploymentServiceServicer):
+    """Has two deployments that gave way, to one of the caller's and to one that is not."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.known = {
+            VICTIM: a_deployment(VICTIM, "batch", f"Preempted by {OWN}"),
+            OTHER: a_deployment(OTHER, "night", f"Preempted by {FOREIGN}"),
+            OWN: a_deployment(OWN, "urgent"),
+        }
+
+    def ListDeployments(
+        self, request: pb.ListDeploymentsRequest, context: grpc.ServicerContext
+    ) -> pb.ListDeploymentsResponse:
+        return pb.ListDeploymentsResponse(deployments=self.known.values())
+
+    def GetDeployment(
+        self, request: pb.GetDeploymentRequest, context: grpc.ServicerContext
+    ) -> pb.GetDeploymentResponse:
+        self.asked.append(request.deployment_id)
+        if request.deployment_id not in self.known:
+            context.abort(grpc.StatusCode.NOT_FOUND, "Deployment not found")
+        return pb.GetDeploymentResponse(deployment=self.known[request.deployment_id])
+
+
+class Nodes(node_service_pb2_grpc.NodeServiceServicer):
+    """Has none."""
+
+    def ListNodes(
+        self, request: node_service_pb2.ListNodesRequest, context: grpc.ServicerContext
+    ) -> node_service_pb2.ListNodesResponse:
+        return node_service_pb2.ListNodesResponse()
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Deployments]:
+    deployments = Deployments()  # type: ignore[abstract]  # the other calls aren't made
+    running = grpc.server(ThreadPoolExecutor(2))
+    deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(deployments, running)
+    node_service_pb2_grpc.add_NodeServiceServicer_to_server(
+        Nodes(),  # type: ignore[abstract]  # the other calls aren't made
+        running,
+    )
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("FOG_ADDR", f"127.0.0.1:{running.add_insecure_port('127.0.0.1:0')}")
+    monkeypatch.setenv("FOG_TOKEN", "the-token")
+    running.start()
+    yield deployments
+    running.stop(None).wait()
+
+
+def test_who_preempted_is_named_to_those_who_may_see_it(
+    server: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["ps"]) == 0
+    said = capsys.readouterr().out
+    assert "Preempted by urgent" in said
+    assert f"Preempted by {FOREIGN}" in said
+    assert sorted(server.asked) == sorted([OWN, FOREIGN])
+    assert run(["status", VICTIM]) == 0
+    said = capsys.readouterr().out
+    assert said.count("Preempted by urgent") == 2
+    assert OWN not in said
+
+
+def test_programs_get_the_reason_as_it_is(
+    server: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["ps", "-o", "json"]) == 0
+    reasons = [row["reason"] for row in json.loads(capsys.readouterr().out)]
+    assert reasons == [f"Preempted by {OWN}", f"Preempted by {FOREIGN}", ""]
+    assert not server.asked
