@@ -12,8 +12,9 @@ from fogbank.v1 import facts_pb2
 
 CREATE = "create"
 SCALE = "scale"
+UPDATE = "update"
 DELETE = "delete"
-_COMMANDS = frozenset({CREATE, SCALE, DELETE})
+_COMMANDS = frozenset({CREATE, SCALE, UPDATE, DELETE})
 ENDS = frozenset({"", "running", "completed", "failed", "deleted"})
 
 # The root of the ids of commands, part of the contract with whoever repeats a request.
@@ -25,8 +26,9 @@ class Acknowledged:
     """A command that a caller was told is accepted.
 
     It is found by `event_id`, else by owner, method and request id, else (a deletion, a scaling) by
-    what it does to the deployment. `replicas` is what a creation or a scaling asked for, 0 for not
-    recorded. `end` is how the deployment is to end up, empty for whatever the log says.
+    what it does to the deployment; an update may be under one of several ids and needs the
+    `event_id`. `replicas` is what a creation or a scaling asked for, 0 for not recorded. `end` is
+    how the deployment is to end up, empty for whatever the log says.
     """
 
     command: str
@@ -162,6 +164,8 @@ def _content(event_id: str, event: object) -> tuple[str, str, int] | None:
         return CREATE, event_id, event.spec.replicas
     if isinstance(event, facts_pb2.DeploymentScaled):
         return SCALE, event.deployment_id, event.replicas
+    if isinstance(event, facts_pb2.DeploymentUpdated):
+        return UPDATE, event.deployment_id, event.spec.replicas
     if isinstance(event, facts_pb2.DeploymentDeleted):
         return DELETE, event.deployment_id, 0
     return None

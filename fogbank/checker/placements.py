@@ -63,7 +63,7 @@ class Placements:
             )
         victims = Evictions(self.world, self.findings, place, deployment).take(outcome)
         for placement in outcome.placements:
-            self._one(place, deployment, placement, ask)
+            self._one(place, deployment, placement, ask, outcome.revision or 1)
         victims.finish(placement.node_id for placement in outcome.placements)
         lacking = deployment.lacking()
         if outcome.placements and all(placement.replaces for placement in outcome.placements):
@@ -86,6 +86,7 @@ class Placements:
         deployment: Deployment,
         placement: rounds_pb2.Placement,
         ask: Amounts,
+        revision: int,
     ) -> None:
         self._check_slot(place, deployment, placement)
         if placement.replica_id in self.world.replicas:
@@ -111,6 +112,7 @@ class Placements:
             self.sequence,
             tuple(placement.starts_after),
             tuple(placement.gpu_devices),
+            revision,
         )
         self._relieve(deployment, placement)
         self.world.put(replica)

@@ -67,6 +67,7 @@ class Rule(StrEnum):
     # What holds once everything has come to rest.
     NOT_RUNNING = "not-running"
     STILL_THERE = "still-there"
+    OUTDATED = "outdated"
     WRONG_END = "wrong-end"
 
 

@@ -34,6 +34,14 @@ def roll_back(deployment: Deployment, outcome: rounds_pb2.DeploymentRolledBack) 
     return ""
 
 
+def outdated(deployment: Deployment, revision: int) -> bool:
+    """Tell whether replicas of a revision are others than those wanted now."""
+    if revision == wanted(deployment):
+        return False
+    own = deployment.earlier.get(revision, deployment.asked)
+    return any(getattr(own, name) != getattr(deployment.spec, name) for name in _OF_REPLICAS)
+
+
 def wanted(deployment: Deployment) -> int:
     """Return the revision that new replicas are of."""
     return deployment.good if deployment.bad == deployment.revision else deployment.revision

@@ -7,7 +7,10 @@ from collections.abc import Iterable
 from fogbank.checker.acknowledged import Acknowledged
 from fogbank.checker.eligibility import places_for
 from fogbank.checker.report import Findings, Place, Rule
+from fogbank.checker.revisions import outdated
 from fogbank.checker.world import COMPLETE, RUNNING, STATE_NAMES, Deployment, Replica, Wish, World
+
+_DEFAULT_SURGE = 1
 
 
 def final_state(world: World, deployment: Deployment) -> str:
@@ -44,6 +47,7 @@ def check_settled(
     for deployment in world.deployments.values():
         if not deployment.deleted and not deployment.failed:
             _check_running(world, findings, place, deployment)
+            _check_rolled_out(world, findings, place, deployment)
     for node in world.nodes.values():
         if node.offline or node.removed:
             continue
@@ -75,12 +79,13 @@ def _why_unwanted(world: World, replica: Replica) -> str:
         return "is suspended although its node is back"
     if replica.slot >= deployment.replicas:
         return "is one too many"
-    if replica.wish is Wish.LEAVING:
+    successor = deployment.slots.get(replica.slot)
+    if replica.wish is Wish.LEAVING and successor is not None and not successor.ended:
         return "was to leave when its successor runs"
     node = world.nodes[replica.node_id]
     if node.draining and not deployment.failed and places_for(world, deployment, 1):
         return "is on a node to be drained, although there is room elsewhere,"
-    return "" if deployment.slots.get(replica.slot) is replica else "shares its slot"
+    return "" if successor in {replica, None} or replica.wish is Wish.LEAVING else "shares its slot"
 
 
 def _check_running(world: World, findings: Findings, place: Place, deployment: Deployment) -> None:
@@ -105,4 +110,32 @@ def _check_running(world: World, findings: Findings, place: Place, deployment: D
             Rule.NOT_RUNNING,
             f"deployment {deployment.id} lacks {vacant} of {deployment.replicas} replicas although "
             "there is room for them",
+        )
+
+
+def _check_rolled_out(
+    world: World, findings: Findings, place: Place, deployment: Deployment
+) -> None:
+    """Find replicas that an update should have replaced, or a rollback.
+
+    They may stay where there is no room for one more, and none may go before its successor runs.
+    """
+    slots = [deployment.slots.get(slot) for slot in range(deployment.replicas)]
+    old = [
+        replica
+        for replica in slots
+        if replica is not None
+        and not _completed(replica)
+        and outdated(deployment, replica.revision)
+    ]
+    rollout = deployment.spec.rollout
+    surge = rollout.max_surge if rollout.HasField("max_surge") else _DEFAULT_SURGE
+    room = surge > 0 and places_for(world, deployment, 1) > 0
+    spare = rollout.max_unavailable > 0 and all(_runs(world, replica) for replica in slots)
+    if old and (room or spare):
+        findings.add(
+            place,
+            Rule.OUTDATED,
+            f"slot {old[0].slot} of deployment {deployment.id} has revision {old[0].revision} "
+            "although there is room for another one",
         )

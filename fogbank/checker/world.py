@@ -64,6 +64,7 @@ class Replica:
     placed_at: int
     starts_after: tuple[str, ...]
     gpu_devices: tuple[int, ...] = ()
+    revision: int = 1
     wish: Wish = Wish.LIVE
     restarts: int = 0
     state: int = 0

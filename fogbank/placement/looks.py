@@ -76,6 +76,7 @@ def place(
     if arrays.empty:
         return Shortage(NO_NODES, 0, ev.Considered(), no_nodes=True)
     occupied = occupied_rows(fleet, arrays, deployment.id, slots)
+    occupied += room.successors.get(deployment.id, ())
     lost = penalties(fleet, arrays, deployment, instant_us)
     board = room.boards.board(spec, fleet.facts.policy)
     # Whoever loses something makes room for one more at most among the best.

@@ -200,10 +200,17 @@ def _losing(fleet: FleetState, loss: Loss) -> Iterator[tuple[PlacedReplica, int]
         deployment = fleet.facts.deployments.get(placed.deployment_id)
         if placed.desired is not Desired.LIVE or deployment is None or deployment.deleted:
             continue
-        rules = deployment.spec.disconnect
-        if rules.replace:
-            after_us = lost_after_us(fleet, rules)
-            yield placed, max(loss.silent_since_us + after_us, loss.not_before_us)
+        due_us = lost_at_us(fleet, loss, deployment)
+        if due_us is not None:
+            yield placed, due_us
+
+
+def lost_at_us(fleet: FleetState, loss: Loss, deployment: DeploymentFact) -> int | None:
+    """Return from when a deployment's replicas on a silent node count as lost; None for never."""
+    rules = deployment.spec.disconnect
+    if not rules.replace:
+        return None
+    return max(loss.silent_since_us + lost_after_us(fleet, rules), loss.not_before_us)
 
 
 def suspensions(fleet: FleetState, loss: Loss, instant_us: int) -> list[ev.ReplicasSuspended]:

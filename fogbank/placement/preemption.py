@@ -105,6 +105,11 @@ class _Ask:
     def _table(self) -> VictimTable:
         return self.evictions.table
 
+    def _occupied(self, slots: tuple[int, ...] = ()) -> list[int]:
+        """Return the nodes that have a replica of the deployment, by the log or by this round."""
+        occupied = occupied_rows(self.fleet, self._arrays, self.deployment.id, slots)
+        return occupied + self.room.successors.get(self.deployment.id, [])
+
     def place(
         self, slots: tuple[int, ...]
     ) -> tuple[tuple[ev.Placement, ...], tuple[ev.Eviction, ...]] | None:
@@ -116,7 +121,7 @@ class _Ask:
         if spec.allow_colocation:
             rows = self._stack(len(slots), scores, price, since)
         else:
-            price[occupied_rows(self.fleet, self._arrays, self.deployment.id, slots)] = _NO_PRICE
+            price[self._occupied(slots)] = _NO_PRICE
             rows = self._choose(len(slots), scores, price, since)
         if len(rows) < len(slots):
             return None
@@ -191,7 +196,7 @@ class _Ask:
     def _places(self, away: Integers, count: int, where: Mask, arrays: FleetArrays) -> int:
         spec = self.deployment.spec
         left = self._promised() - away
-        occupied = occupied_rows(self.fleet, self._arrays, self.deployment.id)
+        occupied = self._occupied()
         feasible = feasible_nodes(arrays, left, spec, self.takes, occupied).feasible & where
         if not spec.allow_colocation:
             return int(np.count_nonzero(feasible))

@@ -26,6 +26,8 @@ from fogbank.domain.rollouts import (
 from fogbank.domain.states import ReplicaState
 from fogbank.placement.agenda import Agenda, rollout_look
 from fogbank.placement.looks import look
+from fogbank.placement.movements import losses, lost_at_us
+from fogbank.placement.room import Room
 from fogbank.placement.work import Work
 
 _MS = 1_000
@@ -112,6 +114,7 @@ def _replace(
     outcomes: list[ev.Outcome] = []
     meant = as_wanted(fleet, deployment)
     surge, spare = steps.surge, steps.spare
+    let_go = False
     reason = f"Gives way to revision {wanted_revision(fleet, deployment)}"
     for old in steps.candidates:
         runs = is_available(fleet, old)
@@ -121,19 +124,30 @@ def _replace(
         if not runs:
             # It serves nobody: nothing is lost with it, and its slot is filled as any other.
             outcomes.append(gone)
+            let_go = True
             continue
+        if let_go:
+            continue  # there is room from the next round on, for which nobody need be evicted
         found = look(fleet, work, meant, (old.slot,)) if surge > 0 else None
         if isinstance(found, ev.DeploymentPlaced):
             (placement,) = found.placements
             placements = (replace(placement, replaces=old.id),)
             outcomes.append(replace(found, placements=placements))
+            _note_successor(work.room, deployment.id, placement.node_id)
             surge -= 1
         elif spare > 0:
             outcomes.append(gone)
             spare -= 1
+            let_go = surge > 0
     if not outcomes:
         work.looked_in_vain.add(rollout_look(deployment.id))
     return outcomes
+
+
+def _note_successor(room: Room, deployment_id: str, node_id: str) -> None:
+    row = room.arrays.row(node_id)
+    if row is not None:
+        room.successors.setdefault(deployment_id, []).append(row)
 
 
 def steps_of(fleet: FleetState, deployment: DeploymentFact, instant_us: int) -> Steps:
@@ -171,7 +185,7 @@ def _finish(
         wrong = live is None or is_outdated(fleet, deployment, live)
         stays = old.node_id not in fleet.facts.draining
         if wrong and stays and not is_outdated(fleet, deployment, old):
-            steps.restored.append(old.id)
+            _take_back(fleet, deployment, old, live, steps, instant_us=instant_us)
             continue
         if live is None:
             continue
@@ -182,6 +196,33 @@ def _finish(
             steps.released.append(old.id)
         else:
             steps.later(well_us)
+
+
+def _take_back(
+    fleet: FleetState,
+    deployment: DeploymentFact,
+    old: PlacedReplica,
+    live: PlacedReplica | None,
+    steps: Steps,
+    *,
+    instant_us: int,
+) -> None:
+    """Restore who was leaving and is right after all, unless its node is silent.
+
+    Once that node is lost it is let go where another one serves: that one is replaced then.
+    """
+    node = fleet.facts.nodes.get(old.node_id)
+    if node is None or fleet.offline_since_us(node) is None:
+        steps.restored.append(old.id)
+        return
+    loss = next((each for each in losses(fleet) if each.node is node), None)
+    lost_us = lost_at_us(fleet, loss, deployment) if loss is not None else None
+    if live is None or lost_us is None or not is_available(fleet, live):
+        return
+    if lost_us <= instant_us:
+        steps.released.append(old.id)
+    else:
+        steps.later(lost_us)
 
 
 def _choose(

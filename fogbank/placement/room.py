@@ -20,7 +20,8 @@ class Room:
     `booked` can only be read: what a round takes goes through `take`, and what it promises to free
     through `free`, so that whoever keeps something for each node (`changes`) learns of it; on rows
     that are not among the `renewed` ones as well, only more was taken or seen. `leaving` are, by
-    row, the replicas that the round itself orders to stop.
+    row, the replicas that the round itself orders to stop, `successors` by deployment the rows that
+    it has placed successors of its replicas on.
     """
 
     def __init__(self, arrays: FleetArrays) -> None:
@@ -29,6 +30,7 @@ class Room:
         self.changes = Journal()
         self.renewed = Journal()
         self.leaving: dict[int, list[str]] = {}
+        self.successors: dict[str, list[int]] = {}
         self._log_read = self._log_renewed = -1
         self._round_began = 0
         self._freed: dict[int, Integers] = {}
@@ -64,6 +66,7 @@ class Room:
         self._round_began = self.changes.end
         self._freed.clear()
         self.leaving.clear()
+        self.successors.clear()
 
     def _copy(self) -> None:
         self._booked = self.arrays.booked.copy()

@@ -15,6 +15,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from tests.simulation.bugs import BUGS, planted, run_planted
+from tests.simulation.figures import NAMES
 from tests.simulation.plan import PROFILES, Plan, Profile, plan_of
 from tests.simulation.run import Result, run_seed
 
@@ -98,6 +99,8 @@ def _hunt(asked: argparse.Namespace) -> int:
     ends_s = began_s + asked.minutes * 60 if asked.minutes else float("inf")
     totals: Counter[str] = Counter()
     faults: Counter[str] = Counter()
+    figures: Counter[str] = Counter()
+    seen_in: Counter[str] = Counter()
     failing: list[int] = []
     for result in _results(seeds, ends_s, asked):
         totals.update(
@@ -108,6 +111,8 @@ def _hunt(asked: argparse.Namespace) -> int:
             simulated_us=round(result.simulated_s * _MICROS),
         )
         faults.update(result.faults)
+        figures.update(result.figures)
+        seen_in.update(name for name, number in result.figures.items() if number)
         _show(totals, faults, len(seeds), time.monotonic() - began_s)
         if not result.clean:
             failing.append(result.seed)
@@ -115,6 +120,8 @@ def _hunt(asked: argparse.Namespace) -> int:
             if not asked.keep_going:
                 break
     _sum_up(totals, faults, time.monotonic() - began_s, failing)
+    print("happened, and in how many seeds: ", end="")
+    print(", ".join(f"{name} {figures[name]} ({seen_in[name]})" for name in NAMES))
     return int(bool(failing))
 
 

@@ -14,6 +14,7 @@ from fogbank.log.group_commit import GroupCommit
 from fogbank.log.jetstream import JetStreamLog
 from fogbank.log.port import EventLog, LogBrokenError, LogUnavailableError, Writer
 from fogbank.log.second_copy import agreement
+from fogbank.v1 import log_pb2
 from services.gateway.app.agent_session import AgentPorts
 from services.gateway.app.agents import Agents
 from services.gateway.app.command_log import CommandLog
@@ -21,6 +22,7 @@ from services.gateway.app.deployments import Deployments
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.genesis import ensure_genesis
 from services.gateway.app.ports import Heard
+from services.gateway.app.updates import Updates
 from services.gateway.grpc_api.agent_service import AgentService
 from services.ledger.app.ports import RivalLedgerError
 from services.ledger.app.progress import Progress
@@ -64,6 +66,14 @@ class Cluster:
     schedulers: list[SchedulerActor] = field(default_factory=list)
     ledgers: list[LedgerActor] = field(default_factory=list)
     agents: list[AgentActor] = field(default_factory=list)
+
+    def event_at(self, position: int) -> str:
+        """Return the id of the event at a packed position of the log; empty if there is none."""
+        number, index = position >> 16, position & 0xFFFF
+        if not 1 <= number <= len(self.broker.commits):
+            return ""
+        events = log_pb2.Commit.FromString(self.broker.commits[number - 1].data).events
+        return events[index].event_id if index < len(events) else ""
 
     @property
     def actors(self) -> list[Actor]:
@@ -165,6 +175,7 @@ class GatewayActor(Actor):
     def __init__(self, cluster: Cluster, name: str, clock: SimClock) -> None:
         super().__init__(cluster, name, clock)
         self.deployments: Deployments | None = None
+        self.updates: Updates | None = None
         self.fold: FleetFold | None = None
         self.appender: GroupCommit | None = None
         self._tasks: asyncio.TaskGroup | None = None
@@ -187,9 +198,9 @@ class GatewayActor(Actor):
                 await fold.reached(await log.last_sequence())
                 self.fold, self.appender, self._tasks = fold, appender, tasks
                 self._service = AgentService(agents, TOKEN)
-                self.deployments = Deployments(
-                    fold, CommandLog(fold, appender), never, self.cluster.sealed, self.clock
-                )
+                command_log, sealed = CommandLog(fold, appender), self.cluster.sealed
+                self.deployments = Deployments(fold, command_log, never, sealed, self.clock)
+                self.updates = Updates(self.deployments, fold, command_log, sealed, self.clock)
 
     def hang_up(self) -> None:
         """Break all streams, as a proxy that restarts."""
@@ -199,7 +210,8 @@ class GatewayActor(Actor):
             stream.lost(0.0)
 
     def gone(self) -> None:
-        self.deployments = self.fold = self.appender = self._tasks = self._service = None
+        self.deployments = self.updates = self.fold = self.appender = None
+        self._tasks = self._service = None
         streams, self._streams = self._streams, []
         for stream in streams:
             link = self.world.link(stream.machine, self.name)

@@ -219,8 +219,11 @@ class Faults:
 
     def _policy(self, fault: Fault, random: Random) -> None:
         self._policies += 1
+        apart = Random(f"{fault.pick}/preemption")
         policy = replace(
             self._plan.policy,
+            preemption_min_gap=apart.choice((0, 10, 10, 30, 60)),
+            preemption_min_priority=apart.choice((60, 60, 0, 90)),
             name=f"policy-{self._policies}",
             version=self._policies,
             strategy=random.choice(sorted(STRATEGIES)),

@@ -30,6 +30,14 @@ from services.node_agent.core.stimuli import ContainerEnded, RuntimeEvent
 from tests.simulation.loop import Process, pause
 from tests.simulation.world import Link, SimClock, World, require_alive
 
+# Images that run on and on, each another one.
+GOOD_IMAGES = ("web", "web-2", "web-3")
+
+
+def ends_badly(image: str) -> bool:
+    """Tell whether containers of an image fail, faults or not."""
+    return image.partition(":")[0] in {"crash", "absent"}
+
 
 class Ran(NamedTuple):
     """A container that ran: what, when (seconds of the run; no end yet is infinite)."""
@@ -132,7 +140,7 @@ class SimRuntime:
     """A `ContainerRuntime` of pretended containers, which outlive the agent.
 
     Images: `job:SECONDS` ends well after so long, `crash:SECONDS` badly, `flaky:SECONDS` badly
-    until the faults are over; others run on.
+    until the faults are over; `absent` cannot be fetched; others run on.
     """
 
     def __init__(self, machine: Machine, process: Process, link: Link) -> None:
@@ -149,6 +157,8 @@ class SimRuntime:
         await self._takes(0.3)
         if self._link.happens(self._machine.world.noise.start_fails):
             raise RuntimeFaultError("the image cannot be fetched for now")
+        if spec.image == "absent":
+            raise RuntimeFaultError("no such image")
 
     async def start(
         self, replica_id: str, restart_count: int, spec: ReplicaSpec

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Literal
 
@@ -29,8 +29,8 @@ Kind = Literal[
     "remove",
     "canary",
 ]
-Profile = Literal["usual", "brief", "canary"]
-PROFILES: tuple[Profile, ...] = ("usual", "brief", "canary")
+Profile = Literal["usual", "brief", "changes", "canary"]
+PROFILES: tuple[Profile, ...] = ("usual", "brief", "changes", "canary")
 
 _KINDS: tuple[Kind, ...] = (
     "kill",
@@ -78,7 +78,11 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that a seed decides beforehand; the workload draws from the seed as it goes."""
+    """All that a seed decides beforehand; the workload draws from the seed as it goes.
+
+    `updates` is the share of a caller's steps that change what runs; `scarce` fleets have hardly
+    room for what is asked of them.
+    """
 
     seed: int
     profile: Profile
@@ -93,6 +97,8 @@ class Plan:
     faults: tuple[Fault, ...]
     clock_offsets_ms: tuple[int, ...]
     policy: Policy = field(default_factory=Policy)
+    updates: float = 0.0
+    scarce: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +139,31 @@ _BRIEF = _Scale(
     faults=(1, 2, 4, 7),
     spans_s=(0.2, 1.0, 4.0),
 )
-_SCALES: dict[Profile, _Scale] = {"usual": _USUAL, "brief": _BRIEF, "canary": _BRIEF}
+# Long enough for rollouts to get somewhere, and with fewer faults in their way.
+_CHANGES = _Scale(
+    lasts_s=(12.0, 20.0, 30.0),
+    gateways=(1, 2, 2),
+    schedulers=(1, 2, 2),
+    ledgers=(1, 1, 2),
+    nodes=(2, 3, 3, 4),
+    clients=(1, 1, 2),
+    pauses_s=(0.5, 1.0, 2.0),
+    faults=(1, 2, 4),
+    spans_s=(0.5, 3.0, 8.0),
+)
+_SCALES: dict[Profile, _Scale] = {
+    "usual": _USUAL,
+    "brief": _BRIEF,
+    "changes": _CHANGES,
+    "canary": _BRIEF,
+}
 
 
 def plan_of(seed: int, profile: Profile = "usual") -> Plan:
     """Return what a seed stands for in a profile.
 
-    `canary` runs lose commits that were acknowledged: they show that it would be noticed.
+    `canary` runs lose commits that were acknowledged: they show that it would be noticed. In
+    `changes` runs callers mostly change what runs, on fleets that are often nearly full.
     """
     random = Random(f"{seed}/{profile}/plan")
     scale = _SCALES[profile]
@@ -152,13 +176,20 @@ def plan_of(seed: int, profile: Profile = "usual") -> Plan:
         faults = tuple(sorted((*faults, *more), key=_at))
     if profile == "canary":
         faults = (*faults, Fault(lasts_s, "canary", 0.5, random.getrandbits(32)))
+    later = Random(f"{seed}/{profile}/rollouts")
+    much = profile == "changes"
+    scarce = later.random() < (0.4 if much else 0.3)
+    updates = later.choice((0.4, 0.6) if much else (0.0, 0.0, 0.15, 0.4))
     return Plan(
         seed,
         profile,
         gateways=random.choice(scale.gateways),
         schedulers=random.choice(scale.schedulers),
         ledgers=random.choice(scale.ledgers),
-        nodes=tuple(_node(random, apart, number, lasts_s) for number in range(nodes)),
+        nodes=tuple(
+            _cramped(node, later) if scarce else node
+            for node in (_node(random, apart, number, lasts_s) for number in range(nodes))
+        ),
         clients=random.choice(scale.clients),
         pause_s=random.choice(scale.pauses_s),
         window_s=random.choice((0.0, 5.0, 120.0)),
@@ -166,7 +197,14 @@ def plan_of(seed: int, profile: Profile = "usual") -> Plan:
         faults=faults,
         clock_offsets_ms=tuple(random.randint(-900, 900) for _ in range(24)),
         policy=_policy(random, profile),
+        updates=updates,
+        scarce=scarce,
     )
+
+
+def _cramped(node: Node, later: Random) -> Node:
+    """Return a machine that one or two replicas fill."""
+    return replace(node, cpu_millicores=later.choice((1000, 1000, 1600)), memory_mib=2048)
 
 
 def _node(random: Random, apart: Random, number: int, lasts_s: float) -> Node:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, MutableMapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from fogbank.checker import Acknowledged, Counts
 from tests.simulation.actors import Cluster, GatewayActor, LedgerActor, SchedulerActor
 from tests.simulation.broker import Broker
 from tests.simulation.faults import Faults, add_agent
+from tests.simulation.figures import figures_of
 from tests.simulation.history import (
     changed_by_void_events,
     differing_rounds,
@@ -41,7 +43,7 @@ from tests.simulation.workload import Client
 from tests.simulation.world import World
 
 # After the faults everything must have come to rest within so long.
-SETTLE_S: dict[Profile, float] = {"usual": 420.0, "brief": 120.0, "canary": 60.0}
+SETTLE_S: dict[Profile, float] = {"usual": 420.0, "brief": 120.0, "changes": 240.0, "canary": 60.0}
 _LOOK_S = 5.0
 # From so long after the faults on, no stream may break any more.
 _CALM_S = 100.0
@@ -68,6 +70,7 @@ class Result:
     counts: Counts
     faults: dict[str, int]
     acknowledged: int
+    figures: Counter[str]
     lines: list[str] = field(default_factory=list)
 
     @property
@@ -125,9 +128,7 @@ class _Run:
         self._world = world
         self._plan = plan
         self._cluster = Cluster(world, Broker(world, plan.window_s), Database(), plan.policy)
-        self._clients = [
-            Client(self._cluster, number, plan.pause_s) for number in range(plan.clients)
-        ]
+        self._clients = [Client(self._cluster, number, plan) for number in range(plan.clients)]
 
     async def to_the_end(self) -> Result:
         """Run, mend, settle, check."""
@@ -155,6 +156,7 @@ class _Run:
             counts,
             world.faults,
             len(self._acknowledged()),
+            figures_of(cluster.broker.commits),
             world.lines,
         )
 

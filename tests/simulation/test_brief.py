@@ -8,7 +8,9 @@ from tests.simulation.run import run_seed
 
 # In groups, so that workers share them.
 _GROUP = 25
-BRIEF = tuple(range(1, 301, _GROUP))
+BRIEF = tuple(range(1, 201, _GROUP))
+CHANGES_GROUP = 12
+CHANGES = tuple(range(1, 25, CHANGES_GROUP))
 CANARIES = range(1, 21)
 
 
@@ -23,6 +25,12 @@ def complaints(profile: Profile, seeds: range) -> list[str]:
 @pytest.mark.parametrize("first", BRIEF)
 def test_clusters_mend_themselves(first: int) -> None:
     found = complaints("brief", range(first, first + _GROUP))
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("first", CHANGES)
+def test_rollouts_come_to_an_end(first: int) -> None:
+    found = complaints("changes", range(first, first + CHANGES_GROUP))
     assert not found, "\n".join(found)
 
 

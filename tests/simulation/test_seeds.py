@@ -14,6 +14,7 @@ _GROUP = 10
 USUAL = tuple(range(201, 221, _GROUP))
 _BRIEF_GROUP = 50
 BRIEF = tuple(range(301, 601, _BRIEF_GROUP))
+CHANGES = tuple(range(25, 65, _GROUP))
 MINUTES = float(os.environ.get("FOG_SIM_MINUTES", "30"))
 
 
@@ -36,6 +37,13 @@ def test_clusters_mend_themselves(first: int) -> None:
 @pytest.mark.parametrize("first", BRIEF)
 def test_more_brief_runs(first: int) -> None:
     found = complaints(range(first, first + _BRIEF_GROUP), "brief")
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", CHANGES)
+def test_more_rollouts_come_to_an_end(first: int) -> None:
+    found = complaints(range(first, first + _GROUP), "changes")
     assert not found, "\n".join(found)
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 from fogbank.checker import Acknowledged, Counts, LogCommit, Report, check_log
 from fogbank.codec import decode_commit
+from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import Commit
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.resources import Resources
-from fogbank.v1 import facts_pb2, log_pb2, rounds_pb2
+from fogbank.v1 import deployments_pb2, facts_pb2, log_pb2, rounds_pb2
 from services.ledger.core.projection import Projection
 from tests.simulation.actors import Cluster, fleet_of
 from tests.simulation.history import wrong_sums
@@ -152,43 +153,58 @@ def differing_states(cluster: Cluster) -> list[str]:
 
 def broken_answers(cluster: Cluster, clients: list[Client]) -> list[str]:
     """Compare what callers were told with what the log says now."""
-    replicas, deleted = _promised(cluster)
+    promised, deleted = _promised(cluster)
     asked = {owned.id for client in clients for owned in client.owned}
-    found = [f"nobody asked for {each}" for each in sorted(replicas.keys() - asked)]
+    found = [f"nobody asked for {each}" for each in sorted(promised.keys() - asked)]
     for client in clients:
         for owned in client.owned:
             if owned.doubtful or owned.open is not None:
                 continue
             if owned.deleted != (owned.id in deleted):
                 found.append(f"{owned.id} is deleted for its owner or in the log, not for both")
-            elif not owned.deleted and replicas.get(owned.id) != owned.replicas:
-                found.append(
-                    f"{owned.id} has {replicas.get(owned.id)} replicas in the log, its owner "
-                    f"was told {owned.replicas}"
-                )
+            elif not owned.deleted:
+                told = _told(owned.wish.spec, owned.replicas)
+                if promised.get(owned.id) != told:
+                    found.append(
+                        f"{owned.id} is {promised.get(owned.id)} in the log, its owner was told "
+                        f"{told}"
+                    )
     return found
 
 
-def _promised(cluster: Cluster) -> tuple[dict[str, int], set[str]]:
-    """Return the replicas that each deployment was last given, and those that were deleted."""
-    replicas: dict[str, int] = {}
+def _told(spec: DeploymentSpec, replicas: int) -> tuple[int, str, int, int]:
+    """Return what commands change of a deployment."""
+    return replicas, spec.container_image, spec.resources.cpu_millicores, spec.priority
+
+
+def _said(spec: deployments_pb2.DeploymentSpec) -> tuple[int, str, int, int]:
+    """Return the same of what the log says."""
+    cpu = spec.resources.cpu_millicores
+    return spec.replicas, spec.container_image, cpu, spec.priority
+
+
+def _promised(cluster: Cluster) -> tuple[dict[str, tuple[int, str, int, int]], set[str]]:
+    """Return what each deployment was last told to be, and those that were deleted."""
+    promised: dict[str, tuple[int, str, int, int]] = {}
     versions: dict[str, int] = {}
     deleted: set[str] = set()
     for position, envelope, message in _commands(cluster):
         if isinstance(message, facts_pb2.DeploymentCreated):
-            replicas[envelope.event_id] = message.spec.replicas
+            promised[envelope.event_id] = _said(message.spec)
             versions[envelope.event_id] = position
             continue
         known = message.deployment_id
         expected = envelope.command.expected_version
-        if known not in replicas or known in deleted or expected not in {0, versions[known]}:
+        if known not in promised or known in deleted or expected not in {0, versions[known]}:
             continue
         versions[known] = position
         if isinstance(message, facts_pb2.DeploymentDeleted):
             deleted.add(known)
+        elif isinstance(message, facts_pb2.DeploymentUpdated):
+            promised[known] = _said(message.spec)
         else:
-            replicas[known] = message.replicas
-    return replicas, deleted
+            promised[known] = (message.replicas, *promised[known][1:])
+    return promised, deleted
 
 
 def _commands(cluster: Cluster) -> Iterator[tuple[int, log_pb2.EventEnvelope, Any]]:
@@ -209,6 +225,7 @@ _NEVER = 1 << 62
 _COMMANDS: dict[str, Any] = {
     "DeploymentCreated": facts_pb2.DeploymentCreated,
     "DeploymentScaled": facts_pb2.DeploymentScaled,
+    "DeploymentUpdated": facts_pb2.DeploymentUpdated,
     "DeploymentDeleted": facts_pb2.DeploymentDeleted,
 }
 

@@ -1,4 +1,7 @@
-"""Callers: they create, scale, delete, repeat what was not answered, remember every answer."""
+"""Callers: they create, scale, update, go back and delete.
+
+They repeat what was not answered and remember every answer.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +20,30 @@ from fogbank.domain.errors import (
     ResourceExhaustedError,
     UnavailableError,
 )
-from fogbank.domain.resources import Resources
-from fogbank.domain.states import RestartPolicy, ServiceType
-from fogbank.placement.strategies import STRATEGIES
+from fogbank.domain.ids import command_event_id
+from fogbank.domain.rollouts import as_wanted
 from services.gateway.app.deployments import Accepted
 from services.gateway.app.principal import Principal
+from services.gateway.core import commands
 from tests.simulation.actors import Cluster, GatewayActor
 from tests.simulation.loop import pause
+from tests.simulation.plan import Plan
+from tests.simulation.wishes import Change, Wish, a_change, a_deployment, never_rests
 
-_METHODS = {"create": "CreateDeployment", "scale": "ScaleDeployment", "delete": "DeleteDeployment"}
-_STRATEGIES = sorted(STRATEGIES)
+Kind = Literal["create", "scale", "delete", "update", "undo"]
+_METHODS: dict[Kind, str] = {
+    "create": commands.CREATE,
+    "scale": commands.SCALE,
+    "delete": commands.DELETE,
+    "update": commands.UPDATE,
+    "undo": commands.ROLLBACK,
+}
 _TRIES = 5
 _LAST_TRIES = 60
+# An update that meets others goes into the log under further ids, so many in all.
+_IDS_OF_AN_UPDATE = 5
+# So long a caller waits in the end for what fails to be rolled back, in seconds.
+_PATIENCE_S = {"usual": 150.0, "brief": 50.0, "changes": 100.0, "canary": 5.0}
 
 
 @dataclass(slots=True)
@@ -36,14 +51,17 @@ class Command:
     """What a caller wants once, and what it was told about it.
 
     `versions` are the positions that answers named: a repeat gets the first one's answer.
+    `expected` is the version it is meant for, 0 for any.
     """
 
-    kind: Literal["create", "scale", "delete"]
+    kind: Kind
     request_id: str
     deployment_id: str
     spec: DeploymentSpec
     replicas: int
     versions: list[int] = field(default_factory=list)
+    change: Change = field(default_factory=Change)
+    expected: int = 0
 
 
 @dataclass(slots=True)
@@ -51,24 +69,30 @@ class Owned:
     """A deployment as its owner knows it; `doubtful` once a command was given up unanswered."""
 
     id: str
-    spec: DeploymentSpec
+    wish: Wish
     replicas: int
     version: int = 0
     deleted: bool = False
     doubtful: bool = False
     open: Command | None = None
 
+    @property
+    def spec(self) -> DeploymentSpec:
+        """What it is, for all that its owner knows."""
+        return self.wish.spec
+
 
 class Client:
     """One caller with deployments of its own; one command at a time."""
 
-    def __init__(self, cluster: Cluster, number: int, pause_s: float) -> None:
+    def __init__(self, cluster: Cluster, number: int, plan: Plan) -> None:
         self._cluster = cluster
         self._world = cluster.world
         self._random = cluster.world.chance(f"client/{number}")
         # Drawn apart: what was added later moves nothing else.
         self._apart = cluster.world.chance(f"client/{number}/apart")
-        self._pause_s = pause_s
+        self._later = cluster.world.chance(f"client/{number}/updates")
+        self._plan = plan
         self.name = f"client-{number}"
         self.user_id = str(UUID(int=self._random.getrandbits(128), version=4))
         self._principal = Principal(self.user_id)
@@ -79,7 +103,7 @@ class Client:
     async def run(self, until_s: float) -> None:
         """Make requests until an instant."""
         while self._world.loop.time() < until_s:
-            await pause(self._random.expovariate(1 / self._pause_s))
+            await pause(self._random.expovariate(1 / self._plan.pause_s))
             await self._one()
 
     async def finish(self) -> None:
@@ -87,12 +111,36 @@ class Client:
         for owned in self.owned:
             if owned.open is not None:
                 await self._issue(owned, owned.open, _LAST_TRIES)
-            if owned.spec.container_image.startswith("crash") and not owned.deleted:
-                await self._issue(owned, self._command("delete", owned, 0), _LAST_TRIES)
+        await self._wait_for_rollbacks()
+        for owned in self._restless():
+            await self._issue(owned, self._command("delete", owned, 0), _LAST_TRIES)
+        for owned in self.owned:
             if owned.open is not None:
                 self._world.problem(
                     f"{self.name}: the {owned.open.kind} of {owned.id} is never answered"
                 )
+
+    async def _wait_for_rollbacks(self) -> None:
+        """Leave rounds the time to go back from what fails, where they are to."""
+        ends_s = self._world.loop.time() + _PATIENCE_S[self._plan.profile]
+        while self._world.loop.time() < ends_s and any(
+            owned.spec.rollout.auto_rollback and len(owned.wish.revisions) > 1
+            for owned in self._restless()
+        ):
+            await pause(1.0)
+
+    def _restless(self) -> list[Owned]:
+        """Return the deployments of which the log wants replicas that fail for ever."""
+        fleets = [each.fold.fleet for each in self._cluster.gateways if each.fold is not None]
+        newest = max(fleets, key=lambda fleet: fleet.position, default=None)
+        found = []
+        for owned in self.owned:
+            spec = owned.spec
+            if newest is not None and owned.id in newest.facts.deployments:
+                spec = as_wanted(newest, newest.facts.deployments[owned.id]).spec
+            if never_rests(spec) and not owned.deleted:
+                found.append(owned)
+        return found
 
     # --- choosing -----------------------------------------------------------------------------
 
@@ -110,6 +158,11 @@ class Client:
             if owned.open.kind == "create":
                 return
             owned.open, owned.doubtful = None, True
+        if owned.version and self._later.random() < self._plan.updates:
+            # Mostly it waits to see what becomes of replicas that fail.
+            if not never_rests(owned.spec) or self._later.random() < 0.1:
+                await self._update(owned)
+            return
         chance = random.random()
         if chance < 0.1 and owned.version:
             await self._misuse(owned)
@@ -123,30 +176,12 @@ class Client:
 
     async def _create(self) -> None:
         random = self._random
-        spec = DeploymentSpec(
-            name=f"{self.name}-{len(self.owned)}",
-            type=ServiceType.COMPUTE,
-            container_image=random.choice(("web", "web", "web", "flaky:5", "job:4", "crash:3")),
-            replicas=random.choices((1, 2, 3, 5), (5, 3, 2, 1))[0],
-            resources=Resources(
-                random.choice((200, 500, 900, 1500)),
-                random.choice((256, 512, 1024)),
-                1,
-                self._apart.choice((0, 0, 0, 0, 0, 0, 250, 500, 1000)),
-            ),
-            strategy=self._apart.choice(("", "", "", self._apart.choice(_STRATEGIES))),
-            region=random.choice(("us-east", "us-west")),
-            priority=random.choice((0, 20, 50, 80)),
-            wait_for_capacity=random.random() < 0.4,
-            allow_colocation=random.random() < 0.3,
-            restart=RestartPolicy.ALWAYS,
-        )
-        if spec.container_image.startswith("job"):
-            spec = _never_again(spec)
+        name = f"{self.name}-{len(self.owned)}"
+        spec = a_deployment(name, random, self._apart, self._later, self._plan)
         request_id = self._next_request()
         name = f"{self.user_id}\nCreateDeployment\n{request_id}"
         deployment_id = str(uuid5(UUID("6f6ce9a5-32f5-5a0e-9a0b-5d9b2e7f3c11"), name))
-        owned = Owned(deployment_id, spec, spec.replicas)
+        owned = Owned(deployment_id, Wish(spec), spec.replicas)
         self.owned.append(owned)
         command = Command("create", request_id, deployment_id, spec, spec.replicas)
         await self._issue(owned, command, _TRIES)
@@ -155,8 +190,36 @@ class Client:
         self._requests += 1
         return str(UUID(int=self._random.getrandbits(128), version=4))
 
-    def _command(self, kind: Literal["scale", "delete"], owned: Owned, replicas: int) -> Command:
+    def _command(self, kind: Kind, owned: Owned, replicas: int) -> Command:
         return Command(kind, self._next_request(), owned.id, owned.spec, replicas)
+
+    async def _update(self, owned: Owned) -> None:
+        """Change what runs, or go back; now and then only the version that was last answered."""
+        later = self._later
+        undo = len(owned.wish.revisions) > 1 and later.random() < 0.25
+        command = self._command("undo" if undo else "update", owned, owned.replicas)
+        if not undo:
+            command.change = a_change(owned.spec, later)
+        expects = later.random()
+        if expects < 0.2 and not owned.doubtful:
+            command.expected = owned.version
+        elif expects < 0.3:
+            await self._outdated(owned, command)
+            return
+        await self._issue(owned, command, _TRIES)
+
+    async def _outdated(self, owned: Owned, command: Command) -> None:
+        """Update a version that is none any more: it must be refused."""
+        command.expected = owned.version - 1
+        try:
+            await self._gateway().call(lambda at: self._call(at, command), self.name)
+        except (AbortedError, UnavailableError, ResourceExhaustedError, TimeoutError):
+            return
+        except FogError as error:
+            if not owned.doubtful:
+                self._world.problem(f"{self.name}: an outdated update gets {error!r}")
+            return
+        self._world.problem(f"{self.name}: an update of an outdated {owned.id} is accepted")
 
     async def _misuse(self, owned: Owned) -> None:
         """Use an old version or an old request id: both must be refused."""
@@ -275,6 +338,25 @@ class Client:
                 return deployments.delete(
                     self._principal, command.deployment_id, command.request_id
                 )
+            case "update":
+                assert at.updates is not None
+                return at.updates.update(
+                    self._principal,
+                    command.deployment_id,
+                    command.change.applied,
+                    command.change.content,
+                    request_id=command.request_id,
+                    expected_version=command.expected,
+                )
+            case "undo":
+                assert at.updates is not None
+                return at.updates.undo(
+                    self._principal,
+                    command.deployment_id,
+                    0,
+                    command.request_id,
+                    command.expected,
+                )
 
     def _accepted(self, owned: Owned, command: Command, accepted: Accepted) -> None:
         self._world.tell(self.name, f"{command.kind} {owned.id} accepted at {accepted.version}")
@@ -287,21 +369,39 @@ class Client:
             return
         if accepted.deployment_id != owned.id:
             self._world.problem(f"{self.name}: {owned.id} is called {accepted.deployment_id}")
-        self.acknowledged.append(
-            Acknowledged(
+        self.acknowledged.append(self._promise(command, accepted))
+        owned.version = max(owned.version, accepted.version)
+        match command.kind:
+            case "delete":
+                owned.deleted = True
+            case "update":
+                owned.wish.change(command.change)
+            case "undo":
+                owned.wish.go_back()
+            case _:
+                owned.replicas = command.replicas
+
+    def _promise(self, command: Command, accepted: Accepted) -> Acknowledged:
+        method = _METHODS[command.kind]
+        if command.kind in {"create", "scale", "delete"}:
+            return Acknowledged(
                 command.kind,
-                owned.id,
+                command.deployment_id,
                 owner_id=self.user_id,
-                method=_METHODS[command.kind],
+                method=method,
                 request_id=command.request_id,
                 replicas=command.replicas,
             )
-        )
-        owned.version = max(owned.version, accepted.version)
-        if command.kind == "delete":
-            owned.deleted = True
-        else:
-            owned.replicas = command.replicas
+        asked = command.request_id
+        names = [asked, *(f"{asked}#{tried}" for tried in range(1, _IDS_OF_AN_UPDATE))]
+        ids = [command_event_id(self.user_id, method, name) for name in names]
+        event_id = self._cluster.event_at(accepted.version)
+        if event_id not in ids:
+            self._world.problem(
+                f"{self.name}: the {command.kind} of {command.deployment_id} is said to be at "
+                f"{accepted.version}, where the log holds {event_id or 'nothing'}"
+            )
+        return Acknowledged("update", command.deployment_id, event_id=event_id or ids[0])
 
     def _refused(self, owned: Owned, command: Command, error: FogError) -> None:
         self._world.tell(self.name, f"{command.kind} {owned.id} refused: {error.reason}")
@@ -314,11 +414,6 @@ class Client:
             self._world.problem(f"{self.name}: the {command.kind} of {owned.id}: {error!r}")
         elif error.reason in {"DEPLOYMENT_NOT_FOUND", "DEPLOYMENT_DELETED"}:
             owned.deleted = True
-
-
-def _never_again(spec: DeploymentSpec) -> DeploymentSpec:
-    values = {name: getattr(spec, name) for name in spec.__slots__}
-    return DeploymentSpec(**{**values, "restart": RestartPolicy.NEVER})
 
 
 def _renamed(spec: DeploymentSpec) -> DeploymentSpec:

@@ -3,7 +3,7 @@
 import pytest
 
 from fogbank.checker import Acknowledged, parse_acknowledged
-from fogbank.v1 import facts_pb2
+from fogbank.v1 import deployments_pb2, facts_pb2
 from tests.unit.checker.building import (
     COMPLETE,
     FAILED,
@@ -16,6 +16,7 @@ from tests.unit.checker.building import (
     deferring,
     on,
     releasing,
+    room,
     seen,
     suspending,
 )
@@ -221,6 +222,43 @@ def test_settled_with_colocation_counts_the_copies_that_fit(log: Bytes) -> None:
     assert log.rules(settled=True) == []
     log.node("second", cpu=1000)
     assert log.rules(settled=True) == ["not-running"]
+
+
+@pytest.mark.parametrize(("surge", "second"), [(1, True), (0, False), (1, False)])
+def test_settled_leaves_nothing_outdated(log: Bytes, web: str, surge: int, *, second: bool) -> None:
+    """Unless a successor finds no room, and nobody may go first."""
+    log.report(FIRST, seen(a_replica(web), RUNNING))
+    log.shrink(FIRST, 1000)
+    spec = deployments_pb2.DeploymentSpec(
+        name="web",
+        replicas=1,
+        resources=room(1000),
+        container_image="new",
+        rollout=deployments_pb2.RolloutSpec(max_surge=surge, max_unavailable=1 - surge),
+    )
+    log.update(web, spec)
+    if second:
+        log.node("second")
+    stuck = surge == 1 and not second
+    assert log.rules(settled=True) == ([] if stuck else ["outdated"])
+
+
+def test_settled_after_an_update_and_a_return_to_what_was_before(log: Bytes, web: str) -> None:
+    log.report(FIRST, seen(a_replica(web), RUNNING))
+    for image in ("new", ""):
+        spec = deployments_pb2.DeploymentSpec(
+            name="web", replicas=1, resources=room(1000), container_image=image
+        )
+        log.update(web, spec)
+    assert log.rules(settled=True) == []
+
+
+def test_an_acknowledged_update_is_in_the_log(log: Bytes, web: str) -> None:
+    log.update(web, deployments_pb2.DeploymentSpec(name="web", replicas=3, resources=room()))
+    event_id = an_id(f"event {log.last - 1}")
+    assert log.rules(Acknowledged("update", web, event_id=event_id, replicas=3)) == []
+    lost = Acknowledged("update", web, event_id=an_id("another"))
+    assert log.rules(lost) == ["acknowledged-lost"]
 
 
 def test_settled_leaves_nothing_behind(log: Bytes, web: str) -> None:

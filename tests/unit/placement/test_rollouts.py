@@ -273,3 +273,56 @@ def test_a_node_lost_during_a_rollout() -> None:
     roll_on(fleet, deployment_id)
     assert revisions(fleet, deployment_id) == [2, 2, 2]
     assert view(fleet, deployment_id).available == 3
+
+
+def test_nobody_is_evicted_beside_what_the_rollout_itself_lets_go() -> None:
+    """Room that a round frees counts from the next one on: evicting others meanwhile is in vain."""
+    fleet = a_fleet(3, cpu=1000)
+    web = fleet.deploy(a_spec(replicas=2, cpu=1000, priority=80))
+    fleet.settle()
+    low = fleet.deploy(a_spec("low", 1, cpu=1000, priority=0))
+    fleet.settle()
+    state = fleet.planner.fleet
+    second = state.decisions.placements[state.decisions.of(web).slots[1]]
+    seen = fleet.log.seen(second.id, ReplicaState.RUNNING)
+    fleet.fold(fleet.log.report(second.node_id, seen))
+    update(fleet, web, container_image="nginx:1.25")
+    assert fleet.decide()
+    assert state.decisions.of(low).slots, "evicted although room has just been freed"
+    fleet.settle()
+    no_rule_broken(fleet)
+
+
+def test_two_successors_of_one_round_get_nodes_of_their_own() -> None:
+    fleet = a_fleet(3)
+    deployment_id = running(
+        fleet, a_spec(replicas=2, strategy="binpack", rollout=RolloutSpec(max_surge=2))
+    )
+    fleet.connect("large", a_fingerprint(cpu=5000))
+    update(fleet, deployment_id, container_image="nginx:1.25")
+    placed = [one for one in fleet.decide() if isinstance(one, ev.DeploymentPlaced)]
+    assert len({one.placements[0].node_id for one in placed}) == len(placed) == 2
+    roll_on(fleet, deployment_id)
+    no_rule_broken(fleet)
+
+
+def test_what_was_leaving_on_a_silent_node_is_not_taken_back() -> None:
+    """It waits for its node; once that is lost, it is let go and what serves is replaced."""
+    fleet = a_fleet(3)
+    web = running(fleet, a_spec(replicas=1))
+    update(fleet, web, container_image="nginx:1.25")
+    fleet.settle()
+    fleet.obey()
+    state = fleet.planner.fleet
+    leaving = state.decisions.placements[state.decisions.of(web).leaving[0]]
+    update(fleet, web, container_image="nginx")
+    assert fleet.status(web) is not DeploymentStatus.FAILED
+    fleet.decide(fleet.silence(leaving.node_id))
+    fleet.settle()
+    assert leaving.desired == "leaving", "restored on a node that is silent"
+    fleet.log.pass_ms(30_000)
+    fleet.settle()
+    assert leaving.desired == "released"
+    roll_on(fleet, web)
+    assert revisions(fleet, web) == [3]
+    no_rule_broken(fleet)
