@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fogbank.cli import state_command
 from fogbank.cli.failures import EXIT_DONE, EXIT_ERROR, UsageFailure
 from fogbank.cli.log_reading import (
     DEFAULT_DATA_DIR,
@@ -26,6 +27,8 @@ app = typer.Typer(
     help="Check the log: does it keep the rules, do its decisions follow from it.",
     no_args_is_help=True,
 )
+
+app.command("state")(state_command.state)
 
 
 @app.callback()

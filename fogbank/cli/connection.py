@@ -21,6 +21,7 @@ from fogbank.v1 import (
 )
 
 CALL_TIMEOUT_S = 15.0
+PAST_TIMEOUT_S = 120.0
 _RETRY_PAUSE_S = 0.3
 _LARGEST_MESSAGE = 64 * 1024 * 1024
 _NOT_THERE_S = 2.0

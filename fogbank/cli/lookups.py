@@ -6,12 +6,13 @@ from typing import Any
 
 import grpc
 
-from fogbank.cli.connection import Connection
+from fogbank.cli.connection import CALL_TIMEOUT_S, PAST_TIMEOUT_S, Connection
 from fogbank.cli.failures import CommandError
 from fogbank.domain.deployment import DEFAULT_CLUSTER_ID, DEFAULT_PRIORITY, DEFAULT_REGION
 from fogbank.v1 import (
     deployment_service_pb2,
     deployments_pb2,
+    moments_pb2,
     node_service_pb2,
     nodes_pb2,
 )
@@ -36,22 +37,31 @@ def all_deployments(
     asked.CopyFrom(request)
     asked.page_size = _PAGE
     while True:
-        page = connection.call(connection.deployments.ListDeployments, asked)
+        page = connection.call(
+            connection.deployments.ListDeployments, asked, _timeout_s(request.HasField("as_of"))
+        )
         yield from page.deployments
         if not page.next_page_token:
             return
         asked.page_token = page.next_page_token
 
 
-def all_nodes(connection: Connection) -> Iterator[nodes_pb2.Node]:
-    """Yield every node, by name, page after page."""
-    request = node_service_pb2.ListNodesRequest(page_size=_PAGE)
+def all_nodes(
+    connection: Connection, as_of: moments_pb2.Moment | None = None
+) -> Iterator[nodes_pb2.Node]:
+    """Yield every node, by name, page after page; as they were at a moment if one is given."""
+    request = node_service_pb2.ListNodesRequest(page_size=_PAGE, as_of=as_of)
     while True:
-        page = connection.call(connection.nodes.ListNodes, request)
+        page = connection.call(connection.nodes.ListNodes, request, _timeout_s(as_of is not None))
         yield from page.nodes
         if not page.next_page_token:
             return
         request.page_token = page.next_page_token
+
+
+def _timeout_s(past: bool) -> float:
+    """Return how long an answer may take: the past is folded again."""
+    return PAST_TIMEOUT_S if past else CALL_TIMEOUT_S
 
 
 def deployment_id(connection: Connection, id_or_name: str) -> str:

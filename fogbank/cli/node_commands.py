@@ -1,12 +1,13 @@
 """`fog nodes`: the fleet."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from fogbank.cli import node_changes
 from fogbank.cli.output import (
     AsTable,
+    At,
     Column,
     Output,
     OutputFormat,
@@ -44,30 +45,41 @@ _COLUMNS = (
 
 
 @app.callback()
-def nodes(context: typer.Context, output: Output = AsTable) -> None:
+def nodes(context: typer.Context, at: At = "", output: Output = AsTable) -> None:
     """List the fleet's nodes, or show one. Amounts are booked/allocatable."""
     if context.invoked_subcommand is None:
-        _list(output)
+        _list(output, at)
 
 
 @app.command("list")
-def list_nodes(output: Output = AsTable) -> None:
+def list_nodes(at: At = "", output: Output = AsTable) -> None:
     """List the fleet's nodes. Amounts are booked/allocatable."""
-    _list(output)
+    _list(output, at)
 
 
-def _list(output: OutputFormat) -> None:
+def _list(output: OutputFormat, at: str) -> None:
     from fogbank.cli.connection import connect
     from fogbank.cli.lookups import all_nodes
-    from fogbank.cli.views import TABLE_ONLY, node_row
+    from fogbank.cli.moments import moment
+    from fogbank.cli.views import node_row
 
+    as_of = moment(at) if at else None
     with connect() as connection:
-        rows = [node_row(node) for node in all_nodes(connection)]
+        rows = [node_row(node) for node in all_nodes(connection, as_of)]
+    print_nodes(rows, output)
+
+
+def print_nodes(
+    rows: list[dict[str, Any]],
+    output: OutputFormat,
+    empty: str = "no nodes; start an agent, or `fog up`",
+) -> None:
+    """Print a list of nodes, made of rows of `views.node_row`."""
+    from fogbank.cli.views import TABLE_ONLY
+
     if output in {OutputFormat.JSON, OutputFormat.YAML}:
         rows = [{key: row[key] for key in row if key not in TABLE_ONLY} for row in rows]
-    print_list(
-        rows, _COLUMNS, output, name_key="name", empty="no nodes; start an agent, or `fog up`"
-    )
+    print_list(rows, _COLUMNS, output, name_key="name", empty=empty)
 
 
 @app.command("show")
@@ -76,15 +88,21 @@ def show(
 ) -> None:
     """Show one node."""
     from fogbank.cli.connection import connect
-    from fogbank.cli.output import as_text
-    from fogbank.cli.views import TABLE_ONLY, node_row
+    from fogbank.cli.views import node_row
     from fogbank.v1 import node_service_pb2
 
     with connect() as connection:
         answer = connection.call(
             connection.nodes.GetNode, node_service_pb2.GetNodeRequest(node=node)
         )
-    row = node_row(answer.node)
+    print_node(node_row(answer.node), output)
+
+
+def print_node(row: dict[str, Any], output: OutputFormat) -> None:
+    """Print all about one node, given its row of `views.node_row`."""
+    from fogbank.cli.output import as_text
+    from fogbank.cli.views import TABLE_ONLY
+
     detail = {key: value for key, value in row.items() if key not in TABLE_ONLY}
     if output is OutputFormat.NAME:
         print(row["name"])

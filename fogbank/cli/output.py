@@ -29,6 +29,12 @@ Output = Annotated[
     typer.Option("-o", "--output", help="table, wide, json, yaml or name (ids only)."),
 ]
 AsTable = OutputFormat.TABLE
+At = Annotated[
+    str,
+    typer.Option(
+        "--at", help="As it was: after a log sequence, at a time in ISO 8601, or '2 hours ago'."
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)

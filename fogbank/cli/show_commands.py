@@ -9,6 +9,7 @@ import typer
 from fogbank.cli.failures import UsageFailure
 from fogbank.cli.output import (
     AsTable,
+    At,
     Column,
     Output,
     OutputFormat,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from fogbank.cli.connection import Connection
     from fogbank.v1.deployment_service_pb2 import ListDeploymentsRequest
+    from fogbank.v1.deployments_pb2 import Deployment
 
 _WATCH_PERIOD_S = 1.0
 _FOR_PEOPLE = frozenset({OutputFormat.TABLE, OutputFormat.WIDE})
@@ -78,20 +80,32 @@ def ps(  # noqa: PLR0917  one parameter for each flag
         bool, typer.Option("--all-owners", "-A", help="Everybody's (administrators only).")
     ] = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on until Ctrl-C.")] = False,
+    at: At = "",
     output: Output = AsTable,
 ) -> None:
     """List deployments, newest first."""
     from fogbank.cli.connection import connect
 
     request = _request(status or [], name, everything=everything, all_owners=all_owners)
+    if at:
+        from fogbank.cli.moments import moment
+
+        if watch:
+            raise UsageFailure("--at and --watch: what was doesn't change; leave one out")
+        request.as_of.CopyFrom(moment(at))
     with connect() as connection:
         if watch:
             _watch(connection, request, output)
         else:
-            _print(_rows(connection, request, output), output)
+            print_deployments(_rows(connection, request, output), output)
 
 
-def _print(rows: list[dict[str, Any]], output: OutputFormat) -> None:
+def print_deployments(
+    rows: list[dict[str, Any]],
+    output: OutputFormat,
+    empty: str = "no deployments; make one with `fog deploy`",
+) -> None:
+    """Print a list of deployments, made of what `list_row` returns."""
     if output in {OutputFormat.JSON, OutputFormat.YAML}:
         rows = [
             {key: value for key, value in row.items() if key not in _TABLE_ONLY} for row in rows
@@ -101,7 +115,7 @@ def _print(rows: list[dict[str, Any]], output: OutputFormat) -> None:
         _COLUMNS,
         output,
         name_key="id",
-        empty="no deployments; make one with `fog deploy`",
+        empty=empty,
     )
 
 
@@ -130,17 +144,21 @@ def _rows(
     connection: "Connection", request: "ListDeploymentsRequest", output: OutputFormat
 ) -> list[dict[str, Any]]:
     from fogbank.cli.lookups import all_deployments, name_reasons
-    from fogbank.cli.views import age, deployment_row
 
-    rows = []
-    for deployment in all_deployments(connection, request):
-        row = deployment_row(deployment)
-        row["replicas_text"] = f"{row['running_replicas']}/{row['target_replicas']}"
-        row["age"] = age(row["created_at"])
-        rows.append(row)
+    rows = [list_row(deployment) for deployment in all_deployments(connection, request)]
     if output in _FOR_PEOPLE:
         name_reasons(connection, rows)
     return rows
+
+
+def list_row(deployment: "Deployment") -> dict[str, Any]:
+    """Return a deployment as lists show it."""
+    from fogbank.cli.views import age, deployment_row
+
+    row = deployment_row(deployment)
+    row["replicas_text"] = f"{row['running_replicas']}/{row['target_replicas']}"
+    row["age"] = age(row["created_at"])
+    return row
 
 
 def _watch(
@@ -170,7 +188,7 @@ def _print_changes(
     for rows in _looks(connection, request, output):
         what = [{key: value for key, value in row.items() if key != "age"} for row in rows]
         if what != last:
-            _print(rows, output)
+            print_deployments(rows, output)
             sys.stdout.flush()
             last = what
 
@@ -214,6 +232,11 @@ def status(
             name_reasons(
                 connection, [detail, *detail["replicas"], *detail["recent_status_changes"]]
             )
+    print_detail(detail, output)
+
+
+def print_detail(detail: dict[str, Any], output: OutputFormat) -> None:
+    """Print all about one deployment, in the form asked for."""
     if output is OutputFormat.NAME:
         print(detail["id"])
     elif output in {OutputFormat.JSON, OutputFormat.YAML}:

@@ -17,11 +17,12 @@ from fogbank.codec.values import (
     spec_from_pb,
     spec_to_pb,
 )
+from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.position import etag, parse_etag
 from fogbank.domain.states import DeploymentStatus, Health, NodeStatus, ReplicaState
 from fogbank.domain.status import StatusChange
-from fogbank.domain.views import DeploymentView, NodeView, ReplicaSummary
-from fogbank.v1 import deployments_pb2, nodes_pb2, resources_pb2
+from fogbank.domain.views import DeploymentView, Moment, NodeView, ReplicaSummary
+from fogbank.v1 import deployments_pb2, moments_pb2, nodes_pb2, resources_pb2
 
 _US_PER_S = 1_000_000
 _NS_PER_US = 1_000
@@ -38,6 +39,36 @@ def timestamp_to_pb(instant_us: int) -> Timestamp | None:
 def timestamp_from_pb(message: Timestamp) -> int:
     """Return the instant in microseconds since 1970, what is finer cut off; 0 for an absent one."""
     return message.seconds * _US_PER_S + message.nanos // _NS_PER_US
+
+
+def moment_to_pb(moment: Moment | None) -> moments_pb2.Moment | None:
+    """Return the message of a moment; None (absent) for now."""
+    if moment is None:
+        return None
+    if moment.sequence:
+        return moments_pb2.Moment(sequence=moment.sequence)
+    return moments_pb2.Moment(time=timestamp_to_pb(moment.time_us))
+
+
+def moment_from_pb(message: moments_pb2.Moment) -> Moment | None:
+    """Return the moment that a message holds; None for an absent one.
+
+    Raises:
+        InvalidArgumentError: it names none, or one before all.
+    """
+    match message.WhichOneof("at"):
+        case "sequence" if message.sequence > 0:
+            return Moment(sequence=message.sequence)
+        case "sequence":
+            raise InvalidArgumentError.of_field(
+                "as_of.sequence", f"must be at least 1, was {message.sequence}"
+            )
+        case "time":
+            time_us = timestamp_from_pb(message.time)
+            if time_us <= 0:
+                raise InvalidArgumentError.of_field("as_of.time", "must be after 1970")
+            return Moment(time_us=time_us)
+    return None
 
 
 def status_change_to_pb(change: StatusChange) -> deployments_pb2.StatusChange:

@@ -94,3 +94,14 @@ class NodeView:
     cordoned: bool = False
     draining: bool = False
     drain_deadline_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A moment of the log's past: after commit `sequence`, or else at the instant `time_us`.
+
+    At an instant, the log had said what it says up to the last commit with no later log time.
+    """
+
+    sequence: int = 0
+    time_us: int = 0

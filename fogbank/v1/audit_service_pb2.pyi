@@ -143,7 +143,9 @@ class GetStateAtRequest(_message.Message):
     sequence: _builtins.int
     """A log sequence."""
     aggregate: _builtins.str
-    """Only this thing, as `deployment/<id>` or `node/<id>`; empty for all."""
+    """Only this thing, as `deployment/<id>` or `node/<id or name>`; empty for all that lists show:
+    to administrators everybody's deployments, to others their own, and nodes.
+    """
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """An instant."""
@@ -178,7 +180,7 @@ class GetStateAtResponse(_message.Message):
     """Log sequence that it is the state of."""
     @_builtins.property
     def deployments(self) -> _containers.RepeatedCompositeFieldContainer[_deployments_pb2.Deployment]:
-        """Deployments."""
+        """Deployments; where all were asked for, without replicas and changes."""
 
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[_nodes_pb2.Node]:

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from fogbank.v1 import deployments_pb2 as _deployments_pb2
+from fogbank.v1 import moments_pb2 as _moments_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
@@ -307,19 +308,25 @@ class GetDeploymentRequest(_message.Message):
 
     DEPLOYMENT_ID_FIELD_NUMBER: _builtins.int
     MIN_SEQUENCE_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
     deployment_id: _builtins.str
     """Deployment id (UUID)."""
     min_sequence: _builtins.int
     """Answer only when this log sequence is visible; 0 for whatever is."""
+    @_builtins.property
+    def as_of(self) -> _moments_pb2.Moment:
+        """As it was then, and not as it is; absent for now."""
+
     def __init__(
         self,
         *,
         deployment_id: _builtins.str = ...,
         min_sequence: _builtins.int = ...,
+        as_of: _moments_pb2.Moment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment_id", b"deployment_id", "min_sequence", b"min_sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "deployment_id", b"deployment_id", "min_sequence", b"min_sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -366,6 +373,7 @@ class ListDeploymentsRequest(_message.Message):
     CLUSTER_ID_FIELD_NUMBER: _builtins.int
     ALL_OWNERS_FIELD_NUMBER: _builtins.int
     MIN_SEQUENCE_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many, 1 to 1,000; default 100."""
     page_token: _builtins.str
@@ -382,6 +390,10 @@ class ListDeploymentsRequest(_message.Message):
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[_deployments_pb2.DeploymentStatus.ValueType]:
         """Only these statuses; empty for all but DELETED."""
 
+    @_builtins.property
+    def as_of(self) -> _moments_pb2.Moment:
+        """As it was then, and not as it is; absent for now."""
+
     def __init__(
         self,
         *,
@@ -392,10 +404,11 @@ class ListDeploymentsRequest(_message.Message):
         cluster_id: _builtins.int = ...,
         all_owners: _builtins.bool = ...,
         min_sequence: _builtins.int = ...,
+        as_of: _moments_pb2.Moment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_owners", b"all_owners", "cluster_id", b"cluster_id", "min_sequence", b"min_sequence", "name_contains", b"name_contains", "page_size", b"page_size", "page_token", b"page_token", "statuses", b"statuses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_owners", b"all_owners", "as_of", b"as_of", "cluster_id", b"cluster_id", "min_sequence", b"min_sequence", "name_contains", b"name_contains", "page_size", b"page_size", "page_token", b"page_token", "statuses", b"statuses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,47 +24,48 @@ _sym_db = _symbol_database.Default()
 
 from fogbank.v1 import audit_service_pb2 as fogbank_dot_v1_dot_audit__service__pb2
 from fogbank.v1 import deployments_pb2 as fogbank_dot_v1_dot_deployments__pb2
+from fogbank.v1 import moments_pb2 as fogbank_dot_v1_dot_moments__pb2
 from fogbank.v1 import nodes_pb2 as fogbank_dot_v1_dot_nodes__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%fogbank/v1/ledger_query_service.proto\x12\nfogbank.v1\x1a\x1e\x66ogbank/v1/audit_service.proto\x1a\x1c\x66ogbank/v1/deployments.proto\x1a\x16\x66ogbank/v1/nodes.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"W\n\x16QueryDeploymentRequest\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x10\n\x08owner_id\x18\x02 \x01(\t\x12\x14\n\x0cmin_sequence\x18\x03 \x01(\x03\"]\n\x17QueryDeploymentResponse\x12*\n\ndeployment\x18\x01 \x01(\x0b\x32\x16.fogbank.v1.Deployment\x12\x16\n\x0e\x61s_of_sequence\x18\x02 \x01(\x03\"\xe2\x02\n\x17QueryDeploymentsRequest\x12\x10\n\x08owner_id\x18\x01 \x01(\t\x12.\n\x08statuses\x18\x02 \x03(\x0e\x32\x1c.fogbank.v1.DeploymentStatus\x12\x15\n\rname_contains\x18\x03 \x01(\t\x12\x31\n\rcreated_after\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63reated_before\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncluster_id\x18\x06 \x01(\x03\x12+\n\x07sort_by\x18\x07 \x01(\x0e\x32\x1a.fogbank.v1.DeploymentSort\x12\x11\n\tascending\x18\x08 \x01(\x08\x12\r\n\x05limit\x18\t \x01(\x05\x12\x0e\n\x06offset\x18\n \x01(\x03\x12\x14\n\x0cmin_sequence\x18\x0b \x01(\x03\"s\n\x18QueryDeploymentsResponse\x12+\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32\x16.fogbank.v1.Deployment\x12\x12\n\ntotal_size\x18\x02 \x01(\x03\x12\x16\n\x0e\x61s_of_sequence\x18\x03 \x01(\x03\"6\n\x10QueryNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x14\n\x0cmin_sequence\x18\x02 \x01(\x03\"K\n\x11QueryNodeResponse\x12\x1e\n\x04node\x18\x01 \x01(\x0b\x32\x10.fogbank.v1.Node\x12\x16\n\x0e\x61s_of_sequence\x18\x02 \x01(\x03\"H\n\x11QueryNodesRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x14\n\x0cmin_sequence\x18\x03 \x01(\x03\"a\n\x12QueryNodesResponse\x12\x1f\n\x05nodes\x18\x01 \x03(\x0b\x32\x10.fogbank.v1.Node\x12\x12\n\ntotal_size\x18\x02 \x01(\x03\x12\x16\n\x0e\x61s_of_sequence\x18\x03 \x01(\x03\"\x18\n\x16GetLedgerStatusRequest\"s\n\x17GetLedgerStatusResponse\x12\x16\n\x0e\x61s_of_sequence\x18\x01 \x01(\x03\x12\x14\n\x0clog_sequence\x18\x02 \x01(\x03\x12\x14\n\x0c\x63ommits_kept\x18\x03 \x01(\x03\x12\x14\n\x0c\x61s_of_digest\x18\x04 \x01(\x0c\"\x15\n\x13ReadSnapshotRequest\"k\n\x14ReadSnapshotResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0e\n\x06\x65ngine\x18\x02 \x01(\x05\x12\x11\n\tstructure\x18\x03 \x01(\x0c\x12\x0e\n\x06\x64igest\x18\x04 \x01(\x0c\x12\x0e\n\x06pieces\x18\x05 \x03(\x0c\"K\n\x15RederiveRoundsRequest\x12\x32\n\x06wanted\x18\x01 \x01(\x0b\x32\".fogbank.v1.VerifyDecisionsRequest\"O\n\x16RederiveRoundsResponse\x12\x35\n\x08progress\x18\x01 \x01(\x0b\x32#.fogbank.v1.VerifyDecisionsResponse*\x87\x01\n\x0e\x44\x65ploymentSort\x12\x1f\n\x1b\x44\x45PLOYMENT_SORT_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x44\x45PLOYMENT_SORT_CREATED_AT\x10\x01\x12\x18\n\x14\x44\x45PLOYMENT_SORT_NAME\x10\x02\x12\x1a\n\x16\x44\x45PLOYMENT_SORT_STATUS\x10\x03\x32\xf2\x04\n\x12LedgerQueryService\x12Z\n\x0fQueryDeployment\x12\".fogbank.v1.QueryDeploymentRequest\x1a#.fogbank.v1.QueryDeploymentResponse\x12]\n\x10QueryDeployments\x12#.fogbank.v1.QueryDeploymentsRequest\x1a$.fogbank.v1.QueryDeploymentsResponse\x12H\n\tQueryNode\x12\x1c.fogbank.v1.QueryNodeRequest\x1a\x1d.fogbank.v1.QueryNodeResponse\x12K\n\nQueryNodes\x12\x1d.fogbank.v1.QueryNodesRequest\x1a\x1e.fogbank.v1.QueryNodesResponse\x12Z\n\x0fGetLedgerStatus\x12\".fogbank.v1.GetLedgerStatusRequest\x1a#.fogbank.v1.GetLedgerStatusResponse\x12S\n\x0cReadSnapshot\x12\x1f.fogbank.v1.ReadSnapshotRequest\x1a .fogbank.v1.ReadSnapshotResponse0\x01\x12Y\n\x0eRederiveRounds\x12!.fogbank.v1.RederiveRoundsRequest\x1a\".fogbank.v1.RederiveRoundsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%fogbank/v1/ledger_query_service.proto\x12\nfogbank.v1\x1a\x1e\x66ogbank/v1/audit_service.proto\x1a\x1c\x66ogbank/v1/deployments.proto\x1a\x18\x66ogbank/v1/moments.proto\x1a\x16\x66ogbank/v1/nodes.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"z\n\x16QueryDeploymentRequest\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x10\n\x08owner_id\x18\x02 \x01(\t\x12\x14\n\x0cmin_sequence\x18\x03 \x01(\x03\x12!\n\x05\x61s_of\x18\x04 \x01(\x0b\x32\x12.fogbank.v1.Moment\"]\n\x17QueryDeploymentResponse\x12*\n\ndeployment\x18\x01 \x01(\x0b\x32\x16.fogbank.v1.Deployment\x12\x16\n\x0e\x61s_of_sequence\x18\x02 \x01(\x03\"\x85\x03\n\x17QueryDeploymentsRequest\x12\x10\n\x08owner_id\x18\x01 \x01(\t\x12.\n\x08statuses\x18\x02 \x03(\x0e\x32\x1c.fogbank.v1.DeploymentStatus\x12\x15\n\rname_contains\x18\x03 \x01(\t\x12\x31\n\rcreated_after\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63reated_before\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncluster_id\x18\x06 \x01(\x03\x12+\n\x07sort_by\x18\x07 \x01(\x0e\x32\x1a.fogbank.v1.DeploymentSort\x12\x11\n\tascending\x18\x08 \x01(\x08\x12\r\n\x05limit\x18\t \x01(\x05\x12\x0e\n\x06offset\x18\n \x01(\x03\x12\x14\n\x0cmin_sequence\x18\x0b \x01(\x03\x12!\n\x05\x61s_of\x18\x0c \x01(\x0b\x32\x12.fogbank.v1.Moment\"s\n\x18QueryDeploymentsResponse\x12+\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32\x16.fogbank.v1.Deployment\x12\x12\n\ntotal_size\x18\x02 \x01(\x03\x12\x16\n\x0e\x61s_of_sequence\x18\x03 \x01(\x03\"Y\n\x10QueryNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x14\n\x0cmin_sequence\x18\x02 \x01(\x03\x12!\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x12.fogbank.v1.Moment\"K\n\x11QueryNodeResponse\x12\x1e\n\x04node\x18\x01 \x01(\x0b\x32\x10.fogbank.v1.Node\x12\x16\n\x0e\x61s_of_sequence\x18\x02 \x01(\x03\"k\n\x11QueryNodesRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x14\n\x0cmin_sequence\x18\x03 \x01(\x03\x12!\n\x05\x61s_of\x18\x04 \x01(\x0b\x32\x12.fogbank.v1.Moment\"a\n\x12QueryNodesResponse\x12\x1f\n\x05nodes\x18\x01 \x03(\x0b\x32\x10.fogbank.v1.Node\x12\x12\n\ntotal_size\x18\x02 \x01(\x03\x12\x16\n\x0e\x61s_of_sequence\x18\x03 \x01(\x03\"\x18\n\x16GetLedgerStatusRequest\"s\n\x17GetLedgerStatusResponse\x12\x16\n\x0e\x61s_of_sequence\x18\x01 \x01(\x03\x12\x14\n\x0clog_sequence\x18\x02 \x01(\x03\x12\x14\n\x0c\x63ommits_kept\x18\x03 \x01(\x03\x12\x14\n\x0c\x61s_of_digest\x18\x04 \x01(\x0c\"\x15\n\x13ReadSnapshotRequest\"k\n\x14ReadSnapshotResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0e\n\x06\x65ngine\x18\x02 \x01(\x05\x12\x11\n\tstructure\x18\x03 \x01(\x0c\x12\x0e\n\x06\x64igest\x18\x04 \x01(\x0c\x12\x0e\n\x06pieces\x18\x05 \x03(\x0c\"K\n\x15RederiveRoundsRequest\x12\x32\n\x06wanted\x18\x01 \x01(\x0b\x32\".fogbank.v1.VerifyDecisionsRequest\"O\n\x16RederiveRoundsResponse\x12\x35\n\x08progress\x18\x01 \x01(\x0b\x32#.fogbank.v1.VerifyDecisionsResponse*\x87\x01\n\x0e\x44\x65ploymentSort\x12\x1f\n\x1b\x44\x45PLOYMENT_SORT_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x44\x45PLOYMENT_SORT_CREATED_AT\x10\x01\x12\x18\n\x14\x44\x45PLOYMENT_SORT_NAME\x10\x02\x12\x1a\n\x16\x44\x45PLOYMENT_SORT_STATUS\x10\x03\x32\xf2\x04\n\x12LedgerQueryService\x12Z\n\x0fQueryDeployment\x12\".fogbank.v1.QueryDeploymentRequest\x1a#.fogbank.v1.QueryDeploymentResponse\x12]\n\x10QueryDeployments\x12#.fogbank.v1.QueryDeploymentsRequest\x1a$.fogbank.v1.QueryDeploymentsResponse\x12H\n\tQueryNode\x12\x1c.fogbank.v1.QueryNodeRequest\x1a\x1d.fogbank.v1.QueryNodeResponse\x12K\n\nQueryNodes\x12\x1d.fogbank.v1.QueryNodesRequest\x1a\x1e.fogbank.v1.QueryNodesResponse\x12Z\n\x0fGetLedgerStatus\x12\".fogbank.v1.GetLedgerStatusRequest\x1a#.fogbank.v1.GetLedgerStatusResponse\x12S\n\x0cReadSnapshot\x12\x1f.fogbank.v1.ReadSnapshotRequest\x1a .fogbank.v1.ReadSnapshotResponse0\x01\x12Y\n\x0eRederiveRounds\x12!.fogbank.v1.RederiveRoundsRequest\x1a\".fogbank.v1.RederiveRoundsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fogbank.v1.ledger_query_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DEPLOYMENTSORT']._serialized_start=1570
-  _globals['_DEPLOYMENTSORT']._serialized_end=1705
-  _globals['_QUERYDEPLOYMENTREQUEST']._serialized_start=172
-  _globals['_QUERYDEPLOYMENTREQUEST']._serialized_end=259
-  _globals['_QUERYDEPLOYMENTRESPONSE']._serialized_start=261
-  _globals['_QUERYDEPLOYMENTRESPONSE']._serialized_end=354
-  _globals['_QUERYDEPLOYMENTSREQUEST']._serialized_start=357
-  _globals['_QUERYDEPLOYMENTSREQUEST']._serialized_end=711
-  _globals['_QUERYDEPLOYMENTSRESPONSE']._serialized_start=713
-  _globals['_QUERYDEPLOYMENTSRESPONSE']._serialized_end=828
-  _globals['_QUERYNODEREQUEST']._serialized_start=830
-  _globals['_QUERYNODEREQUEST']._serialized_end=884
-  _globals['_QUERYNODERESPONSE']._serialized_start=886
-  _globals['_QUERYNODERESPONSE']._serialized_end=961
-  _globals['_QUERYNODESREQUEST']._serialized_start=963
-  _globals['_QUERYNODESREQUEST']._serialized_end=1035
-  _globals['_QUERYNODESRESPONSE']._serialized_start=1037
-  _globals['_QUERYNODESRESPONSE']._serialized_end=1134
-  _globals['_GETLEDGERSTATUSREQUEST']._serialized_start=1136
-  _globals['_GETLEDGERSTATUSREQUEST']._serialized_end=1160
-  _globals['_GETLEDGERSTATUSRESPONSE']._serialized_start=1162
-  _globals['_GETLEDGERSTATUSRESPONSE']._serialized_end=1277
-  _globals['_READSNAPSHOTREQUEST']._serialized_start=1279
-  _globals['_READSNAPSHOTREQUEST']._serialized_end=1300
-  _globals['_READSNAPSHOTRESPONSE']._serialized_start=1302
-  _globals['_READSNAPSHOTRESPONSE']._serialized_end=1409
-  _globals['_REDERIVEROUNDSREQUEST']._serialized_start=1411
-  _globals['_REDERIVEROUNDSREQUEST']._serialized_end=1486
-  _globals['_REDERIVEROUNDSRESPONSE']._serialized_start=1488
-  _globals['_REDERIVEROUNDSRESPONSE']._serialized_end=1567
-  _globals['_LEDGERQUERYSERVICE']._serialized_start=1708
-  _globals['_LEDGERQUERYSERVICE']._serialized_end=2334
+  _globals['_DEPLOYMENTSORT']._serialized_start=1736
+  _globals['_DEPLOYMENTSORT']._serialized_end=1871
+  _globals['_QUERYDEPLOYMENTREQUEST']._serialized_start=198
+  _globals['_QUERYDEPLOYMENTREQUEST']._serialized_end=320
+  _globals['_QUERYDEPLOYMENTRESPONSE']._serialized_start=322
+  _globals['_QUERYDEPLOYMENTRESPONSE']._serialized_end=415
+  _globals['_QUERYDEPLOYMENTSREQUEST']._serialized_start=418
+  _globals['_QUERYDEPLOYMENTSREQUEST']._serialized_end=807
+  _globals['_QUERYDEPLOYMENTSRESPONSE']._serialized_start=809
+  _globals['_QUERYDEPLOYMENTSRESPONSE']._serialized_end=924
+  _globals['_QUERYNODEREQUEST']._serialized_start=926
+  _globals['_QUERYNODEREQUEST']._serialized_end=1015
+  _globals['_QUERYNODERESPONSE']._serialized_start=1017
+  _globals['_QUERYNODERESPONSE']._serialized_end=1092
+  _globals['_QUERYNODESREQUEST']._serialized_start=1094
+  _globals['_QUERYNODESREQUEST']._serialized_end=1201
+  _globals['_QUERYNODESRESPONSE']._serialized_start=1203
+  _globals['_QUERYNODESRESPONSE']._serialized_end=1300
+  _globals['_GETLEDGERSTATUSREQUEST']._serialized_start=1302
+  _globals['_GETLEDGERSTATUSREQUEST']._serialized_end=1326
+  _globals['_GETLEDGERSTATUSRESPONSE']._serialized_start=1328
+  _globals['_GETLEDGERSTATUSRESPONSE']._serialized_end=1443
+  _globals['_READSNAPSHOTREQUEST']._serialized_start=1445
+  _globals['_READSNAPSHOTREQUEST']._serialized_end=1466
+  _globals['_READSNAPSHOTRESPONSE']._serialized_start=1468
+  _globals['_READSNAPSHOTRESPONSE']._serialized_end=1575
+  _globals['_REDERIVEROUNDSREQUEST']._serialized_start=1577
+  _globals['_REDERIVEROUNDSREQUEST']._serialized_end=1652
+  _globals['_REDERIVEROUNDSRESPONSE']._serialized_start=1654
+  _globals['_REDERIVEROUNDSRESPONSE']._serialized_end=1733
+  _globals['_LEDGERQUERYSERVICE']._serialized_start=1874
+  _globals['_LEDGERQUERYSERVICE']._serialized_end=2500
 # @@protoc_insertion_point(module_scope)

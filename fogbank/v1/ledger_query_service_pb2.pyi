@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from fogbank.v1 import audit_service_pb2 as _audit_service_pb2
 from fogbank.v1 import deployments_pb2 as _deployments_pb2
+from fogbank.v1 import moments_pb2 as _moments_pb2
 from fogbank.v1 import nodes_pb2 as _nodes_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -60,22 +61,28 @@ class QueryDeploymentRequest(_message.Message):
     DEPLOYMENT_ID_FIELD_NUMBER: _builtins.int
     OWNER_ID_FIELD_NUMBER: _builtins.int
     MIN_SEQUENCE_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
     deployment_id: _builtins.str
     """Deployment id (UUID)."""
     owner_id: _builtins.str
     """Only if this user (UUID) owns it; empty for anybody's."""
     min_sequence: _builtins.int
     """Wait until this log sequence is projected; 0 for whatever is."""
+    @_builtins.property
+    def as_of(self) -> _moments_pb2.Moment:
+        """As it was then, and not as it is; absent for now."""
+
     def __init__(
         self,
         *,
         deployment_id: _builtins.str = ...,
         owner_id: _builtins.str = ...,
         min_sequence: _builtins.int = ...,
+        as_of: _moments_pb2.Moment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment_id", b"deployment_id", "min_sequence", b"min_sequence", "owner_id", b"owner_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "deployment_id", b"deployment_id", "min_sequence", b"min_sequence", "owner_id", b"owner_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -126,6 +133,7 @@ class QueryDeploymentsRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
     MIN_SEQUENCE_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
     owner_id: _builtins.str
     """Only this user's (UUID); empty for everybody's."""
     name_contains: _builtins.str
@@ -154,6 +162,10 @@ class QueryDeploymentsRequest(_message.Message):
     def created_before(self) -> _timestamp_pb2.Timestamp:
         """Created at this time or earlier; absent for any."""
 
+    @_builtins.property
+    def as_of(self) -> _moments_pb2.Moment:
+        """As it was then, and not as it is; absent for now."""
+
     def __init__(
         self,
         *,
@@ -168,10 +180,11 @@ class QueryDeploymentsRequest(_message.Message):
         limit: _builtins.int = ...,
         offset: _builtins.int = ...,
         min_sequence: _builtins.int = ...,
+        as_of: _moments_pb2.Moment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_after", b"created_after", "created_before", b"created_before"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "created_after", b"created_after", "created_before", b"created_before"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ascending", b"ascending", "cluster_id", b"cluster_id", "created_after", b"created_after", "created_before", b"created_before", "limit", b"limit", "min_sequence", b"min_sequence", "name_contains", b"name_contains", "offset", b"offset", "owner_id", b"owner_id", "sort_by", b"sort_by", "statuses", b"statuses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "ascending", b"ascending", "cluster_id", b"cluster_id", "created_after", b"created_after", "created_before", b"created_before", "limit", b"limit", "min_sequence", b"min_sequence", "name_contains", b"name_contains", "offset", b"offset", "owner_id", b"owner_id", "sort_by", b"sort_by", "statuses", b"statuses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -217,19 +230,25 @@ class QueryNodeRequest(_message.Message):
 
     NODE_FIELD_NUMBER: _builtins.int
     MIN_SEQUENCE_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """Node's id (UUID) or name."""
     min_sequence: _builtins.int
     """Wait until this log sequence is projected; 0 for whatever is."""
+    @_builtins.property
+    def as_of(self) -> _moments_pb2.Moment:
+        """As it was then, and not as it is; absent for now."""
+
     def __init__(
         self,
         *,
         node: _builtins.str = ...,
         min_sequence: _builtins.int = ...,
+        as_of: _moments_pb2.Moment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["min_sequence", b"min_sequence", "node", b"node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "min_sequence", b"min_sequence", "node", b"node"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -272,22 +291,28 @@ class QueryNodesRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
     MIN_SEQUENCE_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
     """At most this many, 1 to 1,000."""
     offset: _builtins.int
     """Skip this many."""
     min_sequence: _builtins.int
     """Wait until this log sequence is projected; 0 for whatever is."""
+    @_builtins.property
+    def as_of(self) -> _moments_pb2.Moment:
+        """As it was then, and not as it is; absent for now."""
+
     def __init__(
         self,
         *,
         limit: _builtins.int = ...,
         offset: _builtins.int = ...,
         min_sequence: _builtins.int = ...,
+        as_of: _moments_pb2.Moment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "min_sequence", b"min_sequence", "offset", b"offset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "limit", b"limit", "min_sequence", b"min_sequence", "offset", b"offset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,70 +22,71 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from fogbank.v1 import moments_pb2 as fogbank_dot_v1_dot_moments__pb2
 from fogbank.v1 import nodes_pb2 as fogbank_dot_v1_dot_nodes__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x66ogbank/v1/node_service.proto\x12\nfogbank.v1\x1a\x16\x66ogbank/v1/nodes.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"O\n\x10ListNodesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x14\n\x0cmin_sequence\x18\x03 \x01(\x03\"y\n\x11ListNodesResponse\x12\x1f\n\x05nodes\x18\x01 \x03(\x0b\x32\x10.fogbank.v1.Node\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x12\x16\n\x0e\x61s_of_sequence\x18\x04 \x01(\x03\"4\n\x0eGetNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x14\n\x0cmin_sequence\x18\x02 \x01(\x03\"I\n\x0fGetNodeResponse\x12\x1e\n\x04node\x18\x01 \x01(\x0b\x32\x10.fogbank.v1.Node\x12\x16\n\x0e\x61s_of_sequence\x18\x02 \x01(\x03\"E\n\x11\x43ordonNodeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"4\n\x12\x43ordonNodeResponse\x12\x1e\n\x04node\x18\x01 \x01(\x0b\x32\x10.fogbank.v1.Node\"7\n\x13UncordonNodeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\"6\n\x14UncordonNodeResponse\x12\x1e\n\x04node\x18\x01 \x01(\x0b\x32\x10.fogbank.v1.Node\"a\n\x10\x44rainNodeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12+\n\x08\x64\x65\x61\x64line\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"3\n\x11\x44rainNodeResponse\x12\x1e\n\x04node\x18\x01 \x01(\x0b\x32\x10.fogbank.v1.Node\"D\n\x11RemoveNodeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\",\n\x12RemoveNodeResponse\x12\x16\n\x0e\x61s_of_sequence\x18\x01 \x01(\x03\"g\n\x16\x43reateJoinTokenRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04uses\x18\x02 \x01(\x05\x12+\n\x08lifetime\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"X\n\x17\x43reateJoinTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"+\n\x11WatchNodesRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\"F\n\x12WatchNodesResponse\x12\x1e\n\x04node\x18\x01 \x01(\x0b\x32\x10.fogbank.v1.Node\x12\x10\n\x08sequence\x18\x02 \x01(\x03\"S\n\x0eRebalanceTerms\x12\x13\n\x06\x62udget\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x10\n\x08min_gain\x18\x02 \x01(\x05\x12\x0f\n\x07\x61t_once\x18\x03 \x01(\x05\x42\t\n\x07_budget\"A\n\x14PlanRebalanceRequest\x12)\n\x05terms\x18\x01 \x01(\x0b\x32\x1a.fogbank.v1.RebalanceTerms\"\xf2\x01\n\rRebalanceMove\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x17\n\x0f\x64\x65ployment_name\x18\x02 \x01(\t\x12\x0c\n\x04slot\x18\x03 \x01(\x05\x12\x12\n\nreplica_id\x18\x04 \x01(\t\x12\x14\n\x0c\x66rom_node_id\x18\x05 \x01(\t\x12\x16\n\x0e\x66rom_node_name\x18\x06 \x01(\t\x12\x12\n\nto_node_id\x18\x07 \x01(\t\x12\x14\n\x0cto_node_name\x18\x08 \x01(\t\x12\x14\n\x0cscore_before\x18\t \x01(\x05\x12\x13\n\x0bscore_after\x18\n \x01(\x05\x12\x0c\n\x04gain\x18\x0b \x01(\x05\"\xa8\x01\n\x15PlanRebalanceResponse\x12(\n\x05moves\x18\x01 \x03(\x0b\x32\x19.fogbank.v1.RebalanceMove\x12\x10\n\x08replicas\x18\x02 \x01(\x05\x12\x14\n\x0cworth_before\x18\x03 \x01(\x03\x12\x13\n\x0bworth_after\x18\x04 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x05 \x01(\x08\x12\x16\n\x0e\x61s_of_sequence\x18\x06 \x01(\x03\"m\n\x15\x41pplyRebalanceRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\x05terms\x18\x02 \x01(\x0b\x32\x1a.fogbank.v1.RebalanceTerms\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"B\n\x16\x41pplyRebalanceResponse\x12(\n\trebalance\x18\x01 \x01(\x0b\x32\x15.fogbank.v1.Rebalance\"\x15\n\x13GetRebalanceRequest\"@\n\x14GetRebalanceResponse\x12(\n\trebalance\x18\x01 \x01(\x0b\x32\x15.fogbank.v1.Rebalance\"\xeb\x01\n\tRebalance\x12)\n\x05phase\x18\x01 \x01(\x0e\x32\x1a.fogbank.v1.RebalancePhase\x12)\n\x05terms\x18\x02 \x01(\x0b\x32\x1a.fogbank.v1.RebalanceTerms\x12\x30\n\x0crequested_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05moved\x18\x04 \x01(\x05\x12\x0e\n\x06moving\x18\x05 \x01(\x05\x12\x0e\n\x06gained\x18\x06 \x01(\x03\x12\x0f\n\x07message\x18\x07 \x01(\t\x12\x16\n\x0e\x61s_of_sequence\x18\x08 \x01(\x03*\x9f\x01\n\x0eRebalancePhase\x12\x1f\n\x1bREBALANCE_PHASE_UNSPECIFIED\x10\x00\x12\x18\n\x14REBALANCE_PHASE_NONE\x10\x01\x12\x1a\n\x16REBALANCE_PHASE_MOVING\x10\x02\x12\x19\n\x15REBALANCE_PHASE_ENDED\x10\x03\x12\x1b\n\x17REBALANCE_PHASE_STOPPED\x10\x04\x32\xff\x06\n\x0bNodeService\x12H\n\tListNodes\x12\x1c.fogbank.v1.ListNodesRequest\x1a\x1d.fogbank.v1.ListNodesResponse\x12\x42\n\x07GetNode\x12\x1a.fogbank.v1.GetNodeRequest\x1a\x1b.fogbank.v1.GetNodeResponse\x12K\n\nCordonNode\x12\x1d.fogbank.v1.CordonNodeRequest\x1a\x1e.fogbank.v1.CordonNodeResponse\x12Q\n\x0cUncordonNode\x12\x1f.fogbank.v1.UncordonNodeRequest\x1a .fogbank.v1.UncordonNodeResponse\x12H\n\tDrainNode\x12\x1c.fogbank.v1.DrainNodeRequest\x1a\x1d.fogbank.v1.DrainNodeResponse\x12K\n\nRemoveNode\x12\x1d.fogbank.v1.RemoveNodeRequest\x1a\x1e.fogbank.v1.RemoveNodeResponse\x12Z\n\x0f\x43reateJoinToken\x12\".fogbank.v1.CreateJoinTokenRequest\x1a#.fogbank.v1.CreateJoinTokenResponse\x12T\n\rPlanRebalance\x12 .fogbank.v1.PlanRebalanceRequest\x1a!.fogbank.v1.PlanRebalanceResponse\x12W\n\x0e\x41pplyRebalance\x12!.fogbank.v1.ApplyRebalanceRequest\x1a\".fogbank.v1.ApplyRebalanceResponse\x12Q\n\x0cGetRebalance\x12\x1f.fogbank.v1.GetRebalanceRequest\x1a .fogbank.v1.GetRebalanceResponse\x12M\n\nWatchNodes\x12\x1d.fogbank.v1.WatchNodesRequest\x1a\x1e.fogbank.v1.WatchNodesResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x66ogbank/v1/node_service.proto\x12\nfogbank.v1\x1a\x18\x66ogbank/v1/moments.proto\x1a\x16\x66ogbank/v1/nodes.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"r\n\x10ListNodesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x14\n\x0cmin_sequence\x18\x03 \x01(\x03\x12!\n\x05\x61s_of\x18\x04 \x01(\x0b\x32\x12.fogbank.v1.Moment\"y\n\x11ListNodesResponse\x12\x1f\n\x05nodes\x18\x01 \x03(\x0b\x32\x10.fogbank.v1.Node\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x12\x16\n\x0e\x61s_of_sequence\x18\x04 \x01(\x03\"W\n\x0eGetNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x14\n\x0cmin_sequence\x18\x02 \x01(\x03\x12!\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x12.fogbank.v1.Moment\"I\n\x0fGetNodeResponse\x12\x1e\n\x04node\x18\x01 \x01(\x0b\x32\x10.fogbank.v1.Node\x12\x16\n\x0e\x61s_of_sequence\x18\x02 \x01(\x03\"E\n\x11\x43ordonNodeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"4\n\x12\x43ordonNodeResponse\x12\x1e\n\x04node\x18\x01 \x01(\x0b\x32\x10.fogbank.v1.Node\"7\n\x13UncordonNodeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\"6\n\x14UncordonNodeResponse\x12\x1e\n\x04node\x18\x01 \x01(\x0b\x32\x10.fogbank.v1.Node\"a\n\x10\x44rainNodeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12+\n\x08\x64\x65\x61\x64line\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"3\n\x11\x44rainNodeResponse\x12\x1e\n\x04node\x18\x01 \x01(\x0b\x32\x10.fogbank.v1.Node\"D\n\x11RemoveNodeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\",\n\x12RemoveNodeResponse\x12\x16\n\x0e\x61s_of_sequence\x18\x01 \x01(\x03\"g\n\x16\x43reateJoinTokenRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04uses\x18\x02 \x01(\x05\x12+\n\x08lifetime\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"X\n\x17\x43reateJoinTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"+\n\x11WatchNodesRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\"F\n\x12WatchNodesResponse\x12\x1e\n\x04node\x18\x01 \x01(\x0b\x32\x10.fogbank.v1.Node\x12\x10\n\x08sequence\x18\x02 \x01(\x03\"S\n\x0eRebalanceTerms\x12\x13\n\x06\x62udget\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x10\n\x08min_gain\x18\x02 \x01(\x05\x12\x0f\n\x07\x61t_once\x18\x03 \x01(\x05\x42\t\n\x07_budget\"A\n\x14PlanRebalanceRequest\x12)\n\x05terms\x18\x01 \x01(\x0b\x32\x1a.fogbank.v1.RebalanceTerms\"\xf2\x01\n\rRebalanceMove\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x17\n\x0f\x64\x65ployment_name\x18\x02 \x01(\t\x12\x0c\n\x04slot\x18\x03 \x01(\x05\x12\x12\n\nreplica_id\x18\x04 \x01(\t\x12\x14\n\x0c\x66rom_node_id\x18\x05 \x01(\t\x12\x16\n\x0e\x66rom_node_name\x18\x06 \x01(\t\x12\x12\n\nto_node_id\x18\x07 \x01(\t\x12\x14\n\x0cto_node_name\x18\x08 \x01(\t\x12\x14\n\x0cscore_before\x18\t \x01(\x05\x12\x13\n\x0bscore_after\x18\n \x01(\x05\x12\x0c\n\x04gain\x18\x0b \x01(\x05\"\xa8\x01\n\x15PlanRebalanceResponse\x12(\n\x05moves\x18\x01 \x03(\x0b\x32\x19.fogbank.v1.RebalanceMove\x12\x10\n\x08replicas\x18\x02 \x01(\x05\x12\x14\n\x0cworth_before\x18\x03 \x01(\x03\x12\x13\n\x0bworth_after\x18\x04 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x05 \x01(\x08\x12\x16\n\x0e\x61s_of_sequence\x18\x06 \x01(\x03\"m\n\x15\x41pplyRebalanceRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\x05terms\x18\x02 \x01(\x0b\x32\x1a.fogbank.v1.RebalanceTerms\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"B\n\x16\x41pplyRebalanceResponse\x12(\n\trebalance\x18\x01 \x01(\x0b\x32\x15.fogbank.v1.Rebalance\"\x15\n\x13GetRebalanceRequest\"@\n\x14GetRebalanceResponse\x12(\n\trebalance\x18\x01 \x01(\x0b\x32\x15.fogbank.v1.Rebalance\"\xeb\x01\n\tRebalance\x12)\n\x05phase\x18\x01 \x01(\x0e\x32\x1a.fogbank.v1.RebalancePhase\x12)\n\x05terms\x18\x02 \x01(\x0b\x32\x1a.fogbank.v1.RebalanceTerms\x12\x30\n\x0crequested_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05moved\x18\x04 \x01(\x05\x12\x0e\n\x06moving\x18\x05 \x01(\x05\x12\x0e\n\x06gained\x18\x06 \x01(\x03\x12\x0f\n\x07message\x18\x07 \x01(\t\x12\x16\n\x0e\x61s_of_sequence\x18\x08 \x01(\x03*\x9f\x01\n\x0eRebalancePhase\x12\x1f\n\x1bREBALANCE_PHASE_UNSPECIFIED\x10\x00\x12\x18\n\x14REBALANCE_PHASE_NONE\x10\x01\x12\x1a\n\x16REBALANCE_PHASE_MOVING\x10\x02\x12\x19\n\x15REBALANCE_PHASE_ENDED\x10\x03\x12\x1b\n\x17REBALANCE_PHASE_STOPPED\x10\x04\x32\xff\x06\n\x0bNodeService\x12H\n\tListNodes\x12\x1c.fogbank.v1.ListNodesRequest\x1a\x1d.fogbank.v1.ListNodesResponse\x12\x42\n\x07GetNode\x12\x1a.fogbank.v1.GetNodeRequest\x1a\x1b.fogbank.v1.GetNodeResponse\x12K\n\nCordonNode\x12\x1d.fogbank.v1.CordonNodeRequest\x1a\x1e.fogbank.v1.CordonNodeResponse\x12Q\n\x0cUncordonNode\x12\x1f.fogbank.v1.UncordonNodeRequest\x1a .fogbank.v1.UncordonNodeResponse\x12H\n\tDrainNode\x12\x1c.fogbank.v1.DrainNodeRequest\x1a\x1d.fogbank.v1.DrainNodeResponse\x12K\n\nRemoveNode\x12\x1d.fogbank.v1.RemoveNodeRequest\x1a\x1e.fogbank.v1.RemoveNodeResponse\x12Z\n\x0f\x43reateJoinToken\x12\".fogbank.v1.CreateJoinTokenRequest\x1a#.fogbank.v1.CreateJoinTokenResponse\x12T\n\rPlanRebalance\x12 .fogbank.v1.PlanRebalanceRequest\x1a!.fogbank.v1.PlanRebalanceResponse\x12W\n\x0e\x41pplyRebalance\x12!.fogbank.v1.ApplyRebalanceRequest\x1a\".fogbank.v1.ApplyRebalanceResponse\x12Q\n\x0cGetRebalance\x12\x1f.fogbank.v1.GetRebalanceRequest\x1a .fogbank.v1.GetRebalanceResponse\x12M\n\nWatchNodes\x12\x1d.fogbank.v1.WatchNodesRequest\x1a\x1e.fogbank.v1.WatchNodesResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fogbank.v1.node_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REBALANCEPHASE']._serialized_start=2360
-  _globals['_REBALANCEPHASE']._serialized_end=2519
-  _globals['_LISTNODESREQUEST']._serialized_start=134
-  _globals['_LISTNODESREQUEST']._serialized_end=213
-  _globals['_LISTNODESRESPONSE']._serialized_start=215
-  _globals['_LISTNODESRESPONSE']._serialized_end=336
-  _globals['_GETNODEREQUEST']._serialized_start=338
-  _globals['_GETNODEREQUEST']._serialized_end=390
-  _globals['_GETNODERESPONSE']._serialized_start=392
-  _globals['_GETNODERESPONSE']._serialized_end=465
-  _globals['_CORDONNODEREQUEST']._serialized_start=467
-  _globals['_CORDONNODEREQUEST']._serialized_end=536
-  _globals['_CORDONNODERESPONSE']._serialized_start=538
-  _globals['_CORDONNODERESPONSE']._serialized_end=590
-  _globals['_UNCORDONNODEREQUEST']._serialized_start=592
-  _globals['_UNCORDONNODEREQUEST']._serialized_end=647
-  _globals['_UNCORDONNODERESPONSE']._serialized_start=649
-  _globals['_UNCORDONNODERESPONSE']._serialized_end=703
-  _globals['_DRAINNODEREQUEST']._serialized_start=705
-  _globals['_DRAINNODEREQUEST']._serialized_end=802
-  _globals['_DRAINNODERESPONSE']._serialized_start=804
-  _globals['_DRAINNODERESPONSE']._serialized_end=855
-  _globals['_REMOVENODEREQUEST']._serialized_start=857
-  _globals['_REMOVENODEREQUEST']._serialized_end=925
-  _globals['_REMOVENODERESPONSE']._serialized_start=927
-  _globals['_REMOVENODERESPONSE']._serialized_end=971
-  _globals['_CREATEJOINTOKENREQUEST']._serialized_start=973
-  _globals['_CREATEJOINTOKENREQUEST']._serialized_end=1076
-  _globals['_CREATEJOINTOKENRESPONSE']._serialized_start=1078
-  _globals['_CREATEJOINTOKENRESPONSE']._serialized_end=1166
-  _globals['_WATCHNODESREQUEST']._serialized_start=1168
-  _globals['_WATCHNODESREQUEST']._serialized_end=1211
-  _globals['_WATCHNODESRESPONSE']._serialized_start=1213
-  _globals['_WATCHNODESRESPONSE']._serialized_end=1283
-  _globals['_REBALANCETERMS']._serialized_start=1285
-  _globals['_REBALANCETERMS']._serialized_end=1368
-  _globals['_PLANREBALANCEREQUEST']._serialized_start=1370
-  _globals['_PLANREBALANCEREQUEST']._serialized_end=1435
-  _globals['_REBALANCEMOVE']._serialized_start=1438
-  _globals['_REBALANCEMOVE']._serialized_end=1680
-  _globals['_PLANREBALANCERESPONSE']._serialized_start=1683
-  _globals['_PLANREBALANCERESPONSE']._serialized_end=1851
-  _globals['_APPLYREBALANCEREQUEST']._serialized_start=1853
-  _globals['_APPLYREBALANCEREQUEST']._serialized_end=1962
-  _globals['_APPLYREBALANCERESPONSE']._serialized_start=1964
-  _globals['_APPLYREBALANCERESPONSE']._serialized_end=2030
-  _globals['_GETREBALANCEREQUEST']._serialized_start=2032
-  _globals['_GETREBALANCEREQUEST']._serialized_end=2053
-  _globals['_GETREBALANCERESPONSE']._serialized_start=2055
-  _globals['_GETREBALANCERESPONSE']._serialized_end=2119
-  _globals['_REBALANCE']._serialized_start=2122
-  _globals['_REBALANCE']._serialized_end=2357
-  _globals['_NODESERVICE']._serialized_start=2522
-  _globals['_NODESERVICE']._serialized_end=3417
+  _globals['_REBALANCEPHASE']._serialized_start=2456
+  _globals['_REBALANCEPHASE']._serialized_end=2615
+  _globals['_LISTNODESREQUEST']._serialized_start=160
+  _globals['_LISTNODESREQUEST']._serialized_end=274
+  _globals['_LISTNODESRESPONSE']._serialized_start=276
+  _globals['_LISTNODESRESPONSE']._serialized_end=397
+  _globals['_GETNODEREQUEST']._serialized_start=399
+  _globals['_GETNODEREQUEST']._serialized_end=486
+  _globals['_GETNODERESPONSE']._serialized_start=488
+  _globals['_GETNODERESPONSE']._serialized_end=561
+  _globals['_CORDONNODEREQUEST']._serialized_start=563
+  _globals['_CORDONNODEREQUEST']._serialized_end=632
+  _globals['_CORDONNODERESPONSE']._serialized_start=634
+  _globals['_CORDONNODERESPONSE']._serialized_end=686
+  _globals['_UNCORDONNODEREQUEST']._serialized_start=688
+  _globals['_UNCORDONNODEREQUEST']._serialized_end=743
+  _globals['_UNCORDONNODERESPONSE']._serialized_start=745
+  _globals['_UNCORDONNODERESPONSE']._serialized_end=799
+  _globals['_DRAINNODEREQUEST']._serialized_start=801
+  _globals['_DRAINNODEREQUEST']._serialized_end=898
+  _globals['_DRAINNODERESPONSE']._serialized_start=900
+  _globals['_DRAINNODERESPONSE']._serialized_end=951
+  _globals['_REMOVENODEREQUEST']._serialized_start=953
+  _globals['_REMOVENODEREQUEST']._serialized_end=1021
+  _globals['_REMOVENODERESPONSE']._serialized_start=1023
+  _globals['_REMOVENODERESPONSE']._serialized_end=1067
+  _globals['_CREATEJOINTOKENREQUEST']._serialized_start=1069
+  _globals['_CREATEJOINTOKENREQUEST']._serialized_end=1172
+  _globals['_CREATEJOINTOKENRESPONSE']._serialized_start=1174
+  _globals['_CREATEJOINTOKENRESPONSE']._serialized_end=1262
+  _globals['_WATCHNODESREQUEST']._serialized_start=1264
+  _globals['_WATCHNODESREQUEST']._serialized_end=1307
+  _globals['_WATCHNODESRESPONSE']._serialized_start=1309
+  _globals['_WATCHNODESRESPONSE']._serialized_end=1379
+  _globals['_REBALANCETERMS']._serialized_start=1381
+  _globals['_REBALANCETERMS']._serialized_end=1464
+  _globals['_PLANREBALANCEREQUEST']._serialized_start=1466
+  _globals['_PLANREBALANCEREQUEST']._serialized_end=1531
+  _globals['_REBALANCEMOVE']._serialized_start=1534
+  _globals['_REBALANCEMOVE']._serialized_end=1776
+  _globals['_PLANREBALANCERESPONSE']._serialized_start=1779
+  _globals['_PLANREBALANCERESPONSE']._serialized_end=1947
+  _globals['_APPLYREBALANCEREQUEST']._serialized_start=1949
+  _globals['_APPLYREBALANCEREQUEST']._serialized_end=2058
+  _globals['_APPLYREBALANCERESPONSE']._serialized_start=2060
+  _globals['_APPLYREBALANCERESPONSE']._serialized_end=2126
+  _globals['_GETREBALANCEREQUEST']._serialized_start=2128
+  _globals['_GETREBALANCEREQUEST']._serialized_end=2149
+  _globals['_GETREBALANCERESPONSE']._serialized_start=2151
+  _globals['_GETREBALANCERESPONSE']._serialized_end=2215
+  _globals['_REBALANCE']._serialized_start=2218
+  _globals['_REBALANCE']._serialized_end=2453
+  _globals['_NODESERVICE']._serialized_start=2618
+  _globals['_NODESERVICE']._serialized_end=3513
 # @@protoc_insertion_point(module_scope)

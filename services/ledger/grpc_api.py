@@ -10,7 +10,12 @@ import grpc
 import grpc.aio
 
 from fogbank.codec.audit import rederived_to_pb
-from fogbank.codec.views import deployment_to_pb, node_to_pb, timestamp_from_pb
+from fogbank.codec.views import (
+    deployment_to_pb,
+    moment_from_pb,
+    node_to_pb,
+    timestamp_from_pb,
+)
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.states import DeploymentStatus
 from fogbank.v1 import ledger_query_service_pb2 as pb
@@ -47,7 +52,10 @@ class LedgerQueryServicer(pb_grpc.LedgerQueryServiceServicer):
         self, request: pb.QueryDeploymentRequest, context: Context
     ) -> pb.QueryDeploymentResponse:
         found = await self._queries.deployment(
-            request.deployment_id, request.owner_id, self._wait(request.min_sequence, context)
+            request.deployment_id,
+            request.owner_id,
+            self._wait(request.min_sequence, context),
+            moment_from_pb(request.as_of),
         )
         return pb.QueryDeploymentResponse(
             deployment=deployment_to_pb(found.value), as_of_sequence=found.as_of_sequence
@@ -57,7 +65,9 @@ class LedgerQueryServicer(pb_grpc.LedgerQueryServiceServicer):
         self, request: pb.QueryDeploymentsRequest, context: Context
     ) -> pb.QueryDeploymentsResponse:
         found = await self._queries.deployments(
-            _filter(request), self._wait(request.min_sequence, context)
+            _filter(request),
+            self._wait(request.min_sequence, context),
+            moment_from_pb(request.as_of),
         )
         return pb.QueryDeploymentsResponse(
             deployments=[deployment_to_pb(view) for view in found.value.items],
@@ -68,7 +78,11 @@ class LedgerQueryServicer(pb_grpc.LedgerQueryServiceServicer):
     async def QueryNode(
         self, request: pb.QueryNodeRequest, context: Context
     ) -> pb.QueryNodeResponse:
-        found = await self._queries.node(request.node, self._wait(request.min_sequence, context))
+        found = await self._queries.node(
+            request.node,
+            self._wait(request.min_sequence, context),
+            moment_from_pb(request.as_of),
+        )
         return pb.QueryNodeResponse(
             node=node_to_pb(found.value), as_of_sequence=found.as_of_sequence
         )
@@ -77,7 +91,10 @@ class LedgerQueryServicer(pb_grpc.LedgerQueryServiceServicer):
         self, request: pb.QueryNodesRequest, context: Context
     ) -> pb.QueryNodesResponse:
         found = await self._queries.nodes(
-            request.limit, request.offset, self._wait(request.min_sequence, context)
+            request.limit,
+            request.offset,
+            self._wait(request.min_sequence, context),
+            moment_from_pb(request.as_of),
         )
         return pb.QueryNodesResponse(
             nodes=[node_to_pb(view) for view in found.value.items],

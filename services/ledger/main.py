@@ -19,12 +19,14 @@ from fogbank.runtime.settings import load
 from fogbank.runtime.tls import client_tls
 from services.ledger import grpc_api
 from services.ledger.adapters.database import make_engine, prepare
+from services.ledger.adapters.history import PostgresHistory
 from services.ledger.adapters.log_copy import PostgresLogCopy
 from services.ledger.adapters.reader import PostgresReads
 from services.ledger.adapters.replay_process import replay_process
 from services.ledger.adapters.snapshots import PostgresSnapshots
 from services.ledger.adapters.store import WRITING_SESSION, PostgresStore
 from services.ledger.app.lag import LagWatch
+from services.ledger.app.past import PastStates
 from services.ledger.app.progress import Progress
 from services.ledger.app.projector import Projector
 from services.ledger.app.queries import LedgerQueries
@@ -48,10 +50,14 @@ async def build(service: Service, settings: LedgerSettings) -> None:
     projector = Projector(log, store, progress, clock, snapshots)
     token = settings.service_token
     server = GrpcServer([grpc_api.SERVICE_NAME], token=token.get_secret_value() if token else None)
+    copy = PostgresLogCopy(reading)
+    past = PastStates(
+        copy, PostgresHistory(reading), snapshots, replay_process, progress, clock=clock
+    )
     grpc_api.add_to_server(
-        LedgerQueries(PostgresReads(reading), progress),
+        LedgerQueries(PostgresReads(reading), past, progress),
         snapshots,
-        DecisionReplays(PostgresLogCopy(reading), snapshots, replay_process, progress),
+        DecisionReplays(copy, snapshots, replay_process, progress),
         server.grpc,
         settings.longest_wait_ms / 1_000,
     )
@@ -59,6 +65,7 @@ async def build(service: Service, settings: LedgerSettings) -> None:
     service.on_stop("grpc", server.stop)
     service.start_loop("project", projector.run)
     service.start_loop("keep snapshots", snapshots.run)
+    service.start_loop("answer about the past", past.run)
     service.start_loop("watch log", projector.watch_log)
     service.start_loop("watch lag", LagWatch(progress, clock).run)
     service.start_loop("watch fill", FillWatch(log).run)

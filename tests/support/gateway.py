@@ -40,6 +40,7 @@ from services.gateway.app.fold import FleetFold
 from services.gateway.app.genesis import ensure_genesis
 from services.gateway.app.node_commands import NodeCommands
 from services.gateway.app.nodes import Nodes
+from services.gateway.app.past import Past
 from services.gateway.app.planning import Planning
 from services.gateway.app.policies import Policies
 from services.gateway.app.ports import Heard, SchedulerQueries
@@ -238,15 +239,18 @@ async def gateway_world(
     agents = Agents(
         AgentPorts(fold, appender, environments, telemetry, clock, fold_timeout_s=timeout_s)
     )
-    node_commands = NodeCommands(fold, command_log, clock)
     server = GrpcServer([], interceptors=[Authenticate(NamedTokens())])
     queries = planner or FakeScheduler(fold)
     planning = Planning(deployments, command_log, queries)
     rebalances = Rebalances(fold, command_log, queries, clock)
     updates = Updates(deployments, fold, command_log, environments, clock)
     service = DeploymentService(deployments, planning, updates, GRPC_BOUNDS)
-    nodes = NodeService(Nodes(fold, ledger), node_commands, rebalances)
-    _register(server, fold, log, service, nodes, agents, ledger)
+    views = Nodes(fold, ledger)
+    nodes = NodeService(views, NodeCommands(fold, command_log, clock), rebalances)
+    _register(server, service, nodes, agents)
+    events, past = Events(fold, log), Past(deployments, views)
+    audit = AuditService(log, events, ledger, past, "fogbank.log.test.1.")
+    audit_service_pb2_grpc.add_AuditServiceServicer_to_server(audit, server.grpc)
     policies = Policies(fold, command_log, clock)
     policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(
         PolicyService(policies), server.grpc
@@ -276,19 +280,10 @@ async def gateway_world(
 
 
 def _register(
-    server: GrpcServer,
-    fold: FleetFold,
-    log: EventLog,
-    deployments: DeploymentService,
-    nodes: NodeService,
-    agents: Agents,
-    ledger: FoldLedger,
+    server: GrpcServer, deployments: DeploymentService, nodes: NodeService, agents: Agents
 ) -> None:
     deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(deployments, server.grpc)
     node_service_pb2_grpc.add_NodeServiceServicer_to_server(nodes, server.grpc)
-    audit_service_pb2_grpc.add_AuditServiceServicer_to_server(
-        AuditService(log, Events(fold, log), ledger, "fogbank.log.test.1."), server.grpc
-    )
     agent_service_pb2_grpc.add_AgentServiceServicer_to_server(
         AgentService(agents, AGENT_TOKEN), server.grpc
     )

@@ -17,12 +17,14 @@ from fogbank.runtime.clock import SystemClock
 from services.ledger import grpc_api
 from services.ledger.adapters import replay_messages as say
 from services.ledger.adapters.database import make_engine, prepare
+from services.ledger.adapters.history import PostgresHistory
 from services.ledger.adapters.log_copy import PostgresLogCopy
 from services.ledger.adapters.reader import PostgresReads
 from services.ledger.adapters.replay_process import ReplayProcess, replay_process
 from services.ledger.adapters.replayer import Replayer
 from services.ledger.adapters.snapshots import PostgresSnapshots
 from services.ledger.adapters.store import WRITING_SESSION, PostgresStore
+from services.ledger.app.past import PastStates
 from services.ledger.app.ports import LedgerStore
 from services.ledger.app.progress import Progress
 from services.ledger.app.projector import Projector
@@ -68,6 +70,7 @@ class Ledger:
     queries: LedgerQueries
     snapshots: Snapshots
     replays: DecisionReplays
+    past: PastStates
 
     def serve(self, server: grpc.aio.Server) -> None:
         """Make a server answer for this ledger."""
@@ -110,9 +113,11 @@ async def a_ledger(
         progress = Progress()
         snapshots = Snapshots(PostgresSnapshots(engine))
         projector = Projector(log.reader(), store or own, progress, SystemClock(), snapshots)
-        queries = LedgerQueries(PostgresReads(engine), progress)
-        replays = DecisionReplays(PostgresLogCopy(engine), snapshots, replay, progress)
-        yield Ledger(engine, own, progress, projector, queries, snapshots, replays)
+        copy, history = PostgresLogCopy(engine), PostgresHistory(engine)
+        past = PastStates(copy, history, snapshots, replay, progress, clock=SystemClock())
+        queries = LedgerQueries(PostgresReads(engine), past, progress)
+        replays = DecisionReplays(copy, snapshots, replay, progress)
+        yield Ledger(engine, own, progress, projector, queries, snapshots, replays, past)
     finally:
         await own.close()
         await writing.dispose()
@@ -132,6 +137,7 @@ async def a_running_ledger(
                 ledger.projector.watch_log,
                 ledger.projector.watch_store,
                 ledger.snapshots.run,
+                ledger.past.run,
             )
         ]
         await ledger.reaches(log.last)

@@ -22,7 +22,7 @@ from fogbank.domain.explanations import DeploymentExplanation, DeploymentPlan
 from fogbank.domain.policy import Policy
 from fogbank.domain.rebalancing import RebalancePlan, RebalanceTerms
 from fogbank.domain.rederived import RederivedPart, Span
-from fogbank.domain.views import AsOf, DeploymentView, NodeView, Page
+from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page
 from fogbank.log.group_commit import GroupCommit
 from fogbank.log.memory import MemoryLog, MemoryStore
 from fogbank.log.port import Writer
@@ -126,10 +126,14 @@ class MemoryEnvironments:
 
 
 class FoldLedger:
-    """Answers what a ledger would, from a gateway's fold; `up = False` stops it."""
+    """Answers what a ledger would, from a gateway's fold; `up = False` stops it.
+
+    It knows the present only, and notes about which `moments` it was asked.
+    """
 
     def __init__(self, fold: FleetFold) -> None:
         self._fold = fold
+        self.moments: list[Moment | None] = []
         self.up = True
 
     def _answer(self, value: Any) -> AsOf[Any]:
@@ -138,14 +142,20 @@ class FoldLedger:
         return AsOf(value, self._fold.position)
 
     async def deployment(
-        self, deployment_id: str, owner_id: str = "", min_sequence: int = 0
+        self,
+        deployment_id: str,
+        owner_id: str = "",
+        min_sequence: int = 0,
+        moment: Moment | None = None,
     ) -> AsOf[DeploymentView]:
+        self.moments.append(moment)
         fact = self._fold.fleet.facts.deployments[deployment_id]
         return self._answer(deployment_view(self._fold, fact))
 
     async def deployments(
         self, query: DeploymentQuery, owner_id: str = ""
     ) -> AsOf[Page[DeploymentView]]:
+        self.moments.append(query.moment)
         found = [
             view
             for fact in self._fold.fleet.facts.deployments.values()
@@ -165,13 +175,19 @@ class FoldLedger:
         page = found[query.offset : query.offset + query.limit]
         return self._answer(Page(tuple(page), len(found)))
 
-    async def node(self, node: str, min_sequence: int = 0) -> AsOf[NodeView]:
+    async def node(
+        self, node: str, min_sequence: int = 0, moment: Moment | None = None
+    ) -> AsOf[NodeView]:
+        self.moments.append(moment)
         for fact in self._fold.fleet.facts.nodes.values():
             if node == fact.id or (node == fact.name and not fact.removed):
                 return self._answer(node_view(self._fold, fact))
         raise NotFoundError("no such node")
 
-    async def nodes(self, limit: int, offset: int, min_sequence: int = 0) -> AsOf[Page[NodeView]]:
+    async def nodes(
+        self, limit: int, offset: int, min_sequence: int = 0, moment: Moment | None = None
+    ) -> AsOf[Page[NodeView]]:
+        self.moments.append(moment)
         facts = sorted(self._fold.fleet.facts.nodes.values(), key=lambda fact: fact.name)
         views = [node_view(self._fold, fact) for fact in facts if not fact.removed]
         return self._answer(Page(tuple(views[offset : offset + limit]), len(views)))

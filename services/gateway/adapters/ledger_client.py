@@ -7,10 +7,15 @@ from collections.abc import AsyncGenerator
 import grpc.aio
 
 from fogbank.codec.audit import rederived_from_pb
-from fogbank.codec.views import deployment_from_pb, node_from_pb, timestamp_to_pb
+from fogbank.codec.views import (
+    deployment_from_pb,
+    moment_to_pb,
+    node_from_pb,
+    timestamp_to_pb,
+)
 from fogbank.domain.errors import FogError, NotFoundError
 from fogbank.domain.rederived import RederivedPart
-from fogbank.domain.views import AsOf, DeploymentView, NodeView, Page
+from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page
 from fogbank.v1 import audit_service_pb2, deployments_pb2
 from fogbank.v1 import ledger_query_service_pb2 as pb
 from fogbank.v1 import ledger_query_service_pb2_grpc as rpc
@@ -18,6 +23,8 @@ from services.gateway.adapters.outages import as_outage
 from services.gateway.app.ports import DeploymentQuery, DeploymentSort, LedgerStatus
 
 _TIMEOUT_S = 10.0
+# A past state is folded again.
+_PAST_TIMEOUT_S = 120.0
 
 _SORTS = {
     DeploymentSort.CREATED_AT: pb.DEPLOYMENT_SORT_CREATED_AT,
@@ -34,13 +41,20 @@ class LedgerClient:
         self._timeout_s = timeout_s
 
     async def deployment(
-        self, deployment_id: str, owner_id: str = "", min_sequence: int = 0
+        self,
+        deployment_id: str,
+        owner_id: str = "",
+        min_sequence: int = 0,
+        moment: Moment | None = None,
     ) -> AsOf[DeploymentView]:
         request = pb.QueryDeploymentRequest(
-            deployment_id=deployment_id, owner_id=owner_id, min_sequence=min_sequence
+            deployment_id=deployment_id,
+            owner_id=owner_id,
+            min_sequence=min_sequence,
+            as_of=moment_to_pb(moment),
         )
         try:
-            answer = await self._stub.QueryDeployment(request, timeout=self._timeout_s)
+            answer = await self._stub.QueryDeployment(request, timeout=self._patience_s(moment))
         except grpc.aio.AioRpcError as error:
             raise _error(error, "Deployment not found") from error
         return AsOf(deployment_from_pb(answer.deployment), answer.as_of_sequence)
@@ -62,30 +76,44 @@ class LedgerClient:
             limit=query.limit,
             offset=query.offset,
             min_sequence=query.min_sequence,
+            as_of=moment_to_pb(query.moment),
         )
         try:
-            answer = await self._stub.QueryDeployments(request, timeout=self._timeout_s)
+            answer = await self._stub.QueryDeployments(
+                request, timeout=self._patience_s(query.moment)
+            )
         except grpc.aio.AioRpcError as error:
             raise _error(error) from error
         items = tuple(deployment_from_pb(deployment) for deployment in answer.deployments)
         return AsOf(Page(items, answer.total_size), answer.as_of_sequence)
 
-    async def node(self, node: str, min_sequence: int = 0) -> AsOf[NodeView]:
-        request = pb.QueryNodeRequest(node=node, min_sequence=min_sequence)
+    async def node(
+        self, node: str, min_sequence: int = 0, moment: Moment | None = None
+    ) -> AsOf[NodeView]:
+        request = pb.QueryNodeRequest(
+            node=node, min_sequence=min_sequence, as_of=moment_to_pb(moment)
+        )
         try:
-            answer = await self._stub.QueryNode(request, timeout=self._timeout_s)
+            answer = await self._stub.QueryNode(request, timeout=self._patience_s(moment))
         except grpc.aio.AioRpcError as error:
             raise _error(error, "Node not found") from error
         return AsOf(node_from_pb(answer.node), answer.as_of_sequence)
 
-    async def nodes(self, limit: int, offset: int, min_sequence: int = 0) -> AsOf[Page[NodeView]]:
-        request = pb.QueryNodesRequest(limit=limit, offset=offset, min_sequence=min_sequence)
+    async def nodes(
+        self, limit: int, offset: int, min_sequence: int = 0, moment: Moment | None = None
+    ) -> AsOf[Page[NodeView]]:
+        request = pb.QueryNodesRequest(
+            limit=limit, offset=offset, min_sequence=min_sequence, as_of=moment_to_pb(moment)
+        )
         try:
-            answer = await self._stub.QueryNodes(request, timeout=self._timeout_s)
+            answer = await self._stub.QueryNodes(request, timeout=self._patience_s(moment))
         except grpc.aio.AioRpcError as error:
             raise _error(error) from error
         items = tuple(node_from_pb(node) for node in answer.nodes)
         return AsOf(Page(items, answer.total_size), answer.as_of_sequence)
+
+    def _patience_s(self, moment: Moment | None) -> float:
+        return self._timeout_s if moment is None else _PAST_TIMEOUT_S
 
     async def rederive(self, first: int, last: int) -> AsyncGenerator[RederivedPart]:
         wanted = audit_service_pb2.VerifyDecisionsRequest(from_sequence=first, to_sequence=last)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from uuid import UUID, uuid4
 
 import structlog
@@ -19,13 +18,13 @@ from fogbank.domain.errors import (
 )
 from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.position import sequence_of
-from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.status import StatusChange
-from fogbank.domain.views import AsOf, DeploymentView, Page
+from fogbank.domain.views import AsOf, DeploymentView, Moment, Page
 from fogbank.runtime.clock import Clock
 from services.gateway.app.command_log import CommandLog
 from services.gateway.app.env_keys import env_keys
 from services.gateway.app.fold import FleetFold
+from services.gateway.app.goals import Goal
 from services.gateway.app.ports import (
     DeploymentQuery,
     LedgerQueries,
@@ -40,20 +39,6 @@ from services.gateway.core.disconnecting import disconnect_problems
 _log = structlog.get_logger(__name__)
 
 _RETRY_HINT_MS = 1_000
-
-
-class Goal(Enum):
-    """How far a deployment should have got before a caller is answered."""
-
-    SCHEDULED = frozenset(set(DeploymentStatus) - {DeploymentStatus.PENDING})
-    RUNNING = frozenset(
-        {
-            DeploymentStatus.RUNNING,
-            DeploymentStatus.COMPLETED,
-            DeploymentStatus.FAILED,
-            DeploymentStatus.DELETED,
-        }
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,19 +245,26 @@ class Deployments:
     # --- reads --------------------------------------------------------------------------------
 
     async def get(
-        self, principal: Principal, deployment_id: str, min_sequence: int = 0
+        self,
+        principal: Principal,
+        deployment_id: str,
+        min_sequence: int = 0,
+        moment: Moment | None = None,
     ) -> AsOf[DeploymentView]:
-        """Show one deployment, deleted ones too, as the ledger has it.
+        """Show one deployment, deleted ones too, as the ledger has it, or had it at a moment.
 
-        Commands and changes of status that this gateway knows of are in it, so that nobody who
-        was told of one is shown an older state.
+        Without a moment commands and changes of status that this gateway knows of are in it, so
+        that nobody who was told of one is shown an older state.
 
         Raises:
-            NotFoundError: no such deployment, or not the caller's.
+            NotFoundError: no such deployment (at that moment), or not the caller's.
+            InvalidArgumentError: the log has no such moment.
             UnavailableError: the ledger does not answer in time.
         """
         await self._commands.wait_for(min_sequence)
         deployment = self._find(principal, deployment_id)
+        if moment is not None:
+            return await self._ledger.deployment(deployment.id, moment=moment)
         changes = self._fold.recent_changes(deployment.id)
         known = max(sequence_of(deployment.version), changes[0].sequence if changes else 0)
         wanted = max(min_sequence, known)
@@ -291,7 +283,10 @@ class Deployments:
     ) -> AsOf[Page[DeploymentView]]:
         """List deployments as the ledger has them; the caller's own commands are in it.
 
+        With a moment they are listed as they were.
+
         Raises:
+            InvalidArgumentError: the log has no such moment.
             PermissionDeniedError: everybody's were asked for by somebody who may not.
             UnavailableError: the ledger does not answer in time.
         """

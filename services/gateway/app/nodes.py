@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from fogbank.domain.views import AsOf, NodeView, Page
+from fogbank.domain.views import AsOf, Moment, NodeView, Page
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.ports import LedgerQueries
 from services.gateway.app.views import node_view
@@ -27,19 +27,31 @@ class Nodes:
         self._ledger = ledger
 
     async def list(
-        self, limit: int = 100, offset: int = 0, min_sequence: int = 0
+        self,
+        limit: int = 100,
+        offset: int = 0,
+        min_sequence: int = 0,
+        moment: Moment | None = None,
     ) -> AsOf[Page[NodeView]]:
-        """List nodes by name; UnavailableError when the ledger does not answer in time."""
-        return await self._ledger.nodes(limit, offset, min_sequence)
-
-    async def get(self, node: str, min_sequence: int = 0) -> AsOf[NodeView]:
-        """Show a node by id or name.
+        """List nodes by name, as they were at a moment if one is given.
 
         Raises:
-            NotFoundError: there is none.
+            InvalidArgumentError: the log has no such moment.
             UnavailableError: the ledger does not answer in time.
         """
-        return await self._ledger.node(node, min_sequence)
+        return await self._ledger.nodes(limit, offset, min_sequence, moment)
+
+    async def get(
+        self, node: str, min_sequence: int = 0, moment: Moment | None = None
+    ) -> AsOf[NodeView]:
+        """Show a node by id or name, as it was at a moment if one is given.
+
+        Raises:
+            NotFoundError: there is none, or was none.
+            InvalidArgumentError: the log has no such moment.
+            UnavailableError: the ledger does not answer in time.
+        """
+        return await self._ledger.node(node, min_sequence, moment)
 
     async def watch(self, after_sequence: int = 0) -> AsyncIterator[NodeChange]:
         """Follow nodes after a log sequence (0: from now on), for ever.

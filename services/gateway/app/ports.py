@@ -13,7 +13,7 @@ from fogbank.domain.explanations import DeploymentExplanation, DeploymentPlan
 from fogbank.domain.rebalancing import RebalancePlan, RebalanceTerms
 from fogbank.domain.rederived import RederivedPart
 from fogbank.domain.states import DeploymentStatus
-from fogbank.domain.views import AsOf, DeploymentView, NodeView, Page
+from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page
 
 
 class CommitAppender(Protocol):
@@ -46,7 +46,7 @@ class DeploymentQuery:
     """Which deployments to list, and how; instants of 0 and empty values stand for any.
 
     No statuses means all but DELETED. `limit` is 1 to 1,000. Without `all_owners` (administrators
-    only) a caller gets their own.
+    only) a caller gets their own. With a `moment` they are shown as they were.
     """
 
     statuses: tuple[DeploymentStatus, ...] = ()
@@ -60,6 +60,7 @@ class DeploymentQuery:
     offset: int = 0
     all_owners: bool = False
     min_sequence: int = 0
+    moment: Moment | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +76,16 @@ class LedgerQueries(Protocol):
     """Answers from the ledger's projection, each with the sequence it is true for.
 
     All wait until `min_sequence` is projected, and raise UnavailableError when the ledger does not
-    answer or does not get that far in time.
+    answer or does not get that far in time. With a past `moment` all is as it was then;
+    InvalidArgumentError if the log has none such.
     """
 
     async def deployment(
-        self, deployment_id: str, owner_id: str = "", min_sequence: int = 0
+        self,
+        deployment_id: str,
+        owner_id: str = "",
+        min_sequence: int = 0,
+        moment: Moment | None = None,
     ) -> AsOf[DeploymentView]:
         """Return one deployment; NotFoundError if there is none, or not of that owner."""
 
@@ -88,10 +94,14 @@ class LedgerQueries(Protocol):
     ) -> AsOf[Page[DeploymentView]]:
         """Return a page of deployments, an owner's only or (empty) everybody's."""
 
-    async def node(self, node: str, min_sequence: int = 0) -> AsOf[NodeView]:
+    async def node(
+        self, node: str, min_sequence: int = 0, moment: Moment | None = None
+    ) -> AsOf[NodeView]:
         """Return a node by id or name; NotFoundError if there is none."""
 
-    async def nodes(self, limit: int, offset: int, min_sequence: int = 0) -> AsOf[Page[NodeView]]:
+    async def nodes(
+        self, limit: int, offset: int, min_sequence: int = 0, moment: Moment | None = None
+    ) -> AsOf[Page[NodeView]]:
         """Return a page of nodes, by name; `limit` is 1 to 1,000."""
 
     async def status(self) -> LedgerStatus:

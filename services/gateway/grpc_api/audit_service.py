@@ -12,7 +12,7 @@ from google.protobuf import json_format
 
 from fogbank.codec import EVENT_TYPES, encode_envelope
 from fogbank.codec.audit import rederived_to_pb
-from fogbank.codec.views import timestamp_to_pb
+from fogbank.codec.views import deployment_to_pb, moment_from_pb, node_to_pb, timestamp_to_pb
 from fogbank.domain.envelope import EventEnvelope
 from fogbank.domain.errors import InvalidArgumentError, UnimplementedError
 from fogbank.domain.events import Event
@@ -20,7 +20,9 @@ from fogbank.log.port import EventLog
 from fogbank.v1 import audit_service_pb2 as pb
 from fogbank.v1 import audit_service_pb2_grpc as rpc
 from fogbank.v1 import log_pb2
+from fogbank.v1.moments_pb2 import Moment
 from services.gateway.app.events import Events
+from services.gateway.app.past import Past
 from services.gateway.app.ports import LedgerReplays
 from services.gateway.app.principal import Principal, current_principal
 
@@ -34,11 +36,17 @@ class AuditService(rpc.AuditServiceServicer):
     """
 
     def __init__(
-        self, log: EventLog, events: Events, replays: LedgerReplays, subject_prefix: str
+        self,
+        log: EventLog,
+        events: Events,
+        replays: LedgerReplays,
+        past: Past,
+        subject_prefix: str,
     ) -> None:
         self._log = log
         self._events = events
         self._replays = replays
+        self._past = past
         self._prefix = subject_prefix
 
     async def ReadEvents(
@@ -122,8 +130,23 @@ class AuditService(rpc.AuditServiceServicer):
     async def GetStateAt(
         self, request: pb.GetStateAtRequest, context: Context
     ) -> pb.GetStateAtResponse:
-        """Not built yet."""
-        raise UnimplementedError("GetStateAt is not built yet")
+        """Show the state at a past moment."""
+        principal = current_principal()
+        match request.WhichOneof("at"):
+            case "sequence":
+                moment = moment_from_pb(Moment(sequence=request.sequence))
+            case "time":
+                moment = moment_from_pb(Moment(time=request.time))
+            case _:
+                moment = None
+        if moment is None:
+            raise InvalidArgumentError.of_field("at", "must be a sequence or a time")
+        then = await self._past.state_at(principal, moment, request.aggregate)
+        return pb.GetStateAtResponse(
+            as_of_sequence=then.sequence,
+            deployments=[deployment_to_pb(view) for view in then.deployments],
+            nodes=[node_to_pb(view) for view in then.nodes],
+        )
 
     def VerifyLog(
         self, request: pb.VerifyLogRequest, context: Context

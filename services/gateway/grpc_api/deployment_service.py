@@ -12,13 +12,14 @@ import grpc.aio
 from fogbank.codec.explanations import deployment_explanation_to_pb, plan_to_pb
 from fogbank.codec.rollouts import rollout_to_pb
 from fogbank.codec.values import spec_to_pb
-from fogbank.codec.views import deployment_to_pb, status_change_to_pb
+from fogbank.codec.views import deployment_to_pb, moment_from_pb, status_change_to_pb
 from fogbank.domain.errors import FogError, InvalidArgumentError
 from fogbank.domain.states import DeploymentStatus
 from fogbank.v1 import deployment_service_pb2 as pb
 from fogbank.v1 import deployment_service_pb2_grpc as rpc
 from fogbank.v1 import deployments_pb2
-from services.gateway.app.deployments import Accepted, CreateAsk, Deployments, Goal, Progress
+from services.gateway.app.deployments import Accepted, CreateAsk, Deployments, Progress
+from services.gateway.app.goals import Goal
 from services.gateway.app.planning import Planning
 from services.gateway.app.ports import DeploymentQuery
 from services.gateway.app.principal import current_principal
@@ -149,7 +150,10 @@ class DeploymentService(rpc.DeploymentServiceServicer):
     ) -> pb.GetDeploymentResponse:
         """Show one deployment."""
         found = await self._deployments.get(
-            current_principal(), request.deployment_id, _sequence(request.min_sequence)
+            current_principal(),
+            request.deployment_id,
+            _sequence(request.min_sequence),
+            moment_from_pb(request.as_of),
         )
         return pb.GetDeploymentResponse(
             deployment=deployment_to_pb(found.value), as_of_sequence=found.as_of_sequence
@@ -170,6 +174,7 @@ class DeploymentService(rpc.DeploymentServiceServicer):
             offset=offset,
             all_owners=request.all_owners,
             min_sequence=_sequence(request.min_sequence),
+            moment=moment_from_pb(request.as_of),
         )
         found = await self._deployments.list(current_principal(), query)
         after = offset + len(found.value.items)

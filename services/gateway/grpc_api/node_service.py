@@ -8,7 +8,7 @@ from typing import Any
 import grpc.aio
 
 from fogbank.codec.rebalances import rebalance_plan_to_pb, rebalance_to_pb
-from fogbank.codec.views import node_to_pb
+from fogbank.codec.views import moment_from_pb, node_to_pb
 from fogbank.domain.errors import InvalidArgumentError, UnimplementedError
 from fogbank.domain.rebalancing import RebalanceTerms
 from fogbank.v1 import node_service_pb2 as pb
@@ -39,13 +39,16 @@ class NodeService(rpc.NodeServiceServicer):
         """List nodes by name."""
         current_principal()
         limit = page_size(request.page_size)
-        offset = page_offset(request.page_token, _QUERY)
-        found = await self._nodes.list(limit, offset, _sequence(request.min_sequence))
+        query = _QUERY + request.as_of.SerializeToString()
+        offset = page_offset(request.page_token, query)
+        found = await self._nodes.list(
+            limit, offset, _sequence(request.min_sequence), moment_from_pb(request.as_of)
+        )
         after = offset + len(found.value.items)
         more = found.value.items and after < found.value.total
         return pb.ListNodesResponse(
             nodes=[node_to_pb(view) for view in found.value.items],
-            next_page_token=page_token(after, _QUERY) if more else "",
+            next_page_token=page_token(after, query) if more else "",
             total_size=found.value.total,
             as_of_sequence=found.as_of_sequence,
         )
@@ -55,7 +58,9 @@ class NodeService(rpc.NodeServiceServicer):
         current_principal()
         if not request.node:
             raise InvalidArgumentError.of_field("node", "must be a node's id or name")
-        found = await self._nodes.get(request.node, _sequence(request.min_sequence))
+        found = await self._nodes.get(
+            request.node, _sequence(request.min_sequence), moment_from_pb(request.as_of)
+        )
         return pb.GetNodeResponse(node=node_to_pb(found.value), as_of_sequence=found.as_of_sequence)
 
     async def WatchNodes(

@@ -27,6 +27,7 @@ from services.gateway.app.events import Events
 from services.gateway.app.identity import Identity
 from services.gateway.app.node_commands import NodeCommands
 from services.gateway.app.nodes import Nodes
+from services.gateway.app.past import Past
 from services.gateway.app.planning import Planning
 from services.gateway.app.policies import Policies
 from services.gateway.app.ports import LedgerReplays
@@ -89,7 +90,14 @@ def add_to_server(uses: GrpcDependencies, server: grpc.aio.Server) -> None:
         PolicyService(uses.policies), server
     )
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(
-        AuditService(uses.log, uses.events, uses.replays, uses.subject_prefix), server
+        AuditService(
+            uses.log,
+            uses.events,
+            uses.replays,
+            Past(uses.deployments, uses.nodes),
+            uses.subject_prefix,
+        ),
+        server,
     )
     agent_service_pb2_grpc.add_AgentServiceServicer_to_server(
         AgentService(uses.agents, uses.agent_token), server

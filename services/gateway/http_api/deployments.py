@@ -32,6 +32,8 @@ from services.gateway.http_api.answers import (
 from services.gateway.http_api.bodies import documented, json_body
 from services.gateway.http_api.dependencies import used_by
 from services.gateway.http_api.models import DeployBody, ScaleBody
+from services.gateway.http_api.moments import DESCRIPTION as AS_OF
+from services.gateway.http_api.moments import AsOfQuery, moment_of
 from services.gateway.http_api.wording import shown
 
 router = APIRouter(prefix="/api/deployment", tags=["deployments"])
@@ -83,9 +85,14 @@ async def deploy(
     },
     operation_id="deploymentStatus",
 )
-async def status(caller: Caller, request: Request, deployment_id: DeploymentId) -> Response:
-    """Show all about one deployment, deleted ones too."""
-    view = (await used_by(request).deployments.get(caller, str(deployment_id))).value
+async def status(
+    caller: Caller, request: Request, deployment_id: DeploymentId, as_of: AsOfQuery = ""
+) -> Response:
+    """Show all about one deployment, deleted ones too; with `as_of` as it was then."""
+    found = await used_by(request).deployments.get(
+        caller, str(deployment_id), moment=moment_of(as_of)
+    )
+    view = found.value
     headers = {"ETag": f'"{etag(view.version)}"', "Cache-Control": "no-store"}
     return rendering.json_response(rendering.deployment_status(view), headers=headers)
 
@@ -115,6 +122,7 @@ class ListQuery(BaseModel):
     sort_order: Literal["asc", "desc"] = "desc"
     limit: int = Field(20, ge=1, le=100)
     offset: int = Field(0, ge=0, le=_LARGEST_OFFSET)
+    as_of: str = Field("", description=AS_OF)
 
     def query(self) -> DeploymentQuery:
         """Return the question for the application layer."""
@@ -137,6 +145,7 @@ class ListQuery(BaseModel):
             ascending=self.sort_order == "asc",
             limit=self.limit,
             offset=self.offset,
+            moment=moment_of(self.as_of),
         )
 
 
@@ -150,7 +159,7 @@ class ListQuery(BaseModel):
     operation_id="listDeployments",
 )
 async def list_(caller: Caller, request: Request, query: Annotated[ListQuery, Query()]) -> Response:
-    """List the caller's deployments."""
+    """List the caller's deployments; with `as_of` as they were then."""
     page = (await used_by(request).deployments.list(caller, query.query())).value
     return rendering.json_response(
         [rendering.deployment_row(view) for view in page.items],

@@ -17,6 +17,8 @@ from services.gateway.http_api import rendering
 from services.gateway.http_api.access import SIGNED_IN
 from services.gateway.http_api.answers import FleetAnswer, NodeAnswer, errors
 from services.gateway.http_api.dependencies import used_by
+from services.gateway.http_api.moments import DESCRIPTION as AS_OF
+from services.gateway.http_api.moments import AsOfQuery, moment_of
 
 router = APIRouter(tags=["fleet"], dependencies=[SIGNED_IN])
 
@@ -32,6 +34,7 @@ class NodesQuery(BaseModel):
 
     limit: int = Field(_NODES_AT_ONCE, ge=1, le=_NODES_AT_ONCE)
     offset: int = Field(0, ge=0, le=_LARGEST_OFFSET)
+    as_of: str = Field("", description=AS_OF)
 
 
 @router.get(
@@ -44,8 +47,9 @@ class NodesQuery(BaseModel):
     operation_id="listNodes",
 )
 async def nodes(request: Request, query: Annotated[NodesQuery, Query()]) -> Response:
-    """List nodes by name."""
-    page = (await used_by(request).nodes.list(query.limit, query.offset)).value
+    """List nodes by name; with `as_of` as they were then."""
+    moment = moment_of(query.as_of)
+    page = (await used_by(request).nodes.list(query.limit, query.offset, moment=moment)).value
     return rendering.json_response(
         [rendering.node(view) for view in page.items], headers={"X-Total-Count": str(page.total)}
     )
@@ -58,13 +62,16 @@ async def nodes(request: Request, query: Annotated[NodesQuery, Query()]) -> Resp
     operation_id="getNode",
 )
 async def node(
-    request: Request, name: Annotated[str, Path(description="The node's name or id.")]
+    request: Request,
+    name: Annotated[str, Path(description="The node's name or id.")],
+    as_of: AsOfQuery = "",
 ) -> Response:
-    """Show a node."""
+    """Show a node; with `as_of` as it was then."""
+    moment = moment_of(as_of)
     if len(name) > _LONGEST_NAME or not name.isprintable():
         raise _node_not_found()
     try:
-        found = await used_by(request).nodes.get(name)
+        found = await used_by(request).nodes.get(name, moment=moment)
     except NotFoundError:
         raise _node_not_found() from None
     return rendering.json_response(rendering.node(found.value))

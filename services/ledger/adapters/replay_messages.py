@@ -8,6 +8,8 @@ from __future__ import annotations
 import msgspec
 
 from fogbank.domain.rederived import RederivedPart, Span
+from fogbank.domain.views import DeploymentView, NodeView
+from services.ledger.app.past import PastDeployment, Standing
 from services.ledger.app.replays import KeptCommit
 
 LENGTH_BYTES = 4
@@ -41,8 +43,67 @@ class Derive(msgspec.Struct, tag=True, frozen=True):
     commits: tuple[KeptCommit, ...]
 
 
+class BeginState(msgspec.Struct, tag=True, frozen=True):
+    """Hold a state of this number from now on: a snapshot's, else that before the first commit."""
+
+    state: int
+    snapshot: SnapshotHead | None = None
+
+
+class Fold(msgspec.Struct, tag=True, frozen=True):
+    """Take the next commits into a state."""
+
+    state: int
+    commits: tuple[KeptCommit, ...]
+
+
+class ListDeployments(msgspec.Struct, tag=True, frozen=True):
+    """Name all deployments of a state."""
+
+    state: int
+
+
+class ShowDeployments(msgspec.Struct, tag=True, frozen=True):
+    """Show some deployments of a state; with their replicas and changes if `whole`."""
+
+    state: int
+    standings: tuple[Standing, ...]
+    whole: bool
+
+
+class ShowNodes(msgspec.Struct, tag=True, frozen=True):
+    """Show all nodes of a state."""
+
+    state: int
+
+
 class Taken(msgspec.Struct, tag=True, frozen=True):
     """It was done."""
+
+
+class StateBegun(msgspec.Struct, tag=True, frozen=True):
+    """Where the state stands, and why the snapshot isn't used, if it isn't."""
+
+    position: int
+    refusal: str = ""
+
+
+class Deployments(msgspec.Struct, tag=True, frozen=True):
+    """What lists are made of."""
+
+    deployments: tuple[PastDeployment, ...]
+
+
+class ShownDeployments(msgspec.Struct, tag=True, frozen=True):
+    """Deployments as queries show them."""
+
+    views: tuple[DeploymentView, ...]
+
+
+class ShownNodes(msgspec.Struct, tag=True, frozen=True):
+    """Nodes as queries show them."""
+
+    views: tuple[NodeView, ...]
 
 
 class Begun(msgspec.Struct, tag=True, frozen=True):
@@ -64,8 +125,10 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
     why: str
 
 
-Request = Pieces | BeginSpan | Derive
-Answer = Taken | Begun | Derived | Failed
+Request = (
+    Pieces | BeginSpan | Derive | BeginState | Fold | ListDeployments | ShowDeployments | ShowNodes
+)
+Answer = Taken | Begun | Derived | StateBegun | Deployments | ShownDeployments | ShownNodes | Failed
 
 _encoder = msgspec.msgpack.Encoder()
 _requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)

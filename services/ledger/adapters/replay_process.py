@@ -14,7 +14,9 @@ import structlog
 from fogbank.domain.errors import UnavailableError
 from fogbank.domain.rederived import RederivedPart, Span
 from fogbank.domain.snapshots import Snapshot
+from fogbank.domain.views import DeploymentView, NodeView
 from services.ledger.adapters import replay_messages as say
+from services.ledger.app.past import PastDeployment, Standing
 from services.ledger.app.replays import KeptCommit, ReplayFailedError
 
 _log = structlog.get_logger(__name__)
@@ -34,17 +36,38 @@ class ReplayProcess:
         """Begin with the snapshot whose parts come, or before the log's first commit."""
         head = await self._send(parts)
         begun = await self._ask(say.BeginSpan(span, head), say.Begun)
-        if begun.refusal and head is not None:
-            _log.warning(
-                "A snapshot is ignored, the log is replayed from its start",
-                sequence=head.position,
-                error=begun.refusal,
-            )
+        _warn(head, begun.refusal)
         return begun.span
 
     async def derive(self, commits: Sequence[KeptCommit]) -> RederivedPart:
         """Take in the next commits; ReplayFailedError if they can't be understood."""
         return (await self._ask(say.Derive(tuple(commits)), say.Derived)).part
+
+    async def begin_state(self, state: int, parts: AsyncGenerator[Snapshot]) -> int:
+        """Begin with the snapshot whose parts come, or with nothing; return the position."""
+        head = await self._send(parts)
+        begun = await self._ask(say.BeginState(state, head), say.StateBegun)
+        _warn(head, begun.refusal)
+        return begun.position
+
+    async def fold(self, state: int, commits: Sequence[KeptCommit]) -> None:
+        """Take in the next commits; ReplayFailedError if they can't be understood."""
+        await self._ask(say.Fold(state, tuple(commits)), say.Taken)
+
+    async def past_deployments(self, state: int) -> Sequence[PastDeployment]:
+        """Return all deployments, deleted ones too."""
+        return (await self._ask(say.ListDeployments(state), say.Deployments)).deployments
+
+    async def show_deployments(
+        self, state: int, standings: Sequence[Standing], *, whole: bool
+    ) -> Sequence[DeploymentView]:
+        """Return some; with their replicas and changes if `whole`."""
+        request = say.ShowDeployments(state, tuple(standings), whole)
+        return (await self._ask(request, say.ShownDeployments)).views
+
+    async def show_nodes(self, state: int) -> Sequence[NodeView]:
+        """Return all nodes, removed ones too."""
+        return (await self._ask(say.ShowNodes(state), say.ShownNodes)).views
 
     async def _send(self, parts: AsyncGenerator[Snapshot]) -> say.SnapshotHead | None:
         """Send a snapshot's pieces; return the rest of it, None if there is no snapshot."""
@@ -80,6 +103,15 @@ class ReplayProcess:
         if self._process.returncode is None:
             self._process.kill()
         await self._process.wait()
+
+
+def _warn(head: say.SnapshotHead | None, refusal: str) -> None:
+    if refusal and head is not None:
+        _log.warning(
+            "A snapshot is ignored, the log is replayed from its start",
+            sequence=head.position,
+            error=refusal,
+        )
 
 
 @asynccontextmanager

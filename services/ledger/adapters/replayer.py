@@ -13,11 +13,16 @@ from typing import BinaryIO
 
 from fogbank.codec import CodecError, decode_commit
 from fogbank.domain.envelope import Commit
-from fogbank.domain.fleet import FleetState
+from fogbank.domain.fleet import FleetState, StateDiffersError
 from fogbank.domain.snapshots import Snapshot, SnapshotRefusedError, restored
 from fogbank.placement import ENGINE
 from fogbank.placement.rederive import SpanRederiver
 from services.ledger.adapters import replay_messages as say
+from services.ledger.adapters.past_views import (
+    past_deployments,
+    shown_deployments,
+    shown_nodes,
+)
 from services.ledger.app.replays import KeptCommit
 
 # Behind the ledger itself, which has a fleet to keep up with.
@@ -30,6 +35,7 @@ class Replayer:
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
         self._rederiver: SpanRederiver | None = None
+        self._states: dict[int, FleetState] = {}
 
     def answer(self, request: say.Request) -> say.Answer:
         """Do what is asked."""
@@ -41,6 +47,29 @@ class Replayer:
                 return self._begin_span(request)
             case say.Derive():
                 return self._derive(request)
+            case say.BeginState():
+                fleet, refusal = self._begin_with(request.snapshot)
+                self._states[request.state] = fleet or FleetState()
+                return say.StateBegun(fleet.position if fleet is not None else 0, refusal)
+            case say.Fold():
+                return self._fold(request)
+            case say.ListDeployments():
+                return say.Deployments(tuple(past_deployments(self._states[request.state])))
+            case say.ShowDeployments():
+                fleet = self._states[request.state]
+                views = shown_deployments(fleet, request.standings, whole=request.whole)
+                return say.ShownDeployments(tuple(views))
+            case say.ShowNodes():
+                return say.ShownNodes(tuple(shown_nodes(self._states[request.state])))
+
+    def _fold(self, request: say.Fold) -> say.Answer:
+        fleet = self._states[request.state]
+        try:
+            for commit in _decoded(request.commits):
+                fleet.fold(commit)
+        except (CodecError, DamagedError, StateDiffersError) as error:
+            return say.Failed(str(error))
+        return say.Taken()
 
     def _begin_span(self, request: say.BeginSpan) -> say.Begun:
         fleet, refusal = self._begin_with(request.snapshot)

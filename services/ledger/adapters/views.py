@@ -155,10 +155,9 @@ def node_view(row: Row[Any]) -> NodeView:
 
 
 def _amounts(row: Row[Any], what: str) -> Resources:
-    columns = row._mapping  # noqa: SLF001 (public, as SQLAlchemy says)
     return Resources(
-        columns[f"{what}_cpu_millicores"],
-        columns[f"{what}_memory_mib"],
-        columns[f"{what}_storage_gib"],
-        columns[f"{what}_gpu_thousandths"],
+        getattr(row, f"{what}_cpu_millicores"),
+        getattr(row, f"{what}_memory_mib"),
+        getattr(row, f"{what}_storage_gib"),
+        getattr(row, f"{what}_gpu_thousandths"),
     )

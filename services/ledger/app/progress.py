@@ -9,6 +9,7 @@ from itertools import count
 from fogbank.domain.errors import DeadlineExceededError
 from services.ledger.app import metrics
 from services.ledger.app.ports import Checkpoint
+from services.ledger.core.log_times import LogTimes
 
 
 class Progress:
@@ -17,6 +18,7 @@ class Progress:
     def __init__(self) -> None:
         self.checkpoint = Checkpoint()
         self.log_sequence = 0
+        self.log_times = LogTimes()
         # Whether `checkpoint` says how far the tables are, and not only that nobody looked yet.
         self.known = False
         self._catch_up_to: int | None = None

@@ -232,8 +232,10 @@ class Projector:
     async def _fold(self, stored: StoredCommit) -> Commit:
         commit = decode(stored)
         self._projection.fold(commit)
+        fleet = self._projection.fleet
+        self._progress.log_times.note(stored.sequence, fleet.facts.log_time_us)
         if self._snapshots is not None:
-            self._snapshots.offer(self._projection.fleet)
+            self._snapshots.offer(fleet)
         self._digest = stored.digest
         if self._clock.monotonic_s() - self._turn_began_s > _TURN_S:
             await asyncio.sleep(0)

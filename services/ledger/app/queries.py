@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fogbank.domain.errors import InvalidArgumentError, NotFoundError
-from fogbank.domain.views import AsOf, DeploymentView, NodeView, Page
+from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page
+from services.ledger.app.past import PastStates
 from services.ledger.app.ports import DeploymentFilter, LedgerReads
 from services.ledger.app.progress import Progress
 
@@ -34,46 +35,62 @@ class Wait:
 class LedgerQueries:
     """What gateways ask. Unknown and foreign ids are the same NotFoundError."""
 
-    def __init__(self, reads: LedgerReads, progress: Progress) -> None:
+    def __init__(self, reads: LedgerReads, past: PastStates, progress: Progress) -> None:
         self._reads = reads
+        self._past = past
         self._progress = progress
 
     async def deployment(
-        self, deployment_id: str, owner_id: str, wait: Wait
+        self, deployment_id: str, owner_id: str, wait: Wait, moment: Moment | None = None
     ) -> AsOf[DeploymentView]:
-        """Return a deployment; with an owner, only if it is that user's."""
+        """Return a deployment, as it was at a past moment if one is given.
+
+        With an owner, only if it is that user's.
+        """
         await self._reach(wait)
+        if moment is not None:
+            return await self._past.deployment(deployment_id, owner_id, moment)
         found = await self._reads.deployment(deployment_id)
         if found is None or (owner_id and found.value.owner_id != owner_id):
             raise NotFoundError("Deployment not found")
         return found
 
-    async def deployments(self, wanted: DeploymentFilter, wait: Wait) -> AsOf[Page[DeploymentView]]:
-        """Return some deployments.
+    async def deployments(
+        self, wanted: DeploymentFilter, wait: Wait, moment: Moment | None = None
+    ) -> AsOf[Page[DeploymentView]]:
+        """Return some deployments, as they were at a past moment if one is given.
 
         Raises:
             InvalidArgumentError: a limit or offset out of bounds.
         """
         _check_page(wanted.limit, wanted.offset)
         await self._reach(wait)
+        if moment is not None:
+            return await self._past.deployments(wanted, moment)
         return await self._reads.deployments(wanted)
 
-    async def node(self, node: str, wait: Wait) -> AsOf[NodeView]:
-        """Return a node by its id or name."""
+    async def node(self, node: str, wait: Wait, moment: Moment | None = None) -> AsOf[NodeView]:
+        """Return a node by its id or name, as it was at a past moment if one is given."""
         await self._reach(wait)
+        if moment is not None:
+            return await self._past.node(node, moment)
         found = await self._reads.node(node)
         if found is None:
             raise NotFoundError("Node not found")
         return found
 
-    async def nodes(self, limit: int, offset: int, wait: Wait) -> AsOf[Page[NodeView]]:
-        """Return some nodes by name.
+    async def nodes(
+        self, limit: int, offset: int, wait: Wait, moment: Moment | None = None
+    ) -> AsOf[Page[NodeView]]:
+        """Return some nodes by name, as they were at a past moment if one is given.
 
         Raises:
             InvalidArgumentError: a limit or offset out of bounds.
         """
         _check_page(limit, offset)
         await self._reach(wait)
+        if moment is not None:
+            return await self._past.nodes(limit, offset, moment)
         return await self._reads.nodes(limit, offset)
 
     async def status(self) -> LedgerStatus:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import grpc.aio
 import pytest
@@ -21,6 +21,8 @@ from fogbank.v1 import audit_service_pb2_grpc
 from services.gateway.adapters.ledger_client import LedgerClient
 from services.gateway.app.events import Events
 from services.gateway.app.fold import FleetFold
+from services.gateway.app.nodes import Nodes
+from services.gateway.app.past import Past
 from services.gateway.grpc_api.audit_service import AuditService
 from services.gateway.grpc_api.authentication import Authenticate
 from tests.support.fleet import LittleFleet
@@ -39,8 +41,10 @@ async def audited(ledger: Ledger, log: StoredLog) -> AsyncIterator[Any]:
     port = await behind.start("127.0.0.1:0")
     front = GrpcServer([], interceptors=[Authenticate(NamedTokens())])
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        events = Events(FleetFold(log.reader()), log.reader())
-        service = AuditService(log.reader(), events, LedgerClient(channel), "log.")
+        fold, client = FleetFold(log.reader()), LedgerClient(channel)
+        events = Events(fold, log.reader())
+        past = Past(cast("Any", None), Nodes(fold, client))
+        service = AuditService(log.reader(), events, client, past, "log.")
         audit_service_pb2_grpc.add_AuditServiceServicer_to_server(service, front.grpc)
         front_port = await front.start("127.0.0.1:0")
         try:

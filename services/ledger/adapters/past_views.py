@@ -1,0 +1,101 @@
+"""The read models of a folded state: made of the very rows that the tables would hold of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import Any, NamedTuple, cast
+
+from sqlalchemy import Row, Table
+from sqlalchemy.dialects.postgresql import JSONB
+
+from fogbank.domain.fleet import FleetState
+from fogbank.domain.status import replica_views
+from fogbank.domain.views import DeploymentView, NodeView
+from services.ledger.adapters.tables import DEPLOYMENTS, NODES
+from services.ledger.adapters.views import deployment_view, node_view
+from services.ledger.app.past import PastDeployment, Standing
+from services.ledger.core.making import (
+    deployment_row,
+    deployment_state_row,
+    node_row,
+    node_state_row,
+)
+from services.ledger.core.rows import ReplicaRow
+
+_INSTANT = "_us"
+
+
+def past_deployments(fleet: FleetState) -> list[PastDeployment]:
+    """Return what lists of a state are filtered and sorted by."""
+    return [
+        PastDeployment(
+            known.id,
+            known.spec.name,
+            known.owner_id,
+            known.spec.cluster_id,
+            known.created_at_us,
+            known.version,
+        )
+        for known in fleet.facts.deployments.values()
+    ]
+
+
+def shown_deployments(
+    fleet: FleetState, standings: Iterable[Standing], *, whole: bool
+) -> list[DeploymentView]:
+    """Return deployments of a state, each as its row would be read."""
+    return [_shown(fleet, standing, whole=whole) for standing in standings]
+
+
+def _shown(fleet: FleetState, standing: Standing, *, whole: bool) -> DeploymentView:
+    deployment = fleet.facts.deployments[standing.deployment_id]
+    views = replica_views(fleet, deployment)
+    status = standing.changes[0].new
+    state = deployment_state_row(fleet, deployment, views, status, standing.updated_at_us)
+    row = _read(DEPLOYMENTS, deployment_row(deployment, state))
+    if not whole:
+        return deployment_view(row)
+    replicas = [_replica(fleet, replica) for replica in state.replicas]
+    changes = [
+        [change.old or 0, change.new, change.changed_at_us, change.reason, change.sequence]
+        for change in standing.changes
+    ]
+    return deployment_view(row, replicas, changes)
+
+
+def _replica(fleet: FleetState, row: ReplicaRow) -> list[Any]:
+    """Return a replica as the reader's statement builds it."""
+    node = fleet.facts.nodes.get(row.node_id or "")
+    return [
+        row.id,
+        row.slot,
+        row.generation,
+        row.exact_state,
+        row.node_id,
+        node.name if node is not None else None,
+        row.container_id,
+        row.started_at_us,
+        row.health,
+        row.restart_count,
+        row.reason,
+        row.unknown,
+    ]
+
+
+def shown_nodes(fleet: FleetState) -> list[NodeView]:
+    """Return all nodes of a state, each as its row would be read."""
+    return [
+        node_view(_read(NODES, node_row(node, node_state_row(fleet, node))))
+        for node in fleet.facts.nodes.values()
+    ]
+
+
+def _read(table: Table, row: NamedTuple) -> Row[Any]:
+    """Return a row as it would be read from its table."""
+    columns: dict[str, Any] = {}
+    for field, value in row._asdict().items():
+        name = field.removesuffix(_INSTANT)
+        columns[name] = json.loads(value) if isinstance(table.c[name].type, JSONB) else value
+    return cast("Row[Any]", SimpleNamespace(**columns))

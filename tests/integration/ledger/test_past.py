@@ -1,0 +1,143 @@
+"""What the ledger says of past moments is what it said then."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from random import Random
+
+import grpc.aio
+import pytest
+
+from fogbank.domain import fleet as fleet_module
+from fogbank.domain.errors import InvalidArgumentError, NotFoundError
+from fogbank.domain.states import DeploymentStatus
+from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page
+from fogbank.runtime.grpc_server import GrpcServer
+from services.gateway.adapters.ledger_client import LedgerClient
+from services.gateway.app.ports import DeploymentQuery
+from services.ledger.app.ports import DeploymentFilter, DeploymentSort
+from services.ledger.app.queries import LedgerQueries, Wait
+from tests.support.fleet import LittleFleet
+from tests.support.fleet_log import OWNER, a_spec
+from tests.support.ledger import StoredLog, a_running_ledger, replay_here, rows_of
+from tests.support.mixed_story import tell
+from tests.support.waiting import eventually
+
+NOW = Wait()
+FILTERS = (
+    DeploymentFilter(limit=1_000, ascending=True),
+    DeploymentFilter(limit=7, offset=3, sort_by=DeploymentSort.NAME),
+    DeploymentFilter(limit=1_000, sort_by=DeploymentSort.STATUS),
+    DeploymentFilter(limit=1_000, statuses=(DeploymentStatus.DELETED, DeploymentStatus.FAILED)),
+    DeploymentFilter(limit=1_000, name_contains="nobody's"),
+)
+
+Told = tuple[
+    list[AsOf[Page[DeploymentView]]],
+    list[AsOf[DeploymentView]],
+    AsOf[Page[NodeView]],
+    list[AsOf[NodeView]],
+]
+
+
+async def told_by(queries: LedgerQueries, moment: Moment | None = None) -> Told:
+    """Return everything that can be asked."""
+    lists = [await queries.deployments(wanted, NOW, moment) for wanted in FILTERS]
+    ids = [view.id for found in (lists[0], lists[3]) for view in found.value.items]
+    whole = [await queries.deployment(id_, "", NOW, moment) for id_ in ids]
+    nodes = await queries.nodes(1_000, 0, NOW, moment)
+    named = [await queries.node(view.name, NOW, moment) for view in nodes.value.items]
+    named += [await queries.node(view.id, NOW, moment) for view in nodes.value.items]
+    return lists, whole, nodes, named
+
+
+@pytest.mark.parametrize("often", [8, 1_000])
+async def test_a_past_moment_is_told_as_it_was_told_then(
+    url: str, monkeypatch: pytest.MonkeyPatch, often: int
+) -> None:
+    monkeypatch.setattr(fleet_module, "DIGEST_EVERY_ROUNDS", often)
+    story, chance = tell(31, events=140, nodes=6), Random(7)
+    end = len(story.log.commits)
+    moments = sorted({1, end, *chance.sample(range(2, end), 5)})
+    log = StoredLog()
+    log.publish(story.log, upto=1)
+    then: dict[int, Told] = {}
+    async with a_running_ledger(url, log, replay=replay_here) as ledger:
+        for sequence in moments:
+            log.publish(story.log, upto=sequence)
+            await ledger.reaches(sequence)
+            then[sequence] = await told_by(ledger.queries)
+        if often == 8:
+
+            async def kept() -> bool:
+                return bool(await rows_of(url, "SELECT 1 FROM snapshots"))
+
+            await eventually(kept, what="a snapshot")
+        # Forwards and backwards, so that states are gone on with, given up and begun anew.
+        for sequence in (*moments, *reversed(moments), *chance.sample(moments, len(moments))):
+            assert await told_by(ledger.queries, Moment(sequence)) == then[sequence], sequence
+        # A time is the last commit with no later log time.
+        log_times = [commit.appended_at_us for commit in story.log.commits]
+        for sequence in moments:
+            at_us = max(log_times[:sequence])
+            wanted = max(
+                number + 1 for number in range(end) if max(log_times[: number + 1]) <= at_us
+            )
+            assert await ledger.past.sequence_of(Moment(time_us=at_us)) == wanted
+            assert (await ledger.past.sequence_of(Moment(time_us=log_times[0]))) >= 1
+
+
+async def test_moments_that_the_log_does_not_have(url: str) -> None:
+    fleet = LittleFleet()
+    fleet.connect("fog-0")
+    log = StoredLog()
+    log.publish(fleet.log)
+    async with a_running_ledger(url, log, replay=replay_here) as ledger:
+        first_us = fleet.log.commits[0].appended_at_us
+        first = datetime.fromtimestamp(first_us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        for moment, words in (
+            (Moment(log.last + 1), f"must be at most {log.last}, the log's last sequence"),
+            (Moment(time_us=first_us - 1), f"before the log's first commit, {first}"),
+            (Moment(time_us=253_402_300_799_999_999), "must not be in the future"),
+            (Moment(time_us=10**18), "must not be in the future"),
+        ):
+            with pytest.raises(InvalidArgumentError, match=words):
+                await ledger.past.sequence_of(moment)
+    async with a_running_ledger(url, log, replay=replay_here) as ledger:
+        deployment_id = fleet.deploy(a_spec())
+        log.publish(fleet.log)
+        await ledger.reaches(log.last)
+        past, then, owner = ledger.queries, Moment(log.last), OWNER
+        for asked in (
+            past.deployment(deployment_id, "", NOW, Moment(log.last - 1)),
+            past.deployment(deployment_id, "somebody else", NOW, then),
+            past.deployment("none", "", NOW, then),
+            past.node("none", NOW, then),
+        ):
+            with pytest.raises(NotFoundError):
+                await asked
+        assert (await past.deployment(deployment_id, owner, NOW, then)).value.owner_id == owner
+
+
+async def test_a_process_of_its_own_answers_a_gateway(url: str) -> None:
+    story = tell(32, events=40, nodes=3)
+    log = StoredLog()
+    log.publish(story.log)
+    server = GrpcServer([])
+    async with a_running_ledger(url, log) as ledger:
+        ledger.serve(server.grpc)
+        port = await server.start("127.0.0.1:0")
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            client, then = LedgerClient(channel), Moment(log.last)
+            live = await client.deployments(DeploymentQuery())
+            assert await client.deployments(DeploymentQuery(moment=then)) == live
+            some = live.value.items[0].id
+            assert await client.deployment(some, moment=then) == await client.deployment(some)
+            nodes = await client.nodes(9, 0)
+            assert await client.nodes(9, 0, moment=then) == nodes
+            assert (await client.node("fog-0", moment=then)).value == nodes.value.items[0]
+            with pytest.raises(InvalidArgumentError, match="as_of: must be at most"):
+                await client.nodes(9, 0, moment=Moment(log.last + 1))
+            with pytest.raises(NotFoundError, match="Deployment not found"):
+                await client.deployment(some, moment=Moment(1))
+        await server.stop(0)
