@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fogbank.cli.failures import UsageFailure
-from fogbank.domain.deployment import PRIORITY_WORDS
+from fogbank.domain.deployment import PRIORITY_WORDS, RolloutSpec
 
 SERVICE_TYPES = ("compute", "storage", "gateway", "mixnode")
 RESTARTS = ("always", "on-failure", "never")
@@ -58,6 +58,7 @@ class DeploymentText:
     restart: str = "always"
     labels: Mapping[str, str] = field(default_factory=dict)
     allow_colocation: bool = False
+    rollout: RolloutSpec = field(default_factory=RolloutSpec)
     disconnect: DisconnectText = DisconnectText()
     request_id: str = ""
 
@@ -186,6 +187,7 @@ def _deployment(document: object, where: str) -> DeploymentText:
         restart=fields.word("restart", RESTARTS, "always"),
         labels=fields.texts("labels"),
         allow_colocation=fields.flag("allow_colocation", default=False),
+        rollout=_rollout(fields.take("rollout"), where),
         disconnect=_disconnect(fields.take("disconnect"), where),
         request_id=fields.text("request_id", ""),
     )
@@ -202,6 +204,21 @@ def _resources(value: object, where: str) -> _Fields:
             "such as `resources: {cpu: 1.0, memory: 512}`"
         )
     return _Fields(value, f"{where}: resources")
+
+
+def _rollout(value: object, where: str) -> RolloutSpec:
+    if value is None:
+        return RolloutSpec()
+    fields, usual = _Fields(value, f"{where}: rollout"), RolloutSpec()
+    text = RolloutSpec(
+        fields.whole("max_surge", usual.max_surge),
+        fields.whole("max_unavailable", usual.max_unavailable),
+        fields.whole("min_healthy_ms", usual.min_healthy_ms),
+        fields.whole("progress_deadline_ms", usual.progress_deadline_ms),
+        fields.flag("auto_rollback", default=usual.auto_rollback),
+    )
+    fields.finish()
+    return text
 
 
 def _disconnect(value: object, where: str) -> DisconnectText:

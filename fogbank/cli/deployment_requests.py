@@ -1,8 +1,10 @@
 """Deployments as text to the server's messages."""
 
+from dataclasses import asdict
 from uuid import uuid4
 
 from fogbank.cli.deployment_files import ConstraintText, DeploymentText, DisconnectText
+from fogbank.domain.deployment import RolloutSpec
 from fogbank.v1 import deployment_service_pb2, deployments_pb2, resources_pb2
 
 _THOUSANDTHS = 1000
@@ -42,8 +44,15 @@ def deployment_spec(text: DeploymentText) -> deployments_pb2.DeploymentSpec:
         ),
         labels=dict(text.labels),
         allow_colocation=text.allow_colocation,
+        rollout=_rollout(text.rollout),
         disconnect=_disconnect(text.disconnect),
     )
+
+
+def _rollout(rollout: RolloutSpec) -> deployments_pb2.RolloutSpec | None:
+    if rollout == RolloutSpec():
+        return None
+    return deployments_pb2.RolloutSpec(**asdict(rollout))
 
 
 def _disconnect(text: DisconnectText) -> deployments_pb2.DisconnectRules | None:

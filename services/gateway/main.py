@@ -100,14 +100,13 @@ async def build(service: Service, settings: GatewaySettings) -> None:
     )
     fold = record.fold
     command_log = CommandLog(fold, record.appender)
-    environments = own.environments
     deployments = Deployments(
-        fold, command_log, ledger, environments, clock, max_pending=settings.max_pending
+        fold, command_log, ledger, own.environments, clock, max_pending=settings.max_pending
     )
     planning = Planning(deployments, command_log, scheduler)
-    updates = Updates(deployments, fold, command_log, environments, clock)
+    updates = Updates(deployments, fold, command_log, own.environments, clock)
     telemetry = NatsTelemetry(record.connection, settings.fleet)
-    agents = Agents(AgentPorts(fold, record.appender, environments, telemetry, clock))
+    agents = Agents(AgentPorts(fold, record.appender, own.environments, telemetry, clock))
     service.enter_sync(agents.running())
     nodes = Nodes(fold, ledger)
     events = Events(fold, record.log)
@@ -133,6 +132,7 @@ async def build(service: Service, settings: GatewaySettings) -> None:
     http = HttpDependencies(
         deployments,
         planning,
+        updates,
         nodes,
         own.identity,
         events,

@@ -48,6 +48,7 @@ from services.gateway.app.ports import (
 )
 from services.gateway.app.principal import Principal, Role
 from services.gateway.app.system import System
+from services.gateway.app.updates import Updates
 from services.gateway.app.views import deployment_view, node_view
 from services.gateway.http_api.application import create_app
 from services.gateway.http_api.dependencies import HttpDependencies
@@ -308,6 +309,7 @@ async def rest_face(**settings: Any) -> AsyncIterator[RestFace]:
     dependencies = HttpDependencies(
         deployments,
         Planning(deployments, command_log, scheduler),
+        Updates(deployments, fold, command_log, environments, clock),
         Nodes(fold, ledger),
         identity,
         Events(fold, log),

@@ -190,6 +190,35 @@ class ExplainAnswer(Answer):
     as_of_sequence: int
 
 
+class RevisionAnswer(Answer):
+    """What a deployment's replicas were, or are to be."""
+
+    revision: int
+    state: Literal["wanted", "failed"] | None = Field(
+        description="`wanted`: new replicas are of it; `failed`: it was given up."
+    )
+    container_image: str
+    resources: AmountsAnswer = Field(description="Per replica.")
+    has_env: bool
+    created_at: datetime
+
+
+class RolloutAnswer(Answer):
+    """How far the replacement of a deployment's replicas is."""
+
+    deployment_id: UUID
+    phase: Literal["done", "progressing", "rolled_back"]
+    message: str
+    revision: int = Field(description="The one that was asked for last.")
+    wanted_revision: int = Field(description="The one that new replicas are of.")
+    replicas: int
+    updated: int = Field(description="Replicas that are as wanted.")
+    available: int = Field(description="Slots with a replica that runs and is well.")
+    leaving: int = Field(description="Former replicas that run until their successors do.")
+    revisions: list[RevisionAnswer] = Field(description="Newest first, as far as they are kept.")
+    as_of_sequence: int
+
+
 class UserAnswer(Answer):
     """A new account."""
 

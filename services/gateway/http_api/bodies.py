@@ -23,8 +23,10 @@ class Body(BaseModel):
     )
 
 
-def json_body(model: type[M]) -> Callable[[Request], Awaitable[M]]:
-    """Return a dependency that reads a request's body as `model`.
+def json_body(model: type[M], *, required: bool = True) -> Callable[[Request], Awaitable[M]]:
+    """Return a dependency that reads a request's body as `model`; none stands for an empty one.
+
+    With `required` there must be a body.
 
     Raises:
         TooLargeError: more bytes than the app takes.
@@ -35,17 +37,19 @@ def json_body(model: type[M]) -> Callable[[Request], Awaitable[M]]:
         _check_content_type(request)
         data = await _read(request, request.app.state.max_body_bytes)
         try:
-            return model.model_validate_json(data)
+            return model.model_validate_json(data if data or required else b"{}")
         except ValidationError as error:
             raise describe_body(error, model) from None
 
     return read
 
 
-def documented(model: type[Body]) -> dict[str, Any]:
+def documented(model: type[Body], *, required: bool = True) -> dict[str, Any]:
     """Return what the OpenAPI document says of a route with this body."""
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    return {
+        "requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}
+    }
 
 
 def _check_content_type(request: Request) -> None:

@@ -14,6 +14,7 @@ from services.gateway.app.identity import Identity
 from services.gateway.app.nodes import Nodes
 from services.gateway.app.planning import Planning
 from services.gateway.app.system import System
+from services.gateway.app.updates import Updates
 
 MAX_BODY_BYTES = 1024 * 1024
 
@@ -27,6 +28,7 @@ class HttpDependencies:
 
     deployments: Deployments
     planning: Planning
+    updates: Updates
     nodes: Nodes
     identity: Identity
     events: Events

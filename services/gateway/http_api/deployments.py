@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
-from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.responses import Response
 
-from fogbank.domain.errors import AbortedError, InvalidArgumentError
-from fogbank.domain.position import etag, parse_etag
+from fogbank.domain.errors import InvalidArgumentError
+from fogbank.domain.position import etag
 from fogbank.domain.states import DeploymentStatus
-from services.gateway.app.deployments import Accepted
 from services.gateway.app.ports import DeploymentQuery, DeploymentSort
 from services.gateway.core.asks import MAX_NAME, check_replicas, spec_of
 from services.gateway.core.bounds import REST_BOUNDS
 from services.gateway.http_api import explaining, rendering
+from services.gateway.http_api.accepting import (
+    DeploymentId,
+    IdempotencyKey,
+    IfMatch,
+    accepted_response,
+    expected_version,
+    request_id_of,
+)
 from services.gateway.http_api.access import Caller
 from services.gateway.http_api.answers import (
     CommandAnswer,
@@ -42,14 +48,6 @@ TRACK = "Use /status/{deployment_id} to track progress."
 QUEUED = f"Deployment queued for scheduling. {TRACK}"
 _LARGEST_OFFSET = 1_000_000_000
 
-DeploymentId = Annotated[UUID, Path(description="Deployment id.")]
-IdempotencyKey = Annotated[
-    str, Header(alias="Idempotency-Key", description="The same as `request_id` of the body.")
-]
-IfMatch = Annotated[
-    str, Header(alias="If-Match", description="Refused with 412 unless it is the current ETag.")
-]
-
 
 @router.post(
     "/deploy",
@@ -70,9 +68,9 @@ async def deploy(
 ) -> Response:
     """Queue a deployment for scheduling. It is durable when this answers."""
     spec = spec_of(body.ask(), REST_BOUNDS)
-    request_id = _request_id(idempotency_key, body.request_id)
+    request_id = request_id_of(idempotency_key, body.request_id)
     accepted = await used_by(request).deployments.create(caller, spec, body.env, request_id)
-    return _accepted(accepted, "pending", QUEUED)
+    return accepted_response(accepted, "pending", QUEUED)
 
 
 @router.get(
@@ -190,12 +188,12 @@ async def scale(
         caller,
         str(deployment_id),
         body.replicas,
-        _request_id(idempotency_key, body.request_id),
-        _expected_version(if_match),
+        request_id_of(idempotency_key, body.request_id),
+        expected_version(if_match),
     )
     view = used_by(request).deployments.show(caller, accepted.deployment_id)
     message = f"Scaling to {accepted.spec.replicas} replicas queued. {TRACK}"
-    return _accepted(accepted, rendering.status_word(view.status), message)
+    return accepted_response(accepted, rendering.status_word(view.status), message)
 
 
 @router.delete(
@@ -214,9 +212,9 @@ async def delete(
 ) -> Response:
     """Delete a deployment and stop its replicas. Its status stays readable."""
     accepted = await used_by(request).deployments.delete(
-        caller, str(deployment_id), idempotency_key, _expected_version(if_match)
+        caller, str(deployment_id), idempotency_key, expected_version(if_match)
     )
-    return _accepted(accepted, "deleted", f"Deletion queued. {TRACK}")
+    return accepted_response(accepted, "deleted", f"Deletion queued. {TRACK}")
 
 
 @router.post(
@@ -247,45 +245,6 @@ async def explain(caller: Caller, request: Request, deployment_id: DeploymentId)
     return rendering.json_response(
         explaining.deployment(str(deployment_id), told), headers={"Cache-Control": "no-store"}
     )
-
-
-def _accepted(accepted: Accepted, status: str, message: str) -> Response:
-    content = {
-        "success": True,
-        "deployment_id": accepted.deployment_id,
-        "status": status,
-        "replicas": accepted.spec.replicas,
-        "message": message,
-    }
-    headers = {
-        "Location": f"/api/deployment/status/{accepted.deployment_id}",
-        "ETag": f'"{etag(accepted.version)}"',
-    }
-    return rendering.json_response(content, 202, headers)
-
-
-def _request_id(header: str, body: str) -> str:
-    if header and body and header != body:
-        raise InvalidArgumentError.of_field(
-            "Idempotency-Key",
-            f"must be the same as request_id or absent, got {shown(header)} and {shown(body)}",
-        )
-    return header or body
-
-
-def _expected_version(if_match: str) -> int:
-    """Return the version that If-Match names; 0 if any will do.
-
-    Raises:
-        AbortedError: it names none that ever was.
-    """
-    text = if_match.strip()
-    if text in {"", "*"}:
-        return 0
-    version = parse_etag(text.strip('"')) if not text.startswith("W/") else None
-    if version is None:
-        raise AbortedError("If-Match is not an ETag of this deployment; read it again")
-    return version
 
 
 def _us(moment: datetime | None) -> int:

@@ -4,6 +4,7 @@ stand here for the OpenAPI document.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema
@@ -15,6 +16,7 @@ from fogbank.domain.deployment import (
     PRIORITY_WORDS,
     Constraint,
     DisconnectRules,
+    RolloutSpec,
 )
 from fogbank.domain.states import ConstraintOperator, RestartPolicy, ServiceType
 from services.gateway.app.identity import (
@@ -31,13 +33,15 @@ from services.gateway.core.disconnecting import MAX_DISCONNECT_MS, MIN_DISCONNEC
 from services.gateway.http_api.bodies import Body
 
 TYPES = [member.name.lower() for member in ServiceType]
-_OPERATORS = {member.name.lower(): member for member in ConstraintOperator}
-_RESTARTS = {member.name.lower().replace("_", "-"): member for member in RestartPolicy}
-_WHOLE_GPU = 1000
-_MILLICORES = 1000
+OPERATORS = {member.name.lower(): member for member in ConstraintOperator}
+RESTARTS = {member.name.lower().replace("_", "-"): member for member in RestartPolicy}
+WHOLE_GPU = 1000
+MILLICORES = 1000
+_ROLLOUT = RolloutSpec()
 
 
-def _within(amount: Amount) -> Any:
+def within(amount: Amount) -> Any:
+    """Return the bounds of an amount, for the OpenAPI document."""
     low, high = amount.low / amount.scale, amount.high / amount.scale
     whole = low == int(low) and high == int(high)
     return {
@@ -46,7 +50,8 @@ def _within(amount: Amount) -> Any:
     }
 
 
-def _texts(shortest: int, longest: int) -> Any:
+def texts(shortest: int, longest: int) -> Any:
+    """Return the bounds of a text's length, for the OpenAPI document."""
     return {"minLength": shortest, "maxLength": longest}
 
 
@@ -57,8 +62,8 @@ def _priority(given: Any) -> Any:
     return given
 
 
-_Type = Annotated[Any, WithJsonSchema({"type": "string", "enum": TYPES})]
-_Priority = Annotated[
+Type = Annotated[Any, WithJsonSchema({"type": "string", "enum": TYPES})]
+Priority = Annotated[
     Any,
     AfterValidator(_priority),
     WithJsonSchema(
@@ -80,10 +85,10 @@ _Operator = Literal["equal", "not_equal", "in", "exists"]
 class ResourcesBody(Body):
     """What each replica gets."""
 
-    cpu: float = Field(description="Cores.", json_schema_extra=_within(REST_BOUNDS.cpu))
-    memory: int = Field(description="MB.", json_schema_extra=_within(REST_BOUNDS.memory))
-    gpu: int = Field(0, description="Whole GPUs.", json_schema_extra=_within(REST_BOUNDS.gpu))
-    storage: int = Field(10, description="GB.", json_schema_extra=_within(REST_BOUNDS.storage))
+    cpu: float = Field(description="Cores.", json_schema_extra=within(REST_BOUNDS.cpu))
+    memory: int = Field(description="MB.", json_schema_extra=within(REST_BOUNDS.memory))
+    gpu: int = Field(0, description="Whole GPUs.", json_schema_extra=within(REST_BOUNDS.gpu))
+    storage: int = Field(10, description="GB.", json_schema_extra=within(REST_BOUNDS.storage))
 
 
 class ConstraintBody(Body):
@@ -91,7 +96,7 @@ class ConstraintBody(Body):
 
     attribute: str = Field(
         description="`region`, `arch`, `node` or `label.<key>`.",
-        json_schema_extra=_texts(1, 6 + asks.MAX_LABEL_KEY),
+        json_schema_extra=texts(1, 6 + asks.MAX_LABEL_KEY),
     )
     operator: _Operator
     values: list[str] = Field(
@@ -115,19 +120,51 @@ class DisconnectBody(Body):
         return DisconnectRules(self.lost_after_ms, self.replace, self.stop_on_client_after_ms)
 
 
+class RolloutBody(Body):
+    """How updates replace replicas; times in milliseconds."""
+
+    max_surge: int = Field(
+        _ROLLOUT.max_surge,
+        description="So many more than wanted may run meanwhile.",
+        json_schema_extra={"minimum": 0, "maximum": asks.MAX_ROLLOUT_STEP},
+    )
+    max_unavailable: int = Field(
+        _ROLLOUT.max_unavailable,
+        description="So many fewer than wanted may be well; not 0 if `max_surge` is.",
+        json_schema_extra={"minimum": 0, "maximum": asks.MAX_ROLLOUT_STEP},
+    )
+    min_healthy_ms: int = Field(
+        _ROLLOUT.min_healthy_ms,
+        description="A new replica is well once it ran healthily for so long.",
+        json_schema_extra={"minimum": 0, "maximum": asks.MAX_ROLLOUT_MS},
+    )
+    progress_deadline_ms: int = Field(
+        _ROLLOUT.progress_deadline_ms,
+        description="A new replica that isn't well by then has failed; above `min_healthy_ms`.",
+        json_schema_extra={"minimum": 0, "maximum": asks.MAX_ROLLOUT_MS},
+    )
+    auto_rollback: bool = Field(
+        default=_ROLLOUT.auto_rollback, description="Go back by itself when the new ones fail."
+    )
+
+    def rules(self, before: RolloutSpec = _ROLLOUT) -> RolloutSpec:
+        """Return the rules: those given, the others as they were before."""
+        return replace(before, **self.model_dump(exclude_unset=True))
+
+
 class DeployBody(Body):
     """A deployment to make."""
 
-    name: str = Field(json_schema_extra=_texts(1, asks.MAX_NAME))
-    type: _Type
-    container_image: str = Field(json_schema_extra=_texts(1, asks.MAX_IMAGE))
-    replicas: int = Field(json_schema_extra=_within(REST_BOUNDS.replicas))
+    name: str = Field(json_schema_extra=texts(1, asks.MAX_NAME))
+    type: Type
+    container_image: str = Field(json_schema_extra=texts(1, asks.MAX_IMAGE))
+    replicas: int = Field(json_schema_extra=within(REST_BOUNDS.replicas))
     resources: ResourcesBody
     env: dict[str, str] = Field(
         default={}, description="Environment of the containers; kept sealed, never returned."
     )
-    region: str = Field(DEFAULT_REGION, json_schema_extra=_texts(1, 63))
-    priority: _Priority = Field("medium", description="A number, or a word in any case.")
+    region: str = Field(DEFAULT_REGION, json_schema_extra=texts(1, 63))
+    priority: Priority = Field("medium", description="A number, or a word in any case.")
     cluster_id: int = Field(DEFAULT_CLUSTER_ID, json_schema_extra={"minimum": 1})
     strategy: str = Field("", description="Empty for the policy's own.")
     wait_for_capacity: bool = Field(
@@ -136,14 +173,15 @@ class DeployBody(Body):
     constraints: list[ConstraintBody] = Field(
         default=[], json_schema_extra={"maxItems": asks.MAX_CONSTRAINTS}
     )
-    gpu_model: str = Field("", json_schema_extra=_texts(0, asks.MAX_NAME))
+    gpu_model: str = Field("", json_schema_extra=texts(0, asks.MAX_NAME))
     restart: _Restart = "always"
     labels: dict[str, str] = Field(default={}, json_schema_extra={"maxProperties": asks.MAX_LABELS})
+    rollout: RolloutBody = RolloutBody()
     disconnect: DisconnectBody = DisconnectBody()
     request_id: str = Field(
         "",
         description="Makes a repeat safe: the same id gets the same answer.",
-        json_schema_extra=_texts(0, asks.MAX_REQUEST_ID),
+        json_schema_extra=texts(0, asks.MAX_REQUEST_ID),
     )
 
     def ask(self) -> Ask:
@@ -153,22 +191,23 @@ class DeployBody(Body):
             type=self.type if isinstance(self.type, str) else "",
             container_image=self.container_image,
             replicas=self.replicas,
-            cpu_millicores=self.resources.cpu * _MILLICORES,
+            cpu_millicores=self.resources.cpu * MILLICORES,
             memory_mib=self.resources.memory,
             storage_gib=self.resources.storage,
-            gpu_thousandths=self.resources.gpu * _WHOLE_GPU,
+            gpu_thousandths=self.resources.gpu * WHOLE_GPU,
             region=self.region,
             priority=self.priority,
             cluster_id=self.cluster_id,
             strategy=self.strategy,
             wait_for_capacity=self.wait_for_capacity,
             constraints=tuple(
-                Constraint(each.attribute, _OPERATORS[each.operator], tuple(each.values))
+                Constraint(each.attribute, OPERATORS[each.operator], tuple(each.values))
                 for each in self.constraints
             ),
             gpu_model=self.gpu_model,
-            restart=_RESTARTS[self.restart],
+            restart=RESTARTS[self.restart],
             labels=self.labels,
+            rollout=self.rollout.rules(),
             disconnect=self.disconnect.rules(),
             env=self.env,
         )
@@ -177,19 +216,19 @@ class DeployBody(Body):
 class ScaleBody(Body):
     """A new number of replicas."""
 
-    replicas: int = Field(json_schema_extra=_within(REST_BOUNDS.replicas))
+    replicas: int = Field(json_schema_extra=within(REST_BOUNDS.replicas))
     request_id: str = Field(
         "",
         description="Makes a repeat safe: the same id gets the same answer.",
-        json_schema_extra=_texts(0, asks.MAX_REQUEST_ID),
+        json_schema_extra=texts(0, asks.MAX_REQUEST_ID),
     )
 
 
 class RegisterBody(Body):
     """An account to make."""
 
-    username: str = Field(json_schema_extra=_texts(MIN_USERNAME, MAX_USERNAME))
-    password: str = Field(json_schema_extra=_texts(MIN_PASSWORD, MAX_PASSWORD))
+    username: str = Field(json_schema_extra=texts(MIN_USERNAME, MAX_USERNAME))
+    password: str = Field(json_schema_extra=texts(MIN_PASSWORD, MAX_PASSWORD))
 
 
 class LoginBody(Body):
@@ -202,7 +241,7 @@ class LoginBody(Body):
 class RefreshBody(Body):
     """A refresh token to trade; it is used up."""
 
-    refresh_token: str = Field(json_schema_extra=_texts(1, MAX_REFRESH_TOKEN))
+    refresh_token: str = Field(json_schema_extra=texts(1, MAX_REFRESH_TOKEN))
 
 
 BODIES: tuple[type[Body], ...] = (DeployBody, ScaleBody, RegisterBody, LoginBody, RefreshBody)

@@ -12,6 +12,8 @@ from starlette.responses import Response
 
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.resources import Resources
+from fogbank.domain.revisions import Revision
+from fogbank.domain.rollouts import RolloutView
 from fogbank.domain.states import DeploymentStatus, Health, ReplicaState
 from fogbank.domain.status import StatusChange
 from fogbank.domain.views import DeploymentView, NodeView, ReplicaSummary
@@ -120,6 +122,35 @@ def deployment_row(view: DeploymentView) -> dict[str, Any]:
         "running_replicas": view.running_replicas,
         "created_at": instant(view.created_at_us),
         "updated_at": instant(view.updated_at_us),
+    }
+
+
+def rollout(view: RolloutView) -> dict[str, Any]:
+    """Return how far the replacement of replicas is, revisions newest first."""
+    return {
+        "deployment_id": view.deployment_id,
+        "phase": view.phase.name.lower(),
+        "message": view.message,
+        "revision": view.revision,
+        "wanted_revision": view.wanted_revision,
+        "replicas": view.replicas,
+        "updated": view.updated,
+        "available": view.available,
+        "leaving": view.leaving,
+        "revisions": [_revision(view, each) for each in reversed(view.revisions)],
+        "as_of_sequence": view.as_of_sequence,
+    }
+
+
+def _revision(view: RolloutView, revision: Revision) -> dict[str, Any]:
+    states = {view.failed_revision: "failed", view.wanted_revision: "wanted"}
+    return {
+        "revision": revision.number,
+        "state": states.get(revision.number),
+        "container_image": revision.spec.container_image,
+        "resources": resources(revision.spec.resources),
+        "has_env": bool(revision.env_key),
+        "created_at": instant(revision.at_us),
     }
 
 

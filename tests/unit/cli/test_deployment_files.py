@@ -237,3 +237,32 @@ def test_priorities() -> None:
     assert parse_priority("Gold", "--priority") == 60
     with pytest.raises(UsageFailure, match="--priority must be 0 to 100"):
         parse_priority("-1", "--priority")
+
+
+def test_rollout_rules_are_the_servers_where_a_file_gives_none(tmp_path: Path) -> None:
+    (made,) = read(tmp_path, MINIMAL + "rollout: {max_surge: 0, max_unavailable: 2}")
+    assert create_request(made).spec.rollout == deployments_pb2.RolloutSpec(
+        max_surge=0,
+        max_unavailable=2,
+        min_healthy_ms=5_000,
+        progress_deadline_ms=600_000,
+        auto_rollback=True,
+    )
+    for usual in ("", "rollout: {}", "rollout: {max_surge: 1}"):
+        (made,) = read(tmp_path, MINIMAL + usual)
+        assert not create_request(made).spec.HasField("rollout")
+
+
+@pytest.mark.parametrize(
+    ("rules", "complaint"),
+    [
+        ("{surge: 1}", "rollout: unknown field 'surge'"),
+        ("{max_surge: one}", "rollout: max_surge must be a whole number, got 'one'"),
+        ("{auto_rollback: 1}", "rollout: auto_rollback must be true or false, got 1"),
+        ("slowly", "rollout: expected fields"),
+    ],
+)
+def test_rollout_rules_that_are_none(tmp_path: Path, rules: str, complaint: str) -> None:
+    with pytest.raises(UsageFailure) as caught:
+        read(tmp_path, f"{MINIMAL}\nrollout: {rules}")
+    assert complaint in caught.value.message
