@@ -95,6 +95,16 @@ def verify(  # noqa: PLR0917  one parameter for each flag
             "--decisions", help="Derive every round again from what it names, and compare."
         ),
     ] = False,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file", help="Check this proof, made by `fog audit prove`, without a server."
+        ),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option("--key", help="With --file: a verifier key, or a file of them."),
+    ] = None,
     first: Annotated[
         int, typer.Option("--from", min=0, help="From this log sequence; 0 for the start.")
     ] = 0,
@@ -103,11 +113,16 @@ def verify(  # noqa: PLR0917  one parameter for each flag
     ] = 0,
     output: Output = AsTable,
 ) -> int:
-    """Derive the log's decisions again, and name what comes out differently.
+    """Say whether the log was changed; with --decisions whether its decisions follow from it.
 
-    The server's ledger does it with its copy of the log; with a broker's address or a data
-    directory it is done here, with the log itself. Exit code 1 if anything differs. Rounds of
-    another engine are counted as unverifiable: run the release that made them.
+    The ledger compares the log with its copy, with the tree over its commits and with the
+    checkpoints that it signed, and names the first sequence that is wrong.
+
+    Decisions are derived again by the ledger with its copy of the log; with a broker's address or a
+    data directory that is done here, with the log itself. Rounds of another engine are counted as
+    unverifiable: run the release that made them.
+
+    Exit code 1 if anything is wrong.
     """
     from fogbank.cli.decision_audit import (
         print_verification,
@@ -115,8 +130,10 @@ def verify(  # noqa: PLR0917  one parameter for each flag
         verified_here,
     )
 
+    if file is not None or key is not None:
+        return _verify_file(file, key, output)
     if not decisions:
-        raise UsageFailure("say what to verify: --decisions")
+        return _verify_log(first, last, output)
     if nats_url is None and data_dir is None:
         with progress("deriving again") as shown:
             found = verified_by_the_ledger(first, last, shown)
@@ -130,6 +147,61 @@ def verify(  # noqa: PLR0917  one parameter for each flag
             found = verified_here(source, first, last, shown)
     print_verification(found, output)
     return EXIT_DONE if found.clean else EXIT_ERROR
+
+
+def _verify_log(first: int, last: int, output: OutputFormat) -> int:
+    from fogbank.cli.log_evidence import print_verified, verified_log
+
+    with progress("comparing") as shown:
+        part = verified_log(first, last, shown)
+    print_verified(part, output)
+    return EXIT_ERROR if part.problem else EXIT_DONE
+
+
+def _verify_file(file: Path | None, key: str | None, output: OutputFormat) -> int:
+    from fogbank.cli.log_evidence import check_proof, read_key, read_proof
+
+    if file is None or key is None:
+        raise UsageFailure(
+            "--file and --key go together: a proof, and the public key of whom you trust",
+        )
+    proved = check_proof(read_proof(file), read_key(key))
+    if output in {OutputFormat.JSON, OutputFormat.YAML}:
+        print_data(proved, output)
+    elif output is OutputFormat.NAME:
+        print(proved["sequence"])
+    else:
+        screen = console()
+        for name, value in proved.items():
+            screen.print(f"{name.replace('_', ' ') + ':':<22}{as_text(value)}", markup=False)
+        screen.print(f"{'verdict:':<22}it is in the log", style="green")
+    return EXIT_DONE
+
+
+@app.command("checkpoint")
+def checkpoint(
+    keys: Annotated[
+        bool, typer.Option("--keys", help="Print the public keys to check it by instead.")
+    ] = False,
+) -> None:
+    """Print a signed checkpoint of the log as it is now, for whoever wants to keep that.
+
+    It is a signed note as https://c2sp.org/tlog-checkpoint describes it.
+    """
+    from fogbank.cli.log_evidence import signed_log
+
+    note, verifier_keys = signed_log()
+    print("\n".join(verifier_keys) if keys else note.rstrip())
+
+
+@app.command("prove")
+def prove(
+    sequence: Annotated[int, typer.Argument(min=1, help="The commit's log sequence.")],
+) -> None:
+    """Print the proof that a commit is in the log, as JSON; `verify --file` checks it anywhere."""
+    from fogbank.cli.log_evidence import proof_of
+
+    print_data(proof_of(sequence), OutputFormat.JSON)
 
 
 def _promises(path: Path) -> "list[Acknowledged]":

@@ -74,6 +74,11 @@ class DataDir:
         return self.root / "postgres"
 
     @property
+    def checkpoints(self) -> Path:
+        """Signed checkpoints of the log."""
+        return self.root / "checkpoints"
+
+    @property
     def engine_file(self) -> Path:
         """The container engine that the nodes were last started on, if it was one."""
         return self.root / "engine"

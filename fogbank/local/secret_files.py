@@ -29,6 +29,11 @@ class SecretFiles:
         return self.folder / "sealing_key"
 
     @property
+    def checkpoint_key(self) -> Path:
+        """Signs checkpoints of the log; the ledger makes it."""
+        return self.folder / "checkpoint_key"
+
+    @property
     def agent_token(self) -> Path:
         """With which node agents call the gateway."""
         return self.folder / "agent_token"

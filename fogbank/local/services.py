@@ -111,7 +111,12 @@ class ServicePlan:
         return self._child(
             "ledger",
             1,
-            {"FOG_GRPC_LISTEN": self.addresses.ledger, "FOG_DATABASE_URL": self.database_url},
+            {
+                "FOG_GRPC_LISTEN": self.addresses.ledger,
+                "FOG_DATABASE_URL": self.database_url,
+                "FOG_CHECKPOINT_DIR": str(self.data.checkpoints),
+                "FOG_CHECKPOINT_KEY_FILE": str(self.secrets.checkpoint_key),
+            },
         )
 
     def agents(self, groups: Sequence[AgentGroup], engine_url: str = "") -> list[ChildSpec]:

@@ -1,7 +1,8 @@
 """Checkpoints of the tree: origin, size and root in a note that Ed25519 keys sign.
 
 Form: https://c2sp.org/tlog-checkpoint over https://c2sp.org/signed-note, so that tools of others
-read them too. A verifier key is one line, `<name>+<key id>+<base64 of 0x01 and the public key>`.
+read them too. A verifier key is one line, `<name>+<key id>+<base64 of 0x01 and the public key>`, a
+private key one line that begins with `PRIVATE+KEY+`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 _ED25519 = b"\x01"
 _KEY_ID_BYTES = 4
 _ROOT_BYTES = 32
+_PRIVATE = "PRIVATE+KEY+"
 _SIGNATURE = "\u2014 "  # an em dash begins each line of a signature
 _MOST_DIGITS = 19
 
@@ -81,6 +83,30 @@ class Signer:
 
     name: str
     key: Ed25519PrivateKey
+
+    @property
+    def text(self) -> str:
+        """The key as one line, to be kept secret."""
+        verifier = self.verifier
+        encoded = b64encode(_ED25519 + self.key.private_bytes_raw()).decode()
+        return f"{_PRIVATE}{self.name}+{verifier.id.hex()}+{encoded}"
+
+    @classmethod
+    def parse(cls, text: str) -> Signer:
+        """Read the line of a private key; a message never shows it.
+
+        Raises:
+            NoteError: it is none, or not of an Ed25519 key.
+        """
+        name, _, rest = text.strip().removeprefix(_PRIVATE).partition("+")
+        key_id, _, encoded = rest.partition("+")
+        raw = _decoded(encoded)
+        if not text.startswith(_PRIVATE) or raw[:1] != _ED25519 or len(raw) != 1 + _ROOT_BYTES:
+            raise NoteError("this is not the line of an Ed25519 private key")
+        signer = cls(name, Ed25519PrivateKey.from_private_bytes(raw[1:]))
+        if signer.verifier.id.hex() != key_id:
+            raise NoteError(f"the key id of the private key {name} does not fit it")
+        return signer
 
     @property
     def verifier(self) -> VerifierKey:

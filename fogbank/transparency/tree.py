@@ -79,7 +79,7 @@ def root_of(leaves: Iterable[bytes]) -> bytes:
     return frontier.root
 
 
-def _subtrees(begin: int, end: int) -> list[tuple[int, int]]:
+def subtrees(begin: int, end: int) -> list[tuple[int, int]]:
     """Return the complete nodes, as (level, index), that cover the leaves begin..end-1 in order.
 
     `begin` is where a subtree of that many leaves would begin, as everywhere in these trees.
@@ -93,7 +93,7 @@ def _subtrees(begin: int, end: int) -> list[tuple[int, int]]:
 
 
 def _root_between(begin: int, end: int, hash_of: HashOf) -> bytes:
-    return _folded([hash_of(level, index) for level, index in _subtrees(begin, end)])
+    return _folded([hash_of(level, index) for level, index in subtrees(begin, end)])
 
 
 def _split(size: int) -> int:

@@ -237,6 +237,7 @@ class VerifyLogResponse(_message.Message):
     TOTAL_FIELD_NUMBER: _builtins.int
     FIRST_BAD_SEQUENCE_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
+    CHECKPOINTS_FIELD_NUMBER: _builtins.int
     checked: _builtins.int
     """Commits checked."""
     total: _builtins.int
@@ -245,6 +246,8 @@ class VerifyLogResponse(_message.Message):
     """First sequence that is wrong; 0 for none."""
     problem: _builtins.str
     """What is wrong, for people."""
+    checkpoints: _builtins.int
+    """Signed checkpoints whose roots the log was found to have."""
     def __init__(
         self,
         *,
@@ -252,14 +255,128 @@ class VerifyLogResponse(_message.Message):
         total: _builtins.int = ...,
         first_bad_sequence: _builtins.int = ...,
         problem: _builtins.str = ...,
+        checkpoints: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked", b"checked", "first_bad_sequence", b"first_bad_sequence", "problem", b"problem", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked", b"checked", "checkpoints", b"checkpoints", "first_bad_sequence", b"first_bad_sequence", "problem", b"problem", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VerifyLogResponse: _TypeAlias = VerifyLogResponse  # noqa: Y015
+
+@_typing.final
+class GetLogCheckpointRequest(_message.Message):
+    """Asks for a checkpoint of the log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLogCheckpointRequest: _TypeAlias = GetLogCheckpointRequest  # noqa: Y015
+
+@_typing.final
+class GetLogCheckpointResponse(_message.Message):
+    """The log as it is now, signed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTE_FIELD_NUMBER: _builtins.int
+    VERIFIER_KEYS_FIELD_NUMBER: _builtins.int
+    note: _builtins.str
+    """A signed note (https://c2sp.org/signed-note) that holds a checkpoint
+    (https://c2sp.org/tlog-checkpoint): origin, number of commits, root over them.
+    """
+    @_builtins.property
+    def verifier_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Public keys whose signatures count, one line each."""
+
+    def __init__(
+        self,
+        *,
+        note: _builtins.str = ...,
+        verifier_keys: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["note", b"note", "verifier_keys", b"verifier_keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLogCheckpointResponse: _TypeAlias = GetLogCheckpointResponse  # noqa: Y015
+
+@_typing.final
+class ProveCommitRequest(_message.Message):
+    """Which commit to prove."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Its log sequence."""
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProveCommitRequest: _TypeAlias = ProveCommitRequest  # noqa: Y015
+
+@_typing.final
+class ProveCommitResponse(_message.Message):
+    """A commit and the proof that it is in the log (RFC 6962)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTE_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    INSTANCE_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    note: _builtins.str
+    """Signed checkpoint of a log that holds it."""
+    sequence: _builtins.int
+    """Log sequence; the leaf's index plus 1."""
+    service: _builtins.str
+    """Service that wrote the commit."""
+    instance: _builtins.str
+    """Which of its instances."""
+    data: _builtins.bytes
+    """The commit's bytes: a fogbank.v1.Commit."""
+    @_builtins.property
+    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Hashes from the leaf up to the root, 32 bytes each."""
+
+    def __init__(
+        self,
+        *,
+        note: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+        service: _builtins.str = ...,
+        instance: _builtins.str = ...,
+        data: _builtins.bytes = ...,
+        path: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "instance", b"instance", "note", b"note", "path", b"path", "sequence", b"sequence", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProveCommitResponse: _TypeAlias = ProveCommitResponse  # noqa: Y015
 
 @_typing.final
 class VerifyDecisionsRequest(_message.Message):

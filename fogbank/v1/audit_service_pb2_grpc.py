@@ -50,6 +50,16 @@ class AuditServiceStub:
                 request_serializer=fogbank_dot_v1_dot_audit__service__pb2.VerifyLogRequest.SerializeToString,
                 response_deserializer=fogbank_dot_v1_dot_audit__service__pb2.VerifyLogResponse.FromString,
                 _registered_method=True)
+        self.GetLogCheckpoint = channel.unary_unary(
+                '/fogbank.v1.AuditService/GetLogCheckpoint',
+                request_serializer=fogbank_dot_v1_dot_audit__service__pb2.GetLogCheckpointRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_audit__service__pb2.GetLogCheckpointResponse.FromString,
+                _registered_method=True)
+        self.ProveCommit = channel.unary_unary(
+                '/fogbank.v1.AuditService/ProveCommit',
+                request_serializer=fogbank_dot_v1_dot_audit__service__pb2.ProveCommitRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_audit__service__pb2.ProveCommitResponse.FromString,
+                _registered_method=True)
         self.VerifyDecisions = channel.unary_stream(
                 '/fogbank.v1.AuditService/VerifyDecisions',
                 request_serializer=fogbank_dot_v1_dot_audit__service__pb2.VerifyDecisionsRequest.SerializeToString,
@@ -81,7 +91,22 @@ class AuditServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def VerifyLog(self, request, context):
-        """Checks that no byte of the log was changed.
+        """Checks that no byte of the log was changed: against the ledger's copy, the tree over the commits
+        and the checkpoints that were signed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetLogCheckpoint(self, request, context):
+        """Signs how the log is now, for whoever wants to keep that.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ProveCommit(self, request, context):
+        """Proves that a commit is in the log, to be checked without this system.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -118,6 +143,16 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.VerifyLog,
                     request_deserializer=fogbank_dot_v1_dot_audit__service__pb2.VerifyLogRequest.FromString,
                     response_serializer=fogbank_dot_v1_dot_audit__service__pb2.VerifyLogResponse.SerializeToString,
+            ),
+            'GetLogCheckpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLogCheckpoint,
+                    request_deserializer=fogbank_dot_v1_dot_audit__service__pb2.GetLogCheckpointRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_audit__service__pb2.GetLogCheckpointResponse.SerializeToString,
+            ),
+            'ProveCommit': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProveCommit,
+                    request_deserializer=fogbank_dot_v1_dot_audit__service__pb2.ProveCommitRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_audit__service__pb2.ProveCommitResponse.SerializeToString,
             ),
             'VerifyDecisions': grpc.unary_stream_rpc_method_handler(
                     servicer.VerifyDecisions,
@@ -212,6 +247,60 @@ class AuditService:
             '/fogbank.v1.AuditService/VerifyLog',
             fogbank_dot_v1_dot_audit__service__pb2.VerifyLogRequest.SerializeToString,
             fogbank_dot_v1_dot_audit__service__pb2.VerifyLogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLogCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fogbank.v1.AuditService/GetLogCheckpoint',
+            fogbank_dot_v1_dot_audit__service__pb2.GetLogCheckpointRequest.SerializeToString,
+            fogbank_dot_v1_dot_audit__service__pb2.GetLogCheckpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProveCommit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fogbank.v1.AuditService/ProveCommit',
+            fogbank_dot_v1_dot_audit__service__pb2.ProveCommitRequest.SerializeToString,
+            fogbank_dot_v1_dot_audit__service__pb2.ProveCommitResponse.FromString,
             options,
             channel_credentials,
             insecure,

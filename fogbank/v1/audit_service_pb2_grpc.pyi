@@ -38,7 +38,13 @@ class AuditServiceStub:
     GetStateAt: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.GetStateAtRequest, _audit_service_pb2.GetStateAtResponse]
     """Shows the state at a past instant."""
     VerifyLog: _grpc.UnaryStreamMultiCallable[_audit_service_pb2.VerifyLogRequest, _audit_service_pb2.VerifyLogResponse]
-    """Checks that no byte of the log was changed."""
+    """Checks that no byte of the log was changed: against the ledger's copy, the tree over the commits
+    and the checkpoints that were signed.
+    """
+    GetLogCheckpoint: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.GetLogCheckpointRequest, _audit_service_pb2.GetLogCheckpointResponse]
+    """Signs how the log is now, for whoever wants to keep that."""
+    ProveCommit: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.ProveCommitRequest, _audit_service_pb2.ProveCommitResponse]
+    """Proves that a commit is in the log, to be checked without this system."""
     VerifyDecisions: _grpc.UnaryStreamMultiCallable[_audit_service_pb2.VerifyDecisionsRequest, _audit_service_pb2.VerifyDecisionsResponse]
     """Derives decisions again and compares."""
     CompareReplay: _grpc.UnaryStreamMultiCallable[_audit_service_pb2.CompareReplayRequest, _audit_service_pb2.CompareReplayResponse]
@@ -54,7 +60,13 @@ class AuditServiceAsyncStub(AuditServiceStub):
     GetStateAt: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.GetStateAtRequest, _audit_service_pb2.GetStateAtResponse]  # type: ignore[assignment]
     """Shows the state at a past instant."""
     VerifyLog: _aio.UnaryStreamMultiCallable[_audit_service_pb2.VerifyLogRequest, _audit_service_pb2.VerifyLogResponse]  # type: ignore[assignment]
-    """Checks that no byte of the log was changed."""
+    """Checks that no byte of the log was changed: against the ledger's copy, the tree over the commits
+    and the checkpoints that were signed.
+    """
+    GetLogCheckpoint: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.GetLogCheckpointRequest, _audit_service_pb2.GetLogCheckpointResponse]  # type: ignore[assignment]
+    """Signs how the log is now, for whoever wants to keep that."""
+    ProveCommit: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ProveCommitRequest, _audit_service_pb2.ProveCommitResponse]  # type: ignore[assignment]
+    """Proves that a commit is in the log, to be checked without this system."""
     VerifyDecisions: _aio.UnaryStreamMultiCallable[_audit_service_pb2.VerifyDecisionsRequest, _audit_service_pb2.VerifyDecisionsResponse]  # type: ignore[assignment]
     """Derives decisions again and compares."""
     CompareReplay: _aio.UnaryStreamMultiCallable[_audit_service_pb2.CompareReplayRequest, _audit_service_pb2.CompareReplayResponse]  # type: ignore[assignment]
@@ -85,7 +97,25 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _audit_service_pb2.VerifyLogRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_audit_service_pb2.VerifyLogResponse], _abc.AsyncIterator[_audit_service_pb2.VerifyLogResponse]]:
-        """Checks that no byte of the log was changed."""
+        """Checks that no byte of the log was changed: against the ledger's copy, the tree over the commits
+        and the checkpoints that were signed.
+        """
+
+    @_abc_1.abstractmethod
+    def GetLogCheckpoint(
+        self,
+        request: _audit_service_pb2.GetLogCheckpointRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_service_pb2.GetLogCheckpointResponse, _abc.Awaitable[_audit_service_pb2.GetLogCheckpointResponse]]:
+        """Signs how the log is now, for whoever wants to keep that."""
+
+    @_abc_1.abstractmethod
+    def ProveCommit(
+        self,
+        request: _audit_service_pb2.ProveCommitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_service_pb2.ProveCommitResponse, _abc.Awaitable[_audit_service_pb2.ProveCommitResponse]]:
+        """Proves that a commit is in the log, to be checked without this system."""
 
     @_abc_1.abstractmethod
     def VerifyDecisions(

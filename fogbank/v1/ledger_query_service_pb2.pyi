@@ -505,3 +505,138 @@ class RederiveRoundsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RederiveRoundsResponse: _TypeAlias = RederiveRoundsResponse  # noqa: Y015
+
+@_typing.final
+class CheckLogRequest(_message.Message):
+    """Which commits to compare."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WANTED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def wanted(self) -> _audit_service_pb2.VerifyLogRequest:
+        """As the gateway was asked."""
+
+    def __init__(
+        self,
+        *,
+        wanted: _audit_service_pb2.VerifyLogRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["wanted", b"wanted"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["wanted", b"wanted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckLogRequest: _TypeAlias = CheckLogRequest  # noqa: Y015
+
+@_typing.final
+class CheckLogResponse(_message.Message):
+    """How far that got."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def progress(self) -> _audit_service_pb2.VerifyLogResponse:
+        """As the gateway answers."""
+
+    def __init__(
+        self,
+        *,
+        progress: _audit_service_pb2.VerifyLogResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckLogResponse: _TypeAlias = CheckLogResponse  # noqa: Y015
+
+@_typing.final
+class SignLogRequest(_message.Message):
+    """Asks for a checkpoint of the log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignLogRequest: _TypeAlias = SignLogRequest  # noqa: Y015
+
+@_typing.final
+class SignLogResponse(_message.Message):
+    """The log as it is now, signed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def checkpoint(self) -> _audit_service_pb2.GetLogCheckpointResponse:
+        """As the gateway answers."""
+
+    def __init__(
+        self,
+        *,
+        checkpoint: _audit_service_pb2.GetLogCheckpointResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignLogResponse: _TypeAlias = SignLogResponse  # noqa: Y015
+
+@_typing.final
+class QueryProofRequest(_message.Message):
+    """Which commit to prove."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Its log sequence."""
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryProofRequest: _TypeAlias = QueryProofRequest  # noqa: Y015
+
+@_typing.final
+class QueryProofResponse(_message.Message):
+    """The proof."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROOF_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def proof(self) -> _audit_service_pb2.ProveCommitResponse:
+        """As the gateway answers."""
+
+    def __init__(
+        self,
+        *,
+        proof: _audit_service_pb2.ProveCommitResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["proof", b"proof"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proof", b"proof"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryProofResponse: _TypeAlias = QueryProofResponse  # noqa: Y015

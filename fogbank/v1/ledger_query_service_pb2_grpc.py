@@ -70,6 +70,21 @@ class LedgerQueryServiceStub:
                 request_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.RederiveRoundsRequest.SerializeToString,
                 response_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.RederiveRoundsResponse.FromString,
                 _registered_method=True)
+        self.CheckLog = channel.unary_stream(
+                '/fogbank.v1.LedgerQueryService/CheckLog',
+                request_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.CheckLogRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.CheckLogResponse.FromString,
+                _registered_method=True)
+        self.SignLog = channel.unary_unary(
+                '/fogbank.v1.LedgerQueryService/SignLog',
+                request_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.SignLogRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.SignLogResponse.FromString,
+                _registered_method=True)
+        self.QueryProof = channel.unary_unary(
+                '/fogbank.v1.LedgerQueryService/QueryProof',
+                request_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryProofRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryProofResponse.FromString,
+                _registered_method=True)
 
 
 class LedgerQueryServiceServicer:
@@ -125,6 +140,27 @@ class LedgerQueryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckLog(self, request, context):
+        """Compares the log with its copy, its tree and the signed checkpoints.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SignLog(self, request, context):
+        """Signs how the log is now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QueryProof(self, request, context):
+        """Proves that a commit is in the log.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LedgerQueryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -162,6 +198,21 @@ def add_LedgerQueryServiceServicer_to_server(servicer, server):
                     servicer.RederiveRounds,
                     request_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.RederiveRoundsRequest.FromString,
                     response_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.RederiveRoundsResponse.SerializeToString,
+            ),
+            'CheckLog': grpc.unary_stream_rpc_method_handler(
+                    servicer.CheckLog,
+                    request_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.CheckLogRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.CheckLogResponse.SerializeToString,
+            ),
+            'SignLog': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignLog,
+                    request_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.SignLogRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.SignLogResponse.SerializeToString,
+            ),
+            'QueryProof': grpc.unary_unary_rpc_method_handler(
+                    servicer.QueryProof,
+                    request_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryProofRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryProofResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -354,6 +405,87 @@ class LedgerQueryService:
             '/fogbank.v1.LedgerQueryService/RederiveRounds',
             fogbank_dot_v1_dot_ledger__query__service__pb2.RederiveRoundsRequest.SerializeToString,
             fogbank_dot_v1_dot_ledger__query__service__pb2.RederiveRoundsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fogbank.v1.LedgerQueryService/CheckLog',
+            fogbank_dot_v1_dot_ledger__query__service__pb2.CheckLogRequest.SerializeToString,
+            fogbank_dot_v1_dot_ledger__query__service__pb2.CheckLogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fogbank.v1.LedgerQueryService/SignLog',
+            fogbank_dot_v1_dot_ledger__query__service__pb2.SignLogRequest.SerializeToString,
+            fogbank_dot_v1_dot_ledger__query__service__pb2.SignLogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QueryProof(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fogbank.v1.LedgerQueryService/QueryProof',
+            fogbank_dot_v1_dot_ledger__query__service__pb2.QueryProofRequest.SerializeToString,
+            fogbank_dot_v1_dot_ledger__query__service__pb2.QueryProofResponse.FromString,
             options,
             channel_credentials,
             insecure,

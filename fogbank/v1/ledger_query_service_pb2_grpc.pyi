@@ -47,6 +47,12 @@ class LedgerQueryServiceStub:
     """Sends the newest snapshot of the folded state; nothing if there is none."""
     RederiveRounds: _grpc.UnaryStreamMultiCallable[_ledger_query_service_pb2.RederiveRoundsRequest, _ledger_query_service_pb2.RederiveRoundsResponse]
     """Derives rounds again from the copy of the log, and compares."""
+    CheckLog: _grpc.UnaryStreamMultiCallable[_ledger_query_service_pb2.CheckLogRequest, _ledger_query_service_pb2.CheckLogResponse]
+    """Compares the log with its copy, its tree and the signed checkpoints."""
+    SignLog: _grpc.UnaryUnaryMultiCallable[_ledger_query_service_pb2.SignLogRequest, _ledger_query_service_pb2.SignLogResponse]
+    """Signs how the log is now."""
+    QueryProof: _grpc.UnaryUnaryMultiCallable[_ledger_query_service_pb2.QueryProofRequest, _ledger_query_service_pb2.QueryProofResponse]
+    """Proves that a commit is in the log."""
 
 @_typing.type_check_only
 class LedgerQueryServiceAsyncStub(LedgerQueryServiceStub):
@@ -67,6 +73,12 @@ class LedgerQueryServiceAsyncStub(LedgerQueryServiceStub):
     """Sends the newest snapshot of the folded state; nothing if there is none."""
     RederiveRounds: _aio.UnaryStreamMultiCallable[_ledger_query_service_pb2.RederiveRoundsRequest, _ledger_query_service_pb2.RederiveRoundsResponse]  # type: ignore[assignment]
     """Derives rounds again from the copy of the log, and compares."""
+    CheckLog: _aio.UnaryStreamMultiCallable[_ledger_query_service_pb2.CheckLogRequest, _ledger_query_service_pb2.CheckLogResponse]  # type: ignore[assignment]
+    """Compares the log with its copy, its tree and the signed checkpoints."""
+    SignLog: _aio.UnaryUnaryMultiCallable[_ledger_query_service_pb2.SignLogRequest, _ledger_query_service_pb2.SignLogResponse]  # type: ignore[assignment]
+    """Signs how the log is now."""
+    QueryProof: _aio.UnaryUnaryMultiCallable[_ledger_query_service_pb2.QueryProofRequest, _ledger_query_service_pb2.QueryProofResponse]  # type: ignore[assignment]
+    """Proves that a commit is in the log."""
 
 class LedgerQueryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers from the projection. For gateways, which do the authorization."""
@@ -126,5 +138,29 @@ class LedgerQueryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_ledger_query_service_pb2.RederiveRoundsResponse], _abc.AsyncIterator[_ledger_query_service_pb2.RederiveRoundsResponse]]:
         """Derives rounds again from the copy of the log, and compares."""
+
+    @_abc_1.abstractmethod
+    def CheckLog(
+        self,
+        request: _ledger_query_service_pb2.CheckLogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ledger_query_service_pb2.CheckLogResponse], _abc.AsyncIterator[_ledger_query_service_pb2.CheckLogResponse]]:
+        """Compares the log with its copy, its tree and the signed checkpoints."""
+
+    @_abc_1.abstractmethod
+    def SignLog(
+        self,
+        request: _ledger_query_service_pb2.SignLogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_query_service_pb2.SignLogResponse, _abc.Awaitable[_ledger_query_service_pb2.SignLogResponse]]:
+        """Signs how the log is now."""
+
+    @_abc_1.abstractmethod
+    def QueryProof(
+        self,
+        request: _ledger_query_service_pb2.QueryProofRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_query_service_pb2.QueryProofResponse, _abc.Awaitable[_ledger_query_service_pb2.QueryProofResponse]]:
+        """Proves that a commit is in the log."""
 
 def add_LedgerQueryServiceServicer_to_server(servicer: LedgerQueryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any, cast
 
 import grpc
 import grpc.aio
 
 from fogbank.codec.audit import rederived_to_pb
+from fogbank.codec.log_evidence import proof_to_pb, signed_to_pb, verified_to_pb
 from fogbank.codec.views import (
     deployment_to_pb,
     moment_from_pb,
@@ -20,6 +22,8 @@ from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.states import DeploymentStatus
 from fogbank.v1 import ledger_query_service_pb2 as pb
 from fogbank.v1 import ledger_query_service_pb2_grpc as pb_grpc
+from services.ledger.app.evidence import Evidence
+from services.ledger.app.log_verification import LogVerification
 from services.ledger.app.ports import DeploymentFilter, DeploymentSort
 from services.ledger.app.queries import LedgerQueries, Wait
 from services.ledger.app.replays import DecisionReplays
@@ -33,25 +37,28 @@ Context = grpc.aio.ServicerContext[Any, Any]
 _WAY_BACK_S = 0.05
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The use cases that answer."""
+
+    queries: LedgerQueries
+    snapshots: Snapshots
+    replays: DecisionReplays
+    evidence: Evidence
+    verification: LogVerification
+
+
 class LedgerQueryServicer(pb_grpc.LedgerQueryServiceServicer):
     """Answers from the tables. `longest_wait_s` bounds the wait of calls without a deadline."""
 
-    def __init__(
-        self,
-        queries: LedgerQueries,
-        snapshots: Snapshots,
-        replays: DecisionReplays,
-        longest_wait_s: float,
-    ) -> None:
-        self._queries = queries
-        self._snapshots = snapshots
-        self._replays = replays
+    def __init__(self, answers: Answers, longest_wait_s: float) -> None:
+        self._answers = answers
         self._longest_wait_s = longest_wait_s
 
     async def QueryDeployment(
         self, request: pb.QueryDeploymentRequest, context: Context
     ) -> pb.QueryDeploymentResponse:
-        found = await self._queries.deployment(
+        found = await self._answers.queries.deployment(
             request.deployment_id,
             request.owner_id,
             self._wait(request.min_sequence, context),
@@ -64,7 +71,7 @@ class LedgerQueryServicer(pb_grpc.LedgerQueryServiceServicer):
     async def QueryDeployments(
         self, request: pb.QueryDeploymentsRequest, context: Context
     ) -> pb.QueryDeploymentsResponse:
-        found = await self._queries.deployments(
+        found = await self._answers.queries.deployments(
             _filter(request),
             self._wait(request.min_sequence, context),
             moment_from_pb(request.as_of),
@@ -78,7 +85,7 @@ class LedgerQueryServicer(pb_grpc.LedgerQueryServiceServicer):
     async def QueryNode(
         self, request: pb.QueryNodeRequest, context: Context
     ) -> pb.QueryNodeResponse:
-        found = await self._queries.node(
+        found = await self._answers.queries.node(
             request.node,
             self._wait(request.min_sequence, context),
             moment_from_pb(request.as_of),
@@ -90,7 +97,7 @@ class LedgerQueryServicer(pb_grpc.LedgerQueryServiceServicer):
     async def QueryNodes(
         self, request: pb.QueryNodesRequest, context: Context
     ) -> pb.QueryNodesResponse:
-        found = await self._queries.nodes(
+        found = await self._answers.queries.nodes(
             request.limit,
             request.offset,
             self._wait(request.min_sequence, context),
@@ -105,7 +112,7 @@ class LedgerQueryServicer(pb_grpc.LedgerQueryServiceServicer):
     async def GetLedgerStatus(
         self, request: pb.GetLedgerStatusRequest, context: Context
     ) -> pb.GetLedgerStatusResponse:
-        status = await self._queries.status()
+        status = await self._answers.queries.status()
         return pb.GetLedgerStatusResponse(
             as_of_sequence=status.position,
             log_sequence=status.log_sequence,
@@ -116,7 +123,7 @@ class LedgerQueryServicer(pb_grpc.LedgerQueryServiceServicer):
     async def ReadSnapshot(
         self, request: pb.ReadSnapshotRequest, context: Context
     ) -> AsyncIterator[pb.ReadSnapshotResponse]:
-        async with aclosing(self._snapshots.newest()) as parts:
+        async with aclosing(self._answers.snapshots.newest()) as parts:
             async for part in parts:
                 yield pb.ReadSnapshotResponse(
                     sequence=part.position,
@@ -130,10 +137,29 @@ class LedgerQueryServicer(pb_grpc.LedgerQueryServiceServicer):
         self, request: pb.RederiveRoundsRequest, context: Context
     ) -> AsyncIterator[pb.RederiveRoundsResponse]:
         wanted = request.wanted
-        parts = self._replays.rederive(wanted.from_sequence, wanted.to_sequence)
+        parts = self._answers.replays.rederive(wanted.from_sequence, wanted.to_sequence)
         async with aclosing(parts), aclosing(rederived_to_pb(parts)) as messages:
             async for message in messages:
                 yield pb.RederiveRoundsResponse(progress=message)
+
+    async def CheckLog(
+        self, request: pb.CheckLogRequest, context: Context
+    ) -> AsyncIterator[pb.CheckLogResponse]:
+        wanted = request.wanted
+        parts = self._answers.verification.verify(wanted.from_sequence, wanted.to_sequence)
+        async with aclosing(parts):
+            async for part in parts:
+                yield pb.CheckLogResponse(progress=verified_to_pb(part))
+
+    async def SignLog(self, request: pb.SignLogRequest, context: Context) -> pb.SignLogResponse:
+        signed = await self._answers.evidence.signed_log()
+        return pb.SignLogResponse(checkpoint=signed_to_pb(signed))
+
+    async def QueryProof(
+        self, request: pb.QueryProofRequest, context: Context
+    ) -> pb.QueryProofResponse:
+        proof = await self._answers.evidence.prove(request.sequence)
+        return pb.QueryProofResponse(proof=proof_to_pb(proof))
 
     def _wait(self, sequence: int, context: Context) -> Wait:
         # None without a deadline, whatever the stubs say.
@@ -176,14 +202,8 @@ def _sort(number: int) -> DeploymentSort:
         ) from None
 
 
-def add_to_server(
-    queries: LedgerQueries,
-    snapshots: Snapshots,
-    replays: DecisionReplays,
-    server: grpc.aio.Server,
-    longest_wait_s: float,
-) -> None:
+def add_to_server(answers: Answers, server: grpc.aio.Server, longest_wait_s: float) -> None:
     """Make a server answer LedgerQueryService."""
     pb_grpc.add_LedgerQueryServiceServicer_to_server(
-        LedgerQueryServicer(queries, snapshots, replays, longest_wait_s), server
+        LedgerQueryServicer(answers, longest_wait_s), server
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from types import MappingProxyType
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -18,6 +19,7 @@ from fogbank.runtime.lifecycle import Service, run
 from fogbank.runtime.settings import load
 from fogbank.runtime.tls import client_tls
 from services.ledger import grpc_api
+from services.ledger.adapters.checkpoint_files import CheckpointFolder, read_keys
 from services.ledger.adapters.database import make_engine, prepare
 from services.ledger.adapters.history import PostgresHistory
 from services.ledger.adapters.log_copy import PostgresLogCopy
@@ -25,7 +27,10 @@ from services.ledger.adapters.reader import PostgresReads
 from services.ledger.adapters.replay_process import replay_process
 from services.ledger.adapters.snapshots import PostgresSnapshots
 from services.ledger.adapters.store import WRITING_SESSION, PostgresStore
+from services.ledger.adapters.tree_store import PostgresTree
+from services.ledger.app.evidence import Evidence, Keys
 from services.ledger.app.lag import LagWatch
+from services.ledger.app.log_verification import LogVerification
 from services.ledger.app.past import PastStates
 from services.ledger.app.progress import Progress
 from services.ledger.app.projector import Projector
@@ -48,24 +53,29 @@ async def build(service: Service, settings: LedgerSettings) -> None:
     progress, clock = Progress(), SystemClock()
     snapshots = Snapshots(PostgresSnapshots(reading))
     projector = Projector(log, store, progress, clock, snapshots)
+    tree, copy = PostgresTree(reading), PostgresLogCopy(reading)
+    evidence = _evidence(settings, tree, copy)
     token = settings.service_token
     server = GrpcServer([grpc_api.SERVICE_NAME], token=token.get_secret_value() if token else None)
-    copy = PostgresLogCopy(reading)
     past = PastStates(
         copy, PostgresHistory(reading), snapshots, replay_process, progress, clock=clock
     )
-    grpc_api.add_to_server(
+    answers = grpc_api.Answers(
         LedgerQueries(PostgresReads(reading), past, progress),
         snapshots,
         DecisionReplays(copy, snapshots, replay_process, progress),
-        server.grpc,
-        settings.longest_wait_ms / 1_000,
+        evidence,
+        LogVerification(log, tree, tree, evidence, progress),
     )
+    grpc_api.add_to_server(answers, server.grpc, settings.longest_wait_ms / 1_000)
     await server.start(settings.grpc_listen)
     service.on_stop("grpc", server.stop)
     service.start_loop("project", projector.run)
     service.start_loop("keep snapshots", snapshots.run)
     service.start_loop("answer about the past", past.run)
+    service.start_loop(
+        "sign checkpoints", partial(evidence.run, settings.checkpoint_period_ms / 1_000)
+    )
     service.start_loop("watch log", projector.watch_log)
     service.start_loop("watch lag", LagWatch(progress, clock).run)
     service.start_loop("watch fill", FillWatch(log).run)
@@ -74,6 +84,15 @@ async def build(service: Service, settings: LedgerSettings) -> None:
     await progress.ready_changed(known=False)
     # What the log left behind stays for good: no need to look through it again and again.
     gc.freeze()
+
+
+def _evidence(settings: LedgerSettings, tree: PostgresTree, copy: PostgresLogCopy) -> Evidence:
+    # Sequences go on through a fleet's generations, and so does the tree.
+    origin = f"fogbank/{settings.fleet}"
+    folder, key_file = settings.checkpoint_dir, settings.checkpoint_key_file
+    keys = read_keys(key_file, origin) if key_file is not None else Keys(())
+    store = CheckpointFolder(folder) if folder is not None else None
+    return Evidence(tree, copy, origin, keys, store)
 
 
 def _health(progress: Progress, server: GrpcServer) -> Callable[[], Awaitable[None]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from pathlib import Path
+from typing import ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fogbank.runtime.settings import DatabaseSettings, ListenAddress
 
@@ -14,6 +15,10 @@ class LedgerSettings(DatabaseSettings):
 
     `query_connections`: connections to the database for queries; the projection has three more.
     `longest_wait_ms`: how long a query waits for its `min_sequence` at most.
+    `checkpoint_dir`: where signed checkpoints of the log are kept, best on a disk that neither the
+    broker nor the database has; none are signed without it.
+    `checkpoint_key_file`: the keys that sign them; made if it isn't there.
+    `checkpoint_period_ms`: how often one is signed while the log grows.
     """
 
     service: ClassVar[str] = "ledger"
@@ -21,3 +26,15 @@ class LedgerSettings(DatabaseSettings):
     grpc_listen: ListenAddress = "127.0.0.1:50053"
     query_connections: int = Field(default=8, ge=1, le=100)
     longest_wait_ms: int = Field(default=30_000, ge=0, le=600_000)
+    checkpoint_dir: Path | None = None
+    checkpoint_key_file: Path | None = None
+    checkpoint_period_ms: int = Field(default=60_000, ge=100, le=24 * 3_600_000)
+
+    @model_validator(mode="after")
+    def _check_checkpoints(self) -> Self:
+        if (self.checkpoint_dir is None) != (self.checkpoint_key_file is None):
+            raise ValueError(
+                "FOG_CHECKPOINT_DIR and FOG_CHECKPOINT_KEY_FILE go together: where checkpoints of "
+                "the log are kept, and the keys that sign them"
+            )
+        return self

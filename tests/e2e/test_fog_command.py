@@ -1,6 +1,7 @@
 """`fog` against a whole system: what it prints and how it ends."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -111,6 +112,32 @@ def test_events_are_the_log_in_order(system: FogUp) -> None:
     assert positions[0] == (1, 0)
     after = fog(system, "events", "--after", str(positions[-1][0] - 1), "-o", "json")
     assert json.loads(after.stdout.splitlines()[0])["sequence"] == positions[-1][0]
+
+
+def test_the_log_is_verified_and_a_commit_proved(system: FogUp, tmp_path: Path) -> None:
+    verified = fog(system, "audit", "verify", "-o", "json")
+    assert verified.returncode == 0, verified.stderr
+    found = json.loads(verified.stdout)
+    assert found["clean"]
+    assert found["checked"] == found["total"] > 0
+    proved = fog(system, "audit", "prove", "2")
+    assert proved.returncode == 0, proved.stderr
+    keys = fog(system, "audit", "checkpoint", "--keys").stdout.strip()
+    assert keys.startswith("fogbank/default+")
+    assert fog(system, "audit", "checkpoint").stdout.startswith("fogbank/default\n")
+    proof = tmp_path / "proof.json"
+    proof.write_text(proved.stdout)
+    offline = ("audit", "verify", "--file", str(proof), "--key", keys)
+    held = fog(system, *offline)
+    assert held.returncode == 0, held.stderr
+    assert "it is in the log" in held.stdout
+    proof.write_text(proved.stdout.replace('"sequence": 2', '"sequence": 3'))
+    forged = fog(system, *offline)
+    assert forged.returncode == 1
+    assert "the proof does not hold" in forged.stderr
+    proof.write_text("{}")
+    assert "is no proof" in fog(system, *offline).stderr
+    assert "go together" in fog(system, *offline[:4]).stderr
 
 
 def test_logs_of_a_service(system: FogUp) -> None:

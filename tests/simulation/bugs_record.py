@@ -247,11 +247,13 @@ def clock_unchecked() -> Patches:
 
 @bug
 def checkpoint_outside_the_transaction() -> Patches:
-    async def write(self: SimStore, former: Checkpoint, commits: Any, changes: Any) -> Checkpoint:
+    async def write(
+        self: SimStore, former: Checkpoint, commits: Any, changes: Any, growth: Any
+    ) -> Checkpoint:
         await self._go()
         if self._database.checkpoint != former:
             raise RivalLedgerError("the checkpoint is another one")
-        self._database.apply(list(commits), changes)
+        self._database.apply(list(commits), changes, growth)
         wanted, self._database.checkpoint = self._database.checkpoint, former
         await self._go()
         self._database.checkpoint = wanted

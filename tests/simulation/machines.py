@@ -20,6 +20,7 @@ from services.ledger.app.ports import (
     RivalLedgerError,
     StoreUnavailableError,
 )
+from services.ledger.core.log_tree import TreeGrowth, TreeHead
 from services.ledger.core.projection import TableChanges
 from services.ledger.core.rows import CommitRow
 from services.node_agent.adapters.entries import decode_entry, encode_entry
@@ -265,11 +266,15 @@ class Database:
         self.commits: list[CommitRow] = []
         self.tables: dict[str, dict[str, Any]] = {name: {} for name in ("deployments", "nodes")}
         self.changes: list[Any] = []
+        self.tree = TreeHead()
         self.leader: Process | None = None
 
-    def apply(self, commits: Sequence[CommitRow], changes: TableChanges) -> None:
+    def apply(
+        self, commits: Sequence[CommitRow], changes: TableChanges, growth: TreeGrowth
+    ) -> None:
         """Write one transaction."""
         self.commits += commits
+        self.tree = growth.head
         self.checkpoint = Checkpoint(commits[-1].sequence, commits[-1].digest)
         for table, rows, states in (
             ("deployments", changes.deployments, changes.deployment_states),
@@ -310,13 +315,21 @@ class SimStore:
             return KeptCopy()
         return KeptCopy(len(commits), commits[-1].sequence, sha256(commits[-1].data).digest())
 
+    async def tree(self) -> TreeHead:
+        await self._go()
+        return self._database.tree
+
     async def write(
-        self, former: Checkpoint, commits: Sequence[CommitRow], changes: TableChanges
+        self,
+        former: Checkpoint,
+        commits: Sequence[CommitRow],
+        changes: TableChanges,
+        growth: TreeGrowth,
     ) -> Checkpoint:
         await self._go()
         if self._database.checkpoint != former:
             raise RivalLedgerError("the checkpoint is another one")
-        self._database.apply(list(commits), changes)
+        self._database.apply(list(commits), changes, growth)
         await self._go()
         return self._database.checkpoint
 

@@ -14,6 +14,7 @@ from fogbank.domain.envelope import Commit
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.resources import Resources
 from fogbank.v1 import deployments_pb2, facts_pb2, log_pb2, rounds_pb2
+from services.ledger.core.log_tree import LogTree
 from services.ledger.core.projection import Projection
 from tests.simulation.actors import Cluster, fleet_of
 from tests.simulation.history import wrong_sums
@@ -138,11 +139,16 @@ def differing_states(cluster: Cluster) -> list[str]:
             found.append(f"{actor.name} has folded another state than the log says")
     fresh = Database()
     if cluster.database.commits:
-        fresh.apply(cluster.database.commits, projection.take())
+        tree = LogTree()
+        for each in cluster.broker.commits:
+            tree.take(each.writer.service, each.writer.instance, each.data)
+        fresh.apply(cluster.database.commits, projection.take(), tree.grown())
     if fresh.tables != cluster.database.tables:
         written = cluster.database.tables
         names = [name for name, rows in fresh.tables.items() if rows != written[name]]
         found.append(f"the ledger's tables differ from the log: {', '.join(names)}")
+    if fresh.tree != cluster.database.tree:
+        found.append("the tree that the ledger grew is not the log's")
     if fresh.changes != cluster.database.changes:
         found.append("the ledger's history of changes differs from the log's")
     kept = [(row.sequence, bytes(row.data)) for row in cluster.database.commits]

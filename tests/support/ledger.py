@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import asyncpg
 import grpc.aio
@@ -16,6 +17,7 @@ from fogbank.log.port import EventLog, Writer
 from fogbank.runtime.clock import SystemClock
 from services.ledger import grpc_api
 from services.ledger.adapters import replay_messages as say
+from services.ledger.adapters.checkpoint_files import CheckpointFolder, read_keys
 from services.ledger.adapters.database import make_engine, prepare
 from services.ledger.adapters.history import PostgresHistory
 from services.ledger.adapters.log_copy import PostgresLogCopy
@@ -24,6 +26,9 @@ from services.ledger.adapters.replay_process import ReplayProcess, replay_proces
 from services.ledger.adapters.replayer import Replayer
 from services.ledger.adapters.snapshots import PostgresSnapshots
 from services.ledger.adapters.store import WRITING_SESSION, PostgresStore
+from services.ledger.adapters.tree_store import PostgresTree
+from services.ledger.app.evidence import Evidence, Keys
+from services.ledger.app.log_verification import LogVerification
 from services.ledger.app.past import PastStates
 from services.ledger.app.ports import LedgerStore
 from services.ledger.app.progress import Progress
@@ -67,14 +72,13 @@ class Ledger:
     store: PostgresStore
     progress: Progress
     projector: Projector
-    queries: LedgerQueries
     snapshots: Snapshots
-    replays: DecisionReplays
     past: PastStates
+    answers: grpc_api.Answers
 
     def serve(self, server: grpc.aio.Server) -> None:
         """Make a server answer for this ledger."""
-        grpc_api.add_to_server(self.queries, self.snapshots, self.replays, server, longest_wait_s=5)
+        grpc_api.add_to_server(self.answers, server, longest_wait_s=5)
 
     async def reaches(self, sequence: int) -> None:
         """Wait until the tables hold a commit."""
@@ -98,14 +102,23 @@ async def replay_here() -> AsyncIterator[ReplayProcess]:
     yield ReplayHere()
 
 
+ORIGIN = "fogbank/default"
+
 Replay = Callable[[], AbstractAsyncContextManager[ReplayProcess]]
 
 
 @asynccontextmanager
 async def a_ledger(
-    url: str, log: StoredLog, store: LedgerStore | None = None, replay: Replay = replay_process
+    url: str,
+    log: StoredLog,
+    store: LedgerStore | None = None,
+    replay: Replay = replay_process,
+    checkpoints: Path | None = None,
 ) -> AsyncIterator[Ledger]:
-    """Make a ledger that does not run yet; `store` stands before its own one if given."""
+    """Make a ledger that does not run yet; `store` stands before its own one if given.
+
+    It signs checkpoints in the folder `checkpoints` when asked for one.
+    """
     engine, writing = make_engine(url, 6), make_engine(url, 3, settings=WRITING_SESSION)
     own = PostgresStore(writing)
     try:
@@ -117,7 +130,13 @@ async def a_ledger(
         past = PastStates(copy, history, snapshots, replay, progress, clock=SystemClock())
         queries = LedgerQueries(PostgresReads(engine), past, progress)
         replays = DecisionReplays(copy, snapshots, replay, progress)
-        yield Ledger(engine, own, progress, projector, queries, snapshots, replays, past)
+        tree = PostgresTree(engine)
+        keys = read_keys(checkpoints / "keys", ORIGIN) if checkpoints else Keys(())
+        folder = CheckpointFolder(checkpoints) if checkpoints else None
+        evidence = Evidence(tree, copy, ORIGIN, keys, folder)
+        verification = LogVerification(log.reader(), tree, tree, evidence, progress)
+        answers = grpc_api.Answers(queries, snapshots, replays, evidence, verification)
+        yield Ledger(engine, own, progress, projector, snapshots, past, answers)
     finally:
         await own.close()
         await writing.dispose()
@@ -126,10 +145,11 @@ async def a_ledger(
 
 @asynccontextmanager
 async def a_running_ledger(
-    url: str, log: StoredLog, replay: Replay = replay_process
+    url: str, log: StoredLog, replay: Replay = replay_process, checkpoints: Path | None = None
 ) -> AsyncIterator[Ledger]:
     """Run a ledger, which has taken in the log when the context begins."""
-    async with a_ledger(url, log, replay=replay) as ledger, asyncio.TaskGroup() as group:
+    made = a_ledger(url, log, replay=replay, checkpoints=checkpoints)
+    async with made as ledger, asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(loop())
             for loop in (

@@ -17,8 +17,9 @@ from fogbank.codec import encode_commit, encode_envelope
 from fogbank.domain import events as ev
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import EventEnvelope
-from fogbank.domain.errors import NotFoundError, UnavailableError
+from fogbank.domain.errors import FailedPreconditionError, NotFoundError, UnavailableError
 from fogbank.domain.explanations import DeploymentExplanation, DeploymentPlan
+from fogbank.domain.log_evidence import CommitProof, SignedLog, VerifiedPart
 from fogbank.domain.policy import Policy
 from fogbank.domain.rebalancing import RebalancePlan, RebalanceTerms
 from fogbank.domain.rederived import RederivedPart, Span
@@ -196,6 +197,16 @@ class FoldLedger:
     async def rederive(self, first: int, last: int) -> AsyncGenerator[RederivedPart]:
         at_the_end = Span(first or 1, last or self._fold.position)
         yield self._answer(RederivedPart(at_the_end, at_the_end.last)).value
+
+    async def verify_log(self, first: int, last: int) -> AsyncGenerator[VerifiedPart]:
+        commits = (last or self._fold.position) - (first or 1) + 1
+        yield self._answer(VerifiedPart(commits, commits)).value
+
+    async def signed_log(self) -> SignedLog:
+        raise FailedPreconditionError("There is no signed checkpoint of the log")
+
+    async def prove(self, sequence: int) -> CommitProof:
+        raise FailedPreconditionError("There is no signed checkpoint of the log")
 
     async def status(self) -> LedgerStatus:
         status: LedgerStatus = self._answer(

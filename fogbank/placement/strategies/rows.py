@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from fogbank.domain.policy import Policy
-from fogbank.placement.arrays import FleetArrays, Floats, Integers, Selection, pick
+from fogbank.placement.arrays import FleetArrays, Floats, Integers
 
+Selection = slice | Integers | list[int]
 ALL = slice(None)
 
 _SAME, _ADJACENT, _REMOTE = 1.0, 2.0 / 3.0, 1.0 / 3.0
@@ -39,13 +40,13 @@ class Rows:
     def of(cls, arrays: FleetArrays, booked: Integers, selection: Selection = ALL) -> Rows:
         """Take the selected nodes, with `booked` in place of what the log says is booked."""
         return cls(
-            pick(arrays.allocatable, selection),
-            pick(booked, selection),
-            pick(arrays.load, selection),
-            pick(arrays.region_codes, selection),
+            arrays.allocatable[:, selection],
+            booked[:, selection],
+            arrays.load[:, selection],
+            arrays.region_codes[selection],
             arrays.regions,
             _Selected(arrays.attributes, selection),
-            pick(arrays.gpu_free, selection),
+            arrays.gpu_free[:, selection],
         )
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 import grpc.aio
 
 from fogbank.codec.audit import rederived_from_pb
+from fogbank.codec.log_evidence import proof_from_pb, signed_from_pb, verified_from_pb
 from fogbank.codec.views import (
     deployment_from_pb,
     moment_to_pb,
@@ -14,6 +15,7 @@ from fogbank.codec.views import (
     timestamp_to_pb,
 )
 from fogbank.domain.errors import FogError, NotFoundError
+from fogbank.domain.log_evidence import CommitProof, SignedLog, VerifiedPart
 from fogbank.domain.rederived import RederivedPart
 from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page
 from fogbank.v1 import audit_service_pb2, deployments_pb2
@@ -34,7 +36,7 @@ _SORTS = {
 
 
 class LedgerClient:
-    """Behaves as `app.ports.LedgerQueries` and `LedgerReplays` say."""
+    """Behaves as `LedgerQueries`, `LedgerReplays` and `LedgerEvidence` of `app.ports` say."""
 
     def __init__(self, channel: grpc.aio.Channel, *, timeout_s: float = _TIMEOUT_S) -> None:
         self._stub = rpc.LedgerQueryServiceStub(channel)
@@ -123,6 +125,30 @@ class LedgerClient:
                 yield rederived_from_pb(answer.progress)
         except grpc.aio.AioRpcError as error:
             raise _error(error) from error
+
+    async def verify_log(self, first: int, last: int) -> AsyncGenerator[VerifiedPart]:
+        wanted = audit_service_pb2.VerifyLogRequest(from_sequence=first, to_sequence=last)
+        try:
+            # Without a deadline, as above.
+            async for answer in self._stub.CheckLog(pb.CheckLogRequest(wanted=wanted)):
+                yield verified_from_pb(answer.progress)
+        except grpc.aio.AioRpcError as error:
+            raise _error(error) from error
+
+    async def signed_log(self) -> SignedLog:
+        try:
+            answer = await self._stub.SignLog(pb.SignLogRequest(), timeout=self._timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise _error(error) from error
+        return signed_from_pb(answer.checkpoint)
+
+    async def prove(self, sequence: int) -> CommitProof:
+        request = pb.QueryProofRequest(sequence=sequence)
+        try:
+            answer = await self._stub.QueryProof(request, timeout=self._timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise _error(error) from error
+        return proof_from_pb(answer.proof)
 
     async def status(self) -> LedgerStatus:
         try:

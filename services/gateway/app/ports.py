@@ -10,6 +10,7 @@ from typing import Protocol
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import EventEnvelope
 from fogbank.domain.explanations import DeploymentExplanation, DeploymentPlan
+from fogbank.domain.log_evidence import CommitProof, SignedLog, VerifiedPart
 from fogbank.domain.rebalancing import RebalancePlan, RebalanceTerms
 from fogbank.domain.rederived import RederivedPart
 from fogbank.domain.states import DeploymentStatus
@@ -118,6 +119,36 @@ class LedgerReplays(Protocol):
             InvalidArgumentError: there are no such commits.
             FailedPreconditionError: one of them can't be read.
         """
+
+
+class LedgerEvidence(Protocol):
+    """Evidence that the log was not changed; UnavailableError when the ledger does not answer."""
+
+    def verify_log(self, first: int, last: int) -> AsyncGenerator[VerifiedPart]:
+        """Compare the commits from `first` (0: the start) to `last` (0: the end).
+
+        Raises:
+            InvalidArgumentError: there are no such commits.
+        """
+
+    async def signed_log(self) -> SignedLog:
+        """Return a signed checkpoint of the log as it is now.
+
+        Raises:
+            FailedPreconditionError: nothing is signed there.
+        """
+
+    async def prove(self, sequence: int) -> CommitProof:
+        """Prove that a commit is in the log.
+
+        Raises:
+            InvalidArgumentError: there is no such commit.
+            FailedPreconditionError: nothing is signed there.
+        """
+
+
+class LedgerAudits(LedgerReplays, LedgerEvidence, Protocol):
+    """What the ledger does for those who audit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from google.protobuf import json_format
 
 from fogbank.codec import EVENT_TYPES, encode_envelope
 from fogbank.codec.audit import rederived_to_pb
+from fogbank.codec.log_evidence import proof_to_pb, signed_to_pb, verified_to_pb
 from fogbank.codec.views import deployment_to_pb, moment_from_pb, node_to_pb, timestamp_to_pb
 from fogbank.domain.envelope import EventEnvelope
 from fogbank.domain.errors import InvalidArgumentError, UnimplementedError
@@ -23,7 +24,7 @@ from fogbank.v1 import log_pb2
 from fogbank.v1.moments_pb2 import Moment
 from services.gateway.app.events import Events
 from services.gateway.app.past import Past
-from services.gateway.app.ports import LedgerReplays
+from services.gateway.app.ports import LedgerAudits
 from services.gateway.app.principal import Principal, current_principal
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -39,13 +40,13 @@ class AuditService(rpc.AuditServiceServicer):
         self,
         log: EventLog,
         events: Events,
-        replays: LedgerReplays,
+        ledger: LedgerAudits,
         past: Past,
         subject_prefix: str,
     ) -> None:
         self._log = log
         self._events = events
-        self._replays = replays
+        self._ledger = ledger
         self._past = past
         self._prefix = subject_prefix
 
@@ -148,18 +149,35 @@ class AuditService(rpc.AuditServiceServicer):
             nodes=[node_to_pb(view) for view in then.nodes],
         )
 
-    def VerifyLog(
+    async def VerifyLog(
         self, request: pb.VerifyLogRequest, context: Context
     ) -> AsyncIterator[pb.VerifyLogResponse]:
-        """Not built yet."""
-        raise UnimplementedError("VerifyLog is not built yet")
+        """Let the ledger compare the log with what it knows of it, and pass on what comes of it."""
+        current_principal().require_admin()
+        parts = self._ledger.verify_log(request.from_sequence, request.to_sequence)
+        async with aclosing(parts):
+            async for part in parts:
+                yield verified_to_pb(part)
+
+    async def GetLogCheckpoint(
+        self, request: pb.GetLogCheckpointRequest, context: Context
+    ) -> pb.GetLogCheckpointResponse:
+        """Return the log as it is now, signed: that shows nothing of what is in it."""
+        return signed_to_pb(await self._ledger.signed_log())
+
+    async def ProveCommit(
+        self, request: pb.ProveCommitRequest, context: Context
+    ) -> pb.ProveCommitResponse:
+        """Return a commit with the proof that it is in the log."""
+        current_principal().require_admin()
+        return proof_to_pb(await self._ledger.prove(request.sequence))
 
     async def VerifyDecisions(
         self, request: pb.VerifyDecisionsRequest, context: Context
     ) -> AsyncIterator[pb.VerifyDecisionsResponse]:
         """Let the ledger derive a span's rounds again, and pass on what comes of it."""
         current_principal().require_admin()
-        parts = self._replays.rederive(request.from_sequence, request.to_sequence)
+        parts = self._ledger.rederive(request.from_sequence, request.to_sequence)
         async with aclosing(parts), aclosing(rederived_to_pb(parts)) as messages:
             async for message in messages:
                 yield message

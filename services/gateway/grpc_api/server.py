@@ -30,7 +30,7 @@ from services.gateway.app.nodes import Nodes
 from services.gateway.app.past import Past
 from services.gateway.app.planning import Planning
 from services.gateway.app.policies import Policies
-from services.gateway.app.ports import LedgerReplays
+from services.gateway.app.ports import LedgerAudits
 from services.gateway.app.rebalances import Rebalances
 from services.gateway.app.updates import Updates
 from services.gateway.core.bounds import Bounds
@@ -69,7 +69,7 @@ class GrpcDependencies:
     policies: Policies
     log: EventLog
     events: Events
-    replays: LedgerReplays
+    audits: LedgerAudits
     subject_prefix: str
     agent_token: str
     bounds: Bounds
@@ -93,7 +93,7 @@ def add_to_server(uses: GrpcDependencies, server: grpc.aio.Server) -> None:
         AuditService(
             uses.log,
             uses.events,
-            uses.replays,
+            uses.audits,
             Past(uses.deployments, uses.nodes),
             uses.subject_prefix,
         ),

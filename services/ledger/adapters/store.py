@@ -20,7 +20,9 @@ from services.ledger.adapters.tables import (
     HISTORY,
     NODES,
 )
+from services.ledger.adapters.tree_store import read_head, write_growth
 from services.ledger.app.ports import Checkpoint, KeptCopy, RivalLedgerError
+from services.ledger.core.log_tree import TreeGrowth, TreeHead
 from services.ledger.core.projection import TableChanges
 from services.ledger.core.rows import (
     ChangeRow,
@@ -128,8 +130,16 @@ class PostgresStore:
         async with outages_named(), self._engine.connect() as connection:
             return await read_kept_copy(connection)
 
+    async def tree(self) -> TreeHead:
+        async with outages_named(), self._engine.connect() as connection:
+            return await read_head(connection)
+
     async def write(
-        self, former: Checkpoint, commits: Sequence[CommitRow], changes: TableChanges
+        self,
+        former: Checkpoint,
+        commits: Sequence[CommitRow],
+        changes: TableChanges,
+        growth: TreeGrowth,
     ) -> Checkpoint:
         reached = Checkpoint(commits[-1].sequence, commits[-1].digest)
         async with outages_named(), self._engine.begin() as connection:
@@ -151,6 +161,7 @@ class PostgresStore:
                 )
             crash_point("ledger.after-checkpoint")
             await _COMMITS.write(await _driver(connection), commits)
+            await write_growth(connection, growth)
             crash_point("ledger.after-copy")
             await self._write_changes(connection, changes)
             crash_point("ledger.before-commit")

@@ -199,3 +199,19 @@ SNAPSHOT_BLOCKS = Table(
     Column("number", Integer, primary_key=True, autoincrement=False, nullable=False),
     Column("data", LargeBinary, nullable=False),
 )
+
+LOG_TREE = Table(
+    "log_tree",
+    METADATA,
+    Column("only_row", Boolean, primary_key=True),
+    _big("size"),
+    Column("frontier", LargeBinary, nullable=False),
+)
+
+TREE_NODES = Table(
+    "tree_nodes",
+    METADATA,
+    Column("level", SmallInteger, primary_key=True, autoincrement=False, nullable=False),
+    _big("number", key=True),
+    Column("hash", LargeBinary, nullable=False),
+)

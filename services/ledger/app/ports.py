@@ -11,6 +11,7 @@ from fogbank.domain.errors import UnavailableError
 from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.views import AsOf, DeploymentView, NodeView, Page
 from fogbank.runtime.operator_error import OperatorError
+from services.ledger.core.log_tree import TreeGrowth, TreeHead
 from services.ledger.core.projection import TableChanges
 from services.ledger.core.rows import CommitRow
 
@@ -79,10 +80,21 @@ class LedgerStore(Protocol):
             StoreUnavailableError: no answer.
         """
 
+    async def tree(self) -> TreeHead:
+        """Return how far the tree over the commits has grown.
+
+        Raises:
+            StoreUnavailableError: no answer.
+        """
+
     async def write(
-        self, former: Checkpoint, commits: Sequence[CommitRow], changes: TableChanges
+        self,
+        former: Checkpoint,
+        commits: Sequence[CommitRow],
+        changes: TableChanges,
+        growth: TreeGrowth,
     ) -> Checkpoint:
-        """Write commits, rows and the checkpoint in one transaction; return the new checkpoint.
+        """Write commits, rows, tree and checkpoint in one transaction; return the new checkpoint.
 
         Raises:
             RivalLedgerError: the checkpoint is not `former`; nothing was written.

@@ -24,6 +24,7 @@ from services.ledger.app.ports import (
 )
 from services.ledger.app.progress import Progress
 from services.ledger.app.snapshots import Snapshots
+from services.ledger.core.log_tree import LogTree, TreeGrowth
 from services.ledger.core.making import bounded
 from services.ledger.core.projection import Projection, TableChanges
 from services.ledger.core.rows import CommitRow
@@ -73,6 +74,7 @@ class Projector:
         self._snapshots = snapshots
         self._digest = b""
         self._rows: list[CommitRow] = []
+        self._tree = LogTree()
         self._turn_began_s = 0.0
 
     async def run(self) -> None:
@@ -101,6 +103,7 @@ class Projector:
         await self._agreement()
         self._progress.catch_up_to(await self._log_end())
         checkpoint = await self._lead()
+        self._tree = await self._tree_at(checkpoint)
         _log.info("Ledger projects", position=checkpoint.position)
         async for batch in self._log.follow(checkpoint.position):
             self._progress.log_reaches(batch[-1].sequence)
@@ -211,6 +214,22 @@ class Projector:
                 f"the ledger's copy ({checkpoint.digest.hex()}): {WHAT_TO_DO}"
             )
 
+    async def _tree_at(self, checkpoint: Checkpoint) -> LogTree:
+        """Return the tree over all commits in the tables; from the log what is missing in it."""
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                tree = LogTree(await self._store.tree())
+                async for batch in self._log.read(tree.size + 1, checkpoint.position):
+                    for stored in batch:
+                        tree.take(stored.writer.service, stored.writer.instance, stored.data)
+            except (StoreUnavailableError, LogUnavailableError) as error:
+                _log.warning("The ledger waits", error=error.message)
+            else:
+                return tree
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
     async def _take(self, stored: StoredCommit) -> None:
         """Fold a commit and keep its bytes for the next transaction."""
         try:
@@ -218,6 +237,7 @@ class Projector:
         except CodecError:
             await self._flush()
             raise
+        self._tree.take(stored.writer.service, stored.writer.instance, stored.data)
         self._rows.append(
             CommitRow(
                 stored.sequence,
@@ -246,19 +266,21 @@ class Projector:
         """Write what was folded since the last transaction."""
         if not self._rows:
             return
-        changes = self._projection.take()
+        changes, growth = self._projection.take(), self._tree.grown()
         former = self._progress.checkpoint
         wanted = Checkpoint(self._rows[-1].sequence, self._rows[-1].digest)
         began_s = self._clock.monotonic_s()
         crash_point("ledger.before-write")
-        await self._write(former, wanted, changes)
+        await self._write(former, wanted, changes, growth)
         metrics.WRITE_SECONDS.observe(self._clock.monotonic_s() - began_s)
         metrics.BATCH_COMMITS.observe(len(self._rows))
         self._rows = []
         self._advance(wanted)
         crash_point("ledger.after-write")
 
-    async def _write(self, former: Checkpoint, wanted: Checkpoint, changes: TableChanges) -> None:
+    async def _write(
+        self, former: Checkpoint, wanted: Checkpoint, changes: TableChanges, growth: TreeGrowth
+    ) -> None:
         """Write until it is certain that it was written."""
         pause_s = _FIRST_PAUSE_S
         in_doubt = False
@@ -267,7 +289,7 @@ class Projector:
                 if in_doubt and await self._store.checkpoint() == wanted:
                     # What was written up to there is the same, whoever wrote it.
                     break
-                await self._store.write(former, self._rows, changes)
+                await self._store.write(former, self._rows, changes, growth)
                 break
             except StoreUnavailableError as error:
                 in_doubt = True

@@ -66,7 +66,7 @@ async def test_a_past_moment_is_told_as_it_was_told_then(
         for sequence in moments:
             log.publish(story.log, upto=sequence)
             await ledger.reaches(sequence)
-            then[sequence] = await told_by(ledger.queries)
+            then[sequence] = await told_by(ledger.answers.queries)
         if often == 8:
 
             async def kept() -> bool:
@@ -75,7 +75,9 @@ async def test_a_past_moment_is_told_as_it_was_told_then(
             await eventually(kept, what="a snapshot")
         # Forwards and backwards, so that states are gone on with, given up and begun anew.
         for sequence in (*moments, *reversed(moments), *chance.sample(moments, len(moments))):
-            assert await told_by(ledger.queries, Moment(sequence)) == then[sequence], sequence
+            assert await told_by(ledger.answers.queries, Moment(sequence)) == then[sequence], (
+                sequence
+            )
         # A time is the last commit with no later log time.
         log_times = [commit.appended_at_us for commit in story.log.commits]
         for sequence in moments:
@@ -107,7 +109,7 @@ async def test_moments_that_the_log_does_not_have(url: str) -> None:
         deployment_id = fleet.deploy(a_spec())
         log.publish(fleet.log)
         await ledger.reaches(log.last)
-        past, then, owner = ledger.queries, Moment(log.last), OWNER
+        past, then, owner = ledger.answers.queries, Moment(log.last), OWNER
         for asked in (
             past.deployment(deployment_id, "", NOW, Moment(log.last - 1)),
             past.deployment(deployment_id, "somebody else", NOW, then),

@@ -24,6 +24,7 @@ from services.ledger.app.ports import (
     StoreUnavailableError,
 )
 from services.ledger.app.queries import Wait
+from services.ledger.core.log_tree import LogTree, TreeGrowth
 from services.ledger.core.projection import Projection, TableChanges
 from services.ledger.core.rows import CommitRow
 from tests.support.fleet import LittleFleet
@@ -324,9 +325,13 @@ async def test_a_lost_confirmation_writes_nothing_twice(url: str, log: StoredLog
         lost = 0
 
         async def write(
-            self, former: Checkpoint, commits: Sequence[CommitRow], changes: TableChanges
+            self,
+            former: Checkpoint,
+            commits: Sequence[CommitRow],
+            changes: TableChanges,
+            growth: TreeGrowth,
         ) -> Checkpoint:
-            reached = await super().write(former, commits, changes)
+            reached = await super().write(former, commits, changes, growth)
             if not self.lost:
                 self.lost += 1
                 raise StoreUnavailableError("the answer was lost")
@@ -344,15 +349,18 @@ async def test_a_lost_confirmation_writes_nothing_twice(url: str, log: StoredLog
     assert len(await rows_of(url, "SELECT 1 FROM commits")) == log.last
 
 
-def batch(log: StoredLog, first: int, last: int) -> tuple[list[CommitRow], TableChanges]:
+def batch(
+    log: StoredLog, first: int, last: int
+) -> tuple[list[CommitRow], TableChanges, TreeGrowth]:
     """Fold a log and return the commits `first` to `last` and what they changed."""
-    projection = Projection()
+    projection, tree = Projection(), LogTree()
     rows = []
     for stored in log.store.commits[:last]:
         if stored.sequence == first:
             projection.take()
         commit = decode(stored)
         projection.fold(commit)
+        tree.take(stored.writer.service, stored.writer.instance, stored.data)
         if stored.sequence >= first:
             rows.append(
                 CommitRow(
@@ -364,7 +372,7 @@ def batch(log: StoredLog, first: int, last: int) -> tuple[list[CommitRow], Table
                     stored.data,
                 )
             )
-    return rows, projection.take()
+    return rows, projection.take(), tree.grown()
 
 
 async def test_rivals_cannot_both_advance(url: str, log: StoredLog) -> None:
@@ -431,7 +439,7 @@ async def test_a_database_that_crashes_is_waited_for(fleet: LittleFleet, log: St
                 server.kill()
                 await eventually(lambda: not ledger.progress.ready, what="not ready, though idle")
                 with pytest.raises(StoreUnavailableError):
-                    await ledger.queries.nodes(10, 0, Wait())
+                    await ledger.answers.queries.nodes(10, 0, Wait())
                 part.publish(fleet.log)
                 server.start()
                 await ledger.reaches(log.last)

@@ -387,7 +387,7 @@ async def test_answers_are_whole_while_the_projection_goes_on(world: Asked) -> N
     async def read() -> None:
         last = 0
         while last < end:
-            answer = await world.ledger.queries.deployments(
+            answer = await world.ledger.answers.queries.deployments(
                 DeploymentFilter(limit=1_000, sort_by=DeploymentSort.NAME), NOW
             )
             assert len(answer.value.items) == answer.value.total

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import grpc.aio
 import pytest
@@ -15,44 +13,14 @@ from fogbank.codec.audit import rederived_from_pb
 from fogbank.domain import fleet as fleet_module
 from fogbank.domain.envelope import SCHEDULER
 from fogbank.domain.rederived import RederivedPart, Verification
-from fogbank.runtime.grpc_server import GrpcServer
 from fogbank.v1 import audit_service_pb2 as pb
-from fogbank.v1 import audit_service_pb2_grpc
-from services.gateway.adapters.ledger_client import LedgerClient
-from services.gateway.app.events import Events
-from services.gateway.app.fold import FleetFold
-from services.gateway.app.nodes import Nodes
-from services.gateway.app.past import Past
-from services.gateway.grpc_api.audit_service import AuditService
-from services.gateway.grpc_api.authentication import Authenticate
+from tests.support.audited import audited
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_spec
-from tests.support.gateway import NamedTokens, signed_in
-from tests.support.ledger import Ledger, StoredLog, a_running_ledger, replay_here, rows_of
+from tests.support.gateway import signed_in
+from tests.support.ledger import StoredLog, a_running_ledger, replay_here, rows_of
 from tests.support.mixed_story import MixedStory, tell
 from tests.support.waiting import eventually
-
-
-@asynccontextmanager
-async def audited(ledger: Ledger, log: StoredLog) -> AsyncIterator[Any]:
-    """Serve a ledger, and before it a gateway's AuditService, which knows users by their names."""
-    behind = GrpcServer([])
-    ledger.serve(behind.grpc)
-    port = await behind.start("127.0.0.1:0")
-    front = GrpcServer([], interceptors=[Authenticate(NamedTokens())])
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        fold, client = FleetFold(log.reader()), LedgerClient(channel)
-        events = Events(fold, log.reader())
-        past = Past(cast("Any", None), Nodes(fold, client))
-        service = AuditService(log.reader(), events, client, past, "log.")
-        audit_service_pb2_grpc.add_AuditServiceServicer_to_server(service, front.grpc)
-        front_port = await front.start("127.0.0.1:0")
-        try:
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{front_port}") as own:
-                yield audit_service_pb2_grpc.AuditServiceStub(own)
-        finally:
-            await front.stop(0)
-            await behind.stop(0)
 
 
 async def verified(

@@ -99,7 +99,7 @@ async def test_a_log_that_is_not_the_copys_is_refused_until_it_is_mended(
         pass
     wrong = StoredLog()
     async with refusing(url, wrong, *replace(wrong, fleet)) as ledger:
-        status = await ledger.queries.status()
+        status = await ledger.answers.queries.status()
         assert (status.position, status.commits_kept) == (COMMITS, COMMITS)
         assert status.digest == log.store.commits[-1].digest
 
@@ -126,7 +126,7 @@ async def test_a_damaged_copy_is_refused_and_not_told_to_anybody(
     await run_sql(url, damage + where)
     async with refusing(url, log, f"copy of commit {COMMITS}", word, "operations.md") as ledger:
         with pytest.raises(CopyDamagedError, match=f"commit {COMMITS}"):
-            await ledger.queries.status()
+            await ledger.answers.queries.status()
 
 
 async def test_a_ledger_that_has_not_looked_yet_tells_what_the_tables_hold(
@@ -135,7 +135,7 @@ async def test_a_ledger_that_has_not_looked_yet_tells_what_the_tables_hold(
     async with a_running_ledger(url, log):
         pass
     async with a_ledger(url, log) as ledger:
-        status = await ledger.queries.status()
+        status = await ledger.answers.queries.status()
     assert (status.position, status.digest) == (COMMITS, log.store.commits[-1].digest)
 
 

@@ -1,0 +1,100 @@
+"""Signed checkpoints as files of a folder, and the file with the keys that sign them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from fogbank.runtime.operator_error import OperatorError
+from fogbank.transparency.note import NoteError, Signer, VerifierKey
+from services.ledger.app.evidence import Keys
+from services.ledger.core.snapshot_keeping import to_drop
+
+_SUFFIX = ".checkpoint"
+_DIGITS = 19  # of the largest sequence
+_KEPT = 1_000
+_PRIVATE_MODE = 0o600
+
+
+class CheckpointFolder:
+    """A `CheckpointStore`: a file for each, named by the size of its tree.
+
+    Of more than a thousand those stay that lie about evenly over the log.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def write(self, size: int, note: str) -> None:
+        await asyncio.to_thread(self._write, size, note)
+
+    def _write(self, size: int, note: str) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{size:0{_DIGITS}}{_SUFFIX}"
+        draft = path.with_suffix(".draft")
+        with draft.open("w", encoding="utf-8") as file:
+            file.write(note)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        paths = self._paths()
+        for dropped in to_drop(paths, _KEPT):
+            paths[dropped].unlink(missing_ok=True)
+
+    async def read(self) -> dict[int, str]:
+        return await asyncio.to_thread(self._read)
+
+    def _read(self) -> dict[int, str]:
+        # What is not UTF-8 is no note either, and its signature says so.
+        return {
+            size: path.read_text(encoding="utf-8", errors="replace")
+            for size, path in self._paths().items()
+        }
+
+    def _paths(self) -> dict[int, Path]:
+        found = self._folder.glob(f"*{_SUFFIX}")
+        return {int(path.stem): path for path in found if path.stem.isdecimal()}
+
+
+def read_keys(path: Path, name: str) -> Keys:
+    """Return the keys of a file: lines of private keys, which sign, and of retired public ones.
+
+    A file that isn't there is made, with a new key under `name`.
+
+    Raises:
+        OperatorError: the file can't be read or made, or a line of it is no key.
+    """
+    try:
+        if not path.exists():
+            _make(path, name)
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return _keys_of([line for line in lines if line.strip()])
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise OperatorError(f"FOG_CHECKPOINT_KEY_FILE {path}: {why}") from error
+
+
+def _make(path: Path, name: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE_MODE)
+    with os.fdopen(made, "w", encoding="utf-8") as file:
+        file.write(f"{Signer(name, Ed25519PrivateKey.generate()).text}\n")
+
+
+def _keys_of(lines: list[str]) -> Keys:
+    signers, retired = [], []
+    for number, line in enumerate(lines, start=1):
+        try:
+            if line.startswith("PRIVATE+KEY+"):
+                signers.append(Signer.parse(line))
+            else:
+                retired.append(VerifierKey.parse(line))
+        except NoteError:
+            # The line may be a private key with a slip in it.
+            raise ValueError(f"line {number} is no key") from None
+    if not signers:
+        raise ValueError("there is no private key in it")
+    return Keys(tuple(signers), tuple(retired))

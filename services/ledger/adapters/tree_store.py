@@ -1,0 +1,66 @@
+"""The tree over the log in PostgreSQL, and the digests of the copy that it is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import TextClause, func, select, text, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from services.ledger.adapters.database import outages_named
+from services.ledger.adapters.tables import COMMITS, LOG_TREE, TREE_NODES
+from services.ledger.app.log_verification import CopyDigest
+from services.ledger.core.log_tree import Node, TreeGrowth, TreeHead
+
+_C = COMMITS.c
+_N = TREE_NODES.c
+
+_GROW: TextClause = text("UPDATE public.log_tree SET size = :size, frontier = :frontier")
+_ADD_NODES: TextClause = text(
+    "INSERT INTO public.tree_nodes (level, number, hash) "
+    "SELECT * FROM unnest(CAST(:levels AS smallint[]), CAST(:numbers AS bigint[]), "
+    "CAST(:hashes AS bytea[]))"
+)
+
+
+async def read_head(connection: AsyncConnection) -> TreeHead:
+    """Return how far the tree has grown."""
+    row = (await connection.execute(select(LOG_TREE.c.size, LOG_TREE.c.frontier))).one()
+    return TreeHead(row.size, row.frontier)
+
+
+async def write_growth(connection: AsyncConnection, growth: TreeGrowth) -> None:
+    """Add to the tree, in the connection's transaction."""
+    await connection.execute(_GROW, growth.head._asdict())
+    if growth.nodes:
+        levels, numbers, hashes = zip(*growth.nodes, strict=True)
+        await connection.execute(
+            _ADD_NODES, {"levels": levels, "numbers": numbers, "hashes": hashes}
+        )
+
+
+class PostgresTree:
+    """`TreeReads` and `CopyDigests`."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def head(self) -> TreeHead:
+        async with outages_named(), self._engine.connect() as connection:
+            return await read_head(connection)
+
+    async def kept(self, nodes: Collection[Node]) -> dict[Node, bytes]:
+        query = select(_N.level, _N.number, _N.hash).where(tuple_(_N.level, _N.number).in_(nodes))
+        async with outages_named(), self._engine.connect() as connection:
+            rows = (await connection.execute(query)).all() if nodes else []
+        return {(row.level, row.number): row.hash for row in rows}
+
+    async def digests(self, first: int, last: int) -> Sequence[CopyDigest]:
+        # The database computes them: a commit may be half a MiB.
+        query = (
+            select(_C.sequence, _C.service, _C.instance, _C.digest, func.sha256(_C.data))
+            .where(_C.sequence.between(first, last))
+            .order_by(_C.sequence)
+        )
+        async with outages_named(), self._engine.connect() as connection:
+            return [CopyDigest(*row) for row in await connection.execute(query)]

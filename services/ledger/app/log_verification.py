@@ -1,0 +1,220 @@
+"""Whether a byte of the log was changed: the log against its copy, its tree and what was signed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from fogbank.domain.errors import InvalidArgumentError
+from fogbank.domain.log_evidence import VerifiedPart
+from fogbank.log.port import EventLog, LogBrokenError, StoredCommit
+from fogbank.transparency.note import Checkpoint, NoteError, read
+from fogbank.transparency.tree import subtrees
+from services.ledger.app.evidence import Evidence, TreeReads
+from services.ledger.app.progress import Progress
+from services.ledger.core.log_tree import LogTree, TreeHead, hashes_from, nodes_needed
+
+# The log has it, and the tables will: how long to wait for that, in seconds.
+_BEHIND_S = 10.0
+_SHOWN = 16
+
+
+@dataclass(frozen=True, slots=True)
+class CopyDigest:
+    """A commit of the copy: who wrote it, the digest noted of its bytes, and what they come to."""
+
+    sequence: int
+    service: str
+    instance: str
+    noted: bytes
+    computed: bytes
+
+
+class CopyDigests(Protocol):
+    """The copy of the log by its digests; StoreUnavailableError when the database is silent."""
+
+    async def digests(self, first: int, last: int) -> Sequence[CopyDigest]:
+        """Return what is kept of the commits `first` to `last`, in order."""
+
+
+@dataclass(slots=True)
+class _Check:
+    """A check under way."""
+
+    first: int
+    last: int
+    tree: LogTree
+    signed: dict[int, Checkpoint]
+    part: VerifiedPart
+    fits_upto: int = 0
+    batch: list[StoredCommit] = field(default_factory=list)
+
+
+class _FoundError(Exception):
+    """Something is wrong with the log or what is kept of it, from a sequence on."""
+
+    def __init__(self, sequence: int, problem: str) -> None:
+        super().__init__(problem)
+        self.sequence = sequence
+
+
+class LogVerification:
+    """Reads the log again and compares."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        copy: CopyDigests,
+        trees: TreeReads,
+        evidence: Evidence,
+        progress: Progress,
+    ) -> None:
+        self._log = log
+        self._copy = copy
+        self._trees = trees
+        self._evidence = evidence
+        self._progress = progress
+
+    async def verify(self, first: int, last: int) -> AsyncGenerator[VerifiedPart]:
+        """Check the commits `first` (0: the start) to `last` (0: the end); stop at what is wrong.
+
+        Yields at once, then as it gets on. Every commit of the log must have the writer and the
+        bytes that the copy has, the tree over them the nodes that were kept of it, and the roots
+        that were signed.
+
+        Raises:
+            InvalidArgumentError: there are no such commits.
+            LogUnavailableError, StoreUnavailableError: log or database do not answer.
+        """
+        check = await self._begin(first, last)
+        yield check.part
+        try:
+            check.signed = await self._signed()
+            beyond = max(check.signed, default=0)
+            if beyond > self._progress.log_sequence:
+                raise _FoundError(
+                    self._progress.log_sequence + 1,
+                    f"a tree of {beyond} commits was signed, and the log ends before that",
+                )
+            async with aclosing(self._log.read(check.first, check.last)) as batches:
+                async for batch in batches:
+                    check.batch = batch
+                    await self._take(check)
+                    yield check.part
+            if check.tree.size < check.last:
+                raise _FoundError(check.tree.size + 1, "the log ends before it")
+        except _FoundError as found:
+            yield replace(check.part, bad_sequence=found.sequence, problem=str(found))
+        except LogBrokenError as error:
+            yield replace(
+                check.part, bad_sequence=check.tree.size + 1, problem=f"the log is broken: {error}"
+            )
+
+    async def _begin(self, first: int, last: int) -> _Check:
+        for name, sequence in (("from_sequence", first), ("to_sequence", last)):
+            if sequence < 0:
+                raise InvalidArgumentError.of_field(name, f"must not be negative, was {sequence}")
+        end = max(self._progress.log_sequence, self._progress.position)
+        if last > end:
+            raise InvalidArgumentError.of_field(
+                "to_sequence", f"must be at most {end}, the log's last sequence, was {last}"
+            )
+        await self._progress.reach(last, _BEHIND_S)
+        first, last = first or 1, last or self._progress.position
+        if first > max(last, 1):
+            raise InvalidArgumentError.of_field(
+                "from_sequence", f"must be at most {last}, was {first}"
+            )
+        tree = LogTree(await self._head_at(first - 1))
+        return _Check(first, last, tree, {}, VerifiedPart(last - first + 1), first - 1)
+
+    async def _head_at(self, size: int) -> TreeHead:
+        """Return the tree as it was over so many commits, from what is kept of it."""
+        nodes = subtrees(0, size)
+        needed = nodes_needed(lambda hash_of: [hash_of(*node) for node in nodes])
+        hash_of = hashes_from(await self._evidence.nodes(needed))
+        return TreeHead(size, b"".join(hash_of(*node) for node in nodes))
+
+    async def _signed(self) -> dict[int, Checkpoint]:
+        """Return the signed checkpoints by size."""
+        signed = {}
+        for size, note in sorted((await self._evidence.kept()).items()):
+            try:
+                checkpoint = read(note, self._evidence.trusted)
+            except NoteError as error:
+                raise _FoundError(size, f"the checkpoint of {size} commits: {error}") from error
+            if checkpoint.size != size:
+                raise _FoundError(
+                    size, f"the checkpoint of {size} commits is one of {checkpoint.size}"
+                )
+            signed[size] = checkpoint
+        return signed
+
+    async def _take(self, check: _Check) -> None:
+        """Compare a batch of the log's commits."""
+        batch = check.batch
+        copies = await self._copy.digests(batch[0].sequence, batch[-1].sequence)
+        kept = {copy.sequence: copy for copy in copies}
+        for stored in batch:
+            _compare(stored, kept.get(stored.sequence))
+            check.tree.take(stored.writer.service, stored.writer.instance, stored.data)
+            signed = check.signed.get(stored.sequence)
+            if signed is not None:
+                _compare_root(check, signed)
+        await self._compare_nodes(check)
+        check.part = replace(check.part, checked=check.tree.size - check.first + 1)
+
+    async def _compare_nodes(self, check: _Check) -> None:
+        computed = {(row.level, row.number): row.hash for row in check.tree.grown().nodes}
+        kept = await self._trees.kept(computed) if computed else {}
+        for (level, index), hashed in sorted(computed.items()):
+            if kept.get((level, index)) != hashed:
+                first, last = (index << level) + 1, (index + 1) << level
+                raise _FoundError(
+                    max(first, check.first),
+                    f"the tree's node over the commits {first} to {last} isn't what was kept of "
+                    "it: that was changed, or one of them in the log and its copy alike",
+                )
+
+
+def _compare(stored: StoredCommit, copy: CopyDigest | None) -> None:
+    sequence = stored.sequence
+    if copy is None:
+        raise _FoundError(sequence, f"the ledger's copy of commit {sequence} is gone")
+    writer = f"{stored.writer.service}/{stored.writer.instance}"
+    if writer != f"{copy.service}/{copy.instance}":
+        raise _FoundError(
+            sequence,
+            f"commit {sequence} is by {writer} in the log and by {copy.service}/{copy.instance} "
+            "in the ledger's copy",
+        )
+    if stored.digest == copy.noted == copy.computed:
+        return
+    if copy.noted == copy.computed:
+        what = "the log's commit {} was changed: its bytes have sha256 {}, those of the copy {}"
+        raise _FoundError(
+            sequence, what.format(sequence, _short(stored.digest), _short(copy.noted))
+        )
+    if stored.digest == copy.noted:
+        what = "the ledger's copy of commit {} was changed: its bytes have sha256 {}, noted was {}"
+    else:
+        what = "commit {} or what is noted of it was changed: the copy has sha256 {}, noted was {}"
+    raise _FoundError(sequence, what.format(sequence, _short(copy.computed), _short(copy.noted)))
+
+
+def _compare_root(check: _Check, signed: Checkpoint) -> None:
+    if check.tree.root != signed.root:
+        raise _FoundError(
+            check.fits_upto + 1,
+            f"one of the commits {check.fits_upto + 1} to {signed.size} was changed in the log and "
+            f"its copy alike: the root over {signed.size} is {_short(check.tree.root)}, signed was "
+            f"{_short(signed.root)}",
+        )
+    check.fits_upto = signed.size
+    check.part = replace(check.part, checkpoints=check.part.checkpoints + 1)
+
+
+def _short(digest: bytes) -> str:
+    return digest.hex()[:_SHOWN]

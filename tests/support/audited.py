@@ -1,0 +1,43 @@
+"""A ledger behind a gateway's AuditService, which knows users by their names."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import grpc.aio
+
+from fogbank.runtime.grpc_server import GrpcServer
+from fogbank.v1 import audit_service_pb2_grpc
+from services.gateway.adapters.ledger_client import LedgerClient
+from services.gateway.app.events import Events
+from services.gateway.app.fold import FleetFold
+from services.gateway.app.nodes import Nodes
+from services.gateway.app.past import Past
+from services.gateway.grpc_api.audit_service import AuditService
+from services.gateway.grpc_api.authentication import Authenticate
+from tests.support.gateway import NamedTokens
+from tests.support.ledger import Ledger, StoredLog
+
+
+@asynccontextmanager
+async def audited(ledger: Ledger, log: StoredLog) -> AsyncIterator[Any]:
+    """Serve a ledger, and before it a gateway's AuditService, which knows users by their names."""
+    behind = GrpcServer([])
+    ledger.serve(behind.grpc)
+    port = await behind.start("127.0.0.1:0")
+    front = GrpcServer([], interceptors=[Authenticate(NamedTokens())])
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        fold, client = FleetFold(log.reader()), LedgerClient(channel)
+        events = Events(fold, log.reader())
+        past = Past(cast("Any", None), Nodes(fold, client))
+        service = AuditService(log.reader(), events, client, past, "log.")
+        audit_service_pb2_grpc.add_AuditServiceServicer_to_server(service, front.grpc)
+        front_port = await front.start("127.0.0.1:0")
+        try:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{front_port}") as own:
+                yield audit_service_pb2_grpc.AuditServiceStub(own)
+        finally:
+            await front.stop(0)
+            await behind.stop(0)
