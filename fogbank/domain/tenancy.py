@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import TypeVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +36,21 @@ class MembershipRole(IntEnum):
 
 @dataclass(slots=True)
 class ClusterFact:
-    """A cluster: an organization's share of the fleet."""
+    """A cluster: an organization's share of the fleet; `created_position` tells its command."""
 
     id: int
     name: str
     organization_id: int
     quota: Quota
+    created_position: int = 0
 
 
 @dataclass(slots=True)
 class OrganizationFact:
     """An organization: who made it, its members by user id, the quota of its clusters together.
 
-    Without an `owner_id` everybody belongs to it, whatever its members are.
+    Without an `owner_id` everybody belongs to it, whatever its members are. `created_position`
+    tells the command that made it.
     """
 
     id: int
@@ -53,3 +58,21 @@ class OrganizationFact:
     owner_id: str
     quota: Quota = UNLIMITED
     members: dict[str, MembershipRole] = field(default_factory=dict)
+    created_position: int = 0
+
+
+Made = TypeVar("Made", ClusterFact, OrganizationFact)
+
+
+def made_at(made: Mapping[int, Made], position: int) -> Made:
+    """Return what the command at a position made; numbers rise with positions.
+
+    Raises:
+        KeyError: it made nothing.
+    """
+    numbers = range(1, len(made) + 1)
+    index = bisect_left(numbers, position, key=lambda number: made[number].created_position)
+    found = made.get(index + 1)
+    if found is None or found.created_position != position:
+        raise KeyError(position)
+    return found

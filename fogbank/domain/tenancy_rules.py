@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def organization_created(
-    facts: Facts, _envelope: EventEnvelope, event: ev.OrganizationCreated, _position: int
+    facts: Facts, _envelope: EventEnvelope, event: ev.OrganizationCreated, position: int
 ) -> VoidReason | None:
     """Number an organization; who made it is its first member."""
     number = len(facts.organizations) + 1
-    organization = OrganizationFact(number, event.name, event.owner_id)
+    organization = OrganizationFact(number, event.name, event.owner_id, created_position=position)
     if event.owner_id:
         organization.members[event.owner_id] = MembershipRole.OWNER
     facts.organizations[number] = organization
@@ -26,13 +26,15 @@ def organization_created(
 
 
 def cluster_created(
-    facts: Facts, _envelope: EventEnvelope, event: ev.ClusterCreated, _position: int
+    facts: Facts, _envelope: EventEnvelope, event: ev.ClusterCreated, position: int
 ) -> VoidReason | None:
     """Number a cluster."""
     if event.organization_id not in facts.organizations:
         return VoidReason.UNKNOWN_ORGANIZATION
     number = len(facts.clusters) + 1
-    facts.clusters[number] = ClusterFact(number, event.name, event.organization_id, event.quota)
+    facts.clusters[number] = ClusterFact(
+        number, event.name, event.organization_id, event.quota, position
+    )
     return None
 
 

@@ -4,10 +4,12 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from fogbank.v1 import facts_pb2 as _facts_pb2
 from fogbank.v1 import resources_pb2 as _resources_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
@@ -209,22 +211,32 @@ class Organization(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     INVITE_CODE_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    QUOTA_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Number."""
     name: _builtins.str
     """Name."""
     invite_code: _builtins.str
-    """Invite code; owners only."""
+    """Invite code; owners only. Empty when it is revoked."""
+    role: _facts_pb2.MembershipRole.ValueType
+    """The caller's role; unspecified for strangers."""
+    @_builtins.property
+    def quota(self) -> _resources_pb2.Quota:
+        """Quota of all of its clusters together, for members; absent for unlimited."""
+
     def __init__(
         self,
         *,
         id: _builtins.int = ...,
         name: _builtins.str = ...,
         invite_code: _builtins.str = ...,
+        role: _facts_pb2.MembershipRole.ValueType = ...,
+        quota: _resources_pb2.Quota | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quota", b"quota"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "invite_code", b"invite_code", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "invite_code", b"invite_code", "name", b"name", "quota", b"quota", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -308,7 +320,7 @@ Global___JoinOrganizationRequest: _TypeAlias = JoinOrganizationRequest  # noqa: 
 
 @_typing.final
 class JoinOrganizationResponse(_message.Message):
-    """The organization joined."""
+    """The organization joined; who is a member already stays what they are."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -358,14 +370,17 @@ Global___ListOrganizationsRequest: _TypeAlias = ListOrganizationsRequest  # noqa
 
 @_typing.final
 class ListOrganizationsResponse(_message.Message):
-    """A page of organizations."""
+    """A page of organizations, by number."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ORGANIZATIONS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """For the next page; empty at the end."""
+    total_size: _builtins.int
+    """How many there are in all."""
     @_builtins.property
     def organizations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Organization]:
         """The page."""
@@ -375,10 +390,11 @@ class ListOrganizationsResponse(_message.Message):
         *,
         organizations: _abc.Iterable[Global___Organization] | None = ...,
         next_page_token: _builtins.str = ...,
+        total_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "organizations", b"organizations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "organizations", b"organizations", "total_size", b"total_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -426,6 +442,440 @@ class ListMyOrganizationsResponse(_message.Message):
 Global___ListMyOrganizationsResponse: _TypeAlias = ListMyOrganizationsResponse  # noqa: Y015
 
 @_typing.final
+class Member(_message.Message):
+    """A member of an organization."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    USERNAME_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """User's id (UUID)."""
+    username: _builtins.str
+    """Name; empty for a user whose account is gone."""
+    role: _facts_pb2.MembershipRole.ValueType
+    """What they may do."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        username: _builtins.str = ...,
+        role: _facts_pb2.MembershipRole.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["role", b"role", "user_id", b"user_id", "username", b"username"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Member: _TypeAlias = Member  # noqa: Y015
+
+@_typing.final
+class ListMembersRequest(_message.Message):
+    """Whose members to list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    organization_id: _builtins.int
+    """Organization's number."""
+    def __init__(
+        self,
+        *,
+        organization_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organization_id", b"organization_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMembersRequest: _TypeAlias = ListMembersRequest  # noqa: Y015
+
+@_typing.final
+class ListMembersResponse(_message.Message):
+    """The members."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    EVERYBODY_FIELD_NUMBER: _builtins.int
+    everybody: _builtins.bool
+    """True for the organization of everybody: who isn't listed is an operator."""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___Member]:
+        """All of them, owners first."""
+
+    def __init__(
+        self,
+        *,
+        members: _abc.Iterable[Global___Member] | None = ...,
+        everybody: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["everybody", b"everybody", "members", b"members"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMembersResponse: _TypeAlias = ListMembersResponse  # noqa: Y015
+
+@_typing.final
+class SetMemberRoleRequest(_message.Message):
+    """A role to give."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Makes a repeat safe."""
+    organization_id: _builtins.int
+    """Organization's number."""
+    user: _builtins.str
+    """Member's id or name."""
+    role: _facts_pb2.MembershipRole.ValueType
+    """Owner, operator or viewer."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        organization_id: _builtins.int = ...,
+        user: _builtins.str = ...,
+        role: _facts_pb2.MembershipRole.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organization_id", b"organization_id", "request_id", b"request_id", "role", b"role", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetMemberRoleRequest: _TypeAlias = SetMemberRoleRequest  # noqa: Y015
+
+@_typing.final
+class SetMemberRoleResponse(_message.Message):
+    """The changed member."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def member(self) -> Global___Member:
+        """The member."""
+
+    def __init__(
+        self,
+        *,
+        member: Global___Member | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["member", b"member"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["member", b"member"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetMemberRoleResponse: _TypeAlias = SetMemberRoleResponse  # noqa: Y015
+
+@_typing.final
+class RemoveMemberRequest(_message.Message):
+    """A member to remove."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Makes a repeat safe."""
+    organization_id: _builtins.int
+    """Organization's number."""
+    user: _builtins.str
+    """Member's id or name; empty for the caller."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        organization_id: _builtins.int = ...,
+        user: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organization_id", b"organization_id", "request_id", b"request_id", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveMemberRequest: _TypeAlias = RemoveMemberRequest  # noqa: Y015
+
+@_typing.final
+class RemoveMemberResponse(_message.Message):
+    """The member is removed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveMemberResponse: _TypeAlias = RemoveMemberResponse  # noqa: Y015
+
+@_typing.final
+class InviteCode(_message.Message):
+    """What lets users join an organization."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    MAX_USES_FIELD_NUMBER: _builtins.int
+    USES_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """The code; empty when it is revoked."""
+    role: _facts_pb2.MembershipRole.ValueType
+    """The role that it gives."""
+    max_uses: _builtins.int
+    """How many users may join by it; 0 for any number."""
+    uses: _builtins.int
+    """How many users have joined by it."""
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """Until when it works; absent for ever."""
+
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        role: _facts_pb2.MembershipRole.ValueType = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        max_uses: _builtins.int = ...,
+        uses: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "expires_at", b"expires_at", "max_uses", b"max_uses", "role", b"role", "uses", b"uses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InviteCode: _TypeAlias = InviteCode  # noqa: Y015
+
+@_typing.final
+class GetInviteCodeRequest(_message.Message):
+    """Whose code to show."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    organization_id: _builtins.int
+    """Organization's number."""
+    def __init__(
+        self,
+        *,
+        organization_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organization_id", b"organization_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetInviteCodeRequest: _TypeAlias = GetInviteCodeRequest  # noqa: Y015
+
+@_typing.final
+class GetInviteCodeResponse(_message.Message):
+    """The code."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INVITE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def invite(self) -> Global___InviteCode:
+        """The code."""
+
+    def __init__(
+        self,
+        *,
+        invite: Global___InviteCode | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["invite", b"invite"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["invite", b"invite"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetInviteCodeResponse: _TypeAlias = GetInviteCodeResponse  # noqa: Y015
+
+@_typing.final
+class RenewInviteCodeRequest(_message.Message):
+    """A new code."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    EXPIRES_IN_FIELD_NUMBER: _builtins.int
+    MAX_USES_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Makes a repeat safe."""
+    organization_id: _builtins.int
+    """Organization's number."""
+    max_uses: _builtins.int
+    """How many users may join by it, at most 1,000,000; 0 for any number."""
+    role: _facts_pb2.MembershipRole.ValueType
+    """The role that it gives, operator (default) or viewer."""
+    @_builtins.property
+    def expires_in(self) -> _duration_pb2.Duration:
+        """How long it works, a second to a year; absent for ever."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        organization_id: _builtins.int = ...,
+        expires_in: _duration_pb2.Duration | None = ...,
+        max_uses: _builtins.int = ...,
+        role: _facts_pb2.MembershipRole.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_in", b"expires_in"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_in", b"expires_in", "max_uses", b"max_uses", "organization_id", b"organization_id", "request_id", b"request_id", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenewInviteCodeRequest: _TypeAlias = RenewInviteCodeRequest  # noqa: Y015
+
+@_typing.final
+class RenewInviteCodeResponse(_message.Message):
+    """The new code."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INVITE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def invite(self) -> Global___InviteCode:
+        """The code."""
+
+    def __init__(
+        self,
+        *,
+        invite: Global___InviteCode | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["invite", b"invite"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["invite", b"invite"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenewInviteCodeResponse: _TypeAlias = RenewInviteCodeResponse  # noqa: Y015
+
+@_typing.final
+class RevokeInviteCodeRequest(_message.Message):
+    """Whose code to revoke."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Makes a repeat safe."""
+    organization_id: _builtins.int
+    """Organization's number."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        organization_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organization_id", b"organization_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeInviteCodeRequest: _TypeAlias = RevokeInviteCodeRequest  # noqa: Y015
+
+@_typing.final
+class RevokeInviteCodeResponse(_message.Message):
+    """The code is revoked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeInviteCodeResponse: _TypeAlias = RevokeInviteCodeResponse  # noqa: Y015
+
+@_typing.final
+class SetOrganizationQuotaRequest(_message.Message):
+    """A new quota."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    QUOTA_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Makes a repeat safe."""
+    organization_id: _builtins.int
+    """Organization's number."""
+    @_builtins.property
+    def quota(self) -> _resources_pb2.Quota:
+        """The whole quota; absent for unlimited."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        organization_id: _builtins.int = ...,
+        quota: _resources_pb2.Quota | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quota", b"quota"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organization_id", b"organization_id", "quota", b"quota", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetOrganizationQuotaRequest: _TypeAlias = SetOrganizationQuotaRequest  # noqa: Y015
+
+@_typing.final
+class SetOrganizationQuotaResponse(_message.Message):
+    """The changed organization."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def organization(self) -> Global___Organization:
+        """The organization."""
+
+    def __init__(
+        self,
+        *,
+        organization: Global___Organization | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["organization", b"organization"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organization", b"organization"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetOrganizationQuotaResponse: _TypeAlias = SetOrganizationQuotaResponse  # noqa: Y015
+
+@_typing.final
 class Cluster(_message.Message):
     """A cluster."""
 
@@ -442,7 +892,7 @@ class Cluster(_message.Message):
     organization_id: _builtins.int
     """Organization it belongs to."""
     @_builtins.property
-    def total(self) -> _resources_pb2.Resources:
+    def total(self) -> _resources_pb2.Quota:
         """Its quota; absent for unlimited."""
 
     def __init__(
@@ -451,7 +901,7 @@ class Cluster(_message.Message):
         id: _builtins.int = ...,
         name: _builtins.str = ...,
         organization_id: _builtins.int = ...,
-        total: _resources_pb2.Resources | None = ...,
+        total: _resources_pb2.Quota | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -478,8 +928,8 @@ class CreateClusterRequest(_message.Message):
     organization_id: _builtins.int
     """Organization it belongs to."""
     @_builtins.property
-    def total(self) -> _resources_pb2.Resources:
-        """Its quota."""
+    def total(self) -> _resources_pb2.Quota:
+        """Its quota; absent for unlimited."""
 
     def __init__(
         self,
@@ -487,7 +937,7 @@ class CreateClusterRequest(_message.Message):
         request_id: _builtins.str = ...,
         name: _builtins.str = ...,
         organization_id: _builtins.int = ...,
-        total: _resources_pb2.Resources | None = ...,
+        total: _resources_pb2.Quota | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -549,14 +999,17 @@ Global___ListClustersRequest: _TypeAlias = ListClustersRequest  # noqa: Y015
 
 @_typing.final
 class ListClustersResponse(_message.Message):
-    """A page of clusters."""
+    """A page of clusters, by number."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CLUSTERS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """For the next page; empty at the end."""
+    total_size: _builtins.int
+    """How many there are in all."""
     @_builtins.property
     def clusters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Cluster]:
         """The page."""
@@ -566,10 +1019,11 @@ class ListClustersResponse(_message.Message):
         *,
         clusters: _abc.Iterable[Global___Cluster] | None = ...,
         next_page_token: _builtins.str = ...,
+        total_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "next_page_token", b"next_page_token", "total_size", b"total_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -577,7 +1031,7 @@ Global___ListClustersResponse: _TypeAlias = ListClustersResponse  # noqa: Y015
 
 @_typing.final
 class GetClusterStatusRequest(_message.Message):
-    """Which cluster to show."""
+    """Which cluster's use to show."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -626,6 +1080,17 @@ class GetClusterStatusResponse(_message.Message):
     CLUSTER_FIELD_NUMBER: _builtins.int
     USED_FIELD_NUMBER: _builtins.int
     DEPLOYMENTS_FIELD_NUMBER: _builtins.int
+    USED_REPLICAS_FIELD_NUMBER: _builtins.int
+    ORGANIZATION_USED_FIELD_NUMBER: _builtins.int
+    ORGANIZATION_USED_REPLICAS_FIELD_NUMBER: _builtins.int
+    ORGANIZATION_QUOTA_FIELD_NUMBER: _builtins.int
+    AS_OF_SEQUENCE_FIELD_NUMBER: _builtins.int
+    used_replicas: _builtins.int
+    """How many replicas of its deployments are booked."""
+    organization_used_replicas: _builtins.int
+    """How many replicas of its organization's clusters are booked."""
+    as_of_sequence: _builtins.int
+    """Log sequence up to which this is true."""
     @_builtins.property
     def cluster(self) -> Global___Cluster:
         """The cluster."""
@@ -636,7 +1101,15 @@ class GetClusterStatusResponse(_message.Message):
 
     @_builtins.property
     def deployments(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """Deployments by status, by the status' lowercase name."""
+        """Deployments by status, by the status' lowercase name; deleted ones don't count."""
+
+    @_builtins.property
+    def organization_used(self) -> _resources_pb2.Resources:
+        """What its organization's clusters book together, which the organization's quota limits."""
+
+    @_builtins.property
+    def organization_quota(self) -> _resources_pb2.Quota:
+        """Its organization's quota; absent for unlimited."""
 
     def __init__(
         self,
@@ -644,10 +1117,15 @@ class GetClusterStatusResponse(_message.Message):
         cluster: Global___Cluster | None = ...,
         used: _resources_pb2.Resources | None = ...,
         deployments: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        used_replicas: _builtins.int = ...,
+        organization_used: _resources_pb2.Resources | None = ...,
+        organization_used_replicas: _builtins.int = ...,
+        organization_quota: _resources_pb2.Quota | None = ...,
+        as_of_sequence: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "used", b"used"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "organization_quota", b"organization_quota", "organization_used", b"organization_used", "used", b"used"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "deployments", b"deployments", "used", b"used"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "cluster", b"cluster", "deployments", b"deployments", "organization_quota", b"organization_quota", "organization_used", b"organization_used", "organization_used_replicas", b"organization_used_replicas", "used", b"used", "used_replicas", b"used_replicas"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -667,15 +1145,15 @@ class SetClusterQuotaRequest(_message.Message):
     cluster_id: _builtins.int
     """Cluster's number."""
     @_builtins.property
-    def total(self) -> _resources_pb2.Resources:
-        """The quota."""
+    def total(self) -> _resources_pb2.Quota:
+        """The whole quota; absent for unlimited."""
 
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         cluster_id: _builtins.int = ...,
-        total: _resources_pb2.Resources | None = ...,
+        total: _resources_pb2.Quota | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

@@ -70,6 +70,41 @@ class IdentityServiceStub:
                 request_serializer=fogbank_dot_v1_dot_identity__service__pb2.ListMyOrganizationsRequest.SerializeToString,
                 response_deserializer=fogbank_dot_v1_dot_identity__service__pb2.ListMyOrganizationsResponse.FromString,
                 _registered_method=True)
+        self.ListMembers = channel.unary_unary(
+                '/fogbank.v1.IdentityService/ListMembers',
+                request_serializer=fogbank_dot_v1_dot_identity__service__pb2.ListMembersRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_identity__service__pb2.ListMembersResponse.FromString,
+                _registered_method=True)
+        self.SetMemberRole = channel.unary_unary(
+                '/fogbank.v1.IdentityService/SetMemberRole',
+                request_serializer=fogbank_dot_v1_dot_identity__service__pb2.SetMemberRoleRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_identity__service__pb2.SetMemberRoleResponse.FromString,
+                _registered_method=True)
+        self.RemoveMember = channel.unary_unary(
+                '/fogbank.v1.IdentityService/RemoveMember',
+                request_serializer=fogbank_dot_v1_dot_identity__service__pb2.RemoveMemberRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_identity__service__pb2.RemoveMemberResponse.FromString,
+                _registered_method=True)
+        self.GetInviteCode = channel.unary_unary(
+                '/fogbank.v1.IdentityService/GetInviteCode',
+                request_serializer=fogbank_dot_v1_dot_identity__service__pb2.GetInviteCodeRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_identity__service__pb2.GetInviteCodeResponse.FromString,
+                _registered_method=True)
+        self.RenewInviteCode = channel.unary_unary(
+                '/fogbank.v1.IdentityService/RenewInviteCode',
+                request_serializer=fogbank_dot_v1_dot_identity__service__pb2.RenewInviteCodeRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_identity__service__pb2.RenewInviteCodeResponse.FromString,
+                _registered_method=True)
+        self.RevokeInviteCode = channel.unary_unary(
+                '/fogbank.v1.IdentityService/RevokeInviteCode',
+                request_serializer=fogbank_dot_v1_dot_identity__service__pb2.RevokeInviteCodeRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_identity__service__pb2.RevokeInviteCodeResponse.FromString,
+                _registered_method=True)
+        self.SetOrganizationQuota = channel.unary_unary(
+                '/fogbank.v1.IdentityService/SetOrganizationQuota',
+                request_serializer=fogbank_dot_v1_dot_identity__service__pb2.SetOrganizationQuotaRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_identity__service__pb2.SetOrganizationQuotaResponse.FromString,
+                _registered_method=True)
         self.CreateCluster = channel.unary_unary(
                 '/fogbank.v1.IdentityService/CreateCluster',
                 request_serializer=fogbank_dot_v1_dot_identity__service__pb2.CreateClusterRequest.SerializeToString,
@@ -145,29 +180,78 @@ class IdentityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListMembers(self, request, context):
+        """Lists an organization's members, for members.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetMemberRole(self, request, context):
+        """Gives a member another role; owners only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveMember(self, request, context):
+        """Removes a member, who may be the caller; of others owners only. The invite code is replaced then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetInviteCode(self, request, context):
+        """Shows the invite code and its limits; owners only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenewInviteCode(self, request, context):
+        """Replaces the invite code, whose predecessor works no more; owners only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeInviteCode(self, request, context):
+        """Revokes the invite code: nobody can join until it is renewed; owners only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetOrganizationQuota(self, request, context):
+        """Changes the quota of all of an organization's clusters together; administrators only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateCluster(self, request, context):
-        """Makes a cluster: an organization's share of the fleet.
+        """Makes a cluster, an organization's share of the fleet; owners and operators only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListClusters(self, request, context):
-        """Lists clusters.
+        """Lists the clusters of the caller's organizations; all of them for administrators.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetClusterStatus(self, request, context):
-        """Shows how much of a cluster is used.
+        """Shows how much of a cluster is used, for members of its organization.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetClusterQuota(self, request, context):
-        """Changes a cluster's quota.
+        """Changes a cluster's quota; owners of its organization only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -210,6 +294,41 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.ListMyOrganizations,
                     request_deserializer=fogbank_dot_v1_dot_identity__service__pb2.ListMyOrganizationsRequest.FromString,
                     response_serializer=fogbank_dot_v1_dot_identity__service__pb2.ListMyOrganizationsResponse.SerializeToString,
+            ),
+            'ListMembers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMembers,
+                    request_deserializer=fogbank_dot_v1_dot_identity__service__pb2.ListMembersRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_identity__service__pb2.ListMembersResponse.SerializeToString,
+            ),
+            'SetMemberRole': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetMemberRole,
+                    request_deserializer=fogbank_dot_v1_dot_identity__service__pb2.SetMemberRoleRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_identity__service__pb2.SetMemberRoleResponse.SerializeToString,
+            ),
+            'RemoveMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveMember,
+                    request_deserializer=fogbank_dot_v1_dot_identity__service__pb2.RemoveMemberRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_identity__service__pb2.RemoveMemberResponse.SerializeToString,
+            ),
+            'GetInviteCode': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetInviteCode,
+                    request_deserializer=fogbank_dot_v1_dot_identity__service__pb2.GetInviteCodeRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_identity__service__pb2.GetInviteCodeResponse.SerializeToString,
+            ),
+            'RenewInviteCode': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenewInviteCode,
+                    request_deserializer=fogbank_dot_v1_dot_identity__service__pb2.RenewInviteCodeRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_identity__service__pb2.RenewInviteCodeResponse.SerializeToString,
+            ),
+            'RevokeInviteCode': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeInviteCode,
+                    request_deserializer=fogbank_dot_v1_dot_identity__service__pb2.RevokeInviteCodeRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_identity__service__pb2.RevokeInviteCodeResponse.SerializeToString,
+            ),
+            'SetOrganizationQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetOrganizationQuota,
+                    request_deserializer=fogbank_dot_v1_dot_identity__service__pb2.SetOrganizationQuotaRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_identity__service__pb2.SetOrganizationQuotaResponse.SerializeToString,
             ),
             'CreateCluster': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateCluster,
@@ -422,6 +541,195 @@ class IdentityService:
             '/fogbank.v1.IdentityService/ListMyOrganizations',
             fogbank_dot_v1_dot_identity__service__pb2.ListMyOrganizationsRequest.SerializeToString,
             fogbank_dot_v1_dot_identity__service__pb2.ListMyOrganizationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMembers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fogbank.v1.IdentityService/ListMembers',
+            fogbank_dot_v1_dot_identity__service__pb2.ListMembersRequest.SerializeToString,
+            fogbank_dot_v1_dot_identity__service__pb2.ListMembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetMemberRole(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fogbank.v1.IdentityService/SetMemberRole',
+            fogbank_dot_v1_dot_identity__service__pb2.SetMemberRoleRequest.SerializeToString,
+            fogbank_dot_v1_dot_identity__service__pb2.SetMemberRoleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fogbank.v1.IdentityService/RemoveMember',
+            fogbank_dot_v1_dot_identity__service__pb2.RemoveMemberRequest.SerializeToString,
+            fogbank_dot_v1_dot_identity__service__pb2.RemoveMemberResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetInviteCode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fogbank.v1.IdentityService/GetInviteCode',
+            fogbank_dot_v1_dot_identity__service__pb2.GetInviteCodeRequest.SerializeToString,
+            fogbank_dot_v1_dot_identity__service__pb2.GetInviteCodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenewInviteCode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fogbank.v1.IdentityService/RenewInviteCode',
+            fogbank_dot_v1_dot_identity__service__pb2.RenewInviteCodeRequest.SerializeToString,
+            fogbank_dot_v1_dot_identity__service__pb2.RenewInviteCodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeInviteCode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fogbank.v1.IdentityService/RevokeInviteCode',
+            fogbank_dot_v1_dot_identity__service__pb2.RevokeInviteCodeRequest.SerializeToString,
+            fogbank_dot_v1_dot_identity__service__pb2.RevokeInviteCodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetOrganizationQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fogbank.v1.IdentityService/SetOrganizationQuota',
+            fogbank_dot_v1_dot_identity__service__pb2.SetOrganizationQuotaRequest.SerializeToString,
+            fogbank_dot_v1_dot_identity__service__pb2.SetOrganizationQuotaResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,14 +47,28 @@ class IdentityServiceStub:
     """Lists all organizations."""
     ListMyOrganizations: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ListMyOrganizationsRequest, _identity_service_pb2.ListMyOrganizationsResponse]
     """Lists the caller's organizations."""
+    ListMembers: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ListMembersRequest, _identity_service_pb2.ListMembersResponse]
+    """Lists an organization's members, for members."""
+    SetMemberRole: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.SetMemberRoleRequest, _identity_service_pb2.SetMemberRoleResponse]
+    """Gives a member another role; owners only."""
+    RemoveMember: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.RemoveMemberRequest, _identity_service_pb2.RemoveMemberResponse]
+    """Removes a member, who may be the caller; of others owners only. The invite code is replaced then."""
+    GetInviteCode: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.GetInviteCodeRequest, _identity_service_pb2.GetInviteCodeResponse]
+    """Shows the invite code and its limits; owners only."""
+    RenewInviteCode: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.RenewInviteCodeRequest, _identity_service_pb2.RenewInviteCodeResponse]
+    """Replaces the invite code, whose predecessor works no more; owners only."""
+    RevokeInviteCode: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.RevokeInviteCodeRequest, _identity_service_pb2.RevokeInviteCodeResponse]
+    """Revokes the invite code: nobody can join until it is renewed; owners only."""
+    SetOrganizationQuota: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.SetOrganizationQuotaRequest, _identity_service_pb2.SetOrganizationQuotaResponse]
+    """Changes the quota of all of an organization's clusters together; administrators only."""
     CreateCluster: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.CreateClusterRequest, _identity_service_pb2.CreateClusterResponse]
-    """Makes a cluster: an organization's share of the fleet."""
+    """Makes a cluster, an organization's share of the fleet; owners and operators only."""
     ListClusters: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ListClustersRequest, _identity_service_pb2.ListClustersResponse]
-    """Lists clusters."""
+    """Lists the clusters of the caller's organizations; all of them for administrators."""
     GetClusterStatus: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.GetClusterStatusRequest, _identity_service_pb2.GetClusterStatusResponse]
-    """Shows how much of a cluster is used."""
+    """Shows how much of a cluster is used, for members of its organization."""
     SetClusterQuota: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.SetClusterQuotaRequest, _identity_service_pb2.SetClusterQuotaResponse]
-    """Changes a cluster's quota."""
+    """Changes a cluster's quota; owners of its organization only."""
 
 @_typing.type_check_only
 class IdentityServiceAsyncStub(IdentityServiceStub):
@@ -75,14 +89,28 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """Lists all organizations."""
     ListMyOrganizations: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ListMyOrganizationsRequest, _identity_service_pb2.ListMyOrganizationsResponse]  # type: ignore[assignment]
     """Lists the caller's organizations."""
+    ListMembers: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ListMembersRequest, _identity_service_pb2.ListMembersResponse]  # type: ignore[assignment]
+    """Lists an organization's members, for members."""
+    SetMemberRole: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.SetMemberRoleRequest, _identity_service_pb2.SetMemberRoleResponse]  # type: ignore[assignment]
+    """Gives a member another role; owners only."""
+    RemoveMember: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.RemoveMemberRequest, _identity_service_pb2.RemoveMemberResponse]  # type: ignore[assignment]
+    """Removes a member, who may be the caller; of others owners only. The invite code is replaced then."""
+    GetInviteCode: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.GetInviteCodeRequest, _identity_service_pb2.GetInviteCodeResponse]  # type: ignore[assignment]
+    """Shows the invite code and its limits; owners only."""
+    RenewInviteCode: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.RenewInviteCodeRequest, _identity_service_pb2.RenewInviteCodeResponse]  # type: ignore[assignment]
+    """Replaces the invite code, whose predecessor works no more; owners only."""
+    RevokeInviteCode: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.RevokeInviteCodeRequest, _identity_service_pb2.RevokeInviteCodeResponse]  # type: ignore[assignment]
+    """Revokes the invite code: nobody can join until it is renewed; owners only."""
+    SetOrganizationQuota: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.SetOrganizationQuotaRequest, _identity_service_pb2.SetOrganizationQuotaResponse]  # type: ignore[assignment]
+    """Changes the quota of all of an organization's clusters together; administrators only."""
     CreateCluster: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.CreateClusterRequest, _identity_service_pb2.CreateClusterResponse]  # type: ignore[assignment]
-    """Makes a cluster: an organization's share of the fleet."""
+    """Makes a cluster, an organization's share of the fleet; owners and operators only."""
     ListClusters: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ListClustersRequest, _identity_service_pb2.ListClustersResponse]  # type: ignore[assignment]
-    """Lists clusters."""
+    """Lists the clusters of the caller's organizations; all of them for administrators."""
     GetClusterStatus: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.GetClusterStatusRequest, _identity_service_pb2.GetClusterStatusResponse]  # type: ignore[assignment]
-    """Shows how much of a cluster is used."""
+    """Shows how much of a cluster is used, for members of its organization."""
     SetClusterQuota: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.SetClusterQuotaRequest, _identity_service_pb2.SetClusterQuotaResponse]  # type: ignore[assignment]
-    """Changes a cluster's quota."""
+    """Changes a cluster's quota; owners of its organization only."""
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     """Users, their organizations and their clusters."""
@@ -144,12 +172,68 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists the caller's organizations."""
 
     @_abc_1.abstractmethod
+    def ListMembers(
+        self,
+        request: _identity_service_pb2.ListMembersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.ListMembersResponse, _abc.Awaitable[_identity_service_pb2.ListMembersResponse]]:
+        """Lists an organization's members, for members."""
+
+    @_abc_1.abstractmethod
+    def SetMemberRole(
+        self,
+        request: _identity_service_pb2.SetMemberRoleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.SetMemberRoleResponse, _abc.Awaitable[_identity_service_pb2.SetMemberRoleResponse]]:
+        """Gives a member another role; owners only."""
+
+    @_abc_1.abstractmethod
+    def RemoveMember(
+        self,
+        request: _identity_service_pb2.RemoveMemberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.RemoveMemberResponse, _abc.Awaitable[_identity_service_pb2.RemoveMemberResponse]]:
+        """Removes a member, who may be the caller; of others owners only. The invite code is replaced then."""
+
+    @_abc_1.abstractmethod
+    def GetInviteCode(
+        self,
+        request: _identity_service_pb2.GetInviteCodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.GetInviteCodeResponse, _abc.Awaitable[_identity_service_pb2.GetInviteCodeResponse]]:
+        """Shows the invite code and its limits; owners only."""
+
+    @_abc_1.abstractmethod
+    def RenewInviteCode(
+        self,
+        request: _identity_service_pb2.RenewInviteCodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.RenewInviteCodeResponse, _abc.Awaitable[_identity_service_pb2.RenewInviteCodeResponse]]:
+        """Replaces the invite code, whose predecessor works no more; owners only."""
+
+    @_abc_1.abstractmethod
+    def RevokeInviteCode(
+        self,
+        request: _identity_service_pb2.RevokeInviteCodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.RevokeInviteCodeResponse, _abc.Awaitable[_identity_service_pb2.RevokeInviteCodeResponse]]:
+        """Revokes the invite code: nobody can join until it is renewed; owners only."""
+
+    @_abc_1.abstractmethod
+    def SetOrganizationQuota(
+        self,
+        request: _identity_service_pb2.SetOrganizationQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.SetOrganizationQuotaResponse, _abc.Awaitable[_identity_service_pb2.SetOrganizationQuotaResponse]]:
+        """Changes the quota of all of an organization's clusters together; administrators only."""
+
+    @_abc_1.abstractmethod
     def CreateCluster(
         self,
         request: _identity_service_pb2.CreateClusterRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_identity_service_pb2.CreateClusterResponse, _abc.Awaitable[_identity_service_pb2.CreateClusterResponse]]:
-        """Makes a cluster: an organization's share of the fleet."""
+        """Makes a cluster, an organization's share of the fleet; owners and operators only."""
 
     @_abc_1.abstractmethod
     def ListClusters(
@@ -157,7 +241,7 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_service_pb2.ListClustersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_identity_service_pb2.ListClustersResponse, _abc.Awaitable[_identity_service_pb2.ListClustersResponse]]:
-        """Lists clusters."""
+        """Lists the clusters of the caller's organizations; all of them for administrators."""
 
     @_abc_1.abstractmethod
     def GetClusterStatus(
@@ -165,7 +249,7 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_service_pb2.GetClusterStatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_identity_service_pb2.GetClusterStatusResponse, _abc.Awaitable[_identity_service_pb2.GetClusterStatusResponse]]:
-        """Shows how much of a cluster is used."""
+        """Shows how much of a cluster is used, for members of its organization."""
 
     @_abc_1.abstractmethod
     def SetClusterQuota(
@@ -173,6 +257,6 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_service_pb2.SetClusterQuotaRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_identity_service_pb2.SetClusterQuotaResponse, _abc.Awaitable[_identity_service_pb2.SetClusterQuotaResponse]]:
-        """Changes a cluster's quota."""
+        """Changes a cluster's quota; owners of its organization only."""
 
 def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

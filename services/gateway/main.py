@@ -26,6 +26,7 @@ from fogbank.runtime.lifecycle import Service, run
 from fogbank.runtime.settings import load
 from fogbank.runtime.tls import client_tls
 from services.gateway.adapters.database import make_engine, migrate, ping
+from services.gateway.adapters.invites import PostgresInvites
 from services.gateway.adapters.ledger_client import LedgerClient
 from services.gateway.adapters.passwords import Argon2Passwords, HashingCost
 from services.gateway.adapters.scheduler_client import SchedulerClient
@@ -35,6 +36,7 @@ from services.gateway.adapters.tokens import JwtAccessTokens, SigningKey
 from services.gateway.adapters.users import PostgresRefreshTokens, PostgresUsers
 from services.gateway.app.agent_session import AgentPorts
 from services.gateway.app.agents import Agents
+from services.gateway.app.clusters import Clusters
 from services.gateway.app.command_log import CommandLog
 from services.gateway.app.deployments import Deployments
 from services.gateway.app.events import Events
@@ -44,6 +46,7 @@ from services.gateway.app.genesis import ensure_genesis
 from services.gateway.app.identity import Identity
 from services.gateway.app.node_commands import NodeCommands
 from services.gateway.app.nodes import Nodes
+from services.gateway.app.organizations import Organizations
 from services.gateway.app.planning import Planning
 from services.gateway.app.policies import Policies
 from services.gateway.app.rebalances import Rebalances
@@ -82,7 +85,52 @@ class _Own:
 
     engine: AsyncEngine
     identity: Identity
+    users: PostgresUsers
+    invites: PostgresInvites
     environments: SealedEnvironments
+
+
+@dataclass(frozen=True, slots=True)
+class _UseCases:
+    """The application layer, for both faces."""
+
+    deployments: Deployments
+    planning: Planning
+    updates: Updates
+    nodes: Nodes
+    node_commands: NodeCommands
+    rebalances: Rebalances
+    organizations: Organizations
+    clusters: Clusters
+    policies: Policies
+    events: Events
+
+
+def _use_cases(
+    settings: GatewaySettings,
+    record: _Record,
+    own: _Own,
+    ledger: LedgerClient,
+    scheduler: SchedulerClient,
+) -> _UseCases:
+    clock = SystemClock()
+    fold, environments = record.fold, own.environments
+    command_log = CommandLog(fold, record.appender)
+    deployments = Deployments(
+        fold, command_log, ledger, environments, clock, max_pending=settings.max_pending
+    )
+    return _UseCases(
+        deployments,
+        Planning(deployments, command_log, scheduler),
+        Updates(deployments, fold, command_log, environments, clock),
+        Nodes(fold, ledger),
+        NodeCommands(fold, command_log, clock),
+        Rebalances(fold, command_log, scheduler, clock),
+        Organizations(fold, command_log, own.users, own.invites, clock),
+        Clusters(fold, command_log, ledger, clock),
+        Policies(fold, command_log, clock),
+        Events(fold, record.log),
+    )
 
 
 async def build(service: Service, settings: GatewaySettings) -> None:
@@ -99,30 +147,25 @@ async def build(service: Service, settings: GatewaySettings) -> None:
         await service.enter(open_channel(settings.scheduler_addr, token=token))
     )
     fold = record.fold
-    command_log = CommandLog(fold, record.appender)
-    deployments = Deployments(
-        fold, command_log, ledger, own.environments, clock, max_pending=settings.max_pending
-    )
-    planning = Planning(deployments, command_log, scheduler)
-    updates = Updates(deployments, fold, command_log, own.environments, clock)
+    uses = _use_cases(settings, record, own, ledger, scheduler)
     telemetry = NatsTelemetry(record.connection, settings.fleet)
     agents = Agents(AgentPorts(fold, record.appender, own.environments, telemetry, clock))
     service.enter_sync(agents.running())
-    nodes = Nodes(fold, ledger)
-    events = Events(fold, record.log)
     system = System(fold, record.appender, agents, ledger, scheduler, gate=record.gate)
     face = GrpcDependencies(
-        deployments,
-        planning,
-        updates,
-        nodes,
-        NodeCommands(fold, command_log, clock),
-        Rebalances(fold, command_log, scheduler, clock),
+        uses.deployments,
+        uses.planning,
+        uses.updates,
+        uses.nodes,
+        uses.node_commands,
+        uses.rebalances,
         agents,
         own.identity,
-        Policies(fold, command_log, clock),
+        uses.organizations,
+        uses.clusters,
+        uses.policies,
         record.log,
-        events,
+        uses.events,
         ledger,
         subject_prefix=record.name.prefix,
         agent_token=settings.agent_token.get_secret_value(),
@@ -130,12 +173,12 @@ async def build(service: Service, settings: GatewaySettings) -> None:
     )
     grpc = await _serve_grpc(service, face, record.gate, settings.grpc_listen)
     http = HttpDependencies(
-        deployments,
-        planning,
-        updates,
-        nodes,
+        uses.deployments,
+        uses.planning,
+        uses.updates,
+        uses.nodes,
         own.identity,
-        events,
+        uses.events,
         system,
         database_answers=lambda: ping(own.engine),
         max_body_bytes=settings.max_body_bytes,
@@ -198,7 +241,9 @@ async def _open_database(service: Service, settings: GatewaySettings, clock: Clo
     key = SigningKey(settings.jwt_secret.get_secret_value(), settings.jwt_algorithm)
     tokens = JwtAccessTokens(key, settings.jwt_expire_minutes * 60)
     engine = await service.enter(_engine(settings))
-    environments = SealedEnvironments(engine, settings.sealing_key.get_secret_value())
+    sealing_key = settings.sealing_key.get_secret_value()
+    environments = SealedEnvironments(engine, sealing_key)
+    users = PostgresUsers(engine)
     await migrate(engine)
     cost = HashingCost(
         settings.password_time_cost, settings.password_memory_kib, settings.password_parallelism
@@ -206,7 +251,7 @@ async def _open_database(service: Service, settings: GatewaySettings, clock: Clo
     threads = settings.password_threads
     passwords = service.enter_sync(closing(Argon2Passwords(cost, threads=threads)))
     identity = Identity(
-        PostgresUsers(engine),
+        users,
         PostgresRefreshTokens(engine),
         passwords,
         tokens,
@@ -220,7 +265,7 @@ async def _open_database(service: Service, settings: GatewaySettings, clock: Clo
         settings.admin_user, settings.admin_password.get_secret_value()
     ):
         _log.info("administrator made")
-    return _Own(engine, identity, environments)
+    return _Own(engine, identity, users, PostgresInvites(engine, sealing_key), environments)
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import grpc.aio
 
@@ -18,6 +18,7 @@ from fogbank.domain import events as ev
 from fogbank.domain.envelope import EventEnvelope
 from fogbank.domain.errors import UnauthenticatedError, UnavailableError
 from fogbank.domain.ids import replica_id, round_event_id
+from fogbank.domain.node import Fingerprint
 from fogbank.domain.policy import Policy
 from fogbank.log.group_commit import GroupCommit
 from fogbank.log.memory import MemoryLog, MemoryStore
@@ -28,18 +29,22 @@ from fogbank.v1 import (
     agent_service_pb2_grpc,
     audit_service_pb2_grpc,
     deployment_service_pb2_grpc,
+    identity_service_pb2_grpc,
     node_service_pb2_grpc,
     policy_service_pb2_grpc,
 )
 from services.gateway.app.agent_session import AgentPorts
 from services.gateway.app.agents import Agents
+from services.gateway.app.clusters import Clusters
 from services.gateway.app.command_log import CommandLog
 from services.gateway.app.deployments import Deployments
 from services.gateway.app.events import Events
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.genesis import ensure_genesis
+from services.gateway.app.identity import User
 from services.gateway.app.node_commands import NodeCommands
 from services.gateway.app.nodes import Nodes
+from services.gateway.app.organizations import Organizations
 from services.gateway.app.past import Past
 from services.gateway.app.planning import Planning
 from services.gateway.app.policies import Policies
@@ -52,13 +57,15 @@ from services.gateway.grpc_api.agent_service import AgentService
 from services.gateway.grpc_api.audit_service import AuditService
 from services.gateway.grpc_api.authentication import Authenticate
 from services.gateway.grpc_api.deployment_service import DeploymentService
+from services.gateway.grpc_api.identity_service import IdentityService
 from services.gateway.grpc_api.node_service import NodeService
 from services.gateway.grpc_api.policy_service import PolicyService
-from tests.support.fleet_log import a_spec, an_id
+from tests.support.fleet_log import a_fingerprint, a_spec, an_id
 from tests.support.rest_face import FakeScheduler, FoldLedger
+from tests.support.tenancy import MemoryInvites
 
 AGENT_TOKEN = "the-agents-token"
-ALICE, BOB, ADMIN = (Principal(an_id(name)) for name in ("alice", "bob", "admin"))
+ALICE, BOB, CAROL, ADMIN = (Principal(an_id(name)) for name in ("alice", "bob", "carol", "admin"))
 ADMIN = Principal(ADMIN.user_id, Role.ADMIN)
 
 LogOf = Callable[[Writer], EventLog]
@@ -73,7 +80,12 @@ def memory_logs(store: MemoryStore | None = None) -> LogOf:
 class NamedTokens:
     """Takes a user's name for their token."""
 
-    _users: Mapping[str, Principal] = {"alice": ALICE, "bob": BOB, "admin": ADMIN}
+    _users: Mapping[str, Principal] = {
+        "alice": ALICE,
+        "bob": BOB,
+        "carol": CAROL,
+        "admin": ADMIN,
+    }
 
     def authenticate(self, token: str) -> Principal:
         if token not in self._users:
@@ -106,6 +118,26 @@ class Environments:
     def _require_up(self) -> None:
         if not self.up:
             raise UnavailableError("the database is down", retry_after_ms=10)
+
+
+class NamedUsers:
+    """The accounts of those who have tokens."""
+
+    async def add(self, user: User, name_key: str) -> bool:
+        raise NotImplementedError
+
+    async def by_name_key(self, name_key: str) -> User | None:
+        raise NotImplementedError
+
+    async def names(self, user_ids: Collection[str]) -> dict[str, str]:
+        return {
+            user_id: name
+            for name in ("alice", "bob", "carol", "admin")
+            if (user_id := an_id(name)) in user_ids
+        }
+
+    async def set_password_hash(self, user_id: str, password_hash: str) -> None:
+        raise NotImplementedError
 
 
 class HeardTelemetry:
@@ -195,6 +227,16 @@ class GatewayWorld:
         spec = a_spec(replicas=replicas, allow_colocation=True)
         return (await self.deployments.create(ALICE, spec, env)).deployment_id
 
+    async def connect_node(
+        self, node_id: str, name: str, fingerprint: Fingerprint | None = None
+    ) -> None:
+        """Let a node shake hands, without an agent that would do anything."""
+        event = ev.NodeConnected(node_id, name, fingerprint or a_fingerprint())
+        now_us = SystemClock().now_us()
+        envelope = EventEnvelope(an_id(f"{node_id} connects"), event, "node", "node", now_us)
+        sequence = await self.log.append(encode_commit(now_us, [encode_envelope(envelope)]))
+        await self.fold.reached(sequence)
+
     @property
     def deployment_service(self) -> Any:
         return deployment_service_pb2_grpc.DeploymentServiceStub(self.channel)
@@ -206,6 +248,10 @@ class GatewayWorld:
     @property
     def policy_service(self) -> Any:
         return policy_service_pb2_grpc.PolicyServiceStub(self.channel)
+
+    @property
+    def identity_service(self) -> Any:
+        return identity_service_pb2_grpc.IdentityServiceStub(self.channel)
 
     @property
     def audit_service(self) -> Any:
@@ -221,10 +267,11 @@ async def gateway_world(
     max_pending: int = 100_000,
     timeout_s: float = 60,
     planner: SchedulerQueries | None = None,
+    invites: MemoryInvites | None = None,
 ) -> AsyncIterator[GatewayWorld]:
     """Run a gateway while the context lasts. Two on the same `log_of` share a fleet.
 
-    Without a `planner` it plans from its own fold.
+    Without a `planner` it plans from its own fold; without `invites` it has its own.
     """
     log_of = log_of or memory_logs()
     clock = SystemClock()
@@ -251,10 +298,11 @@ async def gateway_world(
     events, past = Events(fold, log), Past(deployments, views)
     audit = AuditService(log, events, ledger, past, "fogbank.log.test.1.")
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(audit, server.grpc)
-    policies = Policies(fold, command_log, clock)
-    policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(
-        PolicyService(policies), server.grpc
+    organizations = Organizations(
+        fold, command_log, NamedUsers(), invites or MemoryInvites(), clock
     )
+    clusters = Clusters(fold, command_log, ledger, clock)
+    _register_identity(server, organizations, clusters, Policies(fold, command_log, clock))
     async with AsyncExitStack() as stack:
         stack.enter_context(agents.running())
         for loop in (fold.run, appender.run):
@@ -286,6 +334,17 @@ def _register(
     node_service_pb2_grpc.add_NodeServiceServicer_to_server(nodes, server.grpc)
     agent_service_pb2_grpc.add_AgentServiceServicer_to_server(
         AgentService(agents, AGENT_TOKEN), server.grpc
+    )
+
+
+def _register_identity(
+    server: GrpcServer, organizations: Organizations, clusters: Clusters, policies: Policies
+) -> None:
+    """Nobody signs in here: who has which token is settled."""
+    service = IdentityService(cast("Any", None), organizations, clusters)
+    identity_service_pb2_grpc.add_IdentityServiceServicer_to_server(service, server.grpc)
+    policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(
+        PolicyService(policies), server.grpc
     )
 
 

@@ -94,6 +94,9 @@ class MemoryAccounts:
     async def by_name_key(self, name_key: str) -> User | None:
         return self._users.get(name_key)
 
+    async def names(self, user_ids: Collection[str]) -> dict[str, str]:
+        return {user.id: user.username for user in self._users.values() if user.id in user_ids}
+
     async def set_password_hash(self, user_id: str, password_hash: str) -> None: ...
 
     async def begin(self, user_id: str, token: bytes, now_us: int, expires_at_us: int) -> None:
@@ -164,6 +167,7 @@ class FoldLedger:
             for view in [deployment_view(self._fold, fact)]
             if (not owner_id or view.owner_id == owner_id)
             and query.name_contains in view.spec.name
+            and query.cluster_id in {0, view.spec.cluster_id}
             and (view.status in query.statuses if query.statuses else not view.deleted_at_us)
             and view.created_at_us >= query.created_after_us
             and (not query.created_before_us or view.created_at_us <= query.created_before_us)

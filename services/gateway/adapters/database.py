@@ -9,9 +9,11 @@ from ssl import SSLContext
 
 import asyncpg
 from sqlalchemy import (
+    BigInteger,
     Column,
     DateTime,
     ForeignKey,
+    Integer,
     LargeBinary,
     MetaData,
     String,
@@ -86,6 +88,33 @@ sealed_environments = Table(
     Column("env_key", Text, primary_key=True),
     Column("ciphertext", LargeBinary, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+# One for each organization; without a name and ciphertext it is revoked. `request` is the last
+# command that changed it.
+invite_codes = Table(
+    "invite_codes",
+    metadata,
+    Column("organization_id", BigInteger, primary_key=True),
+    Column("owner_id", UUID(as_uuid=False), primary_key=True),
+    Column("code_name", Text, unique=True),
+    Column("ciphertext", LargeBinary),
+    Column("role", String(16), nullable=False),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("max_uses", Integer, nullable=False),
+    Column("request", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+invite_uses = Table(
+    "invite_uses",
+    metadata,
+    Column(
+        "code_name",
+        ForeignKey(invite_codes.c.code_name, ondelete="CASCADE", onupdate="CASCADE"),
+        primary_key=True,
+    ),
+    Column("user_id", UUID(as_uuid=False), primary_key=True),
 )
 
 

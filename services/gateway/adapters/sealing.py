@@ -36,23 +36,50 @@ class UnsafeSealingKeyError(OperatorError):
 
 
 class BrokenSealError(UnavailableError):
-    """A kept environment can't be opened: another sealing key, or damaged data."""
+    """What was sealed can't be opened: another sealing key, or damaged data."""
 
     default_reason = "SEAL_BROKEN"
+
+
+class Seal:
+    """Encrypts one kind of thing, and names it by an HMAC; keys derive from the sealing key."""
+
+    def __init__(self, sealing_key: str, kind: str) -> None:
+        if len(sealing_key.encode()) < SHORTEST_SEALING_KEY:
+            raise UnsafeSealingKeyError(
+                f"FOG_SEALING_KEY needs at least {SHORTEST_SEALING_KEY} bytes: "
+                "make one with: openssl rand -hex 32, and keep a copy apart from the database"
+            )
+        self._hmac_key = _derive(sealing_key, f"fogbank {kind} key".encode())
+        self._cipher = AESGCM(_derive(sealing_key, f"fogbank {kind} cipher".encode()))
+
+    def name(self, plain: bytes) -> str:
+        """Return what stands for some bytes and tells nothing of them."""
+        return hmac.digest(self._hmac_key, plain, "sha256").hex()
+
+    def close(self, plain: bytes, bound_to: bytes) -> bytes:
+        """Return the ciphertext, which opens only together with what it is bound to."""
+        nonce = os.urandom(_NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, plain, bound_to)
+
+    def open(self, ciphertext: bytes, bound_to: bytes) -> bytes:
+        """Return what was closed; BrokenSealError if it isn't that."""
+        nonce, body = ciphertext[:_NONCE_BYTES], ciphertext[_NONCE_BYTES:]
+        try:
+            return self._cipher.decrypt(nonce, body, bound_to)
+        except (InvalidTag, ValueError) as error:
+            raise BrokenSealError(
+                f"What is sealed as {bound_to.decode()} does not open: "
+                "is FOG_SEALING_KEY the one it was sealed by?"
+            ) from error
 
 
 class SealedEnvironments:
     """Seals and unseals environments of deployments."""
 
     def __init__(self, engine: AsyncEngine, sealing_key: str) -> None:
-        if len(sealing_key.encode()) < SHORTEST_SEALING_KEY:
-            raise UnsafeSealingKeyError(
-                f"FOG_SEALING_KEY needs at least {SHORTEST_SEALING_KEY} bytes: "
-                "make one with: openssl rand -hex 32, and keep a copy apart from the database"
-            )
         self._engine = engine
-        self._hmac_key = _derive(sealing_key, b"fogbank environment key")
-        self._cipher = AESGCM(_derive(sealing_key, b"fogbank environment cipher"))
+        self._seal = Seal(sealing_key, "environment")
         self._kept: OrderedDict[str, None] = OrderedDict()
 
     async def seal(self, env: Mapping[str, str]) -> str:
@@ -64,10 +91,9 @@ class SealedEnvironments:
         if not env:
             return ""
         plain = _canonical(env)
-        key = hmac.digest(self._hmac_key, plain, "sha256").hex()
+        key = self._seal.name(plain)
         if key not in self._kept:
-            nonce = os.urandom(_NONCE_BYTES)
-            ciphertext = nonce + self._cipher.encrypt(nonce, plain, key.encode())
+            ciphertext = self._seal.close(plain, key.encode())
             async with transaction(self._engine) as connection:
                 await connection.execute(
                     upsert(sealed_environments)
@@ -97,19 +123,9 @@ class SealedEnvironments:
         async with transaction(self._engine) as connection:
             rows = (await connection.execute(statement)).all()
         for key, ciphertext in rows:
-            found[key] = self._open(key, ciphertext)
+            env: dict[str, str] = json.loads(self._seal.open(ciphertext, key.encode()))
+            found[key] = env
         return found
-
-    def _open(self, key: str, ciphertext: bytes) -> dict[str, str]:
-        nonce, body = ciphertext[:_NONCE_BYTES], ciphertext[_NONCE_BYTES:]
-        try:
-            plain = self._cipher.decrypt(nonce, body, key.encode())
-        except (InvalidTag, ValueError) as error:
-            raise BrokenSealError(
-                f"The environment {key} does not open: is FOG_SEALING_KEY the one it was sealed by?"
-            ) from error
-        env: dict[str, str] = json.loads(plain)
-        return env
 
     def _remember(self, key: str) -> None:
         self._kept[key] = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -54,6 +55,13 @@ class PostgresUsers:
         async with transaction(self._engine) as connection:
             row = (await connection.execute(statement)).first()
         return None if row is None else User(row[0], row[1], row[2], Role(row[3]))
+
+    async def names(self, user_ids: Collection[str]) -> dict[str, str]:
+        """Return the names of those accounts that there are, by id."""
+        statement = select(users.c.id, users.c.username).where(users.c.id.in_(set(user_ids)))
+        async with transaction(self._engine) as connection:
+            rows = (await connection.execute(statement)).all()
+        return {row[0]: row[1] for row in rows}
 
     async def set_password_hash(self, user_id: str, password_hash: str) -> None:
         """Replace a hash by one of today's cost."""

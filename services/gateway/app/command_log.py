@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from fogbank.domain.envelope import EventEnvelope
 from fogbank.domain.errors import FogError, UnavailableError
-from fogbank.domain.events import DeploymentCreated
+from fogbank.domain.events import DeploymentCreated, Event
+from fogbank.domain.position import index_of, sequence_of
 from fogbank.domain.verdict import Verdict
 from fogbank.log.port import CommitTooLargeError
 from fogbank.runtime.crash_points import crash_point
@@ -125,6 +126,23 @@ class CommandLog:
     def last_write(self, user_id: str) -> int:
         """Return the log sequence of a user's last command through this gateway, 0 for none."""
         return self._last_write.get(user_id, 0)
+
+    async def catch_up(self) -> None:
+        """Wait until the fold has all that the log held when this was called.
+
+        Raises:
+            UnavailableError: the log does not answer, or it takes too long.
+        """
+        await self.wait_for(await self._fold.log_end())
+
+    async def event_at(self, position: int) -> Event | None:
+        """Return the event that stands at a position, from the log itself.
+
+        Raises:
+            LogUnavailableError: the log does not answer.
+        """
+        commit = await self._fold.commit(sequence_of(position))
+        return commit.envelopes[index_of(position)].event
 
     async def wait_for(self, sequence: int) -> None:
         """Wait until the fold has taken in a sequence.

@@ -11,11 +11,7 @@ import structlog
 
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import EventEnvelope
-from fogbank.domain.errors import (
-    FogError,
-    InvalidArgumentError,
-    ResourceExhaustedError,
-)
+from fogbank.domain.errors import FogError, InvalidArgumentError, ResourceExhaustedError
 from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.position import sequence_of
 from fogbank.domain.status import StatusChange
@@ -25,12 +21,9 @@ from services.gateway.app.command_log import CommandLog
 from services.gateway.app.env_keys import env_keys
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.goals import Goal
-from services.gateway.app.ports import (
-    DeploymentQuery,
-    LedgerQueries,
-    SealedEnvironments,
-)
+from services.gateway.app.ports import DeploymentQuery, LedgerQueries, SealedEnvironments
 from services.gateway.app.principal import Principal
+from services.gateway.app.rights import Rights
 from services.gateway.app.views import deployment_view
 from services.gateway.core import commands
 from services.gateway.core.asks import check_request_id
@@ -99,6 +92,7 @@ class Deployments:
         self._environments = environments
         self._clock = clock
         self._max_pending = max_pending
+        self._rights = Rights(fold, command_log)
         self._creating = 0
 
     # --- commands -----------------------------------------------------------------------------
@@ -117,7 +111,9 @@ class Deployments:
         With `validate_only` nothing is written and the answer has an empty id, sequence 0.
 
         Raises:
-            InvalidArgumentError: the cluster does not exist, or the request id is no good.
+            InvalidArgumentError: the request id is no good.
+            NotFoundError: no such cluster, or the caller is a stranger there.
+            PermissionDeniedError: the caller may only look in that cluster.
             AlreadyExistsError: the request id was used with another content.
             ResourceExhaustedError: too many deployments wait already.
             UnavailableError: the log or the database of sealed environments is down.
@@ -126,7 +122,8 @@ class Deployments:
             f"Creating deployment: {spec.name} ({spec.type.name.lower()}) "
             f"for user {principal.user_id}"
         )
-        self._check_create(spec, request_id)
+        check_request_id(request_id)
+        await self.check_new(principal, spec)
         if validate_only:
             return Accepted("", 0, 0, spec)
         env_key = await self._environments.seal(env) if env else ""
@@ -157,6 +154,8 @@ class Deployments:
         """
         envs = [ask.env if isinstance(ask, CreateAsk) else None for ask in asks]
         keys = await env_keys(self._environments, envs)
+        clusters = {ask.spec.cluster_id for ask in asks if isinstance(ask, CreateAsk)}
+        await self._rights.look_again(principal, clusters)
         drafts = [self._draft(principal, ask, key) for ask, key in zip(asks, keys, strict=True)]
         envelopes = [draft for draft in drafts if isinstance(draft, EventEnvelope)]
         if envelopes:
@@ -195,13 +194,13 @@ class Deployments:
         `expected_version` is a packed position (`fogbank.domain.position.parse_etag`), 0 for any.
 
         Raises:
-            NotFoundError: no such deployment, or not the caller's.
+            NotFoundError, PermissionDeniedError: as `changeable`.
             FailedPreconditionError: it is deleted.
             AbortedError: its version is another one than expected.
             AlreadyExistsError, UnavailableError: as `create`.
         """
         check_request_id(request_id)
-        deployment = await self.own(principal, deployment_id)
+        deployment = await self.changeable(principal, deployment_id)
         envelope = commands.scale_envelope(
             principal.user_id,
             request_id or str(uuid4()),
@@ -354,23 +353,35 @@ class Deployments:
         """Check what only the fold knows.
 
         Raises:
-            InvalidArgumentError: its cluster does not exist, or its node would stop replicas later
-                than the policy replaces them.
+            InvalidArgumentError: its node would stop replicas later than the policy replaces them.
         """
-        clusters = self._fold.fleet.facts.clusters
-        if spec.cluster_id not in clusters:
-            raise InvalidArgumentError.of_field(
-                "cluster_id", f"must be a known cluster, got {spec.cluster_id}"
-            )
         policy_ms = self._fold.fleet.facts.policy.lost_after_ms
         for name, description in disconnect_problems(spec.disconnect, policy_ms):
             raise InvalidArgumentError.of_field(name, description)
 
-    # --- within -------------------------------------------------------------------------------
+    async def check_new(self, principal: Principal, spec: DeploymentSpec) -> None:
+        """Check what only the fold knows of a new deployment.
 
-    def _check_create(self, spec: DeploymentSpec, request_id: str) -> None:
-        check_request_id(request_id)
+        Raises:
+            InvalidArgumentError: as `check_spec`.
+            NotFoundError: no such cluster, or the caller is a stranger there.
+            PermissionDeniedError: the caller may only look in it.
+        """
         self.check_spec(spec)
+        await self._rights.cluster(principal, spec.cluster_id)
+
+    async def changeable(self, principal: Principal, deployment_id: str) -> DeploymentFact:
+        """Find one deployment that the caller may change, as `own`.
+
+        Raises:
+            NotFoundError: no such deployment, not the caller's, or in a cluster of strangers.
+            PermissionDeniedError: the caller may only look in its cluster.
+        """
+        deployment = await self.own(principal, deployment_id)
+        await self._rights.cluster(principal, deployment.spec.cluster_id)
+        return deployment
+
+    # --- within -------------------------------------------------------------------------------
 
     def _check_room(self, wanted: int) -> None:
         if self._fold.pending + self._creating + wanted > self._max_pending:
@@ -388,7 +399,9 @@ class Deployments:
         if isinstance(env_key, FogError):
             return env_key
         try:
-            self._check_create(ask.spec, ask.request_id)
+            check_request_id(ask.request_id)
+            self.check_spec(ask.spec)
+            self._rights.check_cluster(principal, ask.spec.cluster_id)
         except FogError as error:
             return error
         return self._envelope(principal, ask.spec, env_key, ask.request_id)

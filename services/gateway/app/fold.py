@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import heapq
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 
 import structlog
@@ -22,6 +22,7 @@ from fogbank.domain.status import StatusChange, StatusTracker
 from fogbank.log.follower import follow_commits, read_commits
 from fogbank.log.port import EventLog
 from fogbank.runtime.crash_points import crash_point
+from services.gateway.app.cluster_use import Booked, ClusterUse
 
 _log = structlog.get_logger(__name__)
 
@@ -51,6 +52,7 @@ class FleetFold:
         self.fleet = FleetState()
         self.tracker = StatusTracker()
         self.pending = 0
+        self._cluster_use = ClusterUse()
         self._log = log
         self._kept_changes = kept_changes
         self._changes: list[StatusChange] = []
@@ -96,6 +98,7 @@ class FleetFold:
             for deployment_id in folded.deployments:
                 self._updated_at_us[deployment_id] = folded.log_time_us
         self._remember(batch.changes)
+        self._cluster_use.touch(batch.deployments)
         crash_point("gateway.after-fold")
         self._wake(batch)
         if batch.last_sequence > self._live_from:
@@ -154,6 +157,15 @@ class FleetFold:
         """
         return await self._log.last_sequence()
 
+    async def commit(self, sequence: int) -> Commit:
+        """Return a commit that was taken in, read from the log again.
+
+        Raises:
+            LogUnavailableError: the log does not answer.
+        """
+        async with aclosing(read_commits(self._log, sequence, sequence)) as read:
+            return (await anext(read))[0]
+
     async def advance(self, beyond: int) -> None:
         """Wait until the fold is further than a sequence."""
         while self.position <= beyond:
@@ -180,6 +192,10 @@ class FleetFold:
     def updated_at_us(self, deployment_id: str) -> int:
         """Return the log time at which a deployment was last touched."""
         return self._updated_at_us.get(deployment_id, 0)
+
+    def booked(self, cluster_ids: Collection[int]) -> Booked:
+        """Return what the deployments of some clusters book, and how many are in each status."""
+        return self._cluster_use.of(self.fleet, self.tracker.current, cluster_ids)
 
     def nodes_touched_after(self, sequence: int) -> list[tuple[int, str]]:
         """Return (last sequence that touched it, node id), oldest first."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
@@ -63,6 +63,10 @@ class Users(Protocol):
         ...
 
     async def by_name_key(self, name_key: str) -> User | None: ...
+
+    async def names(self, user_ids: Collection[str]) -> dict[str, str]:
+        """Return the names of those accounts that there are, by id."""
+        ...
 
     async def set_password_hash(self, user_id: str, password_hash: str) -> None: ...
 

@@ -34,9 +34,9 @@ class Planning:
         Of what would be evicted the caller learns the names that they may see.
 
         Raises:
-            InvalidArgumentError: its cluster does not exist.
+            NotFoundError, PermissionDeniedError: the caller may not deploy in its cluster.
         """
-        self._deployments.check_spec(spec)
+        await self._deployments.check_new(principal, spec)
         planned = await self._scheduler.plan(spec, self._commands.last_write(principal.user_id))
         preempted = tuple(
             replace(each, deployment_name=self._name(principal, each.deployment_id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import EventEnvelope
@@ -14,6 +14,7 @@ from fogbank.domain.log_evidence import CommitProof, SignedLog, VerifiedPart
 from fogbank.domain.rebalancing import RebalancePlan, RebalanceTerms
 from fogbank.domain.rederived import RederivedPart
 from fogbank.domain.states import DeploymentStatus
+from fogbank.domain.tenancy import MembershipRole
 from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page
 
 
@@ -205,6 +206,66 @@ class SealedEnvironments(Protocol):
 
         UnavailableError when they cannot be read.
         """
+
+
+class OrganizationKey(NamedTuple):
+    """An organization's number and who made it: the number alone could be another log's."""
+
+    id: int
+    owner_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class InviteTerms:
+    """The limits of an invite code, and the role it gives; 0 stands for no limit."""
+
+    role: MembershipRole = MembershipRole.OPERATOR
+    expires_at_us: int = 0
+    max_uses: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Invite:
+    """An invite code as it is kept; an empty code is a revoked one."""
+
+    code: str
+    terms: InviteTerms = InviteTerms()
+    uses: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Invited:
+    """Where an invite code leads."""
+
+    organization: OrganizationKey
+    role: MembershipRole
+
+
+class Invites(Protocol):
+    """Keeps the invite codes of organizations sealed, outside the log; one for each of them.
+
+    Methods raise UnavailableError when they can't be read or kept.
+    """
+
+    def mark(self, code: str) -> str:
+        """Return what stands for a code where the code must not: the same for the same code."""
+
+    async def of(self, organizations: Collection[OrganizationKey]) -> dict[int, Invite]:
+        """Return the codes of organizations, by number; made for those that have none yet."""
+
+    async def renew(
+        self, organization: OrganizationKey, terms: InviteTerms | None, request: str
+    ) -> Invite:
+        """Replace a code, or (without terms) revoke it; its uses are forgotten.
+
+        The same `request` as the last time changes nothing.
+        """
+
+    async def find(self, code: str, now_us: int) -> Invited | None:
+        """Return where a code leads, None if it doesn't work (any more)."""
+
+    async def redeem(self, code: str, user_id: str, now_us: int) -> Invited | None:
+        """Note a use, once for each user; None if the code doesn't work (any more)."""
 
 
 @dataclass(frozen=True, slots=True)

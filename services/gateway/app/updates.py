@@ -76,7 +76,7 @@ class Updates:
 
         Raises:
             InvalidArgumentError: what it comes to is no good.
-            NotFoundError: no such deployment, or not the caller's.
+            NotFoundError, PermissionDeniedError: as `Deployments.changeable`.
             FailedPreconditionError: it is deleted.
             AbortedError: its version is another one than expected.
             AlreadyExistsError, UnavailableError: as `Deployments.create`.
@@ -161,7 +161,7 @@ class Updates:
         method, request_id, content = asked
         check_request_id(request_id)
         known_as = request_id or str(uuid4())
-        deployment = await self._deployments.own(principal, deployment_id)
+        deployment = await self._deployments.changeable(principal, deployment_id)
         for tried in range(_TRIES):
             event = ev.DeploymentUpdated(deployment.id, deployment.spec, deployment.env_key)
             envelope = commands.update_envelope(

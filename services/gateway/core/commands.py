@@ -147,8 +147,8 @@ def settle(envelope: EventEnvelope, first: Verdict) -> int:
     Raises:
         AlreadyExistsError: the first of this id had another content.
         AbortedError: the deployment had another version than expected.
-        NotFoundError: there is no such deployment, or (deleting) it was deleted before.
-        FailedPreconditionError: the deployment was deleted.
+        NotFoundError: there is no such thing, or (deleting) it was deleted before.
+        FailedPreconditionError: the deployment was deleted, or the organization's last owner goes.
     """
     terms = envelope.command
     if terms is not None and first.content_digest != terms.content_digest:
@@ -166,12 +166,30 @@ def settle(envelope: EventEnvelope, first: Verdict) -> int:
         raise not_found()
     if first.reason in {VoidReason.UNKNOWN_NODE, VoidReason.NODE_REMOVED}:
         raise NotFoundError("Node not found", reason="NODE_NOT_FOUND")
+    if first.reason is VoidReason.UNKNOWN_ORGANIZATION:
+        raise organization_not_found()
+    if first.reason is VoidReason.UNKNOWN_CLUSTER:
+        raise cluster_not_found()
+    if first.reason is VoidReason.LAST_OWNER:
+        raise FailedPreconditionError(
+            "An organization keeps an owner: make another member one first", reason="LAST_OWNER"
+        )
     raise FailedPreconditionError(f"The log refused it: {first.reason}", reason="VOID")
 
 
 def not_found() -> NotFoundError:
     """Return the error for a deployment that isn't there, or isn't the caller's."""
     return NotFoundError("Deployment not found", reason="DEPLOYMENT_NOT_FOUND")
+
+
+def organization_not_found() -> NotFoundError:
+    """Return the error for an organization that isn't there, or isn't the caller's."""
+    return NotFoundError("Organization not found", reason="ORGANIZATION_NOT_FOUND")
+
+
+def cluster_not_found() -> NotFoundError:
+    """Return the error for a cluster that isn't there, or is another organization's."""
+    return NotFoundError("Cluster not found", reason="CLUSTER_NOT_FOUND")
 
 
 def stale() -> AbortedError:

@@ -22,11 +22,13 @@ from fogbank.v1 import (
     policy_service_pb2_grpc,
 )
 from services.gateway.app.agents import Agents
+from services.gateway.app.clusters import Clusters
 from services.gateway.app.deployments import Deployments
 from services.gateway.app.events import Events
 from services.gateway.app.identity import Identity
 from services.gateway.app.node_commands import NodeCommands
 from services.gateway.app.nodes import Nodes
+from services.gateway.app.organizations import Organizations
 from services.gateway.app.past import Past
 from services.gateway.app.planning import Planning
 from services.gateway.app.policies import Policies
@@ -66,6 +68,8 @@ class GrpcDependencies:
     rebalances: Rebalances
     agents: Agents
     identity: Identity
+    organizations: Organizations
+    clusters: Clusters
     policies: Policies
     log: EventLog
     events: Events
@@ -84,7 +88,7 @@ def add_to_server(uses: GrpcDependencies, server: grpc.aio.Server) -> None:
         NodeService(uses.nodes, uses.node_commands, uses.rebalances), server
     )
     identity_service_pb2_grpc.add_IdentityServiceServicer_to_server(
-        IdentityService(uses.identity), server
+        IdentityService(uses.identity, uses.organizations, uses.clusters), server
     )
     policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(
         PolicyService(uses.policies), server

@@ -124,7 +124,6 @@ async def test_wrong_fields_are_named(world: GatewayWorld) -> None:
         ask(wait_for=99),
         ask(request_id="x" * 129),
         ask(env={"": "x"}),
-        pb.CreateDeploymentRequest(spec=spec_to_pb(a_spec(cluster_id=2))),
         pb.CreateDeploymentRequest(spec=spec_to_pb(a_spec(strategy="magic"))),
         pb.CreateDeploymentRequest(
             spec=deployments_pb2.DeploymentSpec(

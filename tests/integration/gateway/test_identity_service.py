@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import grpc
 import grpc.aio
@@ -36,7 +37,9 @@ async def stub() -> AsyncIterator[rpc.IdentityServiceAsyncStub]:
         refresh_lifetime_s=3600,
     )
     server = GrpcServer(["fogbank.v1.IdentityService"], interceptors=[Authenticate(identity)])
-    rpc.add_IdentityServiceServicer_to_server(IdentityService(identity), server.grpc)
+    rpc.add_IdentityServiceServicer_to_server(
+        IdentityService(identity, cast("Any", None), cast("Any", None)), server.grpc
+    )
     await server.start("127.0.0.1:0")
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         yield rpc.IdentityServiceStub(channel)
@@ -78,17 +81,15 @@ async def test_refusals_carry_reasons_and_fields(stub: rpc.IdentityServiceAsyncS
     assert [violation.field for violation in errors[1].violations] == ["username"]
 
 
-async def test_organizations_are_never_faked(stub: rpc.IdentityServiceAsyncStub) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as refusal:
-        await stub.ListOrganizations(pb.ListOrganizationsRequest())
-    assert refusal.value.code() is grpc.StatusCode.UNAUTHENTICATED
-    await stub.Register(pb.RegisterRequest(**USER))
-    token = (await stub.Login(pb.LoginRequest(**USER))).tokens.access_token
-    metadata = (("authorization", f"Bearer {token}"),)
+async def test_organizations_and_clusters_need_a_sign_in(
+    stub: rpc.IdentityServiceAsyncStub,
+) -> None:
     for call in (
-        stub.ListOrganizations(pb.ListOrganizationsRequest(), metadata=metadata),
-        stub.CreateCluster(pb.CreateClusterRequest(), metadata=metadata),
+        stub.ListOrganizations(pb.ListOrganizationsRequest()),
+        stub.CreateOrganization(pb.CreateOrganizationRequest(name="ours")),
+        stub.ListClusters(pb.ListClustersRequest()),
+        stub.CreateCluster(pb.CreateClusterRequest(name="edge", organization_id=1)),
     ):
         with pytest.raises(grpc.aio.AioRpcError) as refusal:
             await call
-        assert refusal.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert refusal.value.code() is grpc.StatusCode.UNAUTHENTICATED

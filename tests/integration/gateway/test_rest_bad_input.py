@@ -81,7 +81,6 @@ async def test_an_unknown_type_in_the_documented_words(face: RestFace, given: An
         ({"priority": "urgent"}, ["priority", "high", "urgent"]),
         ({"priority": 1.5}, ["priority", "0 to 100", "1.5"]),
         ({"priority": True}, ["priority", "true"]),
-        ({"cluster_id": 77}, ["cluster_id", "77"]),
         ({"cluster_id": -1}, ["cluster_id", "-1"]),
         ({"strategy": "magic"}, ["strategy", "balanced", "magic"]),
         ({"wait_for_capacity": "yes"}, ["wait_for_capacity", "true or false", "yes"]),
@@ -115,6 +114,10 @@ async def test_the_answer_names_field_bounds_and_value(
     for word in words:
         assert word in detail
     assert face.fold.fleet.facts.deployments == {}
+
+
+async def test_an_unknown_cluster_is_not_found(face: RestFace) -> None:
+    assert await _refused(face, deploy_body(cluster_id=77), 404) == "Cluster not found"
 
 
 @pytest.mark.parametrize("field", ["name", "type", "container_image", "replicas", "resources"])

@@ -208,10 +208,13 @@ async def test_another_tenants_deployment_is_not_found(whole: Whole) -> None:
 
 async def test_a_plan_is_checked_like_a_deployment(whole: Whole) -> None:
     service = whole.world.deployment_service
-    for spec in (spec_to_pb(a_spec(replicas=0)), spec_to_pb(a_spec(cluster_id=77))):
+    for spec, code in (
+        (spec_to_pb(a_spec(replicas=0)), grpc.StatusCode.INVALID_ARGUMENT),
+        (spec_to_pb(a_spec(cluster_id=77)), grpc.StatusCode.NOT_FOUND),
+    ):
         request = pb.PlanDeploymentRequest(spec=spec)
         error = await refusal(service.PlanDeployment(request, metadata=ALICES))
-        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert error.code() is code
 
 
 async def test_without_a_scheduler_it_says_to_try_again(whole: Whole) -> None:

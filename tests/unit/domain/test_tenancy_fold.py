@@ -9,7 +9,8 @@ from fogbank.domain import events as ev
 from fogbank.domain.facts import Facts
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.policy_bounds import MAX_AMOUNT
-from fogbank.domain.tenancy import UNLIMITED, MembershipRole, Quota
+from fogbank.domain.position import pack
+from fogbank.domain.tenancy import UNLIMITED, MembershipRole, Quota, made_at
 from fogbank.domain.verdict import VoidReason
 from tests.support.fleet_log import LittleLog, an_id
 
@@ -109,3 +110,15 @@ def test_an_organization_that_has_an_owner_keeps_one(fold: Fold) -> None:
 def test_everybodys_organization_may_have_members_and_no_owner(fold: Fold) -> None:
     assert fold.reason(ev.MembershipSet(1, BOB, MembershipRole.VIEWER)) is None
     assert fold.reason(ev.MembershipSet(1, BOB)) is None
+
+
+def test_what_a_command_made_is_found_by_its_position() -> None:
+    fold = Fold()
+    facts = fold.fleet.facts
+    for made in facts.organizations.values():
+        assert made_at(facts.organizations, made.created_position) is made
+    for cluster in facts.clusters.values():
+        assert made_at(facts.clusters, cluster.created_position) is cluster
+    for position in (0, pack(3, 0), pack(99, 0)):
+        with pytest.raises(KeyError):
+            made_at(facts.organizations, position)

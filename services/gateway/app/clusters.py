@@ -1,0 +1,181 @@
+"""Clusters: making and listing them, their quotas, and how much of one is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import structlog
+
+from fogbank.domain import events as ev
+from fogbank.domain.resources import Resources
+from fogbank.domain.states import DeploymentStatus
+from fogbank.domain.tenancy import ClusterFact, MembershipRole, Quota, made_at
+from fogbank.domain.views import AsOf, DeploymentView, Page
+from fogbank.runtime.clock import Clock
+from services.gateway.app.command_log import CommandLog
+from services.gateway.app.fold import FleetFold
+from services.gateway.app.ports import DeploymentQuery, LedgerQueries
+from services.gateway.app.principal import Principal
+from services.gateway.app.rights import Rights
+from services.gateway.app.tenancy_commands import TenancyCommands
+from services.gateway.core import tenancy as core
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What deployments book in all, and how much is left of the quota (None: unlimited)."""
+
+    quota: Quota
+    used: Resources
+    replicas: int
+
+    @property
+    def available(self) -> Quota:
+        """What is left of the quota."""
+        return core.available(self.quota, self.used, self.replicas)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """How much of a cluster, and of all clusters of its organization, is used.
+
+    `deployments` counts by status; deleted ones don't count.
+    """
+
+    cluster: ClusterFact
+    own: Use
+    organization: Use
+    deployments: Mapping[DeploymentStatus, int]
+    as_of_sequence: int
+
+
+class Clusters:
+    """The use cases of clusters, for all faces.
+
+    Commands are answered as those of `Organizations` are. For strangers to its organization a
+    cluster isn't there: NotFoundError; members without the role get PermissionDeniedError.
+    """
+
+    def __init__(
+        self, fold: FleetFold, command_log: CommandLog, ledger: LedgerQueries, clock: Clock
+    ) -> None:
+        self._fold = fold
+        self._commands = command_log
+        self._ledger = ledger
+        self._rights = Rights(fold, command_log)
+        self._tenancy = TenancyCommands(command_log, clock)
+
+    async def create(
+        self,
+        principal: Principal,
+        organization_id: int,
+        name: str,
+        quota: Quota,
+        *,
+        names: Mapping[str, str],
+        request_id: str = "",
+    ) -> ClusterFact:
+        """Make a cluster; owners and operators of its organization only.
+
+        `names` has the face's name of each limit, for what is said of a wrong one.
+
+        Raises:
+            InvalidArgumentError: the name, the quota or the request id is no good.
+            AlreadyExistsError: the request id was used with another content.
+            UnavailableError: the log is down.
+        """
+        core.check_name(name)
+        core.check_quota(quota, names)
+
+        async def made() -> ev.ClusterCreated:
+            await self._rights.organization(principal, organization_id, MembershipRole.OPERATOR)
+            return ev.ClusterCreated(name, organization_id, quota)
+
+        content = {
+            "organization_id": organization_id,
+            "name": name,
+            "quota": core.quota_content(quota),
+        }
+        position = await self._tenancy.submit(
+            principal, core.CREATE_CLUSTER, request_id, content, made
+        )
+        cluster = made_at(self._fold.fleet.facts.clusters, position)
+        _log.info("cluster made", cluster=cluster.id, organization=organization_id, name=name)
+        return cluster
+
+    async def set_quota(
+        self,
+        principal: Principal,
+        cluster_id: int,
+        quota: Quota,
+        *,
+        names: Mapping[str, str],
+        request_id: str = "",
+    ) -> ClusterFact:
+        """Give a cluster another quota, owners only; what is booked already stays.
+
+        Raises: as `create`.
+        """
+        core.check_quota(quota, names)
+
+        async def changed() -> ev.ClusterQuotaSet:
+            await self._rights.cluster(principal, cluster_id, MembershipRole.OWNER)
+            return ev.ClusterQuotaSet(cluster_id, quota)
+
+        content = {"cluster_id": cluster_id, "quota": core.quota_content(quota)}
+        await self._tenancy.submit(principal, core.SET_CLUSTER_QUOTA, request_id, content, changed)
+        return self._fold.fleet.facts.clusters[cluster_id]
+
+    async def get(self, principal: Principal, cluster_id: int) -> ClusterFact:
+        """Show a cluster, to members."""
+        return await self._rights.cluster(principal, cluster_id, MembershipRole.VIEWER)
+
+    async def list(self, principal: Principal, limit: int, offset: int = 0) -> Page[ClusterFact]:
+        """List the clusters of the caller's organizations, to administrators all, by number."""
+        facts = self._fold.fleet.facts
+        seen = [
+            cluster
+            for cluster in facts.clusters.values()
+            if self._rights.role(principal, facts.organizations[cluster.organization_id])
+        ]
+        return Page(tuple(seen[offset : offset + limit]), len(seen))
+
+    async def status(self, principal: Principal, cluster_id: int) -> ClusterStatus:
+        """Show how much of a cluster is used, to members, as this gateway's fold has it.
+
+        Raises:
+            UnavailableError: the log is down, or isn't read in time.
+        """
+        cluster = await self._rights.cluster(principal, cluster_id, MembershipRole.VIEWER)
+        await self._commands.wait_for(self._commands.last_write(principal.user_id))
+        facts = self._fold.fleet.facts
+        organization = facts.organizations[cluster.organization_id]
+        siblings = [
+            each.id for each in facts.clusters.values() if each.organization_id == organization.id
+        ]
+        own = self._fold.booked([cluster.id])
+        shared = self._fold.booked(siblings)
+        return ClusterStatus(
+            cluster,
+            Use(cluster.quota, own.used, own.replicas),
+            Use(organization.quota, shared.used, shared.replicas),
+            own.deployments,
+            self._fold.position,
+        )
+
+    async def deployments(
+        self, principal: Principal, cluster_id: int, query: DeploymentQuery
+    ) -> AsOf[Page[DeploymentView]]:
+        """List all deployments of a cluster, whoever owns them, to members.
+
+        Raises:
+            UnavailableError: the ledger does not answer in time.
+        """
+        await self._rights.cluster(principal, cluster_id, MembershipRole.VIEWER)
+        wanted = max(query.min_sequence, self._commands.last_write(principal.user_id))
+        return await self._ledger.deployments(
+            replace(query, cluster_id=cluster_id, min_sequence=wanted)
+        )

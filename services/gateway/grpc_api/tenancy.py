@@ -1,0 +1,94 @@
+"""Messages of organizations and clusters, and back."""
+
+from __future__ import annotations
+
+from fogbank.codec.tenancy import quota_to_pb
+from fogbank.codec.values import resources_to_pb
+from fogbank.domain.errors import InvalidArgumentError
+from fogbank.domain.tenancy import ClusterFact, MembershipRole
+from fogbank.v1 import facts_pb2
+from fogbank.v1 import identity_service_pb2 as pb
+from services.gateway.app.clusters import ClusterStatus
+from services.gateway.app.organizations import MemberView, OrganizationView
+from services.gateway.app.ports import Invite
+
+CLUSTER_QUOTA = "total"
+ORGANIZATION_QUOTA = "quota"
+_LIMITS = ("cpu_millicores", "memory_mib", "storage_gib", "gpu_thousandths", "replicas")
+
+
+def limit_names(field: str) -> dict[str, str]:
+    """Return the path of each limit of a quota that stands in a field of a request."""
+    return {name: f"{field}.{name}" for name in _LIMITS}
+
+
+def role_of(number: int, default: MembershipRole | None = None) -> MembershipRole:
+    """Return a role; InvalidArgumentError for a number that is none, and for none given."""
+    if not number and default is not None:
+        return default
+    try:
+        return MembershipRole(number)
+    except ValueError:
+        names = [member.name for member in MembershipRole]
+        raise InvalidArgumentError.of_field(
+            "role", f"must be one of {names}, got {number}"
+        ) from None
+
+
+def _role_to_pb(role: MembershipRole | None) -> facts_pb2.MembershipRole.ValueType:
+    return facts_pb2.MembershipRole.ValueType(role or 0)
+
+
+def organization_to_pb(view: OrganizationView) -> pb.Organization:
+    """Return an organization as its caller may see it."""
+    return pb.Organization(
+        id=view.id,
+        name=view.name,
+        invite_code=view.invite_code or "",
+        role=_role_to_pb(view.role),
+        quota=quota_to_pb(view.quota) if view.quota is not None else None,
+    )
+
+
+def member_to_pb(view: MemberView) -> pb.Member:
+    """Return a member."""
+    return pb.Member(user_id=view.user_id, username=view.username, role=_role_to_pb(view.role))
+
+
+def invite_to_pb(invite: Invite) -> pb.InviteCode:
+    """Return an invite code with its limits."""
+    message = pb.InviteCode(
+        code=invite.code,
+        role=_role_to_pb(invite.terms.role),
+        max_uses=invite.terms.max_uses,
+        uses=invite.uses,
+    )
+    if invite.terms.expires_at_us:
+        message.expires_at.FromMicroseconds(invite.terms.expires_at_us)
+    return message
+
+
+def cluster_to_pb(cluster: ClusterFact) -> pb.Cluster:
+    """Return a cluster."""
+    return pb.Cluster(
+        id=cluster.id,
+        name=cluster.name,
+        organization_id=cluster.organization_id,
+        total=quota_to_pb(cluster.quota),
+    )
+
+
+def cluster_status_to_pb(status: ClusterStatus) -> pb.GetClusterStatusResponse:
+    """Return how much of a cluster is used."""
+    return pb.GetClusterStatusResponse(
+        cluster=cluster_to_pb(status.cluster),
+        used=resources_to_pb(status.own.used),
+        used_replicas=status.own.replicas,
+        deployments={
+            each.name.lower(): count for each, count in sorted(status.deployments.items())
+        },
+        organization_used=resources_to_pb(status.organization.used),
+        organization_used_replicas=status.organization.replicas,
+        organization_quota=quota_to_pb(status.organization.quota),
+        as_of_sequence=status.as_of_sequence,
+    )
