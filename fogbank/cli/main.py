@@ -37,6 +37,8 @@ _VERBS: dict[str, tuple[str, str]] = {
     "logs": ("log_commands", "logs"),
     "nodes": ("node_commands", "app"),
     "rebalance": ("rebalance_command", "rebalance"),
+    "org": ("organization_commands", "app"),
+    "cluster": ("cluster_commands", "app"),
     "policy": ("policy_commands", "app"),
     "events": ("event_commands", "events"),
     "audit": ("audit", "app"),

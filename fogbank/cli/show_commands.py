@@ -259,6 +259,7 @@ def _print_detail(detail: dict[str, Any], *, wide: bool) -> None:
         ("Image", detail["container_image"]),
         ("Type", detail["type"]),
         ("Region", detail["region"]),
+        ("Cluster", detail["cluster_id"] if detail["cluster_id"] > 1 else None),
         (
             "Each needs",
             f"{ask['cpu_cores']:g} cores, {ask['memory_mb']} MB, {ask['storage_gb']} GB"

@@ -91,6 +91,7 @@ def deployment_row(deployment: deployments_pb2.Deployment) -> dict[str, Any]:
         "type": enum_word(deployments_pb2.ServiceType, spec.type, "SERVICE_TYPE_"),
         "container_image": spec.container_image,
         "region": spec.region,
+        "cluster_id": spec.cluster_id,
         "priority": spec.priority if spec.HasField("priority") else None,
         "reason": deployment.reason,
         "owner_id": deployment.owner_id,

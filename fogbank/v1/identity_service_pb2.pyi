@@ -1085,6 +1085,7 @@ class GetClusterStatusResponse(_message.Message):
     ORGANIZATION_USED_REPLICAS_FIELD_NUMBER: _builtins.int
     ORGANIZATION_QUOTA_FIELD_NUMBER: _builtins.int
     AS_OF_SEQUENCE_FIELD_NUMBER: _builtins.int
+    AVAILABLE_FIELD_NUMBER: _builtins.int
     used_replicas: _builtins.int
     """How many replicas of its deployments are booked."""
     organization_used_replicas: _builtins.int
@@ -1111,6 +1112,10 @@ class GetClusterStatusResponse(_message.Message):
     def organization_quota(self) -> _resources_pb2.Quota:
         """Its organization's quota; absent for unlimited."""
 
+    @_builtins.property
+    def available(self) -> _resources_pb2.Quota:
+        """What both quotas leave; absent when nothing is limited."""
+
     def __init__(
         self,
         *,
@@ -1122,10 +1127,11 @@ class GetClusterStatusResponse(_message.Message):
         organization_used_replicas: _builtins.int = ...,
         organization_quota: _resources_pb2.Quota | None = ...,
         as_of_sequence: _builtins.int = ...,
+        available: _resources_pb2.Quota | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "organization_quota", b"organization_quota", "organization_used", b"organization_used", "used", b"used"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "cluster", b"cluster", "organization_quota", b"organization_quota", "organization_used", b"organization_used", "used", b"used"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "cluster", b"cluster", "deployments", b"deployments", "organization_quota", b"organization_quota", "organization_used", b"organization_used", "organization_used_replicas", b"organization_used_replicas", "used", b"used", "used_replicas", b"used_replicas"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "available", b"available", "cluster", b"cluster", "deployments", b"deployments", "organization_quota", b"organization_quota", "organization_used", b"organization_used", "organization_used_replicas", b"organization_used_replicas", "used", b"used", "used_replicas", b"used_replicas"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -176,6 +176,8 @@ async def build(service: Service, settings: GatewaySettings) -> None:
         uses.deployments,
         uses.planning,
         uses.updates,
+        uses.organizations,
+        uses.clusters,
         uses.nodes,
         own.identity,
         uses.events,
@@ -183,6 +185,7 @@ async def build(service: Service, settings: GatewaySettings) -> None:
         database_answers=lambda: ping(own.engine),
         max_body_bytes=settings.max_body_bytes,
         gate=record.gate,
+        bounds=settings.bounds,
     )
     _serve_http(service, HttpServer(create_app(http), settings.http_listen))
     service.on_stop("agents", lambda: _send_agents_away(grpc, agents))

@@ -283,9 +283,8 @@ async def gateway_world(
     deployments = Deployments(
         fold, command_log, ledger, environments, clock, max_pending=max_pending
     )
-    agents = Agents(
-        AgentPorts(fold, appender, environments, telemetry, clock, fold_timeout_s=timeout_s)
-    )
+    ports = AgentPorts(fold, appender, environments, telemetry, clock, fold_timeout_s=timeout_s)
+    agents = Agents(ports)
     server = GrpcServer([], interceptors=[Authenticate(NamedTokens())])
     queries = planner or FakeScheduler(fold)
     planning = Planning(deployments, command_log, queries)
@@ -298,10 +297,9 @@ async def gateway_world(
     events, past = Events(fold, log), Past(deployments, views)
     audit = AuditService(log, events, ledger, past, "fogbank.log.test.1.")
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(audit, server.grpc)
-    organizations = Organizations(
-        fold, command_log, NamedUsers(), invites or MemoryInvites(), clock
-    )
     clusters = Clusters(fold, command_log, ledger, clock)
+    kept = invites or MemoryInvites()
+    organizations = Organizations(fold, command_log, NamedUsers(), kept, clock)
     _register_identity(server, organizations, clusters, Policies(fold, command_log, clock))
     async with AsyncExitStack() as stack:
         stack.enter_context(agents.running())

@@ -33,6 +33,7 @@ from fogbank.placement.rebalance import plan_rebalance
 from fogbank.runtime.clock import SystemClock
 from services.gateway.adapters.passwords import Argon2Passwords, HashingCost
 from services.gateway.adapters.tokens import JwtAccessTokens, SigningKey
+from services.gateway.app.clusters import Clusters
 from services.gateway.app.command_log import CommandLog
 from services.gateway.app.deployments import Deployments
 from services.gateway.app.events import Events
@@ -40,6 +41,7 @@ from services.gateway.app.fold import FleetFold
 from services.gateway.app.genesis import ensure_genesis
 from services.gateway.app.identity import Identity, Redeemed, User
 from services.gateway.app.nodes import Nodes
+from services.gateway.app.organizations import Organizations
 from services.gateway.app.planning import Planning
 from services.gateway.app.ports import (
     DeploymentQuery,
@@ -54,6 +56,7 @@ from services.gateway.app.views import deployment_view, node_view
 from services.gateway.http_api.application import create_app
 from services.gateway.http_api.dependencies import HttpDependencies
 from tests.support.fleet_log import a_fingerprint
+from tests.support.tenancy import MemoryInvites
 from tests.support.waiting import eventually
 
 SECRET = "an-honest-secret-of-more-than-32-bytes"
@@ -325,6 +328,8 @@ async def rest_face(**settings: Any) -> AsyncIterator[RestFace]:
         deployments,
         Planning(deployments, command_log, scheduler),
         Updates(deployments, fold, command_log, environments, clock),
+        Organizations(fold, command_log, accounts, MemoryInvites(), clock),
+        Clusters(fold, command_log, ledger, clock),
         Nodes(fold, ledger),
         identity,
         Events(fold, log),

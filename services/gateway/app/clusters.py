@@ -51,6 +51,11 @@ class ClusterStatus:
     deployments: Mapping[DeploymentStatus, int]
     as_of_sequence: int
 
+    @property
+    def available(self) -> Quota:
+        """What both quotas leave over."""
+        return core.least_of(self.own.available, self.organization.available)
+
 
 class Clusters:
     """The use cases of clusters, for all faces.
@@ -75,12 +80,12 @@ class Clusters:
         name: str,
         quota: Quota,
         *,
-        names: Mapping[str, str],
+        words: core.QuotaWords,
         request_id: str = "",
     ) -> ClusterFact:
         """Make a cluster; owners and operators of its organization only.
 
-        `names` has the face's name of each limit, for what is said of a wrong one.
+        `words` are the face's, for what is said of a wrong limit.
 
         Raises:
             InvalidArgumentError: the name, the quota or the request id is no good.
@@ -88,7 +93,7 @@ class Clusters:
             UnavailableError: the log is down.
         """
         core.check_name(name)
-        core.check_quota(quota, names)
+        core.check_quota(quota, words)
 
         async def made() -> ev.ClusterCreated:
             await self._rights.organization(principal, organization_id, MembershipRole.OPERATOR)
@@ -112,14 +117,14 @@ class Clusters:
         cluster_id: int,
         quota: Quota,
         *,
-        names: Mapping[str, str],
+        words: core.QuotaWords,
         request_id: str = "",
     ) -> ClusterFact:
         """Give a cluster another quota, owners only; what is booked already stays.
 
         Raises: as `create`.
         """
-        core.check_quota(quota, names)
+        core.check_quota(quota, words)
 
         async def changed() -> ev.ClusterQuotaSet:
             await self._rights.cluster(principal, cluster_id, MembershipRole.OWNER)
@@ -129,9 +134,18 @@ class Clusters:
         await self._tenancy.submit(principal, core.SET_CLUSTER_QUOTA, request_id, content, changed)
         return self._fold.fleet.facts.clusters[cluster_id]
 
-    async def get(self, principal: Principal, cluster_id: int) -> ClusterFact:
-        """Show a cluster, to members."""
-        return await self._rights.cluster(principal, cluster_id, MembershipRole.VIEWER)
+    async def get(
+        self,
+        principal: Principal,
+        cluster_id: int,
+        least: MembershipRole = MembershipRole.VIEWER,
+    ) -> ClusterFact:
+        """Show a cluster, to members with a role of `least` or more."""
+        return await self._rights.cluster(principal, cluster_id, least)
+
+    def quota(self, cluster_id: int) -> Quota:
+        """Return the quota of a cluster that there is."""
+        return self._fold.fleet.facts.clusters[cluster_id].quota
 
     async def list(self, principal: Principal, limit: int, offset: int = 0) -> Page[ClusterFact]:
         """List the clusters of the caller's organizations, to administrators all, by number."""

@@ -360,22 +360,17 @@ class Deployments:
             raise InvalidArgumentError.of_field(name, description)
 
     async def check_new(self, principal: Principal, spec: DeploymentSpec) -> None:
-        """Check what only the fold knows of a new deployment.
+        """Check a new deployment, and the caller's rights in its cluster.
 
-        Raises:
-            InvalidArgumentError: as `check_spec`.
-            NotFoundError: no such cluster, or the caller is a stranger there.
-            PermissionDeniedError: the caller may only look in it.
+        Raises: as `check_spec` and `Rights.cluster`.
         """
         self.check_spec(spec)
         await self._rights.cluster(principal, spec.cluster_id)
 
     async def changeable(self, principal: Principal, deployment_id: str) -> DeploymentFact:
-        """Find one deployment that the caller may change, as `own`.
+        """Find one deployment that the caller may change.
 
-        Raises:
-            NotFoundError: no such deployment, not the caller's, or in a cluster of strangers.
-            PermissionDeniedError: the caller may only look in its cluster.
+        Raises: as `own` and `Rights.cluster`.
         """
         deployment = await self.own(principal, deployment_id)
         await self._rights.cluster(principal, deployment.spec.cluster_id)

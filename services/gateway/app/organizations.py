@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -348,15 +348,15 @@ class Organizations:
         organization_id: int,
         quota: Quota,
         *,
-        names: Mapping[str, str],
+        words: core.QuotaWords,
         request_id: str = "",
     ) -> OrganizationView:
         """Give all clusters of an organization together another quota; administrators only.
 
-        `names` has the face's name of each limit, for what is said of a wrong one.
+        `words` are the face's, for what is said of a wrong limit.
         """
         principal.require_admin()
-        core.check_quota(quota, names)
+        core.check_quota(quota, words)
 
         async def changed() -> ev.OrganizationQuotaSet:
             await self._rights.organization(principal, organization_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from fogbank.domain.deployment import (
     DEFAULT_CLUSTER_ID,
@@ -37,7 +37,6 @@ MAX_ENV_NAME = 256
 MAX_ENV_BYTES = 64 * 1024
 MAX_ROLLOUT_STEP = 1_000
 MAX_ROLLOUT_MS = 24 * 3600 * 1_000
-WHOLE_GPU = 1000
 _SHOWN = 40
 
 _REGION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62})")
@@ -161,6 +160,26 @@ def spec_of(ask: Ask, bounds: Bounds) -> DeploymentSpec:
     )
 
 
+def ask_of(spec: DeploymentSpec) -> Ask:
+    """Return the ask that comes to a spec, without an environment, for some of it to change."""
+    amounts = spec.resources
+    same = {each.name for each in fields(Ask)} & {each.name for each in fields(DeploymentSpec)}
+    return Ask(
+        cpu_millicores=amounts.cpu_millicores,
+        memory_mib=amounts.memory_mib,
+        storage_gib=amounts.storage_gib,
+        gpu_thousandths=amounts.gpu_thousandths,
+        **{name: getattr(spec, name) for name in same},
+    )
+
+
+def check_image(image: str, field_: str) -> None:
+    """Raise InvalidArgumentError unless a text can name an image; `field_` is the face's name."""
+    problem = _image(image)
+    if problem is not None:
+        raise InvalidArgumentError.of_field(field_, problem)
+
+
 def check_replicas(replicas: int, amount: Amount) -> None:
     """Raise InvalidArgumentError unless a number of replicas is within its bounds."""
     problem = amount.problem(replicas)
@@ -212,14 +231,7 @@ def _amounts(ask: Ask, bounds: Bounds, problems: _Problems) -> None:
     problems.amount(bounds.cpu, ask.cpu_millicores)
     problems.amount(bounds.memory, ask.memory_mib)
     problems.amount(bounds.storage, ask.storage_gib)
-    gpu_problem = bounds.gpu.problem(ask.gpu_thousandths)
-    if gpu_problem is None and ask.gpu_thousandths % WHOLE_GPU:
-        gpu_problem = (
-            "must be whole GPUs (thousandths in multiples of 1000), shares of a GPU are not "
-            f"served yet, got {bounds.gpu.show(ask.gpu_thousandths)}"
-        )
-    if gpu_problem is not None:
-        problems.add(bounds.gpu.path, gpu_problem)
+    problems.amount(bounds.gpu, ask.gpu_thousandths)
 
 
 def _priority(given: int | str | None, problems: _Problems) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fogbank.domain import events as ev
@@ -46,6 +46,14 @@ TenancyEvent = (
 INVITED_ROLES = (MembershipRole.OPERATOR, MembershipRole.VIEWER)
 
 
+@dataclass(frozen=True, slots=True)
+class QuotaWords:
+    """How a face calls each limit of a quota, and the least that it takes where that isn't 0."""
+
+    names: Mapping[str, str]
+    least: Mapping[str, int] = field(default_factory=dict)
+
+
 def role_of(organization: OrganizationFact, user_id: str) -> MembershipRole | None:
     """Return a user's role in an organization, None for a stranger.
 
@@ -82,15 +90,12 @@ def check_name(name: str) -> str:
     return name
 
 
-def check_quota(quota: Quota, names: Mapping[str, str]) -> None:
-    """Raise InvalidArgumentError that names each limit out of bounds as the face calls it.
-
-    `names` has the face's name of each field of `Quota`.
-    """
+def check_quota(quota: Quota, words: QuotaWords) -> None:
+    """Raise InvalidArgumentError that names each limit out of bounds as the face calls it."""
     violations = tuple(
-        FieldViolation(names[known.name], f"must be between 0 and {MAX_AMOUNT}, got {limit}")
-        for known in fields(quota)
-        if (limit := getattr(quota, known.name)) is not None and not 0 <= limit <= MAX_AMOUNT
+        FieldViolation(words.names[name], f"must be between {least} and {MAX_AMOUNT}, got {limit}")
+        for name, limit in quota_content(quota).items()
+        if not (least := words.least.get(name, 0)) <= limit <= MAX_AMOUNT
     )
     if violations:
         text = "; ".join(f"{wrong.field}: {wrong.description}" for wrong in violations)
@@ -135,6 +140,14 @@ def available(quota: Quota, used: Resources, replicas: int) -> Quota:
         left(quota.gpu_thousandths, used.gpu_thousandths),
         left(quota.replicas, replicas),
     )
+
+
+def least_of(one: Quota, other: Quota) -> Quota:
+    """Return the smaller of each two limits."""
+    limits: dict[str, int] = quota_content(one)
+    for name, limit in quota_content(other).items():
+        limits[name] = min(limit, limits.get(name, limit))
+    return Quota(**limits)
 
 
 def quota_content(quota: Quota) -> dict[str, int]:

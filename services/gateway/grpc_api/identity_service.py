@@ -21,7 +21,6 @@ from services.gateway.grpc_api.tenancy import (
     cluster_status_to_pb,
     cluster_to_pb,
     invite_to_pb,
-    limit_names,
     member_to_pb,
     organization_to_pb,
     role_of,
@@ -176,7 +175,7 @@ class IdentityService(identity_service_pb2_grpc.IdentityServiceServicer):
             current_principal(),
             request.organization_id,
             quota_from_pb(request.quota),
-            names=limit_names(ORGANIZATION_QUOTA),
+            words=ORGANIZATION_QUOTA,
             request_id=request.request_id,
         )
         return pb.SetOrganizationQuotaResponse(organization=organization_to_pb(changed))
@@ -190,7 +189,7 @@ class IdentityService(identity_service_pb2_grpc.IdentityServiceServicer):
             request.organization_id,
             request.name,
             quota_from_pb(request.total),
-            names=limit_names(CLUSTER_QUOTA),
+            words=CLUSTER_QUOTA,
             request_id=request.request_id,
         )
         return pb.CreateClusterResponse(cluster=cluster_to_pb(made))
@@ -224,7 +223,7 @@ class IdentityService(identity_service_pb2_grpc.IdentityServiceServicer):
             current_principal(),
             request.cluster_id,
             quota_from_pb(request.total),
-            names=limit_names(CLUSTER_QUOTA),
+            words=CLUSTER_QUOTA,
             request_id=request.request_id,
         )
         return pb.SetClusterQuotaResponse(cluster=cluster_to_pb(changed))

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from fogbank.codec.tenancy import quota_to_pb
 from fogbank.codec.values import resources_to_pb
 from fogbank.domain.errors import InvalidArgumentError
-from fogbank.domain.tenancy import ClusterFact, MembershipRole
+from fogbank.domain.tenancy import ClusterFact, MembershipRole, Quota
 from fogbank.v1 import facts_pb2
 from fogbank.v1 import identity_service_pb2 as pb
 from services.gateway.app.clusters import ClusterStatus
 from services.gateway.app.organizations import MemberView, OrganizationView
 from services.gateway.app.ports import Invite
-
-CLUSTER_QUOTA = "total"
-ORGANIZATION_QUOTA = "quota"
-_LIMITS = ("cpu_millicores", "memory_mib", "storage_gib", "gpu_thousandths", "replicas")
+from services.gateway.core.tenancy import QuotaWords
 
 
-def limit_names(field: str) -> dict[str, str]:
-    """Return the path of each limit of a quota that stands in a field of a request."""
-    return {name: f"{field}.{name}" for name in _LIMITS}
+def _words(field: str) -> QuotaWords:
+    return QuotaWords({limit.name: f"{field}.{limit.name}" for limit in fields(Quota)})
+
+
+# The path of each limit in the requests of clusters, and in those of organizations.
+CLUSTER_QUOTA = _words("total")
+ORGANIZATION_QUOTA = _words("quota")
 
 
 def role_of(number: int, default: MembershipRole | None = None) -> MembershipRole:
@@ -90,5 +93,6 @@ def cluster_status_to_pb(status: ClusterStatus) -> pb.GetClusterStatusResponse:
         organization_used=resources_to_pb(status.organization.used),
         organization_used_replicas=status.organization.replicas,
         organization_quota=quota_to_pb(status.organization.quota),
+        available=quota_to_pb(status.available),
         as_of_sequence=status.as_of_sequence,
     )

@@ -10,12 +10,24 @@ from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
 from pydantic.json_schema import models_json_schema
 
-from services.gateway.http_api import deployments, errors, fleet, identity, live, system, updates
+from services.gateway.http_api import (
+    clusters,
+    deployments,
+    errors,
+    fleet,
+    identity,
+    jobs,
+    live,
+    organizations,
+    system,
+    updates,
+)
 from services.gateway.http_api.dependencies import HttpDependencies
 from services.gateway.http_api.errors import ErrorBody, Problem
 from services.gateway.http_api.gatekeeper import Gatekeeper
 from services.gateway.http_api.middleware import Boundary
 from services.gateway.http_api.models import BODIES
+from services.gateway.http_api.tenancy_models import TENANCY_BODIES
 from services.gateway.http_api.update_models import UPDATE_BODIES
 
 _DESCRIPTION = """Deploys containers onto a fleet of fog hosts.
@@ -41,7 +53,8 @@ def create_app(dependencies: HttpDependencies) -> FastAPI:
     errors.install(app)
     app.add_middleware(Gatekeeper, gate=dependencies.gate)
     app.add_middleware(Boundary)
-    for part in (deployments, updates, identity, fleet, live, system):
+    parts = (deployments, updates, jobs, identity, organizations, clusters, fleet, live, system)
+    for part in parts:
         app.include_router(part.router)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     return app
@@ -57,9 +70,8 @@ def _document(app: FastAPI) -> dict[str, Any]:
             routes=app.routes,
         )
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        models: Any = [
-            (model, "validation") for model in (*BODIES, *UPDATE_BODIES, ErrorBody, Problem)
-        ]
+        documented = (*BODIES, *UPDATE_BODIES, *TENANCY_BODIES, ErrorBody, Problem)
+        models: Any = [(model, "validation") for model in documented]
         _, definitions = models_json_schema(models, ref_template="#/components/schemas/{model}")
         schemas.update(definitions["$defs"])
         for name in ("HTTPValidationError", "ValidationError"):

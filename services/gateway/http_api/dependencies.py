@@ -7,14 +7,17 @@ from dataclasses import dataclass, field
 
 from starlette.requests import HTTPConnection
 
+from services.gateway.app.clusters import Clusters
 from services.gateway.app.deployments import Deployments
 from services.gateway.app.events import Events
 from services.gateway.app.gate import Gate
 from services.gateway.app.identity import Identity
 from services.gateway.app.nodes import Nodes
+from services.gateway.app.organizations import Organizations
 from services.gateway.app.planning import Planning
 from services.gateway.app.system import System
 from services.gateway.app.updates import Updates
+from services.gateway.core.bounds import GRPC_BOUNDS, Bounds
 
 MAX_BODY_BYTES = 1024 * 1024
 
@@ -23,12 +26,15 @@ MAX_BODY_BYTES = 1024 * 1024
 class HttpDependencies:
     """The application layer behind the HTTP face.
 
-    `database_answers` belongs to readiness; `max_body_bytes` bounds request bodies.
+    `database_answers` belongs to readiness; `max_body_bytes` bounds request bodies, `bounds` what
+    jobs may ask for in clusters without a quota.
     """
 
     deployments: Deployments
     planning: Planning
     updates: Updates
+    organizations: Organizations
+    clusters: Clusters
     nodes: Nodes
     identity: Identity
     events: Events
@@ -36,6 +42,7 @@ class HttpDependencies:
     database_answers: Callable[[], Awaitable[bool]] | None = None
     max_body_bytes: int = MAX_BODY_BYTES
     gate: Gate = field(default_factory=Gate.opened)
+    bounds: Bounds = GRPC_BOUNDS
 
 
 def used_by(connection: HTTPConnection) -> HttpDependencies:

@@ -40,13 +40,13 @@ from services.gateway.http_api.dependencies import used_by
 from services.gateway.http_api.models import DeployBody, ScaleBody
 from services.gateway.http_api.moments import DESCRIPTION as AS_OF
 from services.gateway.http_api.moments import AsOfQuery, moment_of
+from services.gateway.http_api.paging import LARGEST_OFFSET
 from services.gateway.http_api.wording import shown
 
 router = APIRouter(prefix="/api/deployment", tags=["deployments"])
 
 TRACK = "Use /status/{deployment_id} to track progress."
 QUEUED = f"Deployment queued for scheduling. {TRACK}"
-_LARGEST_OFFSET = 1_000_000_000
 
 
 @router.post(
@@ -119,7 +119,7 @@ class ListQuery(BaseModel):
     sort_by: Literal["created_at", "name", "status"] = "created_at"
     sort_order: Literal["asc", "desc"] = "desc"
     limit: int = Field(20, ge=1, le=100)
-    offset: int = Field(0, ge=0, le=_LARGEST_OFFSET)
+    offset: int = Field(0, ge=0, le=LARGEST_OFFSET)
     as_of: str = Field("", description=AS_OF)
 
     def query(self) -> DeploymentQuery:

@@ -19,11 +19,11 @@ from services.gateway.http_api.answers import FleetAnswer, NodeAnswer, errors
 from services.gateway.http_api.dependencies import used_by
 from services.gateway.http_api.moments import DESCRIPTION as AS_OF
 from services.gateway.http_api.moments import AsOfQuery, moment_of
+from services.gateway.http_api.paging import LARGEST_OFFSET
 
 router = APIRouter(tags=["fleet"], dependencies=[SIGNED_IN])
 
 _NODES_AT_ONCE = 1000
-_LARGEST_OFFSET = 1_000_000_000
 _LONGEST_NAME = 256
 
 
@@ -33,7 +33,7 @@ class NodesQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: int = Field(_NODES_AT_ONCE, ge=1, le=_NODES_AT_ONCE)
-    offset: int = Field(0, ge=0, le=_LARGEST_OFFSET)
+    offset: int = Field(0, ge=0, le=LARGEST_OFFSET)
     as_of: str = Field("", description=AS_OF)
 
 

@@ -79,14 +79,16 @@ def _violation(error: Any, model: type[BaseModel]) -> FieldViolation:
     field = _path(location) or "body"
     schema = _schema_at(model, location)
     if kind == "missing":
-        wanted = _wanted(schema)
+        wanted = _wanted(_given(schema))
         return FieldViolation(field, f"is required and {wanted}" if wanted else "is required")
     if kind == "extra_forbidden":
         if location[-1] in NOT_YET:
             return FieldViolation(field, "is not supported yet")
         allowed = sorted(_schema_at(model, location[:-1]).get("properties", {}))
         return FieldViolation(field, f"is not a known field; allowed are {', '.join(allowed)}")
-    wanted = error["msg"] if kind == "wanted" else _wanted(schema) or _lowered(error["msg"])
+    wanted = error["msg"]
+    if kind != "wanted":
+        wanted = _wanted(_given(schema)) or _lowered(error["msg"])
     if any(part in SECRET for part in location):
         return FieldViolation(field, f"{wanted}, got {_kind(given)}")
     return FieldViolation(field, f"{wanted}, got {shown(given)}")
@@ -127,9 +129,9 @@ def _schema_at(model: type[BaseModel], location: tuple[int | str, ...]) -> dict[
 
 
 def _given(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the schema of a parameter that is there; its own one may allow null too."""
+    """Return the schema of a value that is there; its own one may allow null too."""
     choices = [each for each in schema.get("anyOf", ()) if each.get("type") != "null"]
-    return choices[0] if choices else schema
+    return {**schema, **choices[0]} if choices else schema
 
 
 def _wanted(schema: Mapping[str, Any]) -> str:

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
-from fogbank.domain.deployment import Constraint, DisconnectRules
+from fogbank.domain.deployment import Constraint, DisconnectRules, RolloutSpec
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.policy import STRATEGY_NAMES
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import ConstraintOperator, RestartPolicy, ServiceType
 from services.gateway.core.asks import (
     Ask,
+    ask_of,
     check_replicas,
     check_request_id,
     spec_of,
@@ -66,7 +67,6 @@ def test_a_good_ask_becomes_a_spec_with_defaults() -> None:
         ({"memory_mib": 511}, "resources.memory: must be between 512 and 16384 MB, got 511"),
         ({"storage_gib": 0}, "resources.storage: must be between 1 and 1000 GB, got 0"),
         ({"gpu_thousandths": 9000}, "resources.gpu: must be between 0 and 8 GPUs, got 9"),
-        ({"gpu_thousandths": 500}, "shares of a GPU are not served yet, got 0.5"),
         ({"name": ""}, "name: must be 1 to 100 characters, got 0"),
         ({"name": "x" * 101}, "name: must be 1 to 100 characters, got 101"),
         ({"name": "two\nlines"}, "name: must be printable, got 'two\\nlines'"),
@@ -119,6 +119,21 @@ def test_stopping_what_is_cut_off_must_be_over_before_the_policy_replaces_it() -
     assert "must be below the policy's lost_after_ms 30000, got 20000" in problem
     # What is never replaced may be stopped at any time.
     assert list(disconnect_problems(replace(rules, replace=False), 30_000)) == []
+
+
+def test_an_ask_can_be_made_of_a_spec_and_comes_to_it_again() -> None:
+    ask = replace(
+        GOOD,
+        gpu_thousandths=1_500,
+        labels={"a": "b"},
+        constraints=(Constraint("region", ConstraintOperator.IN, ("eu",)),),
+        allow_colocation=True,
+        rollout=RolloutSpec(max_surge=2),
+        cluster_id=3,
+    )
+    spec = spec_of(ask, REST_BOUNDS)
+    assert spec.resources.gpu_thousandths == 1_500, "one GPU and half of another"
+    assert spec_of(ask_of(spec), REST_BOUNDS) == spec
 
 
 def test_an_unknown_type_is_refused_in_the_words_of_the_documents() -> None:
