@@ -33,6 +33,7 @@ from fogbank.placement.work import Work
 from fogbank.placement.worth import Kind, Piece, Stand
 
 _BEST_SHOWN = 5
+_STEPS_PLANNED = 20
 
 
 def rebalance(fleet: FleetState, work: Work) -> Iterator[list[ev.Outcome]]:
@@ -206,7 +207,11 @@ def _carried_out(fleet: FleetState, work: Work, move: Move, request: int) -> ev.
 
 
 def plan_rebalance(fleet: FleetState, arrays: FleetArrays, terms: RebalanceTerms) -> RebalancePlan:
-    """Return what a rebalance would do now if each step of it were over before the next begins."""
+    """Return what a rebalance would do now if each step of it were over before the next begins.
+
+    A step has as many moves as there are at their best without touching the same node, however many
+    are carried out at once: the deciding goes on meanwhile, and a plan must not keep it waiting.
+    """
     arrays = arrays.without_devices_of([])
     stand = Stand(fleet, arrays)
     booked = arrays.booked.copy()
@@ -222,10 +227,12 @@ def plan_rebalance(fleet: FleetState, arrays: FleetArrays, terms: RebalanceTerms
     before = stand.worth()
     planned: list[PlannedMove] = []
     complete = False
-    while len(planned) < terms.budget and not complete:
-        at_most = min(terms.at_once, terms.budget - len(planned))
-        step = weighing.best(at_most, terms.min_gain, dict(candidates.left))
-        complete = not step
+    for _ in range(_STEPS_PLANNED):
+        at_most = terms.budget - len(planned)
+        step = weighing.best(at_most, terms.min_gain, dict(candidates.left)) if at_most else []
+        complete = at_most > 0 and not step
+        if not step:
+            break
         for move in step:
             planned.append(_planned(fleet, arrays, move))
             _rebook(arrays, booked, move)
