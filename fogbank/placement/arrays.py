@@ -11,6 +11,7 @@ from copy import copy
 from hashlib import sha256
 from itertools import compress
 from operator import attrgetter
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,6 @@ Keys = NDArray[np.uint64]
 
 CPU, MEMORY, STORAGE, GPU = range(4)
 DIMENSIONS = 4
-_FIRST_ROWS = 64
 _OPEN = frozenset({NodeStatus.IDLE, NodeStatus.ACTIVE})
 
 
@@ -47,6 +47,23 @@ def amounts(resources: Resources) -> Integers:
         ],
         dtype=np.int64,
     )
+
+
+Selection = slice | Integers | list[int]
+_Column = TypeVar("_Column", bound=np.generic)
+
+
+def pick(columns: NDArray[_Column], selection: Selection) -> NDArray[_Column]:
+    """Return the columns of selected nodes: of some rows at a third of what indexing costs."""
+    if isinstance(selection, slice):
+        return columns[..., selection]
+    return columns.take(selection, axis=-1)
+
+
+def _longer(columns: NDArray[_Column], count: int) -> NDArray[_Column]:
+    """Return columns with room for more nodes. They stay in one piece, which `pick` lives by."""
+    more = np.zeros((*columns.shape[:-1], count), dtype=columns.dtype)
+    return np.concatenate((columns, more), axis=-1)
 
 
 class FleetArrays:
@@ -71,14 +88,21 @@ class FleetArrays:
         self._row: dict[str, int] = {}
         self._fingerprints: list[Fingerprint | None] = []
         self._totals = np.zeros(DIMENSIONS, dtype=np.int64)
-        self._allocatable = np.zeros((DIMENSIONS, _FIRST_ROWS), dtype=np.int64)
-        self._booked = np.zeros((DIMENSIONS, _FIRST_ROWS), dtype=np.int64)
-        self._held = np.zeros((DIMENSIONS, _FIRST_ROWS), dtype=np.int64)
-        self._open = np.zeros(_FIRST_ROWS, dtype=np.bool_)
-        self._region_codes = np.zeros(_FIRST_ROWS, dtype=np.int64)
-        self._load = np.zeros((2, _FIRST_ROWS), dtype=np.float64)
-        self._node_keys = np.zeros(_FIRST_ROWS, dtype=np.uint64)
-        self._gpu_free = np.zeros((0, _FIRST_ROWS), dtype=np.int64)
+        # What replicas may use, what is promised, and what anything not ended takes, by dimension
+        # and node.
+        self.allocatable: Integers = np.zeros((DIMENSIONS, 0), dtype=np.int64)
+        self.booked: Integers = np.zeros((DIMENSIONS, 0), dtype=np.int64)
+        self.held: Integers = np.zeros((DIMENSIONS, 0), dtype=np.int64)
+        # Nodes that take new replicas: idle and active ones.
+        self.open: Mask = np.zeros(0, dtype=np.bool_)
+        # Each node's region, as its place in `regions`.
+        self.region_codes: Integers = np.zeros(0, dtype=np.int64)
+        # Load of cpu and of memory as shares of 1, with what is placed but not yet seen.
+        self.load: Floats = np.zeros((2, 0), dtype=np.float64)
+        # 64 bits that stand for each node, whatever its place; ties are broken by them.
+        self.node_keys: Keys = np.zeros(0, dtype=np.uint64)
+        # What is not promised of each GPU device, by device and node, as the round goes on.
+        self.gpu_free: Integers = np.zeros((0, 0), dtype=np.int64)
         self._gpu_before: dict[int, Integers] = {}
         # Nodes that shrank below what is promised of a device: what is free there is not known.
         self.overbooked_devices: set[int] = set()
@@ -88,72 +112,32 @@ class FleetArrays:
         """What replicas may use on all nodes together, by dimension."""
         return tuple(self._totals.tolist())
 
-    @property
-    def allocatable(self) -> Integers:
-        """What replicas may use, by dimension and node."""
-        return self._allocatable[:, : self.size]
-
-    @property
-    def booked(self) -> Integers:
-        """What is promised, by dimension and node."""
-        return self._booked[:, : self.size]
-
-    @property
-    def held(self) -> Integers:
-        """What is taken by anything not ended, by dimension and node."""
-        return self._held[:, : self.size]
-
-    @property
-    def open(self) -> Mask:
-        """Nodes that take new replicas: idle and active ones."""
-        return self._open[: self.size]
-
-    @property
-    def region_codes(self) -> Integers:
-        """Each node's region, as its place in `regions`."""
-        return self._region_codes[: self.size]
-
-    @property
-    def load(self) -> Floats:
-        """Load of cpu and of memory as shares of 1, with what is placed but not yet seen."""
-        return self._load[:, : self.size]
-
-    @property
-    def node_keys(self) -> Keys:
-        """64 bits that stand for each node, whatever its place; ties are broken by them."""
-        return self._node_keys[: self.size]
-
-    @property
-    def gpu_free(self) -> Integers:
-        """What is not promised of each GPU device, by device and node, as the round goes on."""
-        return self._gpu_free[:, : self.size]
-
     def take_device(self, device: int, row: int, amount: int) -> None:
         """Take room of a device, until `put_devices_back`."""
         if row not in self._gpu_before:
-            self._gpu_before[row] = self._gpu_free[:, row].copy()
-        self._gpu_free[device, row] -= amount
+            self._gpu_before[row] = self.gpu_free[:, row].copy()
+        self.gpu_free[device, row] -= amount
 
     def give_devices(self, row: int, amounts: Integers) -> None:
         """Give room of a node's devices, by device, until `put_devices_back`."""
         if row not in self._gpu_before:
-            self._gpu_before[row] = self._gpu_free[:, row].copy()
-        self._gpu_free[:, row] += amounts
+            self._gpu_before[row] = self.gpu_free[:, row].copy()
+        self.gpu_free[:, row] += amounts
 
     def return_devices(self, before: Integers) -> None:
         """Go back to how much of each device was free a moment ago."""
-        self._gpu_free[:, : self.size] = before
+        self.gpu_free[:] = before
 
     def put_devices_back(self) -> None:
         """Go back to what the log says of devices."""
         for row, before in self._gpu_before.items():
-            self._gpu_free[:, row] = before
+            self.gpu_free[:, row] = before
         self._gpu_before.clear()
 
     def all_open(self) -> FleetArrays:
         """Return the same columns as if every node took replicas."""
         opened = copy(self)
-        opened._open = np.ones_like(self._open)  # noqa: SLF001  a copy of its own
+        opened.open = np.ones_like(self.open)
         return opened
 
     def with_idle_devices(self) -> FleetArrays:
@@ -163,25 +147,25 @@ class FleetArrays:
     @property
     def device_rooms(self) -> Integers:
         """What each GPU device has, by device and node."""
-        numbers = np.arange(self._gpu_free.shape[0], dtype=np.int64)[:, None]
+        numbers = np.arange(self.gpu_free.shape[0], dtype=np.int64)[:, None]
         rooms: Integers = np.clip(self.allocatable[GPU] - WHOLE * numbers, 0, WHOLE)
         return rooms
 
     def with_devices(self, free: Integers) -> FleetArrays:
         """Return the same columns with other room on the GPU devices, by device and node."""
         other = copy(self)
-        other._gpu_free = free  # noqa: SLF001  a copy of its own
+        other.gpu_free = free
         return other
 
     def without_devices_of(self, replicas: Iterable[PlacedReplica]) -> FleetArrays:
         """Return the same columns as if some replicas had none of the devices that they have."""
         without = copy(self)
-        without._gpu_free = self._gpu_free.copy()  # noqa: SLF001  a copy of its own
+        without.gpu_free = self.gpu_free.copy()
         for placed in replicas:
             row = self._row[placed.node_id]
             for device, amount in taken(placed.gpu_devices, placed.resources.gpu_thousandths):
-                if device < without._gpu_free.shape[0]:  # noqa: SLF001
-                    without._gpu_free[device, row] += amount  # noqa: SLF001
+                if device < without.gpu_free.shape[0]:
+                    without.gpu_free[device, row] += amount
         return without
 
     @property
@@ -196,31 +180,29 @@ class FleetArrays:
     def refresh(self, fleet: FleetState, node_ids: Collection[str]) -> None:
         """Recompute the rows of touched nodes."""
         nodes = [fleet.facts.nodes[node_id] for node_id in node_ids]
-        for node in sorted(
-            (node for node in nodes if node.id not in self._row), key=attrgetter("order")
-        ):
-            self._append(node.id)
+        new = [node for node in nodes if node.id not in self._row]
+        if new:
+            self._append([node.id for node in sorted(new, key=attrgetter("order"))])
         if nodes:
             self._fill(fleet, nodes, [self._row[node.id] for node in nodes])
 
-    def _append(self, node_id: str) -> None:
-        row = self.size
-        if row == self._open.shape[0]:
-            self._allocatable = np.concatenate((self._allocatable, self._allocatable * 0), axis=1)
-            self._booked = np.concatenate((self._booked, self._booked * 0), axis=1)
-            self._held = np.concatenate((self._held, self._held * 0), axis=1)
-            self._open = np.concatenate((self._open, np.zeros_like(self._open)))
-            self._region_codes = np.concatenate((self._region_codes, self._region_codes * 0))
-            self._load = np.concatenate((self._load, self._load * 0), axis=1)
-            self._node_keys = np.concatenate((self._node_keys, np.zeros_like(self._node_keys)))
-            self._gpu_free = np.concatenate((self._gpu_free, self._gpu_free * 0), axis=1)
-        self.size += 1
-        self.ids.append(node_id)
-        self.names.append("")
-        self.attributes.append({})
-        self._fingerprints.append(None)
-        self._row[node_id] = row
-        self._node_keys[row] = int.from_bytes(sha256(node_id.encode()).digest()[:8], "big")
+    def _append(self, node_ids: list[str]) -> None:
+        count = len(node_ids)
+        self.allocatable = _longer(self.allocatable, count)
+        self.booked = _longer(self.booked, count)
+        self.held = _longer(self.held, count)
+        self.open = _longer(self.open, count)
+        self.region_codes = _longer(self.region_codes, count)
+        self.load = _longer(self.load, count)
+        self.gpu_free = _longer(self.gpu_free, count)
+        keys = [int.from_bytes(sha256(known.encode()).digest()[:8], "big") for known in node_ids]
+        self.node_keys = np.concatenate((self.node_keys, np.array(keys, dtype=np.uint64)))
+        self._row.update(zip(node_ids, range(self.size, self.size + count), strict=True))
+        self.size += count
+        self.ids += node_ids
+        self.names += [""] * count
+        self.attributes += [{} for _ in node_ids]
+        self._fingerprints += [None] * count
 
     def _fill(self, fleet: FleetState, nodes: list[NodeFact], rows: list[int]) -> None:
         described = []
@@ -236,17 +218,17 @@ class FleetArrays:
         load = self._load_of(nodes, uses, rows)
         better = np.logical_or.reduce(
             [
-                *(booked < self._booked[:, rows]),
-                *(load < self._load[:, rows]),
-                opened != self._open[rows],
+                *(booked < self.booked[:, rows]),
+                *(load < self.load[:, rows]),
+                opened != self.open[rows],
             ]
         )
-        self._booked[:, rows] = booked
-        self._held[:, rows] = np.array([use.held for use in uses], dtype=np.int64).T
-        self._open[rows] = opened
-        self._load[:, rows] = load
+        self.booked[:, rows] = booked
+        self.held[:, rows] = np.array([use.held for use in uses], dtype=np.int64).T
+        self.open[rows] = opened
+        self.load[:, rows] = load
         for node, row, use in zip(nodes, rows, uses, strict=True):
-            if node.fingerprint.allocatable.gpu_thousandths or self._gpu_free.shape[0]:
+            if node.fingerprint.allocatable.gpu_thousandths or self.gpu_free.shape[0]:
                 self._fill_devices(node, row, use)
         self.changes.note_all(rows)
         self.renewed.note_all([*compress(rows, better.tolist()), *described])
@@ -257,17 +239,17 @@ class FleetArrays:
             [(node.cpu_percent, node.memory_percent) for node in nodes], dtype=np.float64
         )
         unseen = np.array([use.unseen[: MEMORY + 1] for use in uses], dtype=np.int64)
-        room = np.maximum(self._allocatable[: MEMORY + 1, rows], 1)
+        room = np.maximum(self.allocatable[: MEMORY + 1, rows], 1)
         measured = np.maximum(percents.T, 0.0) / 100.0
         load: Floats = np.minimum(measured + unseen.T / room, 1.0)
         return load
 
     def _fill_devices(self, node: NodeFact, row: int, use: NodeUse) -> None:
         rooms = [] if node.removed else device_rooms(node.fingerprint.allocatable.gpu_thousandths)
-        known = self._gpu_free.shape[0]
+        known = self.gpu_free.shape[0]
         if len(rooms) > known:
-            more = np.zeros((len(rooms) - known, self._gpu_free.shape[1]), dtype=np.int64)
-            self._gpu_free = np.concatenate((self._gpu_free, more))
+            more = np.zeros((len(rooms) - known, self.gpu_free.shape[1]), dtype=np.int64)
+            self.gpu_free = np.concatenate((self.gpu_free, more))
         for placed, booked in use.replicas.values():
             if booked:
                 for device, amount in taken(placed.gpu_devices, placed.resources.gpu_thousandths):
@@ -276,14 +258,14 @@ class FleetArrays:
         self.overbooked_devices.discard(row)
         if rooms and min(rooms) < 0:
             self.overbooked_devices.add(row)
-        self._gpu_free[:, row] = 0
-        self._gpu_free[: len(rooms), row] = [max(room, 0) for room in rooms]
+        self.gpu_free[:, row] = 0
+        self.gpu_free[: len(rooms), row] = [max(room, 0) for room in rooms]
 
     def _strike_off(self, row: int) -> None:
         """Leave a removed node no room, so that nothing counts on it."""
         self._removed.add(row)
-        self._totals -= self._allocatable[:, row]
-        self._allocatable[:, row] = 0
+        self._totals -= self.allocatable[:, row]
+        self.allocatable[:, row] = 0
 
     def _describe(self, node: NodeFact, row: int) -> None:
         """Write down what a node says of itself."""
@@ -302,7 +284,7 @@ class FleetArrays:
             self.masks.clear()
         if fingerprint.region not in self.regions:
             self.regions.append(fingerprint.region)
-        self._region_codes[row] = self.regions.index(fingerprint.region)
+        self.region_codes[row] = self.regions.index(fingerprint.region)
         allocatable = amounts(fingerprint.allocatable)[:, 0]
-        self._totals += allocatable - self._allocatable[:, row]
-        self._allocatable[:, row] = allocatable
+        self._totals += allocatable - self.allocatable[:, row]
+        self.allocatable[:, row] = allocatable

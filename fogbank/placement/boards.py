@@ -20,7 +20,7 @@ import numpy as np
 
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.policy import Policy, Ties
-from fogbank.placement.arrays import DIMENSIONS, Integers, amounts
+from fogbank.placement.arrays import DIMENSIONS, Integers, Selection, amounts, pick
 from fogbank.placement.filters import Filters, passing
 from fogbank.placement.journal import Taken
 from fogbank.placement.strategies import Rows, score_rows, strategy_of
@@ -81,7 +81,7 @@ class Board:
         renewed = room.renewed.since(self._seen_renewed)
         taken = room.changes.taken_since(self._seen)
         self._seen, self._seen_renewed = room.changes.end, room.renewed.end
-        if changed is None or renewed is None:
+        if changed is None or renewed is None or len(changed) > room.arrays.size // 2:
             self._work_out_all()
             self._line_up()
             return
@@ -109,8 +109,8 @@ class Board:
 
     def _unfit(self, rows: list[int]) -> Iterable[int]:
         """Return those of the rows on which the ask has no room."""
-        room = self._room
-        short = room.booked[:, rows] + self.ask > room.arrays.allocatable[:, rows]
+        room, numbers = self._room, np.array(rows, dtype=np.int64)
+        short = pick(room.booked, numbers) + self.ask > pick(room.arrays.allocatable, numbers)
         return compress(rows, np.logical_or.reduce(short).tolist()) if short.any() else ()
 
     def _work_out_rows(self, rows: list[int]) -> None:
@@ -138,15 +138,13 @@ class Board:
         self._stale.clear()
         self._count(self._keys, 1)
 
-    def _work_out(
-        self, selection: slice | list[int] | Integers, more: Integers | None = None
-    ) -> Integers:
+    def _work_out(self, selection: Selection, more: Integers | None = None) -> Integers:
         """Return the keys of selected rows, with `more` booked there."""
         room, arrays = self._room, self._room.arrays
         if isinstance(selection, slice):
             numbers = np.arange(selection.start, selection.stop, dtype=np.int64)
         else:
-            numbers = selection = np.array(selection, dtype=np.int64)
+            numbers = selection = np.asarray(selection, dtype=np.int64)
         rows = Rows.of(arrays, room.booked, selection)
         if more is not None:
             rows.booked = rows.booked + more
@@ -175,18 +173,18 @@ class Board:
         if size > _FRONT:
             best = np.partition(keys, _FRONT)[: _FRONT + 1]
             best.sort(kind="stable")
-            self._bound = int(best[_FRONT])
-            self._front = best[:_FRONT].tolist()
+            self._bound, best = min(int(best[_FRONT]), _REFUSED_KEY), best[:_FRONT]
         else:
-            self._bound = _REFUSED_KEY
-            self._front = np.sort(keys, kind="stable").tolist()
-        del self._front[bisect_left(self._front, _REFUSED_KEY) :]
-        self._bound = min(self._bound, _REFUSED_KEY)
+            self._bound, best = _REFUSED_KEY, np.sort(keys, kind="stable")
+        best = best[: np.searchsorted(best, self._bound)]
+        self._front = best.tolist()
         self._next = {}
         if self._front and self._foreseeable:
-            rows = [key & _ROW_MASK for key in self._front]
+            rows = best & _ROW_MASK
             after = self._work_out(rows, self.ask)
-            self._next = {row: [key] for row, key in zip(rows, after.tolist(), strict=True)}
+            self._next = {
+                row: [key] for row, key in zip(rows.tolist(), after.tolist(), strict=True)
+            }
 
     def _move(self, row: int, key: int) -> None:
         """Give a row another key."""

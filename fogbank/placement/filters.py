@@ -13,9 +13,9 @@ import numpy as np
 
 from fogbank.domain.deployment import Constraint, DeploymentSpec
 from fogbank.domain.states import ConstraintOperator
-from fogbank.placement.arrays import GPU, FleetArrays, Integers, Mask
+from fogbank.placement.arrays import GPU, FleetArrays, Integers, Mask, Selection, pick
 from fogbank.placement.devices import devices_fit
-from fogbank.placement.strategies.rows import ALL, Selection
+from fogbank.placement.strategies.rows import ALL
 
 APART = "one replica per node"
 
@@ -72,19 +72,19 @@ def passing(
     `booked` is the room promised on the selected nodes. Every filter goes by a node's own columns,
     so that it says the same of a node whichever nodes stand beside it.
     """
-    names, masks = ["status"], [arrays.open[selection]]
+    names, masks = ["status"], [pick(arrays.open, selection)]
     if spec.constraints:
         names.append("constraints")
-        masks.append(_meeting(arrays, spec.constraints)[selection])
+        masks.append(pick(_meeting(arrays, spec.constraints), selection))
     if spec.gpu_model:
         model = Constraint("gpu_model", ConstraintOperator.EQUAL, (spec.gpu_model,))
         names.append("gpu model")
-        masks.append(_meeting(arrays, (model,))[selection])
-    fits: Mask = booked + ask <= arrays.allocatable[:, selection]
+        masks.append(pick(_meeting(arrays, (model,)), selection))
+    fits: Mask = booked + ask <= pick(arrays.allocatable, selection)
     if spec.resources.gpu_thousandths:
         # Where there is enough in all, but not on devices that suit.
         names.append("gpu devices")
-        on_devices = devices_fit(arrays.gpu_free[:, selection], spec.resources.gpu_thousandths)
+        on_devices = devices_fit(pick(arrays.gpu_free, selection), spec.resources.gpu_thousandths)
         masks.append(on_devices | ~fits[GPU])
     return Filters(names + _DIMENSION_NAMES, masks + list(fits), fits)
 

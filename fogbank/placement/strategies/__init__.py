@@ -11,7 +11,7 @@ import numpy as np
 
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.policy import Policy, Ties
-from fogbank.placement.arrays import FleetArrays, Integers, Keys, Mask
+from fogbank.placement.arrays import FleetArrays, Integers, Keys, Mask, Selection
 from fogbank.placement.strategies.catalogue import (
     SCORE_STEPS,
     STRATEGIES,
@@ -21,7 +21,7 @@ from fogbank.placement.strategies.catalogue import (
     strategy_of,
     terms_of,
 )
-from fogbank.placement.strategies.rows import ALL, Rows, Selection
+from fogbank.placement.strategies.rows import ALL, Rows
 from fogbank.placement.strategies.ties import tie_keys
 
 __all__ = [

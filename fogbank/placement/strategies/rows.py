@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from fogbank.domain.policy import Policy
-from fogbank.placement.arrays import FleetArrays, Floats, Integers
+from fogbank.placement.arrays import FleetArrays, Floats, Integers, Selection, pick
 
-Selection = slice | Integers | list[int]
 ALL = slice(None)
 
 _SAME, _ADJACENT, _REMOTE = 1.0, 2.0 / 3.0, 1.0 / 3.0
@@ -40,13 +39,13 @@ class Rows:
     def of(cls, arrays: FleetArrays, booked: Integers, selection: Selection = ALL) -> Rows:
         """Take the selected nodes, with `booked` in place of what the log says is booked."""
         return cls(
-            arrays.allocatable[:, selection],
-            booked[:, selection],
-            arrays.load[:, selection],
-            arrays.region_codes[selection],
+            pick(arrays.allocatable, selection),
+            pick(booked, selection),
+            pick(arrays.load, selection),
+            pick(arrays.region_codes, selection),
             arrays.regions,
             _Selected(arrays.attributes, selection),
-            arrays.gpu_free[:, selection],
+            pick(arrays.gpu_free, selection),
         )
 
     @property
