@@ -8,7 +8,8 @@ CPU time throughout, so that others on the machine matter little.
 - and folding: the same with folding the rounds into the planner's state.
 
 `ratio` is the floor's time over the planner's: the share of the floor's rate that is reached.
-Then how the cost grows: with replicas placed before, and with deployments that wait in vain.
+Then what it costs to preempt, and how the cost grows: with replicas placed before, and with
+deployments that wait in vain.
 """
 
 from __future__ import annotations
@@ -175,6 +176,27 @@ def _host(bench: Bench) -> Fingerprint:
     return bench.planner.fleet.facts.nodes[bench.planner.arrays.ids[0]].fingerprint
 
 
+def preempting(nodes: int, count: int) -> None:
+    """Print what a decision costs that evicts two replicas for each one that it places.
+
+    Included is what becomes of those: each is looked at again, finds no room, and waits.
+    """
+    bench = Bench(nodes)
+    quarter = a_spec("low", 1, cpu=CPU // 4, memory=MEMORY // 4, storage=1, priority=20)
+    bench.deploy([quarter] * (4 * nodes))
+    decide_all(bench, 4 * nodes)
+    for replicas in (1, 3):
+        half = a_spec("high", replicas, cpu=CPU // 2, memory=MEMORY // 2, storage=1, priority=80)
+        bench.deploy([half] * count)
+        cost = decide_all(bench, count)
+        assert cost.replicas == count * replicas
+        print(
+            f"{nodes:>7} nodes full of less important replicas: deciding {cost.deciding:>7.1f} us  "
+            f"and folding {cost.both:>7.1f} us a decision of {replicas} that preempts",
+            flush=True,
+        )
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Parse the command line and measure."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -188,6 +210,8 @@ def main(arguments: list[str] | None = None) -> None:
             measure(nodes, replicas, 0, constrained=False, count=given.deployments)
             measure(nodes, replicas, 80, constrained=False, count=given.deployments)
             measure(nodes, replicas, 80, constrained=True, count=given.deployments)
+    for nodes in (1_000,) if given.brief else (1_000, 10_000):
+        preempting(nodes, nodes // 5)
     growth(1_000 if given.brief else 10_000, given.deployments)
 
 

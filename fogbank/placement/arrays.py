@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterable
 from copy import copy
 from hashlib import sha256
-from itertools import compress
+from itertools import chain, compress
 from operator import attrgetter
 from typing import TypeVar
 
@@ -213,9 +213,20 @@ class FleetArrays:
             if node.removed and row not in self._removed:
                 self._strike_off(row)
         uses = [fleet.use(node.id) for node in nodes]
-        booked = np.array([use.booked for use in uses], dtype=np.int64).T
+        said = chain.from_iterable(
+            (
+                *use.booked,
+                *use.held,
+                *use.unseen[: MEMORY + 1],
+                node.cpu_percent,
+                node.memory_percent,
+            )
+            for node, use in zip(nodes, uses, strict=True)
+        )
+        columns = np.fromiter(said, dtype=np.int64).reshape(len(nodes), -1).T
+        booked, held = columns[:DIMENSIONS], columns[DIMENSIONS : 2 * DIMENSIONS]
         opened = np.array([fleet.node_status(node) in _OPEN for node in nodes], dtype=np.bool_)
-        load = self._load_of(nodes, uses, rows)
+        load = self._load_of(columns[-4:-2], columns[-2:], rows)
         better = np.logical_or.reduce(
             [
                 *(booked < self.booked[:, rows]),
@@ -224,7 +235,7 @@ class FleetArrays:
             ]
         )
         self.booked[:, rows] = booked
-        self.held[:, rows] = np.array([use.held for use in uses], dtype=np.int64).T
+        self.held[:, rows] = held
         self.open[rows] = opened
         self.load[:, rows] = load
         for node, row, use in zip(nodes, rows, uses, strict=True):
@@ -233,15 +244,10 @@ class FleetArrays:
         self.changes.note_all(rows)
         self.renewed.note_all([*compress(rows, better.tolist()), *described])
 
-    def _load_of(self, nodes: list[NodeFact], uses: list[NodeUse], rows: list[int]) -> Floats:
-        """Return what is measured, with what is placed but not yet seen."""
-        percents = np.array(
-            [(node.cpu_percent, node.memory_percent) for node in nodes], dtype=np.float64
-        )
-        unseen = np.array([use.unseen[: MEMORY + 1] for use in uses], dtype=np.int64)
+    def _load_of(self, unseen: Integers, percents: Integers, rows: list[int]) -> Floats:
+        """Return what is measured, with what is placed but not yet seen, of cpu and memory."""
         room = np.maximum(self.allocatable[: MEMORY + 1, rows], 1)
-        measured = np.maximum(percents.T, 0.0) / 100.0
-        load: Floats = np.minimum(measured + unseen.T / room, 1.0)
+        load: Floats = np.minimum(np.maximum(percents, 0) / 100.0 + unseen / room, 1.0)
         return load
 
     def _fill_devices(self, node: NodeFact, row: int, use: NodeUse) -> None:

@@ -75,12 +75,10 @@ class Room:
 
     def take(self, rows: Sequence[int], ask: Integers) -> None:
         """Take what a replica asks for (a column) on each of these nodes: some, which differ."""
-        if len(rows) == 1:
-            booked = self._booked[:, rows[0]]
-            booked += ask[:, 0]
-        else:
-            self._booked[:, rows] += ask
-        self.changes.note_all(rows, tuple(ask[:, 0].tolist()))
+        booked, amounts = self._booked.T, ask[:, 0]
+        for row in rows:
+            booked[row] += amounts
+        self.changes.note_all(rows, tuple(amounts.tolist()))
 
     def free(self, row: int, amounts: Integers) -> None:
         """Book amounts (a column) on a node no more; they stay held until their replica ended."""
