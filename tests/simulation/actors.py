@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from fogbank.domain import events as ev
-from fogbank.domain.fleet import FleetState
+from fogbank.domain.fleet import FleetState, StateDiffersError
 from fogbank.domain.policy import Policy
 from fogbank.log.group_commit import GroupCommit
 from fogbank.log.jetstream import JetStreamLog
@@ -27,6 +27,7 @@ from services.gateway.grpc_api.agent_service import AgentService
 from services.ledger.app.ports import RivalLedgerError
 from services.ledger.app.progress import Progress
 from services.ledger.app.projector import Projector
+from services.ledger.app.snapshots import Snapshots
 from services.node_agent.app.node import NodeAgent, NodeSettings
 from services.scheduler.app import Scheduler
 from tests.simulation.broker import STREAM, Broker, Handle
@@ -42,6 +43,7 @@ from tests.simulation.machines import (
     SimRuntime,
     SimStore,
 )
+from tests.simulation.snapshots import Kept, SimSnapshots, SimSource
 from tests.simulation.streams import TOKEN, SimGateways, SimStream, serve_stream
 from tests.simulation.world import ProcessDeadError, SimClock, World
 from tests.support.schedulers import NoMeter
@@ -55,13 +57,20 @@ _RESTART_S = 1.0
 
 @dataclass
 class Cluster:
-    """All actors, and what they share."""
+    """All actors, and what they share.
+
+    `flipped` is the process whose state was changed behind its back, and the log's end then;
+    `differs` tells that a process found its state to be another than a round was decided on.
+    """
 
     world: World
     broker: Broker
     database: Database
     policy: Policy
     sealed: Sealed = field(default_factory=Sealed)
+    snapshots: Kept = field(default_factory=Kept)
+    flipped: tuple[Process | None, int] = (None, 0)
+    differs: bool = False
     gateways: list[GatewayActor] = field(default_factory=list)
     schedulers: list[SchedulerActor] = field(default_factory=list)
     ledgers: list[LedgerActor] = field(default_factory=list)
@@ -144,6 +153,7 @@ class Actor:
             if isinstance(cause, LogBrokenError):
                 self.world.problem(f"{process.name} finds the log broken: {cause}")
             elif not isinstance(cause, _USUAL_ENDS):
+                self.cluster.differs |= isinstance(cause, StateDiffersError)
                 self.world.problem(f"{process.name} died of {cause!r}")
         if self.supervised:
             self.world.later(_RESTART_S, self.start)
@@ -297,13 +307,22 @@ class SchedulerActor(Actor):
     async def run(self, process: Process) -> None:
         log = self.log("scheduler", process)
         await self.agree(log, process)
-        self.scheduler = scheduler = Scheduler(log, self.clock, NoMeter())
+        link = self.world.link(self.name, "ledger")
+        source = SimSource(self.cluster.snapshots, process, link, self.world)
+        self.scheduler = scheduler = Scheduler(log, self.clock, NoMeter(), snapshots=source)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(scheduler.follow())
             tasks.create_task(scheduler.decide())
 
     def gone(self) -> None:
+        if self.scheduler is not None and self.scheduler.begun_at:
+            self.world.count("begun with a snapshot")
         self.scheduler = None
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether it found another state than a round was decided on."""
+        return self.scheduler is not None and self.scheduler.differs.is_set()
 
     def hear(self, node_id: str, epoch: int) -> None:
         """Take in a sign of life, when the process gets to it."""
@@ -326,8 +345,12 @@ class LedgerActor(Actor):
         log = self.log("ledger", process)
         link = self.world.link(self.name, "database")
         store = SimStore(self.cluster.database, process, link, self.world)
-        self.projector = Projector(log, store, Progress(), self.clock)
-        await self.projector.run()
+        kept = SimSnapshots(self.cluster.snapshots, process, link, self.world)
+        snapshots = Snapshots(kept)
+        self.projector = Projector(log, store, Progress(), self.clock, snapshots)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.projector.run())
+            tasks.create_task(snapshots.run())
 
     def gone(self) -> None:
         self.projector = None

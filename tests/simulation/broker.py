@@ -236,7 +236,7 @@ class Broker:
             raise RefusedError(_NOT_NOW, "system temporarily unavailable")
         if self.happens(noise.append_lost):
             world.fault("append lost", who)
-        elif self.happens(noise.append_late):
+        elif self.happens(self._late(who)):
             world.fault("append late", who)
             world.later(self._random.uniform(0.5, 25.0), self._stored_late, writer, data, headers)
         elif self.happens(noise.ack_lost):
@@ -244,6 +244,11 @@ class Broker:
             world.fault("ack lost", who)
         else:
             reply(self.store(writer, data, headers))
+
+    def _late(self, who: str) -> float:
+        """Return how likely an append of a process comes late."""
+        slow = who.rpartition(".")[0] in self.world.noise.late_writers
+        return 0.6 if slow else self.world.noise.append_late
 
     def happens(self, likelihood: float) -> bool:
         """Draw whether something happens to one message."""

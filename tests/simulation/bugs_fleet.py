@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 from unittest.mock import patch
 
-from fogbank.domain.decisions import Desired
-from fogbank.domain.fleet import FleetState
 from fogbank.placement import looks, movements, needs, placements, room
 from services.node_agent.core.agent import AgentCore
 from services.node_agent.core.kept import ReportsAcknowledged
@@ -60,18 +58,6 @@ def deleted_runs_on() -> Patches:
 @bug
 def returned_never_settled() -> Patches:
     return [patch.object(needs, "_returned", lambda *_: ())]
-
-
-@bug
-def suspended_room_given_away() -> Patches:
-    on_node = FleetState.on_node
-
-    def hasty(self: FleetState, node_id: str) -> Any:
-        return (
-            placed for placed in on_node(self, node_id) if placed.desired is not Desired.SUSPENDED
-        )
-
-    return [patch.object(FleetState, "on_node", hasty)]
 
 
 @bug

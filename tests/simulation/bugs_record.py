@@ -24,8 +24,6 @@ from services.gateway.app.command_log import CommandLog
 from services.gateway.app.deployments import Deployments
 from services.gateway.core import commands
 from services.ledger.app.ports import Checkpoint, RivalLedgerError
-from services.node_agent.core.agent import AgentCore
-from services.node_agent.core.kept import SequenceKept
 from tests.simulation.broker import Broker
 from tests.simulation.loop import pause
 from tests.simulation.machines import SimStore
@@ -212,21 +210,18 @@ def clash_accepted() -> Patches:
 
 @bug
 def stale_assignments() -> Patches:
-    async def at_once(_: AgentSession) -> None:
-        return None
+    """A gateway begins with the list that it sent a node the last time; agents believe it."""
+    assignments = AgentSession._next_assignments
+    lists: dict[tuple[int, str], Any] = {}
 
-    def accept(self: AgentCore, stimulus: Any, now_us: int) -> None:
-        self._assigned = True
-        self._workings.keep(SequenceKept(stimulus.sequence), urgent=False)
-        self._lifecycle.assign(stimulus.assignments, stimulus.sequence, now_us)
-        if stimulus.complete:
-            listed = frozenset(each.replica_id for each in stimulus.assignments)
-            self._lifecycle.keep_only(listed, stimulus.sequence)
+    async def remembered(self: AgentSession, *, complete: bool) -> Any:
+        message = await assignments(self, complete=complete)
+        if not complete or message is None:
+            return message
+        first = lists.setdefault((id(self._fold), self.node_id), message)
+        return replace(message, assignments=first.assignments)
 
-    return [
-        patch.object(AgentSession, "_as_far_as_the_agent", at_once),
-        patch.object(AgentCore, "_assign", accept),
-    ]
+    return [patch.object(AgentSession, "_next_assignments", remembered)]
 
 
 @bug

@@ -13,13 +13,18 @@ from fogbank.domain.errors import FogError
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.resources import Resources
 from fogbank.placement.strategies import STRATEGIES
-from tests.simulation.actors import Actor, AgentActor, Cluster, GatewayActor
+from tests.simulation.actors import (
+    Actor,
+    AgentActor,
+    Cluster,
+    GatewayActor,
+    LedgerActor,
+    fleet_of,
+)
 from tests.simulation.loop import Process, pause
 from tests.simulation.machines import Machine
 from tests.simulation.plan import Fault, Node, Plan
-from tests.simulation.world import Noise
-
-_NOISES = tuple(name for name in Noise.__slots__)
+from tests.simulation.world import LIKELIHOODS
 
 
 class Faults:
@@ -150,6 +155,33 @@ class Faults:
 
         self._then(fault.lasts_s, calm)
 
+    def _restart(self, fault: Fault, random: Random) -> None:
+        """End a scheduler or a ledger for a moment: it begins anew, a scheduler with a snapshot."""
+        actor = random.choice([*self._cluster.schedulers, *self._cluster.ledgers])
+        self._world.fault("restart", actor.name)
+        actor.kill()
+        self._then(min(fault.lasts_s, 1.0), actor.start)
+
+    def _handover(self, fault: Fault, random: Random) -> None:
+        """Send agents from a gateway whose appends come late to another, with news on their way."""
+        gateway = random.choice(self._cluster.gateways)
+        self._world.fault("handover", gateway.name)
+        late = self._world.noise.late_writers
+        late.add(gateway.name)
+        for agent in self._cluster.agents:
+            had = agent.machine.fingerprint
+            more = replace(had.capacity, storage_gib=had.capacity.storage_gib + 1)
+            agent.machine.fingerprint = replace(had, capacity=more, allocatable=more)
+            agent.machine.load_percent = random.choice((5.0, 40.0, 80.0))
+        leaves = random.choice((gateway.hang_up, gateway.hang_up, gateway.kill))
+        self._then(random.uniform(0.5, 6.0), leaves)
+
+        def calm() -> None:
+            late.discard(gateway.name)
+            gateway.start()
+
+        self._then(max(fault.lasts_s, 7.0), calm)
+
     def _broker(self, fault: Fault, random: Random) -> None:
         broker = self._cluster.broker
         if not broker.up:
@@ -166,8 +198,22 @@ class Faults:
         broker.go_down(lost)
         self._then(fault.lasts_s, broker.come_back)
 
+    def _flip(self, fault: Fault, random: Random) -> None:
+        """Change a number that nobody decides by in what one process has folded."""
+        knowing = [
+            (actor, fleet)
+            for actor in self._cluster.actors
+            if (fleet := fleet_of(actor)) is not None and not isinstance(actor, LedgerActor)
+        ]
+        if not knowing:
+            return
+        actor, fleet = random.choice(knowing)
+        self._world.fault("flip", actor.name)
+        fleet.decisions.placed_total += 1 << random.randrange(8)
+        self._cluster.flipped = (actor.process, len(self._cluster.broker.commits))
+
     def _noise(self, fault: Fault, random: Random) -> None:
-        names = random.sample(_NOISES, random.choice((1, 2, 4)))
+        names = random.sample(LIKELIHOODS, random.choice((1, 2, 4)))
         noise = self._world.noise
         self._world.fault("noise", "network", " ".join(names))
         for name in names:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from fogbank.codec import decode_commit
 from fogbank.domain import events as ev
@@ -44,13 +44,14 @@ NAMES = (
     "rolled out",
     *_OF_OUTCOMES.values(),
     "digests",
+    "begun with a snapshot",
 )
 
 
-def figures_of(commits: Iterable[StoredCommit]) -> Counter[str]:
-    """Count what a log says."""
+def figures_of(commits: Iterable[StoredCommit], told: Mapping[str, int]) -> Counter[str]:
+    """Count what a log says, beside what was counted already."""
     fleet = FleetState()
-    counted: Counter[str] = Counter()
+    counted: Counter[str] = Counter(told)
     for stored in commits:
         writer = stored.writer
         commit = decode_commit(stored.sequence, writer.service, writer.instance, stored.data)

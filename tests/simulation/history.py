@@ -1,24 +1,12 @@
-"""What must hold over a run's whole log.
-
-Replica states are judged from the log's bytes alone; the rest holds what production code makes of
-the log against what it makes of it in another way.
-"""
+"""What nodes may say over a run: judged from the log's bytes alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
-from unittest.mock import patch
 
-from fogbank.codec import decode_commit
-from fogbank.domain import fleet as fleet_module
-from fogbank.domain.decisions import Desired
-from fogbank.domain.envelope import Commit
-from fogbank.domain.fleet import FleetState
-from fogbank.domain.resources import NOTHING
 from fogbank.log.port import StoredCommit
-from fogbank.placement.rederive import Rederiver
 from fogbank.v1 import deployments_pb2, facts_pb2, log_pb2
 
 _STATE = deployments_pb2.ReplicaState
@@ -55,7 +43,6 @@ def _reachable(state: int) -> frozenset[int]:
 
 
 _TRANSITIONS = {state: _reachable(state) for state in _STEPS}
-_SHOWN = 400  # characters of a round that differs
 _ENDED = frozenset({_COMPLETE, _STOPPED, _FAILED, _REJECTED})
 
 
@@ -145,71 +132,3 @@ def _facts(commits: Iterable[StoredCommit]) -> Iterator[tuple[int, Any]]:
                     continue
                 known.add(envelope.event_id)
             yield stored.sequence << 16 | index, kind.FromString(envelope.payload)
-
-
-def changed_by_void_events(commits: Iterable[StoredCommit]) -> list[str]:
-    """Fold the log with and without its void events: what comes of it must be the same."""
-    whole, without = FleetState(), FleetState()
-    # Their ids are remembered for a day, and so belong to what digests are of.
-    with patch.object(fleet_module, "DIGEST_EVERY_ROUNDS", 1 << 30):
-        for stored in commits:
-            writer = stored.writer
-            commit = decode_commit(stored.sequence, writer.service, writer.instance, stored.data)
-            verdicts = whole.fold(commit).verdicts
-            without.fold(_only(commit, [verdict.accepted for verdict in verdicts]))
-    if _essence(whole) == _essence(without):
-        return []
-    return ["void events left traces in what the log comes to"]
-
-
-def differing_rounds(commits: Iterable[StoredCommit]) -> list[str]:
-    """Derive every round again from what it names: the leader must have decided just that."""
-    rederiver = Rederiver()
-    found = []
-    for stored in commits:
-        writer = stored.writer
-        commit = decode_commit(stored.sequence, writer.service, writer.instance, stored.data)
-        derived = rederiver.take(commit)
-        if derived is not None and not derived.same:
-            found.append(str(derived)[:_SHOWN])
-    return found
-
-
-def wrong_sums(fleet: FleetState) -> list[str]:
-    """Add up anew what is booked and held on each node, which the fold keeps by differences."""
-    found = []
-    for node_id, use in fleet._use.items():
-        placed = list(fleet.on_node(node_id))
-        held = sum((each.resources for each in placed), NOTHING)
-        booked = sum(
-            (each.resources for each in placed if each.desired is not Desired.RELEASED), NOTHING
-        )
-        if fleet.held(node_id) != held or fleet.booked(node_id) != booked:
-            found.append(
-                f"node {node_id} is said to hold {use.held}, {use.booked} booked, and does "
-                f"hold {held}, {booked} booked"
-            )
-    return found
-
-
-def _only(commit: Commit, counts: list[bool]) -> Commit:
-    """Return a commit without the events that do not count, their places kept."""
-    if all(counts):
-        return commit
-    envelopes = tuple(
-        envelope if counted else replace(envelope, event=None)
-        for envelope, counted in zip(commit.envelopes, counts, strict=True)
-    )
-    # A scheduler's commit is a round or nothing; one without it is nobody's.
-    return replace(commit, service="gateway", envelopes=envelopes)
-
-
-def _essence(fleet: FleetState) -> str:
-    """Return a state without the memory of ids, which void commands belong to."""
-    facts = {
-        name: getattr(fleet.facts, name)
-        for name in sorted(type(fleet.facts).__slots__)
-        if name != "_known"
-    }
-    on_node = sorted((node_id, sorted(use.replicas)) for node_id, use in fleet._use.items())
-    return f"{fleet.position} {facts!r} {fleet.decisions!r} {on_node!r}"

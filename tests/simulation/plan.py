@@ -27,10 +27,13 @@ Kind = Literal[
     "cordon",
     "drain",
     "remove",
+    "restart",
+    "handover",
     "canary",
+    "flip",
 ]
-Profile = Literal["usual", "brief", "changes", "canary"]
-PROFILES: tuple[Profile, ...] = ("usual", "brief", "changes", "canary")
+Profile = Literal["usual", "brief", "changes", "canary", "flipped"]
+PROFILES: tuple[Profile, ...] = ("usual", "brief", "changes", "canary", "flipped")
 
 _KINDS: tuple[Kind, ...] = (
     "kill",
@@ -52,6 +55,10 @@ _KINDS: tuple[Kind, ...] = (
 
 # What operators do; drawn apart, in some runs only.
 _OPERATIONS: tuple[Kind, ...] = ("cordon", "drain", "remove")
+
+# Those who begin anew, with a snapshot if they can, and agents that change their gateway while it
+# is slow; drawn apart, in some runs only.
+_TURNS: tuple[Kind, ...] = ("restart", "handover")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +106,7 @@ class Plan:
     policy: Policy = field(default_factory=Policy)
     updates: float = 0.0
     scarce: bool = False
+    digest_every_rounds: int = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +122,7 @@ class _Scale:
     pauses_s: tuple[float, ...]
     faults: tuple[int, ...]
     spans_s: tuple[float, ...]
+    digests: tuple[int, ...] = (2, 3, 5, 12, 50)
 
 
 # Values that come more often are there more often.
@@ -127,6 +136,7 @@ _USUAL = _Scale(
     pauses_s=(0.3, 1.5, 1.5, 5.0),
     faults=(2, 5, 10, 20),
     spans_s=(0.3, 3.0, 12.0, 45.0),
+    digests=(8, 20, 50, 200),
 )
 _BRIEF = _Scale(
     lasts_s=(1.0, 2.0, 4.0, 4.0),
@@ -156,13 +166,15 @@ _SCALES: dict[Profile, _Scale] = {
     "brief": _BRIEF,
     "changes": _CHANGES,
     "canary": _BRIEF,
+    "flipped": _BRIEF,
 }
 
 
 def plan_of(seed: int, profile: Profile = "usual") -> Plan:
     """Return what a seed stands for in a profile.
 
-    `canary` runs lose commits that were acknowledged: they show that it would be noticed. In
+    `canary` runs lose commits that were acknowledged, in `flipped` runs a bit of what one process
+    has folded becomes another: they show that it would be noticed. In
     `changes` runs callers mostly change what runs, on fleets that are often nearly full.
     """
     random = Random(f"{seed}/{profile}/plan")
@@ -174,8 +186,15 @@ def plan_of(seed: int, profile: Profile = "usual") -> Plan:
     if apart.random() < 0.4:
         more = _faults(apart, scale, lasts_s, _OPERATIONS, apart.choice((1, 1, 2, 4)))
         faults = tuple(sorted((*faults, *more), key=_at))
+    turns = Random(f"{seed}/{profile}/turns")
+    if turns.random() < 0.4:
+        more = _faults(turns, scale, lasts_s, _TURNS, turns.choice((1, 2, 3, 5)))
+        faults = tuple(sorted((*faults, *more), key=_at))
     if profile == "canary":
         faults = (*faults, Fault(lasts_s, "canary", 0.5, random.getrandbits(32)))
+    if profile == "flipped":
+        flip = Fault(lasts_s / 3, "flip", 0.0, turns.getrandbits(32))
+        faults = tuple(sorted((*faults, flip), key=_at))
     later = Random(f"{seed}/{profile}/rollouts")
     much = profile == "changes"
     scarce = later.random() < (0.4 if much else 0.3)
@@ -199,6 +218,7 @@ def plan_of(seed: int, profile: Profile = "usual") -> Plan:
         policy=_policy(random, profile),
         updates=updates,
         scarce=scarce,
+        digest_every_rounds=Random(f"{seed}/{profile}/digests").choice(scale.digests),
     )
 
 

@@ -17,23 +17,23 @@ from uuid import UUID
 import structlog
 
 from fogbank.checker import Acknowledged, Counts
+from fogbank.domain import fleet as fleet_module
+from fogbank.domain.fleet import StateDiffersError
 from tests.simulation.actors import Cluster, GatewayActor, LedgerActor, SchedulerActor
 from tests.simulation.broker import Broker
 from tests.simulation.faults import Faults, add_agent
 from tests.simulation.figures import figures_of
-from tests.simulation.history import (
-    changed_by_void_events,
-    differing_rounds,
-    impossible_transitions,
-)
+from tests.simulation.history import impossible_transitions
 from tests.simulation.loop import StalledError, VirtualLoop, current_process, pause, run_virtually
 from tests.simulation.machines import Database
 from tests.simulation.plan import Plan, Profile, plan_of
+from tests.simulation.snapshots import differing_snapshots
 from tests.simulation.verify import (
     broken_answers,
     differing_states,
     differing_verdicts,
     doubled_slots,
+    flip_unnoticed,
     overfull_machines,
     report_on,
     restless_nodes,
@@ -41,9 +41,16 @@ from tests.simulation.verify import (
 )
 from tests.simulation.workload import Client
 from tests.simulation.world import World
+from tests.support.laws import changed_by_void_events, differing_rounds
 
 # After the faults everything must have come to rest within so long.
-SETTLE_S: dict[Profile, float] = {"usual": 420.0, "brief": 120.0, "changes": 240.0, "canary": 60.0}
+SETTLE_S: dict[Profile, float] = {
+    "usual": 420.0,
+    "brief": 120.0,
+    "changes": 240.0,
+    "canary": 60.0,
+    "flipped": 60.0,
+}
 _LOOK_S = 5.0
 # From so long after the faults on, no stream may break any more.
 _CALM_S = 100.0
@@ -55,7 +62,7 @@ class Result:
     """What came of a seed. `problems` is empty if all held; times in seconds.
 
     `bereft` tells that a process lived to see commits gone which it knew; such a run must have
-    problems, and none of them a blunder.
+    problems, and none of them a blunder. `unnoticed` is what `flip_unnoticed` says.
     """
 
     seed: int
@@ -64,6 +71,7 @@ class Result:
     problems: list[str]
     blunders: list[str]
     bereft: bool
+    unnoticed: bool
     simulated_s: float
     settled_s: float
     took_s: float
@@ -81,6 +89,8 @@ class Result:
     @property
     def complaints(self) -> list[str]:
         """What speaks against the run; a canary's problems are as it should be."""
+        if self.profile == "flipped":
+            return ["a process whose state was changed did not notice"] if self.unnoticed else []
         if self.profile != "canary":
             return self.problems
         if self.bereft and not self.problems:
@@ -105,8 +115,9 @@ def run_seed(
         async def main(loop: VirtualLoop) -> None:
             nonlocal result
             world = World(seed, loop, keep_lines=keep_lines)
-            stack.enter_context(_determined(world))
-            result = await _Run(world, plan or plan_of(seed, profile)).to_the_end()
+            drawn = plan or plan_of(seed, profile)
+            stack.enter_context(_determined(world, drawn))
+            result = await _Run(world, drawn).to_the_end()
 
         try:
             with ExitStack() as stack:
@@ -138,9 +149,19 @@ class _Run:
         await asyncio.gather(faults.run(), *(client.run(plan.lasts_s) for client in self._clients))
         faults.end()
         healed_s = world.loop.time()
-        await asyncio.gather(*(client.finish() for client in self._clients))
-        counts = await self._settle(healed_s)
+        counts, figures = Counts(), Counter(world.counts)
+        if plan.profile == "flipped":
+            # Rounds with the digests of a wrong state may be in the log: nobody comes to rest.
+            await pause(_LOOK_S)
+        else:
+            await asyncio.gather(*(client.finish() for client in self._clients))
+            try:
+                counts = await self._settle(healed_s)
+                figures = figures_of(cluster.broker.commits, world.counts)
+            except StateDiffersError as error:
+                world.problem(f"the log cannot be folded: {error}")
         settled_s = world.loop.time() - healed_s
+        unnoticed = flip_unnoticed(cluster)
         for actor in cluster.actors:
             actor.kill()
         return Result(
@@ -150,13 +171,14 @@ class _Run:
             world.problems,
             world.blunders,
             bool(cluster.broker.bereft),
+            unnoticed,
             world.loop.time(),
             settled_s,
             0.0,
             counts,
             world.faults,
             len(self._acknowledged()),
-            figures_of(cluster.broker.commits),
+            figures,
             world.lines,
         )
 
@@ -222,14 +244,15 @@ class _Run:
         found += impossible_transitions(cluster.broker.commits)
         found += changed_by_void_events(cluster.broker.commits)
         found += differing_rounds(cluster.broker.commits)
+        found += differing_snapshots(cluster.snapshots, cluster.broker.commits)
         found += restless_nodes(cluster, now_us + round(quiet_s * 1_000_000))
         for sentence in found[:_SHOWN]:
             self._world.problem(sentence)
 
 
 @contextmanager
-def _determined(world: World) -> Iterator[None]:
-    """Let nothing but the seed decide: ids that are drawn, and where log lines go."""
+def _determined(world: World, plan: Plan) -> Iterator[None]:
+    """Let nothing but the seed decide: ids, how often there are digests, where log lines go."""
     random = world.chance("uuid4")
 
     def drawn() -> UUID:
@@ -252,6 +275,9 @@ def _determined(world: World) -> Iterator[None]:
     )
     try:
         with ExitStack() as stack:
+            stack.enter_context(
+                patch.object(fleet_module, "DIGEST_EVERY_ROUNDS", plan.digest_every_rounds)
+            )
             for name, module in sorted(sys.modules.items()):
                 if name.startswith("services.gateway.app.") and hasattr(module, "uuid4"):
                     stack.enter_context(patch.object(module, "uuid4", drawn))

@@ -12,6 +12,7 @@ BRIEF = tuple(range(1, 201, _GROUP))
 CHANGES_GROUP = 12
 CHANGES = tuple(range(1, 25, CHANGES_GROUP))
 CANARIES = range(1, 21)
+FLIPPED = range(1, 16)
 
 
 def complaints(profile: Profile, seeds: range) -> list[str]:
@@ -38,6 +39,11 @@ def test_a_lost_tail_is_noticed() -> None:
     found = complaints("canary", CANARIES)
     assert not found, "\n".join(found)
     assert any(run_seed(seed, "canary").bereft for seed in CANARIES[:5])
+
+
+def test_a_changed_state_is_noticed() -> None:
+    found = complaints("flipped", FLIPPED)
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize(("profile", "seed", "found"), REGRESSIONS)

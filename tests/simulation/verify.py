@@ -9,6 +9,7 @@ from typing import Any
 
 from fogbank.checker import Acknowledged, Counts, LogCommit, Report, check_log
 from fogbank.codec import decode_commit
+from fogbank.domain import events as ev
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import Commit
 from fogbank.domain.fleet import FleetState
@@ -16,10 +17,10 @@ from fogbank.domain.resources import Resources
 from fogbank.v1 import deployments_pb2, facts_pb2, log_pb2, rounds_pb2
 from services.ledger.core.log_tree import LogTree
 from services.ledger.core.projection import Projection
-from tests.simulation.actors import Cluster, fleet_of
-from tests.simulation.history import wrong_sums
+from tests.simulation.actors import Cluster, SchedulerActor, fleet_of
 from tests.simulation.machines import Database, Machine, Ran, total
 from tests.simulation.workload import Client
+from tests.support.laws import wrong_sums
 
 
 def report_on(cluster: Cluster, acknowledged: list[Acknowledged], *, settled: bool) -> Report:
@@ -52,12 +53,35 @@ def unfinished(cluster: Cluster) -> list[str]:
             if actor not in cluster.agents or not actor.away:
                 found.append(f"{actor.name} does not run")
             continue
+        if isinstance(actor, SchedulerActor) and actor.stands_still:
+            found.append(f"{actor.name} stands still: its state differs from a round's")
         fleet = fleet_of(actor)
         if fleet is not None and fleet.position != end:
             found.append(f"{actor.name} has read up to {fleet.position} of {end}")
     if cluster.database.checkpoint.position != end:
         found.append(f"the ledger has {cluster.database.checkpoint.position} of {end}")
     return found + _strangers(cluster)
+
+
+def flip_unnoticed(cluster: Cluster) -> bool:
+    """Tell whether nobody noticed a changed state, though two digests were compared since.
+
+    The first one after the change may have been reckoned before it.
+    """
+    process, end = cluster.flipped
+    if process is None or not process.alive or process.frozen or cluster.differs:
+        return False
+    if any(scheduler.stands_still for scheduler in cluster.schedulers):
+        return False
+    digests = 0
+    for commit in _commits(cluster):
+        event = commit.envelopes[0].event
+        digests += (
+            commit.sequence > end
+            and isinstance(event, ev.RoundDecided)
+            and bool(event.state_digest)
+        )
+    return digests > 2
 
 
 def _strangers(cluster: Cluster) -> list[str]:

@@ -43,7 +43,7 @@ _LAST_TRIES = 60
 # An update that meets others goes into the log under further ids, so many in all.
 _IDS_OF_AN_UPDATE = 5
 # So long a caller waits in the end for what fails to be rolled back, in seconds.
-_PATIENCE_S = {"usual": 150.0, "brief": 50.0, "changes": 100.0, "canary": 5.0}
+_PATIENCE_S = {"usual": 150.0, "brief": 50.0, "changes": 100.0, "canary": 5.0, "flipped": 5.0}
 
 
 @dataclass(slots=True)

@@ -21,7 +21,10 @@ class ProcessDeadError(Exception):
 
 @dataclass(slots=True)
 class Noise:
-    """How likely each thing goes wrong right now, 0 to 1, and how slow the links are."""
+    """How likely each thing goes wrong right now, 0 to 1, and how slow the links are.
+
+    What `late_writers` append mostly comes late.
+    """
 
     append_lost: float = 0.0
     ack_lost: float = 0.0
@@ -34,11 +37,17 @@ class Noise:
     store_fails: float = 0.0
     start_fails: float = 0.0
     slow: float = 0.0
+    late_writers: set[str] = field(default_factory=set)
 
     def clear(self) -> None:
         """Let nothing go wrong any more."""
-        for name in self.__slots__:
+        for name in LIKELIHOODS:
             setattr(self, name, 0.0)
+        self.late_writers.clear()
+
+
+# What chance decides of the noise.
+LIKELIHOODS = tuple(name for name in Noise.__slots__ if name != "late_writers")
 
 
 class Link:
@@ -111,6 +120,7 @@ class World:
     problems: list[str] = field(default_factory=list)
     blunders: list[str] = field(default_factory=list)
     faults: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
     links: dict[str, Link] = field(default_factory=dict)
     nowhere: Context = field(default_factory=Context)
     entries: int = 0
@@ -152,6 +162,10 @@ class World:
         """Count a fault and tell it."""
         self.faults[kind] = self.faults.get(kind, 0) + 1
         self.tell(who, f"! {kind} {what}".rstrip())
+
+    def count(self, what: str) -> None:
+        """Count something that the log does not tell."""
+        self.counts[what] = self.counts.get(what, 0) + 1
 
     def problem(self, sentence: str) -> None:
         """Note that something is wrong."""

@@ -11,6 +11,7 @@ from fogbank.domain.envelope import Commit
 from fogbank.domain.states import ReplicaState
 from tests.property.placement.checked_fleet import CheckedFleet
 from tests.support.fleet_log import a_fingerprint, a_spec
+from tests.support.laws import broken_laws
 
 NODES = 5
 RUNNING, STOPPED, FAILED, COMPLETE = (
@@ -231,6 +232,7 @@ class FleetMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.fleet.settle()
+        assert not broken_laws(self.fleet.log)
 
 
 TestFleet = FleetMachine.TestCase

@@ -7,7 +7,6 @@ from random import Random
 
 import pytest
 
-from fogbank.checker import LogCommit, check_log
 from fogbank.domain import events as ev
 from fogbank.domain.decisions import Desired
 from fogbank.domain.deployment import RolloutSpec
@@ -16,6 +15,7 @@ from fogbank.domain.rollouts import RolloutPhase, is_available, rollout_view
 from fogbank.domain.states import DeploymentStatus, ReplicaState
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_fingerprint, a_spec
+from tests.support.laws import broken_laws
 
 STEPS = 40
 REST = 200
@@ -131,10 +131,4 @@ def test_rollouts_keep_their_bounds_and_come_to_an_end(seed: int) -> None:
     assert view.updated == view.replicas == 1, view
     assert view.leaving == 0
     assert fleet.status(deployment_id) is DeploymentStatus.RUNNING
-    report = check_log(
-        [
-            LogCommit(commit.sequence, commit.service, commit.instance, data)
-            for commit, data in zip(fleet.log.commits, fleet.log.data, strict=True)
-        ]
-    )
-    assert report.clean, report.violations
+    assert not broken_laws(fleet.log)
