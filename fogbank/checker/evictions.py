@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from fogbank.checker.eligibility import exceeded, places_for
+from fogbank.checker.quotas import Quotas
 from fogbank.checker.report import Findings, Place, Rule
 from fogbank.checker.world import Deployment, Replica, Wish, World
 from fogbank.v1 import rounds_pb2
@@ -21,14 +22,17 @@ class Evictions:
     findings: Findings
     place: Place
     taker: Deployment
+    quotas: Quotas
     _victims: list[Replica] = field(default_factory=list)
 
-    def take(self, outcome: rounds_pb2.DeploymentPlaced) -> Evictions:
+    def take(self, outcome: rounds_pb2.DeploymentPlaced) -> None:
         """Take in the evictions of an outcome and carry them out."""
         if not outcome.evictions:
-            return self
+            return
         wanted = len(outcome.placements)
-        if not self.taker.ask[_GPU] and places_for(self.world, self.taker, wanted) >= wanted:
+        fits = places_for(self.world, self.taker, wanted) >= wanted
+        has_quota = not self.quotas.exceeded(self.taker, wanted)
+        if fits and has_quota and not self.taker.ask[_GPU]:
             self._found(f"deployment {self.taker.id} has others evicted although there is room")
         for eviction in outcome.evictions:
             for replica_id in eviction.replica_ids:
@@ -43,7 +47,6 @@ class Evictions:
                 if wrong := self._why_not(replica):
                     self._found(f"replica {replica.id} is evicted for {self.taker.id} and {wrong}")
                 self._carry_out(replica)
-        return self
 
     def _why_not(self, replica: Replica) -> str:
         """Return why a replica may not be evicted, in words; empty if it may."""
@@ -73,6 +76,8 @@ class Evictions:
         """Judge whether each eviction was needed, now that the deployment has its room."""
         placed_on = set(node_ids)
         for replica in self._victims:
+            if self.quotas.short_with(self.taker, replica):
+                continue
             node = self.world.nodes.get(replica.node_id)
             if node is None or node.id not in placed_on:
                 self._found(f"replica {replica.id} is evicted from where nothing is placed")

@@ -147,7 +147,7 @@ class Facts:
         self, place: Place, envelope: log_pb2.EventEnvelope, event: facts_pb2.DeploymentUpdated
     ) -> bool:
         deployment = self._commanded(envelope, event.deployment_id)
-        if deployment is None:
+        if deployment is None or (event.spec.cluster_id or 1) != deployment.cluster_id:
             return False
         revisions.update(deployment, event)
         deployment.version = position(place)

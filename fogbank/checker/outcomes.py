@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from fogbank.checker import rebalances
 from fogbank.checker.eligibility import fits_empty_node
 from fogbank.checker.placements import Placements
+from fogbank.checker.quotas import above_quota
 from fogbank.checker.report import Counts, Findings, Place, Rule
 from fogbank.checker.revisions import roll_back
 from fogbank.checker.world import COMPLETE, RUNNING, Deployment, Node, Replica, Wish, World
@@ -142,6 +143,8 @@ class Outcomes:
         if deployment.placed_once:
             turned_down = len(deployment.rejected_on) >= _REJECTIONS and not deployment.ran
             return "" if turned_down else "although it was placed before"
+        if above_quota(self._world, deployment):
+            return ""
         if deployment.spec.wait_for_capacity:
             return "although it is to wait for capacity"
         if self._world.nodes and not fits_empty_node(self._world, deployment.ask):
@@ -210,6 +213,7 @@ class Outcomes:
                 self._findings.add(place, Rule.SUSPENDED, f"replica {replica.id} {wrong}")
             if replica.wish is Wish.LIVE:
                 replica.wish = Wish.SUSPENDED
+                self._world.count(replica)
             self._vacate(replica)
 
     def _why_not_lost(self, node: Node | None, deployment: Deployment) -> str:
@@ -270,6 +274,7 @@ class Outcomes:
         # What was released stays so.
         if replica.wish is not Wish.RELEASED:
             replica.wish = Wish.LIVE
+            self._world.count(replica)
             deployment.slots[replica.slot] = replica
 
     def _offline(self, place: Place, outcome: rounds_pb2.NodeOffline) -> None:

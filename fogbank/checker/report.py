@@ -33,6 +33,7 @@ class Rule(StrEnum):
     VERSION = "version"
     RESOURCES = "resources"
     OVERBOOKED = "overbooked"
+    QUOTA = "quota"
     OFFLINE_NODE = "offline-node"
     BUSY_NODE = "busy-node"
     CLOSED_NODE = "closed-node"

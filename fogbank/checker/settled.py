@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from fogbank.checker.acknowledged import Acknowledged
 from fogbank.checker.eligibility import places_for
+from fogbank.checker.quotas import quota_lacks
 from fogbank.checker.report import Findings, Place, Rule
 from fogbank.checker.revisions import outdated
 from fogbank.checker.world import COMPLETE, RUNNING, STATE_NAMES, Deployment, Replica, Wish, World
@@ -104,6 +105,8 @@ def _check_running(world: World, findings: Findings, place: Place, deployment: D
             Rule.NOT_RUNNING,
             f"slot {slot} of deployment {deployment.id} is {state} on node {node.name}",
         )
+    if quota_lacks(world, deployment, vacant):
+        return
     if vacant and places_for(world, deployment, vacant) >= vacant:
         findings.add(
             place,

@@ -69,6 +69,7 @@ class Replica:
     restarts: int = 0
     state: int = 0
     ended: bool = False
+    counted: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -149,6 +150,11 @@ class Deployment:
     rejected_on: set[str] = field(default_factory=set)
 
     @property
+    def cluster_id(self) -> int:
+        """The cluster that it was made in, for good."""
+        return self.spec.cluster_id or 1
+
+    @property
     def failed(self) -> bool:
         """Tell whether a round gave it up as it now is."""
         return self.failed_version == self.version
@@ -196,6 +202,8 @@ class World:
     replicas: dict[str, Replica] = field(default_factory=dict)
     organizations: list[Organization] = field(default_factory=list)
     clusters: list[Cluster] = field(default_factory=list)
+    # Millicores, MiB, GiB, thousandths of a GPU, replicas: what counts for quotas, by cluster.
+    used: dict[int, list[int]] = field(default_factory=dict)
     policies: int = 0
     rebalance: Rebalance | None = None
     policy_title: str = ""
@@ -223,6 +231,7 @@ class World:
     def end(self, replica: Replica) -> None:
         """Give back the room of a replica that will not be started again."""
         replica.ended = True
+        self.count(replica)
         node = self.nodes.get(replica.node_id)
         if node is None or node.replicas.pop(replica.id, None) is None:
             return
@@ -235,13 +244,25 @@ class World:
         if replica.wish is Wish.RELEASED:
             return
         replica.wish = Wish.RELEASED
+        self.count(replica)
         node = self.nodes.get(replica.node_id)
         if node is not None and replica.id in node.replicas:
             _take(node.booked, replica.ask, -1)
 
+    def count(self, replica: Replica) -> None:
+        """Count a replica for its cluster's quota, or no more, by what is wanted of it now."""
+        counts = replica.wish in {Wish.LIVE, Wish.LEAVING} and not replica.ended
+        deployment = self.deployments.get(replica.deployment_id)
+        if counts == replica.counted or deployment is None:
+            return
+        replica.counted = counts
+        used = self.used.setdefault(deployment.cluster_id, [0] * 5)
+        _take(used, (*replica.ask, 1), 1 if counts else -1)
+
     def put(self, replica: Replica) -> None:
         """Promise room to a new replica."""
         self.replicas[replica.id] = replica
+        self.count(replica)
         node = self.nodes.get(replica.node_id)
         if node is not None:
             node.replicas[replica.id] = replica
@@ -249,6 +270,6 @@ class World:
             _take(node.held, replica.ask, 1)
 
 
-def _take(sums: list[int], ask: Amounts, sign: int) -> None:
+def _take(sums: list[int], ask: tuple[int, ...], sign: int) -> None:
     for dimension, amount in enumerate(ask):
         sums[dimension] += sign * amount

@@ -84,16 +84,7 @@ def _bearable(amounts: Resources) -> bool:
 
 
 def _limits(quota: Quota) -> bool:
-    return all(
-        limit is None or 0 <= limit <= MAX_AMOUNT
-        for limit in (
-            quota.cpu_millicores,
-            quota.memory_mib,
-            quota.storage_gib,
-            quota.gpu_thousandths,
-            quota.replicas,
-        )
-    )
+    return all(limit is None or 0 <= limit <= MAX_AMOUNT for limit in quota.limits)
 
 
 def _offers(fingerprint: Fingerprint) -> bool:

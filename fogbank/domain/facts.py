@@ -245,6 +245,8 @@ def _deployment_updated(
     void = _void_command(facts, envelope, event.deployment_id)
     if void is None:
         deployment = facts.deployments[event.deployment_id]
+        if event.spec.cluster_id != deployment.spec.cluster_id:
+            return VoidReason.OTHER_CLUSTER
         deployment.updates = next_revisions(
             deployment.revisions, event.spec, event.env_key, position, facts.log_time_us
         )

@@ -14,9 +14,11 @@ from fogbank.domain.decisions import Decisions, Desired, PlacedReplica
 from fogbank.domain.envelope import SCHEDULER, Commit
 from fogbank.domain.facts import Facts, NodeFact, Observed
 from fogbank.domain.node_use import NodeUse
+from fogbank.domain.quota_use import QuotaUse
 from fogbank.domain.resources import Resources
 from fogbank.domain.state_encoding import DERIVED, digest_of, encode_state
 from fogbank.domain.states import NodeStatus, ReplicaState
+from fogbank.domain.tenancy import Use
 from fogbank.domain.verdict import Verdict
 
 _UNUSED = NodeUse()
@@ -39,7 +41,10 @@ class StateDiffersError(Exception):
 
 @dataclass(slots=True)
 class Folded:
-    """What folding a commit led to: a verdict for each event, and what may look different now."""
+    """What folding a commit led to: a verdict for each event, and what may look different now.
+
+    With `quotas_changed` other clusters than before may be limited.
+    """
 
     sequence: int
     log_time_us: int
@@ -47,6 +52,7 @@ class Folded:
     deployments: set[str] = field(default_factory=set)
     nodes: set[str] = field(default_factory=set)
     room_appeared: bool = False
+    quotas_changed: bool = False
 
 
 @dataclass(slots=True)
@@ -67,6 +73,7 @@ class FleetState:
     keep_pieces: bool = field(default=False, metadata=DERIVED, compare=False)
     pieces: tuple[bytes, ...] = field(default=(), metadata=DERIVED, compare=False)
     _use: dict[str, NodeUse] = field(default_factory=dict, metadata=DERIVED)
+    _quota_use: QuotaUse = field(default_factory=QuotaUse, metadata=DERIVED)
 
     def fold(self, commit: Commit) -> Folded:
         """Take in the commit after `position`; commits already taken in must not come again.
@@ -124,6 +131,7 @@ class FleetState:
         for placed in self.decisions.placements.values():
             if not self.ended(placed):
                 self._use_of(placed.node_id).put(placed)
+                self._quota_use.put(placed, self._cluster_of(placed))
 
     @property
     def parts(self) -> dict[str, object]:
@@ -163,8 +171,15 @@ class FleetState:
         folded.deployments.add(placed.deployment_id)
         if not self.ended(placed):
             self._use_of(placed.node_id).put(placed)
-            if placed.desired is Desired.RELEASED:
+            # One given up with its node frees its quota, and on the node nothing.
+            freed = self._quota_use.put(placed, self._cluster_of(placed))
+            if freed or placed.desired is Desired.RELEASED:
                 folded.room_appeared = True
+
+    def _cluster_of(self, placed: PlacedReplica) -> int:
+        """Return the cluster of a replica's deployment, which it keeps; 0 for none."""
+        deployment = self.facts.deployments.get(placed.deployment_id)
+        return deployment.spec.cluster_id if deployment is not None else 0
 
     def _use_of(self, node_id: str) -> NodeUse:
         use = self._use.get(node_id)
@@ -209,7 +224,7 @@ class FleetState:
             case ev.NodeRemoved():
                 folded.nodes.add(event.node_id)
                 folded.deployments |= self.deployments_on(event.node_id)
-                self._use.pop(event.node_id, None)
+                self._end_all_on(event.node_id)
                 # What waited for these replicas to end need not wait any more.
                 folded.room_appeared = True
             case ev.PolicyActivated():
@@ -217,11 +232,16 @@ class FleetState:
                 folded.nodes |= self.facts.nodes.keys()
                 folded.room_appeared = True
             case ev.ClusterCreated() | ev.ClusterQuotaSet() | ev.OrganizationQuotaSet():
-                folded.room_appeared = True
+                folded.room_appeared = folded.quotas_changed = True
             case ev.NodeReported():
                 self._touch_report(event, folded)
             case _:
                 pass
+
+    def _end_all_on(self, node_id: str) -> None:
+        gone = self._use.pop(node_id, _UNUSED)
+        for placed, _ in gone.replicas.values():
+            self._quota_use.remove(placed, self._cluster_of(placed))
 
     def _touch_update(self, event: ev.DeploymentUpdated, folded: Folded) -> None:
         """With another priority its replicas may give way to others than before."""
@@ -246,6 +266,7 @@ class FleetState:
                 continue
             folded.deployments.add(placed.deployment_id)
             if self.ended(placed) and self._use_of(placed.node_id).remove(placed.id):
+                self._quota_use.remove(placed, self._cluster_of(placed))
                 folded.room_appeared = True
 
     # Derived reads.
@@ -291,6 +312,16 @@ class FleetState:
     def booked(self, node_id: str) -> Resources:
         """Return the room promised on a node: held, less what rounds released."""
         return Resources(*self.use(node_id).booked)
+
+    def used_by_cluster(self, cluster_id: int) -> Use:
+        """Return what the replicas of a cluster take of its quota."""
+        return self._quota_use.of_cluster(cluster_id)
+
+    def used_by_organization(self, organization_id: int) -> Use:
+        """Return what the replicas of an organization's clusters take of its quota together."""
+        clusters = self.facts.organizations[organization_id].clusters
+        parts = [self._quota_use.of_cluster(cluster_id) for cluster_id in clusters]
+        return Use(*(sum(amounts) for amounts in zip(*parts, strict=True)))
 
     def offline_since_us(self, node: NodeFact) -> int | None:
         """Return when a silent node was last heard of; None if it shook hands since."""

@@ -6,7 +6,19 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
+
+from fogbank.domain.resources import Resources
+
+
+class Use(NamedTuple):
+    """What replicas take of a quota, amount by amount in the order of `Quota`."""
+
+    cpu_millicores: int = 0
+    memory_mib: int = 0
+    storage_gib: int = 0
+    gpu_thousandths: int = 0
+    replicas: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +33,17 @@ class Quota:
     storage_gib: int | None = None
     gpu_thousandths: int | None = None
     replicas: int | None = None
+
+    @property
+    def limits(self) -> tuple[int | None, ...]:
+        """The limits in their order."""
+        return (
+            self.cpu_millicores,
+            self.memory_mib,
+            self.storage_gib,
+            self.gpu_thousandths,
+            self.replicas,
+        )
 
 
 UNLIMITED = Quota()
@@ -47,7 +70,7 @@ class ClusterFact:
 
 @dataclass(slots=True)
 class OrganizationFact:
-    """An organization: who made it, its members by user id, the quota of its clusters together.
+    """An organization: who made it, its members by user id, its clusters and their common quota.
 
     Without an `owner_id` everybody belongs to it, whatever its members are. `created_position`
     tells the command that made it.
@@ -57,6 +80,7 @@ class OrganizationFact:
     name: str
     owner_id: str
     quota: Quota = UNLIMITED
+    clusters: list[int] = field(default_factory=list)
     members: dict[str, MembershipRole] = field(default_factory=dict)
     created_position: int = 0
 
@@ -76,3 +100,14 @@ def made_at(made: Mapping[int, Made], position: int) -> Made:
     if found is None or found.created_position != position:
         raise KeyError(position)
     return found
+
+
+def use_of(resources: Resources, replicas: int) -> Use:
+    """Return what replicas take together, of which each takes `resources`."""
+    return Use(
+        resources.cpu_millicores * replicas,
+        resources.memory_mib * replicas,
+        resources.storage_gib * replicas,
+        resources.gpu_thousandths * replicas,
+        replicas,
+    )

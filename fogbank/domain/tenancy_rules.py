@@ -35,6 +35,7 @@ def cluster_created(
     facts.clusters[number] = ClusterFact(
         number, event.name, event.organization_id, event.quota, position
     )
+    facts.organizations[event.organization_id].clusters.append(number)
     return None
 
 

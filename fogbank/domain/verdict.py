@@ -24,6 +24,7 @@ class VoidReason(StrEnum):
     NOT_NEXT_REPORT = "not the next report"
     UNKNOWN_ORGANIZATION = "unknown organization"
     UNKNOWN_CLUSTER = "unknown cluster"
+    OTHER_CLUSTER = "a deployment keeps its cluster"
     LAST_OWNER = "an organization keeps an owner"
     WRONG_WRITER = "wrong writer"
     NOT_ALONE = "a round is alone in its commit"

@@ -22,6 +22,7 @@ from fogbank.domain.resources import Resources
 from fogbank.domain.rollouts import is_rolling
 from fogbank.placement.needs import Wait, need_of, patient, wait_of
 from fogbank.placement.queue import Order, QueueKey, WaitingQueue
+from fogbank.placement.quotas import limits_of
 
 # What tells for which nodes replicas are fit; with priority and cluster where others may give way.
 Shape = tuple[Resources, tuple[Constraint, ...], str, bool, int, int]
@@ -31,12 +32,14 @@ class Group(NamedTuple):
     """Equal asks that wait: `vacant` slots at least, and for nodes of one kind.
 
     `alone` is the deployment's id where nodes may be closed to it by replicas of its own, or where
-    a look without room is worth an answer; such a one is a group of its own.
+    a look without room is worth an answer; such a one is a group of its own. `quota_of` is the
+    cluster where a quota limits it, else 0.
     """
 
     shape: Shape
     vacant: int
     alone: str = ""
+    quota_of: int = 0
 
 
 def shape_of(deployment: DeploymentFact) -> Shape:
@@ -53,12 +56,16 @@ def shape_of(deployment: DeploymentFact) -> Shape:
     )
 
 
-def _group_of(decision: DeploymentDecision, deployment: DeploymentFact, wait: Wait) -> Group:
+def _group_of(
+    fleet: FleetState, decision: DeploymentDecision, deployment: DeploymentFact, wait: Wait
+) -> Group:
     """Return with whom a deployment waits for room."""
     vacant = deployment.spec.replicas - len(decision.slots)
     answered = wait.at_us is None and not patient(decision, deployment)
     loner = bool(decision.replica_ids) or answered
-    return Group(shape_of(deployment), vacant, deployment.id if loner else "")
+    cluster_id = deployment.spec.cluster_id
+    quota_of = cluster_id if limits_of(fleet, cluster_id) else 0
+    return Group(shape_of(deployment), vacant, deployment.id if loner else "", quota_of)
 
 
 def rollout_look(deployment_id: str) -> str:
@@ -104,6 +111,10 @@ class Agenda:
             if need.vacant:
                 self._file(fleet, deployment, min(at_us for _, at_us in need.vacant))
 
+    def regroup(self, fleet: FleetState) -> None:
+        """Group those that wait anew: other clusters than before may be limited."""
+        self.refresh(fleet, list(self._group))
+
     def _file(self, fleet: FleetState, deployment: DeploymentFact, ready_at_us: int) -> None:
         decision = fleet.decisions.deployments.get(deployment.id)
         wait = wait_of(decision, deployment)
@@ -114,7 +125,7 @@ class Agenda:
             self.parked[deployment.id] = None
         else:
             self._time(deployment.id, max(ready_at_us, wait.at_us))
-        group = _group_of(decision, deployment, wait)
+        group = _group_of(fleet, decision, deployment, wait)
         queue = self._groups.get(group)
         if queue is None:
             queue = self._groups[group] = WaitingQueue()

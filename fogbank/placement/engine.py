@@ -96,6 +96,8 @@ class Planner:
         else:
             # How long broken replicas wait is the policy's to say.
             self.agenda.refresh(self.fleet, self.fleet.facts.deployments)
+        if folded.quotas_changed:
+            self.agenda.regroup(self.fleet)
         if folded.verdicts[0].accepted:
             event = commit.envelopes[0].event
             if isinstance(event, ev.RoundDecided):

@@ -15,9 +15,10 @@ from fogbank.domain import events as ev
 from fogbank.domain.decisions import Desired, PlacedReplica
 from fogbank.domain.facts import DeploymentFact, NodeFact
 from fogbank.domain.fleet import FleetState
-from fogbank.domain.rollouts import as_wanted
+from fogbank.domain.rollouts import as_wanted, wanted_revision
 from fogbank.placement.agenda import Agenda
 from fogbank.placement.looks import place
+from fogbank.placement.quotas import refused_by_quota
 from fogbank.placement.work import Work
 
 
@@ -115,9 +116,14 @@ def _relieve(
     """Place a successor; none for a deployment that failed: what is left of it just ends."""
     if fleet.decisions.of(deployment.id).failed_version == deployment.version:
         return [ev.ReplicasReleased(deployment.id, (placed.id,), "Its node is drained")]
+    meant = as_wanted(fleet, deployment)
     try:
-        meant = as_wanted(fleet, deployment)
-        found = place(fleet, work.room, meant, (placed.slot,), work.instant_us)
+        # Who only moves has its quota; of another revision it may take more.
+        found = (
+            refused_by_quota(fleet, work.room, meant.spec, 1)
+            if placed.revision != wanted_revision(fleet, deployment)
+            else None
+        ) or place(fleet, work.room, meant, (placed.slot,), work.instant_us)
     except Exception as error:  # noqa: BLE001  one bad deployment must not stop the others
         work.errors.append((_key(placed, deployment), error))
         work.looked_in_vain.add(_key(placed, deployment))

@@ -28,6 +28,7 @@ from fogbank.placement.engine import DEFAULT_LIMIT, Planner
 from fogbank.placement.filters import REASONS
 from fogbank.placement.looks import look, place
 from fogbank.placement.needs import Need, Wait, need_of, wait_of
+from fogbank.placement.quotas import quota_hints
 from fogbank.placement.rollouts import steps_of
 from fogbank.placement.room import Room, Shortage
 from fogbank.placement.strategies import STRATEGIES, Rows, score_rows, strategy_name, terms_of
@@ -134,7 +135,8 @@ def _looked(
         considered = place(fleet, Room.of(arrays), deployment, slots, instant_us).considered
     if not isinstance(found, Shortage):
         return _Look(found, considered, ())
-    hints = would_unblock(fleet, Room.of(arrays), deployment.id, spec, slots)
+    hints = quota_hints(fleet, work.room, spec, len(slots))
+    hints += would_unblock(fleet, Room.of(arrays), deployment.id, spec, slots)
     return _Look(found, considered, hints or (found.reason,))
 
 

@@ -18,9 +18,12 @@ from fogbank.placement.devices import devices_fit
 from fogbank.placement.strategies.rows import ALL
 
 APART = "one replica per node"
+# Looked at before nodes are: it refuses all of them or none.
+QUOTA = "quota"
 
 # What a refusal means to people, by filter; {nodes} stands for how many.
 REASONS = {
+    QUOTA: "closed by a full quota",
     "status": "not taking replicas (busy, offline or in maintenance)",
     "constraints": "not meeting the constraints",
     "gpu model": "without the GPU model asked for",

@@ -11,6 +11,7 @@ from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.resources import Resources
 from fogbank.domain.rollouts import wanted_revision
+from fogbank.domain.tenancy import use_of
 from fogbank.placement.absent_images import absent_image_gate
 from fogbank.placement.agenda import shape_of
 from fogbank.placement.arrays import FleetArrays, amounts
@@ -21,6 +22,7 @@ from fogbank.placement.needs import Wait, patient
 from fogbank.placement.penalties import penalties
 from fogbank.placement.placements import occupied_rows, placements_on
 from fogbank.placement.preemption import preempt
+from fogbank.placement.quotas import refused_by_quota
 from fogbank.placement.room import Room, Shortage
 from fogbank.placement.strategies import best_rows, score, tie_breaker
 from fogbank.placement.work import Work
@@ -51,7 +53,8 @@ def look(
         shortage = gate(fleet, work, deployment, slots)
         if shortage is not None:
             return shortage
-    found = place(fleet, work.room, deployment, slots, work.instant_us)
+    refused = refused_by_quota(fleet, work.room, deployment.spec, len(slots))
+    found = refused or place(fleet, work.room, deployment, slots, work.instant_us)
     if isinstance(found, Shortage):
         for rescue in RESCUES:
             rescued = rescue(fleet, work, deployment, slots, found)
@@ -59,7 +62,8 @@ def look(
                 return rescued
         decision = fleet.decisions.deployments.get(deployment.id)
         if decision is None or not decision.replica_ids:  # no node was closed by its own
-            work.no_room_for(shape_of(deployment), len(slots))
+            quota_of = deployment.spec.cluster_id if found.quota else 0
+            work.no_room_for(shape_of(deployment), len(slots), quota_of)
     return found
 
 
@@ -102,6 +106,7 @@ def place(
     else:
         for row in rows:
             room.take([row], amounts(spec.resources))
+    room.take_quota(spec.cluster_id, use_of(spec.resources, count))
     return ev.DeploymentPlaced(
         deployment.id,
         deployment.version,
@@ -232,6 +237,9 @@ def answer_shortage(
     if shortage.no_nodes or patient(decision, deployment):
         if wait is not None and wait.at_us is None:
             return None
+        placed_once = decision is not None and decision.placed_once
+        if shortage.impossible and shortage.quota and not placed_once:
+            return _failed(deployment, shortage)  # more room on nodes would not help
         return _deferred(deployment, shortage, attempt=0, not_before_us=0)
     if shortage.impossible:
         return _failed(deployment, shortage)

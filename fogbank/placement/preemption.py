@@ -8,8 +8,8 @@ is the node's price. The cheapest nodes are chosen.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import numpy as np
 
@@ -20,8 +20,10 @@ from fogbank.domain.fleet import FleetState
 from fogbank.domain.rollouts import wanted_revision
 from fogbank.placement.arrays import DIMENSIONS, GPU, FleetArrays, Integers, Mask, amounts
 from fogbank.placement.devices import amounts_on_devices, devices_fit
+from fogbank.placement.elsewhere import Elsewhere
 from fogbank.placement.filters import feasible_nodes
 from fogbank.placement.placements import occupied_rows, placements_on
+from fogbank.placement.quota_evictions import QuotaAsk
 from fogbank.placement.room import Room, Shortage
 from fogbank.placement.strategies import best_rows, score
 from fogbank.placement.victims import NOT_YET_US, Evictions, Prices, VictimTable
@@ -54,7 +56,7 @@ def preempt(
         evictions = Evictions.begin(work.victims, fleet, work.room, work.moved)
         work.evictions = evictions
     evictions.see(fleet, work.room, work.outcomes)
-    ask = _Ask(fleet, work.room, evictions, deployment)
+    ask = _Ask(fleet, work.room, evictions, deployment, len(slots))
     # Room that others left over, anybody's from the next round on, is better than evicting more.
     found = None if ask.leftover() else ask.place(slots)
     if found is None:
@@ -63,6 +65,7 @@ def preempt(
     placements, victims = found
     for victim in victims:
         work.moved.add(victim.deployment_id)
+    ask.quota.take()
     return ev.DeploymentPlaced(
         deployment.id,
         deployment.version,
@@ -82,6 +85,8 @@ class _Ask:
     room: Room
     evictions: Evictions
     deployment: DeploymentFact
+    count: int
+    quota: QuotaAsk = field(init=False)
     limit: int = 0
     cluster_id: int = 0
     takes: Integers = field(default_factory=lambda: np.zeros((DIMENSIONS, 1), dtype=np.int64))
@@ -92,6 +97,15 @@ class _Ask:
         self.limit = spec.priority - policy.preemption_gap
         self.cluster_id = 0 if policy.preemption_across_clusters else spec.cluster_id
         self.takes = amounts(spec.resources)
+        self.quota = QuotaAsk.of(
+            self.fleet,
+            self.room,
+            self.evictions,
+            spec,
+            count=self.count,
+            priority=self.limit,
+            cluster_id=self.cluster_id,
+        )
 
     @property
     def _arrays(self) -> FleetArrays:
@@ -125,10 +139,17 @@ class _Ask:
             rows = self._choose(len(slots), scores, price, since)
         if len(rows) < len(slots):
             return None
+        copies = Counter(rows)
+        leaving = {row: self._victims_on(row, copies[row]) for row in copies}
+        everybody = self._entries(None, self.evictions.gone | self.evictions.barred)
+        others = self.quota.victims(everybody, chain.from_iterable(leaving.values()))
+        if others is None:
+            return None
+        for entry in others:
+            leaving.setdefault(int(self._table.row[entry]), []).append(entry)
         victims: dict[str, list[str]] = {}
-        for row, copies in Counter(rows).items():
-            entries = self._victims_on(row, copies)
-            self.evictions.evict(self.room, row, entries, self.takes * copies)
+        for row, entries in leaving.items():
+            self.evictions.evict(self.room, row, entries, self.takes * copies[row])
             for entry in entries:
                 placed = self._table.replica(entry)
                 victims.setdefault(placed.deployment_id, []).append(placed.id)
@@ -140,7 +161,9 @@ class _Ask:
         return placements, tuple(ev.Eviction(known, tuple(ids)) for known, ids in victims.items())
 
     def leftover(self) -> bool:
-        """Tell whether a node that is closed to it until the next round has room for it."""
+        """Tell whether what is closed to it until the next round has room for it."""
+        if self.quota.leftover():
+            return True
         closed = self._closed()
         if not closed.any():
             return False
@@ -149,9 +172,12 @@ class _Ask:
 
     def later(self, count: int) -> bool:
         """Tell whether there would be room if all were settled that this round has decided."""
-        if not (self.evictions.fresh or self.evictions.barred.any() or self._closed().any()):
+        undecided = self.evictions.fresh or self.evictions.barred.any() or self._closed().any()
+        if not (undecided or self.quota.pending):
             return False
         entries = self._entries(None, self.evictions.gone)
+        if not self.quota.later(entries):
+            return False
         away, arrays = self._away(entries), self._with_devices_of(entries)
         for fresh in self.evictions.fresh:
             mine = self.cluster_id in {0, fresh.cluster_id}
@@ -265,7 +291,7 @@ class _Ask:
         sure = [int(row) for row in rows[price < price[wanted - 1]]]
         short = wanted - len(sure)
         tied = rows[price == price[wanted - 1]][: max(_ASKED_ELSEWHERE, 2 * short)]
-        elsewhere = _Elsewhere(self.fleet, self.room)
+        elsewhere = Elsewhere(self.fleet, self.room)
         stuck = [
             sum(not elsewhere.fits(entry, self._table) for entry in self._victims_on(int(row)))
             for row in tied
@@ -399,31 +425,6 @@ class _Ask:
             away[chosen[~fits]] = True
             begin = int(end)
         return away
-
-
-@dataclass(slots=True)
-class _Elsewhere:
-    """Which victims would fit on another node that has room now."""
-
-    fleet: FleetState
-    room: Room
-    _feasible: dict[Hashable, tuple[Mask, int]] = field(default_factory=dict)
-
-    def fits(self, entry: int, table: VictimTable) -> bool:
-        """Tell whether a victim would."""
-        placed = table.replica(entry)
-        deployment = self.fleet.facts.deployments[placed.deployment_id]
-        spec = deployment.spec
-        key = (spec.resources, spec.constraints, spec.gpu_model)
-        if key not in self._feasible:
-            ask = amounts(spec.resources)
-            mask = feasible_nodes(self.room.arrays, self.room.booked, spec, ask, []).feasible
-            self._feasible[key] = mask, int(np.count_nonzero(mask))
-        mask, count = self._feasible[key]
-        closed = {int(table.row[entry])}
-        if not spec.allow_colocation:
-            closed.update(occupied_rows(self.fleet, self.room.arrays, deployment.id))
-        return count > sum(bool(mask[row]) for row in closed)
 
 
 def _distinct(rows: Integers, deployments: Integers, size: int) -> Integers:

@@ -20,6 +20,7 @@ from fogbank.domain.rebalance_status import active_rebalance, moving
 from fogbank.domain.rebalancing import PlannedMove, RebalancePlan, RebalanceTerms
 from fogbank.domain.rollouts import as_wanted, is_available, is_rolling, wanted_revision
 from fogbank.domain.states import ReplicaState, RestartPolicy
+from fogbank.domain.tenancy import use_of
 from fogbank.placement.agenda import Agenda
 from fogbank.placement.arrays import FleetArrays, Integers, amounts
 from fogbank.placement.devices import choice
@@ -193,6 +194,7 @@ def _carried_out(fleet: FleetState, work: Work, move: Move, request: int) -> ev.
     )
     chosen = [(piece.slot, move.row, int(scores[move.row]))]
     room.take([move.row], ask)
+    room.take_quota(spec.cluster_id, use_of(spec.resources, 1))
     (placement,) = placements_on(fleet, room, deployment, chosen)
     return ev.DeploymentPlaced(
         deployment.id,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
+from operator import add
 
 import numpy as np
 
 from fogbank.domain import events as ev
+from fogbank.domain.tenancy import Use
 from fogbank.placement.arrays import FleetArrays, Integers
 from fogbank.placement.boards import Boards
 from fogbank.placement.journal import Journal
@@ -21,7 +23,7 @@ class Room:
     through `free`, so that whoever keeps something for each node (`changes`) learns of it; on rows
     that are not among the `renewed` ones as well, only more was taken or seen. `leaving` are, by
     row, the replicas that the round itself orders to stop, `successors` by deployment the rows that
-    it has placed successors of its replicas on.
+    it has placed successors of its replicas on, `taken` what it placed by cluster.
     """
 
     def __init__(self, arrays: FleetArrays) -> None:
@@ -31,6 +33,7 @@ class Room:
         self.renewed = Journal()
         self.leaving: dict[int, list[str]] = {}
         self.successors: dict[str, list[int]] = {}
+        self.taken: dict[int, Use] = {}
         self._log_read = self._log_renewed = -1
         self._round_began = 0
         self._freed: dict[int, Integers] = {}
@@ -67,6 +70,7 @@ class Room:
         self._freed.clear()
         self.leaving.clear()
         self.successors.clear()
+        self.taken.clear()
 
     def _copy(self) -> None:
         self._booked = self.arrays.booked.copy()
@@ -79,6 +83,11 @@ class Room:
         for row in rows:
             booked[row] += amounts
         self.changes.note_all(rows, tuple(amounts.tolist()))
+
+    def take_quota(self, cluster_id: int, more: Use) -> None:
+        """Note what a cluster got of its quota, and of its organization's."""
+        before = self.taken.get(cluster_id)
+        self.taken[cluster_id] = more if before is None else Use(*map(add, before, more))
 
     def free(self, row: int, amounts: Integers) -> None:
         """Book amounts (a column) on a node no more; they stay held until their replica ended."""
@@ -102,6 +111,7 @@ class Room:
 class Shortage:
     """No room: how many nodes were needed and found, and whether none could ever do.
 
+    It is a `quota` that is full, or would be too small if it were empty, and not the nodes.
     What is hopeless fails, whether it was placed before or not. `unsettled` when what this round
     itself decided may make room in the next: then nothing is said.
     """
@@ -113,3 +123,4 @@ class Shortage:
     no_nodes: bool = False
     hopeless: bool = False
     unsettled: bool = False
+    quota: bool = False

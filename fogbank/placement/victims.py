@@ -15,9 +15,12 @@ import numpy as np
 from fogbank.domain import events as ev
 from fogbank.domain.decisions import Desired, PlacedReplica
 from fogbank.domain.fleet import FleetState
+from fogbank.domain.quota_use import COUNTING
 from fogbank.domain.states import ReplicaState
+from fogbank.domain.tenancy import Use, use_of
 from fogbank.placement.arrays import GPU, FleetArrays, Integers, Mask, amounts
 from fogbank.placement.devices import amounts_on_devices
+from fogbank.placement.quota_evictions import FreedQuota
 from fogbank.placement.room import Room
 
 _FIRST_ENTRIES = 64
@@ -234,7 +237,7 @@ class Evictions:
     preempts takes it before evicting more.
     `barred` are entries that can't be evicted in this round, `gone` those that are evicted. By row:
     how many are `evicted`; and of those whose room is left over, the `highest` priority and the
-    `cluster` (-1 for several).
+    `cluster` (-1 for several). `quota` is of quotas what `freed` is of room.
     """
 
     table: VictimTable
@@ -245,6 +248,7 @@ class Evictions:
     evicted: Integers
     highest: Integers
     cluster: Integers
+    quota: FreedQuota = field(default_factory=FreedQuota)
     prices: dict[Hashable, Prices] = field(default_factory=dict)
     fresh: list[Fresh] = field(default_factory=list)
     outcomes_seen: int = 0
@@ -283,8 +287,11 @@ class Evictions:
         self.outcomes_seen = len(outcomes)
 
     def _released(self, fleet: FleetState, room: Room, outcome: ev.ReplicasReleased) -> None:
+        cluster_id = fleet.facts.deployments[outcome.deployment_id].spec.cluster_id
         for replica_id in outcome.replica_ids:
             placed = fleet.decisions.placements[replica_id]
+            if placed.desired in COUNTING and not fleet.ended(placed):
+                self.quota.release(cluster_id, use_of(placed.resources, 1))
             row = room.arrays.row(placed.node_id)
             if row is None or placed.desired is Desired.RELEASED or fleet.ended(placed):
                 continue
@@ -317,6 +324,8 @@ class Evictions:
             self.highest[row] = max(self.highest[row], self.table.priority[entry])
             cluster = self.table.cluster[entry]
             self.cluster[row] = cluster if self.cluster[row] in {0, cluster} else -1
+            takes = Use._make([*self.table.takes[:, entry].tolist(), 1])
+            self.quota.evict(int(cluster), int(self.table.priority[entry]), takes)
         victims = [self.table.replica(entry) for entry in entries]
         self._free_devices(room.arrays, row, victims)
         leaving = room.leaving.setdefault(row, [])

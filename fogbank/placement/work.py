@@ -20,7 +20,8 @@ _NAMES_PER_REPLICA = 8
 class Work:
     """A round in the making.
 
-    `in_vain` holds for each shape the fewest slots for which no room was found; `unsettled` are
+    `in_vain` holds for each shape the fewest slots for which no room was found, with the cluster
+    where it was for want of quota, else 0; `unsettled` are
     shapes for which the next round may find room that this one can't see. `moved` are the
     deployments that a mover decided about, or whose replicas are evicted: they are not looked at
     in this round. `victims` are the replicas that may give way.
@@ -35,18 +36,27 @@ class Work:
     errors: list[tuple[str, Exception]] = field(default_factory=list)
     looked_in_vain: set[Hashable] = field(default_factory=set)
     moved: set[str] = field(default_factory=set)
-    in_vain: dict[Shape, int] = field(default_factory=dict)
+    in_vain: dict[tuple[Shape, int], int] = field(default_factory=dict)
     unsettled: set[Shape] = field(default_factory=set)
     evictions: Evictions | None = None
 
-    def no_room_for(self, shape: Shape, slots: int) -> None:
-        """Note that there are not so many nodes of a kind left; there will be no more of them."""
-        self.in_vain[shape] = min(slots, self.in_vain.get(shape, slots))
+    def no_room_for(self, shape: Shape, slots: int, quota_of: int = 0) -> None:
+        """Note that there are not so many nodes of a kind left; there will be no more of them.
+
+        Or not enough quota, in a cluster.
+        """
+        key = (shape, quota_of)
+        self.in_vain[key] = min(slots, self.in_vain.get(key, slots))
 
     def hopeless(self, group: Group) -> bool:
         """Tell whether looks are sure to find no room: no more was asked for, in vain, before."""
-        failed = self.in_vain.get(group.shape)
-        return failed is not None and failed <= group.vacant and not group.alone
+        if group.alone:
+            return False
+        failed = self.in_vain.get((group.shape, 0))
+        if failed is not None and failed <= group.vacant:
+            return True
+        failed = self.in_vain.get((group.shape, group.quota_of)) if group.quota_of else None
+        return failed is not None and failed <= group.vacant
 
     def add(self, outcome: ev.Outcome) -> None:
         """Write an outcome down and take from the budget what it costs."""

@@ -6,16 +6,16 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from fogbank.domain.decisions import Desired
 from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState
+from fogbank.domain.quota_use import COUNTING
 from fogbank.domain.resources import NOTHING, Resources
 from fogbank.domain.states import DeploymentStatus
 
 
 @dataclass(slots=True)
 class Booked:
-    """What replicas book in all, as nodes count it, and how many they are.
+    """What replicas book in all, as quotas count it, and how many they are.
 
     `deployments` counts by status; deleted ones don't count.
     """
@@ -98,7 +98,7 @@ def _share(
     decision = fleet.decisions.deployments.get(deployment.id)
     for replica_id in decision.replica_ids if decision else ():
         placed = fleet.decisions.placements[replica_id]
-        if placed.desired is not Desired.RELEASED and not fleet.ended(placed):
+        if placed.desired in COUNTING and not fleet.ended(placed):
             used += placed.resources
             replicas += 1
     status = current.get(deployment.id, DeploymentStatus.PENDING)

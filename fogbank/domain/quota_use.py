@@ -1,0 +1,57 @@
+"""What replicas take of their clusters' quotas: sums kept by whole amounts as replicas come and go.
+
+A replica counts from its placement on, until it ended, was released, or was given up with its lost
+node: then its successor counts. One that runs on until its successor does counts as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fogbank.domain.decisions import Desired, PlacedReplica
+from fogbank.domain.tenancy import Use
+
+# What is wanted of replicas that count.
+COUNTING = frozenset({Desired.LIVE, Desired.LEAVING})
+_NOTHING = Use()
+
+
+@dataclass(slots=True)
+class QuotaUse:
+    """The replicas that count, and what they take in all, by cluster."""
+
+    _counted: set[str] = field(default_factory=set)
+    _sums: dict[int, list[int]] = field(default_factory=dict)
+
+    def put(self, placed: PlacedReplica, cluster_id: int) -> bool:
+        """Count a replica as it is now; tell whether it counts no more, and did before."""
+        if placed.desired not in COUNTING:
+            return self.remove(placed, cluster_id)
+        if placed.id not in self._counted:
+            self._counted.add(placed.id)
+            self._add(placed, cluster_id, 1)
+        return False
+
+    def remove(self, placed: PlacedReplica, cluster_id: int) -> bool:
+        """Count a replica no more; tell whether it was counted."""
+        if placed.id not in self._counted:
+            return False
+        self._counted.remove(placed.id)
+        self._add(placed, cluster_id, -1)
+        return True
+
+    def of_cluster(self, cluster_id: int) -> Use:
+        """Return what the replicas of a cluster take."""
+        sums = self._sums.get(cluster_id)
+        return _NOTHING if sums is None else Use(*sums)
+
+    def _add(self, placed: PlacedReplica, cluster_id: int, times: int) -> None:
+        sums = self._sums.get(cluster_id)
+        if sums is None:
+            sums = self._sums[cluster_id] = [0, 0, 0, 0, 0]
+        takes = placed.resources
+        sums[0] += times * takes.cpu_millicores
+        sums[1] += times * takes.memory_mib
+        sums[2] += times * takes.storage_gib
+        sums[3] += times * takes.gpu_thousandths
+        sums[4] += times
