@@ -6,6 +6,7 @@ slip there from stopping every reader of the log for ever.
 
 from __future__ import annotations
 
+import re
 from uuid import UUID
 
 from fogbank.domain import events as ev
@@ -16,6 +17,8 @@ from fogbank.domain.resources import Resources
 from fogbank.domain.tenancy import Quota
 
 MAX_REPLICAS = 10_000
+# As everybody writes them; other ways of writing them are borne too.
+_USUAL_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MAX_MOVES = 1_000_000
 # The last microsecond of the year 9999.
 MAX_INSTANT_US = 253_402_300_799_999_999
@@ -50,6 +53,8 @@ def malformed(event_id: str, event: ev.Event) -> bool:
 
 
 def _is_uuid(text: str) -> bool:
+    if _USUAL_UUID.fullmatch(text):
+        return True
     try:
         UUID(text)
     except ValueError:

@@ -281,11 +281,8 @@ class FleetState:
         return (observed is not None and observed.final) or self._removed(placed.node_id)
 
     def replica_state(self, placed: PlacedReplica) -> ReplicaState:
-        """Return how far a placed replica got; it is orphaned if its node was removed."""
-        observed = self.observed(placed)
-        if self._removed(placed.node_id) and not (observed is not None and observed.final):
-            return ReplicaState.ORPHANED
-        return observed.state if observed else ReplicaState.ASSIGNED
+        """Return how far a placed replica got."""
+        return state_of(self.observed(placed), self.facts.nodes.get(placed.node_id))
 
     def use(self, node_id: str) -> NodeUse:
         """Return what the replicas on a node take in all."""
@@ -342,3 +339,12 @@ class FleetState:
         if max(node.cpu_percent, node.memory_percent) > busy_percent:
             return NodeStatus.BUSY
         return NodeStatus.ACTIVE if self.use(node.id).replicas else NodeStatus.IDLE
+
+
+def state_of(observed: Observed | None, node: NodeFact | None) -> ReplicaState:
+    """Return how far a replica on a node got; it is orphaned if its node was removed."""
+    if observed is None:
+        return ReplicaState.ASSIGNED if node is None or not node.removed else ReplicaState.ORPHANED
+    if node is not None and node.removed and not observed.final:
+        return ReplicaState.ORPHANED
+    return observed.state

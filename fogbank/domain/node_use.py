@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fogbank.domain.decisions import Desired, PlacedReplica
 from fogbank.domain.resources import Resources
 
@@ -29,14 +31,14 @@ class NodeUse:
         known = self.replicas.get(placed.id)
         booked = placed.desired is not Desired.RELEASED
         if known is None:
-            _add(self.held, placed.resources, 1)
+            _add(self.held, placed.resources)
         elif known[1] == booked:
             return
         self.replicas[placed.id] = (placed, booked)
         if booked:
-            self._book(placed, 1)
+            self._book(placed, _add)
         elif known is not None:
-            self._book(placed, -1)
+            self._book(placed, _subtract)
 
     def remove(self, replica_id: str) -> bool:
         """Count a replica no more; tell whether it was counted."""
@@ -44,15 +46,15 @@ class NodeUse:
         if known is None:
             return False
         placed, booked = known
-        _add(self.held, placed.resources, -1)
+        _subtract(self.held, placed.resources)
         if booked:
-            self._book(placed, -1)
+            self._book(placed, _subtract)
         return True
 
-    def _book(self, placed: PlacedReplica, times: int) -> None:
-        _add(self.booked, placed.resources, times)
+    def _book(self, placed: PlacedReplica, change: Callable[[list[int], Resources], None]) -> None:
+        change(self.booked, placed.resources)
         if placed.placed_sequence > self.reflects:
-            _add(self.unseen, placed.resources, times)
+            change(self.unseen, placed.resources)
 
     def load_reflects(self, sequence: int) -> None:
         """Take in up to which commit the node's load shows what is placed."""
@@ -62,11 +64,18 @@ class NodeUse:
         self.unseen = [0, 0, 0, 0]
         for placed, booked in self.replicas.values():
             if booked and placed.placed_sequence > sequence:
-                _add(self.unseen, placed.resources, 1)
+                _add(self.unseen, placed.resources)
 
 
-def _add(sums: list[int], resources: Resources, times: int) -> None:
-    sums[0] += times * resources.cpu_millicores
-    sums[1] += times * resources.memory_mib
-    sums[2] += times * resources.storage_gib
-    sums[3] += times * resources.gpu_thousandths
+def _add(sums: list[int], resources: Resources) -> None:
+    sums[0] += resources.cpu_millicores
+    sums[1] += resources.memory_mib
+    sums[2] += resources.storage_gib
+    sums[3] += resources.gpu_thousandths
+
+
+def _subtract(sums: list[int], resources: Resources) -> None:
+    sums[0] -= resources.cpu_millicores
+    sums[1] -= resources.memory_mib
+    sums[2] -= resources.storage_gib
+    sums[3] -= resources.gpu_thousandths

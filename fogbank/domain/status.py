@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from fogbank.domain.decisions import DeploymentDecision, PlacedReplica, preempted_reason
 from fogbank.domain.facts import DeploymentFact, Observed
-from fogbank.domain.fleet import FleetState, Folded
+from fogbank.domain.fleet import FleetState, Folded, state_of
 from fogbank.domain.ids import replica_ids
 from fogbank.domain.states import DeploymentStatus, Health, ReplicaState
 
@@ -87,8 +87,11 @@ def replica_views(fleet: FleetState, deployment: DeploymentFact) -> tuple[Replic
 
 def _filled_view(fleet: FleetState, decision: DeploymentDecision, slot: int) -> ReplicaView | None:
     """Return the view of what serves in a slot, or is to; None for a vacant slot."""
-    live, leaving = decision.slots.get(slot), decision.leaving.get(slot)
+    live = decision.slots.get(slot)
     view = None if live is None else _placed_view(fleet, fleet.decisions.placements[live])
+    if not decision.leaving:
+        return view
+    leaving = decision.leaving.get(slot)
     if leaving is not None and not (view is not None and (view.running or _completed(view))):
         former = _placed_view(fleet, fleet.decisions.placements[leaving])
         if former.running:
@@ -99,15 +102,15 @@ def _filled_view(fleet: FleetState, decision: DeploymentDecision, slot: int) -> 
 def _placed_view(fleet: FleetState, placed: PlacedReplica) -> ReplicaView:
     node = fleet.facts.nodes.get(placed.node_id)
     observed = fleet.observed(placed)
-    silent = node is not None and fleet.offline_since_us(node) is not None
+    final = observed is not None and observed.final
     return ReplicaView(
         placed.id,
         placed.slot,
         placed.generation,
         placed,
         observed,
-        fleet.replica_state(placed),
-        unknown=silent and not (observed is not None and observed.final),
+        state_of(observed, node),
+        not final and node is not None and fleet.offline_since_us(node) is not None,
     )
 
 
@@ -131,11 +134,7 @@ def derive_status(
     if views is None:
         views = replica_views(fleet, deployment)
     wanted = len(views)
-    placed = running = done = 0
-    for view in views:
-        placed += view.placed is not None
-        running += view.running
-        done += _completed(view)
+    placed, running, done = _counts(views)
     preempted = _preempted(decision, wanted)
     if placed == 0:
         waiting = preempted or (decision.reason if decision else "")
@@ -152,6 +151,18 @@ def derive_status(
         return DeploymentStatus.SCHEDULED, f"Scheduled {wanted} replicas across nodes"
     waiting = decision.reason if decision else ""
     return DeploymentStatus.PENDING, waiting or "Waiting to be scheduled"
+
+
+def _counts(views: tuple[ReplicaView, ...]) -> tuple[int, int, int]:
+    """Return how many are placed, run and are done."""
+    placed = running = done = 0
+    for view in views:
+        placed += view.placed is not None
+        if view.state is ReplicaState.RUNNING:
+            running += not view.unknown
+        elif _completed(view):
+            done += 1
+    return placed, running, done
 
 
 def _preempted(decision: DeploymentDecision | None, wanted: int) -> str:

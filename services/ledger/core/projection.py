@@ -61,8 +61,9 @@ class Projection:
         self._tracker = StatusTracker()
         self._updated_at_us: dict[str, int] = {}
         self._changes: list[StatusChange] = []
-        # The slots of the deployments touched since the last `take`, as of the last touch.
-        self._touched: dict[str, tuple[ReplicaView, ...]] = {}
+        # The slots of the deployments touched since the last `take`, as of the last touch, if
+        # they were looked at.
+        self._touched: dict[str, tuple[ReplicaView, ...] | None] = {}
         self._touched_nodes: set[str] = set()
         # What the tables hold: the states, and by what to tell whether the rest is another.
         self._versions: dict[str, int] = {}
@@ -107,7 +108,10 @@ class Projection:
             if deployment is None:
                 # A round may name a deployment that no fact made.
                 continue
-            views = self._touched[deployment_id] = replica_views(fleet, deployment)
+            # One of which nothing was decided waits, whatever its slots.
+            decided = deployment_id in fleet.decisions.deployments
+            views = replica_views(fleet, deployment) if decided else None
+            self._touched[deployment_id] = views
             change = self._tracker.look(fleet, folded, deployment, views)
             if change is not None:
                 self._changes.append(change)
@@ -130,9 +134,11 @@ class Projection:
         return taken
 
     def _take_deployment(
-        self, deployment_id: str, views: tuple[ReplicaView, ...], taken: TableChanges
+        self, deployment_id: str, views: tuple[ReplicaView, ...] | None, taken: TableChanges
     ) -> None:
         deployment = self.fleet.facts.deployments[deployment_id]
+        if views is None:
+            views = replica_views(self.fleet, deployment)
         state = deployment_state_row(
             self.fleet,
             deployment,
