@@ -345,7 +345,8 @@ class LedgerActor(Actor):
         log = self.log("ledger", process)
         link = self.world.link(self.name, "database")
         store = SimStore(self.cluster.database, process, link, self.world)
-        kept = SimSnapshots(self.cluster.snapshots, process, link, self.world)
+        cluster = self.cluster
+        kept = SimSnapshots(cluster.snapshots, cluster.database, process, link, self.world)
         snapshots = Snapshots(kept)
         self.projector = Projector(log, store, Progress(), self.clock, snapshots)
         async with asyncio.TaskGroup() as tasks:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from random import Random
 
 from fogbank.codec import decode_commit
 from fogbank.domain.fleet import FleetState, StateDiffersError
 from fogbank.domain.snapshots import Snapshot, SnapshotRefusedError, restored
 from fogbank.domain.state_encoding import digest_of, encode_state
+from fogbank.domain.states import DeploymentStatus
 from fogbank.log.port import StoredCommit
 from fogbank.placement import ENGINE
 from services.ledger.app.ports import StoreUnavailableError
+from services.ledger.app.snapshots import Standing
+from services.ledger.core.log_times import STRIDE
+from services.ledger.core.projection import Status
 from tests.simulation.loop import Process, pause
+from tests.simulation.machines import Database
 from tests.simulation.world import Link, World, require_alive
 
 _KEPT = 3
@@ -37,8 +43,11 @@ class Kept:
 class SimSnapshots:
     """A `SnapshotStore` of one ledger process."""
 
-    def __init__(self, kept: Kept, process: Process, link: Link, world: World) -> None:
+    def __init__(
+        self, kept: Kept, database: Database, process: Process, link: Link, world: World
+    ) -> None:
         self._kept = kept
+        self._database = database
         self._process = process
         self._link = link
         self._world = world
@@ -53,6 +62,16 @@ class SimSnapshots:
         old = [each for each in self._kept.snapshots if upto is None or each.position <= upto]
         for snapshot in old[-1:]:
             yield snapshot
+
+    async def standing(self) -> Standing:
+        await self._go()
+        rows = self._database.tables["deployments"].values()
+        appended_us = [row.appended_at_us for row in self._database.commits]
+        return Standing(
+            len(appended_us),
+            {row.id: Status(DeploymentStatus(row.exact_status), row.updated_at_us) for row in rows},
+            list(accumulate(appended_us, max))[STRIDE - 1 :: STRIDE],
+        )
 
     async def _go(self) -> None:
         await pause(self._link.delay_s())

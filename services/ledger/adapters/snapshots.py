@@ -7,19 +7,43 @@ import zlib
 from collections.abc import AsyncGenerator, Sequence
 
 import msgspec
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fogbank.domain.snapshots import Snapshot
+from fogbank.domain.states import DeploymentStatus
 from services.ledger.adapters.database import outages_named
-from services.ledger.adapters.tables import SNAPSHOT_BLOCKS, SNAPSHOTS
+from services.ledger.adapters.tables import (
+    CHECKPOINT,
+    COMMITS,
+    DEPLOYMENTS,
+    SNAPSHOT_BLOCKS,
+    SNAPSHOTS,
+)
+from services.ledger.app.snapshots import Standing
+from services.ledger.core.log_times import STRIDE
+from services.ledger.core.projection import Status
 from services.ledger.core.snapshot_keeping import to_drop
 
 KEPT = 48
 _BLOCK_BYTES = 1024 * 1024
 _LEVEL = 1  # a sixteenth of the size already; higher ones take several times as long
 
-_S, _B = SNAPSHOTS.c, SNAPSHOT_BLOCKS.c
+_ROWS_AT_ONCE = 5_000
+_STATUSES = {int(status): status for status in DeploymentStatus}
+
+_S, _B, _D = SNAPSHOTS.c, SNAPSHOT_BLOCKS.c, DEPLOYMENTS.c
+
+# Log time is the latest instant at which anything up to there was appended.
+_APPENDED = select(
+    COMMITS.c.sequence,
+    func.max(COMMITS.c.appended_at).over(order_by=COMMITS.c.sequence).label("log_time"),
+).subquery()
+_LOG_TIMES = (
+    select(_APPENDED.c.log_time)
+    .where(_APPENDED.c.sequence % STRIDE == 0)
+    .order_by(_APPENDED.c.sequence)
+)
 
 
 class PostgresSnapshots:
@@ -74,6 +98,25 @@ class PostgresSnapshots:
             async for row in await connection.stream_scalars(blocks):
                 pieces = await asyncio.to_thread(pieces_of, row)
                 yield Snapshot(found.position, found.engine, found.structure, found.digest, pieces)
+
+    async def standing(self) -> Standing:
+        """Return where the tables are, all as of one instant.
+
+        Raises:
+            StoreUnavailableError: no answer.
+        """
+        rows = select(_D.id, _D.exact_status, _D.updated_at)
+        async with outages_named(), self._engine.connect() as connection:
+            await connection.execution_options(isolation_level="REPEATABLE READ")
+            position: int = (await connection.execute(select(CHECKPOINT.c.position))).scalar_one()
+            statuses: dict[str, Status] = {}
+            async for found in (await connection.stream(rows)).partitions(_ROWS_AT_ONCE):
+                for deployment_id, status, updated_at_us in found:
+                    statuses[deployment_id] = Status(_STATUSES[status], updated_at_us)
+            log_times_us: list[int] = []
+            async for found in (await connection.stream(_LOG_TIMES)).partitions(_ROWS_AT_ONCE):
+                log_times_us += [row.log_time for row in found]
+            return Standing(position, statuses, log_times_us)
 
 
 def blocks_of(pieces: Sequence[bytes]) -> list[list[bytes]]:

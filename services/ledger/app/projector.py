@@ -15,6 +15,7 @@ from fogbank.log.port import EventLog, LogRewoundError, LogUnavailableError, Sto
 from fogbank.runtime.clock import Clock
 from fogbank.runtime.crash_points import crash_point
 from services.ledger.app import metrics
+from services.ledger.app.beginning import begun_projection
 from services.ledger.app.ports import (
     Checkpoint,
     CopyDamagedError,
@@ -64,7 +65,7 @@ class Projector:
         clock: Clock,
         snapshots: Snapshots | None = None,
     ) -> None:
-        """Begin at the start of the log; with `snapshots`, what digests were made of is kept."""
+        """Begin at the log's start, or with `snapshots` at the newest; then more are kept."""
         self._log = log
         self._store = store
         self._progress = progress
@@ -72,6 +73,7 @@ class Projector:
         self._projection = Projection()
         self._projection.fleet.keep_pieces = snapshots is not None
         self._snapshots = snapshots
+        self._began = False
         self._digest = b""
         self._rows: list[CommitRow] = []
         self._tree = LogTree()
@@ -180,6 +182,7 @@ class Projector:
             try:
                 leads = await self._store.try_lead()
                 crash_point("ledger.after-leader-lock")
+                await self._begin()
                 checkpoint = await self._store.checkpoint()
                 await self._refold(checkpoint)
                 crash_point("ledger.after-refold")
@@ -195,6 +198,17 @@ class Projector:
                 _log.info("Another ledger projects, this one stands by")
                 standing_by = True
             await asyncio.sleep(_STANDBY_PAUSE_S)
+
+    async def _begin(self) -> None:
+        """Begin with a snapshot, if nothing was folded yet and there is one that verifies."""
+        if self._snapshots is None or self._began:
+            return
+        found = await begun_projection(self._snapshots, self._log, self._take_turns)
+        if found is not None:
+            self._projection, self._digest = found.projection, found.digest
+            self._projection.fleet.keep_pieces = True
+            self._progress.log_times.begin_with(found.log_times_us)
+        self._began = True
 
     async def _refold(self, checkpoint: Checkpoint) -> None:
         """Fold up to the checkpoint; the tables hold what that leads to already."""
@@ -257,10 +271,14 @@ class Projector:
         if self._snapshots is not None:
             self._snapshots.offer(fleet)
         self._digest = stored.digest
+        await self._take_turns()
+        return commit
+
+    async def _take_turns(self) -> None:
+        """Let others have a turn where folding took long without one."""
         if self._clock.monotonic_s() - self._turn_began_s > _TURN_S:
             await asyncio.sleep(0)
             self._turn_began_s = self._clock.monotonic_s()
-        return commit
 
     async def _flush(self) -> None:
         """Write what was folded since the last transaction."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
@@ -11,10 +12,23 @@ import structlog
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.snapshots import Snapshot, snapshot_of
 from services.ledger.app.ports import StoreUnavailableError
+from services.ledger.core.projection import Status
 
 _log = structlog.get_logger(__name__)
 
 _PAUSE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where the tables are: the last commit in them, and each deployment's status by its id.
+
+    `log_times_us` are those right after every sixteenth commit (`core.log_times`).
+    """
+
+    position: int
+    statuses: Mapping[str, Status]
+    log_times_us: Sequence[int]
 
 
 class SnapshotStore(Protocol):
@@ -28,6 +42,9 @@ class SnapshotStore(Protocol):
 
         With `upto` the newest at that position or before.
         """
+
+    async def standing(self) -> Standing:
+        """Return where the tables are; StoreUnavailableError without an answer."""
 
 
 class Snapshots:
@@ -64,3 +81,7 @@ class Snapshots:
     def newest(self, upto: int | None = None) -> AsyncGenerator[Snapshot]:
         """Yield the newest one (as of `upto`, if given) in parts; nothing without one."""
         return self._store.newest(upto)
+
+    async def standing(self) -> Standing:
+        """Return where the tables beside the snapshots are."""
+        return await self._store.standing()

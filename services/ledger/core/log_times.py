@@ -13,7 +13,7 @@ STRIDE = 16
 
 
 class LogTimes:
-    """Log times in microseconds since 1970, of a log that is taken in from its first commit."""
+    """Log times in microseconds since 1970, of a log taken in from its first commit."""
 
     def __init__(self) -> None:
         # The log time right after commit 0 (before all), 16, 32 and so on; 8 bytes each.
@@ -23,6 +23,10 @@ class LogTimes:
         """Take note of the log time right after a commit; they come in order."""
         if sequence == len(self._notes) * STRIDE:
             self._notes.append(log_time_us)
+
+    def begin_with(self, log_times_us: Iterable[int]) -> None:
+        """Take the log times right after commits 16, 32 and so on, as if they had been noted."""
+        self._notes = array("q", [0, *log_times_us])
 
     def last_noted_by(self, instant_us: int) -> int:
         """Return the last noted sequence whose log time isn't later than an instant."""

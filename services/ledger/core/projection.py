@@ -8,13 +8,15 @@ tables hold. What changes all the time (states) goes without what its author or 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from fogbank.domain.envelope import Commit
 from fogbank.domain.facts import NodeFact
 from fogbank.domain.fleet import FleetState
+from fogbank.domain.snapshots import SnapshotRefusedError
+from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.status import ReplicaView, StatusChange, StatusTracker, replica_views
 from services.ledger.core.making import (
     change_row,
@@ -50,14 +52,21 @@ class TableChanges:
     changes: list[ChangeRow] = field(default_factory=list)
 
 
+class Status(NamedTuple):
+    """A deployment's status as its row has it, and since when the row is as it is."""
+
+    status: DeploymentStatus
+    updated_at_us: int
+
+
 class Projection:
     """A fleet's state, and the rows that were made of it.
 
     `take` must be followed by a successful write: what it returned counts as written.
     """
 
-    def __init__(self) -> None:
-        self.fleet = FleetState()
+    def __init__(self, fleet: FleetState | None = None) -> None:
+        self.fleet = FleetState() if fleet is None else fleet
         self._tracker = StatusTracker()
         self._updated_at_us: dict[str, int] = {}
         self._changes: list[StatusChange] = []
@@ -72,6 +81,26 @@ class Projection:
         self._node_states: dict[str, NodeStateRow] = {}
         self._replica_states: Counter[str] = Counter()
         self._node_statuses: Counter[str] = Counter()
+
+    @classmethod
+    def standing(cls, fleet: FleetState, statuses: Mapping[str, Status]) -> Projection:
+        """Return the projection of a state whose rows stand in the tables, by their statuses.
+
+        Raises:
+            SnapshotRefusedError: the tables have no such deployment as the state has.
+        """
+        projection = cls(fleet)
+        for deployment_id in fleet.facts.deployments:
+            known = statuses.get(deployment_id)
+            if known is None:
+                text = f"the tables have no deployment {deployment_id}"
+                raise SnapshotRefusedError(text)
+            projection._tracker.current[deployment_id] = known.status
+            projection._updated_at_us[deployment_id] = known.updated_at_us
+            projection._touched[deployment_id] = None
+        projection._touched_nodes |= fleet.facts.nodes.keys()
+        projection.take()
+        return projection
 
     @property
     def position(self) -> int:

@@ -6,8 +6,10 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import asyncpg
 import grpc.aio
 import pytest
+from structlog.testing import capture_logs
 
 from fogbank.domain import fleet as fleet_module
 from fogbank.domain.fleet import FleetState
@@ -22,10 +24,17 @@ from fogbank.runtime.grpc_server import GrpcServer
 from services.ledger import grpc_api
 from services.ledger.adapters.snapshots import KEPT
 from services.ledger.app.ports import StoreUnavailableError
-from services.ledger.app.snapshots import Snapshots
+from services.ledger.app.snapshots import Snapshots, Standing
 from services.scheduler.app import Scheduler
-from tests.support.ledger import Ledger, StoredLog, a_running_ledger, rows_of
+from tests.support.ledger import (
+    Ledger,
+    StoredLog,
+    a_running_ledger,
+    rows_of,
+    whole_tables,
+)
 from tests.support.mixed_story import MixedStory, tell
+from tests.support.postgres import PostgresServer
 from tests.support.schedulers import NoMeter, run_loops
 from tests.support.waiting import eventually
 
@@ -178,6 +187,9 @@ class FullStore:
         return
         yield
 
+    async def standing(self) -> Standing:
+        return Standing(0, {}, ())
+
 
 async def test_a_snapshot_that_cannot_be_written_is_left_out(told: MixedStory) -> None:
     store = FullStore()
@@ -188,3 +200,55 @@ async def test_a_snapshot_that_cannot_be_written_is_left_out(told: MixedStory) -
             fleet.fold(commit)
             snapshots.offer(fleet)
         await eventually(lambda: store.asked, what="a try to write")
+
+
+async def restarted(url: str, told: MixedStory, mischief: str = "") -> list[str]:
+    """Let a ledger end somewhat before the log's end, and another go on; return what that said."""
+    part = StoredLog()
+    part.publish(told.log, len(told.log.commits) - 30)
+    async with a_running_ledger(url, part):
+
+        async def kept() -> bool:
+            return bool(await rows_of(url, "SELECT 1 FROM snapshots"))
+
+        await eventually(kept, what="a snapshot")
+    if mischief:
+        await rows_of(url, mischief)
+    with capture_logs() as said:
+        async with a_running_ledger(url, stored(told)):
+            pass
+    return [line["event"] for line in said if "snapshot" in line["event"]]
+
+
+async def fresh_tables(
+    postgres: PostgresServer, told: MixedStory
+) -> dict[str, list[asyncpg.Record]]:
+    """Return the tables of a ledger that saw the whole log in one life."""
+    async with postgres.database() as url, a_running_ledger(url, stored(told)):
+        return await whole_tables(url)
+
+
+async def test_a_ledger_begins_with_its_own_snapshot(
+    url: str, postgres: PostgresServer, told: MixedStory
+) -> None:
+    said = await restarted(url, told)
+    assert said[0] == "Begins with a snapshot"
+    assert "A snapshot is ignored, the log is folded instead" not in said
+    assert await whole_tables(url) == await fresh_tables(postgres, told)
+
+
+@pytest.mark.parametrize(
+    "mischief",
+    [
+        "UPDATE snapshot_blocks SET data = decode('00', 'hex')",
+        "UPDATE snapshots SET engine = engine + 1",
+        "UPDATE snapshots SET structure = sha256('other')",
+        "UPDATE snapshots SET digest = sha256(digest)",
+    ],
+)
+async def test_a_snapshot_that_does_not_verify_is_ignored_by_its_ledger(
+    url: str, postgres: PostgresServer, told: MixedStory, mischief: str
+) -> None:
+    said = await restarted(url, told, mischief)
+    assert said[0] == "A snapshot is ignored, the log is folded instead"
+    assert await whole_tables(url) == await fresh_tables(postgres, told)
