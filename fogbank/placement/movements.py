@@ -77,6 +77,10 @@ def _settle_returned(
     One that completed wins, else one of a newer version, else the one on the better node, else
     the original.
     """
+    if deployment.spec.disconnect.stop_on_client_after_ms:
+        # Its agent has been told to stop it, if it had not by itself: nothing can be restored.
+        reason = "Stopped by its node while that was cut off"
+        return [ev.ReplicasReleased(deployment.id, (replica_id,), reason)]
     original = fleet.decisions.placements[replica_id]
     successor_id = fleet.decisions.of(deployment.id).slots.get(original.slot)
     restored = ev.ReplicasRestored(deployment.id, (replica_id,))

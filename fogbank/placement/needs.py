@@ -61,8 +61,8 @@ def need_of(fleet: FleetState, deployment: DeploymentFact) -> Need:
         if not fleet.ended(placed) or fleet.replica_state(placed) is ReplicaState.COMPLETE:
             continue
         observed = fleet.observed(placed)
-        if observed is None or not observed.final:
-            vacant.append((slot, 0))  # its node was removed
+        if observed is None or not is_broken(observed):
+            vacant.append((slot, 0))  # its node was removed, or stopped it, cut off for long
         else:
             vacant.append((slot, _reschedule_at_us(fleet, placed, observed)))
     return Need(unwanted, reason, tuple(vacant), _returned(fleet, decision, wanted), relieved)

@@ -181,8 +181,11 @@ class Heartbeat(_message.Message):
 
     USAGE_FIELD_NUMBER: _builtins.int
     REFLECTS_SEQUENCE_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
     reflects_sequence: _builtins.int
     """Log sequence of the assignments that the usage reflects."""
+    number: _builtins.int
+    """Its number, from 1 up while the agent lives; 0 for one that needs no answer."""
     @_builtins.property
     def usage(self) -> _resources_pb2.Usage:
         """How busy the host is."""
@@ -192,10 +195,11 @@ class Heartbeat(_message.Message):
         *,
         usage: _resources_pb2.Usage | None = ...,
         reflects_sequence: _builtins.int = ...,
+        number: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reflects_sequence", b"reflects_sequence", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "reflects_sequence", b"reflects_sequence", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -368,6 +372,8 @@ class Assignment(_message.Message):
     STARTS_AFTER_FIELD_NUMBER: _builtins.int
     ENV_MISSING_FIELD_NUMBER: _builtins.int
     RESTART_COUNT_FIELD_NUMBER: _builtins.int
+    STOP_ON_CLIENT_AFTER_MS_FIELD_NUMBER: _builtins.int
+    GPU_DEVICES_FIELD_NUMBER: _builtins.int
     replica_id: _builtins.str
     """Replica id (UUID)."""
     deployment_id: _builtins.str
@@ -386,6 +392,8 @@ class Assignment(_message.Message):
     """Restart count to begin with if the agent knows less than the log: one more than the log has of
     this replica on this node, 0 if it has nothing.
     """
+    stop_on_client_after_ms: _builtins.int
+    """Once the agent is cut off for so many milliseconds it stops this replica for good; 0 for never."""
     @_builtins.property
     def resources(self) -> _resources_pb2.Resources:
         """What it may use."""
@@ -397,6 +405,10 @@ class Assignment(_message.Message):
     @_builtins.property
     def starts_after(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Replicas on this node that must have ended before this one may start."""
+
+    @_builtins.property
+    def gpu_devices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Numbers of the host's GPU devices that it has, whole ones first."""
 
     def __init__(
         self,
@@ -412,10 +424,12 @@ class Assignment(_message.Message):
         starts_after: _abc.Iterable[_builtins.str] | None = ...,
         env_missing: _builtins.bool = ...,
         restart_count: _builtins.int = ...,
+        stop_on_client_after_ms: _builtins.int = ...,
+        gpu_devices: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["resources", b"resources"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_image", b"container_image", "deployment_id", b"deployment_id", "deployment_name", b"deployment_name", "desired", b"desired", "env", b"env", "env_missing", b"env_missing", "replica_id", b"replica_id", "resources", b"resources", "restart", b"restart", "restart_count", b"restart_count", "starts_after", b"starts_after"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_image", b"container_image", "deployment_id", b"deployment_id", "deployment_name", b"deployment_name", "desired", b"desired", "env", b"env", "env_missing", b"env_missing", "gpu_devices", b"gpu_devices", "replica_id", b"replica_id", "resources", b"resources", "restart", b"restart", "restart_count", b"restart_count", "starts_after", b"starts_after", "stop_on_client_after_ms", b"stop_on_client_after_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -480,6 +494,28 @@ class Ack(_message.Message):
 Global___Ack: _TypeAlias = Ack  # noqa: Y015
 
 @_typing.final
+class HeartbeatAnswer(_message.Message):
+    """The leading scheduler heard this heartbeat."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Number of the heartbeat."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeartbeatAnswer: _TypeAlias = HeartbeatAnswer  # noqa: Y015
+
+@_typing.final
 class Drain(_message.Message):
     """The gateway is going away; call another."""
 
@@ -511,6 +547,7 @@ class ConnectResponse(_message.Message):
     ASSIGNMENTS_FIELD_NUMBER: _builtins.int
     ACK_FIELD_NUMBER: _builtins.int
     DRAIN_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_ANSWER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """First, and only first."""
@@ -527,6 +564,10 @@ class ConnectResponse(_message.Message):
     def drain(self) -> Global___Drain:
         """Call another gateway."""
 
+    @_builtins.property
+    def heartbeat_answer(self) -> Global___HeartbeatAnswer:
+        """A heartbeat that was heard."""
+
     def __init__(
         self,
         *,
@@ -534,12 +575,13 @@ class ConnectResponse(_message.Message):
         assignments: Global___Assignments | None = ...,
         ack: Global___Ack | None = ...,
         drain: Global___Drain | None = ...,
+        heartbeat_answer: Global___HeartbeatAnswer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "assignments", b"assignments", "drain", b"drain", "message", b"message", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "assignments", b"assignments", "drain", b"drain", "heartbeat_answer", b"heartbeat_answer", "message", b"message", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "assignments", b"assignments", "drain", b"drain", "message", b"message", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "assignments", b"assignments", "drain", b"drain", "heartbeat_answer", b"heartbeat_answer", "message", b"message", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "assignments", "ack", "drain"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "assignments", "ack", "drain", "heartbeat_answer"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -555,12 +597,15 @@ class Telemetry(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     RECEIVED_AT_US_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     """Node's id (UUID)."""
     epoch: _builtins.int
     """Epoch it speaks in."""
     received_at_us: _builtins.int
     """When the gateway got it, in microseconds since 1970."""
+    number: _builtins.int
+    """Number of the heartbeat if it wants an answer, else 0."""
     @_builtins.property
     def usage(self) -> _resources_pb2.Usage:
         """How busy the host is."""
@@ -572,11 +617,70 @@ class Telemetry(_message.Message):
         epoch: _builtins.int = ...,
         received_at_us: _builtins.int = ...,
         usage: _resources_pb2.Usage | None = ...,
+        number: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "node_id", b"node_id", "received_at_us", b"received_at_us", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "node_id", b"node_id", "number", b"number", "received_at_us", b"received_at_us", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Telemetry: _TypeAlias = Telemetry  # noqa: Y015
+
+@_typing.final
+class HeardHeartbeat(_message.Message):
+    """A heartbeat that a scheduler heard."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    """Node's id (UUID)."""
+    epoch: _builtins.int
+    """Epoch it spoke in."""
+    number: _builtins.int
+    """Number of the heartbeat."""
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+        number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "node_id", b"node_id", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeardHeartbeat: _TypeAlias = HeardHeartbeat  # noqa: Y015
+
+@_typing.final
+class HeardHeartbeats(_message.Message):
+    """What the leading scheduler heard, for all gateways. Not stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_FIELD_NUMBER: _builtins.int
+    HEARTBEATS_FIELD_NUMBER: _builtins.int
+    instance: _builtins.str
+    """The scheduler's instance: it counts only if that wrote the last accepted round."""
+    @_builtins.property
+    def heartbeats(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeardHeartbeat]:
+        """The heartbeats, of each node the last one."""
+
+    def __init__(
+        self,
+        *,
+        instance: _builtins.str = ...,
+        heartbeats: _abc.Iterable[Global___HeardHeartbeat] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeats", b"heartbeats", "instance", b"instance"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeardHeartbeats: _TypeAlias = HeardHeartbeats  # noqa: Y015

@@ -31,7 +31,7 @@ from services.gateway.adapters.ledger_client import LedgerClient
 from services.gateway.adapters.passwords import Argon2Passwords, HashingCost
 from services.gateway.adapters.scheduler_client import SchedulerClient
 from services.gateway.adapters.sealing import SealedEnvironments
-from services.gateway.adapters.telemetry import NatsTelemetry
+from services.gateway.adapters.telemetry import NatsTelemetry, heard_heartbeats
 from services.gateway.adapters.tokens import JwtAccessTokens, SigningKey
 from services.gateway.adapters.users import PostgresRefreshTokens, PostgresUsers
 from services.gateway.app.agent_session import AgentPorts
@@ -148,9 +148,7 @@ async def build(service: Service, settings: GatewaySettings) -> None:
     )
     fold = record.fold
     uses = _use_cases(settings, record, own, ledger, scheduler)
-    telemetry = NatsTelemetry(record.connection, settings.fleet)
-    agents = Agents(AgentPorts(fold, record.appender, own.environments, telemetry, clock))
-    service.enter_sync(agents.running())
+    agents = await _agents(service, settings, record, own.environments, clock)
     system = System(fold, record.appender, agents, ledger, scheduler, gate=record.gate)
     face = GrpcDependencies(
         uses.deployments,
@@ -192,6 +190,21 @@ async def build(service: Service, settings: GatewaySettings) -> None:
     await agreement(record.log, LedgerCopy(ledger_channel), waits=record.gate.close)
     await _begin(service, settings, record, clock)
     await grpc.serving()
+
+
+async def _agents(
+    service: Service,
+    settings: GatewaySettings,
+    record: _Record,
+    environments: SealedEnvironments,
+    clock: Clock,
+) -> Agents:
+    """Be ready for agents, and for what schedulers heard of them."""
+    telemetry = NatsTelemetry(record.connection, settings.fleet)
+    agents = Agents(AgentPorts(record.fold, record.appender, environments, telemetry, clock))
+    service.enter_sync(agents.running())
+    await service.enter(heard_heartbeats(record.connection, settings.fleet, agents.heard))
+    return agents
 
 
 async def _begin(

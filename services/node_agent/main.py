@@ -18,6 +18,7 @@ from fogbank.runtime import lifecycle
 from fogbank.runtime.clock import SystemClock
 from fogbank.runtime.container_engine import choose_runtime
 from fogbank.runtime.settings import load
+from services.node_agent.adapters.boot_clock import up_us
 from services.node_agent.adapters.container_config import ContainerLimits
 from services.node_agent.adapters.container_runtime import EngineRuntime
 from services.node_agent.adapters.disk import FolderDisk, FolderLock
@@ -131,6 +132,7 @@ class Composition:
             host=host,
             gateways=self._gateways,
             clock=self._clock.now_us,
+            boot_clock=up_us,
             random=self._random,
             settings=self._settings.node_settings,
         )

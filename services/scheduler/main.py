@@ -15,8 +15,9 @@ from fogbank.runtime.grpc_server import GrpcServer
 from fogbank.runtime.lifecycle import Service, run
 from fogbank.runtime.settings import load
 from services.scheduler import grpc_api
+from services.scheduler.adapters.answering import Answering
 from services.scheduler.adapters.meter import PrometheusMeter
-from services.scheduler.adapters.telemetry import heartbeats
+from services.scheduler.adapters.telemetry import NatsAnswers, heartbeats
 from services.scheduler.app import Scheduler
 from services.scheduler.settings import SchedulerSettings
 
@@ -34,7 +35,9 @@ async def build(service: Service, settings: SchedulerSettings) -> None:
         longest_pause_s=settings.queue_timeout_s,
         snapshots=LedgerSnapshots(ledger),
     )
-    await service.enter(heartbeats(opened.connection, settings.fleet, scheduler.heard))
+    answers = NatsAnswers(opened.connection, settings.fleet)
+    answering = Answering(scheduler, opened.log.writer.instance, answers.publish)
+    await service.enter(heartbeats(opened.connection, settings.fleet, answering.heard))
     server = GrpcServer([grpc_api.SERVICE_NAME], token=token)
     grpc_api.add_to_server(scheduler, server.grpc)
     await server.start(settings.grpc_listen)
@@ -42,6 +45,7 @@ async def build(service: Service, settings: SchedulerSettings) -> None:
     await agreement(opened.log, LedgerCopy(ledger))
     service.start_loop("follow", scheduler.follow)
     service.start_loop("decide", scheduler.decide)
+    service.start_loop("answer", answering.run)
     service.start_loop("health", lambda: _health(scheduler, server))
     await scheduler.caught_up.wait()
     # What the log left behind stays for good: no need to look through it again and again.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -21,7 +21,7 @@ from services.gateway.app.command_log import CommandLog
 from services.gateway.app.deployments import Deployments
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.genesis import ensure_genesis
-from services.gateway.app.ports import Heard
+from services.gateway.app.ports import Heard, HeardHeartbeat
 from services.gateway.app.updates import Updates
 from services.gateway.grpc_api.agent_service import AgentService
 from services.ledger.app.ports import RivalLedgerError
@@ -29,6 +29,7 @@ from services.ledger.app.progress import Progress
 from services.ledger.app.projector import Projector
 from services.ledger.app.snapshots import Snapshots
 from services.node_agent.app.node import NodeAgent, NodeSettings
+from services.scheduler.adapters.answering import Answering
 from services.scheduler.app import Scheduler
 from tests.simulation.broker import STREAM, Broker, Handle
 from tests.simulation.connection import SimConnection
@@ -190,6 +191,7 @@ class GatewayActor(Actor):
         self.appender: GroupCommit | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._service: AgentService | None = None
+        self._agents: Agents | None = None
         self._streams: list[SimStream] = []
 
     async def run(self, process: Process) -> None:
@@ -207,10 +209,21 @@ class GatewayActor(Actor):
                 tasks.create_task(appender.run())
                 await fold.reached(await log.last_sequence())
                 self.fold, self.appender, self._tasks = fold, appender, tasks
-                self._service = AgentService(agents, TOKEN)
+                self._service, self._agents = AgentService(agents, TOKEN), agents
                 command_log, sealed = CommandLog(fold, appender), self.cluster.sealed
                 self.deployments = Deployments(fold, command_log, never, sealed, self.clock)
                 self.updates = Updates(self.deployments, fold, command_log, sealed, self.clock)
+
+    def hear(self, instance: str, heartbeats: list[HeardHeartbeat]) -> None:
+        """Take in what a scheduler heard, when the process gets to it."""
+        process = self.process
+        if process is None or not process.alive or self._agents is None:
+            return
+        if not self.cluster.broker.up or not self.world.link(self.name, "broker").whole:
+            return
+        self.world.loop.call_soon(
+            self._agents.heard, instance, heartbeats, context=process.context.copy()
+        )
 
     def hang_up(self) -> None:
         """Break all streams, as a proxy that restarts."""
@@ -221,7 +234,7 @@ class GatewayActor(Actor):
 
     def gone(self) -> None:
         self.deployments = self.updates = self.fold = self.appender = None
-        self._tasks = self._service = None
+        self._tasks = self._service = self._agents = None
         streams, self._streams = self._streams, []
         for stream in streams:
             link = self.world.link(stream.machine, self.name)
@@ -296,7 +309,8 @@ class _Telemetry:
                 continue
             times = 2 if link.happens(world.noise.telemetry_twice) else 1
             for _ in range(times):
-                world.later(link.delay_s(), scheduler.hear, heard.node_id, heard.epoch)
+                delay_s = link.delay_s()
+                world.later(delay_s, scheduler.hear, heard.node_id, heard.epoch, heard.number)
 
 
 class SchedulerActor(Actor):
@@ -310,9 +324,22 @@ class SchedulerActor(Actor):
         link = self.world.link(self.name, "ledger")
         source = SimSource(self.cluster.snapshots, process, link, self.world)
         self.scheduler = scheduler = Scheduler(log, self.clock, NoMeter(), snapshots=source)
+        self._answering = Answering(scheduler, log.writer.instance, self._publish)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(scheduler.follow())
             tasks.create_task(scheduler.decide())
+            tasks.create_task(self._answering.run())
+
+    async def _publish(self, instance: str, heard: Sequence[tuple[str, int, int]]) -> None:
+        """Tell gateways what was heard, as telemetry goes."""
+        world = self.world
+        if not self.cluster.broker.up or not world.link(self.name, "broker").whole:
+            return
+        heartbeats = [HeardHeartbeat(*each) for each in heard]
+        for gateway in self.cluster.gateways:
+            link = world.link(self.name, gateway.name)
+            if not link.happens(world.noise.telemetry_lost):
+                world.later(link.delay_s(), gateway.hear, instance, heartbeats)
 
     def gone(self) -> None:
         if self.scheduler is not None and self.scheduler.begun_at:
@@ -324,7 +351,7 @@ class SchedulerActor(Actor):
         """Whether it found another state than a round was decided on."""
         return self.scheduler is not None and self.scheduler.differs.is_set()
 
-    def hear(self, node_id: str, epoch: int) -> None:
+    def hear(self, node_id: str, epoch: int, number: int) -> None:
         """Take in a sign of life, when the process gets to it."""
         process = self.process
         if process is None or not process.alive or self.scheduler is None:
@@ -332,7 +359,7 @@ class SchedulerActor(Actor):
         if not self.cluster.broker.up or not self.world.link(self.name, "broker").whole:
             return
         self.world.loop.call_soon(
-            self.scheduler.heard, node_id, epoch, context=process.context.copy()
+            self._answering.heard, node_id, epoch, number, context=process.context.copy()
         )
 
 
@@ -386,6 +413,7 @@ class AgentActor(Actor):
             host=SimHost(self.machine),
             gateways=SimGateways(self.world, process, self.cluster.gateways, self.name),
             clock=self.clock.now_us,
+            boot_clock=lambda: round(self.clock.monotonic_s() * 1_000_000),
             random=self.world.chance(process.name),
             settings=NodeSettings(),
         )

@@ -12,6 +12,7 @@ from random import Random
 
 from fogbank.domain.resources import Resources
 from fogbank.runtime.clock import SystemClock
+from services.node_agent.adapters.boot_clock import up_us
 from services.node_agent.adapters.disk import FolderDisk
 from services.node_agent.adapters.fingerprint import SimulatedHost
 from services.node_agent.adapters.gateway_stream import GrpcGateways
@@ -70,6 +71,7 @@ async def running_agent(
                 ),
                 gateways=gateways,
                 clock=SystemClock().now_us,
+                boot_clock=up_us,
                 random=Random(seed),
                 settings=settings,
             )

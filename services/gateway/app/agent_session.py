@@ -37,6 +37,7 @@ from services.gateway.core.agent_messages import (
     Drain,
     FromAgent,
     Heartbeat,
+    HeartbeatAnswer,
     Report,
     ToAgent,
     Welcome,
@@ -83,6 +84,7 @@ class AgentSession:
         self._next_report = welcome.last_report_number + 1
         self._acked_number = welcome.last_report_number
         self._ack_again = False
+        self._beat_heard = self._beat_answered = 0
         node = self._node()
         self._load = LoggedLoad(node.cpu_percent, node.memory_percent)
 
@@ -94,6 +96,12 @@ class AgentSession:
     def wake(self) -> None:
         """Have the session look whether there is something to say."""
         self._woken.set()
+
+    def heard(self, epoch: int, number: int) -> None:
+        """Pass on that the leading scheduler heard a heartbeat of this epoch."""
+        if epoch == self._welcome.epoch and number > self._beat_heard:
+            self._beat_heard = number
+            self._woken.set()
 
     def drain(self, reason: str) -> None:
         """Have the agent call another gateway."""
@@ -148,6 +156,9 @@ class AgentSession:
                 self._acked_number = node.last_report
                 crash_point("gateway.before-acknowledgement")
                 yield Ack(node.last_report)
+            if self._beat_heard > self._beat_answered:
+                self._beat_answered = self._beat_heard
+                yield HeartbeatAnswer(self._beat_heard)
             try:
                 message = await self._next_assignments(complete=complete)
             except UnavailableError as error:
@@ -252,6 +263,8 @@ class AgentSession:
                     task.starts_after,
                     env_missing,
                     restart_count,
+                    task.stop_on_client_after_ms,
+                    task.gpu_devices,
                 )
             )
         return tuple(found)
@@ -289,7 +302,14 @@ class AgentSession:
         now_us = self._ports.clock.now_us()
         crash_point("gateway.before-telemetry")
         await self._ports.telemetry.publish(
-            Heard(self.node_id, self._welcome.epoch, now_us, beat.cpu_percent, beat.memory_percent)
+            Heard(
+                self.node_id,
+                self._welcome.epoch,
+                now_us,
+                beat.cpu_percent,
+                beat.memory_percent,
+                beat.number,
+            )
         )
         step = next_load(self._load, beat.cpu_percent, beat.memory_percent, now_us)
         if step is None:

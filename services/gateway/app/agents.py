@@ -8,7 +8,7 @@ a slow agent, and a thousand idle streams cost next to nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from uuid import uuid4
 
@@ -20,6 +20,7 @@ from fogbank.domain.position import pack
 from fogbank.runtime.crash_points import crash_point
 from services.gateway.app.agent_session import AgentPorts, AgentSession
 from services.gateway.app.fold import Batch
+from services.gateway.app.ports import HeardHeartbeat
 from services.gateway.core.agent_events import connected
 from services.gateway.core.agent_messages import Welcome
 from services.gateway.core.hello import Hello, check_hello, check_identity
@@ -59,6 +60,19 @@ class Agents:
             session = self._sessions.get(node_id)
             if session is not None:
                 session.wake()
+
+    def heard(self, instance: str, heartbeats: Iterable[HeardHeartbeat]) -> None:
+        """Pass on which heartbeats a scheduler heard.
+
+        It counts only if that scheduler wrote the last round that this gateway knows of: who no
+        longer leads must not make agents believe that they are heard.
+        """
+        if instance != self._fold.leader:
+            return
+        for each in heartbeats:
+            session = self._sessions.get(each.node_id)
+            if session is not None:
+                session.heard(each.epoch, each.number)
 
     def drain(self, reason: str) -> None:
         """Send all agents elsewhere, and take no new ones."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from fogbank.domain.envelope import Commit
+from fogbank.domain.envelope import SCHEDULER, Commit
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.status import StatusChange, StatusTracker
@@ -53,6 +53,8 @@ class FleetFold:
         self.tracker = StatusTracker()
         self.pending = 0
         self._cluster_use = ClusterUse()
+        # Instance of the scheduler that wrote the last accepted round.
+        self.leader = ""
         self._log = log
         self._kept_changes = kept_changes
         self._changes: list[StatusChange] = []
@@ -88,6 +90,8 @@ class FleetFold:
         batch = Batch(commits[-1].sequence)
         for commit in commits:
             folded = self.fleet.fold(commit)
+            if commit.service == SCHEDULER and folded.verdicts[0].accepted:
+                self.leader = commit.instance
             changes = self.tracker.update(self.fleet, folded)
             batch.nodes |= folded.nodes
             batch.deployments |= folded.deployments

@@ -270,13 +270,26 @@ class Invites(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A node was heard of: when (microseconds since 1970), in which epoch, with which load."""
+    """A node was heard of: when (microseconds since 1970), in which epoch, with which load.
+
+    `number` is that of a heartbeat that wants an answer, else 0.
+    """
 
     node_id: str
     epoch: int
     received_at_us: int
     cpu_percent: float
     memory_percent: float
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HeardHeartbeat:
+    """A scheduler heard the heartbeat of this number."""
+
+    node_id: str
+    epoch: int
+    number: int
 
 
 class TelemetryPublisher(Protocol):

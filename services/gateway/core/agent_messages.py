@@ -14,11 +14,15 @@ from services.gateway.core.assignments import Wanted
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """A sign of life, with the load in percent and the assignments (a sequence) it reflects."""
+    """A sign of life, with the load in percent and the assignments (a sequence) it reflects.
+
+    One with a number (from 1) wants an answer from the leading scheduler.
+    """
 
     cpu_percent: float
     memory_percent: float
     reflects_sequence: int
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,8 @@ class Assignment:
     """A replica, what to do with it, and (to run it) how.
 
     With `env_missing` its environment is lost: what runs goes on, nothing is started. An agent
-    that knows less than the log begins with `restart_count`.
+    that knows less than the log begins with `restart_count`. Once it is cut off for so long as
+    `stop_on_client_after_ms` (0: for ever) it stops the replica.
     """
 
     replica_id: str
@@ -68,6 +73,8 @@ class Assignment:
     starts_after: tuple[str, ...] = ()
     env_missing: bool = False
     restart_count: int = 0
+    stop_on_client_after_ms: int = 0
+    gpu_devices: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +95,17 @@ class Ack:
 
 
 @dataclass(frozen=True, slots=True)
+class HeartbeatAnswer:
+    """The leading scheduler heard the heartbeat of this number."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """The gateway is going away; the agent should call another."""
 
     reason: str
 
 
-ToAgent = Welcome | Assignments | Ack | Drain
+ToAgent = Welcome | Assignments | Ack | HeartbeatAnswer | Drain

@@ -26,22 +26,32 @@ class Task:
     deployment_id: str
     wanted: Wanted
     starts_after: tuple[str, ...] = ()
+    stop_on_client_after_ms: int = 0
+    gpu_devices: tuple[int, ...] = ()
 
 
 def tasks_of(fleet: FleetState, node_id: str) -> dict[str, Task]:
     """Return what a node is to run and to stop, by replica id; what has ended is not in it.
 
-    Suspended replicas go on: whether they or their replacements stay, a round will say.
+    Suspended replicas go on: whether they or their replacements stay, a round will say. Those that
+    their node was to stop when it was cut off do not: their replacements may run by now.
     """
-    return {
-        placed.id: Task(
+    tasks = {}
+    for placed in fleet.on_node(node_id):
+        deployment = fleet.facts.deployments.get(placed.deployment_id)
+        stop_ms = deployment.spec.disconnect.stop_on_client_after_ms if deployment else 0
+        stops = placed.desired is Desired.RELEASED or (
+            placed.desired is Desired.SUSPENDED and stop_ms > 0
+        )
+        tasks[placed.id] = Task(
             placed.id,
             placed.deployment_id,
-            Wanted.STOP if placed.desired is Desired.RELEASED else Wanted.RUN,
+            Wanted.STOP if stops else Wanted.RUN,
             placed.starts_after,
+            stop_ms,
+            placed.gpu_devices,
         )
-        for placed in fleet.on_node(node_id)
-    }
+    return tasks
 
 
 def changed_tasks(before: Mapping[str, Task], now: Mapping[str, Task]) -> tuple[Task, ...]:

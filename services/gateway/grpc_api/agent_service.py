@@ -102,7 +102,10 @@ def _message(request: pb.ConnectRequest) -> msg.FromAgent:
         case "heartbeat":
             beat = request.heartbeat
             return msg.Heartbeat(
-                beat.usage.cpu_percent, beat.usage.memory_percent, beat.reflects_sequence
+                beat.usage.cpu_percent,
+                beat.usage.memory_percent,
+                beat.reflects_sequence,
+                beat.number,
             )
         case "report":
             report = request.report
@@ -164,6 +167,8 @@ def _response(message: msg.ToAgent) -> pb.ConnectResponse:
             )
         case msg.Ack():
             return pb.ConnectResponse(ack=pb.Ack(number=message.number))
+        case msg.HeartbeatAnswer():
+            return pb.ConnectResponse(heartbeat_answer=pb.HeartbeatAnswer(number=message.number))
         case msg.Drain():
             return pb.ConnectResponse(drain=pb.Drain(reason=message.reason))
 
@@ -181,4 +186,6 @@ def _assignment(assignment: msg.Assignment) -> pb.Assignment:
         starts_after=assignment.starts_after,
         env_missing=assignment.env_missing,
         restart_count=assignment.restart_count,
+        stop_on_client_after_ms=assignment.stop_on_client_after_ms,
+        gpu_devices=assignment.gpu_devices,
     )

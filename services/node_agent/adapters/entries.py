@@ -118,6 +118,8 @@ def _encode_spec(spec: ReplicaSpec | None) -> Json:
         dict(spec.env),
         int(spec.restart),
         list(spec.starts_after),
+        spec.stop_after_ms,
+        list(spec.gpu_devices),
     ]
 
 
@@ -125,6 +127,7 @@ def _decode_spec(value: Json) -> ReplicaSpec | None:
     if value is None:
         return None
     deployment_id, deployment_name, image, resources, env, restart, starts_after = value[:7]
+    stop_after_ms, gpu_devices = value[7:9] or (0, ())
     return ReplicaSpec(
         deployment_id,
         deployment_name,
@@ -133,6 +136,8 @@ def _decode_spec(value: Json) -> ReplicaSpec | None:
         env,
         RestartPolicy(restart),
         tuple(starts_after),
+        stop_after_ms,
+        tuple(gpu_devices),
     )
 
 

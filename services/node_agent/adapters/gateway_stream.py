@@ -162,13 +162,14 @@ def _request(message: ef.Outgoing, node_id: str, name: str) -> agent_service_pb2
                     running=[_observation(seen) for seen in running],
                 )
             )
-        case ef.Heartbeat(cpu_percent, memory_percent, reflects_sequence):
+        case ef.Heartbeat(cpu_percent, memory_percent, reflects_sequence, number):
             return agent_service_pb2.ConnectRequest(
                 heartbeat=agent_service_pb2.Heartbeat(
                     usage=resources_pb2.Usage(
                         cpu_percent=cpu_percent, memory_percent=memory_percent
                     ),
                     reflects_sequence=reflects_sequence,
+                    number=number,
                 )
             )
         case ef.Report(epoch, number, observations):
@@ -237,6 +238,8 @@ def _message(response: agent_service_pb2.ConnectResponse) -> st.GatewayMessage |
             return _assigned(response.assignments)
         case "ack":
             return st.Acknowledged(response.ack.number)
+        case "heartbeat_answer":
+            return st.HeartbeatAnswered(response.heartbeat_answer.number)
         case "drain":
             return st.DrainAsked(response.drain.reason)
         case _:
@@ -273,6 +276,8 @@ def _assignment(message: agent_service_pb2.Assignment) -> Assignment:
             dict(message.env),
             RestartPolicy(message.restart or RestartPolicy.ALWAYS),
             tuple(message.starts_after),
+            message.stop_on_client_after_ms,
+            tuple(message.gpu_devices),
         ),
         message.env_missing,
         message.restart_count,

@@ -10,9 +10,11 @@ from typing import Any
 
 import structlog
 
+from fogbank.domain.deployment import STOP_GRACE_MS
 from fogbank.runtime.crash_points import crash_point
 from services.node_agent.app.figures import REPLICA_CHANGES, REPORTS, SAVES
 from services.node_agent.app.ports import (
+    BootClock,
     Clock,
     ContainerRuntime,
     Gateways,
@@ -33,6 +35,8 @@ _log = structlog.get_logger(__name__)
 # A heartbeat comes this share of its period early or late, so that nodes don't beat in step.
 _HEARTBEAT_JITTER = 0.1
 _US_PER_S = 1_000_000
+# A host that slept finds out so many seconds after it woke, at most.
+_LOOK_AT_BOOT_CLOCK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ class NodeAgent:
         host: Host,
         gateways: Gateways,
         clock: Clock,
+        boot_clock: BootClock,
         random: Random,
         settings: NodeSettings,
     ) -> None:
@@ -72,6 +77,7 @@ class NodeAgent:
         self._host = host
         self._gateways = gateways
         self._clock = clock
+        self._boot_clock = boot_clock
         self._random = random
         self._settings = settings
         self._log = _log.bind(node=name)
@@ -82,6 +88,7 @@ class NodeAgent:
         self._flush_timer: asyncio.TimerHandle | None = None
         self._wake_timer: asyncio.TimerHandle | None = None
         self._beat_timer: asyncio.TimerHandle | None = None
+        self._boot_timer: asyncio.TimerHandle | None = None
         self._tasks: asyncio.TaskGroup | None = None
 
     @property
@@ -124,10 +131,13 @@ class NodeAgent:
                     await self._filled.wait()
                     await self._turn(self._empty_inbox())
         finally:
-            for timer in (self._flush_timer, self._wake_timer, self._beat_timer):
+            for timer in self._timers():
                 if timer is not None:
                     timer.cancel()
             await self._save(())
+
+    def _timers(self) -> tuple[asyncio.TimerHandle | None, ...]:
+        return self._flush_timer, self._wake_timer, self._beat_timer, self._boot_timer
 
     # --- a turn -----------------------------------------------------------------------------
 
@@ -137,9 +147,10 @@ class NodeAgent:
         return batch
 
     async def _turn(self, batch: Sequence[st.Stimulus]) -> None:
-        now_us = self._clock()
-        effects = [effect for each in batch for effect in self._core.handle(each, now_us)]
-        effects += self._core.handle(st.Settled(), now_us)
+        # Read before anything is sent: what was heard of this turn left no earlier.
+        now_us, boot_us = self._clock(), self._boot_clock()
+        effects = [effect for each in batch for effect in self._core.handle(each, now_us, boot_us)]
+        effects += self._core.handle(st.Settled(), now_us, boot_us)
         await self._save(effects)
         for effect in effects:
             if not isinstance(effect, ef.Save):
@@ -198,12 +209,18 @@ class NodeAgent:
                 self._beat_in(stream, period_ms)
             case ef.Wake(at_us):
                 self._wake_at(at_us)
+            case ef.WakeAtBoot(boot_us):
+                self._wake_at_boot(boot_us)
+            case ef.BeatNow(_):
+                self._beat_once()
             case ef.PrepareReplica(replica_id, spec):
                 self._spawn(self._prepare(replica_id, spec))
             case ef.StartContainer(replica_id, restart_count, spec):
                 self._spawn(self._start(replica_id, restart_count, spec))
-            case ef.StopContainer(replica_id):
-                self._spawn(self._stop(replica_id))
+            case ef.StopContainer(replica_id, hurry):
+                grace_ms = self._settings.stop_grace_ms
+                grace_ms = min(grace_ms, STOP_GRACE_MS) if hurry else grace_ms
+                self._spawn(self._stop(replica_id, grace_ms))
             case ef.RemoveContainer(replica_id):
                 self._spawn(self._remove(replica_id))
 
@@ -222,6 +239,22 @@ class NodeAgent:
             loop = asyncio.get_running_loop()
             self._wake_timer = loop.call_later(delay_s, self.post, st.TimePassed())
 
+    def _wake_at_boot(self, boot_us: int) -> None:
+        """Post `TimePassed` at that instant; the loop's own timers stand still while it sleeps."""
+        if self._boot_timer is not None:
+            self._boot_timer.cancel()
+            self._boot_timer = None
+        if not boot_us:
+            return
+        left_s = (boot_us - self._boot_clock()) / _US_PER_S
+        if left_s <= 0:
+            self.post(st.TimePassed())
+            return
+        loop = asyncio.get_running_loop()
+        self._boot_timer = loop.call_later(
+            min(left_s, _LOOK_AT_BOOT_CLOCK_S), self._wake_at_boot, boot_us
+        )
+
     def _beat_in(self, stream: int, period_ms: int) -> None:
         if self._beat_timer is not None:
             self._beat_timer.cancel()
@@ -231,10 +264,13 @@ class NodeAgent:
 
     def _beat(self, stream: int, period_ms: int) -> None:
         # On a stream that is gone the core drops it; the next Welcome starts a new rhythm.
+        self._beat_once()
+        self._beat_in(stream, period_ms)
+
+    def _beat_once(self) -> None:
         crash_point("agent.before-heartbeat")
         cpu_percent, memory_percent = self._host.usage()
         self.post(st.HeartbeatDue(cpu_percent, memory_percent))
-        self._beat_in(stream, period_ms)
 
     # --- the runtime ------------------------------------------------------------------------
 
@@ -283,10 +319,10 @@ class NodeAgent:
                 st.Started(replica_id, restart_count, started.container_id, started.started_at_us)
             )
 
-    async def _stop(self, replica_id: str) -> None:
+    async def _stop(self, replica_id: str, grace_ms: int) -> None:
         crash_point("agent.before-container-stop")
         try:
-            exit_code = await self._runtime.stop(replica_id, self._settings.stop_grace_ms)
+            exit_code = await self._runtime.stop(replica_id, grace_ms)
             crash_point("agent.after-container-stop")
         except Exception as error:  # noqa: BLE001 - as above
             self.post(st.StopFailed(replica_id, self._why(error, replica_id)))

@@ -16,6 +16,8 @@ from services.node_agent.core.stimuli import GatewayMessage, RuntimeEvent
 
 # Says what time it is, in microseconds since 1970.
 Clock = Callable[[], int]
+# Says how long the host has been up, its sleep included, in microseconds. It never falls.
+BootClock = Callable[[], int]
 
 
 class RuntimeFaultError(Exception):

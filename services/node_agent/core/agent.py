@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from fogbank.domain.states import ReplicaState
 from services.node_agent.core import stimuli as st
+from services.node_agent.core.cut_off import Contact, guarded_among, waits_for_contact
 from services.node_agent.core.effects import (
     BeatEvery,
+    BeatNow,
     CapacityChange,
     CloseStream,
     Effect,
@@ -18,6 +20,7 @@ from services.node_agent.core.effects import (
     Report,
     Send,
     Wake,
+    WakeAtBoot,
 )
 from services.node_agent.core.kept import (
     EpochKept,
@@ -28,6 +31,7 @@ from services.node_agent.core.kept import (
     SequenceKept,
 )
 from services.node_agent.core.lifecycle import Lifecycle
+from services.node_agent.core.replica import ReplicaRecord
 from services.node_agent.core.restarts import AgentPolicy
 from services.node_agent.core.workings import Workings
 
@@ -39,7 +43,10 @@ class AgentCore:
         self._kept = kept
         self._policy = policy
         self._workings = Workings(kept)
-        self._lifecycle = Lifecycle(self._workings, policy)
+        self._contact = Contact()
+        self._lifecycle = Lifecycle(self._workings, policy, self._contact)
+        self._wake_boot_us = 0
+        self._beat_asked = False
         self._stream = 0
         self._welcomed = False
         self._assigned = False
@@ -56,8 +63,12 @@ class AgentCore:
         """Tell how far a replica got; None if the agent doesn't know it."""
         return self._lifecycle.state_of(replica_id)
 
-    def handle(self, stimulus: st.Stimulus, now_us: int) -> list[Effect]:
-        """Take in what happened and return what is to be done, in order."""
+    def handle(self, stimulus: st.Stimulus, now_us: int, boot_us: int) -> list[Effect]:
+        """Take in what happened and return what is to be done, in order.
+
+        `boot_us` is of a clock that goes on while the host sleeps, and never falls.
+        """
+        self._contact.now_us = boot_us
         if not self._of_stream(stimulus, now_us):
             self._of_replicas(stimulus, now_us)
         self._lifecycle.advance(now_us)
@@ -79,6 +90,10 @@ class AgentCore:
                 self._assign(stimulus, now_us)
             case st.Acknowledged(number):
                 self._acknowledge(number, now_us)
+            case st.HeartbeatAnswered(number):
+                self._contact.answered(number)
+                self._beat_asked = False
+                self._lifecycle.go_on(self._guarded)
             case st.NodeRemoved():
                 # What ran here runs elsewhere by now.
                 self._lifecycle.keep_only(frozenset(), self._kept.sequence)
@@ -113,7 +128,7 @@ class AgentCore:
             case st.StopFailed():
                 lifecycle.stop_failed(stimulus, now_us)
             case st.TimePassed():
-                self._wake_us = 0
+                self._wake_us = self._wake_boot_us = 0
                 lifecycle.time_passed(now_us)
                 self._lose_patience(now_us)
 
@@ -128,11 +143,12 @@ class AgentCore:
             if record.alive and record.observed is not None
         )
         hello = Hello(self._kept.epoch, self._kept.sequence, stimulus.fingerprint, running)
+        self._contact.greeted()
         self._workings.ask(Send(self._stream, hello))
 
     def _forget_stream(self) -> None:
         self._stream = 0
-        self._welcomed = self._assigned = self._confirmed = False
+        self._welcomed = self._assigned = self._confirmed = self._beat_asked = False
         self._waiting_since_us = 0
 
     def _close(self, reason: str, *, redial_now: bool = False) -> None:
@@ -149,6 +165,8 @@ class AgentCore:
             self._close(f"epoch {stimulus.epoch} does not follow epoch {kept.epoch}")
             return
         self._welcomed = True
+        self._contact.welcomed()
+        self._lifecycle.go_on(self._guarded)
         self._workings.keep(EpochKept(stimulus.epoch))
         logged = stimulus.last_report_number
         oldest = min(kept.outbox, default=kept.last_number + 1)
@@ -196,7 +214,10 @@ class AgentCore:
     def _beat(self, stimulus: st.HeartbeatDue) -> None:
         if self._welcomed:
             heartbeat = Heartbeat(
-                stimulus.cpu_percent, stimulus.memory_percent, self._lifecycle.reflects_sequence()
+                stimulus.cpu_percent,
+                stimulus.memory_percent,
+                self._lifecycle.reflects_sequence(),
+                self._contact.beat(),
             )
             self._workings.ask(Send(self._stream, heartbeat))
 
@@ -208,12 +229,37 @@ class AgentCore:
     # --- the end of a batch -----------------------------------------------------------------
 
     def _settle(self, now_us: int) -> None:
+        self._stop_what_is_cut_off(now_us)
         if self._welcomed:
             self._report(now_us)
         wake_us = self._next_wake_us(now_us)
         if wake_us != self._wake_us:
             self._wake_us = wake_us
             self._workings.ask(Wake(wake_us))
+
+    def _stop_what_is_cut_off(self, now_us: int) -> None:
+        """Stop what may not run on any more, and wake when the next one may not."""
+        guarded = self._guarded
+        self._contact.guard(needed=bool(guarded))
+        wake_us = 0
+        for record in guarded:
+            ends_us = self._contact.ends_us(record)
+            if ends_us <= self._contact.now_us:
+                self._lifecycle.cut_off(record)
+            else:
+                wake_us = min(wake_us or ends_us, ends_us)
+        self._lifecycle.advance(now_us)
+        if wake_us != self._wake_boot_us:
+            self._wake_boot_us = wake_us
+            self._workings.ask(WakeAtBoot(wake_us))
+        waiting = any(waits_for_contact(record, self._contact) for record in guarded)
+        if waiting and self._welcomed and not self._beat_asked:
+            self._beat_asked = True
+            self._workings.ask(BeatNow(self._stream))
+
+    @property
+    def _guarded(self) -> list[ReplicaRecord]:
+        return guarded_among(self._kept.replicas.values())
 
     def _report(self, now_us: int) -> None:
         """Seal what was seen into reports, as many as may be on their way at once."""

@@ -27,11 +27,12 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """A sign of life with the host's load in percent."""
+    """A sign of life with the host's load in percent; one with a number wants an answer."""
 
     cpu_percent: float
     memory_percent: float
     reflects_sequence: int
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +106,13 @@ class StartContainer:
 
 @dataclass(frozen=True, slots=True)
 class StopContainer:
-    """Stop it: answered by `StopFinished` or `StopFailed`."""
+    """Stop it: answered by `StopFinished` or `StopFailed`.
+
+    `hurry` where it has to be over in the time that was promised for it, whatever is set here.
+    """
 
     replica_id: str
+    hurry: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,20 @@ class Wake:
     at_us: int
 
 
+@dataclass(frozen=True, slots=True)
+class WakeAtBoot:
+    """Send `TimePassed` when the clock that goes on in sleep shows this; 0 for never."""
+
+    boot_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class BeatNow:
+    """Send a heartbeat at once: something waits for its answer."""
+
+    stream: int
+
+
 Effect = (
     Save
     | Send
@@ -134,4 +153,6 @@ Effect = (
     | StopContainer
     | RemoveContainer
     | Wake
+    | WakeAtBoot
+    | BeatNow
 )

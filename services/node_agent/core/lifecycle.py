@@ -14,6 +14,7 @@ from enum import Enum
 from fogbank.domain.events import ReplicaObservation
 from fogbank.domain.states import Health, ReplicaState, RestartPolicy
 from services.node_agent.core import stimuli as st
+from services.node_agent.core.cut_off import REASON, Contact
 from services.node_agent.core.effects import (
     PrepareReplica,
     RemoveContainer,
@@ -46,6 +47,7 @@ class _Activity:
     due_us: int = 0
     pause_us: int = 0
     early_health: st.HealthSeen | None = None
+    cut_off: bool = False
 
     def wait(self, from_us: int, pause_us: int) -> None:
         """Do nothing before `pause_us` after that instant."""
@@ -55,9 +57,10 @@ class _Activity:
 class Lifecycle:
     """Drives every replica of the node toward what is desired of it."""
 
-    def __init__(self, workings: Workings, policy: AgentPolicy) -> None:
+    def __init__(self, workings: Workings, policy: AgentPolicy, contact: Contact) -> None:
         self._workings = workings
         self._policy = policy
+        self._contact = contact
         self._activities: dict[str, _Activity] = {}
         self._touched: dict[str, None] = {}
 
@@ -72,7 +75,8 @@ class Lifecycle:
             return record.observed.state
         activity = self._activity(replica_id)
         if activity.prepared:
-            return ReplicaState.PREPARING if self._must_wait(record) else ReplicaState.READY
+            waits = self._must_wait(record) or self._contact.holds_back(record)
+            return ReplicaState.PREPARING if waits else ReplicaState.READY
         return ReplicaState.PREPARING if activity.busy else ReplicaState.ACCEPTED
 
     def next_due_us(self, now_us: int) -> int:
@@ -215,6 +219,18 @@ class Lifecycle:
         seen = container.seen_running(now_us)
         self._workings.keep(ObservationKept(seen, reported=False), urgent=False)
 
+    # --- cut off ----------------------------------------------------------------------------
+
+    def go_on(self, records: Iterable[ReplicaRecord]) -> None:
+        """Go on with replicas that waited until the agent is surely heard."""
+        for record in records:
+            self._touch(record.replica_id)
+
+    def cut_off(self, record: ReplicaRecord) -> None:
+        """Stop a replica for good: elsewhere it may be replaced soon."""
+        self._activity(record.replica_id).cut_off = True
+        self._touch(record.replica_id)
+
     # --- what happened ----------------------------------------------------------------------
 
     def prepared(self, stimulus: st.Prepared) -> None:
@@ -305,17 +321,17 @@ class Lifecycle:
 
     def _advance(self, record: ReplicaRecord, now_us: int) -> None:
         activity = self._activity(record.replica_id)
-        if record.desired is Desired.STOP:
+        if record.desired is Desired.STOP or activity.cut_off:
             self._advance_stop(record, activity, now_us)
         elif activity.busy is not None or record.spec is None or activity.due_us > now_us:
             return
         elif record.alive:
-            if record.observed is not None and record.observed.state is ReplicaState.STARTING:
+            if record.starting and not self._contact.holds_back(record):
                 self._start(record, activity)
         elif not activity.prepared:
             activity.busy = _Busy.PREPARING
             self._workings.ask(PrepareReplica(record.replica_id, record.spec))
-        elif not self._must_wait(record):
+        elif not self._must_wait(record) and not self._contact.holds_back(record):
             again = record.observed is not None
             self._observe(
                 record.seen(ReplicaState.STARTING, now_us, again=again),
@@ -325,10 +341,11 @@ class Lifecycle:
 
     def _advance_stop(self, record: ReplicaRecord, activity: _Activity, now_us: int) -> None:
         if not record.alive:
-            self._finish(record, ReplicaState.STOPPED, 0, "", now_us)
+            why = REASON if activity.cut_off else ""
+            self._finish(record, ReplicaState.STOPPED, 0, why, now_us)
         elif activity.busy is None and activity.due_us <= now_us:
             activity.busy = _Busy.STOPPING
-            self._workings.ask(StopContainer(record.replica_id))
+            self._workings.ask(StopContainer(record.replica_id, hurry=activity.cut_off))
 
     def _start(self, record: ReplicaRecord, activity: _Activity) -> None:
         if record.spec is not None:
@@ -356,8 +373,10 @@ class Lifecycle:
         self._touch(record.replica_id)
 
     def _end(self, record: ReplicaRecord, exit_code: int, why: str, now_us: int) -> None:
-        if record.desired is Desired.STOP:
-            self._finish(record, ReplicaState.STOPPED, exit_code, "", now_us)
+        cut_off = self._activity(record.replica_id).cut_off
+        if record.desired is Desired.STOP or cut_off:
+            why = REASON if cut_off else ""
+            self._finish(record, ReplicaState.STOPPED, exit_code, why, now_us)
             return
         restart = record.spec.restart if record.spec is not None else RestartPolicy.NEVER
         judged = verdict(

@@ -21,7 +21,11 @@ class Desired(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReplicaSpec:
-    """All that is needed to run a replica. `env` holds secrets: never log it."""
+    """All that is needed to run a replica. `env` holds secrets: never log it.
+
+    With `stop_after_ms` it may not run on for longer once this agent is cut off; 0 for as long as
+    it likes. `gpu_devices` are numbers of the host's devices, whole ones first.
+    """
 
     deployment_id: str
     deployment_name: str
@@ -30,6 +34,8 @@ class ReplicaSpec:
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     restart: RestartPolicy = RestartPolicy.ALWAYS
     starts_after: tuple[str, ...] = ()
+    stop_after_ms: int = 0
+    gpu_devices: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +104,11 @@ class ReplicaRecord:
     def alive(self) -> bool:
         """Tell whether its container is being started or runs, as far as is known."""
         return self.observed is not None and self.observed.state in _ALIVE
+
+    @property
+    def starting(self) -> bool:
+        """Tell whether its container is being started."""
+        return self.observed is not None and self.observed.state is ReplicaState.STARTING
 
     @property
     def restart_count(self) -> int:

@@ -56,6 +56,13 @@ class Acknowledged:
 
 
 @dataclass(frozen=True, slots=True)
+class HeartbeatAnswered:
+    """The leading scheduler heard this heartbeat of the stream."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class DrainAsked:
     """The gateway is going away."""
 
@@ -163,7 +170,7 @@ class Settled:
 
 
 RuntimeEvent = ContainerEnded | HealthSeen
-GatewayMessage = Welcomed | Assigned | Acknowledged | DrainAsked
+GatewayMessage = Welcomed | Assigned | Acknowledged | HeartbeatAnswered | DrainAsked
 Stimulus = (
     Booted
     | StreamOpened

@@ -8,7 +8,8 @@ from fogbank.domain.states import NodeStatus, ReplicaState
 from fogbank.log.memory import MemoryStore
 from fogbank.v1 import agent_service_pb2 as pb
 from fogbank.v1 import facts_pb2, resources_pb2
-from tests.support.fleet_log import a_fingerprint
+from services.gateway.app.ports import HeardHeartbeat
+from tests.support.fleet_log import a_fingerprint, an_id
 from tests.support.gateway import ALICE, GatewayWorld, gateway_world, memory_logs
 from tests.support.scripted_agent import ScriptedAgent, scripted_agent, seen
 from tests.support.waiting import eventually
@@ -144,6 +145,24 @@ async def test_heartbeats_are_passed_on_and_not_stored(
     assert (heard.node_id, heard.epoch) == (agent.node_id, agent.epoch)
     assert (heard.cpu_percent, heard.memory_percent) == (5, 7.5)
     assert await world.log.last_sequence() == before
+
+
+async def test_who_wrote_the_last_round_tells_agents_that_they_were_heard(
+    world: GatewayWorld, agent: ScriptedAgent
+) -> None:
+    await agent.shake_hands()
+    await agent.say(heartbeat=pb.Heartbeat(number=7))
+    (heard,) = await eventually(lambda: world.telemetry.heard)
+    assert heard.number == 7
+    deployment_id = await world.deployed()
+    await world.scheduler.place(deployment_id, agent.node_id)
+    await agent.assigned()
+    of_another_epoch = HeardHeartbeat(agent.node_id, agent.epoch - 1, 9)
+    world.agents.heard("hand", [of_another_epoch, HeardHeartbeat(an_id("elsewhere"), 1, 9)])
+    world.agents.heard("a former leader", [HeardHeartbeat(agent.node_id, agent.epoch, 8)])
+    world.agents.heard("hand", [HeardHeartbeat(agent.node_id, agent.epoch, 7)])
+
+    assert (await agent.next("heartbeat_answer")).number == 7
 
 
 async def test_a_load_that_moved_by_a_step_is_logged_once(

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -17,6 +17,9 @@ from fogbank.log.nats_connection import NatsConnection, NatsCredentials, connect
 from fogbank.log.port import LogPermissionError, Writer
 from fogbank.log.stream import StreamName, StreamSettings, api_request, ensure_stream
 from fogbank.v1 import log_pb2
+from services.gateway.adapters.telemetry import heard_heartbeats
+from services.gateway.app.ports import HeardHeartbeat
+from services.scheduler.adapters.telemetry import NatsAnswers
 from tests.support.broker_users import as_user, guarded_broker, password_of
 from tests.support.nats import NatsServer
 from tests.support.waiting import eventually
@@ -195,6 +198,31 @@ async def test_signs_of_life_go_from_gateway_to_scheduler(broker: NatsServer) ->
 
         await eventually(arrived)
         assert heard == [b"true"]
+
+
+async def test_what_schedulers_heard_goes_to_gateways(broker: NatsServer) -> None:
+    async with AsyncExitStack() as stack:
+        gateway = await stack.enter_async_context(signed_in(broker, "gateway"))
+        ledger = await stack.enter_async_context(signed_in(broker, "ledger"))
+        scheduler = await stack.enter_async_context(signed_in(broker, "scheduler"))
+        told: list[tuple[str, list[HeardHeartbeat]]] = []
+
+        def take(instance: str, heartbeats: Iterable[HeardHeartbeat]) -> None:
+            told.append((instance, list(heartbeats)))
+
+        await stack.enter_async_context(heard_heartbeats(gateway, "default", take))
+        await gateway.client.flush()
+        for connection in (ledger, gateway):
+            await connection.client.publish("fogbank.heard.default", b"")
+            await connection.client.flush()
+        await scheduler.client.publish("fogbank.heard.default", b"nonsense")
+        await NatsAnswers(scheduler, "default").publish("one", [("node", 5, 7)])
+
+        async def arrived() -> bool:
+            return bool(told)
+
+        await eventually(arrived)
+        assert told == [("one", [HeardHeartbeat("node", 5, 7)])]
 
 
 @pytest.mark.parametrize("user", SERVICES)

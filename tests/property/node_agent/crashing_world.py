@@ -104,8 +104,8 @@ class World:
             self.boot()
             return
         self.now_us += 1
-        effects = [e for each in batch for e in self.core.handle(each, self.now_us)]
-        effects += self.core.handle(st.Settled(), self.now_us)
+        effects = [e for each in batch for e in self.core.handle(each, self.now_us, self.now_us)]
+        effects += self.core.handle(st.Settled(), self.now_us, self.now_us)
         saves = [each for each in effects if isinstance(each, ef.Save)]
         entries = [entry for save in saves for entry in save.entries]
         if self.crashes():

@@ -1,6 +1,9 @@
 """What a node is to do, and what it must be told."""
 
+from dataclasses import replace
+
 from fogbank.domain import events as ev
+from fogbank.domain.deployment import DisconnectRules
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.ids import replica_id
 from fogbank.domain.states import ReplicaState
@@ -96,3 +99,17 @@ def test_only_what_changed_is_told() -> None:
     assert changed_tasks({"a": run, "b": other}, {"a": run, "b": other}) == ()
     assert changed_tasks({"a": run}, {"a": stop, "b": other}) == (stop, other)
     assert changed_tasks({"a": stop, "b": other}, {"b": other}) == (Task("a", "d", Wanted.FORGET),)
+
+
+def test_what_its_node_was_to_stop_is_not_run_again_after_it_was_suspended() -> None:
+    log, fleet, node, deployment, replicas = placed_fleet()
+    spec = fleet.facts.deployments[deployment].spec
+    rules = DisconnectRules(stop_on_client_after_ms=10_000)
+    told = tasks_of(fleet, node)
+    fleet.fold(log.fact(ev.DeploymentUpdated(deployment, replace(spec, disconnect=rules), "")))
+    now = tasks_of(fleet, node)
+    assert {task.stop_on_client_after_ms for task in now.values()} == {10_000}
+    assert len(changed_tasks(told, now)) == 2
+    decide(log, fleet, ev.ReplicasSuspended(deployment, (replicas[0],), node))
+    wanted = {task.replica_id: task.wanted for task in tasks_of(fleet, node).values()}
+    assert wanted == {replicas[0]: Wanted.STOP, replicas[1]: Wanted.RUN}

@@ -20,10 +20,14 @@ def spec(
     image: str = "nginx",
     restart: RestartPolicy = RestartPolicy.ALWAYS,
     starts_after: tuple[str, ...] = (),
+    stop_after_ms: int = 0,
 ) -> ReplicaSpec:
-    return ReplicaSpec(
-        "d-1", "web", image, Resources(500, 512, 1), {"KEY": "value"}, restart, starts_after
-    )
+    env, amounts = {"KEY": "value"}, Resources(500, 512, 1)
+    return ReplicaSpec("d-1", "web", image, amounts, env, restart, starts_after, stop_after_ms)
+
+
+# Of what is asked for, this goes without saying.
+_UNTOLD = ef.Save | ef.Wake | ef.WakeAtBoot
 
 
 class Scene:
@@ -32,6 +36,7 @@ class Scene:
     def __init__(self, policy: AgentPolicy | None = None) -> None:
         self.policy = policy or AgentPolicy()
         self.now_us = 1_000_000 * SECOND_US
+        self.boot_us = 1_000 * SECOND_US
         self.saved: list[Entry] = []
         self.sent: list[ef.Outgoing] = []
         self.core = AgentCore(Kept(), self.policy)
@@ -42,12 +47,12 @@ class Scene:
 
     def happen(self, *stimuli: st.Stimulus) -> list[ef.Effect]:
         """Hand in a batch; return what is to be done, saves left out."""
-        effects = [e for each in stimuli for e in self.core.handle(each, self.now_us)]
-        effects += self.core.handle(st.Settled(), self.now_us)
+        effects = [e for each in stimuli for e in self.core.handle(each, self.now_us, self.boot_us)]
+        effects += self.core.handle(st.Settled(), self.now_us, self.boot_us)
         self.saved += [e for each in effects if isinstance(each, ef.Save) for e in each.entries]
         self.sent += [each.message for each in effects if isinstance(each, ef.Send)]
         self.effects = effects
-        return [each for each in effects if not isinstance(each, ef.Save | ef.Wake)]
+        return [each for each in effects if not isinstance(each, _UNTOLD)]
 
     def boot(self, *containers: FoundContainer) -> list[ef.Effect]:
         return self.happen(st.Booted(containers))
@@ -97,6 +102,7 @@ class Scene:
 
     def pass_s(self, seconds: float) -> list[ef.Effect]:
         self.now_us += int(seconds * SECOND_US)
+        self.boot_us += int(seconds * SECOND_US)
         return self.happen(st.TimePassed())
 
     def run(self, replica_id: str, restart_count: int = 0) -> None:

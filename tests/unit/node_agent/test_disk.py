@@ -40,7 +40,7 @@ WRITTEN: list[tuple[Entry, object]] = [
         AssignmentKept("a", Desired.RUN, 8, spec(starts_after=("b",))),
         [
             "assignment", "a", 1, 8,
-            ["d-1", "web", "nginx", [500, 512, 1, 0], {"KEY": "value"}, 1, ["b"]],
+            ["d-1", "web", "nginx", [500, 512, 1, 0], {"KEY": "value"}, 1, ["b"], 0, []],
         ],
     ),
     (AssignmentKept("c", Desired.STOP, 8), ["assignment", "c", 2, 8, None]),

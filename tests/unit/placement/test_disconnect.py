@@ -9,6 +9,7 @@ import pytest
 from fogbank.domain import events as ev
 from fogbank.domain.deployment import DisconnectRules
 from fogbank.domain.policy import Policy
+from fogbank.domain.states import DeploymentStatus, ReplicaState
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_fingerprint, a_spec, an_id
 
@@ -110,3 +111,62 @@ def test_in_a_guarded_region_nobody_is_replaced_sooner_than_the_policy_says() ->
     fleet.log.pass_ms(1_000_000)
     fleet.settle()
     assert sum(name.startswith("far") for name in fleet.nodes_of(hasty) + fleet.nodes_of(slow)) == 3
+
+
+STOPPED = DisconnectRules(40_000, stop_on_client_after_ms=10_000)
+
+
+def stopped_by_its_node(fleet: LittleFleet, deployment_id: str) -> None:
+    """Let the only replica of a deployment be reported as stopped, when its node is back."""
+    decisions = fleet.planner.fleet.decisions
+    (replica_id,) = decisions.of(deployment_id).replica_ids[:1]
+    placed = decisions.placements[replica_id]
+    seen = fleet.log.seen(replica_id, ReplicaState.STOPPED, final=True)
+    fleet.fold(fleet.log.report(placed.node_id, seen))
+
+
+def test_what_its_node_stopped_stays_replaced_when_the_node_is_back() -> None:
+    fleet, (deployment_id,) = cut_off(STOPPED)
+    fleet.log.pass_ms(40_000)
+    assert on(fleet, [deployment_id]) == [["far"]]
+    fleet.obey()
+    fleet.connect("near")
+    (released,) = fleet.settle()
+    assert isinstance(released, ev.ReplicasReleased)
+    assert released.reason == "Stopped by its node while that was cut off"
+    stopped_by_its_node(fleet, deployment_id)
+    assert on(fleet, [deployment_id]) == [["far"]]
+    assert fleet.status(deployment_id) is DeploymentStatus.RUNNING
+
+
+def test_what_its_node_stopped_in_a_short_outage_is_placed_again_at_once() -> None:
+    fleet, (deployment_id,) = cut_off(STOPPED)
+    fleet.log.pass_ms(20_000)
+    assert on(fleet, [deployment_id]) == [["near"]]
+    fleet.connect("near")
+    assert fleet.settle() == []
+    stopped_by_its_node(fleet, deployment_id)
+    fleet.settle()
+    decision = fleet.planner.fleet.decisions.of(deployment_id)
+    assert decision.generations == {0: 2}
+    fleet.obey()
+    assert fleet.status(deployment_id) is DeploymentStatus.RUNNING
+
+
+def test_what_was_given_up_without_a_successor_is_placed_anew() -> None:
+    fleet = LittleFleet()
+    fleet.connect("near")
+    deployment_id = fleet.deploy(a_spec(replicas=1, cpu=4000, disconnect=STOPPED))
+    fleet.settle()
+    fleet.obey()
+    fleet.connect("far", a_fingerprint(cpu=1000))
+    fleet.decide(fleet.silence(an_id("near")))
+    fleet.log.pass_ms(40_000)
+    fleet.settle()
+    assert fleet.nodes_of(deployment_id) == []
+    fleet.connect("near")
+    fleet.settle()
+    assert fleet.nodes_of(deployment_id) == ["near"]
+    decisions = fleet.planner.fleet.decisions
+    first, second = decisions.of(deployment_id).replica_ids
+    assert decisions.placements[second].starts_after == (first,)

@@ -1,5 +1,6 @@
 """Who is silent, and who decides."""
 
+from services.scheduler.core.answers import Unanswered
 from services.scheduler.core.leadership import TAKEOVER_US, Leadership
 from services.scheduler.core.liveness import Liveness, silent_after_us
 from tests.support.fleet import LittleFleet
@@ -56,3 +57,23 @@ def test_the_author_of_the_last_round_decides_at_once_and_others_stand_by() -> N
     assert leadership.may_decide_at_us(900) == 900 + TAKEOVER_US
     leadership.round_counted("one")
     assert leadership.may_decide_at_us(1_000) == 1_000
+
+
+def test_who_leads_answers_heartbeats_of_nodes_that_live_in_their_present_epoch() -> None:
+    fleet = LittleFleet()
+    alive, old, silent = (fleet.connect(name) for name in ("alive", "old", "silent"))
+    state = fleet.planner.fleet
+    epochs = {node_id: state.facts.nodes[node_id].epoch for node_id in (alive, old, silent)}
+    fleet.connect("old")
+    fleet.decide(fleet.silence(silent))
+    unanswered = Unanswered()
+    assert not unanswered.heard(alive, epochs[alive], 0), "wants no answer"
+    assert unanswered.heard(alive, epochs[alive], 1)
+    assert not unanswered.heard(alive, epochs[alive], 2)
+    for node_id in (old, silent, "unknown"):
+        unanswered.heard(node_id, epochs.get(node_id, 1), 9)
+    assert unanswered.take(state, leading=True) == [(alive, epochs[alive], 2)]
+    assert unanswered.take(state, leading=True) == []
+    unanswered.heard(alive, epochs[alive], 3)
+    assert unanswered.take(state, leading=False) == []
+    assert unanswered.heard(alive, epochs[alive], 4), "what a standby heard is forgotten"
