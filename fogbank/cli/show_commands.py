@@ -59,6 +59,7 @@ _REPLICA_COLUMNS = (
     Column("STARTED", "started_at"),
     Column("REASON", "reason"),
     Column("REPLICA ID", "id", wide=True),
+    Column("GPUS", "gpu_devices", wide=True),
 )
 _CHANGE_COLUMNS = (
     Column("WHEN", "changed_at"),

@@ -120,6 +120,7 @@ def deployment_detail(
                 "restarts": replica.restart_count,
                 "started_at": instant(replica.started_at),
                 "reason": replica.reason,
+                "gpu_devices": list(replica.gpu_devices),
             }
             for replica in deployment.replicas
         ],

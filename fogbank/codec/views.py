@@ -114,6 +114,7 @@ def replica_to_pb(replica: ReplicaSummary) -> deployments_pb2.Replica:
         restart_count=replica.restart_count,
         reason=replica.reason,
         unknown=replica.unknown,
+        gpu_devices=replica.gpu_devices,
     )
 
 
@@ -135,6 +136,7 @@ def replica_from_pb(message: deployments_pb2.Replica) -> ReplicaSummary:
         restart_count=message.restart_count,
         reason=message.reason,
         unknown=message.unknown,
+        gpu_devices=tuple(message.gpu_devices),
     )
 
 

@@ -49,6 +49,7 @@ class ReplicaSummary:
     restart_count: int = 0
     reason: str = ""
     unknown: bool = False
+    gpu_devices: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -523,6 +523,7 @@ class Replica(_message.Message):
     RESTART_COUNT_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     UNKNOWN_FIELD_NUMBER: _builtins.int
+    GPU_DEVICES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Replica id (UUID), derived from deployment, slot and generation."""
     slot: _builtins.int
@@ -549,6 +550,10 @@ class Replica(_message.Message):
     def started_at(self) -> _timestamp_pb2.Timestamp:
         """When the container last started; absent while unknown."""
 
+    @_builtins.property
+    def gpu_devices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Numbers of the GPU devices of its node that it has, whole ones first."""
+
     def __init__(
         self,
         *,
@@ -564,10 +569,11 @@ class Replica(_message.Message):
         restart_count: _builtins.int = ...,
         reason: _builtins.str = ...,
         unknown: _builtins.bool = ...,
+        gpu_devices: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_id", b"container_id", "generation", b"generation", "health", b"health", "id", b"id", "node_id", b"node_id", "node_name", b"node_name", "reason", b"reason", "restart_count", b"restart_count", "slot", b"slot", "started_at", b"started_at", "state", b"state", "unknown", b"unknown"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_id", b"container_id", "generation", b"generation", "gpu_devices", b"gpu_devices", "health", b"health", "id", b"id", "node_id", b"node_id", "node_name", b"node_name", "reason", b"reason", "restart_count", b"restart_count", "slot", b"slot", "started_at", b"started_at", "state", b"state", "unknown", b"unknown"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

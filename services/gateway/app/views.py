@@ -52,6 +52,7 @@ def _replica(fold: FleetFold, view: ReplicaView) -> ReplicaSummary:
         restart_count=observed.restart_count if observed else 0,
         reason=(observed.reason if observed else "") or (placed.reason if placed else ""),
         unknown=view.unknown,
+        gpu_devices=placed.gpu_devices if placed else (),
     )
 
 

@@ -77,6 +77,7 @@ def _replicas() -> Select[Any]:
         _R.restart_count,
         _R.reason,
         _R.unknown,
+        _R.gpu_devices,
     )
     return (
         select(func.jsonb_agg(aggregate_order_by(replica, _R.slot)).label("found"))

@@ -16,7 +16,7 @@ from sqlalchemy import (
     Text,
     Uuid,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.types import NullType
 
 METADATA = MetaData(schema="public")
@@ -116,6 +116,7 @@ REPLICAS = Table(
     _integer("restart_count", null=True),
     _text("reason", null=True),
     Column("unknown", Boolean, nullable=True),
+    Column("gpu_devices", ARRAY(SmallInteger), nullable=True),
 )
 
 HISTORY = Table(

@@ -94,6 +94,7 @@ def _replica(replica: list[Any]) -> ReplicaSummary:
         restart_count,
         reason,
         unknown,
+        gpu_devices,
     ) = replica
     return ReplicaSummary(
         id=replica_id,
@@ -108,6 +109,8 @@ def _replica(replica: list[Any]) -> ReplicaSummary:
         restart_count=restart_count,
         reason=reason,
         unknown=unknown,
+        # Of a row from before a migration there is none.
+        gpu_devices=tuple(gpu_devices or ()),
     )
 
 

@@ -117,6 +117,7 @@ def _replica_row(view: ReplicaView, waiting_for: str) -> ReplicaRow:
             0,
             waiting_for,
             view.unknown,
+            (),
         )
     return ReplicaRow(
         view.id,
@@ -131,6 +132,7 @@ def _replica_row(view: ReplicaView, waiting_for: str) -> ReplicaRow:
         observed.restart_count if observed else 0,
         clean((observed.reason if observed else "") or placed.reason),
         view.unknown,
+        placed.gpu_devices,
     )
 
 

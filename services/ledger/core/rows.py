@@ -26,6 +26,7 @@ class ReplicaRow(NamedTuple):
     restart_count: int
     reason: str
     unknown: bool
+    gpu_devices: tuple[int, ...]
 
 
 class DeploymentStateRow(NamedTuple):

@@ -84,6 +84,8 @@ def container_config(
                 for name, most in (("nofile", limits.open_files), ("nproc", limits.user_processes))
                 if most
             ],
+            # The same devices that the placement counts; the engine's own driver makes them appear.
+            "DeviceRequests": [_gpus(spec.gpu_devices)] if spec.gpu_devices else None,
             "Privileged": False,
             "CapDrop": ["ALL"],
             "CapAdd": list(limits.capabilities),
@@ -93,6 +95,10 @@ def container_config(
             "LogConfig": {"Type": "json-file", "Config": {"max-size": _LOG_SIZE}},
         },
     }
+
+
+def _gpus(devices: tuple[int, ...]) -> dict[str, Any]:
+    return {"DeviceIDs": [str(device) for device in devices], "Capabilities": [["gpu"]]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,7 @@ class _Container:
     ends_at_us: int = 0
     exit_code: int = 0
     lines: tuple[str, ...] = field(default=())
+    gpu_devices: tuple[int, ...] = ()
 
     @property
     def container_id(self) -> str:
@@ -138,6 +139,7 @@ class SimulatedRuntime:
             now_us,
             ends_at_us=0 if lifetime_ms is None else now_us + lifetime_ms * 1000,
             exit_code=number if behaviour == "exit" else 0,
+            gpu_devices=spec.gpu_devices,
         ).said(now_us, f"simulated start of {spec.image}, restart {restart_count}")
         await self._keep(container)
         self._watch(container)
@@ -248,7 +250,9 @@ class SimulatedRuntime:
         for path in sorted(self._folder.glob("*.json")):
             try:
                 content = json.loads(path.read_text(encoding="utf-8"))
-                found.append(_Container(**{**content, "lines": tuple(content["lines"])}))
+                for listed in ("lines", "gpu_devices"):
+                    content[listed] = tuple(content.get(listed, ()))
+                found.append(_Container(**content))
             except (ValueError, TypeError, KeyError):
                 # Cut off by a power failure, which ended the container as well.
                 path.unlink()

@@ -184,7 +184,9 @@ async def test_tables_of_an_earlier_release_are_brought_up_to_date(
         for table, rows in zip(shown, former, strict=True):
             assert rows
             present = await rows_of(url, f"SELECT * FROM {table}")  # noqa: S608
-            assert [dict(row) for row in present] == [dict(row) for row in rows]
+            assert [dict(row) | dict(old) for row, old in zip(present, rows, strict=True)] == [
+                dict(row) for row in present
+            ]
         (whole,) = await rows_of(url, "SELECT * FROM deployments")
         assert dict(whole) | dict(deployment) == dict(whole)
 

@@ -320,6 +320,17 @@ async def test_lists_refuse_what_makes_no_sense(world: Asked) -> None:
         )
 
 
+async def test_a_replica_is_shown_with_its_gpu_devices(world: Asked) -> None:
+    world.fleet.connect("a-gpu", a_fingerprint(gpu=3))
+    deployment_id = world.fleet.deploy(a_spec(replicas=2, gpu=2, wait_for_capacity=True))
+    scaled = world.fleet.deploy(a_spec(gpu=2))
+    world.fleet.settle()
+    await world.publish()
+    for known, devices in ((scaled, (0, 1)), (deployment_id, ())):
+        answer = await world.client.QueryDeployment(pb.QueryDeploymentRequest(deployment_id=known))
+        assert deployment_from_pb(answer.deployment).replicas[0].gpu_devices == devices
+
+
 async def test_nodes(world: Asked) -> None:
     world.fleet.connect("a-gpu", a_fingerprint(gpu=2, labels={"rack": "7"}, region="us-west"))
     world.fleet.deploy(a_spec(gpu=1))

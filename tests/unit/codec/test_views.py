@@ -41,7 +41,17 @@ def test_a_deployment_comes_back_as_it_went() -> None:
         running_replicas=1,
         replicas=(
             ReplicaSummary(
-                "r0", 0, 2, ReplicaState.RUNNING, "n", "fog-1", "c", 5_000_001, Health.HEALTHY, 3
+                "r0",
+                0,
+                2,
+                ReplicaState.RUNNING,
+                "n",
+                "fog-1",
+                "c",
+                5_000_001,
+                Health.HEALTHY,
+                3,
+                gpu_devices=(2, 0),
             ),
             ReplicaSummary("r1", 1, 1, ReplicaState.PENDING, reason="waiting", unknown=True),
         ),

@@ -42,6 +42,16 @@ def test_every_capability_is_dropped_but_those_that_are_named() -> None:
     assert host["SecurityOpt"] == ["no-new-privileges"]
 
 
+def test_the_engine_is_asked_for_the_devices_that_the_placement_counts() -> None:
+    limits = ContainerLimits()
+    spec = ReplicaSpec("d-1", "web", "nginx", Resources(100, 64, 0, 1_500), gpu_devices=(2, 0))
+    made = container_config("n-1", "r-1", 0, spec, limits=limits, most_millicores=2_000)
+    assert made["HostConfig"]["DeviceRequests"] == [
+        {"DeviceIDs": ["2", "0"], "Capabilities": [["gpu"]]}
+    ]
+    assert config(100, 64)["DeviceRequests"] is None
+
+
 def test_limits_may_be_left_to_the_engine() -> None:
     host = config(100, 64, pids=0, open_files=0, user_processes=9)
     assert host["PidsLimit"] is None
