@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fogbank.cli import state_command
+from fogbank.cli import record_command, state_command
 from fogbank.cli.failures import EXIT_DONE, EXIT_ERROR, UsageFailure
 from fogbank.cli.log_reading import (
     DEFAULT_DATA_DIR,
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 
 app.command("state")(state_command.state)
+app.command("log")(record_command.log)
 
 
 @app.callback()

@@ -37,7 +37,7 @@ def events(
 
     with connect() as connection:
         for commit in _commits(connection, after, types or [], about or [], follow=follow):
-            for event in _rows(commit):
+            for event in rows(commit):
                 _print(event, output)
             sys.stdout.flush()
 
@@ -72,7 +72,8 @@ def _commits(
                 return
 
 
-def _rows(commit: "ReadEventsResponse") -> Iterator[dict[str, Any]]:
+def rows(commit: "ReadEventsResponse") -> Iterator[dict[str, Any]]:
+    """Yield the events of a commit as plain values."""
     from fogbank.cli.views import instant
 
     for logged in commit.events:

@@ -29,7 +29,7 @@ from fogbank.v1 import policies_pb2 as fogbank_dot_v1_dot_policies__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x66ogbank/v1/audit_service.proto\x12\nfogbank.v1\x1a\x1c\x66ogbank/v1/deployments.proto\x1a\x14\x66ogbank/v1/log.proto\x1a\x16\x66ogbank/v1/nodes.proto\x1a\x19\x66ogbank/v1/policies.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"^\n\x11ReadEventsRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\x12\x0e\n\x06\x66ollow\x18\x02 \x01(\x08\x12\r\n\x05types\x18\x03 \x03(\t\x12\x12\n\naggregates\x18\x04 \x03(\t\"_\n\x0bLoggedEvent\x12\r\n\x05index\x18\x01 \x01(\x05\x12+\n\x08\x65nvelope\x18\x02 \x01(\x0b\x32\x19.fogbank.v1.EventEnvelope\x12\x14\n\x0cpayload_json\x18\x03 \x01(\t\"\x91\x01\n\x12ReadEventsResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12/\n\x0b\x61ppended_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x06\x65vents\x18\x04 \x03(\x0b\x32\x17.fogbank.v1.LoggedEvent\"l\n\x11GetStateAtRequest\x12\x12\n\x08sequence\x18\x01 \x01(\x03H\x00\x12*\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x11\n\taggregate\x18\x03 \x01(\tB\x04\n\x02\x61t\"z\n\x12GetStateAtResponse\x12\x16\n\x0e\x61s_of_sequence\x18\x01 \x01(\x03\x12+\n\x0b\x64\x65ployments\x18\x02 \x03(\x0b\x32\x16.fogbank.v1.Deployment\x12\x1f\n\x05nodes\x18\x03 \x03(\x0b\x32\x10.fogbank.v1.Node\">\n\x10VerifyLogRequest\x12\x15\n\rfrom_sequence\x18\x01 \x01(\x03\x12\x13\n\x0bto_sequence\x18\x02 \x01(\x03\"u\n\x11VerifyLogResponse\x12\x0f\n\x07\x63hecked\x18\x01 \x01(\x03\x12\r\n\x05total\x18\x02 \x01(\x03\x12\x1a\n\x12\x66irst_bad_sequence\x18\x03 \x01(\x03\x12\x0f\n\x07problem\x18\x04 \x01(\t\x12\x13\n\x0b\x63heckpoints\x18\x05 \x01(\x03\"\x19\n\x17GetLogCheckpointRequest\"?\n\x18GetLogCheckpointResponse\x12\x0c\n\x04note\x18\x01 \x01(\t\x12\x15\n\rverifier_keys\x18\x02 \x03(\t\"&\n\x12ProveCommitRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x03\"t\n\x13ProveCommitResponse\x12\x0c\n\x04note\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x10\n\x08instance\x18\x04 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\x12\x0c\n\x04path\x18\x06 \x03(\x0c\"D\n\x16VerifyDecisionsRequest\x12\x15\n\rfrom_sequence\x18\x01 \x01(\x03\x12\x13\n\x0bto_sequence\x18\x02 \x01(\x03\"\xb8\x02\n\x17VerifyDecisionsResponse\x12\x0f\n\x07\x63hecked\x18\x01 \x01(\x03\x12\r\n\x05total\x18\x02 \x01(\x03\x12\x1b\n\x13\x64ifferent_sequences\x18\x03 \x03(\x03\x12\x1e\n\x16unverifiable_sequences\x18\x04 \x03(\x03\x12\x30\n\x0b\x64ifferences\x18\x05 \x03(\x0b\x32\x1b.fogbank.v1.RoundDifference\x12\x1c\n\x14unverifiable_engines\x18\x06 \x03(\x05\x12\x0c\n\x04same\x18\x07 \x01(\x03\x12\x0c\n\x04void\x18\x08 \x01(\x03\x12\x10\n\x08sequence\x18\t \x01(\x03\x12\x16\n\x0e\x66irst_sequence\x18\n \x01(\x03\x12\x15\n\rlast_sequence\x18\x0b \x01(\x03\x12\x13\n\x0b\x62\x65gun_after\x18\x0c \x01(\x03\"Y\n\x0fRoundDifference\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0e\n\x06\x65ngine\x18\x02 \x01(\x05\x12$\n\x05terms\x18\x03 \x03(\x0b\x32\x15.fogbank.v1.RoundTerm\":\n\tRoundTerm\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x65rived\x18\x02 \x01(\t\x12\x0e\n\x06logged\x18\x03 \x01(\t\"f\n\x14\x43ompareReplayRequest\x12\"\n\x06policy\x18\x01 \x01(\x0b\x32\x12.fogbank.v1.Policy\x12\x15\n\rfrom_sequence\x18\x02 \x01(\x03\x12\x13\n\x0bto_sequence\x18\x03 \x01(\x03\"\xa3\x02\n\x15\x43ompareReplayResponse\x12\x10\n\x08replayed\x18\x01 \x01(\x03\x12\r\n\x05total\x18\x02 \x01(\x03\x12=\n\x06\x61\x63tual\x18\x03 \x03(\x0b\x32-.fogbank.v1.CompareReplayResponse.ActualEntry\x12G\n\x0b\x61lternative\x18\x04 \x03(\x0b\x32\x32.fogbank.v1.CompareReplayResponse.AlternativeEntry\x1a-\n\x0b\x41\x63tualEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x32\n\x10\x41lternativeEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x32\xdb\x04\n\x0c\x41uditService\x12M\n\nReadEvents\x12\x1d.fogbank.v1.ReadEventsRequest\x1a\x1e.fogbank.v1.ReadEventsResponse0\x01\x12K\n\nGetStateAt\x12\x1d.fogbank.v1.GetStateAtRequest\x1a\x1e.fogbank.v1.GetStateAtResponse\x12J\n\tVerifyLog\x12\x1c.fogbank.v1.VerifyLogRequest\x1a\x1d.fogbank.v1.VerifyLogResponse0\x01\x12]\n\x10GetLogCheckpoint\x12#.fogbank.v1.GetLogCheckpointRequest\x1a$.fogbank.v1.GetLogCheckpointResponse\x12N\n\x0bProveCommit\x12\x1e.fogbank.v1.ProveCommitRequest\x1a\x1f.fogbank.v1.ProveCommitResponse\x12\\\n\x0fVerifyDecisions\x12\".fogbank.v1.VerifyDecisionsRequest\x1a#.fogbank.v1.VerifyDecisionsResponse0\x01\x12V\n\rCompareReplay\x12 .fogbank.v1.CompareReplayRequest\x1a!.fogbank.v1.CompareReplayResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x66ogbank/v1/audit_service.proto\x12\nfogbank.v1\x1a\x1c\x66ogbank/v1/deployments.proto\x1a\x14\x66ogbank/v1/log.proto\x1a\x16\x66ogbank/v1/nodes.proto\x1a\x19\x66ogbank/v1/policies.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"p\n\x11ReadEventsRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\x12\x0e\n\x06\x66ollow\x18\x02 \x01(\x08\x12\r\n\x05types\x18\x03 \x03(\t\x12\x12\n\naggregates\x18\x04 \x03(\t\x12\x10\n\x08touching\x18\x05 \x01(\t\"_\n\x0bLoggedEvent\x12\r\n\x05index\x18\x01 \x01(\x05\x12+\n\x08\x65nvelope\x18\x02 \x01(\x0b\x32\x19.fogbank.v1.EventEnvelope\x12\x14\n\x0cpayload_json\x18\x03 \x01(\t\"\xa8\x01\n\x12ReadEventsResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12/\n\x0b\x61ppended_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x06\x65vents\x18\x04 \x03(\x0b\x32\x17.fogbank.v1.LoggedEvent\x12\x15\n\rlast_sequence\x18\x05 \x01(\x03\"l\n\x11GetStateAtRequest\x12\x12\n\x08sequence\x18\x01 \x01(\x03H\x00\x12*\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x11\n\taggregate\x18\x03 \x01(\tB\x04\n\x02\x61t\"z\n\x12GetStateAtResponse\x12\x16\n\x0e\x61s_of_sequence\x18\x01 \x01(\x03\x12+\n\x0b\x64\x65ployments\x18\x02 \x03(\x0b\x32\x16.fogbank.v1.Deployment\x12\x1f\n\x05nodes\x18\x03 \x03(\x0b\x32\x10.fogbank.v1.Node\">\n\x10VerifyLogRequest\x12\x15\n\rfrom_sequence\x18\x01 \x01(\x03\x12\x13\n\x0bto_sequence\x18\x02 \x01(\x03\"u\n\x11VerifyLogResponse\x12\x0f\n\x07\x63hecked\x18\x01 \x01(\x03\x12\r\n\x05total\x18\x02 \x01(\x03\x12\x1a\n\x12\x66irst_bad_sequence\x18\x03 \x01(\x03\x12\x0f\n\x07problem\x18\x04 \x01(\t\x12\x13\n\x0b\x63heckpoints\x18\x05 \x01(\x03\"\x19\n\x17GetLogCheckpointRequest\"?\n\x18GetLogCheckpointResponse\x12\x0c\n\x04note\x18\x01 \x01(\t\x12\x15\n\rverifier_keys\x18\x02 \x03(\t\"&\n\x12ProveCommitRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x03\"t\n\x13ProveCommitResponse\x12\x0c\n\x04note\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x10\n\x08instance\x18\x04 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\x12\x0c\n\x04path\x18\x06 \x03(\x0c\"D\n\x16VerifyDecisionsRequest\x12\x15\n\rfrom_sequence\x18\x01 \x01(\x03\x12\x13\n\x0bto_sequence\x18\x02 \x01(\x03\"\xb8\x02\n\x17VerifyDecisionsResponse\x12\x0f\n\x07\x63hecked\x18\x01 \x01(\x03\x12\r\n\x05total\x18\x02 \x01(\x03\x12\x1b\n\x13\x64ifferent_sequences\x18\x03 \x03(\x03\x12\x1e\n\x16unverifiable_sequences\x18\x04 \x03(\x03\x12\x30\n\x0b\x64ifferences\x18\x05 \x03(\x0b\x32\x1b.fogbank.v1.RoundDifference\x12\x1c\n\x14unverifiable_engines\x18\x06 \x03(\x05\x12\x0c\n\x04same\x18\x07 \x01(\x03\x12\x0c\n\x04void\x18\x08 \x01(\x03\x12\x10\n\x08sequence\x18\t \x01(\x03\x12\x16\n\x0e\x66irst_sequence\x18\n \x01(\x03\x12\x15\n\rlast_sequence\x18\x0b \x01(\x03\x12\x13\n\x0b\x62\x65gun_after\x18\x0c \x01(\x03\"Y\n\x0fRoundDifference\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0e\n\x06\x65ngine\x18\x02 \x01(\x05\x12$\n\x05terms\x18\x03 \x03(\x0b\x32\x15.fogbank.v1.RoundTerm\":\n\tRoundTerm\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x65rived\x18\x02 \x01(\t\x12\x0e\n\x06logged\x18\x03 \x01(\t\"f\n\x14\x43ompareReplayRequest\x12\"\n\x06policy\x18\x01 \x01(\x0b\x32\x12.fogbank.v1.Policy\x12\x15\n\rfrom_sequence\x18\x02 \x01(\x03\x12\x13\n\x0bto_sequence\x18\x03 \x01(\x03\"\xa3\x02\n\x15\x43ompareReplayResponse\x12\x10\n\x08replayed\x18\x01 \x01(\x03\x12\r\n\x05total\x18\x02 \x01(\x03\x12=\n\x06\x61\x63tual\x18\x03 \x03(\x0b\x32-.fogbank.v1.CompareReplayResponse.ActualEntry\x12G\n\x0b\x61lternative\x18\x04 \x03(\x0b\x32\x32.fogbank.v1.CompareReplayResponse.AlternativeEntry\x1a-\n\x0b\x41\x63tualEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x32\n\x10\x41lternativeEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x32\xdb\x04\n\x0c\x41uditService\x12M\n\nReadEvents\x12\x1d.fogbank.v1.ReadEventsRequest\x1a\x1e.fogbank.v1.ReadEventsResponse0\x01\x12K\n\nGetStateAt\x12\x1d.fogbank.v1.GetStateAtRequest\x1a\x1e.fogbank.v1.GetStateAtResponse\x12J\n\tVerifyLog\x12\x1c.fogbank.v1.VerifyLogRequest\x1a\x1d.fogbank.v1.VerifyLogResponse0\x01\x12]\n\x10GetLogCheckpoint\x12#.fogbank.v1.GetLogCheckpointRequest\x1a$.fogbank.v1.GetLogCheckpointResponse\x12N\n\x0bProveCommit\x12\x1e.fogbank.v1.ProveCommitRequest\x1a\x1f.fogbank.v1.ProveCommitResponse\x12\\\n\x0fVerifyDecisions\x12\".fogbank.v1.VerifyDecisionsRequest\x1a#.fogbank.v1.VerifyDecisionsResponse0\x01\x12V\n\rCompareReplay\x12 .fogbank.v1.CompareReplayRequest\x1a!.fogbank.v1.CompareReplayResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,43 +41,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMPAREREPLAYRESPONSE_ALTERNATIVEENTRY']._loaded_options = None
   _globals['_COMPAREREPLAYRESPONSE_ALTERNATIVEENTRY']._serialized_options = b'8\001'
   _globals['_READEVENTSREQUEST']._serialized_start=182
-  _globals['_READEVENTSREQUEST']._serialized_end=276
-  _globals['_LOGGEDEVENT']._serialized_start=278
-  _globals['_LOGGEDEVENT']._serialized_end=373
-  _globals['_READEVENTSRESPONSE']._serialized_start=376
-  _globals['_READEVENTSRESPONSE']._serialized_end=521
-  _globals['_GETSTATEATREQUEST']._serialized_start=523
-  _globals['_GETSTATEATREQUEST']._serialized_end=631
-  _globals['_GETSTATEATRESPONSE']._serialized_start=633
-  _globals['_GETSTATEATRESPONSE']._serialized_end=755
-  _globals['_VERIFYLOGREQUEST']._serialized_start=757
-  _globals['_VERIFYLOGREQUEST']._serialized_end=819
-  _globals['_VERIFYLOGRESPONSE']._serialized_start=821
-  _globals['_VERIFYLOGRESPONSE']._serialized_end=938
-  _globals['_GETLOGCHECKPOINTREQUEST']._serialized_start=940
-  _globals['_GETLOGCHECKPOINTREQUEST']._serialized_end=965
-  _globals['_GETLOGCHECKPOINTRESPONSE']._serialized_start=967
-  _globals['_GETLOGCHECKPOINTRESPONSE']._serialized_end=1030
-  _globals['_PROVECOMMITREQUEST']._serialized_start=1032
-  _globals['_PROVECOMMITREQUEST']._serialized_end=1070
-  _globals['_PROVECOMMITRESPONSE']._serialized_start=1072
-  _globals['_PROVECOMMITRESPONSE']._serialized_end=1188
-  _globals['_VERIFYDECISIONSREQUEST']._serialized_start=1190
-  _globals['_VERIFYDECISIONSREQUEST']._serialized_end=1258
-  _globals['_VERIFYDECISIONSRESPONSE']._serialized_start=1261
-  _globals['_VERIFYDECISIONSRESPONSE']._serialized_end=1573
-  _globals['_ROUNDDIFFERENCE']._serialized_start=1575
-  _globals['_ROUNDDIFFERENCE']._serialized_end=1664
-  _globals['_ROUNDTERM']._serialized_start=1666
-  _globals['_ROUNDTERM']._serialized_end=1724
-  _globals['_COMPAREREPLAYREQUEST']._serialized_start=1726
-  _globals['_COMPAREREPLAYREQUEST']._serialized_end=1828
-  _globals['_COMPAREREPLAYRESPONSE']._serialized_start=1831
-  _globals['_COMPAREREPLAYRESPONSE']._serialized_end=2122
-  _globals['_COMPAREREPLAYRESPONSE_ACTUALENTRY']._serialized_start=2025
-  _globals['_COMPAREREPLAYRESPONSE_ACTUALENTRY']._serialized_end=2070
-  _globals['_COMPAREREPLAYRESPONSE_ALTERNATIVEENTRY']._serialized_start=2072
-  _globals['_COMPAREREPLAYRESPONSE_ALTERNATIVEENTRY']._serialized_end=2122
-  _globals['_AUDITSERVICE']._serialized_start=2125
-  _globals['_AUDITSERVICE']._serialized_end=2728
+  _globals['_READEVENTSREQUEST']._serialized_end=294
+  _globals['_LOGGEDEVENT']._serialized_start=296
+  _globals['_LOGGEDEVENT']._serialized_end=391
+  _globals['_READEVENTSRESPONSE']._serialized_start=394
+  _globals['_READEVENTSRESPONSE']._serialized_end=562
+  _globals['_GETSTATEATREQUEST']._serialized_start=564
+  _globals['_GETSTATEATREQUEST']._serialized_end=672
+  _globals['_GETSTATEATRESPONSE']._serialized_start=674
+  _globals['_GETSTATEATRESPONSE']._serialized_end=796
+  _globals['_VERIFYLOGREQUEST']._serialized_start=798
+  _globals['_VERIFYLOGREQUEST']._serialized_end=860
+  _globals['_VERIFYLOGRESPONSE']._serialized_start=862
+  _globals['_VERIFYLOGRESPONSE']._serialized_end=979
+  _globals['_GETLOGCHECKPOINTREQUEST']._serialized_start=981
+  _globals['_GETLOGCHECKPOINTREQUEST']._serialized_end=1006
+  _globals['_GETLOGCHECKPOINTRESPONSE']._serialized_start=1008
+  _globals['_GETLOGCHECKPOINTRESPONSE']._serialized_end=1071
+  _globals['_PROVECOMMITREQUEST']._serialized_start=1073
+  _globals['_PROVECOMMITREQUEST']._serialized_end=1111
+  _globals['_PROVECOMMITRESPONSE']._serialized_start=1113
+  _globals['_PROVECOMMITRESPONSE']._serialized_end=1229
+  _globals['_VERIFYDECISIONSREQUEST']._serialized_start=1231
+  _globals['_VERIFYDECISIONSREQUEST']._serialized_end=1299
+  _globals['_VERIFYDECISIONSRESPONSE']._serialized_start=1302
+  _globals['_VERIFYDECISIONSRESPONSE']._serialized_end=1614
+  _globals['_ROUNDDIFFERENCE']._serialized_start=1616
+  _globals['_ROUNDDIFFERENCE']._serialized_end=1705
+  _globals['_ROUNDTERM']._serialized_start=1707
+  _globals['_ROUNDTERM']._serialized_end=1765
+  _globals['_COMPAREREPLAYREQUEST']._serialized_start=1767
+  _globals['_COMPAREREPLAYREQUEST']._serialized_end=1869
+  _globals['_COMPAREREPLAYRESPONSE']._serialized_start=1872
+  _globals['_COMPAREREPLAYRESPONSE']._serialized_end=2163
+  _globals['_COMPAREREPLAYRESPONSE_ACTUALENTRY']._serialized_start=2066
+  _globals['_COMPAREREPLAYRESPONSE_ACTUALENTRY']._serialized_end=2111
+  _globals['_COMPAREREPLAYRESPONSE_ALTERNATIVEENTRY']._serialized_start=2113
+  _globals['_COMPAREREPLAYRESPONSE_ALTERNATIVEENTRY']._serialized_end=2163
+  _globals['_AUDITSERVICE']._serialized_start=2166
+  _globals['_AUDITSERVICE']._serialized_end=2769
 # @@protoc_insertion_point(module_scope)

@@ -33,10 +33,16 @@ class ReadEventsRequest(_message.Message):
     FOLLOW_FIELD_NUMBER: _builtins.int
     TYPES_FIELD_NUMBER: _builtins.int
     AGGREGATES_FIELD_NUMBER: _builtins.int
+    TOUCHING_FIELD_NUMBER: _builtins.int
     after_sequence: _builtins.int
     """Commits after this sequence; 0 for the whole log."""
     follow: _builtins.bool
     """Go on with commits as they come."""
+    touching: _builtins.str
+    """Only what touches this thing, as `deployment/<id>`, `replica/<id>`, `node/<id or name>` or
+    `user/<id>`: of rounds the outcomes that concern it, of reports what they say of it. Empty for
+    all. Now and then a message without events then says how far the log was read.
+    """
     @_builtins.property
     def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only events of these types, by full name; empty for all."""
@@ -52,10 +58,11 @@ class ReadEventsRequest(_message.Message):
         follow: _builtins.bool = ...,
         types: _abc.Iterable[_builtins.str] | None = ...,
         aggregates: _abc.Iterable[_builtins.str] | None = ...,
+        touching: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "aggregates", b"aggregates", "follow", b"follow", "types", b"types"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "aggregates", b"aggregates", "follow", b"follow", "touching", b"touching", "types", b"types"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -103,10 +110,13 @@ class ReadEventsResponse(_message.Message):
     SUBJECT_FIELD_NUMBER: _builtins.int
     APPENDED_AT_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
+    LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Log sequence."""
     subject: _builtins.str
     """Subject it was appended on."""
+    last_sequence: _builtins.int
+    """With `touching`, and without `follow`: the last log sequence that will be read."""
     @_builtins.property
     def appended_at(self) -> _timestamp_pb2.Timestamp:
         """When it was appended."""
@@ -122,10 +132,11 @@ class ReadEventsResponse(_message.Message):
         subject: _builtins.str = ...,
         appended_at: _timestamp_pb2.Timestamp | None = ...,
         events: _abc.Iterable[Global___LoggedEvent] | None = ...,
+        last_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["appended_at", b"appended_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["appended_at", b"appended_at", "events", b"events", "sequence", b"sequence", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["appended_at", b"appended_at", "events", b"events", "last_sequence", b"last_sequence", "sequence", b"sequence", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,10 +10,13 @@ from itertools import islice
 
 from fogbank.domain import events as ev
 from fogbank.domain.envelope import Commit
+from fogbank.domain.errors import NotFoundError
+from fogbank.domain.resources import NOTHING
 from fogbank.log.follower import read_commits
 from fogbank.log.port import EventLog
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.principal import Principal
+from services.gateway.core.touching import Kind, Touching, parse_thing, touching
 
 _KEPT_COMMITS = 500
 _COMMITS_AT_ONCE = 100
@@ -103,14 +106,13 @@ class Events:
         match event:
             case ev.DeploymentCreated():
                 return event if event.owner_id == user_id else None
-            case ev.DeploymentScaled() | ev.DeploymentDeleted():
+            case ev.DeploymentScaled() | ev.DeploymentUpdated() | ev.DeploymentDeleted():
                 return event if self._owns(user_id, event.deployment_id) else None
             case ev.RoundDecided():
                 outcomes = tuple(
-                    outcome
+                    part
                     for outcome in event.outcomes
-                    if not isinstance(outcome, ev.OF_THE_FLEET)
-                    and self._owns(user_id, outcome.deployment_id)
+                    if (part := self._own_outcome(user_id, outcome)) is not None
                 )
                 if not outcomes:
                     return None
@@ -121,6 +123,48 @@ class Events:
                 )
                 return replace(event, observations=seen) if seen else None
         return None
+
+    def _own_outcome(self, user_id: str, outcome: ev.Outcome) -> ev.Outcome | None:
+        """Return what of an outcome is a user's business: of others' the evictions of theirs."""
+        if isinstance(outcome, ev.OF_THE_FLEET):
+            return None
+        if self._owns(user_id, outcome.deployment_id):
+            return outcome
+        if not isinstance(outcome, ev.DeploymentPlaced):
+            return None
+        evictions = tuple(
+            each for each in outcome.evictions if self._owns(user_id, each.deployment_id)
+        )
+        if not evictions:
+            return None
+        return ev.DeploymentPlaced(
+            outcome.deployment_id, outcome.version, NOTHING, (), evictions=evictions
+        )
+
+    def touching(self, principal: Principal, thing: str) -> Touching:
+        """Return what follows a thing through the log.
+
+        Raises:
+            InvalidArgumentError: it names none.
+            NotFoundError: there is and was none, or it isn't the caller's.
+        """
+        kind, id_ = parse_thing(thing)
+        found = touching(self._fold.fleet, kind, id_)
+        if found is None or not (principal.is_admin or self._may_see(principal, kind, id_)):
+            raise NotFoundError(f"{kind.capitalize()} not found")
+        return found
+
+    def _may_see(self, principal: Principal, kind: Kind, id_: str) -> bool:
+        match kind:
+            case Kind.DEPLOYMENT:
+                return self._owns(principal.user_id, id_.lower())
+            case Kind.REPLICA:
+                placed = self._fold.fleet.decisions.placements.get(id_.lower())
+                return placed is not None and self._owns(principal.user_id, placed.deployment_id)
+            case Kind.NODE:
+                return True
+            case Kind.USER:
+                return id_.lower() == principal.user_id
 
     def _owns(self, user_id: str, deployment_id: str) -> bool:
         deployment = self._fold.fleet.facts.deployments.get(deployment_id)

@@ -14,9 +14,10 @@ from fogbank.codec import EVENT_TYPES, encode_envelope
 from fogbank.codec.audit import rederived_to_pb
 from fogbank.codec.log_evidence import proof_to_pb, signed_to_pb, verified_to_pb
 from fogbank.codec.views import deployment_to_pb, moment_from_pb, node_to_pb, timestamp_to_pb
-from fogbank.domain.envelope import EventEnvelope
+from fogbank.domain.envelope import Commit, EventEnvelope
 from fogbank.domain.errors import InvalidArgumentError, UnimplementedError
 from fogbank.domain.events import Event
+from fogbank.log.follower import decode
 from fogbank.log.port import EventLog
 from fogbank.v1 import audit_service_pb2 as pb
 from fogbank.v1 import audit_service_pb2_grpc as rpc
@@ -26,6 +27,7 @@ from services.gateway.app.events import Events
 from services.gateway.app.past import Past
 from services.gateway.app.ports import LedgerAudits
 from services.gateway.app.principal import Principal, current_principal
+from services.gateway.core.touching import Touching
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -65,50 +67,71 @@ class AuditService(rpc.AuditServiceServicer):
             )
         wanted = _Wanted(frozenset(request.types), frozenset(request.aggregates))
         upto = None if request.follow else last
+        thing = self._events.touching(principal, request.touching) if request.touching else None
         if principal.is_admin:
-            messages = self._everything(wanted, after, upto)
+            messages = self._everything(wanted, after, upto, thing)
         else:
-            messages = self._own(principal, wanted, after, upto)
+            messages = self._own(principal, wanted, after, upto, thing)
         async with aclosing(messages):
             async for message in messages:
-                if message.events:
+                if thing is not None and upto is not None:
+                    message.last_sequence = upto
+                if message.events or thing is not None:
                     yield message
 
     async def _everything(
-        self, wanted: _Wanted, after: int, upto: int | None
+        self, wanted: _Wanted, after: int, upto: int | None, thing: Touching | None
     ) -> AsyncGenerator[pb.ReadEventsResponse, None]:
-        """Yield commits as the log has them, byte for byte."""
+        """Yield commits as the log has them, byte for byte; of a thing, only what touches it."""
         batches = self._log.follow(after) if upto is None else self._log.read(after + 1, upto)
         async for batch in batches:
             for stored in batch:
+                if thing is not None and not thing.may_touch(stored.data):
+                    continue
                 commit = log_pb2.Commit.FromString(stored.data)
-                yield self._response(
-                    stored.sequence,
-                    f"{stored.writer.service}.{stored.writer.instance}",
-                    commit.appended_at_us,
-                    wanted.of(enumerate(commit.events)),
-                )
+                envelopes = wanted.of(enumerate(commit.events))
+                if thing is not None:
+                    envelopes = _touching(thing, decode(stored), envelopes)
+                writer = f"{stored.writer.service}.{stored.writer.instance}"
+                message = self._response(stored.sequence, writer, commit.appended_at_us, envelopes)
+                if message.events:
+                    yield message
+            if thing is not None:
+                yield pb.ReadEventsResponse(sequence=batch[-1].sequence)
 
     async def _own(
-        self, principal: Principal, wanted: _Wanted, after: int, upto: int | None
+        self,
+        principal: Principal,
+        wanted: _Wanted,
+        after: int,
+        upto: int | None,
+        thing: Touching | None,
     ) -> AsyncGenerator[pb.ReadEventsResponse, None]:
         """Yield what of each commit is a user's business."""
         if upto is not None and after >= upto:
             return
         async for seen in self._events.follow(principal, after):
             commit = seen.commit
-            envelopes = (
-                (index, _envelope(commit.envelopes[index], event))
+            own = (
+                (index, replace(commit.envelopes[index], event=event))
                 for index, event in zip(seen.indexes, seen.events, strict=True)
                 if event is not None
             )
-            yield self._response(
+            envelopes = (
+                (index, _envelope(envelope, part))
+                for index, envelope in own
+                if (part := envelope.event if thing is None else thing.part_of(envelope))
+            )
+            message = self._response(
                 commit.sequence,
                 f"{commit.service}.{commit.instance}",
                 commit.appended_at_us,
                 wanted.of(envelopes),
             )
-            if upto is not None and commit.sequence >= upto:
+            last = upto is not None and commit.sequence >= upto
+            if message.events or last:
+                yield message
+            if last:
                 return
 
     def _response(
@@ -206,6 +229,18 @@ class _Wanted:
             if self.aggregates and envelope.aggregate not in self.aggregates:
                 continue
             yield index, envelope
+
+
+def _touching(
+    thing: Touching, commit: Commit, envelopes: Iterable[tuple[int, log_pb2.EventEnvelope]]
+) -> Iterator[tuple[int, log_pb2.EventEnvelope]]:
+    """Yield what of a commit's envelopes touches a thing, byte for byte where all of it does."""
+    for index, envelope in envelopes:
+        event = commit.envelopes[index].event
+        part = thing.part_of(commit.envelopes[index])
+        if part is not None:
+            whole = part == event
+            yield index, envelope if whole else _envelope(commit.envelopes[index], part)
 
 
 def _envelope(envelope: EventEnvelope, event: Event) -> log_pb2.EventEnvelope:

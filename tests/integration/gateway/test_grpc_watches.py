@@ -245,8 +245,6 @@ async def test_what_is_not_built_says_so(world: GatewayWorld) -> None:
     metadata = signed_in("admin")
     audit, nodes = world.audit_service, world.node_service
     for call in (
-        audit.GetStateAt(audit_service_pb2.GetStateAtRequest(), metadata=metadata),
-        audit.VerifyLog(audit_service_pb2.VerifyLogRequest(), metadata=metadata).read(),
         audit.CompareReplay(audit_service_pb2.CompareReplayRequest(), metadata=metadata).read(),
         nodes.CreateJoinToken(node_service_pb2.CreateJoinTokenRequest(), metadata=metadata),
     ):

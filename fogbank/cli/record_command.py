@@ -1,0 +1,140 @@
+"""`fog audit log`: the record of one thing, in order, with what was decided about it and why."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fogbank.cli.failures import CommandError, UsageFailure
+from fogbank.cli.output import AsTable, Output, OutputFormat
+
+if TYPE_CHECKING:
+    from fogbank.cli.connection import Connection
+
+_SHORT_ID = 8
+
+
+def log(
+    thing: Annotated[
+        str, typer.Argument(help="deployment/ID or NAME, replica/ID, node/ID or NAME, user/ID.")
+    ],
+    after: Annotated[int, typer.Option("--after", min=0, help="After this log sequence.")] = 0,
+    export: Annotated[
+        Path | None,
+        typer.Option("--export", help="Write it to this file, as JSON lines (.jsonl)."),
+    ] = None,
+    output: Output = AsTable,
+) -> None:
+    """Tell all that the log says of one thing; -o json prints one JSON object a line."""
+    from fogbank.cli.connection import connect
+    from fogbank.cli.log_reading import progress
+    from fogbank.cli.lookups import deployment_id
+
+    if export is not None and export.suffix != ".jsonl":
+        raise UsageFailure(f"--export {export}: must end in .jsonl, the only form there is")
+    with ExitStack() as stack:
+        connection = stack.enter_context(connect())
+        kind, _, name = thing.partition("/")
+        if kind == "deployment" and name:
+            thing = f"deployment/{deployment_id(connection, name)}"
+        if export is None:
+            named = names(connection)
+            for event in events(connection, thing, after):
+                _print(event, thing, named, output)
+            return
+        try:
+            file = stack.enter_context(export.open("w", encoding="utf-8"))
+        except OSError as error:
+            raise CommandError(f"cannot write {export}: {error.strerror}") from error
+        shown = stack.enter_context(progress("exporting"))
+        count = 0
+        for event in events(connection, thing, after, shown):
+            file.write(json.dumps(event, ensure_ascii=False) + "\n")
+            count += 1
+    print(f"{count} events written to {export}")
+
+
+def events(
+    connection: "Connection",
+    thing: str,
+    after: int,
+    progress: Callable[[int, int], None] = lambda _done, _last: None,
+) -> Iterator[dict[str, Any]]:
+    """Yield the events that touch a thing, as `fog events` prints them, with their causes.
+
+    `progress` gets the sequence that was read and the last one.
+    """
+    from fogbank.cli.event_commands import rows
+    from fogbank.v1 import audit_service_pb2 as pb
+
+    request = pb.ReadEventsRequest(after_sequence=after, touching=thing)
+    for commit in connection.audit.ReadEvents(request, metadata=connection.metadata):
+        progress(commit.sequence, commit.last_sequence)
+        for logged, row in zip(commit.events, rows(commit), strict=True):
+            envelope = logged.envelope
+            yield row | {
+                "causation_id": envelope.causation_id,
+                "correlation_id": envelope.correlation_id,
+            }
+
+
+def names(connection: "Connection") -> Callable[[str, str], str]:
+    """Return what names nodes and deployments: those it may see, others by their ids."""
+    import grpc
+
+    from fogbank.cli.lookups import all_nodes, get_deployment
+
+    @cache
+    def nodes() -> dict[str, str]:
+        return {node.id: node.name for node in all_nodes(connection)}
+
+    @cache
+    def named(kind: str, id_: str) -> str:
+        if kind == "node":
+            return nodes().get(id_, f"node {id_[:_SHORT_ID]}")
+        try:
+            found = get_deployment(connection, id_)
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.NOT_FOUND:
+                raise
+            return f"deployment {id_}"
+        return f"{found.spec.name} (priority {found.spec.priority}, {id_[:_SHORT_ID]})"
+
+    return named
+
+
+def _print(
+    event: dict[str, Any], thing: str, named: Callable[[str, str], str], output: OutputFormat
+) -> None:
+    if output is OutputFormat.JSON:
+        print(json.dumps(event, ensure_ascii=False))
+    elif output is OutputFormat.YAML:
+        import yaml
+
+        print("---\n" + yaml.safe_dump(event, sort_keys=False, allow_unicode=True), end="")
+    elif output is OutputFormat.NAME:
+        print(event["event_id"])
+    else:
+        _print_for_people(event, thing, named, wide=output is OutputFormat.WIDE)
+    sys.stdout.flush()
+
+
+def _print_for_people(
+    event: dict[str, Any], thing: str, named: Callable[[str, str], str], *, wide: bool
+) -> None:
+    from fogbank.cli.record_lines import lines
+
+    position = f"{event['sequence']}.{event['index']}"
+    head = f"{position:>9}  {event['appended_at'] or '':<24}"
+    for line in lines(event, thing, named):
+        print(f"{head}  {line}")
+        head = " " * len(head)
+    if event["causation_id"]:
+        print(f"{head}    because of event {event['causation_id']}")
+    if wide:
+        print(f"{head}    event {event['event_id']} by {event['actor']}")

@@ -1,0 +1,155 @@
+"""The record of one thing in words: what happened, who did it, and what it was decided from."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SHORT_ID = 8
+_BEST_SHOWN = 3
+
+# How ids are shown: of deployments with name and priority, of nodes with their names.
+Named = Callable[[str, str], str]
+
+
+def lines(event: dict[str, Any], thing: str, named: Named) -> Iterator[str]:
+    """Yield what an event says about a thing (`deployment/<id>`), a phrase each.
+
+    `named` gives a text for a kind (`deployment`, `node`) and an id.
+    """
+    kind, payload = event["type"].rpartition(".")[2], event["payload"]
+    if kind == "RoundDecided":
+        yield from _round(payload, thing, named)
+    elif kind == "NodeReported":
+        for seen in payload.get("observations", []):
+            yield _observation(payload, seen, named)
+    else:
+        yield f"{_words(kind)} by {event['actor'] or 'nobody'}{_details(payload)}"
+
+
+def _words(kind: str) -> str:
+    """Return DeploymentCreated as `deployment created`."""
+    return "".join(f" {each.lower()}" if each.isupper() else each for each in kind).strip()
+
+
+def _details(payload: dict[str, Any]) -> str:
+    spec = payload.get("spec")
+    if spec is not None:
+        return (
+            f": {spec.get('name', '')}, {spec.get('replicas', 1)} of "
+            f"{spec.get('container_image', '')}, priority {spec.get('priority', 0)}"
+        )
+    said = [
+        f"{key.replace('_', ' ')} {value}"
+        for key, value in payload.items()
+        if not isinstance(value, dict | list) and not key.endswith("_id")
+    ]
+    return f": {', '.join(said)}" if said else ""
+
+
+def _observation(payload: dict[str, Any], seen: dict[str, Any], named: Named) -> str:
+    state = str(seen.get("state", "")).removeprefix("REPLICA_STATE_").lower()
+    text = f"{named('node', payload.get('node_id', ''))} says: {_replica(seen)} is {state or '?'}"
+    if seen.get("final"):
+        text += f" for good, exit code {seen.get('exit_code', 0)}"
+    return text + (f": {seen['reason']}" if seen.get("reason") else "")
+
+
+def _replica(holder: dict[str, Any]) -> str:
+    return f"replica {str(holder.get('replica_id', ''))[:_SHORT_ID]}"
+
+
+def _replicas(ids: list[str]) -> str:
+    some = ", ".join(each[:_SHORT_ID] for each in ids)
+    return f"replica {some}" if len(ids) == 1 else f"replicas {some}"
+
+
+def _round(payload: dict[str, Any], thing: str, named: Named) -> Iterator[str]:
+    for seen in payload.get("observations", []):
+        heard = _instant(seen.get("last_heard_at_us"))
+        yield f"silent: {named('node', seen.get('node_id', ''))}, last heard of at {heard}"
+    for outcome in payload.get("outcomes", []):
+        for kind, decided in outcome.items():
+            yield from _outcome(kind, decided, thing, named)
+    yield (
+        f"  decided with policy {payload.get('policy', '?')}, engine {payload.get('engine', '?')}, "
+        f"on facts up to {payload.get('facts_to', 0)}"
+    )
+
+
+def _outcome(kind: str, decided: dict[str, Any], thing: str, named: Named) -> Iterator[str]:
+    match kind:
+        case "placed":
+            yield from _placed(decided, thing, named)
+        case "deferred":
+            until = decided.get("not_before_us")
+            again = f" at {_instant(until)}" if until else " when room appears"
+            yield f"waits, to be looked at again{again}: {decided.get('reason', '')}"
+        case "failed":
+            yield f"failed: {decided.get('reason', '')}"
+        case "released":
+            which = _replicas(decided.get("replica_ids", []))
+            yield f"{which} no longer wanted: {decided.get('reason', '')}"
+        case "suspended":
+            node = named("node", decided.get("node_id", ""))
+            which = _replicas(decided.get("replica_ids", []))
+            yield f"{which} on {node} given up for now: the node is silent"
+        case "restored":
+            yield f"{_replicas(decided.get('replica_ids', []))} counts again: its node is back"
+        case "rolled_back":
+            yield (
+                f"goes back from revision {decided.get('from_revision')} to "
+                f"{decided.get('to_revision')}: {decided.get('reason', '')}"
+            )
+        case "offline":
+            node = named("node", decided.get("node_id", ""))
+            yield f"{node} is offline, last heard of at {_instant(decided.get('last_heard_at_us'))}"
+        case _:
+            yield _words(kind).replace("_", " ")
+    yield from _considered(decided.get("considered", {}), named)
+
+
+def _placed(decided: dict[str, Any], thing: str, named: Named) -> Iterator[str]:
+    owner = decided.get("deployment_id", "")
+    whose = "" if thing == f"deployment/{owner}" else f" of {named('deployment', owner)}"
+    for eviction in decided.get("evictions", []):
+        evicted = eviction.get("deployment_id", "")
+        which = _replicas(eviction.get("replica_ids", []))
+        if thing == f"deployment/{evicted}":
+            yield f"{which} evicted: preempted by {named('deployment', owner)}"
+        else:
+            yield f"{which} of {named('deployment', evicted)} evicted for{whose or ' it'}"
+    for placement in decided.get("placements", []):
+        node = named("node", placement.get("node_id", ""))
+        text = f"{_replica(placement)}{whose}, slot {placement.get('slot', 0)}, placed on {node}"
+        text += f", score {placement.get('score', 0)}"
+        if placement.get("replaces"):
+            text += f", in the place of {placement['replaces'][:_SHORT_ID]}"
+        if placement.get("starts_after"):
+            text += f", starts after {_replicas(placement['starts_after'])} ended"
+        yield text
+
+
+def _considered(considered: dict[str, Any], named: Named) -> Iterator[str]:
+    if not considered:
+        return
+    text = f"  looked at {considered.get('nodes', 0)} nodes, {considered.get('feasible', 0)} fit"
+    refusals = [
+        f"{each.get('nodes', 0)} {each.get('filter', '?')}"
+        for each in considered.get("refusals", [])
+    ]
+    if refusals:
+        text += f"; turned down: {', '.join(refusals)}"
+    best = [
+        f"{named('node', each.get('node_id', ''))} {each.get('score', 0)}"
+        for each in considered.get("best", [])[:_BEST_SHOWN]
+    ]
+    yield text + (f"; best: {', '.join(best)}" if best else "")
+
+
+def _instant(micros: Any) -> str:
+    try:
+        instant = _EPOCH + timedelta(microseconds=int(micros or 0))
+    except (OverflowError, ValueError):
+        return "?"
+    return f"{instant.isoformat(timespec='milliseconds').removesuffix('+00:00')}Z"

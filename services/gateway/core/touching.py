@@ -1,0 +1,167 @@
+"""One thing's part of the log: the events that touch it, and of rounds only what concerns it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from enum import StrEnum
+
+from fogbank.domain import events as ev
+from fogbank.domain.envelope import EventEnvelope
+from fogbank.domain.errors import InvalidArgumentError
+from fogbank.domain.fleet import FleetState
+
+
+class Kind(StrEnum):
+    """What a record can be of."""
+
+    DEPLOYMENT = "deployment"
+    REPLICA = "replica"
+    NODE = "node"
+    USER = "user"
+
+
+class Touching:
+    """Tells what of each event touches one thing.
+
+    `replica_ids` are the thing's replicas as far as they are known: a deployment's, or those that
+    were ever placed on a node. Rounds that come by add to them.
+    """
+
+    def __init__(self, kind: Kind, id_: str, replica_ids: Iterable[str] = ()) -> None:
+        self._kind = kind
+        self._id = id_
+        self._replica_ids = set(replica_ids)
+        if kind is Kind.REPLICA:
+            self._replica_ids.add(id_)
+        self._needles = [each.encode() for each in {id_, *self._replica_ids}]
+
+    def may_touch(self, data: bytes) -> bool:
+        """Tell whether a commit's bytes name the thing or a replica of it; nothing else touches."""
+        return any(needle in data for needle in self._needles)
+
+    def part_of(self, envelope: EventEnvelope) -> ev.Event | None:
+        """Return the event, or what of it touches the thing; None if nothing does."""
+        event = envelope.event
+        if isinstance(event, ev.RoundDecided):
+            return self._of_round(event)
+        if self._kind is Kind.USER:
+            return event if self._of_user(envelope) else None
+        if isinstance(event, ev.NodeReported):
+            return self._of_report(event)
+        if self._kind is Kind.REPLICA:
+            return None
+        same = envelope.aggregate == f"{self._kind}/{self._id}"
+        named = getattr(event, f"{self._kind}_id", "") == self._id
+        created = self._kind is Kind.DEPLOYMENT and envelope.event_id == self._id
+        return event if same or named or created else None
+
+    def _of_user(self, envelope: EventEnvelope) -> bool:
+        event = envelope.event
+        return envelope.actor == f"user/{self._id}" or self._id in {
+            getattr(event, "owner_id", ""),
+            getattr(event, "user_id", ""),
+        }
+
+    def _of_report(self, event: ev.NodeReported) -> ev.Event | None:
+        if self._kind is Kind.NODE:
+            return event if event.node_id == self._id else None
+        seen = tuple(each for each in event.observations if each.replica_id in self._replica_ids)
+        if len(seen) == len(event.observations):
+            return event if seen else None
+        return replace(event, observations=seen) if seen else None
+
+    def _of_round(self, event: ev.RoundDecided) -> ev.Event | None:
+        outcomes = tuple(each for each in event.outcomes if self._concerns(each))
+        silent = tuple(
+            each
+            for each in event.observations
+            if self._kind is Kind.NODE and each.node_id == self._id
+        )
+        if not outcomes and not silent:
+            return None
+        raised = tuple(each for each in event.raised if each == self._id)
+        return replace(event, outcomes=outcomes, observations=silent, raised=raised)
+
+    def _concerns(self, outcome: ev.Outcome) -> bool:
+        match self._kind:
+            case Kind.DEPLOYMENT:
+                return self._concerns_deployment(outcome)
+            case Kind.NODE:
+                return self._concerns_node(outcome)
+            case Kind.REPLICA:
+                return self._names_replica(outcome)
+        return False
+
+    def _concerns_deployment(self, outcome: ev.Outcome) -> bool:
+        own = getattr(outcome, "deployment_id", "") == self._id
+        if isinstance(outcome, ev.DeploymentPlaced):
+            if own:
+                self._add(each.replica_id for each in outcome.placements)
+            return own or any(each.deployment_id == self._id for each in outcome.evictions)
+        return own
+
+    def _concerns_node(self, outcome: ev.Outcome) -> bool:
+        if isinstance(outcome, ev.DeploymentPlaced):
+            here = [each.replica_id for each in outcome.placements if each.node_id == self._id]
+            self._add(here)
+            return bool(here) or self._names_replica(outcome)
+        return getattr(outcome, "node_id", "") == self._id or self._names_replica(outcome)
+
+    def _names_replica(self, outcome: ev.Outcome) -> bool:
+        named = set(getattr(outcome, "replica_ids", ()))
+        if isinstance(outcome, ev.DeploymentPlaced):
+            for placement in outcome.placements:
+                named |= {placement.replica_id, placement.replaces, *placement.starts_after}
+            for eviction in outcome.evictions:
+                named.update(eviction.replica_ids)
+        return not named.isdisjoint(self._replica_ids)
+
+    def _add(self, replica_ids: Iterable[str]) -> None:
+        for replica_id in replica_ids:
+            if replica_id not in self._replica_ids:
+                self._replica_ids.add(replica_id)
+                self._needles.append(replica_id.encode())
+
+
+def parse_thing(text: str) -> tuple[Kind, str]:
+    """Return what `deployment/<id>`, `replica/<id>`, `node/<id or name>` or `user/<id>` names.
+
+    Raises:
+        InvalidArgumentError: it is none of these.
+    """
+    kind, _, id_ = text.partition("/")
+    if kind not in set(Kind) or not id_:
+        raise InvalidArgumentError.of_field(
+            "touching",
+            "must be deployment/<id>, replica/<id>, node/<id or name> or user/<id>, "
+            f"was {text[:100]!r}",
+        )
+    return Kind(kind), id_
+
+
+def touching(fleet: FleetState, kind: Kind, id_: str) -> Touching | None:
+    """Return what follows a thing through the log; None if the fleet never had it.
+
+    Users aren't in the fleet: whoever did nothing has an empty record.
+    """
+    match kind:
+        case Kind.DEPLOYMENT:
+            id_ = id_.lower()
+            if id_ not in fleet.facts.deployments:
+                return None
+            decision = fleet.decisions.deployments.get(id_)
+            return Touching(kind, id_, decision.replica_ids if decision is not None else ())
+        case Kind.REPLICA:
+            return (
+                Touching(kind, id_.lower()) if id_.lower() in fleet.decisions.placements else None
+            )
+        case Kind.NODE:
+            named = [node.id for node in fleet.facts.nodes.values() if node.name == id_]
+            known = id_.lower() if id_.lower() in fleet.facts.nodes else (named or [""])[-1]
+            if not known:
+                return None
+            placements = fleet.decisions.placements.values()
+            return Touching(kind, known, [each.id for each in placements if each.node_id == known])
+        case Kind.USER:
+            return Touching(kind, id_.lower())

@@ -1,0 +1,134 @@
+"""The record of one thing over gRPC and with `fog audit log`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from fogbank.cli.main import run
+from fogbank.domain import events as ev
+from fogbank.domain.ids import replica_id
+from fogbank.v1 import audit_service_pb2 as pb
+from tests.support.fleet_log import a_spec, an_id
+from tests.support.gateway import ADMIN, ALICE, BOB, GatewayWorld, gateway_world, signed_in
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[GatewayWorld]:
+    async with gateway_world() as world:
+        yield world
+
+
+async def record(world: GatewayWorld, thing: str, user: str = "admin") -> list[Any]:
+    """Return the messages that hold events."""
+    request = pb.ReadEventsRequest(touching=thing)
+    answers = world.audit_service.ReadEvents(request, metadata=signed_in(user))
+    messages = [message async for message in answers]
+    assert messages[-1].sequence == messages[-1].last_sequence == world.fold.position
+    return [message for message in messages if message.events]
+
+
+def outcomes(message: Any) -> list[dict[str, Any]]:
+    (event,) = message.events
+    found: list[dict[str, Any]] = json.loads(event.payload_json)["outcomes"]
+    return found
+
+
+async def preempted(world: GatewayWorld) -> tuple[str, str, str]:
+    """Let bob's deployment take the room of alice's; return both and alice's replica."""
+    mine = (await world.deployments.create(ALICE, a_spec("mine"))).deployment_id
+    theirs = (await world.deployments.create(BOB, a_spec("theirs", priority=90))).deployment_id
+    (replica,) = await world.scheduler.place(mine, an_id("node-1"))
+    taker = world.fold.fleet.facts.deployments[theirs]
+    taken = replica_id(theirs, 0, 1)
+    await world.scheduler.decide(
+        ev.DeploymentPlaced(
+            theirs,
+            taker.version,
+            taker.spec.resources,
+            (ev.Placement(taken, 0, 1, an_id("node-1"), 812, starts_after=(replica,)),),
+            ev.Considered(3, 1, (("cpu", 2),), ((an_id("node-1"), 812),)),
+            evictions=(ev.Eviction(mine, (replica,)),),
+        )
+    )
+    return mine, theirs, replica
+
+
+async def test_a_deployment_with_who_preempted_it(world: GatewayWorld) -> None:
+    mine, theirs, replica = await preempted(world)
+    messages = await record(world, f"deployment/{mine}")
+    assert [message.sequence for message in messages] == [2, 4, 5]
+    (evicted,) = outcomes(messages[-1])
+    assert evicted["placed"]["evictions"] == [{"deployment_id": mine, "replica_ids": [replica]}]
+    # To its author of the other one no more than that.
+    own = await record(world, f"deployment/{mine}", "alice")
+    assert [message.sequence for message in own] == [2, 4, 5]
+    (evicted,) = outcomes(own[-1])
+    assert evicted["placed"]["deployment_id"] == theirs
+    assert evicted["placed"]["considered"] == {}
+    assert "placements" not in evicted["placed"]
+    # Byte for byte where all of a commit is about it.
+    raw = await world.log.get(2)
+    assert raw is not None
+    assert own[0].events[0].envelope.payload in raw.data
+
+
+async def test_replicas_nodes_and_users(world: GatewayWorld) -> None:
+    mine, _theirs, replica = await preempted(world)
+    await world.deployments.delete(ADMIN, mine)
+    assert [each.sequence for each in await record(world, f"replica/{replica}")] == [4, 5]
+    assert [each.sequence for each in await record(world, f"user/{ALICE.user_id}")] == [2]
+    assert [each.sequence for each in await record(world, f"user/{ADMIN.user_id}")] == [6]
+    assert [each.sequence for each in await record(world, f"user/{BOB.user_id}", "bob")] == [3]
+
+
+async def test_who_may_not_and_what_there_is_not(world: GatewayWorld) -> None:
+    mine, _, replica = await preempted(world)
+    for thing, user, code, words in (
+        (f"deployment/{mine}", "bob", grpc.StatusCode.NOT_FOUND, "Deployment not found"),
+        (f"replica/{replica}", "bob", grpc.StatusCode.NOT_FOUND, "Replica not found"),
+        (f"user/{ALICE.user_id}", "bob", grpc.StatusCode.NOT_FOUND, "User not found"),
+        ("node/fog-9", "admin", grpc.StatusCode.NOT_FOUND, "Node not found"),
+        ("deployment/x", "admin", grpc.StatusCode.NOT_FOUND, "Deployment not found"),
+        ("policy", "admin", grpc.StatusCode.INVALID_ARGUMENT, "touching: must be"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError, match=words) as caught:
+            await record(world, thing, user)
+        assert caught.value.code() is code
+
+
+async def test_the_command_tells_it_in_words_and_exports_it(
+    world: GatewayWorld,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    mine, theirs, replica = await preempted(world)
+    monkeypatch.setenv("FOG_ADDR", world.address)
+    monkeypatch.setenv("FOG_TOKEN", "admin")
+
+    async def fog(*arguments: str) -> tuple[int, str]:
+        capsys.readouterr()
+        code = await asyncio.to_thread(run, ["audit", "log", f"deployment/{mine}", *arguments])
+        return code, capsys.readouterr().out
+
+    code, told = await fog()
+    assert code == 0
+    assert f"deployment created by user/{ALICE.user_id}: mine, 1 of nginx" in told
+    assert f"replica {replica[:8]}, slot 0, placed on node {an_id('node-1')[:8]}, score 1" in told
+    assert f"replica {replica[:8]} evicted: preempted by theirs (priority 90, {theirs[:8]})" in told
+    assert "looked at 3 nodes, 1 fit; turned down: 2 cpu; best: node" in told
+    assert "decided with policy balanced@1, engine 1, on facts up to 4" in told
+    code, told = await fog("-o", "json")
+    assert [json.loads(line)["sequence"] for line in told.splitlines()] == [2, 4, 5]
+    path = tmp_path / "mine.jsonl"
+    assert (await fog("--export", str(path)))[0] == 0
+    assert path.read_text() == told
+    assert (await fog("--export", str(tmp_path / "mine.parquet")))[0] == 64
+    assert (await fog("--export", str(tmp_path / "nowhere" / "mine.jsonl")))[0] == 1

@@ -1,0 +1,99 @@
+"""One thing's part of the log: nothing is left out, nothing else is in it."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import islice
+
+import pytest
+
+from fogbank.domain import events as ev
+from fogbank.domain.errors import InvalidArgumentError
+from fogbank.domain.fleet import FleetState
+from services.gateway.core.touching import Kind, Touching, parse_thing, touching
+from tests.support.mixed_story import MixedStory, tell
+
+
+@cache
+def story() -> MixedStory:
+    return tell(41, events=260, nodes=6)
+
+
+def read(thing: Touching, *, skip: bool) -> list[tuple[int, ev.Event]]:
+    """Return what touches a thing; with `skip` only commits that may touch it are looked into."""
+    found = []
+    for commit, data in zip(story().log.commits, story().log.data, strict=True):
+        if skip and not thing.may_touch(data):
+            continue
+        for envelope in commit.envelopes:
+            part = thing.part_of(envelope)
+            if part is not None:
+                found.append((commit.sequence, part))
+    return found
+
+
+def things(fleet: FleetState) -> list[tuple[Kind, str]]:
+    return [
+        *((Kind.DEPLOYMENT, id_) for id_ in fleet.facts.deployments),
+        *((Kind.NODE, id_) for id_ in fleet.facts.nodes),
+        *((Kind.REPLICA, id_) for id_ in islice(fleet.decisions.placements, 25)),
+        *((Kind.USER, each.owner_id) for each in islice(fleet.facts.deployments.values(), 2)),
+    ]
+
+
+def test_a_commit_that_is_not_looked_into_holds_nothing() -> None:
+    fleet = story().planners[0].fleet
+    for kind, id_ in things(fleet):
+        known = touching(fleet, kind, id_)
+        again = touching(fleet, kind, id_)
+        assert known is not None
+        assert again is not None
+        found = read(known, skip=True)
+        assert found == read(again, skip=False), (kind, id_)
+        assert found, (kind, id_)
+        # Who doesn't know its replicas beforehand learns of them in time.
+        assert read(Touching(kind, id_), skip=True) == found
+
+
+def test_a_deployment_has_its_outcomes_its_commands_and_what_is_said_of_its_replicas() -> None:
+    fleet = story().planners[0].fleet
+    for id_, decision in fleet.decisions.deployments.items():
+        parts = [part for _, part in read(Touching(Kind.DEPLOYMENT, id_), skip=True)]
+        outcomes = [
+            outcome
+            for part in parts
+            if isinstance(part, ev.RoundDecided)
+            for outcome in part.outcomes
+        ]
+        wanted = [
+            outcome
+            for commit in story().log.commits
+            for envelope in commit.envelopes
+            if isinstance(envelope.event, ev.RoundDecided)
+            for outcome in envelope.event.outcomes
+            if getattr(outcome, "deployment_id", "") == id_
+            or any(each.deployment_id == id_ for each in getattr(outcome, "evictions", ()))
+        ]
+        assert outcomes == wanted
+        seen = [
+            each.replica_id
+            for part in parts
+            if isinstance(part, ev.NodeReported)
+            for each in part.observations
+        ]
+        assert set(seen) <= set(decision.replica_ids)
+        assert isinstance(parts[0], ev.DeploymentCreated)
+
+
+@pytest.mark.parametrize("text", ["", "deployment", "deployment/", "policy/x", "/x"])
+def test_what_has_no_record(text: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="touching: must be deployment/<id>"):
+        parse_thing(text)
+
+
+def test_things_that_there_never_were() -> None:
+    fleet = story().planners[0].fleet
+    assert touching(fleet, Kind.DEPLOYMENT, "x") is None
+    assert touching(fleet, Kind.REPLICA, "x") is None
+    assert touching(fleet, Kind.NODE, "x") is None
+    assert touching(fleet, Kind.NODE, "fog-0") is not None
