@@ -34,6 +34,8 @@ class Elsewhere:
             mask = feasible_nodes(self.room.arrays, self.room.booked, spec, ask, []).feasible
             self._feasible[key] = mask, int(np.count_nonzero(mask))
         mask, count = self._feasible[key]
+        if not count:
+            return False
         closed = {int(table.row[entry])}
         if not spec.allow_colocation:
             closed.update(occupied_rows(self.fleet, self.room.arrays, deployment.id))

@@ -303,13 +303,13 @@ class _Ask:
         """Return who must leave a node so that replicas fit there."""
         entries = self._on_row(row)
         takes = self._table.takes[:, entries]
-        left = self._promised()[:, row] - takes.sum(axis=1)
+        left = self.room.booked[:, row] - self.evictions.freed[:, row] - takes.sum(axis=1)
         room = self._arrays.allocatable[:, row] - self.takes[:, 0] * copies
         devices = self._devices_of(entries)
         free = self._with_devices_of(entries).gpu_free[:, [row]]
         victims = []
         for place, entry in enumerate(entries):
-            after, free_then = left + self._table.takes[:, entry], free - devices[:, [place]]
+            after, free_then = left + takes[:, place], free - devices[:, [place]]
             if bool((after <= room).all()) and self._fit_on_devices(free_then).all():
                 left, free = after, free_then
             else:
