@@ -10,7 +10,7 @@ another leads to a state in which none finds anything to do.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from fogbank.domain import events as ev
 from fogbank.domain.facts import DeploymentFact
@@ -80,46 +80,48 @@ def _key(request: int) -> str:
     return f"rebalance at {request}"
 
 
-@dataclass(slots=True)
 class _Candidates:
-    """Who of a fleet may move: marked on a stand, with how many of each deployment may at a time.
+    """Who of a fleet may move, as far as somebody asked.
 
     Where a deployment's replicas are, and where any of them broke, others of it do not move.
     """
 
-    left: dict[str, int] = field(default_factory=dict)
-    taken: dict[str, set[int]] = field(default_factory=dict)
-    broke: dict[str, set[int]] = field(default_factory=dict)
+    def __init__(self, fleet: FleetState, arrays: FleetArrays) -> None:
+        self._fleet = fleet
+        self._arrays = arrays
+        self._at_once = fleet.facts.policy.disruption.moves_at_once
+        self._spare: dict[str, int] = {}
+        self._taken: dict[str, set[int]] = {}
+        self._broke: dict[str, set[int]] = {}
+
+    def spare(self, piece: Piece) -> int:
+        """Return how many of a replica's deployment may move now; 0 if it may not itself."""
+        spare = self._spare.get(piece.deployment_id)
+        if spare is None:
+            spare = self._spare[piece.deployment_id] = self._look_at(piece.deployment_id)
+        return spare if spare and _may_move(self._fleet, piece) else 0
+
+    def _look_at(self, deployment_id: str) -> int:
+        fleet, deployment = self._fleet, self._fleet.facts.deployments[deployment_id]
+        spare = self._at_once - leaving_of(fleet, deployment_id)
+        if spare <= 0 or not _rests(fleet, deployment):
+            return 0
+        apart = not deployment.spec.allow_colocation
+        rows = occupied_rows(fleet, self._arrays, deployment_id) if apart else []
+        self._taken[deployment_id] = set(rows)
+        self._broke[deployment_id] = _broke_on(fleet, self._arrays, deployment)
+        return spare
 
     def closed(self, piece: Piece) -> set[int]:
-        """Return the nodes that a replica may not move to."""
-        return self.taken[piece.deployment_id] | self.broke[piece.deployment_id]
+        """Return the nodes that a replica which may move may not move to."""
+        return self._taken[piece.deployment_id] | self._broke[piece.deployment_id]
 
     def moved(self, piece: Piece, row: int) -> None:
         """Take in that a replica is on another node now."""
-        taken = self.taken[piece.deployment_id]
+        taken = self._taken[piece.deployment_id]
         if taken:
             taken.discard(piece.row)
             taken.add(row)
-
-
-def _candidates(fleet: FleetState, arrays: FleetArrays, stand: Stand) -> _Candidates:
-    found = _Candidates()
-    at_once = fleet.facts.policy.disruption.moves_at_once
-    for pieces in stand.pieces:
-        for piece in pieces:
-            deployment = fleet.facts.deployments[piece.deployment_id]
-            if deployment.id not in found.left:
-                spare = at_once - leaving_of(fleet, deployment.id)
-                left = spare if spare > 0 and _rests(fleet, deployment) else 0
-                found.left[deployment.id] = left
-                if left:
-                    apart = not deployment.spec.allow_colocation
-                    rows = occupied_rows(fleet, arrays, deployment.id) if apart else []
-                    found.taken[deployment.id] = set(rows)
-                    found.broke[deployment.id] = _broke_on(fleet, arrays, deployment)
-            piece.movable = found.left[deployment.id] > 0 and _may_move(fleet, piece)
-    return found
 
 
 def _broke_on(fleet: FleetState, arrays: FleetArrays, deployment: DeploymentFact) -> set[int]:
@@ -163,16 +165,14 @@ def _may_move(fleet: FleetState, piece: Piece) -> bool:
 def _moves(fleet: FleetState, work: Work, at_most: int, min_gain: int) -> list[Move]:
     arrays = work.room.arrays
     stand = Stand(fleet, arrays)
-    candidates = _candidates(fleet, arrays, stand)
-    for deployment_id in work.moved & candidates.left.keys():
-        candidates.left[deployment_id] = 0
+    candidates = _Candidates(fleet, arrays)
 
     def devices(row: int, kind: Kind) -> tuple[int, ...] | None:
         gpu = kind.ask.gpu_thousandths
         return choice(fleet, arrays, row, gpu) if gpu else ()
 
-    weighing = Weighing(stand, work.room.booked, devices, candidates.closed)
-    return weighing.best(at_most, min_gain, candidates.left)
+    weighing = Weighing(stand, work.room.booked, devices, candidates)
+    return weighing.best(at_most, min_gain)
 
 
 def _carried_out(fleet: FleetState, work: Work, move: Move, request: int) -> ev.DeploymentPlaced:
@@ -217,21 +217,21 @@ def plan_rebalance(fleet: FleetState, arrays: FleetArrays, terms: RebalanceTerms
     arrays = arrays.without_devices_of([])
     stand = Stand(fleet, arrays)
     booked = arrays.booked.copy()
-    candidates = _candidates(fleet, arrays, stand)
+    candidates = _Candidates(fleet, arrays)
 
     def devices(row: int, kind: Kind) -> tuple[int, ...] | None:
         gpu = kind.ask.gpu_thousandths
         free = arrays.gpu_free[:, row].tolist()
         return choose_devices(free, free, gpu) if gpu else ()
 
-    weighing = Weighing(stand, booked, devices, candidates.closed)
+    weighing = Weighing(stand, booked, devices, candidates)
     replicas = sum(map(len, stand.pieces))
     before = stand.worth()
     planned: list[PlannedMove] = []
     complete = False
     for _ in range(_STEPS_PLANNED):
         at_most = terms.budget - len(planned)
-        step = weighing.best(at_most, terms.min_gain, dict(candidates.left)) if at_most else []
+        step = weighing.best(at_most, terms.min_gain) if at_most else []
         complete = at_most > 0 and not step
         if not step:
             break

@@ -8,8 +8,12 @@ many are chosen at once.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Protocol
 
 import numpy as np
 
@@ -23,6 +27,17 @@ from fogbank.placement.worth import Group, Kind, Node, Piece, Scores, Stand
 _KINDS = 32
 _SOURCES = 24
 _TARGETS = 24
+
+
+class Movers(Protocol):
+    """Who may move, and where to."""
+
+    def spare(self, piece: Piece) -> int:
+        """Return how many of a replica's deployment may move now; 0 if it may not itself."""
+
+    def closed(self, piece: Piece) -> set[int]:
+        """Return the nodes that a replica which may move may not move to."""
+
 
 # Which devices one more of a kind would take on a node where it fits; None where it does not.
 Devices = Callable[[int, Kind], tuple[int, ...] | None]
@@ -64,10 +79,10 @@ class Weighing:
     stand: Stand
     booked: Integers
     devices: Devices
-    closed: Callable[[Piece], set[int]]
+    movers: Movers
 
-    def best(self, at_most: int, min_gain: int, left: dict[str, int]) -> list[Move]:
-        """Return moves that share no node, the best first, and take from what is `left`."""
+    def best(self, at_most: int, min_gain: int) -> list[Move]:
+        """Return moves that share no node, the best first."""
         weighed = self._kinds()
         scores = Scores(self.stand.arrays, self.stand.policy)
         before: dict[int, list[tuple[int, int]]] = {}
@@ -95,16 +110,16 @@ class Weighing:
                     for row, gain in won.items()
                     if lost + gain >= min_gain and row != source[0]
                 ]
-        return self._chosen(weighed, sorted(found), at_most, left)
+        return self._chosen(weighed, sorted(found), at_most)
 
     def _chosen(
         self,
         weighed: list[_Weighed],
         found: list[tuple[int, int, int, int]],
         at_most: int,
-        left: dict[str, int],
     ) -> list[Move]:
         moves: list[Move] = []
+        moved: Counter[str] = Counter()
         touched: set[int] = set()
         for loss, number, place, row in found:
             if len(moves) >= at_most:
@@ -114,8 +129,9 @@ class Weighing:
             if row in touched or source[0] in touched:
                 continue
             for piece in each.leavers[source]:
-                if left[piece.deployment_id] > 0 and row not in self.closed(piece):
-                    left[piece.deployment_id] -= 1
+                spare = self.movers.spare(piece) - moved[piece.deployment_id]
+                if spare > 0 and row not in self.movers.closed(piece):
+                    moved[piece.deployment_id] += 1
                     touched |= {row, source[0]}
                     score, devices = each.targets[row]
                     moves.append(Move(piece, row, devices, each.own[source], score, -loss))
@@ -127,24 +143,44 @@ class Weighing:
         leavers: dict[Kind, dict[tuple[int, Group], list[Piece]]] = {}
         for pieces in self.stand.pieces:
             for piece in pieces:
-                if piece.movable:
-                    by_source = leavers.setdefault(piece.kind, {})
-                    source = piece.row, Group(piece.kind, piece.devices)
-                    by_source.setdefault(source, []).append(piece)
-        scores = Scores(self.stand.arrays, self.stand.policy)
-        asked = {
-            source: scores.one(source[1].kind, self._node(source[0]).more(source[1], -1))
-            for by_source in leavers.values()
-            for source in by_source
-        }
-        scores.work_out()
+                by_source = leavers.setdefault(piece.kind, {})
+                source = piece.row, Group(piece.kind, piece.devices)
+                by_source.setdefault(source, []).append(piece)
         weighed = []
         for kind, by_source in leavers.items():
-            own = {source: scores.at(asked[source]) for source in by_source}
-            sources = sorted(by_source, key=lambda source: (own[source], source[0]))[:_SOURCES]
-            weighed.append(_Weighed(kind, by_source, own, sources, self._targets(kind)))
+            own = self._own_scores(kind, list(by_source))
+            worst_first = sorted(by_source, key=lambda source: (own[source], source[0]))
+            # Whether replicas may move is asked of those alone that come into question.
+            sources = list(islice(filter(partial(self._may_go, by_source), worst_first), _SOURCES))
+            if sources:
+                weighed.append(_Weighed(kind, by_source, own, sources, self._targets(kind)))
         weighed.sort(key=lambda each: -each.promise)
         return weighed[:_KINDS]
+
+    def _own_scores(
+        self, kind: Kind, sources: list[tuple[int, Group]]
+    ) -> dict[tuple[int, Group], int]:
+        """Return what one replica of each source is worth by its own score."""
+        plain = [source for source in sources if not source[1].devices]
+        own: dict[tuple[int, Group], int] = {}
+        if plain:
+            worth = self.stand.scores_without_one(kind, [row for row, _ in plain])
+            own.update(zip(plain, worth.tolist(), strict=True))
+        scores = Scores(self.stand.arrays, self.stand.policy)
+        asked = {
+            (row, group): scores.one(kind, self._node(row).more(group, -1))
+            for row, group in sources
+            if group.devices
+        }
+        scores.work_out()
+        return own | {source: scores.at(place) for source, place in asked.items()}
+
+    def _may_go(
+        self, leavers: dict[tuple[int, Group], list[Piece]], source: tuple[int, Group]
+    ) -> bool:
+        """Keep of a source those that may move; tell whether there is one."""
+        leavers[source] = [piece for piece in leavers[source] if self.movers.spare(piece) > 0]
+        return bool(leavers[source])
 
     def _targets(self, kind: Kind) -> dict[int, tuple[int, tuple[int, ...]]]:
         """Return the nodes where one more is worth most, with its score and devices there."""

@@ -38,7 +38,7 @@ class Kind:
 
 @dataclass(slots=True, eq=False)
 class Piece:
-    """A replica that is to stay, where it stands, and whether it may be moved."""
+    """A replica that is to stay, and where it stands."""
 
     replica_id: str
     deployment_id: str
@@ -46,7 +46,6 @@ class Piece:
     kind: Kind
     row: int
     devices: tuple[int, ...]
-    movable: bool = False
 
 
 class Group(NamedTuple):
@@ -154,6 +153,20 @@ class Stand:
             self.gpu_free,
         )
         return points(rows, kind, self.policy)
+
+    def scores_without_one(self, kind: Kind, rows: list[int]) -> Integers:
+        """Return what a replica of a kind without devices is worth that stands on each node."""
+        arrays = self.arrays
+        there = Rows(
+            arrays.allocatable[:, rows],
+            self.booked[:, rows] - kind.column,
+            np.zeros((2, len(rows)), dtype=np.float64),
+            arrays.region_codes[rows],
+            arrays.regions,
+            [arrays.attributes[row] for row in rows],
+            self.gpu_free[:, rows],
+        )
+        return points(there, kind, self.policy)
 
 
 @dataclass(frozen=True, slots=True)
