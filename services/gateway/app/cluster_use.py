@@ -38,7 +38,8 @@ class _Share:
 class ClusterUse:
     """Sums by cluster. The fold only notes whom it touched: that costs next to nothing.
 
-    The first question counts all deployments, later ones those touched since the last.
+    The first question counts all deployments, later ones those touched since the last; `count`
+    does it in parts, so that others get their turn.
     """
 
     def __init__(self) -> None:
@@ -50,16 +51,18 @@ class ClusterUse:
         """Note deployments that may look different now."""
         self._touched.update(deployment_ids)
 
-    def of(
-        self,
-        fleet: FleetState,
-        current: Mapping[str, DeploymentStatus],
-        cluster_ids: Collection[int],
-    ) -> Booked:
-        """Return the sum over some clusters; `current` has the status of each deployment."""
-        for deployment_id in self._touched:
+    def count(self, fleet: FleetState, current: Mapping[str, DeploymentStatus], most: int) -> bool:
+        """Count `most` deployments that were touched; tell whether none is left.
+
+        `current` has the status of each deployment.
+        """
+        for _ in range(min(most, len(self._touched))):
+            deployment_id = self._touched.pop()
             self._count(fleet, current, fleet.facts.deployments[deployment_id])
-        self._touched.clear()
+        return not self._touched
+
+    def of(self, cluster_ids: Collection[int]) -> Booked:
+        """Return the sum over some clusters, as far as it is counted."""
         total = Booked()
         for cluster_id in cluster_ids:
             known = self._sums.get(cluster_id, Booked())

@@ -165,6 +165,7 @@ class Clusters:
         """
         cluster = await self._rights.cluster(principal, cluster_id, MembershipRole.VIEWER)
         await self._commands.wait_for(self._commands.last_write(principal.user_id))
+        await self._fold.count_use()
         facts = self._fold.fleet.facts
         organization = facts.organizations[cluster.organization_id]
         siblings = [

@@ -29,6 +29,8 @@ _log = structlog.get_logger(__name__)
 _RECENT_CHANGES = 10
 # A batch with more changes than this is logged in one line.
 _CHANGES_TO_LOG = 200
+# Counting so many deployments takes some milliseconds; then others get their turn.
+_COUNTED_AT_ONCE = 500
 
 
 @dataclass(slots=True)
@@ -197,9 +199,15 @@ class FleetFold:
         """Return the log time at which a deployment was last touched."""
         return self._updated_at_us.get(deployment_id, 0)
 
+    async def count_use(self) -> None:
+        """Bring `booked` up to what is folded, some deployments at a time."""
+        current = self.tracker.current
+        for _ in iter(lambda: self._cluster_use.count(self.fleet, current, _COUNTED_AT_ONCE), True):
+            await asyncio.sleep(0)
+
     def booked(self, cluster_ids: Collection[int]) -> Booked:
         """Return what the deployments of some clusters book, and how many are in each status."""
-        return self._cluster_use.of(self.fleet, self.tracker.current, cluster_ids)
+        return self._cluster_use.of(cluster_ids)
 
     def nodes_touched_after(self, sequence: int) -> list[tuple[int, str]]:
         """Return (last sequence that touched it, node id), oldest first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -10,6 +11,7 @@ from starlette.responses import Response
 
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.position import etag
+from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.tenancy import UNLIMITED, MembershipRole
 from fogbank.domain.views import DeploymentView
 from services.gateway.app.ports import DeploymentQuery
@@ -66,7 +68,9 @@ async def create(
         caller, spec, request_id=request_id_of(idempotency_key, body.request_id)
     )
     view = uses.deployments.show(caller, accepted.deployment_id)
-    return _job(view, 202, Location=f"/api/deployments/{view.id}")
+    # What was accepted waits, however soon a scheduler takes it up.
+    queued = replace(view, status=DeploymentStatus.PENDING)
+    return _job(queued, 202, Location=f"/api/deployments/{view.id}")
 
 
 @router.get(

@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from fogbank.codec.values import spec_to_pb
-from fogbank.v1 import audit_service_pb2, node_service_pb2, policy_service_pb2
+from fogbank.v1 import audit_service_pb2, deployments_pb2, node_service_pb2, policy_service_pb2
 from fogbank.v1 import deployment_service_pb2 as pb
 from tests.support.fleet_log import a_spec, an_id
 from tests.support.gateway import ALICE, BOB, GatewayWorld, gateway_world, signed_in
@@ -222,6 +222,23 @@ async def test_authors_read_what_is_theirs(world: GatewayWorld) -> None:
     assert mine not in str(bobs)
     placed = json.loads(alices[1].events[0].payload_json)["outcomes"]
     assert [outcome["placed"]["deployment_id"] for outcome in placed] == [mine]
+
+
+async def test_authors_read_of_their_updates(world: GatewayWorld) -> None:
+    mine = await deployed(world)
+    request = pb.UpdateDeploymentRequest(
+        deployment_id=mine,
+        spec=deployments_pb2.DeploymentSpec(container_image="nginx:2"),
+    )
+    await world.deployment_service.UpdateDeployment(request, metadata=signed_in("alice"))
+
+    commits = [commit async for commit in events(world, "alice")]
+
+    assert [each.events[0].envelope.type for each in commits] == [
+        "fogbank.v1.DeploymentCreated",
+        "fogbank.v1.DeploymentUpdated",
+    ]
+    assert [commit async for commit in events(world, "bob")] == []
 
 
 @pytest.mark.parametrize(
