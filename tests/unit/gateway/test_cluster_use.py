@@ -27,7 +27,8 @@ def test_counted_in_parts_or_anew_it_is_the_same(seed: int) -> None:
     assert anew.count(fleet, tracker.current, len(fleet.facts.deployments))
     booked = use.of([1])
     assert booked == anew.of([1])
-    nodes = [fleet.booked(node_id) for node_id in fleet.facts.nodes]
-    assert booked.used.cpu_millicores == sum(node.cpu_millicores for node in nodes) > 0
+    counted = fleet.used_by_cluster(1)
+    assert booked.used.cpu_millicores == counted.cpu_millicores > 0
+    assert booked.replicas == counted.replicas
     living = [each for each in fleet.facts.deployments.values() if not each.deleted]
     assert booked.deployments == Counter(tracker.current[each.id] for each in living)
