@@ -81,6 +81,7 @@ def _replica(fleet: FleetState, row: ReplicaRow) -> list[Any]:
         row.restart_count,
         row.reason,
         row.unknown,
+        row.gpu_devices,
     ]
 
 
