@@ -55,7 +55,7 @@ QUEUED = f"Deployment queued for scheduling. {TRACK}"
     response_model=CommandAnswer,
     responses={
         202: {"headers": {"Location": {"schema": {"type": "string"}}}},
-        **errors(401, 409, 413, 429, 503),
+        **errors(401, 404, 409, 413, 429, 503),
     },
     openapi_extra=documented(DeployBody),
     operation_id="deploy",
@@ -220,7 +220,7 @@ async def delete(
 @router.post(
     "/plan",
     response_model=PlanAnswer | ImpossiblePlanAnswer,
-    responses=errors(401, 413, 503),
+    responses=errors(401, 404, 413, 503),
     openapi_extra=documented(DeployBody),
     operation_id="planDeployment",
 )
