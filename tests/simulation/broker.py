@@ -157,8 +157,12 @@ class Broker:
 
     # --- storing ------------------------------------------------------------------------------
 
-    def store(self, writer: Writer, data: bytes, headers: dict[str, str]) -> dict[str, Any]:
+    def store(
+        self, writer: Writer, data: bytes, headers: dict[str, str], *, bereft: bool | None = None
+    ) -> dict[str, Any]:
         """Store a commit and return the answer, the old one's if the message id came before.
+
+        `bereft` tells whether its writer was when it was sent, if that isn't now.
 
         Raises:
             RefusedError: the expected last sequence is another one.
@@ -172,7 +176,9 @@ class Broker:
         expected = headers.get("Nats-Expected-Last-Sequence")
         if expected is not None and int(expected) != last:
             raise RefusedError(_WRONG_LAST_SEQUENCE, f"wrong last sequence: {last}")
-        if writer in self.bereft:
+        if bereft is None:
+            bereft = writer in self.bereft
+        if bereft:
             self.world.blunder(
                 f"{writer.instance} saw commit {self.bereft[writer]} and appends at {last + 1}"
             )
@@ -238,7 +244,8 @@ class Broker:
             world.fault("append lost", who)
         elif self.happens(self._late(who)):
             world.fault("append late", who)
-            world.later(self._random.uniform(0.5, 25.0), self._stored_late, writer, data, headers)
+            delay_s, bereft = self._random.uniform(0.5, 25.0), writer in self.bereft
+            world.later(delay_s, self._stored_late, writer, data, headers, bereft)
         elif self.happens(noise.ack_lost):
             self.store(writer, data, headers)
             world.fault("ack lost", who)
@@ -254,10 +261,16 @@ class Broker:
         """Draw whether something happens to one message."""
         return likelihood > 0 and self._random.random() < likelihood
 
-    def _stored_late(self, writer: Writer, data: bytes, headers: dict[str, str]) -> None:
+    def _stored_late(
+        self,
+        writer: Writer,
+        data: bytes,
+        headers: dict[str, str],
+        bereft: bool,
+    ) -> None:
         if self.up:
             try:
-                self.store(writer, data, headers)
+                self.store(writer, data, headers, bereft=bereft)
             except RefusedError:
                 self.world.tell("broker", f"refuses what came late from {writer.instance}")
 
