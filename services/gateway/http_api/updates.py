@@ -55,6 +55,8 @@ async def update(
     def applied(spec: DeploymentSpec) -> DeploymentSpec:
         return spec_of(body.ask(spec), REST_BOUNDS)
 
+    # A body that is no good is that whatever the version is.
+    applied(used_by(request).deployments.show(caller, str(deployment_id)).spec)
     accepted = await used_by(request).updates.update(
         caller,
         str(deployment_id),

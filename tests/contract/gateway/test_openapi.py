@@ -100,7 +100,9 @@ def test_every_answer_is_documented(address: Address, mode: GenerationMode) -> N
 
 def _try_out(operation: Any, mode: GenerationMode, headers: dict[str, str]) -> None:
     @given(case=operation.as_strategy(generation_mode=mode))
-    @settings(max_examples=30, suppress_health_check=list(HealthCheck), database=None)
+    @settings(
+        max_examples=30, derandomize=True, suppress_health_check=list(HealthCheck), database=None
+    )
     def check(case: Any) -> None:
         case.call_and_validate(headers=headers, checks=CHECKS)
 

@@ -108,6 +108,8 @@ async def test_a_repeat_gets_the_same_answer_and_a_stale_one_is_refused(face: Re
             path, json={"container_image": "nginx:4"}, headers={"If-Match": '"1.0"'}
         )
         assert stale.status_code == 412
+        wrong = await client.post(path, json={"container_image": ""}, headers={"If-Match": "no"})
+        assert wrong.status_code == 400
         fresh = await client.post(
             path,
             json={"container_image": "nginx:4"},
