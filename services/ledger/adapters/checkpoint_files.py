@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -40,6 +41,7 @@ class CheckpointFolder:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
+        _sync_folder(self._folder)
         paths = self._paths()
         for dropped in to_drop(paths, _KEPT):
             paths[dropped].unlink(missing_ok=True)
@@ -78,10 +80,27 @@ def read_keys(path: Path, name: str) -> Keys:
 
 
 def _make(path: Path, name: str) -> None:
+    """Make the file with all that belongs in it, or not at all, whatever cuts the power."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE_MODE)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
+    made = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE_MODE)
     with os.fdopen(made, "w", encoding="utf-8") as file:
         file.write(f"{Signer(name, Ed25519PrivateKey.generate()).text}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    # Of two ledgers that start at once the first one's stays.
+    with suppress(FileExistsError):
+        path.hardlink_to(draft)
+    draft.unlink()
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(held)
+    finally:
+        os.close(held)
 
 
 def _keys_of(lines: list[str]) -> Keys:
