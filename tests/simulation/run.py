@@ -18,7 +18,7 @@ import structlog
 
 from fogbank.checker import Acknowledged, Counts
 from fogbank.domain import fleet as fleet_module
-from fogbank.domain.fleet import StateDiffersError
+from fogbank.domain.fleet import FleetState, StateDiffersError
 from tests.simulation.actors import Cluster, GatewayActor, LedgerActor, SchedulerActor
 from tests.simulation.broker import Broker
 from tests.simulation.faults import Faults, add_agent
@@ -55,6 +55,8 @@ _LOOK_S = 5.0
 # From so long after the faults on, no stream may break any more.
 _CALM_S = 100.0
 _SHOWN = 8
+# So far the clocks are off when nothing goes wrong any more, and a round takes its time.
+_CLOCKS_APART_US = 3_000_000
 
 
 @dataclass(slots=True)
@@ -217,7 +219,7 @@ class _Run:
             await pause(_LOOK_S)
             end = len(cluster.broker.commits)
             quiet, seen = end == seen, end
-            late = world.loop.time() - healed_s > SETTLE_S[self._plan.profile]
+            late = world.loop.time() - healed_s > self._patience_s()
             if not quiet and not late:
                 continue
             left = unfinished(cluster)
@@ -231,6 +233,27 @@ class _Run:
                 break
         self._check(report.counts, world.now_us(), healed_s, late=bool(left))
         return report.counts
+
+    def _patience_s(self) -> float:
+        """Return how long after the faults everything must rest.
+
+        While a scheduler waits for an instant, each silent node may take a pause of the guard of
+        regions longer: where most of a region is silent, it gives up one after the other.
+        """
+        usual_s, now_us = SETTLE_S[self._plan.profile], self._world.now_us()
+        planners = [
+            each.scheduler.planner
+            for each in self._cluster.schedulers
+            if each.scheduler is not None
+        ]
+        return usual_s + max(
+            (
+                len(planner.fleet.decisions.offline) * _guard_pause_s(planner.fleet)
+                for planner in planners
+                if (planner.next_look_us() or 0) > now_us - _CLOCKS_APART_US
+            ),
+            default=0.0,
+        )
 
     def _check(self, counts: Counts, now_us: int, healed_s: float, *, late: bool) -> None:
         cluster = self._cluster
@@ -248,6 +271,10 @@ class _Run:
         found += restless_nodes(cluster, now_us + round(quiet_s * 1_000_000))
         for sentence in found[:_SHOWN]:
             self._world.problem(sentence)
+
+
+def _guard_pause_s(fleet: FleetState) -> float:
+    return fleet.facts.policy.disruption.guard_pause_ms / 1_000
 
 
 @contextmanager

@@ -46,6 +46,12 @@ def test_a_changed_state_is_noticed() -> None:
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize(("profile", "seed", "found"), REGRESSIONS)
+@pytest.mark.parametrize(
+    ("profile", "seed", "found"),
+    [
+        pytest.param(*each, marks=pytest.mark.slow if each[0] == "usual" else ())
+        for each in REGRESSIONS
+    ],
+)
 def test_what_failed_once_holds(profile: Profile, seed: int, found: str) -> None:
     assert not run_seed(seed, profile).complaints, found
