@@ -184,14 +184,17 @@ def checkpoint(
     keys: Annotated[
         bool, typer.Option("--keys", help="Print the public keys to check it by instead.")
     ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Sign the log as it is now; for administrators.")
+    ] = False,
 ) -> None:
-    """Print a signed checkpoint of the log as it is now, for whoever wants to keep that.
+    """Print the checkpoint of the log that was signed last, for whoever wants to keep that.
 
     It is a signed note as https://c2sp.org/tlog-checkpoint describes it.
     """
     from fogbank.cli.log_evidence import signed_log
 
-    note, verifier_keys = signed_log()
+    note, verifier_keys = signed_log(fresh=fresh)
     print("\n".join(verifier_keys) if keys else note.rstrip())
 
 

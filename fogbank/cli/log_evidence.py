@@ -64,14 +64,14 @@ def print_verified(part: "VerifiedPart", output: OutputFormat) -> None:
             screen.print(f"{'verdict:':<22}nothing was changed", style="green")
 
 
-def signed_log() -> tuple[str, list[str]]:
-    """Return a signed checkpoint of the log as it is now, and the keys to check it by."""
+def signed_log(*, fresh: bool) -> tuple[str, list[str]]:
+    """Return the checkpoint that was signed last, or a fresh one, and the keys to check it by."""
     from fogbank.cli.connection import connect
     from fogbank.v1 import audit_service_pb2 as pb
 
     with connect() as connection:
         answer = connection.audit.GetLogCheckpoint(
-            pb.GetLogCheckpointRequest(), metadata=connection.metadata
+            pb.GetLogCheckpointRequest(fresh=fresh), metadata=connection.metadata
         )
     return answer.note, list(answer.verifier_keys)
 

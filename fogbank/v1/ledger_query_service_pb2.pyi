@@ -560,12 +560,17 @@ class SignLogRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    FRESH_FIELD_NUMBER: _builtins.int
+    fresh: _builtins.bool
+    """Sign the log as it is now, instead of answering what was signed last."""
     def __init__(
         self,
+        *,
+        fresh: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fresh", b"fresh"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -573,7 +578,7 @@ Global___SignLogRequest: _TypeAlias = SignLogRequest  # noqa: Y015
 
 @_typing.final
 class SignLogResponse(_message.Message):
-    """The log as it is now, signed."""
+    """The log as it was when that was signed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -152,7 +152,7 @@ class LedgerQueryServicer(pb_grpc.LedgerQueryServiceServicer):
                 yield pb.CheckLogResponse(progress=verified_to_pb(part))
 
     async def SignLog(self, request: pb.SignLogRequest, context: Context) -> pb.SignLogResponse:
-        signed = await self._answers.evidence.signed_log()
+        signed = await self._answers.evidence.signed_log(fresh=request.fresh)
         return pb.SignLogResponse(checkpoint=signed_to_pb(signed))
 
     async def QueryProof(

@@ -209,7 +209,7 @@ class FoldLedger:
         commits = (last or self._fold.position) - (first or 1) + 1
         yield self._answer(VerifiedPart(commits, commits)).value
 
-    async def signed_log(self) -> SignedLog:
+    async def signed_log(self, *, fresh: bool = False) -> SignedLog:
         raise FailedPreconditionError("There is no signed checkpoint of the log")
 
     async def prove(self, sequence: int) -> CommitProof:

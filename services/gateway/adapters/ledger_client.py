@@ -135,9 +135,10 @@ class LedgerClient:
         except grpc.aio.AioRpcError as error:
             raise _error(error) from error
 
-    async def signed_log(self) -> SignedLog:
+    async def signed_log(self, *, fresh: bool = False) -> SignedLog:
+        request = pb.SignLogRequest(fresh=fresh)
         try:
-            answer = await self._stub.SignLog(pb.SignLogRequest(), timeout=self._timeout_s)
+            answer = await self._stub.SignLog(request, timeout=self._timeout_s)
         except grpc.aio.AioRpcError as error:
             raise _error(error) from error
         return signed_from_pb(answer.checkpoint)

@@ -132,8 +132,8 @@ class LedgerEvidence(Protocol):
             InvalidArgumentError: there are no such commits.
         """
 
-    async def signed_log(self) -> SignedLog:
-        """Return a signed checkpoint of the log as it is now.
+    async def signed_log(self, *, fresh: bool = False) -> SignedLog:
+        """Return the checkpoint of the log that was signed last, or a fresh one.
 
         Raises:
             FailedPreconditionError: nothing is signed there.

@@ -40,7 +40,10 @@ class CheckpointFolder:
             file.write(note)
             file.flush()
             os.fsync(file.fileno())
-        draft.replace(path)
+        # What was signed first stays, whatever comes later.
+        with suppress(FileExistsError):
+            path.hardlink_to(draft)
+        draft.unlink()
         _sync_folder(self._folder)
         paths = self._paths()
         for dropped in to_drop(paths, _KEPT):
@@ -50,15 +53,24 @@ class CheckpointFolder:
         return await asyncio.to_thread(self._read)
 
     def _read(self) -> dict[int, str]:
-        # What is not UTF-8 is no note either, and its signature says so.
-        return {
-            size: path.read_text(encoding="utf-8", errors="replace")
-            for size, path in self._paths().items()
-        }
+        return {size: _note(path) for size, path in self._paths().items()}
+
+    async def newest(self) -> tuple[int, str] | None:
+        return await asyncio.to_thread(self._newest)
+
+    def _newest(self) -> tuple[int, str] | None:
+        paths = self._paths()
+        size = max(paths, default=None)
+        return None if size is None else (size, _note(paths[size]))
 
     def _paths(self) -> dict[int, Path]:
         found = self._folder.glob(f"*{_SUFFIX}")
         return {int(path.stem): path for path in found if path.stem.isdecimal()}
+
+
+def _note(path: Path) -> str:
+    # What is not UTF-8 is no note either, and its signature says so.
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
 def read_keys(path: Path, name: str) -> Keys:

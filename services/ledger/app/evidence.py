@@ -13,8 +13,15 @@ import structlog
 
 from fogbank.domain.errors import FailedPreconditionError, FogError, InvalidArgumentError
 from fogbank.domain.log_evidence import CommitProof, SignedLog
-from fogbank.transparency.note import Checkpoint, Signer, VerifierKey, sign
-from fogbank.transparency.tree import inclusion_proof, leaf_hash
+from fogbank.transparency.note import Checkpoint, NoteError, Signer, VerifierKey, read, sign
+from fogbank.transparency.tree import (
+    ProofError,
+    check_consistency,
+    consistency_proof,
+    inclusion_proof,
+    leaf_hash,
+)
+from services.ledger.app import metrics
 from services.ledger.app.replays import KeptCommit, LogCopy
 from services.ledger.core.log_tree import Node, TreeHead, hashes_from, nodes_needed
 
@@ -35,16 +42,25 @@ class CheckpointStore(Protocol):
     """Where signed checkpoints are kept, outside the log and its copy."""
 
     async def write(self, size: int, note: str) -> None:
-        """Keep a note under the size of its tree; OSError if it can't be."""
+        """Keep a note under the size of its tree, unless there is one of it; OSError if not."""
 
     async def read(self) -> dict[int, str]:
         """Return the notes by the size of their trees; OSError if they can't be read."""
+
+    async def newest(self) -> tuple[int, str] | None:
+        """Return the note of the largest tree with its size; OSError if it can't be read."""
 
 
 class NoCheckpointsError(FailedPreconditionError):
     """This ledger signs nothing."""
 
     default_reason = "NO_CHECKPOINTS"
+
+
+class LogRewrittenError(FailedPreconditionError):
+    """The tables' tree does not begin with what was signed before: nothing more is signed."""
+
+    default_reason = "LOG_REWRITTEN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +78,15 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class SignedCheckpoint:
-    """A note, and the size of the tree that it signs."""
+    """A note, and the tree that it signs."""
 
-    size: int
+    tree: Checkpoint
     note: str
+
+    @property
+    def size(self) -> int:
+        """How many commits the tree is over."""
+        return self.tree.size
 
 
 class Evidence:
@@ -87,7 +108,8 @@ class Evidence:
         self._origin = origin
         self._keys = keys
         self._store = store
-        self._signed = SignedCheckpoint(0, "")
+        self._signed: SignedCheckpoint | None = None
+        self._one_at_a_time = asyncio.Lock()
 
     @property
     def trusted(self) -> tuple[VerifierKey, ...]:
@@ -103,7 +125,13 @@ class Evidence:
             why = ""
             try:
                 if (await self._trees.head()).size:
-                    await self.checkpoint()
+                    await self.sign()
+                metrics.REWRITTEN.set(0)
+            except LogRewrittenError as error:
+                why = error.message
+                metrics.REWRITTEN.set(1)
+                if why != told:
+                    _log.critical("No checkpoint is signed: the log was rewritten", error=why)
             except FogError as error:
                 why = error.message
                 if why != told:
@@ -111,20 +139,40 @@ class Evidence:
             told = why
             await asyncio.sleep(period_s)
 
-    async def checkpoint(self) -> SignedCheckpoint:
-        """Return a checkpoint of all that the tables hold now; it is kept as well.
+    async def latest(self) -> SignedCheckpoint:
+        """Return what was signed last; only where nothing is yet, sign.
+
+        Raises: as `sign`.
+        """
+        async with self._one_at_a_time:
+            signed = await self._last_signed()
+        return signed or await self.sign()
+
+    async def sign(self) -> SignedCheckpoint:
+        """Return a checkpoint of all that the tables hold now, and keep it.
+
+        Of each size the first stays; a larger one is signed only if its tree is proved to begin
+        with the tree that was signed last.
 
         Raises:
-            NoCheckpointsError: nothing is signed here, or the log is empty.
+            NoCheckpointsError: nothing is signed here, the log is empty, or the tables don't hold
+                what was signed yet.
+            LogRewrittenError: what the tables hold is not what was signed, or doesn't begin so.
             StoreUnavailableError: the database does not answer.
+            CopyDamagedError: a commit that the proof needs is missing.
         """
-        head = await self._trees.head()
-        if self._store is None or not head.size:
-            why = "the log is empty" if self._store else "set FOG_CHECKPOINT_DIR for the ledger"
-            raise NoCheckpointsError(f"There is no signed checkpoint of the log: {why}")
-        if head.size != self._signed.size:
-            checkpoint = Checkpoint(self._origin, head.size, head.grow_on().root)
-            signed = SignedCheckpoint(head.size, sign(checkpoint, self._keys.signers))
+        async with self._one_at_a_time:
+            former = await self._last_signed()
+            head = await self._trees.head()
+            if self._store is None or not head.size:
+                why = "the log is empty" if self._store else "set FOG_CHECKPOINT_DIR for the ledger"
+                raise NoCheckpointsError(f"There is no signed checkpoint of the log: {why}")
+            tree = Checkpoint(self._origin, head.size, head.grow_on().root)
+            if former is not None:
+                await self._require_grown(former.tree, tree)
+                if former.size == tree.size:
+                    return former
+            signed = SignedCheckpoint(tree, sign(tree, self._keys.signers))
             try:
                 await self._store.write(signed.size, signed.note)
             except OSError as error:
@@ -132,14 +180,49 @@ class Evidence:
                     f"The checkpoint could not be kept: {error.strerror}"
                 ) from error
             self._signed = signed
+            return signed
+
+    async def _last_signed(self) -> SignedCheckpoint | None:
+        """Return what was signed last, by this ledger or by one before it."""
+        if self._signed is None and self._store is not None:
+            try:
+                found = await self._store.newest()
+            except OSError as error:
+                raise _unreadable(error) from error
+            if found is not None:
+                size, note = found
+                try:
+                    self._signed = SignedCheckpoint(read(note, self.trusted), note)
+                except NoteError as error:
+                    raise NoCheckpointsError(
+                        f"The last checkpoint, of {size} commits, can't be believed: {error}. The "
+                        "key that signed it, or its public line, belongs into "
+                        "FOG_CHECKPOINT_KEY_FILE"
+                    ) from error
         return self._signed
 
-    async def signed_log(self) -> SignedLog:
-        """Return a checkpoint of the log as it is now, with the keys to check it by.
+    async def _require_grown(self, former: Checkpoint, tree: Checkpoint) -> None:
+        """Prove that a tree begins with what was signed, from what the tables hold of it."""
+        if tree.size < former.size:
+            raise NoCheckpointsError(
+                f"The tables hold {tree.size} commits, and a tree of {former.size} was signed"
+            )
+        proof = partial(consistency_proof, former.size, tree.size)
+        path = proof(hashes_from(await self.nodes(nodes_needed(proof))))
+        try:
+            check_consistency(former.size, former.root, tree.size, tree.root, path)
+        except ProofError as error:
+            raise LogRewrittenError(
+                f"The log of {tree.size} commits does not begin with the {former.size} that were "
+                f"signed: {error}; `fog audit verify` finds what was changed"
+            ) from error
 
-        Raises: as `checkpoint`.
+    async def signed_log(self, *, fresh: bool = False) -> SignedLog:
+        """Return the checkpoint that was signed last, or a fresh one, with the keys to check it by.
+
+        Raises: as `sign`.
         """
-        signed = await self.checkpoint()
+        signed = await (self.sign() if fresh else self.latest())
         return SignedLog(signed.note, tuple(key.text for key in self.trusted))
 
     async def kept(self) -> dict[int, str]:
@@ -151,17 +234,19 @@ class Evidence:
         try:
             return await self._store.read() if self._store is not None else {}
         except OSError as error:
-            raise NoCheckpointsError(f"The checkpoints cannot be read: {error.strerror}") from error
+            raise _unreadable(error) from error
 
     async def prove(self, sequence: int) -> CommitProof:
         """Prove that a commit is in the log.
 
         Raises:
             InvalidArgumentError: there is no such commit.
-            NoCheckpointsError, StoreUnavailableError: as `checkpoint`.
-            CopyDamagedError: a commit that the proof needs is missing.
+            NoCheckpointsError, LogRewrittenError, StoreUnavailableError, CopyDamagedError: as
+                `sign`.
         """
-        signed = await self.checkpoint()
+        signed = await self.latest()
+        if not 1 <= sequence <= signed.size:
+            signed = await self.sign()
         if not 1 <= sequence <= signed.size:
             raise InvalidArgumentError.of_field(
                 "sequence", f"must be 1 to {signed.size}, the log's last sequence, was {sequence}"
@@ -182,11 +267,33 @@ class Evidence:
         leaves = [index for level, index in needed if level == 0]
         known = await self._trees.kept([node for node in needed if node[0]])
         if leaves:
-            for commit in await self._commits(min(leaves) + 1, max(leaves) + 1):
-                hashed = leaf_hash(commit.service, commit.instance, commit.data)
-                known[0, commit.sequence - 1] = hashed
+            for first, last in _runs(sorted(leaves)):
+                commits = await self._commits(first + 1, last + 1)
+                known |= await asyncio.to_thread(_leaves_of, commits)
         return known
 
     async def _commits(self, first: int, last: int) -> Sequence[KeptCommit]:
         async with aclosing(self._copy.commits(first, last)) as batches:
             return [commit async for batch in batches for commit in batch]
+
+
+def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the runs without a gap that make up some ascending numbers."""
+    runs: list[tuple[int, int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], number)
+        else:
+            runs.append((number, number))
+    return runs
+
+
+def _leaves_of(commits: Sequence[KeptCommit]) -> dict[Node, bytes]:
+    return {
+        (0, commit.sequence - 1): leaf_hash(commit.service, commit.instance, commit.data)
+        for commit in commits
+    }
+
+
+def _unreadable(error: OSError) -> NoCheckpointsError:
+    return NoCheckpointsError(f"The checkpoints cannot be read: {error.strerror}")

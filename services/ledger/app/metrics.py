@@ -9,6 +9,10 @@ LAG = Gauge("fog_ledger_lag_events", "Commits known to be in the log and not yet
 LAG_SECONDS = Gauge(
     "fog_ledger_lag_seconds", "For how long a commit has been in the log and not in the tables"
 )
+REWRITTEN = Gauge(
+    "fog_ledger_log_rewritten",
+    "1 while the log does not begin with what was signed of it, so that nothing more is signed",
+)
 REPLICAS = Gauge("fog_replicas", "Replicas by public state", ["state"])
 NODES = Gauge("fog_nodes", "Nodes by status", ["status"])
 BATCH_COMMITS = Histogram(

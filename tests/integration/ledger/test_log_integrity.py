@@ -1,5 +1,6 @@
 """Whatever is changed in the log, its copy, its tree or what was signed is found, and where."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+import structlog.testing
 
 from fogbank.cli.failures import CommandError
 from fogbank.cli.log_evidence import check_proof, read_key
@@ -21,11 +23,13 @@ from fogbank.transparency.note import Signer, VerifierKey, read, sign
 from fogbank.transparency.tree import leaf_hash, root_of
 from fogbank.v1 import audit_service_pb2 as pb
 from services.ledger.adapters.checkpoint_files import CheckpointFolder, read_keys
+from services.ledger.app.evidence import LogRewrittenError, NoCheckpointsError
 from tests.support.audited import audited
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_spec
 from tests.support.gateway import signed_in
 from tests.support.ledger import ORIGIN, Ledger, StoredLog, a_running_ledger, rows_of
+from tests.support.waiting import eventually
 
 COMMITS = 300
 SIGNED = 200
@@ -51,7 +55,7 @@ async def a_signed_log(url: str, folder: Path) -> AsyncIterator[tuple[StoredLog,
     log = StoredLog()
     log.store.commits = LOG.store.commits[:SIGNED]
     async with a_running_ledger(url, log, checkpoints=folder) as ledger:
-        await ledger.answers.evidence.checkpoint()
+        await ledger.answers.evidence.sign()
         log.store.commits += LOG.store.commits[SIGNED:]
         log.store.wake()
         await ledger.reaches(COMMITS)
@@ -71,7 +75,7 @@ async def test_a_sound_log_is_found_sound_from_anywhere(url: str, tmp_path: Path
         for first, last, signed in ((1, 199, 0), (200, 200, 1), (201, 300, 0), (257, 258, 0)):
             count = last - first + 1
             assert await verified(audit, first, last) == VerifiedPart(count, count, signed)
-        await ledger.answers.evidence.checkpoint()
+        await ledger.answers.evidence.sign()
         assert (await verified(audit)).checkpoints == 2
     # A ledger that starts again goes on with the tree.
     more = a_log(COMMITS + 100)
@@ -209,6 +213,7 @@ async def test_forged_checkpoints_are_found(url: str, tmp_path: Path) -> None:
     async with a_signed_log(url, tmp_path) as (_, ledger, audit):
         (note,) = (await ledger.answers.evidence.kept()).values()
         folder = CheckpointFolder(tmp_path)
+        (path,) = notes_in(tmp_path)
         signed = read(note, ledger.answers.evidence.trusted)
         other = read_keys(tmp_path / "other", ORIGIN)
         for forged, says in (
@@ -216,11 +221,11 @@ async def test_forged_checkpoints_are_found(url: str, tmp_path: Path) -> None:
             (sign(signed, other.signers), "none of the 1 keys given signed it"),
             ("word", "none of the 1 keys given signed it"),
         ):
-            await folder.write(SIGNED, forged)
+            path.write_text(forged)
             part = await verified(audit)
             assert part.bad_sequence == SIGNED
             assert says in part.problem
-        await folder.write(SIGNED, note)
+        path.write_text(note)
         await folder.write(SIGNED - 1, note)
         assert "is one of 200" in (await verified(audit)).problem
 
@@ -240,14 +245,16 @@ async def test_a_commit_is_proved_to_whoever_has_the_key(
         )
         keys = read_key(signed.verifier_keys[0])
         proved = check_proof(proof, keys)
-        assert (proved["sequence"], proved["log_size"]) == (sequence, COMMITS)
-        assert read(signed.note, keys).size == COMMITS
+        # What was signed last is enough for a commit in it.
+        size = SIGNED if sequence <= SIGNED else COMMITS
+        assert (proved["sequence"], proved["log_size"]) == (sequence, size)
+        assert read(signed.note, keys).size == size
         for other in (
             replace(proof, sequence=sequence % COMMITS + 1),
             replace(proof, data=flipped(proof.data)),
             replace(proof, service="ledger"),
             replace(proof, path=proof.path[::-1]),
-            replace(proof, note=proof.note.replace("\n300\n", "\n301\n")),
+            replace(proof, note=proof.note.replace(f"\n{size}\n", f"\n{size + 1}\n")),
         ):
             with pytest.raises(CommandError, match="does not hold"):
                 check_proof(other, keys)
@@ -280,6 +287,83 @@ async def test_who_may_not_and_what_there_is_not(url: str, tmp_path: Path) -> No
             code, details = await refused(audit.ProveCommit(request, metadata=signed_in("admin")))
             assert code is invalid
             assert "sequence: must be 1 to 300" in details
+
+
+def notes_in(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.glob("*.checkpoint")}
+
+
+async def test_the_last_note_is_for_all_and_a_fresh_one_for_administrators(
+    url: str, tmp_path: Path
+) -> None:
+    async with a_signed_log(url, tmp_path) as (_, ledger, audit):
+
+        async def size(user: str, *, fresh: bool = False) -> int:
+            request = pb.GetLogCheckpointRequest(fresh=fresh)
+            answer = await audit.GetLogCheckpoint(request, metadata=signed_in(user))
+            return read(answer.note, ledger.answers.evidence.trusted).size
+
+        assert (await size("alice"), await size("admin")) == (SIGNED, SIGNED)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await size("alice", fresh=True)
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert len(notes_in(tmp_path)) == 1
+        assert await size("admin", fresh=True) == COMMITS
+        assert await size("alice") == COMMITS
+
+
+async def test_what_was_signed_first_stays_when_a_ledger_starts_again(
+    url: str, tmp_path: Path
+) -> None:
+    async with a_signed_log(url, tmp_path) as (log, ledger, _):
+        await ledger.answers.evidence.sign()
+    notes = notes_in(tmp_path)
+    newer = read_keys(tmp_path / "newer", ORIGIN).signers[0].text
+    with (tmp_path / "keys").open("a") as keys:
+        keys.write(newer + "\n")
+    async with a_running_ledger(url, log, checkpoints=tmp_path) as ledger:
+        again = await ledger.answers.evidence.sign()
+        assert again.note.encode() in notes.values()
+        await CheckpointFolder(tmp_path).write(COMMITS, "another")
+    assert notes_in(tmp_path) == notes
+
+
+@pytest.mark.parametrize("grows", [False, True], ids=["same-size", "larger"])
+async def test_a_log_that_was_rewritten_is_reported_and_not_signed(
+    url: str, tmp_path: Path, *, grows: bool
+) -> None:
+    async with a_signed_log(url, tmp_path) as (log, ledger, _):
+        if not grows:
+            await ledger.answers.evidence.sign()
+    # All of the tree is made anew over a log in which one commit is another.
+    commit = log.store.commits[98]
+    put(log.store.commits, 99, StoredCommit(99, Writer("gateway", "other"), commit.data))
+    for table in ("commits", "tree_nodes", "deployments", "nodes", "deployment_status_history"):
+        await rows_of(url, f"DELETE FROM {table}")  # noqa: S608
+    await rows_of(url, "UPDATE checkpoint SET position = 0, digest = ''")
+    await rows_of(url, "UPDATE log_tree SET size = 0, frontier = ''")
+    async with a_running_ledger(url, log, checkpoints=tmp_path) as ledger:
+        evidence = ledger.answers.evidence
+        with structlog.testing.capture_logs() as said:
+            signing = asyncio.create_task(evidence.run(3600))
+            await eventually(lambda: said, what="what it says")
+            signing.cancel()
+        assert [line["log_level"] for line in said] == ["critical"]
+        with pytest.raises(LogRewrittenError, match="does not begin with the"):
+            await evidence.sign()
+        assert (await evidence.latest()).size == (SIGNED if grows else COMMITS)
+    assert len(notes_in(tmp_path)) == (1 if grows else 2)
+
+
+async def test_a_last_note_that_nobody_trusted_signed_stops_the_signing(
+    url: str, tmp_path: Path
+) -> None:
+    async with a_signed_log(url, tmp_path) as (log, _, _):
+        pass
+    (tmp_path / "keys").unlink()
+    async with a_running_ledger(url, log, checkpoints=tmp_path) as ledger:
+        with pytest.raises(NoCheckpointsError, match="of 200 commits, can't be believed"):
+            await ledger.answers.evidence.sign()
 
 
 async def test_without_a_folder_nothing_is_signed(url: str) -> None:
