@@ -24,6 +24,7 @@ from fogbank.runtime.grpc_channel import open_channel
 from fogbank.runtime.grpc_errors import from_rpc_error
 from fogbank.runtime.grpc_interceptors import Boundary
 from fogbank.runtime.grpc_server import MAX_REQUEST_BYTES, GrpcServer
+from tests.support.waiting import eventually
 from tests.unit.runtime.echo import KINDS, NAME, Behaviour, add_echo, call, echo
 
 
@@ -79,7 +80,8 @@ async def test_an_error_arrives_as_it_was_raised(kind: str) -> None:
     assert isinstance(error, InvalidArgumentError)
     assert error.reason == "BAD_NAME"
     assert error.violations[0].field == "spec.name"
-    assert handled(kind, "INVALID_ARGUMENT") == before + 1
+    # It is counted after the answer has left.
+    await eventually(lambda: handled(kind, "INVALID_ARGUMENT") == before + 1, what="the count")
 
 
 @pytest.mark.parametrize("kind", KINDS)
