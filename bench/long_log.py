@@ -203,6 +203,7 @@ class LongLog:
                 "fleet",
                 f"scheduler/{_INSTANCE}",
                 self._now_us,
+                causes=decided.causes,
             )
             yield self._commit(SCHEDULER, [envelope])
 

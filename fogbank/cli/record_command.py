@@ -15,6 +15,7 @@ from fogbank.cli.output import AsTable, Output, OutputFormat
 
 if TYPE_CHECKING:
     from fogbank.cli.connection import Connection
+    from fogbank.v1.audit_service_pb2 import LoggedEvent
 
 _SHORT_ID = 8
 
@@ -33,15 +34,12 @@ def log(
     """Tell all that the log says of one thing; -o json prints one JSON object a line."""
     from fogbank.cli.connection import connect
     from fogbank.cli.log_reading import progress
-    from fogbank.cli.lookups import deployment_id
 
     if export is not None and export.suffix != ".jsonl":
         raise UsageFailure(f"--export {export}: must end in .jsonl, the only form there is")
     with ExitStack() as stack:
         connection = stack.enter_context(connect())
-        kind, _, name = thing.partition("/")
-        if kind == "deployment" and name:
-            thing = f"deployment/{deployment_id(connection, name)}"
+        thing = resolved(connection, thing)
         if export is None:
             named = names(connection)
             for event in events(connection, thing, after):
@@ -57,6 +55,16 @@ def log(
             file.write(json.dumps(event, ensure_ascii=False) + "\n")
             count += 1
     print(f"{count} events written to {export}")
+
+
+def resolved(connection: "Connection", thing: str) -> str:
+    """Return a thing with a deployment's id in the place of its name."""
+    from fogbank.cli.lookups import deployment_id
+
+    kind, _, name = thing.partition("/")
+    if kind != "deployment" or not name:
+        return thing
+    return f"deployment/{deployment_id(connection, name)}"
 
 
 def events(
@@ -76,11 +84,38 @@ def events(
     for commit in connection.audit.ReadEvents(request, metadata=connection.metadata):
         progress(commit.sequence, commit.last_sequence)
         for logged, row in zip(commit.events, rows(commit), strict=True):
-            envelope = logged.envelope
-            yield row | {
-                "causation_id": envelope.causation_id,
-                "correlation_id": envelope.correlation_id,
-            }
+            yield with_causes(logged, row)
+
+
+def with_causes(logged: "LoggedEvent", row: dict[str, Any]) -> dict[str, Any]:
+    """Return an event's row with what led to it.
+
+    `causes` has one for each outcome of a round or observation of a report, None for nothing in the
+    log; where the server doesn't say what a cause is, its place alone.
+    """
+    from fogbank.domain.position import index_of, sequence_of
+
+    envelope = logged.envelope
+    known = {
+        cause.position: {
+            "event_id": cause.event_id,
+            "type": cause.type,
+            "aggregate": cause.aggregate,
+            "actor": cause.actor,
+        }
+        for cause in logged.causes
+    }
+    causes = [
+        {"sequence": sequence_of(each), "index": index_of(each)} | known.get(each, {})
+        if each
+        else None
+        for each in envelope.causes
+    ]
+    return row | {
+        "causation_id": envelope.causation_id,
+        "correlation_id": envelope.correlation_id,
+        "causes": causes,
+    }
 
 
 def names(connection: "Connection") -> Callable[[str, str], str]:
@@ -134,7 +169,5 @@ def _print_for_people(
     for line in lines(event, thing, named):
         print(f"{head}  {line}")
         head = " " * len(head)
-    if event["causation_id"]:
-        print(f"{head}    because of event {event['causation_id']}")
     if wide:
         print(f"{head}    event {event['event_id']} by {event['actor']}")

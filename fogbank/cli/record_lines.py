@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 from typing import Any
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -19,10 +20,13 @@ def lines(event: dict[str, Any], thing: str, named: Named) -> Iterator[str]:
     """
     kind, payload = event["type"].rpartition(".")[2], event["payload"]
     if kind == "RoundDecided":
-        yield from _round(payload, thing, named)
+        yield from _round(payload, event.get("causes") or [], thing, named)
     elif kind == "NodeReported":
-        for seen in payload.get("observations", []):
-            yield _observation(payload, seen, named)
+        causes = event.get("causes") or []
+        for seen, cause in zip_longest(payload.get("observations", []), causes):
+            if seen is not None:
+                yield _observation(payload, seen, named)
+                yield from _because(cause, named)
     else:
         yield f"{_words(kind)} by {event['actor'] or 'nobody'}{_details(payload)}"
 
@@ -64,17 +68,34 @@ def _replicas(ids: list[str]) -> str:
     return f"replica {some}" if len(ids) == 1 else f"replicas {some}"
 
 
-def _round(payload: dict[str, Any], thing: str, named: Named) -> Iterator[str]:
+def _round(
+    payload: dict[str, Any], causes: list[dict[str, Any] | None], thing: str, named: Named
+) -> Iterator[str]:
     for seen in payload.get("observations", []):
         heard = _instant(seen.get("last_heard_at_us"))
         yield f"silent: {named('node', seen.get('node_id', ''))}, last heard of at {heard}"
-    for outcome in payload.get("outcomes", []):
-        for kind, decided in outcome.items():
+    for outcome, cause in zip_longest(payload.get("outcomes", []), causes):
+        for kind, decided in (outcome or {}).items():
             yield from _outcome(kind, decided, thing, named)
+            yield from _because(cause, named)
     yield (
         f"  decided with policy {payload.get('policy', '?')}, engine {payload.get('engine', '?')}, "
         f"on facts up to {payload.get('facts_to', 0)}"
     )
+
+
+def _because(cause: dict[str, Any] | None, named: Named) -> Iterator[str]:
+    """Say what led to it: the chain goes on in the record, or with `fog audit why`."""
+    if cause is not None and "type" in cause:
+        yield f"    because of {cause['sequence']}.{cause['index']}: {cause_text(cause, named)}"
+
+
+def cause_text(cause: dict[str, Any], named: Named) -> str:
+    """Return what an event is that led to another, by its type, aggregate and actor."""
+    what = _words(str(cause["type"]).rpartition(".")[2])
+    kind, _, id_ = str(cause["aggregate"]).partition("/")
+    about = f" {named(kind, id_)}" if kind in {"deployment", "node"} and id_ else ""
+    return f"{what}{about} by {cause['actor'] or 'nobody'}"
 
 
 def _outcome(kind: str, decided: dict[str, Any], thing: str, named: Named) -> Iterator[str]:

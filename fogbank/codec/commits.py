@@ -37,6 +37,7 @@ def encode_envelope(envelope: EventEnvelope) -> bytes:
         else log_pb2.CommandTerms(
             content_digest=command.content_digest, expected_version=command.expected_version
         ),
+        causes=envelope.causes,
     ).SerializeToString(deterministic=True)
 
 
@@ -122,4 +123,5 @@ def _envelope(sequence: int, message: log_pb2.EventEnvelope) -> EventEnvelope:
         message.traceparent,
         message.may_ignore,
         None if command is None else CommandTerms(command.content_digest, command.expected_version),
+        tuple(message.causes),
     )

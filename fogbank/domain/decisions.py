@@ -26,7 +26,10 @@ class Desired(StrEnum):
 
 @dataclass(slots=True)
 class PlacedReplica:
-    """A replica that a round put on a node, and what rounds want of it since."""
+    """A replica that a round put on a node, and what rounds want of it since.
+
+    `decided_sequence` is the round that last changed that; 0 for the one that placed it.
+    """
 
     id: str
     deployment_id: str
@@ -42,6 +45,7 @@ class PlacedReplica:
     reason: str = ""
     gpu_devices: tuple[int, ...] = ()
     revision: int = 1
+    decided_sequence: int = 0
 
 
 @dataclass(slots=True)
@@ -90,7 +94,8 @@ class Decisions:
     """All accepted rounds up to a position.
 
     `prev_sequence` is the last one's and `before_sequence` the one's before it; `digest_round` is
-    the number of the last round that carried, or should have carried, a state digest.
+    the number of the last round that carried, or should have carried, a state digest;
+    `offline_sequences` are the rounds that found the nodes in `offline` silent.
     """
 
     prev_digest: bytes = ZERO_DIGEST
@@ -105,6 +110,7 @@ class Decisions:
     deployments: dict[str, DeploymentDecision] = field(default_factory=dict)
     placements: dict[str, PlacedReplica] = field(default_factory=dict)
     offline: dict[str, ev.NodeOffline] = field(default_factory=dict)
+    offline_sequences: dict[str, int] = field(default_factory=dict)
     rebalance: RebalanceDecision = field(default_factory=RebalanceDecision)
 
     def fold(self, commit: Commit) -> RoundFolded:
@@ -157,7 +163,7 @@ class Decisions:
 def _placed(
     decisions: Decisions, outcome: ev.DeploymentPlaced, event: ev.RoundDecided, sequence: int
 ) -> list[PlacedReplica]:
-    changed = _evicted(decisions, outcome)
+    changed = _evicted(decisions, outcome, sequence)
     decision = decisions.of(outcome.deployment_id)
     for placement in outcome.placements:
         if placement.replica_id in decisions.placements:
@@ -176,7 +182,7 @@ def _placed(
             gpu_devices=placement.gpu_devices,
             revision=outcome.revision,
         )
-        changed += [placed, *_take_slot(decisions, placed, placement.replaces)]
+        changed += [placed, *_take_slot(decisions, placed, sequence, placement.replaces)]
         decision.generations[placement.slot] = placement.generation
         decision.replica_ids.append(placement.replica_id)
     if not all(placement.replaces for placement in outcome.placements):
@@ -193,12 +199,15 @@ def _placed(
     return changed
 
 
-def _evicted(decisions: Decisions, outcome: ev.DeploymentPlaced) -> list[PlacedReplica]:
+def _evicted(
+    decisions: Decisions, outcome: ev.DeploymentPlaced, sequence: int
+) -> list[PlacedReplica]:
     """Release what gives way to a deployment; its slots are vacant, and wait for nothing yet."""
     changed = []
     for eviction in outcome.evictions:
         reason = preempted_reason(outcome.deployment_id)
-        for placed in _vacate(decisions, eviction.replica_ids, Desired.RELEASED, reason):
+        gone = _vacate(decisions, eviction.replica_ids, Desired.RELEASED, reason, sequence)
+        for placed in gone:
             victim = decisions.of(placed.deployment_id)
             if placed.slot not in victim.slots:
                 victim.preempted[placed.slot] = outcome.deployment_id
@@ -214,7 +223,7 @@ def preempted_reason(deployment_id: str) -> str:
 
 
 def _take_slot(
-    decisions: Decisions, placed: PlacedReplica, relieved_id: str = ""
+    decisions: Decisions, placed: PlacedReplica, sequence: int, relieved_id: str = ""
 ) -> list[PlacedReplica]:
     """Give a replica its slot; return the one that had it until now, released.
 
@@ -227,28 +236,30 @@ def _take_slot(
     if former_id is None or former_id == placed.id:
         return []
     if former_id != relieved_id:
-        return [_replaced(decisions, former_id)]
-    changed = _end_leaving(decisions, decision, placed.slot)
+        return [_replaced(decisions, former_id, sequence)]
+    changed = _end_leaving(decisions, decision, placed.slot, sequence)
     former = decisions.placements[former_id]
     former.desired = Desired.LEAVING
+    former.decided_sequence = sequence
     former.reason = "To be relieved by its successor"
     decision.leaving[placed.slot] = former_id
     return [*changed, former]
 
 
-def _replaced(decisions: Decisions, replica_id: str) -> PlacedReplica:
+def _replaced(decisions: Decisions, replica_id: str, sequence: int) -> PlacedReplica:
     former = decisions.placements[replica_id]
     former.desired = Desired.RELEASED
+    former.decided_sequence = sequence
     former.reason = "Replaced"
     return former
 
 
 def _end_leaving(
-    decisions: Decisions, decision: DeploymentDecision, slot: int
+    decisions: Decisions, decision: DeploymentDecision, slot: int, sequence: int
 ) -> list[PlacedReplica]:
     """Release what was leaving a slot; return it."""
     leaving_id = decision.leaving.pop(slot, None)
-    return [] if leaving_id is None else [_replaced(decisions, leaving_id)]
+    return [] if leaving_id is None else [_replaced(decisions, leaving_id, sequence)]
 
 
 def _end_wait(decision: DeploymentDecision) -> None:
@@ -297,11 +308,16 @@ def _not_released(decisions: Decisions, replica_ids: tuple[str, ...]) -> list[Pl
 
 
 def _vacate(
-    decisions: Decisions, replica_ids: tuple[str, ...], desired: Desired, reason: str
+    decisions: Decisions,
+    replica_ids: tuple[str, ...],
+    desired: Desired,
+    reason: str,
+    sequence: int,
 ) -> list[PlacedReplica]:
     changed = _not_released(decisions, replica_ids)
     for placed in changed:
         placed.desired = desired
+        placed.decided_sequence = sequence
         placed.reason = reason
         decision = decisions.of(placed.deployment_id)
         for held in (decision.slots, decision.leaving):
@@ -311,19 +327,19 @@ def _vacate(
 
 
 def _released(
-    decisions: Decisions, outcome: ev.ReplicasReleased, _event: ev.RoundDecided, _sequence: int
+    decisions: Decisions, outcome: ev.ReplicasReleased, _event: ev.RoundDecided, sequence: int
 ) -> list[PlacedReplica]:
-    return _vacate(decisions, outcome.replica_ids, Desired.RELEASED, outcome.reason)
+    return _vacate(decisions, outcome.replica_ids, Desired.RELEASED, outcome.reason, sequence)
 
 
 def _suspended(
-    decisions: Decisions, outcome: ev.ReplicasSuspended, _event: ev.RoundDecided, _sequence: int
+    decisions: Decisions, outcome: ev.ReplicasSuspended, _event: ev.RoundDecided, sequence: int
 ) -> list[PlacedReplica]:
-    return _vacate(decisions, outcome.replica_ids, Desired.SUSPENDED, "Node lost")
+    return _vacate(decisions, outcome.replica_ids, Desired.SUSPENDED, "Node lost", sequence)
 
 
 def _restored(
-    decisions: Decisions, outcome: ev.ReplicasRestored, _event: ev.RoundDecided, _sequence: int
+    decisions: Decisions, outcome: ev.ReplicasRestored, _event: ev.RoundDecided, sequence: int
 ) -> list[PlacedReplica]:
     changed = []
     for placed in _not_released(decisions, outcome.replica_ids):
@@ -331,8 +347,9 @@ def _restored(
         if leaving.get(placed.slot) == placed.id:
             del leaving[placed.slot]
         placed.desired = Desired.LIVE
+        placed.decided_sequence = sequence
         placed.reason = ""
-        changed += [placed, *_take_slot(decisions, placed)]
+        changed += [placed, *_take_slot(decisions, placed, sequence)]
         # What it waited for was room for other slots than those that are vacant now.
         _end_wait(decisions.of(placed.deployment_id))
     return changed
@@ -357,9 +374,10 @@ def _rebalance_ended(
 
 
 def _offline(
-    decisions: Decisions, outcome: ev.NodeOffline, _event: ev.RoundDecided, _sequence: int
+    decisions: Decisions, outcome: ev.NodeOffline, _event: ev.RoundDecided, sequence: int
 ) -> list[PlacedReplica]:
     decisions.offline[outcome.node_id] = outcome
+    decisions.offline_sequences[outcome.node_id] = sequence
     return []
 
 

@@ -26,7 +26,9 @@ class CommandTerms:
 class EventEnvelope:
     """One event: who did it, to what, when by the writer's clock, and because of what.
 
-    `event` is None only for a type that this release does not know and may ignore.
+    `event` is None only for a type that this release does not know and may ignore. `causes` are
+    positions of what led to it: of a round one for each outcome, of a report one for each
+    observation, 0 for nothing in the log.
     """
 
     event_id: str
@@ -39,6 +41,7 @@ class EventEnvelope:
     traceparent: str = ""
     may_ignore: bool = False
     command: CommandTerms | None = None
+    causes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,8 @@ class DeploymentFact:
 class NodeFact:
     """A node as it last said, and what operators said of it; loads in percent.
 
-    A draining node is cordoned too; its deadline is an instant, 0 for none.
+    A draining node is cordoned too; its deadline is an instant, 0 for none. `commanded_position` is
+    that of the last accepted command on the node, 0 for none.
     """
 
     id: str
@@ -99,11 +100,15 @@ class NodeFact:
     draining: bool = False
     drain_deadline_us: int = 0
     removed: bool = False
+    commanded_position: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """How a replica does on a node; `ended_at_us` is the log time at which its end was logged."""
+    """How a replica does on a node; `ended_at_us` is the log time at which its end was logged.
+
+    `position` is that of the report which said so.
+    """
 
     restart_count: int
     state: ReplicaState
@@ -115,6 +120,7 @@ class Observed:
     reason: str
     observed_at_us: int
     ended_at_us: int = 0
+    position: int = 0
 
 
 @dataclass(slots=True)
@@ -320,7 +326,7 @@ def _node_load_changed(
 
 
 def _node_reported(
-    facts: Facts, _envelope: EventEnvelope, event: ev.NodeReported, _position: int
+    facts: Facts, _envelope: EventEnvelope, event: ev.NodeReported, position: int
 ) -> VoidReason | None:
     node = _node_in_epoch(facts, event.node_id, event.epoch)
     if isinstance(node, VoidReason):
@@ -330,11 +336,11 @@ def _node_reported(
     node.last_report = event.number
     node.confirmed_epoch = node.epoch
     for observation in event.observations:
-        _observe(facts, event.node_id, observation)
+        _observe(facts, event.node_id, observation, position)
     return None
 
 
-def _observe(facts: Facts, node_id: str, seen: ev.ReplicaObservation) -> None:
+def _observe(facts: Facts, node_id: str, seen: ev.ReplicaObservation, position: int) -> None:
     """Keep an observation unless it falls behind what is known: observed state only grows."""
     key = (seen.replica_id, node_id)
     before = facts.observed.get(key)
@@ -359,6 +365,7 @@ def _observe(facts: Facts, node_id: str, seen: ev.ReplicaObservation) -> None:
         seen.reason,
         seen.observed_at_us,
         facts.log_time_us if seen.state.ended else 0,
+        position,
     )
 
 

@@ -24,25 +24,27 @@ def known_node(facts: Facts, node_id: str) -> NodeFact | VoidReason:
 
 
 def node_cordoned(
-    facts: Facts, _envelope: EventEnvelope, event: ev.NodeCordoned, _position: int
+    facts: Facts, _envelope: EventEnvelope, event: ev.NodeCordoned, position: int
 ) -> VoidReason | None:
     """Let a node take nothing new; one that is drained is drained on."""
     node = known_node(facts, event.node_id)
     if isinstance(node, VoidReason):
         return node
     node.cordoned = True
+    node.commanded_position = position
     node.cordon_reason = event.reason
     return None
 
 
 def node_uncordoned(
-    facts: Facts, _envelope: EventEnvelope, event: ev.NodeUncordoned, _position: int
+    facts: Facts, _envelope: EventEnvelope, event: ev.NodeUncordoned, position: int
 ) -> VoidReason | None:
     """Let a node take replicas again, and end its drain."""
     node = known_node(facts, event.node_id)
     if isinstance(node, VoidReason):
         return node
     node.cordoned = node.draining = False
+    node.commanded_position = position
     node.cordon_reason = ""
     node.drain_deadline_us = 0
     facts.draining.pop(node.id, None)
@@ -50,25 +52,27 @@ def node_uncordoned(
 
 
 def node_draining(
-    facts: Facts, _envelope: EventEnvelope, event: ev.NodeDraining, _position: int
+    facts: Facts, _envelope: EventEnvelope, event: ev.NodeDraining, position: int
 ) -> VoidReason | None:
     """Begin to empty a node, or give its drain another deadline."""
     node = known_node(facts, event.node_id)
     if isinstance(node, VoidReason):
         return node
     node.cordoned = node.draining = True
+    node.commanded_position = position
     node.drain_deadline_us = event.deadline_us
     facts.draining[node.id] = None
     return None
 
 
 def node_removed(
-    facts: Facts, _envelope: EventEnvelope, event: ev.NodeRemoved, _position: int
+    facts: Facts, _envelope: EventEnvelope, event: ev.NodeRemoved, position: int
 ) -> VoidReason | None:
     """Strike a node off the fleet, for ever."""
     node = known_node(facts, event.node_id)
     if isinstance(node, VoidReason):
         return node
     node.removed = True
+    node.commanded_position = position
     facts.draining.pop(node.id, None)
     return None

@@ -19,6 +19,7 @@ from fogbank.domain.policy import Policy
 from fogbank.domain.rollouts import as_wanted
 from fogbank.placement.agenda import Agenda, shape_of
 from fogbank.placement.arrays import FleetArrays
+from fogbank.placement.causes import causes_of
 from fogbank.placement.evacuations import evacuate, evacuation_due_us
 from fogbank.placement.looks import answer_shortage, look
 from fogbank.placement.movements import (
@@ -53,9 +54,13 @@ MOVERS: tuple[Mover, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A round to append, and the errors that deciding single deployments raised."""
+    """A round to append, and the errors that deciding single deployments raised.
+
+    `causes` has for each outcome the position of what led to it, 0 for nothing in the log.
+    """
 
     event: ev.RoundDecided
+    causes: tuple[int, ...]
     errors: tuple[tuple[str, Exception], ...] = ()
 
 
@@ -155,7 +160,7 @@ class Planner:
             state_digest=self.fleet.due_digest,
         )
         self._proposed = _Proposal(event, work.looked_in_vain, self.fleet.room_sequence)
-        return Decided(event, tuple(work.errors))
+        return Decided(event, causes_of(self.fleet, event.outcomes), tuple(work.errors))
 
     def _digest_of(self, policy: Policy) -> bytes:
         if self._policy_digest is None or self._policy_digest[0] is not policy:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 
 from fogbank.domain import events as ev
 from fogbank.domain.envelope import SCHEDULER, Commit
@@ -72,7 +72,7 @@ class Rederiver:
             return None
         assert isinstance(event, ev.RoundDecided)  # noqa: S101  else it were void
         self._cover(event.facts_to)
-        found = _derive(self.planner, commit.sequence, event) if derive else None
+        found = _derive(self.planner, commit, event) if derive else None
         self.planner.fold(commit)
         self._hold_back(commit.sequence, None)
         # Every later round covers at least the facts before this one.
@@ -122,7 +122,8 @@ class SpanRederiver:
         return RederivedPart(self._span, sequence, same, void, tuple(found))
 
 
-def _derive(planner: Planner, sequence: int, logged: ev.RoundDecided) -> Rederived:
+def _derive(planner: Planner, commit: Commit, logged: ev.RoundDecided) -> Rederived:
+    sequence, causes = commit.sequence, commit.envelopes[0].causes
     if logged.engine != ENGINE:
         return Rederived(sequence, logged.engine, verifiable=False)
     try:
@@ -133,10 +134,12 @@ def _derive(planner: Planner, sequence: int, logged: ev.RoundDecided) -> Rederiv
     if decided is None:
         term = Term("round", "nothing to decide", f"{len(logged.outcomes)} outcomes")
         return Rederived(sequence, logged.engine, (term,))
-    if decided.event == logged:
-        return Rederived(sequence, logged.engine)
-    terms = islice(differences(decided.event, logged), _TERMS_SHOWN)
-    return Rederived(sequence, logged.engine, tuple(terms))
+    # Rounds that name no causes were written before there were any.
+    terms = chain(
+        differences(decided.event, logged),
+        differences(decided.causes, causes, "causes") if causes else (),
+    )
+    return Rederived(sequence, logged.engine, tuple(islice(terms, _TERMS_SHOWN)))
 
 
 def differences(derived: object, logged: object, path: str = "") -> Iterator[Term]:

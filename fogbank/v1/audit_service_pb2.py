@@ -29,7 +29,7 @@ from fogbank.v1 import policies_pb2 as fogbank_dot_v1_dot_policies__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x66ogbank/v1/audit_service.proto\x12\nfogbank.v1\x1a\x1c\x66ogbank/v1/deployments.proto\x1a\x14\x66ogbank/v1/log.proto\x1a\x16\x66ogbank/v1/nodes.proto\x1a\x19\x66ogbank/v1/policies.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"p\n\x11ReadEventsRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\x12\x0e\n\x06\x66ollow\x18\x02 \x01(\x08\x12\r\n\x05types\x18\x03 \x03(\t\x12\x12\n\naggregates\x18\x04 \x03(\t\x12\x10\n\x08touching\x18\x05 \x01(\t\"_\n\x0bLoggedEvent\x12\r\n\x05index\x18\x01 \x01(\x05\x12+\n\x08\x65nvelope\x18\x02 \x01(\x0b\x32\x19.fogbank.v1.EventEnvelope\x12\x14\n\x0cpayload_json\x18\x03 \x01(\t\"\xa8\x01\n\x12ReadEventsResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12/\n\x0b\x61ppended_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x06\x65vents\x18\x04 \x03(\x0b\x32\x17.fogbank.v1.LoggedEvent\x12\x15\n\rlast_sequence\x18\x05 \x01(\x03\"l\n\x11GetStateAtRequest\x12\x12\n\x08sequence\x18\x01 \x01(\x03H\x00\x12*\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x11\n\taggregate\x18\x03 \x01(\tB\x04\n\x02\x61t\"z\n\x12GetStateAtResponse\x12\x16\n\x0e\x61s_of_sequence\x18\x01 \x01(\x03\x12+\n\x0b\x64\x65ployments\x18\x02 \x03(\x0b\x32\x16.fogbank.v1.Deployment\x12\x1f\n\x05nodes\x18\x03 \x03(\x0b\x32\x10.fogbank.v1.Node\">\n\x10VerifyLogRequest\x12\x15\n\rfrom_sequence\x18\x01 \x01(\x03\x12\x13\n\x0bto_sequence\x18\x02 \x01(\x03\"u\n\x11VerifyLogResponse\x12\x0f\n\x07\x63hecked\x18\x01 \x01(\x03\x12\r\n\x05total\x18\x02 \x01(\x03\x12\x1a\n\x12\x66irst_bad_sequence\x18\x03 \x01(\x03\x12\x0f\n\x07problem\x18\x04 \x01(\t\x12\x13\n\x0b\x63heckpoints\x18\x05 \x01(\x03\"(\n\x17GetLogCheckpointRequest\x12\r\n\x05\x66resh\x18\x01 \x01(\x08\"?\n\x18GetLogCheckpointResponse\x12\x0c\n\x04note\x18\x01 \x01(\t\x12\x15\n\rverifier_keys\x18\x02 \x03(\t\"&\n\x12ProveCommitRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x03\"t\n\x13ProveCommitResponse\x12\x0c\n\x04note\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x10\n\x08instance\x18\x04 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\x12\x0c\n\x04path\x18\x06 \x03(\x0c\"D\n\x16VerifyDecisionsRequest\x12\x15\n\rfrom_sequence\x18\x01 \x01(\x03\x12\x13\n\x0bto_sequence\x18\x02 \x01(\x03\"\xb8\x02\n\x17VerifyDecisionsResponse\x12\x0f\n\x07\x63hecked\x18\x01 \x01(\x03\x12\r\n\x05total\x18\x02 \x01(\x03\x12\x1b\n\x13\x64ifferent_sequences\x18\x03 \x03(\x03\x12\x1e\n\x16unverifiable_sequences\x18\x04 \x03(\x03\x12\x30\n\x0b\x64ifferences\x18\x05 \x03(\x0b\x32\x1b.fogbank.v1.RoundDifference\x12\x1c\n\x14unverifiable_engines\x18\x06 \x03(\x05\x12\x0c\n\x04same\x18\x07 \x01(\x03\x12\x0c\n\x04void\x18\x08 \x01(\x03\x12\x10\n\x08sequence\x18\t \x01(\x03\x12\x16\n\x0e\x66irst_sequence\x18\n \x01(\x03\x12\x15\n\rlast_sequence\x18\x0b \x01(\x03\x12\x13\n\x0b\x62\x65gun_after\x18\x0c \x01(\x03\"Y\n\x0fRoundDifference\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0e\n\x06\x65ngine\x18\x02 \x01(\x05\x12$\n\x05terms\x18\x03 \x03(\x0b\x32\x15.fogbank.v1.RoundTerm\":\n\tRoundTerm\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x65rived\x18\x02 \x01(\t\x12\x0e\n\x06logged\x18\x03 \x01(\t\"f\n\x14\x43ompareReplayRequest\x12\"\n\x06policy\x18\x01 \x01(\x0b\x32\x12.fogbank.v1.Policy\x12\x15\n\rfrom_sequence\x18\x02 \x01(\x03\x12\x13\n\x0bto_sequence\x18\x03 \x01(\x03\"\xa3\x02\n\x15\x43ompareReplayResponse\x12\x10\n\x08replayed\x18\x01 \x01(\x03\x12\r\n\x05total\x18\x02 \x01(\x03\x12=\n\x06\x61\x63tual\x18\x03 \x03(\x0b\x32-.fogbank.v1.CompareReplayResponse.ActualEntry\x12G\n\x0b\x61lternative\x18\x04 \x03(\x0b\x32\x32.fogbank.v1.CompareReplayResponse.AlternativeEntry\x1a-\n\x0b\x41\x63tualEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x32\n\x10\x41lternativeEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x32\xdb\x04\n\x0c\x41uditService\x12M\n\nReadEvents\x12\x1d.fogbank.v1.ReadEventsRequest\x1a\x1e.fogbank.v1.ReadEventsResponse0\x01\x12K\n\nGetStateAt\x12\x1d.fogbank.v1.GetStateAtRequest\x1a\x1e.fogbank.v1.GetStateAtResponse\x12J\n\tVerifyLog\x12\x1c.fogbank.v1.VerifyLogRequest\x1a\x1d.fogbank.v1.VerifyLogResponse0\x01\x12]\n\x10GetLogCheckpoint\x12#.fogbank.v1.GetLogCheckpointRequest\x1a$.fogbank.v1.GetLogCheckpointResponse\x12N\n\x0bProveCommit\x12\x1e.fogbank.v1.ProveCommitRequest\x1a\x1f.fogbank.v1.ProveCommitResponse\x12\\\n\x0fVerifyDecisions\x12\".fogbank.v1.VerifyDecisionsRequest\x1a#.fogbank.v1.VerifyDecisionsResponse0\x01\x12V\n\rCompareReplay\x12 .fogbank.v1.CompareReplayRequest\x1a!.fogbank.v1.CompareReplayResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x66ogbank/v1/audit_service.proto\x12\nfogbank.v1\x1a\x1c\x66ogbank/v1/deployments.proto\x1a\x14\x66ogbank/v1/log.proto\x1a\x16\x66ogbank/v1/nodes.proto\x1a\x19\x66ogbank/v1/policies.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"p\n\x11ReadEventsRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\x12\x0e\n\x06\x66ollow\x18\x02 \x01(\x08\x12\r\n\x05types\x18\x03 \x03(\t\x12\x12\n\naggregates\x18\x04 \x03(\t\x12\x10\n\x08touching\x18\x05 \x01(\t\"\x87\x01\n\x0bLoggedEvent\x12\r\n\x05index\x18\x01 \x01(\x05\x12+\n\x08\x65nvelope\x18\x02 \x01(\x0b\x32\x19.fogbank.v1.EventEnvelope\x12\x14\n\x0cpayload_json\x18\x03 \x01(\t\x12&\n\x06\x63\x61uses\x18\x04 \x03(\x0b\x32\x16.fogbank.v1.EventCause\"`\n\nEventCause\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x11\n\taggregate\x18\x04 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\"\xa8\x01\n\x12ReadEventsResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12/\n\x0b\x61ppended_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x06\x65vents\x18\x04 \x03(\x0b\x32\x17.fogbank.v1.LoggedEvent\x12\x15\n\rlast_sequence\x18\x05 \x01(\x03\"l\n\x11GetStateAtRequest\x12\x12\n\x08sequence\x18\x01 \x01(\x03H\x00\x12*\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x11\n\taggregate\x18\x03 \x01(\tB\x04\n\x02\x61t\"z\n\x12GetStateAtResponse\x12\x16\n\x0e\x61s_of_sequence\x18\x01 \x01(\x03\x12+\n\x0b\x64\x65ployments\x18\x02 \x03(\x0b\x32\x16.fogbank.v1.Deployment\x12\x1f\n\x05nodes\x18\x03 \x03(\x0b\x32\x10.fogbank.v1.Node\">\n\x10VerifyLogRequest\x12\x15\n\rfrom_sequence\x18\x01 \x01(\x03\x12\x13\n\x0bto_sequence\x18\x02 \x01(\x03\"u\n\x11VerifyLogResponse\x12\x0f\n\x07\x63hecked\x18\x01 \x01(\x03\x12\r\n\x05total\x18\x02 \x01(\x03\x12\x1a\n\x12\x66irst_bad_sequence\x18\x03 \x01(\x03\x12\x0f\n\x07problem\x18\x04 \x01(\t\x12\x13\n\x0b\x63heckpoints\x18\x05 \x01(\x03\"(\n\x17GetLogCheckpointRequest\x12\r\n\x05\x66resh\x18\x01 \x01(\x08\"?\n\x18GetLogCheckpointResponse\x12\x0c\n\x04note\x18\x01 \x01(\t\x12\x15\n\rverifier_keys\x18\x02 \x03(\t\"&\n\x12ProveCommitRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x03\"t\n\x13ProveCommitResponse\x12\x0c\n\x04note\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x10\n\x08instance\x18\x04 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\x12\x0c\n\x04path\x18\x06 \x03(\x0c\"D\n\x16VerifyDecisionsRequest\x12\x15\n\rfrom_sequence\x18\x01 \x01(\x03\x12\x13\n\x0bto_sequence\x18\x02 \x01(\x03\"\xb8\x02\n\x17VerifyDecisionsResponse\x12\x0f\n\x07\x63hecked\x18\x01 \x01(\x03\x12\r\n\x05total\x18\x02 \x01(\x03\x12\x1b\n\x13\x64ifferent_sequences\x18\x03 \x03(\x03\x12\x1e\n\x16unverifiable_sequences\x18\x04 \x03(\x03\x12\x30\n\x0b\x64ifferences\x18\x05 \x03(\x0b\x32\x1b.fogbank.v1.RoundDifference\x12\x1c\n\x14unverifiable_engines\x18\x06 \x03(\x05\x12\x0c\n\x04same\x18\x07 \x01(\x03\x12\x0c\n\x04void\x18\x08 \x01(\x03\x12\x10\n\x08sequence\x18\t \x01(\x03\x12\x16\n\x0e\x66irst_sequence\x18\n \x01(\x03\x12\x15\n\rlast_sequence\x18\x0b \x01(\x03\x12\x13\n\x0b\x62\x65gun_after\x18\x0c \x01(\x03\"Y\n\x0fRoundDifference\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0e\n\x06\x65ngine\x18\x02 \x01(\x05\x12$\n\x05terms\x18\x03 \x03(\x0b\x32\x15.fogbank.v1.RoundTerm\":\n\tRoundTerm\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x65rived\x18\x02 \x01(\t\x12\x0e\n\x06logged\x18\x03 \x01(\t\"f\n\x14\x43ompareReplayRequest\x12\"\n\x06policy\x18\x01 \x01(\x0b\x32\x12.fogbank.v1.Policy\x12\x15\n\rfrom_sequence\x18\x02 \x01(\x03\x12\x13\n\x0bto_sequence\x18\x03 \x01(\x03\"\xa3\x02\n\x15\x43ompareReplayResponse\x12\x10\n\x08replayed\x18\x01 \x01(\x03\x12\r\n\x05total\x18\x02 \x01(\x03\x12=\n\x06\x61\x63tual\x18\x03 \x03(\x0b\x32-.fogbank.v1.CompareReplayResponse.ActualEntry\x12G\n\x0b\x61lternative\x18\x04 \x03(\x0b\x32\x32.fogbank.v1.CompareReplayResponse.AlternativeEntry\x1a-\n\x0b\x41\x63tualEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x32\n\x10\x41lternativeEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x32\xdb\x04\n\x0c\x41uditService\x12M\n\nReadEvents\x12\x1d.fogbank.v1.ReadEventsRequest\x1a\x1e.fogbank.v1.ReadEventsResponse0\x01\x12K\n\nGetStateAt\x12\x1d.fogbank.v1.GetStateAtRequest\x1a\x1e.fogbank.v1.GetStateAtResponse\x12J\n\tVerifyLog\x12\x1c.fogbank.v1.VerifyLogRequest\x1a\x1d.fogbank.v1.VerifyLogResponse0\x01\x12]\n\x10GetLogCheckpoint\x12#.fogbank.v1.GetLogCheckpointRequest\x1a$.fogbank.v1.GetLogCheckpointResponse\x12N\n\x0bProveCommit\x12\x1e.fogbank.v1.ProveCommitRequest\x1a\x1f.fogbank.v1.ProveCommitResponse\x12\\\n\x0fVerifyDecisions\x12\".fogbank.v1.VerifyDecisionsRequest\x1a#.fogbank.v1.VerifyDecisionsResponse0\x01\x12V\n\rCompareReplay\x12 .fogbank.v1.CompareReplayRequest\x1a!.fogbank.v1.CompareReplayResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,42 +42,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMPAREREPLAYRESPONSE_ALTERNATIVEENTRY']._serialized_options = b'8\001'
   _globals['_READEVENTSREQUEST']._serialized_start=182
   _globals['_READEVENTSREQUEST']._serialized_end=294
-  _globals['_LOGGEDEVENT']._serialized_start=296
-  _globals['_LOGGEDEVENT']._serialized_end=391
-  _globals['_READEVENTSRESPONSE']._serialized_start=394
-  _globals['_READEVENTSRESPONSE']._serialized_end=562
-  _globals['_GETSTATEATREQUEST']._serialized_start=564
-  _globals['_GETSTATEATREQUEST']._serialized_end=672
-  _globals['_GETSTATEATRESPONSE']._serialized_start=674
-  _globals['_GETSTATEATRESPONSE']._serialized_end=796
-  _globals['_VERIFYLOGREQUEST']._serialized_start=798
-  _globals['_VERIFYLOGREQUEST']._serialized_end=860
-  _globals['_VERIFYLOGRESPONSE']._serialized_start=862
-  _globals['_VERIFYLOGRESPONSE']._serialized_end=979
-  _globals['_GETLOGCHECKPOINTREQUEST']._serialized_start=981
-  _globals['_GETLOGCHECKPOINTREQUEST']._serialized_end=1021
-  _globals['_GETLOGCHECKPOINTRESPONSE']._serialized_start=1023
-  _globals['_GETLOGCHECKPOINTRESPONSE']._serialized_end=1086
-  _globals['_PROVECOMMITREQUEST']._serialized_start=1088
-  _globals['_PROVECOMMITREQUEST']._serialized_end=1126
-  _globals['_PROVECOMMITRESPONSE']._serialized_start=1128
-  _globals['_PROVECOMMITRESPONSE']._serialized_end=1244
-  _globals['_VERIFYDECISIONSREQUEST']._serialized_start=1246
-  _globals['_VERIFYDECISIONSREQUEST']._serialized_end=1314
-  _globals['_VERIFYDECISIONSRESPONSE']._serialized_start=1317
-  _globals['_VERIFYDECISIONSRESPONSE']._serialized_end=1629
-  _globals['_ROUNDDIFFERENCE']._serialized_start=1631
-  _globals['_ROUNDDIFFERENCE']._serialized_end=1720
-  _globals['_ROUNDTERM']._serialized_start=1722
-  _globals['_ROUNDTERM']._serialized_end=1780
-  _globals['_COMPAREREPLAYREQUEST']._serialized_start=1782
-  _globals['_COMPAREREPLAYREQUEST']._serialized_end=1884
-  _globals['_COMPAREREPLAYRESPONSE']._serialized_start=1887
-  _globals['_COMPAREREPLAYRESPONSE']._serialized_end=2178
-  _globals['_COMPAREREPLAYRESPONSE_ACTUALENTRY']._serialized_start=2081
-  _globals['_COMPAREREPLAYRESPONSE_ACTUALENTRY']._serialized_end=2126
-  _globals['_COMPAREREPLAYRESPONSE_ALTERNATIVEENTRY']._serialized_start=2128
-  _globals['_COMPAREREPLAYRESPONSE_ALTERNATIVEENTRY']._serialized_end=2178
-  _globals['_AUDITSERVICE']._serialized_start=2181
-  _globals['_AUDITSERVICE']._serialized_end=2784
+  _globals['_LOGGEDEVENT']._serialized_start=297
+  _globals['_LOGGEDEVENT']._serialized_end=432
+  _globals['_EVENTCAUSE']._serialized_start=434
+  _globals['_EVENTCAUSE']._serialized_end=530
+  _globals['_READEVENTSRESPONSE']._serialized_start=533
+  _globals['_READEVENTSRESPONSE']._serialized_end=701
+  _globals['_GETSTATEATREQUEST']._serialized_start=703
+  _globals['_GETSTATEATREQUEST']._serialized_end=811
+  _globals['_GETSTATEATRESPONSE']._serialized_start=813
+  _globals['_GETSTATEATRESPONSE']._serialized_end=935
+  _globals['_VERIFYLOGREQUEST']._serialized_start=937
+  _globals['_VERIFYLOGREQUEST']._serialized_end=999
+  _globals['_VERIFYLOGRESPONSE']._serialized_start=1001
+  _globals['_VERIFYLOGRESPONSE']._serialized_end=1118
+  _globals['_GETLOGCHECKPOINTREQUEST']._serialized_start=1120
+  _globals['_GETLOGCHECKPOINTREQUEST']._serialized_end=1160
+  _globals['_GETLOGCHECKPOINTRESPONSE']._serialized_start=1162
+  _globals['_GETLOGCHECKPOINTRESPONSE']._serialized_end=1225
+  _globals['_PROVECOMMITREQUEST']._serialized_start=1227
+  _globals['_PROVECOMMITREQUEST']._serialized_end=1265
+  _globals['_PROVECOMMITRESPONSE']._serialized_start=1267
+  _globals['_PROVECOMMITRESPONSE']._serialized_end=1383
+  _globals['_VERIFYDECISIONSREQUEST']._serialized_start=1385
+  _globals['_VERIFYDECISIONSREQUEST']._serialized_end=1453
+  _globals['_VERIFYDECISIONSRESPONSE']._serialized_start=1456
+  _globals['_VERIFYDECISIONSRESPONSE']._serialized_end=1768
+  _globals['_ROUNDDIFFERENCE']._serialized_start=1770
+  _globals['_ROUNDDIFFERENCE']._serialized_end=1859
+  _globals['_ROUNDTERM']._serialized_start=1861
+  _globals['_ROUNDTERM']._serialized_end=1919
+  _globals['_COMPAREREPLAYREQUEST']._serialized_start=1921
+  _globals['_COMPAREREPLAYREQUEST']._serialized_end=2023
+  _globals['_COMPAREREPLAYRESPONSE']._serialized_start=2026
+  _globals['_COMPAREREPLAYRESPONSE']._serialized_end=2317
+  _globals['_COMPAREREPLAYRESPONSE_ACTUALENTRY']._serialized_start=2220
+  _globals['_COMPAREREPLAYRESPONSE_ACTUALENTRY']._serialized_end=2265
+  _globals['_COMPAREREPLAYRESPONSE_ALTERNATIVEENTRY']._serialized_start=2267
+  _globals['_COMPAREREPLAYRESPONSE_ALTERNATIVEENTRY']._serialized_end=2317
+  _globals['_AUDITSERVICE']._serialized_start=2320
+  _globals['_AUDITSERVICE']._serialized_end=2923
 # @@protoc_insertion_point(module_scope)

@@ -77,6 +77,7 @@ class LoggedEvent(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     ENVELOPE_FIELD_NUMBER: _builtins.int
     PAYLOAD_JSON_FIELD_NUMBER: _builtins.int
+    CAUSES_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Index within its commit."""
     payload_json: _builtins.str
@@ -85,20 +86,63 @@ class LoggedEvent(_message.Message):
     def envelope(self) -> _log_pb2.EventEnvelope:
         """The event."""
 
+    @_builtins.property
+    def causes(self) -> _containers.RepeatedCompositeFieldContainer[Global___EventCause]:
+        """The events that its envelope names as causes, each once; only with `touching`."""
+
     def __init__(
         self,
         *,
         index: _builtins.int = ...,
         envelope: _log_pb2.EventEnvelope | None = ...,
         payload_json: _builtins.str = ...,
+        causes: _abc.Iterable[Global___EventCause] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["envelope", b"envelope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["envelope", b"envelope", "index", b"index", "payload_json", b"payload_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["causes", b"causes", "envelope", b"envelope", "index", b"index", "payload_json", b"payload_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LoggedEvent: _TypeAlias = LoggedEvent  # noqa: Y015
+
+@_typing.final
+class EventCause(_message.Message):
+    """An event that led to another one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    AGGREGATE_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """Its position: sequence << 16 | index."""
+    event_id: _builtins.str
+    """Its id."""
+    type: _builtins.str
+    """Its type, by full name."""
+    aggregate: _builtins.str
+    """What it happened to."""
+    actor: _builtins.str
+    """Who did it."""
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        event_id: _builtins.str = ...,
+        type: _builtins.str = ...,
+        aggregate: _builtins.str = ...,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "aggregate", b"aggregate", "event_id", b"event_id", "position", b"position", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventCause: _TypeAlias = EventCause  # noqa: Y015
 
 @_typing.final
 class ReadEventsResponse(_message.Message):

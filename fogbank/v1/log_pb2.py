@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x66ogbank/v1/log.proto\x12\nfogbank.v1\"\xfc\x01\n\rEventEnvelope\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x11\n\taggregate\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x14\n\x0c\x63\x61usation_id\x18\x05 \x01(\t\x12\x16\n\x0e\x63orrelation_id\x18\x06 \x01(\t\x12\x13\n\x0btraceparent\x18\x07 \x01(\t\x12\x16\n\x0eoccurred_at_us\x18\x08 \x01(\x03\x12\x12\n\nmay_ignore\x18\t \x01(\x08\x12\x0f\n\x07payload\x18\n \x01(\x0c\x12)\n\x07\x63ommand\x18\x0b \x01(\x0b\x32\x18.fogbank.v1.CommandTerms\"@\n\x0c\x43ommandTerms\x12\x16\n\x0e\x63ontent_digest\x18\x01 \x01(\x0c\x12\x18\n\x10\x65xpected_version\x18\x02 \x01(\x03\"K\n\x06\x43ommit\x12\x16\n\x0e\x61ppended_at_us\x18\x01 \x01(\x03\x12)\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x19.fogbank.v1.EventEnvelopeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x66ogbank/v1/log.proto\x12\nfogbank.v1\"\x8c\x02\n\rEventEnvelope\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x11\n\taggregate\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x14\n\x0c\x63\x61usation_id\x18\x05 \x01(\t\x12\x16\n\x0e\x63orrelation_id\x18\x06 \x01(\t\x12\x13\n\x0btraceparent\x18\x07 \x01(\t\x12\x16\n\x0eoccurred_at_us\x18\x08 \x01(\x03\x12\x12\n\nmay_ignore\x18\t \x01(\x08\x12\x0f\n\x07payload\x18\n \x01(\x0c\x12)\n\x07\x63ommand\x18\x0b \x01(\x0b\x32\x18.fogbank.v1.CommandTerms\x12\x0e\n\x06\x63\x61uses\x18\x0c \x03(\x03\"@\n\x0c\x43ommandTerms\x12\x16\n\x0e\x63ontent_digest\x18\x01 \x01(\x0c\x12\x18\n\x10\x65xpected_version\x18\x02 \x01(\x03\"K\n\x06\x43ommit\x12\x16\n\x0e\x61ppended_at_us\x18\x01 \x01(\x03\x12)\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x19.fogbank.v1.EventEnvelopeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,9 +32,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fogbank.v1.log_pb2', _globa
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EVENTENVELOPE']._serialized_start=37
-  _globals['_EVENTENVELOPE']._serialized_end=289
-  _globals['_COMMANDTERMS']._serialized_start=291
-  _globals['_COMMANDTERMS']._serialized_end=355
-  _globals['_COMMIT']._serialized_start=357
-  _globals['_COMMIT']._serialized_end=432
+  _globals['_EVENTENVELOPE']._serialized_end=305
+  _globals['_COMMANDTERMS']._serialized_start=307
+  _globals['_COMMANDTERMS']._serialized_end=371
+  _globals['_COMMIT']._serialized_start=373
+  _globals['_COMMIT']._serialized_end=448
 # @@protoc_insertion_point(module_scope)

@@ -35,6 +35,7 @@ class EventEnvelope(_message.Message):
     MAY_IGNORE_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
     COMMAND_FIELD_NUMBER: _builtins.int
+    CAUSES_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Event id (UUID). A command's is derived from owner, method and request id."""
     type: _builtins.str
@@ -44,7 +45,7 @@ class EventEnvelope(_message.Message):
     actor: _builtins.str
     """Who did it, an opaque id as `user/<id>`, `node/<id>` or `scheduler/<instance>`."""
     causation_id: _builtins.str
-    """Event id of what caused it; empty for none."""
+    """Event id of what caused it, where its writer knew it; Fogbank's own writers name `causes`."""
     correlation_id: _builtins.str
     """Shared by all that follows from one request; empty for none."""
     traceparent: _builtins.str
@@ -58,6 +59,13 @@ class EventEnvelope(_message.Message):
     @_builtins.property
     def command(self) -> Global___CommandTerms:
         """For a command: what it demands of the state it meets."""
+
+    @_builtins.property
+    def causes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Positions (sequence << 16 | index within the commit) of the events that directly led to this
+        one: of a round one for each outcome, in their order; of a node's report one for each
+        observation; of another event at most one. 0 for nothing in the log.
+        """
 
     def __init__(
         self,
@@ -73,10 +81,11 @@ class EventEnvelope(_message.Message):
         may_ignore: _builtins.bool = ...,
         payload: _builtins.bytes = ...,
         command: Global___CommandTerms | None = ...,
+        causes: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "aggregate", b"aggregate", "causation_id", b"causation_id", "command", b"command", "correlation_id", b"correlation_id", "event_id", b"event_id", "may_ignore", b"may_ignore", "occurred_at_us", b"occurred_at_us", "payload", b"payload", "traceparent", b"traceparent", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "aggregate", b"aggregate", "causation_id", b"causation_id", "causes", b"causes", "command", b"command", "correlation_id", b"correlation_id", "event_id", b"event_id", "may_ignore", b"may_ignore", "occurred_at_us", b"occurred_at_us", "payload", b"payload", "traceparent", b"traceparent", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -331,7 +331,7 @@ class Scheduler:
         try:
             await self._clock_check.require()
             crash_point("scheduler.before-round-append")
-            sequence = await self._log.append(self._commit_bytes(decided.event))
+            sequence = await self._log.append(self._commit_bytes(decided))
         except FogError as error:
             # Whether it is in the log or not: the next round is decided on what the fold says.
             _log.warning("round not confirmed", error=error.message)
@@ -350,15 +350,15 @@ class Scheduler:
             await asyncio.sleep(_RETRY_S)
         return 0.0
 
-    def _commit_bytes(self, event: ev.RoundDecided) -> bytes:
-        instance = self._log.writer.instance
-        now_us = self._clock.now_us()
+    def _commit_bytes(self, decided: Decided) -> bytes:
+        event, now_us, instance = decided.event, self._clock.now_us(), self._log.writer.instance
         envelope = EventEnvelope(
             round_event_id(event.prev_digest, instance, event.instant_us),
             event,
             aggregate="fleet",
             actor=f"scheduler/{instance}",
             occurred_at_us=now_us,
+            causes=decided.causes,
         )
         return self._own.encode(now_us, envelope)
 

@@ -92,10 +92,10 @@ def report_numbers_unchecked() -> Patches:
 def falling_states_taken_in() -> Patches:
     keep = facts_module._observe
 
-    def lenient(facts: Facts, node_id: str, seen: Any) -> None:
+    def lenient(facts: Facts, node_id: str, seen: Any, position: int) -> None:
         if runs_in("ledger"):
             facts.observed.pop((seen.replica_id, node_id), None)
-        keep(facts, node_id, seen)
+        keep(facts, node_id, seen, position)
 
     return [patch.object(facts_module, "_observe", lenient)]
 

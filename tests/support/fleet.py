@@ -51,7 +51,7 @@ class LittleFleet:
         if decided is None:
             return ()
         assert not decided.errors, decided.errors
-        self.fold(self.log.round(decided.event))
+        self.fold(self.log.round(decided.event, causes=decided.causes))
         return decided.event.outcomes
 
     def settle(self) -> list[ev.Outcome]:

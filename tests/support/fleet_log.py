@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import NAMESPACE_DNS, uuid5
 
 from fogbank.codec import decode_commit, encode_commit, encode_envelope
@@ -139,6 +139,9 @@ class LittleLog:
             self.now_us,
         )
 
-    def round(self, event: ev.RoundDecided, instance: str = "one") -> Commit:
+    def round(
+        self, event: ev.RoundDecided, instance: str = "one", causes: tuple[int, ...] = ()
+    ) -> Commit:
         """Append a round as a scheduler."""
-        return self.commit(SCHEDULER, self.envelope(event), instance=instance)
+        envelope = replace(self.envelope(event), causes=causes)
+        return self.commit(SCHEDULER, envelope, instance=instance)

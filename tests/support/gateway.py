@@ -23,6 +23,7 @@ from fogbank.domain.policy import Policy
 from fogbank.log.group_commit import GroupCommit
 from fogbank.log.memory import MemoryLog, MemoryStore
 from fogbank.log.port import EventLog, Writer
+from fogbank.placement.causes import causes_of
 from fogbank.runtime.clock import SystemClock
 from fogbank.runtime.grpc_server import GrpcServer
 from fogbank.v1 import (
@@ -172,6 +173,7 @@ class HandScheduler:
             "round",
             "scheduler/hand",
             self._instant_us,
+            causes=causes_of(fleet, outcomes),
         )
         data = encode_commit(fleet.facts.log_time_us, [encode_envelope(envelope)])
         sequence = await self._log.append(data)

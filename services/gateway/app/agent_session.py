@@ -348,7 +348,8 @@ class AgentSession:
             )
         self._next_report += 1
         crash_point("gateway.before-report-append")
-        await self._append(agent_events.reported(self.node_id, report, self._ports.clock.now_us()))
+        now_us = self._ports.clock.now_us()
+        await self._append(agent_events.reported(self.node_id, report, self._fold.fleet, now_us))
         crash_point("gateway.after-report-append")
 
     async def _append(self, envelope: EventEnvelope) -> None:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from fogbank.domain import events as ev
+from fogbank.domain.decisions import Desired
 from fogbank.domain.envelope import EventEnvelope
+from fogbank.domain.fleet import FleetState
 from fogbank.domain.ids import report_event_id
 from fogbank.domain.node import Fingerprint
+from fogbank.domain.position import pack
 from services.gateway.core.agent_messages import Report
 from services.gateway.core.hello import Hello
 from services.gateway.core.load_steps import LoggedLoad
 
 
-def _envelope(node_id: str, event_id: str, event: ev.Event, now_us: int) -> EventEnvelope:
+def _envelope(
+    node_id: str, event_id: str, event: ev.Event, now_us: int, causes: tuple[int, ...] = ()
+) -> EventEnvelope:
     return EventEnvelope(
         event_id,
         event,
         aggregate=f"node/{node_id}",
         actor=f"node/{node_id}",
         occurred_at_us=now_us,
+        causes=causes,
     )
 
 
@@ -27,14 +33,25 @@ def connected(hello: Hello, event_id: str, now_us: int) -> EventEnvelope:
     return _envelope(hello.node_id, event_id, event, now_us)
 
 
-def reported(node_id: str, report: Report, now_us: int) -> EventEnvelope:
-    """Return the event of a report."""
+def reported(node_id: str, report: Report, fleet: FleetState, now_us: int) -> EventEnvelope:
+    """Return the event of a report, with the assignments in the fleet that it answers."""
     return _envelope(
         node_id,
         report_event_id(node_id, report.number, report.epoch),
         ev.NodeReported(node_id, report.epoch, report.number, report.observations),
         now_us,
+        tuple(_assignment(fleet, seen) for seen in report.observations),
     )
+
+
+def _assignment(fleet: FleetState, seen: ev.ReplicaObservation) -> int:
+    """Return the round that placed a replica, or the one that wanted the end which was seen."""
+    placed = fleet.decisions.placements.get(seen.replica_id)
+    if placed is None:
+        return 0
+    if placed.desired is Desired.RELEASED and seen.state.ended:
+        return pack(placed.decided_sequence, 0)
+    return pack(placed.placed_sequence, 0)
 
 
 def capacity_changed(

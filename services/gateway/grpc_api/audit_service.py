@@ -27,7 +27,9 @@ from services.gateway.app.events import Events
 from services.gateway.app.past import Past
 from services.gateway.app.ports import LedgerAudits
 from services.gateway.app.principal import Principal, current_principal
+from services.gateway.core.causes import causes_of_part
 from services.gateway.core.touching import Touching
+from services.gateway.grpc_api.causes import Causes
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -51,6 +53,7 @@ class AuditService(rpc.AuditServiceServicer):
         self._ledger = ledger
         self._past = past
         self._prefix = subject_prefix
+        self._causes = Causes(log)
 
     async def ReadEvents(
         self, request: pb.ReadEventsRequest, context: Context
@@ -76,6 +79,8 @@ class AuditService(rpc.AuditServiceServicer):
             async for message in messages:
                 if thing is not None and upto is not None:
                     message.last_sequence = upto
+                if thing is not None:
+                    await self._causes.name(message)
                 if message.events or thing is not None:
                     yield message
 
@@ -118,7 +123,7 @@ class AuditService(rpc.AuditServiceServicer):
                 if event is not None
             )
             envelopes = (
-                (index, _envelope(envelope, part))
+                (index, _envelope(commit.envelopes[index], part))
                 for index, envelope in own
                 if (part := envelope.event if thing is None else thing.part_of(envelope))
             )
@@ -247,7 +252,8 @@ def _touching(
 
 def _envelope(envelope: EventEnvelope, event: Event) -> log_pb2.EventEnvelope:
     """Return an envelope around what of its event may be shown."""
-    return log_pb2.EventEnvelope.FromString(encode_envelope(replace(envelope, event=event)))
+    shown = replace(envelope, event=event, causes=causes_of_part(envelope, event))
+    return log_pb2.EventEnvelope.FromString(encode_envelope(shown))
 
 
 def _as_json(envelope: log_pb2.EventEnvelope) -> str:

@@ -125,7 +125,17 @@ async def test_the_command_tells_it_in_words_and_exports_it(
     assert f"replica {replica[:8]} evicted: preempted by theirs (priority 90, {theirs[:8]})" in told
     assert "looked at 3 nodes, 1 fit; turned down: 2 cpu; best: node" in told
     assert "decided with policy balanced@1, engine 1, on facts up to 4" in told
+    assert f"because of 3.0: deployment created theirs (priority 90, {theirs[:8]}) by" in told
+    assert await asyncio.to_thread(run, ["audit", "why", f"deployment/{mine}"]) == 0
+    chain = capsys.readouterr().out.splitlines()
+    assert f"evicted: preempted by theirs (priority 90, {theirs[:8]})" in chain[0]
+    assert chain[-1].strip().startswith("because 3.0")
+    assert f"deployment created by user/{BOB.user_id}" in chain[-1]
+    assert await asyncio.to_thread(run, ["audit", "why", f"deployment/{mine}", "-o", "json"]) == 0
+    assert [row["sequence"] for row in json.loads(capsys.readouterr().out)] == [5, 3]
     code, told = await fog("-o", "json")
+    (cause,) = json.loads(told.splitlines()[-1])["causes"]
+    assert (cause["event_id"], cause["sequence"]) == (theirs, 3)
     assert [json.loads(line)["sequence"] for line in told.splitlines()] == [2, 4, 5]
     path = tmp_path / "mine.jsonl"
     assert (await fog("--export", str(path)))[0] == 0
