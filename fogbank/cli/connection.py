@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
@@ -27,7 +28,8 @@ _LARGEST_MESSAGE = 64 * 1024 * 1024
 _NOT_THERE_S = 2.0
 
 T = TypeVar("T")
-_target = _source = ""
+SYSTEM_CA = "system"
+_target = _source = _ca = ""
 
 
 def described_target() -> str:
@@ -35,9 +37,29 @@ def described_target() -> str:
     return f"{_target} (from {_source})" if _target else "the server"
 
 
+def is_secure() -> bool:
+    """Tell whether the server called last was called over TLS."""
+    return bool(_ca)
+
+
 def remembered_in() -> str:
     """Return the file in which `fog login` keeps the server called last; empty for none."""
     return _source if _source == str(config_file()) else ""
+
+
+def channel_credentials(ca: str) -> grpc.ChannelCredentials | None:
+    """Return credentials that trust a file's certificates, or `system`'s; None for no file."""
+    if not ca:
+        return None
+    if ca == SYSTEM_CA:
+        return grpc.ssl_channel_credentials()
+    try:
+        return grpc.ssl_channel_credentials(Path(ca).expanduser().read_bytes())
+    except OSError as error:
+        raise CommandError(
+            f"cannot read the certificates to trust from {ca}: {error.strerror}",
+            hint="FOG_CA or `fog login --ca` names a file like the gateway's ca.crt",
+        ) from error
 
 
 @dataclass
@@ -109,19 +131,26 @@ class Connection:
 
 
 @contextmanager
-def open_channel(address: str, source: str) -> Generator[Connection]:
-    """Keep a channel open while the context lasts; nobody is signed in."""
-    global _target, _source
-    _target, _source = address, source
-    with grpc.insecure_channel(
-        address,
-        options=[
-            ("grpc.max_receive_message_length", _LARGEST_MESSAGE),
-            ("grpc.initial_reconnect_backoff_ms", 200),
-            ("grpc.min_reconnect_backoff_ms", 200),
-            ("grpc.max_reconnect_backoff_ms", 1_000),
-        ],
-    ) as channel:
+def open_channel(address: str, source: str, ca: str = "") -> Generator[Connection]:
+    """Keep a channel open while the context lasts; nobody is signed in.
+
+    `ca` is a file of certificates to trust, or `system`; empty speaks without TLS.
+    """
+    global _target, _source, _ca
+    _target, _source, _ca = address, source, ca
+    options: list[tuple[str, Any]] = [
+        ("grpc.max_receive_message_length", _LARGEST_MESSAGE),
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.min_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", 1_000),
+    ]
+    credentials = channel_credentials(ca)
+    channel = (
+        grpc.insecure_channel(address, options)
+        if credentials is None
+        else grpc.secure_channel(address, credentials, options)
+    )
+    with channel:
         yield Connection(channel)
 
 
@@ -129,7 +158,7 @@ def open_channel(address: str, source: str) -> Generator[Connection]:
 def connect() -> Generator[Connection]:
     """Keep a channel open while the context lasts, signed in as whoever the settings name."""
     session = find_session()
-    with open_channel(session.address, session.source) as connection:
+    with open_channel(session.address, session.source, session.ca) as connection:
         connection.token = session.token or _signed_in(connection, session)
         yield connection
 
@@ -156,7 +185,7 @@ def _signed_in(connection: Connection, session: Session) -> str:
             f"the sign-in at {session.address} has ended", hint="sign in again with `fog login`"
         )
     if session.store is not None:
-        store_tokens(session.store, session.address, session.user, fresh)
+        store_tokens(session.store, session.address, session.user, fresh, session.ca)
     return fresh.access
 
 

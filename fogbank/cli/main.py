@@ -42,6 +42,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "policy": ("policy_commands", "app"),
     "events": ("event_commands", "events"),
     "audit": ("audit", "app"),
+    "certificate": ("certificate_command", "certificate"),
     "login": ("session_commands", "login"),
     "logout": ("session_commands", "logout"),
     "register": ("session_commands", "register"),

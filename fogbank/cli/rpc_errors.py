@@ -34,8 +34,16 @@ def explain(error: grpc.RpcError) -> CommandError:
 
 
 def _unavailable(message: str) -> CommandError:
-    from fogbank.cli.connection import described_target, remembered_in
+    from fogbank.cli.connection import described_target, is_secure, remembered_in
+    from fogbank.runtime.tls_errors import tls_advice
 
+    if advice := tls_advice(message):
+        return CommandError(f"no safe connection to {described_target()}", hint=advice)
+    if "socket closed" in message.lower() and not is_secure():
+        return CommandError(
+            f"{described_target()} hangs up: it may speak TLS only",
+            hint="name its ca.crt in FOG_CA, or give it to `fog login --ca`",
+        )
     if "connect" in message.lower() or "resolv" in message.lower():
         hint = "start the system with `fog up`, or say where it is in FOG_ADDR"
         if remembered_in():

@@ -44,6 +44,7 @@ class Session:
     store: Path | None = None  # where refreshed tokens go
     user: str = ""
     password: str = ""  # of a local system's first user
+    ca: str = ""  # file of certificates to trust, or `system`; empty for no TLS
 
 
 def config_file() -> Path:
@@ -65,7 +66,8 @@ def find_session() -> Session:
     """
     address = os.environ.get("FOG_ADDR", "")
     if token := os.environ.get("FOG_TOKEN"):
-        return Session(*_address(address), token=token)
+        where, source = _address(address)
+        return Session(where, source, token=token, ca=find_ca(where))
     config = read_json(config_file())
     if isinstance(config, dict) and address in {"", config.get("address")}:
         return Session(
@@ -74,6 +76,7 @@ def find_session() -> Session:
             tokens=_tokens(config),
             store=config_file(),
             user=str(config.get("user", "")),
+            ca=find_ca(str(config["address"])),
         )
     local = read_state(local_data_dir())
     if local is not None and address in {"", local.grpc}:
@@ -117,7 +120,27 @@ def _local_session(local: LocalState) -> Session:
         store=data.session_file,
         user=local.admin_user,
         password=local.admin_password,
+        ca=find_ca(local.grpc),
     )
+
+
+def find_ca(address: str, given: str = "") -> str:
+    """Return whose certificates to trust at an address: a file, or `system`; empty for no TLS.
+
+    What is given counts, then FOG_CA, then what `fog login` or `fog up` keeps of that address.
+    """
+    if named := given or os.environ.get("FOG_CA", ""):
+        return named
+    config = read_json(config_file())
+    if isinstance(config, dict) and config.get("address") == address:
+        return str(config.get("ca", ""))
+    local = read_state(local_data_dir())
+    return local.ca if local is not None and local.grpc == address else ""
+
+
+def full_path(ca: str) -> str:
+    """Return a file of certificates as later commands, in other folders, find it."""
+    return ca if ca in {"", "system"} else str(Path(ca).expanduser().absolute())
 
 
 def _tokens(content: Any) -> Tokens | None:
@@ -131,7 +154,7 @@ def _tokens(content: Any) -> Tokens | None:
         return None
 
 
-def store_tokens(path: Path, address: str, user: str, tokens: Tokens) -> None:
+def store_tokens(path: Path, address: str, user: str, tokens: Tokens, ca: str = "") -> None:
     """Keep tokens for the next command, readable by their owner alone."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_json(
@@ -142,5 +165,6 @@ def store_tokens(path: Path, address: str, user: str, tokens: Tokens) -> None:
             "access_token": tokens.access,
             "refresh_token": tokens.refresh,
             "ends_at": round(tokens.ends_at, 3),
-        },
+        }
+        | ({"ca": ca} if ca else {}),
     )

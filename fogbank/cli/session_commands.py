@@ -11,22 +11,31 @@ Address = Annotated[
     str | None, typer.Option("--addr", help="HOST:PORT of a gateway; default FOG_ADDR.")
 ]
 User = Annotated[str | None, typer.Option("--user", "-u", help="User name; asked for if missing.")]
+Ca = Annotated[
+    str,
+    typer.Option(
+        "--ca", help="File of certificates to trust, or `system`: speaks TLS; default FOG_CA."
+    ),
+]
 PasswordStdin = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from standard input.")
 ]
 
 
-def login(user: User = None, addr: Address = None, password_stdin: PasswordStdin = False) -> None:
+def login(
+    user: User = None, addr: Address = None, ca: Ca = "", password_stdin: PasswordStdin = False
+) -> None:
     """Sign in, and remember it for the next commands."""
     import grpc
 
     from fogbank.cli.connection import open_channel, sign_in
-    from fogbank.cli.session import config_file, find_address, store_tokens
+    from fogbank.cli.session import config_file, find_address, find_ca, full_path, store_tokens
 
     address, source = find_address(addr)
+    trusted = full_path(find_ca(address, ca))
     name = user or _asked("User")
     password = _password(password_stdin=password_stdin)
-    with open_channel(address, source) as connection:
+    with open_channel(address, source, trusted) as connection:
         try:
             tokens = sign_in(connection, name, password)
         except grpc.RpcError as error:
@@ -37,7 +46,7 @@ def login(user: User = None, addr: Address = None, password_stdin: PasswordStdin
                 hint="`fog up` prints the first user's name and password; "
                 "`fog register` makes another user",
             ) from error
-    store_tokens(config_file(), address, name, tokens)
+    store_tokens(config_file(), address, name, tokens, trusted)
     print(f"signed in at {address} as {name}; kept in {config_file()}")
 
 
@@ -50,17 +59,17 @@ def logout() -> None:
 
 
 def register(
-    user: User = None, addr: Address = None, password_stdin: PasswordStdin = False
+    user: User = None, addr: Address = None, ca: Ca = "", password_stdin: PasswordStdin = False
 ) -> None:
     """Make a user."""
     from fogbank.cli.connection import open_channel
-    from fogbank.cli.session import find_address
+    from fogbank.cli.session import find_address, find_ca
     from fogbank.v1 import identity_service_pb2
 
     address, source = find_address(addr)
     name = user or _asked("User")
     password = _password(password_stdin=password_stdin, again=True)
-    with open_channel(address, source) as connection:
+    with open_channel(address, source, find_ca(address, ca)) as connection:
         answer = connection.call(
             connection.identity.Register,
             identity_service_pb2.RegisterRequest(username=name, password=password),

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from fogbank.local.errors import DataDirInUse, LocalError
+from fogbank.runtime.private_files import write_private
 
 DEFAULT_NAME = ".fogbank"
 
-_PRIVATE_FILE = 0o600
 _PRIVATE_FOLDER = 0o700
 
 
@@ -131,20 +131,6 @@ class DataDir:
             lock.write(f"{os.getpid()}\n")
             lock.flush()
             yield
-
-
-def write_private(path: Path, text: str) -> None:
-    """Put `text` into `path` in one step, readable by its owner alone.
-
-    A reader sees the old text or the new one, also after a crash.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE_FILE)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
 
 
 def write_json(path: Path, value: object) -> None:

@@ -10,11 +10,11 @@ import os
 import sys
 from pathlib import Path
 
-from fogbank.local.data_dir import write_private
 from fogbank.local.errors import LocalError
 from fogbank.local.secret_files import SecretFiles, read_secret
 from fogbank.log.broker_config import BrokerConfig, BrokerConfigError, BrokerTls
 from fogbank.log.stream import StreamName
+from fogbank.runtime.private_files import write_private
 
 # The user of the images, see deploy/Dockerfile.
 IMAGE_USER = 10001

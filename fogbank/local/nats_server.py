@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from fogbank.domain.errors import FogError
 from fogbank.local.child import ChildSpec
-from fogbank.local.data_dir import DataDir, write_private
+from fogbank.local.data_dir import DataDir
 from fogbank.local.errors import LocalError
 from fogbank.local.ports import HOST
 from fogbank.local.secret_files import SecretFiles, read_secret
@@ -17,6 +17,7 @@ from fogbank.log.broker_config import OPERATOR, BrokerConfig, BrokerConfigError
 from fogbank.log.setup import set_up
 from fogbank.log.stream import StreamName
 from fogbank.runtime.operator_error import OperatorError
+from fogbank.runtime.private_files import write_private
 from fogbank.runtime.settings import FleetSettings
 
 

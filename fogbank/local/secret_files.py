@@ -5,8 +5,8 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from fogbank.local.data_dir import write_private
 from fogbank.log.broker_config import BROKER_USERS
+from fogbank.runtime.private_files import write_private
 
 _BYTES = 32
 _PASSWORD_BYTES = 15

@@ -18,6 +18,7 @@ class LocalState:
     admin_password: str = field(repr=False)
     data_dir: str
     pids: dict[str, int]
+    ca: str = ""  # file of the certificate to trust; empty if nothing speaks TLS
     engine: str = ""  # where containers really run; empty if nodes only pretend
 
     def as_json(self, *, ready: bool = True) -> dict[str, Any]:

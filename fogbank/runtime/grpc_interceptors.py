@@ -27,9 +27,12 @@ _log = structlog.get_logger(__name__)
 
 if TYPE_CHECKING:  # generic in the stubs only
     Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
-    Details: TypeAlias = grpc.HandlerCallDetails
     Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
-    Continue: TypeAlias = Callable[[Details], Awaitable[Handler | None]]
+else:
+    Handler = grpc.RpcMethodHandler
+    Context = grpc.aio.ServicerContext
+Details = grpc.HandlerCallDetails
+Continue = Callable[[Details], Awaitable[Handler | None]]
 
 # A unary call without a deadline of its own gets this one, in seconds.
 DEFAULT_DEADLINE_S = 60.0
@@ -196,6 +199,29 @@ class RequireBearer(grpc.aio.ServerInterceptor):
             yield refusal  # never reached; makes it a generator, as a stream's behaviour is
 
         return _rebuild(handler, unary, stream)
+
+
+def guarded(handler: Handler, refusal: Callable[[Context], FogError | None]) -> Handler:
+    """Return the handler with a question before it, of the caller; what it answers is raised."""
+    behaviour = _behaviour(handler)
+
+    async def check(request: Any, context: Context) -> None:
+        error = refusal(context)
+        if error is not None:
+            if handler.request_streaming:
+                await _first(request)
+            raise error
+
+    async def unary(request: Any, context: Context) -> Any:
+        await check(request, context)
+        return await _answer(behaviour, request, context)
+
+    async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
+        await check(request, context)
+        async for answer in _answers(behaviour, request, context):
+            yield answer
+
+    return _rebuild(handler, unary, stream)
 
 
 async def _first(requests: AsyncIterator[Any]) -> None:

@@ -82,19 +82,33 @@ class GrpcServer:
         Raises:
             OSError: the address is taken or not ours.
         """
+        self.port = self.listen(listen, self._credentials)
+        await self._set_health(serving=False)
+        await self.grpc.start()
+        return self.port
+
+    def listen(
+        self, listen: str, credentials: grpc.ServerCredentials | None, protocol: str = "grpc"
+    ) -> int:
+        """Listen on one more address, from the start on; return the port.
+
+        `protocol` is how the log calls it.
+
+        Raises:
+            OSError: the address is taken or not ours.
+        """
         host, port = host_and_port(listen)
         address = f"{f'[{host}]' if ':' in host else host or '[::]'}:{port}"
         try:
-            if self._credentials is None:
-                self.port = self.grpc.add_insecure_port(address)
+            if credentials is None:
+                port = self.grpc.add_insecure_port(address)
             else:
-                self.port = self.grpc.add_secure_port(address, self._credentials)
+                port = self.grpc.add_secure_port(address, credentials)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {listen}: {error}") from error
-        await self._set_health(serving=False)
-        await self.grpc.start()
-        _log.info("listening", protocol="grpc", host=host, port=self.port)
-        return self.port
+        secure = credentials is not None
+        _log.info("listening", protocol=protocol, host=host, port=port, tls=secure)
+        return port
 
     async def serving(self) -> None:
         """Say that calls are welcome. Only once everything that answers them is connected."""

@@ -12,6 +12,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from fogbank.runtime.settings import host_and_port
@@ -23,7 +24,7 @@ _EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 (it is what a servi
 def probe(environment: Mapping[str, str]) -> str:
     """Return what is wrong with the service that has this environment, or nothing."""
     if listen := environment.get("FOG_GRPC_LISTEN"):
-        return _grpc(_reachable(listen))
+        return _grpc(_reachable(listen), environment)
     if listen := environment.get("FOG_METRICS_LISTEN"):
         return _http(f"http://{_reachable(listen)}/metrics")
     return "neither FOG_GRPC_LISTEN nor FOG_METRICS_LISTEN is set"
@@ -36,11 +37,19 @@ def _reachable(listen: str) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _grpc(address: str) -> str:
+def _grpc(address: str, environment: Mapping[str, str]) -> str:
     import grpc  # noqa: PLC0415 (the other probe does without)
     from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: PLC0415
 
-    with grpc.insecure_channel(address) as channel:
+    try:
+        credentials = _credentials(environment)
+    except OSError as error:
+        return f"{error.filename}: {error.strerror}"
+    with (
+        grpc.insecure_channel(address)
+        if credentials is None
+        else grpc.secure_channel(address, credentials)
+    ) as channel:
         try:
             stub: Any = health_pb2_grpc.HealthStub(channel)
             answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_S)
@@ -49,6 +58,22 @@ def _grpc(address: str) -> str:
     if answer.status == health_pb2.HealthCheckResponse.SERVING:
         return ""
     return f"{address}: {health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)}"
+
+
+def _credentials(environment: Mapping[str, str]) -> Any:
+    """Return how to call a service that has its own certificate, showing that; None without."""
+    import grpc  # noqa: PLC0415 (as above)
+
+    def content(name: str) -> bytes | None:
+        return Path(environment[name]).read_bytes() if environment.get(name) else None
+
+    if folder := environment.get("FOG_CA_DIR"):
+        return grpc.ssl_channel_credentials((Path(folder) / "ca.crt").read_bytes())
+    if not environment.get("FOG_TLS_CERT"):
+        return None
+    certificate = content("FOG_TLS_CERT")
+    roots = content("FOG_TLS_CA") or certificate
+    return grpc.ssl_channel_credentials(roots, content("FOG_TLS_KEY"), certificate)
 
 
 def _http(url: str) -> str:

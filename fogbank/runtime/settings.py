@@ -46,6 +46,13 @@ def host_and_port(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def separated(value: Any) -> Any:
+    """Read `a,b,c` as a tuple; anything but text is left as it is."""
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
 def _checked_address(address: str) -> str:
     host_and_port(address)
     return address
@@ -151,6 +158,8 @@ class FleetSettings(Settings):
 
     `nats_tls_ca`: whose certificates of brokers to trust; with it every connection is encrypted.
     `nats_tls_cert` and `nats_tls_key`: shown to a broker that demands a certificate.
+    `tls_cert` and `tls_key`: with them the service's own listeners speak TLS.
+    `tls_ca`: whose certificates of other services to trust; with it they are called over TLS.
     """
 
     nats_url: str = "nats://127.0.0.1:4222"
@@ -166,6 +175,15 @@ class FleetSettings(Settings):
     log_max_bytes: int = Field(default=4 * 1024**3, ge=1024**2)
     log_replicas: int = Field(default=1, ge=1, le=5)
     service_token: SecretStr | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_ca: Path | None = None
+
+    @model_validator(mode="after")
+    def _check_certificate(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("FOG_TLS_CERT and FOG_TLS_KEY belong together")
+        return self
 
     @model_validator(mode="after")
     def _check_nats_certificate(self) -> Self:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 
+import grpc.aio
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -22,10 +23,12 @@ from fogbank.runtime.clock import Clock, SystemClock
 from fogbank.runtime.crash_points import crash_point
 from fogbank.runtime.grpc_channel import open_channel
 from fogbank.runtime.grpc_server import GrpcServer
+from fogbank.runtime.grpc_tls import CertificateRule, ServiceTls
 from fogbank.runtime.lifecycle import Service, run
 from fogbank.runtime.settings import load
 from fogbank.runtime.tls import client_tls
 from services.gateway.adapters.database import make_engine, migrate, ping
+from services.gateway.adapters.doors import Doors, agents_only_connect
 from services.gateway.adapters.invites import PostgresInvites
 from services.gateway.adapters.ledger_client import LedgerClient
 from services.gateway.adapters.passwords import Argon2Passwords, HashingCost
@@ -140,12 +143,9 @@ async def build(service: Service, settings: GatewaySettings) -> None:
         _log.warning("REDIS_URL is not used: the queue is the event log on NATS (FOG_NATS_URL)")
     record = await _open_log(service, settings, clock)
     own = await _open_database(service, settings, clock)
-    token = settings.service_token.get_secret_value() if settings.service_token else None
-    ledger_channel = await service.enter(open_channel(settings.ledger_addr, token=token))
-    ledger = LedgerClient(ledger_channel)
-    scheduler = SchedulerClient(
-        await service.enter(open_channel(settings.scheduler_addr, token=token))
-    )
+    doors = Doors(settings)
+    ledger_channel, scheduler_channel = await _inward(service, settings, doors)
+    ledger, scheduler = LedgerClient(ledger_channel), SchedulerClient(scheduler_channel)
     fold = record.fold
     uses = _use_cases(settings, record, own, ledger, scheduler)
     agents = await _agents(service, settings, record, own.environments, clock)
@@ -169,7 +169,7 @@ async def build(service: Service, settings: GatewaySettings) -> None:
         agent_token=settings.agent_token.get_secret_value(),
         bounds=settings.bounds,
     )
-    grpc = await _serve_grpc(service, face, record.gate, settings.grpc_listen)
+    grpc = await _serve_grpc(service, face, record.gate, settings, doors)
     http = HttpDependencies(
         uses.deployments,
         uses.planning,
@@ -185,11 +185,26 @@ async def build(service: Service, settings: GatewaySettings) -> None:
         gate=record.gate,
         bounds=settings.bounds,
     )
-    _serve_http(service, HttpServer(create_app(http), settings.http_listen))
+    _serve_http(service, HttpServer(create_app(http), settings.http_listen, doors.https))
+    service.start_loop("certificate", doors.keep_fresh)
     service.on_stop("agents", lambda: _send_agents_away(grpc, agents))
     await agreement(record.log, LedgerCopy(ledger_channel), waits=record.gate.close)
     await _begin(service, settings, record, clock)
     await grpc.serving()
+
+
+async def _inward(
+    service: Service, settings: GatewaySettings, doors: Doors
+) -> tuple[grpc.aio.Channel, grpc.aio.Channel]:
+    """Return the channels to the ledger and to a scheduler."""
+    token = settings.service_token.get_secret_value() if settings.service_token else None
+    credentials = ServiceTls(settings).client(doors.source)
+    addresses = (settings.ledger_addr, settings.scheduler_addr)
+    ledger, scheduler = [
+        await service.enter(open_channel(address, token=token, credentials=credentials))
+        for address in addresses
+    ]
+    return ledger, scheduler
 
 
 async def _agents(
@@ -237,11 +252,21 @@ async def _send_agents_away(grpc: GrpcServer, agents: Agents) -> None:
 
 
 async def _serve_grpc(
-    service: Service, face: GrpcDependencies, gate: Gate, listen: str
+    service: Service, face: GrpcDependencies, gate: Gate, settings: GatewaySettings, doors: Doors
 ) -> GrpcServer:
-    server = GrpcServer(SERVICE_NAMES, interceptors=[Gatekeeper(gate), Authenticate(face.identity)])
+    server = GrpcServer(
+        SERVICE_NAMES,
+        interceptors=[
+            CertificateRule(agents_only_connect),
+            Gatekeeper(gate),
+            Authenticate(face.identity),
+        ],
+        credentials=doors.users,
+    )
     add_to_server(face, server.grpc)
-    await server.start(listen)
+    if doors.agents is not None:
+        server.listen(settings.agent_listen, doors.agents, "agents")
+    await server.start(settings.grpc_listen)
     service.on_stop("grpc", lambda: server.stop(_GRACE_S))
     return server
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Any, ClassVar, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AliasChoices, Field, SecretStr, model_validator
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import NoDecode
 
 from fogbank.domain.bounds import MAX_REPLICAS
 from fogbank.domain.policy import Policy
 from fogbank.domain.policy_bounds import MAX_AMOUNT
-from fogbank.runtime.settings import DatabaseSettings, ListenAddress
+from fogbank.runtime.settings import DatabaseSettings, ListenAddress, separated
 from services.gateway.core.bounds import Bounds, grpc_bounds
 
 _DEFAULT_HTTP = "127.0.0.1:8000"
@@ -55,6 +57,10 @@ class GatewaySettings(DatabaseSettings):
     password_parallelism: int = Field(default=4, ge=1, le=64)
     password_threads: int = Field(default=2, ge=1, le=64)
     agent_token: SecretStr = SecretStr("")
+    ca_dir: Path | None = None
+    agent_listen: ListenAddress = "127.0.0.1:50054"
+    tls_names: Annotated[tuple[str, ...], NoDecode, BeforeValidator(separated)] = ()
+    agent_certificate_s: int = Field(default=30 * 24 * 3600, ge=5, le=366 * 24 * 3600)
     sealing_key: SecretStr = SecretStr("")
     admin_user: str = "admin"
     admin_password: SecretStr | None = None
@@ -98,7 +104,8 @@ class GatewaySettings(DatabaseSettings):
                 "ENABLE_SCHEDULER: a gateway has no scheduler inside; start "
                 "`python -m services.scheduler.main`, or everything with `fog up`"
             )
-        for name in ("agent_token", "sealing_key"):
+        required = ("sealing_key",) if self.ca_dir else ("agent_token", "sealing_key")
+        for name in required:
             if not getattr(self, name).get_secret_value():
                 raise ValueError(
                     f"FOG_{name.upper()} (or FOG_{name.upper()}_FILE) is missing: "

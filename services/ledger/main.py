@@ -15,6 +15,7 @@ from fogbank.log.opening import open_log
 from fogbank.runtime.clock import SystemClock
 from fogbank.runtime.garbage import spare_garbage_collection
 from fogbank.runtime.grpc_server import GrpcServer
+from fogbank.runtime.grpc_tls import CertificateRule, ServiceTls, refuse_nodes
 from fogbank.runtime.lifecycle import Service, run
 from fogbank.runtime.settings import load
 from fogbank.runtime.tls import client_tls
@@ -56,7 +57,12 @@ async def build(service: Service, settings: LedgerSettings) -> None:
     tree, copy = PostgresTree(reading), PostgresLogCopy(reading)
     evidence = _evidence(settings, tree, copy)
     token = settings.service_token
-    server = GrpcServer([grpc_api.SERVICE_NAME], token=token.get_secret_value() if token else None)
+    server = GrpcServer(
+        [grpc_api.SERVICE_NAME],
+        token=token.get_secret_value() if token else None,
+        interceptors=[CertificateRule(refuse_nodes)],
+        credentials=ServiceTls(settings).server,
+    )
     past = PastStates(
         copy, PostgresHistory(reading), snapshots, replay_process, progress, clock=clock
     )

@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_settings import NoDecode
 
 from fogbank.domain.resources import Resources
-from fogbank.runtime.settings import ListenAddress, Settings
+from fogbank.runtime.settings import ListenAddress, Settings, separated
 from services.node_agent.app.node import NodeSettings
 from services.node_agent.app.session import Backoff
 from services.node_agent.core.restarts import AgentPolicy
@@ -74,16 +74,9 @@ def _nodes(value: Any) -> Any:
     return nodes
 
 
-def _list(value: Any) -> Any:
-    """Read `a,b,c`."""
-    if not isinstance(value, str):
-        return value
-    return tuple(part.strip() for part in value.split(",") if part.strip())
-
-
 def _capabilities(value: Any) -> Any:
     """Read `CHOWN,cap_setuid`, as people write them."""
-    names = [str(name).upper().removeprefix("CAP_") for name in _list(value)]
+    names = [str(name).upper().removeprefix("CAP_") for name in separated(value)]
     if bad := [name for name in names if not re.fullmatch(r"[A-Z_]+", name)]:
         raise ValueError(f"{bad[0]!r} is no name of a capability")
     if "ALL" in names:
@@ -96,7 +89,7 @@ def _labels(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     labels: dict[str, str] = {}
-    for part in _list(value):
+    for part in separated(value):
         key, equals, content = part.partition("=")
         if not key or not equals:
             raise ValueError(f"{part!r} is not key=value")
@@ -114,7 +107,7 @@ class AgentSettings(Settings):
 
     service: ClassVar[str] = "node-agent"
 
-    gateway_addrs: Annotated[tuple[ListenAddress, ...], NoDecode, BeforeValidator(_list)] = (
+    gateway_addrs: Annotated[tuple[ListenAddress, ...], NoDecode, BeforeValidator(separated)] = (
         "127.0.0.1:50051",
     )
     agent_token: SecretStr | None = None

@@ -12,6 +12,7 @@ from fogbank.runtime.clock import SystemClock
 from fogbank.runtime.garbage import spare_garbage_collection
 from fogbank.runtime.grpc_channel import open_channel
 from fogbank.runtime.grpc_server import GrpcServer
+from fogbank.runtime.grpc_tls import CertificateRule, ServiceTls, refuse_nodes
 from fogbank.runtime.lifecycle import Service, run
 from fogbank.runtime.settings import load
 from services.scheduler import grpc_api
@@ -26,7 +27,10 @@ async def build(service: Service, settings: SchedulerSettings) -> None:
     """Put the scheduler together; it serves once log and copy agree and it has read the log."""
     opened = await service.enter(open_log(settings))
     token = settings.service_token.get_secret_value() if settings.service_token else None
-    ledger = await service.enter(open_channel(settings.ledger_addr, token=token))
+    tls = ServiceTls(settings)
+    ledger = await service.enter(
+        open_channel(settings.ledger_addr, token=token, credentials=tls.client())
+    )
     scheduler = Scheduler(
         opened.log,
         SystemClock(),
@@ -38,7 +42,12 @@ async def build(service: Service, settings: SchedulerSettings) -> None:
     answers = NatsAnswers(opened.connection, settings.fleet)
     answering = Answering(scheduler, opened.log.writer.instance, answers.publish)
     await service.enter(heartbeats(opened.connection, settings.fleet, answering.heard))
-    server = GrpcServer([grpc_api.SERVICE_NAME], token=token)
+    server = GrpcServer(
+        [grpc_api.SERVICE_NAME],
+        token=token,
+        interceptors=[CertificateRule(refuse_nodes)],
+        credentials=tls.server,
+    )
     grpc_api.add_to_server(scheduler, server.grpc)
     await server.start(settings.grpc_listen)
     service.on_stop("grpc", server.stop)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -33,8 +34,8 @@ class _Server(uvicorn.Server):
 class HttpServer:
     """One listener. `run` belongs in the service's task group; `stop` lets it return."""
 
-    def __init__(self, app: ASGIApp, listen: str) -> None:
-        """Bind `listen` (host:port, 0 for a free port) at once.
+    def __init__(self, app: ASGIApp, listen: str, tls: ssl.SSLContext | None = None) -> None:
+        """Bind `listen` (host:port, 0 for a free port) at once; with `tls` it speaks HTTPS.
 
         Raises:
             OSError: the address is taken or not ours.
@@ -58,6 +59,7 @@ class HttpServer:
                 proxy_headers=False,
                 timeout_keep_alive=75,
                 timeout_graceful_shutdown=_GRACE_S,
+                ssl_context_factory=None if tls is None else lambda _config, _default: tls,
             )
         )
 

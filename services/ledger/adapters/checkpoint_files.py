@@ -10,6 +10,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fogbank.runtime.operator_error import OperatorError
+from fogbank.runtime.private_files import make_once, sync_folder
 from fogbank.transparency.note import NoteError, Signer, VerifierKey
 from services.ledger.app.evidence import Keys
 from services.ledger.core.snapshot_keeping import to_drop
@@ -17,7 +18,6 @@ from services.ledger.core.snapshot_keeping import to_drop
 _SUFFIX = ".checkpoint"
 _DIGITS = 19  # of the largest sequence
 _KEPT = 1_000
-_PRIVATE_MODE = 0o600
 
 
 class CheckpointFolder:
@@ -44,7 +44,7 @@ class CheckpointFolder:
         with suppress(FileExistsError):
             path.hardlink_to(draft)
         draft.unlink()
-        _sync_folder(self._folder)
+        sync_folder(self._folder)
         paths = self._paths()
         for dropped in to_drop(paths, _KEPT):
             paths[dropped].unlink(missing_ok=True)
@@ -83,36 +83,12 @@ def read_keys(path: Path, name: str) -> Keys:
     """
     try:
         if not path.exists():
-            _make(path, name)
+            make_once(path, f"{Signer(name, Ed25519PrivateKey.generate()).text}\n")
         lines = path.read_text(encoding="utf-8").splitlines()
         return _keys_of([line for line in lines if line.strip()])
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise OperatorError(f"FOG_CHECKPOINT_KEY_FILE {path}: {why}") from error
-
-
-def _make(path: Path, name: str) -> None:
-    """Make the file with all that belongs in it, or not at all, whatever cuts the power."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
-    made = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE_MODE)
-    with os.fdopen(made, "w", encoding="utf-8") as file:
-        file.write(f"{Signer(name, Ed25519PrivateKey.generate()).text}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    # Of two ledgers that start at once the first one's stays.
-    with suppress(FileExistsError):
-        path.hardlink_to(draft)
-    draft.unlink()
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(held)
-    finally:
-        os.close(held)
 
 
 def _keys_of(lines: list[str]) -> Keys:

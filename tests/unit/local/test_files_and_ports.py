@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from fogbank.local.data_dir import DataDir, read_json, write_json, write_private
+from fogbank.local.data_dir import DataDir, read_json, write_json
 from fogbank.local.errors import DataDirInUse, LocalError
 from fogbank.local.log_watch import LogWatch, last_lines
 from fogbank.local.ports import Ports, is_free
 from fogbank.local.secret_files import SecretFiles, read_secret
 from fogbank.local.state import LocalState, read_state
+from fogbank.runtime.private_files import write_private
 
 
 def test_private_files_are_for_their_owner_alone(tmp_path: Path) -> None:
