@@ -21,8 +21,20 @@ from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.position import etag, parse_etag
 from fogbank.domain.states import DeploymentStatus, Health, NodeStatus, ReplicaState
 from fogbank.domain.status import StatusChange
-from fogbank.domain.views import DeploymentView, Moment, NodeView, ReplicaSummary
-from fogbank.v1 import deployments_pb2, moments_pb2, nodes_pb2, resources_pb2
+from fogbank.domain.views import (
+    DeploymentView,
+    Moment,
+    NodeView,
+    ReplicaSummary,
+    StatusRecord,
+)
+from fogbank.v1 import (
+    deployments_pb2,
+    ledger_query_service_pb2,
+    moments_pb2,
+    nodes_pb2,
+    resources_pb2,
+)
 
 _US_PER_S = 1_000_000
 _NS_PER_US = 1_000
@@ -96,6 +108,34 @@ def status_change_from_pb(
         timestamp_from_pb(message.changed_at),
         message.reason,
         message.sequence,
+    )
+
+
+def status_record_to_pb(record: StatusRecord) -> ledger_query_service_pb2.StatusRecord:
+    """Return the message of a deployment's status so far."""
+    return ledger_query_service_pb2.StatusRecord(
+        deployment_id=record.deployment_id,
+        status=deployments_pb2.DeploymentStatus.ValueType(record.status),
+        updated_at=timestamp_to_pb(record.updated_at_us),
+        recent_changes=[status_change_to_pb(change) for change in record.recent_changes],
+    )
+
+
+def status_record_from_pb(message: ledger_query_service_pb2.StatusRecord) -> StatusRecord:
+    """Return the status so far that a message holds.
+
+    ValueError for a status that this release does not know.
+    """
+    return StatusRecord(
+        message.deployment_id,
+        DeploymentStatus(message.status),
+        timestamp_from_pb(message.updated_at),
+        tuple(
+            [
+                status_change_from_pb(message.deployment_id, change)
+                for change in message.recent_changes
+            ]
+        ),
     )
 
 

@@ -193,9 +193,13 @@ def derive_health(views: tuple[ReplicaView, ...], status: DeploymentStatus) -> H
 
 @dataclass(slots=True)
 class StatusTracker:
-    """Remembers each deployment's status, and tells what a folded commit changed."""
+    """Remembers each deployment's status, and tells what a folded commit changed.
+
+    `updated_at_us` is the log time at which its author or its status last changed a deployment.
+    """
 
     current: dict[str, DeploymentStatus] = field(default_factory=dict)
+    updated_at_us: dict[str, int] = field(default_factory=dict)
 
     def update(self, fleet: FleetState, folded: Folded) -> list[StatusChange]:
         """Return the changes that a commit led to, in the order of the deployments' ids."""
@@ -218,6 +222,9 @@ class StatusTracker:
         """Return what a commit changed for one of its deployments, `views` if they are at hand."""
         before = self.current.get(deployment.id)
         status, reason = derive_status(fleet, deployment, before, views)
+        first_of_commit = folded.verdicts[0].position if folded.verdicts else 0
+        if status is not before or deployment.version >= first_of_commit:
+            self.updated_at_us[deployment.id] = folded.log_time_us
         if status is before:
             return None
         self.current[deployment.id] = status

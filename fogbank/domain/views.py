@@ -16,6 +16,9 @@ from fogbank.domain.status import StatusChange
 
 T = TypeVar("T")
 
+# How many of its latest changes of status a deployment is shown with.
+RECENT_CHANGES = 10
+
 
 @dataclass(frozen=True, slots=True)
 class AsOf(Generic[T]):
@@ -74,6 +77,19 @@ class DeploymentView:
     replicas: tuple[ReplicaSummary, ...] = ()
     recent_changes: tuple[StatusChange, ...] = field(default=())
     available_nodes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRecord:
+    """A deployment's status so far; `recent_changes` are at most 10, newest first.
+
+    `updated_at_us` is the log time at which its author or its status last changed it.
+    """
+
+    deployment_id: str
+    status: DeploymentStatus
+    updated_at_us: int
+    recent_changes: tuple[StatusChange, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -459,6 +459,171 @@ class ReadSnapshotResponse(_message.Message):
 Global___ReadSnapshotResponse: _TypeAlias = ReadSnapshotResponse  # noqa: Y015
 
 @_typing.final
+class ReadStatusesRequest(_message.Message):
+    """Asks for the status of every deployment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadStatusesRequest: _TypeAlias = ReadStatusesRequest  # noqa: Y015
+
+@_typing.final
+class ReadStatusesResponse(_message.Message):
+    """The statuses of some deployments; all parts name the same sequence."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AS_OF_SEQUENCE_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    as_of_sequence: _builtins.int
+    """Log sequence up to which this is true."""
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatusRecord]:
+        """Some deployments, each in one part only."""
+
+    def __init__(
+        self,
+        *,
+        as_of_sequence: _builtins.int = ...,
+        records: _abc.Iterable[Global___StatusRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadStatusesResponse: _TypeAlias = ReadStatusesResponse  # noqa: Y015
+
+@_typing.final
+class StatusRecord(_message.Message):
+    """A deployment's status so far."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    UPDATED_AT_FIELD_NUMBER: _builtins.int
+    RECENT_CHANGES_FIELD_NUMBER: _builtins.int
+    deployment_id: _builtins.str
+    """Deployment id (UUID)."""
+    status: _deployments_pb2.DeploymentStatus.ValueType
+    """Where it stands."""
+    @_builtins.property
+    def updated_at(self) -> _timestamp_pb2.Timestamp:
+        """When its author or its status last changed it, in log time."""
+
+    @_builtins.property
+    def recent_changes(self) -> _containers.RepeatedCompositeFieldContainer[_deployments_pb2.StatusChange]:
+        """The latest changes of status, newest first, at most 10."""
+
+    def __init__(
+        self,
+        *,
+        deployment_id: _builtins.str = ...,
+        status: _deployments_pb2.DeploymentStatus.ValueType = ...,
+        updated_at: _timestamp_pb2.Timestamp | None = ...,
+        recent_changes: _abc.Iterable[_deployments_pb2.StatusChange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["updated_at", b"updated_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment_id", b"deployment_id", "recent_changes", b"recent_changes", "status", b"status", "updated_at", b"updated_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatusRecord: _TypeAlias = StatusRecord  # noqa: Y015
+
+@_typing.final
+class QueryStatusChangesRequest(_message.Message):
+    """Which changes of status to send."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    TO_SEQUENCE_FIELD_NUMBER: _builtins.int
+    after_sequence: _builtins.int
+    """Those of later commits than this."""
+    to_sequence: _builtins.int
+    """Those of commits up to this one; waits until it is projected."""
+    def __init__(
+        self,
+        *,
+        after_sequence: _builtins.int = ...,
+        to_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "to_sequence", b"to_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryStatusChangesRequest: _TypeAlias = QueryStatusChangesRequest  # noqa: Y015
+
+@_typing.final
+class QueryStatusChangesResponse(_message.Message):
+    """Some changes of status, in the order of commits, within one of deployments' ids."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    COMPLETE_TO_SEQUENCE_FIELD_NUMBER: _builtins.int
+    complete_to_sequence: _builtins.int
+    """Log sequence up to which all were sent."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeploymentStatusChange]:
+        """The changes; perhaps none."""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___DeploymentStatusChange] | None = ...,
+        complete_to_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "complete_to_sequence", b"complete_to_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryStatusChangesResponse: _TypeAlias = QueryStatusChangesResponse  # noqa: Y015
+
+@_typing.final
+class DeploymentStatusChange(_message.Message):
+    """A change of status with the deployment whose it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_ID_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    deployment_id: _builtins.str
+    """Deployment id (UUID)."""
+    @_builtins.property
+    def change(self) -> _deployments_pb2.StatusChange:
+        """The change."""
+
+    def __init__(
+        self,
+        *,
+        deployment_id: _builtins.str = ...,
+        change: _deployments_pb2.StatusChange | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "deployment_id", b"deployment_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeploymentStatusChange: _TypeAlias = DeploymentStatusChange  # noqa: Y015
+
+@_typing.final
 class RederiveRoundsRequest(_message.Message):
     """Which rounds to derive again."""
 

@@ -65,6 +65,16 @@ class LedgerQueryServiceStub:
                 request_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.ReadSnapshotRequest.SerializeToString,
                 response_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.ReadSnapshotResponse.FromString,
                 _registered_method=True)
+        self.ReadStatuses = channel.unary_stream(
+                '/fogbank.v1.LedgerQueryService/ReadStatuses',
+                request_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.ReadStatusesRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.ReadStatusesResponse.FromString,
+                _registered_method=True)
+        self.QueryStatusChanges = channel.unary_stream(
+                '/fogbank.v1.LedgerQueryService/QueryStatusChanges',
+                request_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryStatusChangesRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryStatusChangesResponse.FromString,
+                _registered_method=True)
         self.RederiveRounds = channel.unary_stream(
                 '/fogbank.v1.LedgerQueryService/RederiveRounds',
                 request_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.RederiveRoundsRequest.SerializeToString,
@@ -133,6 +143,20 @@ class LedgerQueryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadStatuses(self, request, context):
+        """Sends the status of every deployment, all as of one log sequence.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QueryStatusChanges(self, request, context):
+        """Sends the changes of status between two log sequences, in the log's order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RederiveRounds(self, request, context):
         """Derives rounds again from the copy of the log, and compares.
         """
@@ -193,6 +217,16 @@ def add_LedgerQueryServiceServicer_to_server(servicer, server):
                     servicer.ReadSnapshot,
                     request_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.ReadSnapshotRequest.FromString,
                     response_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.ReadSnapshotResponse.SerializeToString,
+            ),
+            'ReadStatuses': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadStatuses,
+                    request_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.ReadStatusesRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.ReadStatusesResponse.SerializeToString,
+            ),
+            'QueryStatusChanges': grpc.unary_stream_rpc_method_handler(
+                    servicer.QueryStatusChanges,
+                    request_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryStatusChangesRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryStatusChangesResponse.SerializeToString,
             ),
             'RederiveRounds': grpc.unary_stream_rpc_method_handler(
                     servicer.RederiveRounds,
@@ -378,6 +412,60 @@ class LedgerQueryService:
             '/fogbank.v1.LedgerQueryService/ReadSnapshot',
             fogbank_dot_v1_dot_ledger__query__service__pb2.ReadSnapshotRequest.SerializeToString,
             fogbank_dot_v1_dot_ledger__query__service__pb2.ReadSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadStatuses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fogbank.v1.LedgerQueryService/ReadStatuses',
+            fogbank_dot_v1_dot_ledger__query__service__pb2.ReadStatusesRequest.SerializeToString,
+            fogbank_dot_v1_dot_ledger__query__service__pb2.ReadStatusesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QueryStatusChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fogbank.v1.LedgerQueryService/QueryStatusChanges',
+            fogbank_dot_v1_dot_ledger__query__service__pb2.QueryStatusChangesRequest.SerializeToString,
+            fogbank_dot_v1_dot_ledger__query__service__pb2.QueryStatusChangesResponse.FromString,
             options,
             channel_credentials,
             insecure,

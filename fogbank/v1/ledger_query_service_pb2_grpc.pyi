@@ -45,6 +45,10 @@ class LedgerQueryServiceStub:
     """Says how far the projection is."""
     ReadSnapshot: _grpc.UnaryStreamMultiCallable[_ledger_query_service_pb2.ReadSnapshotRequest, _ledger_query_service_pb2.ReadSnapshotResponse]
     """Sends the newest snapshot of the folded state; nothing if there is none."""
+    ReadStatuses: _grpc.UnaryStreamMultiCallable[_ledger_query_service_pb2.ReadStatusesRequest, _ledger_query_service_pb2.ReadStatusesResponse]
+    """Sends the status of every deployment, all as of one log sequence."""
+    QueryStatusChanges: _grpc.UnaryStreamMultiCallable[_ledger_query_service_pb2.QueryStatusChangesRequest, _ledger_query_service_pb2.QueryStatusChangesResponse]
+    """Sends the changes of status between two log sequences, in the log's order."""
     RederiveRounds: _grpc.UnaryStreamMultiCallable[_ledger_query_service_pb2.RederiveRoundsRequest, _ledger_query_service_pb2.RederiveRoundsResponse]
     """Derives rounds again from the copy of the log, and compares."""
     CheckLog: _grpc.UnaryStreamMultiCallable[_ledger_query_service_pb2.CheckLogRequest, _ledger_query_service_pb2.CheckLogResponse]
@@ -71,6 +75,10 @@ class LedgerQueryServiceAsyncStub(LedgerQueryServiceStub):
     """Says how far the projection is."""
     ReadSnapshot: _aio.UnaryStreamMultiCallable[_ledger_query_service_pb2.ReadSnapshotRequest, _ledger_query_service_pb2.ReadSnapshotResponse]  # type: ignore[assignment]
     """Sends the newest snapshot of the folded state; nothing if there is none."""
+    ReadStatuses: _aio.UnaryStreamMultiCallable[_ledger_query_service_pb2.ReadStatusesRequest, _ledger_query_service_pb2.ReadStatusesResponse]  # type: ignore[assignment]
+    """Sends the status of every deployment, all as of one log sequence."""
+    QueryStatusChanges: _aio.UnaryStreamMultiCallable[_ledger_query_service_pb2.QueryStatusChangesRequest, _ledger_query_service_pb2.QueryStatusChangesResponse]  # type: ignore[assignment]
+    """Sends the changes of status between two log sequences, in the log's order."""
     RederiveRounds: _aio.UnaryStreamMultiCallable[_ledger_query_service_pb2.RederiveRoundsRequest, _ledger_query_service_pb2.RederiveRoundsResponse]  # type: ignore[assignment]
     """Derives rounds again from the copy of the log, and compares."""
     CheckLog: _aio.UnaryStreamMultiCallable[_ledger_query_service_pb2.CheckLogRequest, _ledger_query_service_pb2.CheckLogResponse]  # type: ignore[assignment]
@@ -130,6 +138,22 @@ class LedgerQueryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_ledger_query_service_pb2.ReadSnapshotResponse], _abc.AsyncIterator[_ledger_query_service_pb2.ReadSnapshotResponse]]:
         """Sends the newest snapshot of the folded state; nothing if there is none."""
+
+    @_abc_1.abstractmethod
+    def ReadStatuses(
+        self,
+        request: _ledger_query_service_pb2.ReadStatusesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ledger_query_service_pb2.ReadStatusesResponse], _abc.AsyncIterator[_ledger_query_service_pb2.ReadStatusesResponse]]:
+        """Sends the status of every deployment, all as of one log sequence."""
+
+    @_abc_1.abstractmethod
+    def QueryStatusChanges(
+        self,
+        request: _ledger_query_service_pb2.QueryStatusChangesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ledger_query_service_pb2.QueryStatusChangesResponse], _abc.AsyncIterator[_ledger_query_service_pb2.QueryStatusChangesResponse]]:
+        """Sends the changes of status between two log sequences, in the log's order."""
 
     @_abc_1.abstractmethod
     def RederiveRounds(

@@ -18,6 +18,7 @@ from fogbank.log.jetstream import JetStreamLog
 from fogbank.log.nats_connection import NatsConnection
 from fogbank.log.opening import open_log
 from fogbank.log.second_copy import LedgerCopy, agreement
+from fogbank.log.snapshots import LedgerSnapshots
 from fogbank.log.stream import StreamName
 from fogbank.runtime.clock import Clock, SystemClock
 from fogbank.runtime.crash_points import crash_point
@@ -141,11 +142,11 @@ async def build(service: Service, settings: GatewaySettings) -> None:
     clock = SystemClock()
     if os.environ.get("REDIS_URL"):
         _log.warning("REDIS_URL is not used: the queue is the event log on NATS (FOG_NATS_URL)")
-    record = await _open_log(service, settings, clock)
-    own = await _open_database(service, settings, clock)
     doors = Doors(settings)
     ledger_channel, scheduler_channel = await _inward(service, settings, doors)
     ledger, scheduler = LedgerClient(ledger_channel), SchedulerClient(scheduler_channel)
+    record = await _open_log(service, settings, clock, ledger, LedgerSnapshots(ledger_channel))
+    own = await _open_database(service, settings, clock)
     fold = record.fold
     uses = _use_cases(settings, record, own, ledger, scheduler)
     agents = await _agents(service, settings, record, own.environments, clock)
@@ -230,7 +231,7 @@ async def _begin(
     await ensure_genesis(record.log, clock, settings.fleet, settings.first_policy)
     service.start_loop("follow", lambda: _follow(record))
     service.start_loop("append", record.appender.run)
-    await record.fold.reached(await record.log.last_sequence())
+    await record.fold.caught_up.wait()
     crash_point("gateway.before-opening")
     record.gate.open()
 
@@ -271,10 +272,17 @@ async def _serve_grpc(
     return server
 
 
-async def _open_log(service: Service, settings: GatewaySettings, clock: Clock) -> _Record:
+async def _open_log(
+    service: Service,
+    settings: GatewaySettings,
+    clock: Clock,
+    ledger: LedgerClient,
+    snapshots: LedgerSnapshots,
+) -> _Record:
     opened = await service.enter(open_log(settings))
     log = opened.log
-    fold = FleetFold(log, kept_changes=settings.kept_status_changes)
+    kept = settings.kept_status_changes
+    fold = FleetFold(log, ledger, kept_changes=kept, snapshots=snapshots)
     return _Record(log, opened.connection, opened.name, fold, GroupCommit(log, clock), gate=Gate())
 
 

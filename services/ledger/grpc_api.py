@@ -16,6 +16,8 @@ from fogbank.codec.views import (
     deployment_to_pb,
     moment_from_pb,
     node_to_pb,
+    status_change_to_pb,
+    status_record_to_pb,
     timestamp_from_pb,
 )
 from fogbank.domain.errors import InvalidArgumentError
@@ -131,6 +133,32 @@ class LedgerQueryServicer(pb_grpc.LedgerQueryServiceServicer):
                     structure=part.structure,
                     digest=part.digest,
                     pieces=part.pieces,
+                )
+
+    async def ReadStatuses(
+        self, request: pb.ReadStatusesRequest, context: Context
+    ) -> AsyncIterator[pb.ReadStatusesResponse]:
+        async with aclosing(self._answers.queries.statuses()) as parts:
+            async for part in parts:
+                yield pb.ReadStatusesResponse(
+                    as_of_sequence=part.as_of_sequence,
+                    records=[status_record_to_pb(record) for record in part.value],
+                )
+
+    async def QueryStatusChanges(
+        self, request: pb.QueryStatusChangesRequest, context: Context
+    ) -> AsyncIterator[pb.QueryStatusChangesResponse]:
+        wait = self._wait(request.to_sequence, context)
+        async with aclosing(self._answers.queries.changes(request.after_sequence, wait)) as parts:
+            async for changes, complete_to in parts:
+                yield pb.QueryStatusChangesResponse(
+                    changes=[
+                        pb.DeploymentStatusChange(
+                            deployment_id=change.deployment_id, change=status_change_to_pb(change)
+                        )
+                        for change in changes
+                    ],
+                    complete_to_sequence=complete_to,
                 )
 
     async def RederiveRounds(

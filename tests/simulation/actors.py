@@ -44,7 +44,7 @@ from tests.simulation.machines import (
     SimRuntime,
     SimStore,
 )
-from tests.simulation.snapshots import Kept, SimSnapshots, SimSource
+from tests.simulation.snapshots import Kept, SimSnapshots, SimSource, SimStatuses
 from tests.simulation.streams import TOKEN, SimGateways, SimStream, serve_stream
 from tests.simulation.world import ProcessDeadError, SimClock, World
 from tests.support.schedulers import NoMeter
@@ -198,7 +198,10 @@ class GatewayActor(Actor):
         log = self.log("gateway", process)
         await self.agree(log, process)
         await ensure_genesis(log, self.clock, "default", self.cluster.policy)
-        fold = FleetFold(log)
+        link = self.world.link(self.name, "ledger")
+        snapshots = SimSource(self.cluster.snapshots, process, link, self.world)
+        statuses = SimStatuses(self.cluster.database, process, link)
+        fold = FleetFold(log, statuses, snapshots=snapshots)
         appender = GroupCommit(log, self.clock)
         telemetry = _Telemetry(self, process)
         agents = Agents(AgentPorts(fold, appender, self.cluster.sealed, telemetry, self.clock))
@@ -207,7 +210,9 @@ class GatewayActor(Actor):
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(fold.run())
                 tasks.create_task(appender.run())
-                await fold.reached(await log.last_sequence())
+                await fold.caught_up.wait()
+                if fold.begun_at:
+                    self.world.count("gateway begun with a snapshot")
                 self.fold, self.appender, self._tasks = fold, appender, tasks
                 self._service, self._agents = AgentService(agents, TOKEN), agents
                 command_log, sealed = CommandLog(fold, appender), self.cluster.sealed

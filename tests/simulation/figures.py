@@ -45,6 +45,7 @@ NAMES = (
     *_OF_OUTCOMES.values(),
     "digests",
     "begun with a snapshot",
+    "gateway begun with a snapshot",
 )
 
 

@@ -8,16 +8,20 @@ from itertools import accumulate
 from random import Random
 
 from fogbank.codec import decode_commit
+from fogbank.domain.errors import UnavailableError
 from fogbank.domain.fleet import FleetState, StateDiffersError
 from fogbank.domain.snapshots import Snapshot, SnapshotRefusedError, restored
 from fogbank.domain.state_encoding import digest_of, encode_state
 from fogbank.domain.states import DeploymentStatus
+from fogbank.domain.status import StatusChange
+from fogbank.domain.views import RECENT_CHANGES, AsOf, StatusRecord
 from fogbank.log.port import StoredCommit
 from fogbank.placement import ENGINE
 from services.ledger.app.ports import StoreUnavailableError
 from services.ledger.app.snapshots import Standing
 from services.ledger.core.log_times import STRIDE
 from services.ledger.core.projection import Status
+from services.ledger.core.rows import ChangeRow
 from tests.simulation.loop import Process, pause
 from tests.simulation.machines import Database
 from tests.simulation.world import Link, World, require_alive
@@ -101,6 +105,59 @@ class SimSource:
             self._world.fault("snapshot damaged", self._process.name)
             return damaged(snapshot, self._random)
         return snapshot
+
+
+class SimStatuses:
+    """A gateway's `LedgerStatuses`: the way to a ledger, which asks its tables."""
+
+    def __init__(self, database: Database, process: Process, link: Link) -> None:
+        self._database = database
+        self._process = process
+        self._link = link
+
+    async def statuses(self) -> AsyncGenerator[AsOf[tuple[StatusRecord, ...]]]:
+        await self._go()
+        recent: dict[str, list[StatusChange]] = {}
+        for row in reversed(self._database.changes):
+            changes = recent.setdefault(row.deployment_id, [])
+            if len(changes) < RECENT_CHANGES:
+                changes.append(change_of(row))
+        records = tuple(
+            StatusRecord(
+                row.id,
+                DeploymentStatus(row.exact_status),
+                row.updated_at_us,
+                tuple(recent.get(row.id, ())),
+            )
+            for row in self._database.tables["deployments"].values()
+        )
+        yield AsOf(records, self._database.checkpoint.position)
+
+    async def changes(
+        self, after: int, upto: int
+    ) -> AsyncGenerator[tuple[list[StatusChange], int]]:
+        await self._go()
+        rows = [row for row in self._database.changes if after < row.sequence <= upto]
+        yield [change_of(row) for row in rows], upto
+
+    async def _go(self) -> None:
+        await pause(self._link.delay_s())
+        require_alive(self._process)
+        if not self._link.whole:
+            raise UnavailableError("the ledger does not answer")
+
+
+def change_of(row: ChangeRow) -> StatusChange:
+    """Return the change that a row of the history tells of."""
+    old = row.exact_old_status
+    return StatusChange(
+        row.deployment_id,
+        DeploymentStatus(old) if old else None,
+        DeploymentStatus(row.exact_new_status),
+        row.changed_at_us,
+        row.reason,
+        row.sequence,
+    )
 
 
 def damaged(snapshot: Snapshot, random: Random) -> Snapshot:

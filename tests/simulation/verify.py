@@ -14,11 +14,13 @@ from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import Commit
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.resources import Resources
+from fogbank.domain.states import DeploymentStatus
 from fogbank.v1 import deployments_pb2, facts_pb2, log_pb2, rounds_pb2
 from services.ledger.core.log_tree import LogTree
 from services.ledger.core.projection import Projection
 from tests.simulation.actors import Cluster, SchedulerActor, fleet_of
 from tests.simulation.machines import Database, Machine, Ran, total
+from tests.simulation.snapshots import change_of
 from tests.simulation.workload import Client
 from tests.support.laws import wrong_sums
 
@@ -175,9 +177,31 @@ def differing_states(cluster: Cluster) -> list[str]:
         found.append("the tree that the ledger grew is not the log's")
     if fresh.changes != cluster.database.changes:
         found.append("the ledger's history of changes differs from the log's")
+    found += differing_statuses(cluster, fresh)
     kept = [(row.sequence, bytes(row.data)) for row in cluster.database.commits]
     if kept != [(each.sequence, each.data) for each in cluster.broker.commits]:
         found.append("the ledger's copy of the log differs from the log")
+    return found
+
+
+def differing_statuses(cluster: Cluster, fresh: Database) -> list[str]:
+    """Compare where gateways see deployments stand with the tables of a fold from nothing."""
+    rows = fresh.tables["deployments"].values()
+    true = {row.id: (row.exact_status, row.updated_at_us) for row in rows}
+    latest = {row.deployment_id: change_of(row) for row in fresh.changes}
+    found = []
+    for gateway in cluster.gateways:
+        fold = gateway.fold
+        if fold is None:
+            continue
+        tracked = fold.tracker
+        own = {
+            each: (status, tracked.updated_at_us[each]) for each, status in tracked.current.items()
+        }
+        recent = {each: fold.recent_changes(each)[0] for each in own}
+        pending = sum(status == DeploymentStatus.PENDING for status, _ in true.values())
+        if (own, recent, fold.pending) != (true, latest, pending):
+            found.append(f"{gateway.name} sees deployments stand otherwise than the log says")
     return found
 
 

@@ -29,7 +29,8 @@ async def audited(ledger: Ledger, log: StoredLog) -> AsyncIterator[Any]:
     port = await behind.start("127.0.0.1:0")
     front = GrpcServer([], interceptors=[Authenticate(NamedTokens())])
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        fold, client = FleetFold(log.reader()), LedgerClient(channel)
+        client = LedgerClient(channel)
+        fold = FleetFold(log.reader(), client)
         events = Events(fold, log.reader())
         past = Past(cast("Any", None), Nodes(fold, client))
         service = AuditService(log.reader(), events, client, past, "log.")

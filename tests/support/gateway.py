@@ -63,6 +63,7 @@ from services.gateway.grpc_api.node_service import NodeService
 from services.gateway.grpc_api.policy_service import PolicyService
 from tests.support.fleet_log import a_fingerprint, a_spec, an_id
 from tests.support.rest_face import FakeScheduler, FoldLedger
+from tests.support.statuses import LogStatuses
 from tests.support.tenancy import MemoryInvites
 
 AGENT_TOKEN = "the-agents-token"
@@ -279,7 +280,7 @@ async def gateway_world(
     clock = SystemClock()
     log = log_of(Writer("gateway", instance))
     await ensure_genesis(log, clock, "default", Policy())
-    fold, appender = FleetFold(log, kept_changes=kept_changes), GroupCommit(log, clock)
+    fold, appender = _fold(log, kept_changes), GroupCommit(log, clock)
     environments, telemetry, ledger = Environments(), HeardTelemetry(), FoldLedger(fold)
     command_log = CommandLog(fold, appender, verdict_timeout_s=timeout_s)
     deployments = Deployments(
@@ -325,6 +326,10 @@ async def gateway_world(
             telemetry,
             HandScheduler(log_of(Writer("scheduler", "hand")), fold),
         )
+
+
+def _fold(log: EventLog, kept_changes: int) -> FleetFold:
+    return FleetFold(log, LogStatuses(log), kept_changes=kept_changes)
 
 
 def _register(

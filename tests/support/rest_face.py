@@ -56,6 +56,7 @@ from services.gateway.app.views import deployment_view, node_view
 from services.gateway.http_api.application import create_app
 from services.gateway.http_api.dependencies import HttpDependencies
 from tests.support.fleet_log import a_fingerprint
+from tests.support.statuses import LogStatuses
 from tests.support.tenancy import MemoryInvites
 from tests.support.waiting import eventually
 
@@ -314,7 +315,7 @@ async def rest_face(**settings: Any) -> AsyncIterator[RestFace]:
     store, clock = MemoryStore(), SystemClock()
     log = MemoryLog(store, Writer("gateway", "test"))
     await ensure_genesis(log, clock, "default", Policy())
-    fold, appender = FleetFold(log), GroupCommit(log, clock)
+    fold, appender = FleetFold(log, LogStatuses(log)), GroupCommit(log, clock)
     ledger, scheduler = FoldLedger(fold), FakeScheduler(fold)
     environments, accounts = MemoryEnvironments(), MemoryAccounts()
     command_log = CommandLog(fold, appender)

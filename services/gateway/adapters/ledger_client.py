@@ -12,12 +12,15 @@ from fogbank.codec.views import (
     deployment_from_pb,
     moment_to_pb,
     node_from_pb,
+    status_change_from_pb,
+    status_record_from_pb,
     timestamp_to_pb,
 )
 from fogbank.domain.errors import FogError, NotFoundError
 from fogbank.domain.log_evidence import CommitProof, SignedLog, VerifiedPart
 from fogbank.domain.rederived import RederivedPart
-from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page
+from fogbank.domain.status import StatusChange
+from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page, StatusRecord
 from fogbank.v1 import audit_service_pb2, deployments_pb2
 from fogbank.v1 import ledger_query_service_pb2 as pb
 from fogbank.v1 import ledger_query_service_pb2_grpc as rpc
@@ -27,6 +30,8 @@ from services.gateway.app.ports import DeploymentQuery, DeploymentSort, LedgerSt
 _TIMEOUT_S = 10.0
 # A past state is folded again.
 _PAST_TIMEOUT_S = 120.0
+# The statuses of a whole fleet.
+_WHOLE_TIMEOUT_S = 60.0
 
 _SORTS = {
     DeploymentSort.CREATED_AT: pb.DEPLOYMENT_SORT_CREATED_AT,
@@ -36,7 +41,7 @@ _SORTS = {
 
 
 class LedgerClient:
-    """Behaves as `LedgerQueries`, `LedgerReplays` and `LedgerEvidence` of `app.ports` say."""
+    """Behaves as `LedgerQueries`, `LedgerStatuses` and `LedgerAudits` of `app.ports` say."""
 
     def __init__(self, channel: grpc.aio.Channel, *, timeout_s: float = _TIMEOUT_S) -> None:
         self._stub = rpc.LedgerQueryServiceStub(channel)
@@ -150,6 +155,30 @@ class LedgerClient:
         except grpc.aio.AioRpcError as error:
             raise _error(error) from error
         return proof_from_pb(answer.proof)
+
+    async def statuses(self) -> AsyncGenerator[AsOf[tuple[StatusRecord, ...]]]:
+        try:
+            async for part in self._stub.ReadStatuses(
+                pb.ReadStatusesRequest(), timeout=_WHOLE_TIMEOUT_S
+            ):
+                records = tuple([status_record_from_pb(record) for record in part.records])
+                yield AsOf(records, part.as_of_sequence)
+        except grpc.aio.AioRpcError as error:
+            raise _error(error) from error
+
+    async def changes(
+        self, after: int, upto: int
+    ) -> AsyncGenerator[tuple[list[StatusChange], int]]:
+        request = pb.QueryStatusChangesRequest(after_sequence=after, to_sequence=upto)
+        try:
+            # Without a deadline: who watches may be slow.
+            async for part in self._stub.QueryStatusChanges(request):
+                changes = [
+                    status_change_from_pb(each.deployment_id, each.change) for each in part.changes
+                ]
+                yield changes, part.complete_to_sequence
+        except grpc.aio.AioRpcError as error:
+            raise _error(error) from error
 
     async def status(self) -> LedgerStatus:
         try:

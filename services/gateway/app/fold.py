@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
@@ -16,17 +15,20 @@ from dataclasses import dataclass, field
 import structlog
 
 from fogbank.domain.envelope import SCHEDULER, Commit
-from fogbank.domain.fleet import FleetState
+from fogbank.domain.fleet import FleetState, StateDiffersError
 from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.status import StatusChange, StatusTracker
 from fogbank.log.follower import follow_commits, read_commits
 from fogbank.log.port import EventLog
+from fogbank.log.snapshots import SnapshotSource, ignored
 from fogbank.runtime.crash_points import crash_point
+from services.gateway.app.beginning import Begun, begun_fold
 from services.gateway.app.cluster_use import Booked, ClusterUse
+from services.gateway.app.ports import LedgerStatuses
+from services.gateway.app.status_history import StatusHistory
 
 _log = structlog.get_logger(__name__)
 
-_RECENT_CHANGES = 10
 # A batch with more changes than this is logged in one line.
 _CHANGES_TO_LOG = 200
 # Counting so many deployments takes some milliseconds; then others get their turn.
@@ -47,29 +49,44 @@ class FleetFold:
     """The state of the fleet as far as this gateway has read the log.
 
     `run` must be running; it belongs in the service's task group. The latest `kept_changes`
-    changes of status stay in memory for watchers; older ones are derived from the log again.
+    changes of status stay in memory for watchers; older ones are asked of the ledger.
     """
 
-    def __init__(self, log: EventLog, *, kept_changes: int = 100_000) -> None:
-        self.fleet = FleetState()
-        self.tracker = StatusTracker()
-        self.pending = 0
-        self._cluster_use = ClusterUse()
-        # Instance of the scheduler that wrote the last accepted round.
-        self.leader = ""
+    def __init__(
+        self,
+        log: EventLog,
+        ledger: LedgerStatuses,
+        *,
+        kept_changes: int = 100_000,
+        snapshots: SnapshotSource | None = None,
+    ) -> None:
+        """Begin at the start of the log, or with `snapshots` at the newest of them."""
         self._log = log
+        self._ledger = ledger
+        self._snapshots = snapshots
         self._kept_changes = kept_changes
-        self._changes: list[StatusChange] = []
-        self._forgotten_sequence = 0
-        self._recent: dict[str, tuple[StatusChange, ...]] = {}
-        self._updated_at_us: dict[str, int] = {}
-        self._node_touched: dict[str, int] = {}
+        self._forget_all()
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._waiter_number = 0
         self._status_waiters: dict[str, dict[asyncio.Event, None]] = {}
         self._advanced = asyncio.Event()
         self._listeners: list[Callable[[Batch], None]] = []
         self._live_from = 0
+        # Set once all is folded that the log held at the start: before, the fold may begin again.
+        self.caught_up = asyncio.Event()
+
+    def _forget_all(self) -> None:
+        """Stand at the start of the log."""
+        # The sequence up to which a snapshot and the ledger's statuses stood in for the log.
+        self.begun_at = 0
+        self.fleet = FleetState()
+        self.tracker = StatusTracker()
+        self.pending = 0
+        # Instance of the scheduler that wrote the last accepted round.
+        self.leader = ""
+        self._history = StatusHistory(self._ledger, self._kept_changes)
+        self._cluster_use = ClusterUse()
+        self._node_touched: dict[str, int] = {}
 
     @property
     def position(self) -> int:
@@ -77,16 +94,50 @@ class FleetFold:
         return self.fleet.position
 
     async def run(self) -> None:
-        """Follow the log from its beginning until cancelled.
+        """Follow the log until cancelled, from its beginning or from where a snapshot leads.
 
         Raises:
             CodecError: a commit that this release cannot read.
             LogBrokenError: the log lost commits.
             StateDiffersError: a round was decided on another state than this.
         """
+        begun = None
+        if self._snapshots is not None:
+            begun = await begun_fold(self._snapshots, self._ledger, self._log)
         self._live_from = await self._log.last_sequence()
+        if begun is not None:
+            self._begin_with(begun)
+        self._look_whether_caught_up()
+        try:
+            await self._follow()
+        except StateDiffersError as error:
+            if not self.begun_at or self.caught_up.is_set():
+                raise
+            ignored(self.begun_at, error)
+            self._forget_all()
+            await self._follow()
+
+    async def _follow(self) -> None:
         async for commits in follow_commits(self._log, self.position):
             self._take_in(commits)
+
+    def _begin_with(self, begun: Begun) -> None:
+        self.fleet = begun.fleet
+        self.leader = begun.leader
+        self.begun_at = self.position
+        for record in begun.records:
+            self.tracker.current[record.deployment_id] = record.status
+            self.tracker.updated_at_us[record.deployment_id] = record.updated_at_us
+            self.pending += record.status is DeploymentStatus.PENDING
+        self._history.begin_at(self.position, begun.records)
+        self._cluster_use.touch(self.fleet.facts.deployments.keys())
+        # When each was touched last is not known: by then at the latest.
+        self._node_touched = dict.fromkeys(sorted(self.fleet.facts.nodes), self.position)
+        self._wake(Batch(self.position))
+
+    def _look_whether_caught_up(self) -> None:
+        if self.position >= self._live_from:
+            self.caught_up.set()
 
     def _take_in(self, commits: list[Commit]) -> None:
         batch = Batch(commits[-1].sequence)
@@ -101,27 +152,17 @@ class FleetFold:
             for node_id in sorted(folded.nodes):  # the order in which watchers see them
                 self._node_touched.pop(node_id, None)
                 self._node_touched[node_id] = folded.sequence
-            for deployment_id in folded.deployments:
-                self._updated_at_us[deployment_id] = folded.log_time_us
-        self._remember(batch.changes)
-        self._cluster_use.touch(batch.deployments)
-        crash_point("gateway.after-fold")
-        self._wake(batch)
-        if batch.last_sequence > self._live_from:
-            _log_changes(batch.changes)
-
-    def _remember(self, changes: list[StatusChange]) -> None:
-        for change in changes:
+        for change in batch.changes:
             self.pending += (change.new is DeploymentStatus.PENDING) - (
                 change.old is DeploymentStatus.PENDING
             )
-            recent = self._recent.get(change.deployment_id, ())
-            self._recent[change.deployment_id] = (change, *recent[: _RECENT_CHANGES - 1])
-        self._changes += changes
-        if len(self._changes) > 2 * self._kept_changes:
-            surplus = len(self._changes) - self._kept_changes
-            self._forgotten_sequence = self._changes[surplus - 1].sequence
-            del self._changes[:surplus]
+        self._history.remember(batch.changes)
+        self._cluster_use.touch(batch.deployments)
+        crash_point("gateway.after-fold")
+        self._wake(batch)
+        self._look_whether_caught_up()
+        if batch.last_sequence > self._live_from:
+            _log_changes(batch.changes)
 
     def _wake(self, batch: Batch) -> None:
         while self._waiters and self._waiters[0][0] <= self.position:
@@ -193,11 +234,7 @@ class FleetFold:
 
     def recent_changes(self, deployment_id: str) -> tuple[StatusChange, ...]:
         """Return a deployment's latest changes of status, newest first, at most 10."""
-        return self._recent.get(deployment_id, ())
-
-    def updated_at_us(self, deployment_id: str) -> int:
-        """Return the log time at which a deployment was last touched."""
-        return self._updated_at_us.get(deployment_id, 0)
+        return self._history.recent(deployment_id)
 
     async def count_use(self) -> None:
         """Bring `booked` up to what is folded, some deployments at a time."""
@@ -227,13 +264,17 @@ class FleetFold:
 
         Each item is some changes, in order, and the sequence up to which they are complete. An
         item without changes comes when nothing happened for `at_least_every_s` seconds.
+
+        Raises:
+            FogError: changes that are not in memory any more can't be had from the ledger.
         """
         cursor = sequence
         while True:
-            if cursor < self._forgotten_sequence:
-                async for changes, upto in self._derived_again(cursor, self._forgotten_sequence):
-                    cursor = upto
-                    yield changes, cursor
+            if cursor < self._history.forgotten_sequence:
+                async with aclosing(self._history.forgotten(cursor)) as parts:
+                    async for changes, upto in parts:
+                        cursor = upto
+                        yield changes, cursor
                 continue
             try:
                 async with asyncio.timeout(at_least_every_s):
@@ -241,23 +282,11 @@ class FleetFold:
             except TimeoutError:
                 yield [], cursor
                 continue
-            if cursor < self._forgotten_sequence:
+            if cursor < self._history.forgotten_sequence:
                 continue
-            start = bisect_right(self._changes, cursor, key=lambda change: change.sequence)
-            changes = self._changes[start:]
+            changes = self._history.after(cursor)
             cursor = self.position
             yield changes, cursor
-
-    async def _derived_again(
-        self, after: int, last: int
-    ) -> AsyncIterator[tuple[list[StatusChange], int]]:
-        fleet, tracker = FleetState(), StatusTracker()
-        async for commits in read_commits(self._log, 1, last):
-            changes = []
-            for commit in commits:
-                changes += tracker.update(fleet, fleet.fold(commit))
-            if fleet.position > after:
-                yield [change for change in changes if change.sequence > after], fleet.position
 
 
 def _log_changes(changes: list[StatusChange]) -> None:

@@ -14,8 +14,9 @@ from fogbank.domain.log_evidence import CommitProof, SignedLog, VerifiedPart
 from fogbank.domain.rebalancing import RebalancePlan, RebalanceTerms
 from fogbank.domain.rederived import RederivedPart
 from fogbank.domain.states import DeploymentStatus
+from fogbank.domain.status import StatusChange
 from fogbank.domain.tenancy import MembershipRole
-from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page
+from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page, StatusRecord
 
 
 class CommitAppender(Protocol):
@@ -108,6 +109,22 @@ class LedgerQueries(Protocol):
 
     async def status(self) -> LedgerStatus:
         """Return how far the projection is."""
+
+
+class LedgerStatuses(Protocol):
+    """Statuses and their history as the ledger keeps them.
+
+    UnavailableError when it does not answer, other kinds of FogError when it can't.
+    """
+
+    def statuses(self) -> AsyncGenerator[AsOf[tuple[StatusRecord, ...]]]:
+        """Yield the status of every deployment so far, in parts, all as of one sequence."""
+
+    def changes(self, after: int, upto: int) -> AsyncGenerator[tuple[list[StatusChange], int]]:
+        """Yield the changes of status after a commit up to another one, in the log's order.
+
+        Each item is some changes, and the sequence up to which they are complete.
+        """
 
 
 class LedgerReplays(Protocol):

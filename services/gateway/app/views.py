@@ -27,7 +27,7 @@ def deployment_view(fold: FleetFold, deployment: DeploymentFact) -> DeploymentVi
         reason=changes[0].reason if changes else "",
         version=deployment.version,
         created_at_us=deployment.created_at_us,
-        updated_at_us=fold.updated_at_us(deployment.id) or deployment.created_at_us,
+        updated_at_us=fold.tracker.updated_at_us.get(deployment.id, deployment.created_at_us),
         deleted_at_us=deployment.deleted_at_us,
         running_replicas=sum(view.running for view in views),
         replicas=tuple(_replica(fold, view) for view in views),

@@ -6,7 +6,7 @@ one snapshot. Either way the position is read with the rows.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -24,10 +24,18 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy.dialects.postgresql import aggregate_order_by
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncResult
 
 from fogbank.domain.states import DeploymentStatus, NodeStatus
-from fogbank.domain.views import AsOf, DeploymentView, NodeView, Page
+from fogbank.domain.status import StatusChange
+from fogbank.domain.views import (
+    RECENT_CHANGES,
+    AsOf,
+    DeploymentView,
+    NodeView,
+    Page,
+    StatusRecord,
+)
 from services.ledger.adapters.database import outages_named
 from services.ledger.adapters.kept_copy import read_kept_copy
 from services.ledger.adapters.tables import (
@@ -38,11 +46,16 @@ from services.ledger.adapters.tables import (
     NODES,
     REPLICAS,
 )
-from services.ledger.adapters.views import deployment_view, node_view
+from services.ledger.adapters.views import (
+    deployment_view,
+    node_view,
+    status_change,
+    status_record,
+)
 from services.ledger.app.ports import DeploymentFilter, DeploymentSort, KeptCopy
 from services.ledger.core.making import LAST_INSTANT_US, bounded, clean
 
-RECENT_CHANGES = 10
+_RECORDS_AT_ONCE = 500
 
 _POSITION = select(CHECKPOINT.c.position).scalar_subquery().label("as_of")
 
@@ -180,6 +193,24 @@ class PostgresReads:
         async with self._snapshot() as connection:
             views = tuple([node_view(row) for row in await connection.execute(page)])
             return await _paged(connection, views, total)
+
+    async def statuses(self) -> AsyncGenerator[AsOf[tuple[StatusRecord, ...]]]:
+        changes = lateral(_changes())
+        query = select(_D.id, _D.exact_status, _D.updated_at, changes.c.found.label("changes"))
+        async with self._snapshot() as connection:
+            position: int = (await connection.execute(select(CHECKPOINT.c.position))).scalar_one()
+            rows: AsyncResult[Any] = await connection.stream(query.join(changes, true()))
+            async for found in rows.partitions(_RECORDS_AT_ONCE):
+                yield AsOf(tuple([status_record(row) for row in found]), position)
+
+    async def changes(self, first: int, last: int) -> Sequence[StatusChange]:
+        query = (
+            select(HISTORY)
+            .where(_H.sequence.between(first, last))
+            .order_by(_H.sequence, _H.deployment_id)
+        )
+        async with outages_named(), self._engine.connect() as connection:
+            return [status_change(row) for row in await connection.execute(query)]
 
     async def kept_copy(self) -> KeptCopy:
         async with outages_named(), self._engine.connect() as connection:

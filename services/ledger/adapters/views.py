@@ -21,7 +21,7 @@ from fogbank.domain.states import (
     ServiceType,
 )
 from fogbank.domain.status import StatusChange
-from fogbank.domain.views import DeploymentView, NodeView, ReplicaSummary
+from fogbank.domain.views import DeploymentView, NodeView, ReplicaSummary, StatusRecord
 
 
 def deployment_view(
@@ -114,7 +114,7 @@ def _replica(replica: list[Any]) -> ReplicaSummary:
     )
 
 
-def _change(deployment_id: str, change: list[Any]) -> StatusChange:
+def _change(deployment_id: str, change: Sequence[Any]) -> StatusChange:
     old, new, changed_at_us, reason, sequence = change
     return StatusChange(
         deployment_id,
@@ -124,6 +124,22 @@ def _change(deployment_id: str, change: list[Any]) -> StatusChange:
         reason,
         sequence,
     )
+
+
+def status_record(row: Row[Any]) -> StatusRecord:
+    """Return a deployment's status so far, of its row with `changes` as JSON arrays."""
+    return StatusRecord(
+        row.id,
+        DeploymentStatus(row.exact_status),
+        row.updated_at,
+        tuple([_change(row.id, change) for change in row.changes or ()]),
+    )
+
+
+def status_change(row: Row[Any]) -> StatusChange:
+    """Return the change of a row of the history."""
+    changed = (row.exact_old_status, row.exact_new_status, row.changed_at, row.reason, row.sequence)
+    return _change(row.deployment_id, changed)
 
 
 def node_view(row: Row[Any]) -> NodeView:

@@ -18,7 +18,14 @@ from fogbank.domain.position import sequence_of
 from fogbank.domain.snapshots import Snapshot
 from fogbank.domain.states import DeploymentStatus, NodeStatus
 from fogbank.domain.status import StatusChange
-from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page
+from fogbank.domain.views import (
+    RECENT_CHANGES,
+    AsOf,
+    DeploymentView,
+    Moment,
+    NodeView,
+    Page,
+)
 from fogbank.runtime.clock import Clock
 from services.ledger.app.ports import DeploymentFilter, DeploymentSort
 from services.ledger.app.progress import Progress
@@ -27,7 +34,6 @@ from services.ledger.app.snapshots import Snapshots
 from services.ledger.core.log_times import STRIDE
 from services.ledger.core.rows import STATUS_WORDS
 
-RECENT_CHANGES = 10
 # Folded states that are kept, for whoever asks about the same time again.
 STATES = 2
 # Without a question for so long, the process that holds them ends.

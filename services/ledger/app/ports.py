@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
 from fogbank.domain.errors import UnavailableError
 from fogbank.domain.states import DeploymentStatus
-from fogbank.domain.views import AsOf, DeploymentView, NodeView, Page
+from fogbank.domain.status import StatusChange
+from fogbank.domain.views import AsOf, DeploymentView, NodeView, Page, StatusRecord
 from fogbank.runtime.operator_error import OperatorError
 from services.ledger.core.log_tree import TreeGrowth, TreeHead
 from services.ledger.core.projection import TableChanges
@@ -155,6 +156,15 @@ class LedgerReads(Protocol):
 
     async def nodes(self, limit: int, offset: int) -> AsOf[Page[NodeView]]:
         """Return some nodes by name, ties by id."""
+
+    def statuses(self) -> AsyncGenerator[AsOf[tuple[StatusRecord, ...]]]:
+        """Yield the status of every deployment so far, in parts, all as of one position."""
+
+    async def changes(self, first: int, last: int) -> Sequence[StatusChange]:
+        """Return the changes of status by the commits `first` to `last`, in their order.
+
+        Those of one commit are in the order of the deployments' ids.
+        """
 
     async def kept_copy(self) -> KeptCopy:
         """Return how far the commits are kept as bytes; CopyDamagedError as `LedgerStore`."""

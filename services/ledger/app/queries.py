@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from fogbank.domain.errors import InvalidArgumentError, NotFoundError
-from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page
+from fogbank.domain.status import StatusChange
+from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page, StatusRecord
 from services.ledger.app.past import PastStates
 from services.ledger.app.ports import DeploymentFilter, LedgerReads
 from services.ledger.app.progress import Progress
 
 MAX_LIMIT = 1_000
 _INT64_MAX = (1 << 63) - 1
+
+# Changes of status are read so many commits at a time: fewer where a commit has many changes, more
+# where few have any.
+_FIRST_WIDTH = 64
+_LARGEST_WIDTH = 8_192
+_FEW_CHANGES, _MANY_CHANGES = 1_000, 5_000
+# So many are sent at once: a message has room for them, however long their reasons are.
+_CHANGES_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +102,42 @@ class LedgerQueries:
         if moment is not None:
             return await self._past.nodes(limit, offset, moment)
         return await self._reads.nodes(limit, offset)
+
+    def statuses(self) -> AsyncGenerator[AsOf[tuple[StatusRecord, ...]]]:
+        """Yield the status of every deployment so far, in parts, all as of one position."""
+        return self._reads.statuses()
+
+    async def changes(
+        self, after: int, wait: Wait
+    ) -> AsyncGenerator[tuple[Sequence[StatusChange], int]]:
+        """Yield the changes of status after a commit up to the one of `wait`, in their order.
+
+        Each item is some changes, and the sequence up to which they are complete.
+
+        Raises:
+            InvalidArgumentError: a sequence that is none.
+        """
+        if after < 0:
+            raise InvalidArgumentError.of_field(
+                "after_sequence", f"must be at least 0, was {after}"
+            )
+        await self._reach(wait)
+        width = _FIRST_WIDTH
+        while after < wait.sequence:
+            last = min(after + width, wait.sequence)
+            changes = await self._reads.changes(after + 1, last)
+            for start in range(0, len(changes), _CHANGES_AT_ONCE):
+                end = start + _CHANGES_AT_ONCE
+                # Of the last one's commit there may be more to come.
+                upto = last if end >= len(changes) else changes[end - 1].sequence - 1
+                yield changes[start:end], upto
+            if not changes:
+                yield (), last
+            after = last
+            if len(changes) < _FEW_CHANGES:
+                width = min(2 * width, _LARGEST_WIDTH)
+            elif len(changes) > _MANY_CHANGES:
+                width = max(width // 2, 1)
 
     async def status(self) -> LedgerStatus:
         """Return how far the tables are, whether or not this ledger has got that far itself.

@@ -68,7 +68,6 @@ class Projection:
     def __init__(self, fleet: FleetState | None = None) -> None:
         self.fleet = FleetState() if fleet is None else fleet
         self._tracker = StatusTracker()
-        self._updated_at_us: dict[str, int] = {}
         self._changes: list[StatusChange] = []
         # The slots of the deployments touched since the last `take`, as of the last touch, if
         # they were looked at.
@@ -96,7 +95,7 @@ class Projection:
                 text = f"the tables have no deployment {deployment_id}"
                 raise SnapshotRefusedError(text)
             projection._tracker.current[deployment_id] = known.status
-            projection._updated_at_us[deployment_id] = known.updated_at_us
+            projection._tracker.updated_at_us[deployment_id] = known.updated_at_us
             projection._touched[deployment_id] = None
         projection._touched_nodes |= fleet.facts.nodes.keys()
         projection.take()
@@ -131,7 +130,6 @@ class Projection:
         if fleet.facts.policy_position != policy:
             # The bound of busy may have moved for every node.
             self._touched_nodes |= fleet.facts.nodes.keys()
-        first_of_commit = folded.verdicts[0].position if folded.verdicts else 0
         for deployment_id in sorted(folded.deployments):
             deployment = fleet.facts.deployments.get(deployment_id)
             if deployment is None:
@@ -144,8 +142,6 @@ class Projection:
             change = self._tracker.look(fleet, folded, deployment, views)
             if change is not None:
                 self._changes.append(change)
-            if change is not None or deployment.version >= first_of_commit:
-                self._updated_at_us[deployment_id] = folded.log_time_us
 
     def take(self) -> TableChanges:
         """Return what differs from what was taken before, and count it as written."""
@@ -173,7 +169,7 @@ class Projection:
             deployment,
             views,
             self._tracker.current[deployment_id],
-            self._updated_at_us[deployment_id],
+            self._tracker.updated_at_us[deployment_id],
         )
         former = self._states.get(deployment_id)
         if former is None or self._versions[deployment_id] != deployment.version:

@@ -81,7 +81,7 @@ def _spec_message() -> Any:
     return spec_to_pb(a_spec())
 
 
-async def test_history_that_was_forgotten_is_derived_from_the_log() -> None:
+async def test_history_that_was_forgotten_is_asked_of_the_ledger() -> None:
     async with gateway_world(kept_changes=3) as world:
         deployments = [await deployed(world) for _ in range(10)]
         for deployment in deployments:
