@@ -87,7 +87,7 @@ def activate(
     request = policy_service_pb2.ActivatePolicyRequest(
         request_id=request_id or str(uuid4()),
         name=name,
-        policy=None if file is None else _read(file),
+        policy=None if file is None else read_policy(file),
         validate_only=dry_run,
     )
     with connect() as connection:
@@ -110,7 +110,8 @@ def _known(connection: "Connection") -> "list[tuple[int, policies_pb2.Policy]]":
     return list(enumerate(answer.policies))
 
 
-def _read(file: Path) -> "policies_pb2.Policy":
+def read_policy(file: Path) -> "policies_pb2.Policy":
+    """Return the policy that a file holds, YAML or JSON; `-` for standard input."""
     import yaml
     from google.protobuf import json_format
 

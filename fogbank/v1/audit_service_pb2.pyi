@@ -611,10 +611,13 @@ class CompareReplayRequest(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     FROM_SEQUENCE_FIELD_NUMBER: _builtins.int
     TO_SEQUENCE_FIELD_NUMBER: _builtins.int
+    POLICY_NAME_FIELD_NUMBER: _builtins.int
     from_sequence: _builtins.int
     """From this sequence; 0 for the start."""
     to_sequence: _builtins.int
     """To this sequence; 0 for the end."""
+    policy_name: _builtins.str
+    """A known policy's name, in the place of a whole one."""
     @_builtins.property
     def policy(self) -> _policies_pb2.Policy:
         """The other policy."""
@@ -625,14 +628,89 @@ class CompareReplayRequest(_message.Message):
         policy: _policies_pb2.Policy | None = ...,
         from_sequence: _builtins.int = ...,
         to_sequence: _builtins.int = ...,
+        policy_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_sequence", b"from_sequence", "policy", b"policy", "to_sequence", b"to_sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_sequence", b"from_sequence", "policy", b"policy", "policy_name", b"policy_name", "to_sequence", b"to_sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CompareReplayRequest: _TypeAlias = CompareReplayRequest  # noqa: Y015
+
+@_typing.final
+class DeploymentFate(_message.Message):
+    """What became of a deployment under a policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STANDING_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    EVICTED_FIELD_NUMBER: _builtins.int
+    WAITED_MS_FIELD_NUMBER: _builtins.int
+    standing: _builtins.str
+    """How it stands at the end: placed, partly placed, waiting, failed or deleted."""
+    evicted: _builtins.int
+    """How often replicas of it were evicted."""
+    waited_ms: _builtins.int
+    """Milliseconds from its creation to its first placement; -1 for none in the span."""
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of its nodes by slot; of a deleted one those that it was first placed on."""
+
+    def __init__(
+        self,
+        *,
+        standing: _builtins.str = ...,
+        nodes: _abc.Iterable[_builtins.str] | None = ...,
+        evicted: _builtins.int = ...,
+        waited_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evicted", b"evicted", "nodes", b"nodes", "standing", b"standing", "waited_ms", b"waited_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeploymentFate: _TypeAlias = DeploymentFate  # noqa: Y015
+
+@_typing.final
+class DeploymentDifference(_message.Message):
+    """A deployment that fared differently under another policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ACTUAL_FIELD_NUMBER: _builtins.int
+    ALTERNATIVE_FIELD_NUMBER: _builtins.int
+    deployment_id: _builtins.str
+    """Deployment id (UUID)."""
+    name: _builtins.str
+    """Its name."""
+    @_builtins.property
+    def actual(self) -> Global___DeploymentFate:
+        """What became of it."""
+
+    @_builtins.property
+    def alternative(self) -> Global___DeploymentFate:
+        """What would have become of it."""
+
+    def __init__(
+        self,
+        *,
+        deployment_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        actual: Global___DeploymentFate | None = ...,
+        alternative: Global___DeploymentFate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actual", b"actual", "alternative", b"alternative"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actual", b"actual", "alternative", b"alternative", "deployment_id", b"deployment_id", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeploymentDifference: _TypeAlias = DeploymentDifference  # noqa: Y015
 
 @_typing.final
 class CompareReplayResponse(_message.Message):
@@ -684,10 +762,29 @@ class CompareReplayResponse(_message.Message):
     TOTAL_FIELD_NUMBER: _builtins.int
     ACTUAL_FIELD_NUMBER: _builtins.int
     ALTERNATIVE_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    BEGUN_AFTER_FIELD_NUMBER: _builtins.int
+    DEPLOYMENTS_FIELD_NUMBER: _builtins.int
+    DIFFERING_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
     replayed: _builtins.int
     """Commits replayed."""
     total: _builtins.int
     """Commits to replay."""
+    sequence: _builtins.int
+    """Log sequence of the last commit taken in."""
+    first_sequence: _builtins.int
+    """Log sequence of the first commit of the span."""
+    last_sequence: _builtins.int
+    """Log sequence of the last commit of the span."""
+    begun_after: _builtins.int
+    """The replay began with the state after the round of this log sequence; 0 for the log's start."""
+    deployments: _builtins.int
+    """Deployments that stood or were placed in the span; with the last message only."""
+    differing: _builtins.int
+    """Those of them that fared differently; with the last message only."""
     @_builtins.property
     def actual(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Figures under the policies of the log, by name."""
@@ -696,6 +793,10 @@ class CompareReplayResponse(_message.Message):
     def alternative(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Figures under the other policy, by name."""
 
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeploymentDifference]:
+        """The first of these, those that stand otherwise before the others; with the last message only."""
+
     def __init__(
         self,
         *,
@@ -703,10 +804,17 @@ class CompareReplayResponse(_message.Message):
         total: _builtins.int = ...,
         actual: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         alternative: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        sequence: _builtins.int = ...,
+        first_sequence: _builtins.int = ...,
+        last_sequence: _builtins.int = ...,
+        begun_after: _builtins.int = ...,
+        deployments: _builtins.int = ...,
+        differing: _builtins.int = ...,
+        differences: _abc.Iterable[Global___DeploymentDifference] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actual", b"actual", "alternative", b"alternative", "replayed", b"replayed", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actual", b"actual", "alternative", b"alternative", "begun_after", b"begun_after", "deployments", b"deployments", "differences", b"differences", "differing", b"differing", "first_sequence", b"first_sequence", "last_sequence", b"last_sequence", "replayed", b"replayed", "sequence", b"sequence", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -672,6 +672,54 @@ class RederiveRoundsResponse(_message.Message):
 Global___RederiveRoundsResponse: _TypeAlias = RederiveRoundsResponse  # noqa: Y015
 
 @_typing.final
+class CompareRoundsRequest(_message.Message):
+    """Which policy to compare with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WANTED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def wanted(self) -> _audit_service_pb2.CompareReplayRequest:
+        """As the gateway was asked, with the whole policy."""
+
+    def __init__(
+        self,
+        *,
+        wanted: _audit_service_pb2.CompareReplayRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["wanted", b"wanted"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["wanted", b"wanted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareRoundsRequest: _TypeAlias = CompareRoundsRequest  # noqa: Y015
+
+@_typing.final
+class CompareRoundsResponse(_message.Message):
+    """How far that got."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def progress(self) -> _audit_service_pb2.CompareReplayResponse:
+        """As the gateway answers."""
+
+    def __init__(
+        self,
+        *,
+        progress: _audit_service_pb2.CompareReplayResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareRoundsResponse: _TypeAlias = CompareRoundsResponse  # noqa: Y015
+
+@_typing.final
 class CheckLogRequest(_message.Message):
     """Which commits to compare."""
 

@@ -80,6 +80,11 @@ class LedgerQueryServiceStub:
                 request_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.RederiveRoundsRequest.SerializeToString,
                 response_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.RederiveRoundsResponse.FromString,
                 _registered_method=True)
+        self.CompareRounds = channel.unary_stream(
+                '/fogbank.v1.LedgerQueryService/CompareRounds',
+                request_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.CompareRoundsRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.CompareRoundsResponse.FromString,
+                _registered_method=True)
         self.CheckLog = channel.unary_stream(
                 '/fogbank.v1.LedgerQueryService/CheckLog',
                 request_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.CheckLogRequest.SerializeToString,
@@ -164,6 +169,13 @@ class LedgerQueryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CompareRounds(self, request, context):
+        """Decides a span's rounds by another policy, and compares.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CheckLog(self, request, context):
         """Compares the log with its copy, its tree and the signed checkpoints.
         """
@@ -232,6 +244,11 @@ def add_LedgerQueryServiceServicer_to_server(servicer, server):
                     servicer.RederiveRounds,
                     request_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.RederiveRoundsRequest.FromString,
                     response_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.RederiveRoundsResponse.SerializeToString,
+            ),
+            'CompareRounds': grpc.unary_stream_rpc_method_handler(
+                    servicer.CompareRounds,
+                    request_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.CompareRoundsRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.CompareRoundsResponse.SerializeToString,
             ),
             'CheckLog': grpc.unary_stream_rpc_method_handler(
                     servicer.CheckLog,
@@ -493,6 +510,33 @@ class LedgerQueryService:
             '/fogbank.v1.LedgerQueryService/RederiveRounds',
             fogbank_dot_v1_dot_ledger__query__service__pb2.RederiveRoundsRequest.SerializeToString,
             fogbank_dot_v1_dot_ledger__query__service__pb2.RederiveRoundsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareRounds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fogbank.v1.LedgerQueryService/CompareRounds',
+            fogbank_dot_v1_dot_ledger__query__service__pb2.CompareRoundsRequest.SerializeToString,
+            fogbank_dot_v1_dot_ledger__query__service__pb2.CompareRoundsResponse.FromString,
             options,
             channel_credentials,
             insecure,

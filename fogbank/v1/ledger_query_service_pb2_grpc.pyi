@@ -51,6 +51,8 @@ class LedgerQueryServiceStub:
     """Sends the changes of status between two log sequences, in the log's order."""
     RederiveRounds: _grpc.UnaryStreamMultiCallable[_ledger_query_service_pb2.RederiveRoundsRequest, _ledger_query_service_pb2.RederiveRoundsResponse]
     """Derives rounds again from the copy of the log, and compares."""
+    CompareRounds: _grpc.UnaryStreamMultiCallable[_ledger_query_service_pb2.CompareRoundsRequest, _ledger_query_service_pb2.CompareRoundsResponse]
+    """Decides a span's rounds by another policy, and compares."""
     CheckLog: _grpc.UnaryStreamMultiCallable[_ledger_query_service_pb2.CheckLogRequest, _ledger_query_service_pb2.CheckLogResponse]
     """Compares the log with its copy, its tree and the signed checkpoints."""
     SignLog: _grpc.UnaryUnaryMultiCallable[_ledger_query_service_pb2.SignLogRequest, _ledger_query_service_pb2.SignLogResponse]
@@ -81,6 +83,8 @@ class LedgerQueryServiceAsyncStub(LedgerQueryServiceStub):
     """Sends the changes of status between two log sequences, in the log's order."""
     RederiveRounds: _aio.UnaryStreamMultiCallable[_ledger_query_service_pb2.RederiveRoundsRequest, _ledger_query_service_pb2.RederiveRoundsResponse]  # type: ignore[assignment]
     """Derives rounds again from the copy of the log, and compares."""
+    CompareRounds: _aio.UnaryStreamMultiCallable[_ledger_query_service_pb2.CompareRoundsRequest, _ledger_query_service_pb2.CompareRoundsResponse]  # type: ignore[assignment]
+    """Decides a span's rounds by another policy, and compares."""
     CheckLog: _aio.UnaryStreamMultiCallable[_ledger_query_service_pb2.CheckLogRequest, _ledger_query_service_pb2.CheckLogResponse]  # type: ignore[assignment]
     """Compares the log with its copy, its tree and the signed checkpoints."""
     SignLog: _aio.UnaryUnaryMultiCallable[_ledger_query_service_pb2.SignLogRequest, _ledger_query_service_pb2.SignLogResponse]  # type: ignore[assignment]
@@ -162,6 +166,14 @@ class LedgerQueryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_ledger_query_service_pb2.RederiveRoundsResponse], _abc.AsyncIterator[_ledger_query_service_pb2.RederiveRoundsResponse]]:
         """Derives rounds again from the copy of the log, and compares."""
+
+    @_abc_1.abstractmethod
+    def CompareRounds(
+        self,
+        request: _ledger_query_service_pb2.CompareRoundsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ledger_query_service_pb2.CompareRoundsResponse], _abc.AsyncIterator[_ledger_query_service_pb2.CompareRoundsResponse]]:
+        """Decides a span's rounds by another policy, and compares."""
 
     @_abc_1.abstractmethod
     def CheckLog(

@@ -11,7 +11,9 @@ import grpc
 import grpc.aio
 
 from fogbank.codec.audit import rederived_to_pb
+from fogbank.codec.comparison import compared_to_pb
 from fogbank.codec.log_evidence import proof_to_pb, signed_to_pb, verified_to_pb
+from fogbank.codec.policies import policy_from_pb
 from fogbank.codec.views import (
     deployment_to_pb,
     moment_from_pb,
@@ -24,6 +26,7 @@ from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.states import DeploymentStatus
 from fogbank.v1 import ledger_query_service_pb2 as pb
 from fogbank.v1 import ledger_query_service_pb2_grpc as pb_grpc
+from services.ledger.app.comparisons import Comparisons
 from services.ledger.app.evidence import Evidence
 from services.ledger.app.log_verification import LogVerification
 from services.ledger.app.ports import DeploymentFilter, DeploymentSort
@@ -46,6 +49,7 @@ class Answers:
     queries: LedgerQueries
     snapshots: Snapshots
     replays: DecisionReplays
+    comparisons: Comparisons
     evidence: Evidence
     verification: LogVerification
 
@@ -169,6 +173,17 @@ class LedgerQueryServicer(pb_grpc.LedgerQueryServiceServicer):
         async with aclosing(parts), aclosing(rederived_to_pb(parts)) as messages:
             async for message in messages:
                 yield pb.RederiveRoundsResponse(progress=message)
+
+    async def CompareRounds(
+        self, request: pb.CompareRoundsRequest, context: Context
+    ) -> AsyncIterator[pb.CompareRoundsResponse]:
+        wanted = request.wanted
+        parts = self._answers.comparisons.compare(
+            policy_from_pb(wanted.policy), wanted.from_sequence, wanted.to_sequence
+        )
+        async with aclosing(parts):
+            async for part in parts:
+                yield pb.CompareRoundsResponse(progress=compared_to_pb(part))
 
     async def CheckLog(
         self, request: pb.CheckLogRequest, context: Context

@@ -29,6 +29,7 @@ from services.ledger.adapters.replay_process import replay_process
 from services.ledger.adapters.snapshots import PostgresSnapshots
 from services.ledger.adapters.store import WRITING_SESSION, PostgresStore
 from services.ledger.adapters.tree_store import PostgresTree
+from services.ledger.app.comparisons import Comparisons
 from services.ledger.app.evidence import Evidence, Keys
 from services.ledger.app.lag import LagWatch
 from services.ledger.app.log_verification import LogVerification
@@ -70,6 +71,7 @@ async def build(service: Service, settings: LedgerSettings) -> None:
         LedgerQueries(PostgresReads(reading), past, progress),
         snapshots,
         DecisionReplays(copy, snapshots, replay_process, progress),
+        Comparisons(copy, snapshots, replay_process, progress),
         evidence,
         LogVerification(log, tree, tree, evidence, progress),
     )

@@ -27,6 +27,7 @@ from services.ledger.adapters.replayer import Replayer
 from services.ledger.adapters.snapshots import PostgresSnapshots
 from services.ledger.adapters.store import WRITING_SESSION, PostgresStore
 from services.ledger.adapters.tree_store import PostgresTree
+from services.ledger.app.comparisons import Comparisons
 from services.ledger.app.evidence import Evidence, Keys
 from services.ledger.app.log_verification import LogVerification
 from services.ledger.app.past import PastStates
@@ -135,7 +136,8 @@ async def a_ledger(
         folder = CheckpointFolder(checkpoints) if checkpoints else None
         evidence = Evidence(tree, copy, ORIGIN, keys, folder)
         verification = LogVerification(log.reader(), tree, tree, evidence, progress)
-        answers = grpc_api.Answers(queries, snapshots, replays, evidence, verification)
+        comparisons = Comparisons(copy, snapshots, replay, progress)
+        answers = grpc_api.Answers(queries, snapshots, replays, comparisons, evidence, verification)
         yield Ledger(engine, own, progress, projector, snapshots, past, answers)
     finally:
         await own.close()

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from fogbank.codec import encode_commit, encode_envelope
 from fogbank.domain import events as ev
+from fogbank.domain.comparison import ComparedPart
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import EventEnvelope
 from fogbank.domain.errors import FailedPreconditionError, NotFoundError, UnavailableError
@@ -205,6 +206,10 @@ class FoldLedger:
     async def rederive(self, first: int, last: int) -> AsyncGenerator[RederivedPart]:
         at_the_end = Span(first or 1, last or self._fold.position)
         yield self._answer(RederivedPart(at_the_end, at_the_end.last)).value
+
+    async def compare(self, policy: Policy, first: int, last: int) -> AsyncGenerator[ComparedPart]:
+        at_the_end = Span(first or 1, last or self._fold.position)
+        yield self._answer(ComparedPart(at_the_end, at_the_end.last)).value
 
     async def verify_log(self, first: int, last: int) -> AsyncGenerator[VerifiedPart]:
         commits = (last or self._fold.position) - (first or 1) + 1

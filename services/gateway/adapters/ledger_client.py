@@ -7,7 +7,9 @@ from collections.abc import AsyncGenerator
 import grpc.aio
 
 from fogbank.codec.audit import rederived_from_pb
+from fogbank.codec.comparison import compared_from_pb
 from fogbank.codec.log_evidence import proof_from_pb, signed_from_pb, verified_from_pb
+from fogbank.codec.policies import policy_to_pb
 from fogbank.codec.views import (
     deployment_from_pb,
     moment_to_pb,
@@ -16,8 +18,10 @@ from fogbank.codec.views import (
     status_record_from_pb,
     timestamp_to_pb,
 )
+from fogbank.domain.comparison import ComparedPart
 from fogbank.domain.errors import FogError, NotFoundError
 from fogbank.domain.log_evidence import CommitProof, SignedLog, VerifiedPart
+from fogbank.domain.policy import Policy
 from fogbank.domain.rederived import RederivedPart
 from fogbank.domain.status import StatusChange
 from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page, StatusRecord
@@ -128,6 +132,17 @@ class LedgerClient:
             # Without a deadline: it takes as long as the log is.
             async for answer in self._stub.RederiveRounds(pb.RederiveRoundsRequest(wanted=wanted)):
                 yield rederived_from_pb(answer.progress)
+        except grpc.aio.AioRpcError as error:
+            raise _error(error) from error
+
+    async def compare(self, policy: Policy, first: int, last: int) -> AsyncGenerator[ComparedPart]:
+        wanted = audit_service_pb2.CompareReplayRequest(
+            policy=policy_to_pb(policy), from_sequence=first, to_sequence=last
+        )
+        try:
+            # Without a deadline, as above.
+            async for answer in self._stub.CompareRounds(pb.CompareRoundsRequest(wanted=wanted)):
+                yield compared_from_pb(answer.progress)
         except grpc.aio.AioRpcError as error:
             raise _error(error) from error
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from fogbank.domain.comparison import ComparedPart
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import EventEnvelope
 from fogbank.domain.explanations import DeploymentExplanation, DeploymentPlan
 from fogbank.domain.log_evidence import CommitProof, SignedLog, VerifiedPart
+from fogbank.domain.policy import Policy
 from fogbank.domain.rebalancing import RebalancePlan, RebalanceTerms
 from fogbank.domain.rederived import RederivedPart
 from fogbank.domain.states import DeploymentStatus
@@ -136,6 +138,12 @@ class LedgerReplays(Protocol):
         Raises:
             InvalidArgumentError: there are no such commits.
             FailedPreconditionError: one of them can't be read.
+        """
+
+    def compare(self, policy: Policy, first: int, last: int) -> AsyncGenerator[ComparedPart]:
+        """Decide the rounds of the commits `first` to `last`, as above, by another policy.
+
+        Raises: as `rederive`.
         """
 
 

@@ -12,10 +12,12 @@ from google.protobuf import json_format
 
 from fogbank.codec import EVENT_TYPES, encode_envelope
 from fogbank.codec.audit import rederived_to_pb
+from fogbank.codec.comparison import compared_to_pb
 from fogbank.codec.log_evidence import proof_to_pb, signed_to_pb, verified_to_pb
+from fogbank.codec.policies import policy_from_pb
 from fogbank.codec.views import deployment_to_pb, moment_from_pb, node_to_pb, timestamp_to_pb
 from fogbank.domain.envelope import Commit, EventEnvelope
-from fogbank.domain.errors import InvalidArgumentError, UnimplementedError
+from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.events import Event
 from fogbank.log.follower import decode
 from fogbank.log.port import EventLog
@@ -27,6 +29,7 @@ from services.gateway.app.events import Events
 from services.gateway.app.past import Past
 from services.gateway.app.ports import LedgerAudits
 from services.gateway.app.principal import Principal, current_principal
+from services.gateway.core import policies
 from services.gateway.core.causes import causes_of_part
 from services.gateway.core.touching import Touching
 from services.gateway.grpc_api.causes import Causes
@@ -212,11 +215,22 @@ class AuditService(rpc.AuditServiceServicer):
             async for message in messages:
                 yield message
 
-    def CompareReplay(
+    async def CompareReplay(
         self, request: pb.CompareReplayRequest, context: Context
     ) -> AsyncIterator[pb.CompareReplayResponse]:
-        """Not built yet."""
-        raise UnimplementedError("CompareReplay is not built yet")
+        """Let the ledger decide a span by another policy, and pass on what comes of it."""
+        current_principal().require_admin()
+        if bool(request.policy_name) == request.HasField("policy"):
+            raise InvalidArgumentError.of_field(
+                "policy", "must be given whole, or by a known policy's name: one of both"
+            )
+        name = request.policy_name
+        policy = policies.named(name) if name else policy_from_pb(request.policy)
+        policies.check(policy)
+        parts = self._ledger.compare(policy, request.from_sequence, request.to_sequence)
+        async with aclosing(parts):
+            async for part in parts:
+                yield compared_to_pb(part)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+from fogbank.domain.comparison import ComparedPart
+from fogbank.domain.policy import Policy
 from fogbank.domain.rederived import RederivedPart, Span
 from fogbank.domain.views import DeploymentView, NodeView
 from services.ledger.app.past import PastDeployment, Standing
@@ -39,6 +41,20 @@ class BeginSpan(msgspec.Struct, tag=True, frozen=True):
 
 class Derive(msgspec.Struct, tag=True, frozen=True):
     """Take in the next commits and derive those of the span."""
+
+    commits: tuple[KeptCommit, ...]
+
+
+class BeginComparison(msgspec.Struct, tag=True, frozen=True):
+    """Get ready to decide a span by another policy; with a snapshot as `BeginSpan`."""
+
+    span: Span
+    policy: Policy
+    snapshot: SnapshotHead | None = None
+
+
+class Compare(msgspec.Struct, tag=True, frozen=True):
+    """Take in the next commits and decide those of the span by the other policy."""
 
     commits: tuple[KeptCommit, ...]
 
@@ -119,6 +135,12 @@ class Derived(msgspec.Struct, tag=True, frozen=True):
     part: RederivedPart
 
 
+class Compared(msgspec.Struct, tag=True, frozen=True):
+    """What came of the commits under either policy."""
+
+    part: ComparedPart
+
+
 class Failed(msgspec.Struct, tag=True, frozen=True):
     """It can't be done, for a reason to tell; more of the same is of no use."""
 
@@ -126,9 +148,28 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
 
 
 Request = (
-    Pieces | BeginSpan | Derive | BeginState | Fold | ListDeployments | ShowDeployments | ShowNodes
+    Pieces
+    | BeginSpan
+    | Derive
+    | BeginComparison
+    | Compare
+    | BeginState
+    | Fold
+    | ListDeployments
+    | ShowDeployments
+    | ShowNodes
 )
-Answer = Taken | Begun | Derived | StateBegun | Deployments | ShownDeployments | ShownNodes | Failed
+Answer = (
+    Taken
+    | Begun
+    | Derived
+    | Compared
+    | StateBegun
+    | Deployments
+    | ShownDeployments
+    | ShownNodes
+    | Failed
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)

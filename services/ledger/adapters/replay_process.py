@@ -11,7 +11,9 @@ from typing import TypeVar
 
 import structlog
 
+from fogbank.domain.comparison import ComparedPart
 from fogbank.domain.errors import UnavailableError
+from fogbank.domain.policy import Policy
 from fogbank.domain.rederived import RederivedPart, Span
 from fogbank.domain.snapshots import Snapshot
 from fogbank.domain.views import DeploymentView, NodeView
@@ -42,6 +44,19 @@ class ReplayProcess:
     async def derive(self, commits: Sequence[KeptCommit]) -> RederivedPart:
         """Take in the next commits; ReplayFailedError if they can't be understood."""
         return (await self._ask(say.Derive(tuple(commits)), say.Derived)).part
+
+    async def begin_comparison(
+        self, span: Span, policy: Policy, parts: AsyncGenerator[Snapshot]
+    ) -> Span:
+        """Begin with the snapshot whose parts come, or before the log's first commit."""
+        head = await self._send(parts)
+        begun = await self._ask(say.BeginComparison(span, policy, head), say.Begun)
+        _warn(head, begun.refusal)
+        return begun.span
+
+    async def compare(self, commits: Sequence[KeptCommit]) -> ComparedPart:
+        """Take in the next commits; ReplayFailedError if they can't be understood."""
+        return (await self._ask(say.Compare(tuple(commits)), say.Compared)).part
 
     async def begin_state(self, state: int, parts: AsyncGenerator[Snapshot]) -> int:
         """Begin with the snapshot whose parts come, or with nothing; return the position."""

@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import BinaryIO
 
 from fogbank.codec import CodecError, decode_commit
 from fogbank.domain.envelope import Commit
 from fogbank.domain.fleet import FleetState, StateDiffersError
+from fogbank.domain.rederived import Span
 from fogbank.domain.snapshots import Snapshot, SnapshotRefusedError, restored
 from fogbank.placement import ENGINE
 from fogbank.placement.rederive import SpanRederiver
+from fogbank.placement.what_if import Comparison
 from services.ledger.adapters import replay_messages as say
 from services.ledger.adapters.past_views import (
     past_deployments,
@@ -35,6 +38,7 @@ class Replayer:
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
         self._rederiver: SpanRederiver | None = None
+        self._comparison: Comparison | None = None
         self._states: dict[int, FleetState] = {}
 
     def answer(self, request: say.Request) -> say.Answer:
@@ -47,6 +51,10 @@ class Replayer:
                 return self._begin_span(request)
             case say.Derive():
                 return self._derive(request)
+            case say.BeginComparison():
+                return self._begin_comparison(request)
+            case say.Compare():
+                return self._compare(request)
             case say.BeginState():
                 fleet, refusal = self._begin_with(request.snapshot)
                 self._states[request.state] = fleet or FleetState()
@@ -73,11 +81,26 @@ class Replayer:
 
     def _begin_span(self, request: say.BeginSpan) -> say.Begun:
         fleet, refusal = self._begin_with(request.snapshot)
-        begun_after = fleet.position if fleet is not None else 0
-        given = request.span
-        span = type(given)(given.first, given.last, begun_after, given.rounds)
+        span = _begun(request.span, fleet)
         self._rederiver = SpanRederiver(span, fleet)
         return say.Begun(span, refusal)
+
+    def _begin_comparison(self, request: say.BeginComparison) -> say.Begun:
+        # A state of its own for each of the two worlds.
+        pieces = list(self._pieces)
+        actual, refusal = self._begin_with(request.snapshot)
+        self._pieces = pieces
+        alternative, _ = self._begin_with(request.snapshot)
+        span = _begun(request.span, actual)
+        self._comparison = Comparison(span, request.policy, actual, alternative)
+        return say.Begun(span, refusal)
+
+    def _compare(self, request: say.Compare) -> say.Answer:
+        assert self._comparison is not None  # noqa: S101  a comparison was begun
+        try:
+            return say.Compared(self._comparison.take(_decoded(request.commits)))
+        except (CodecError, DamagedError, StateDiffersError) as error:
+            return say.Failed(str(error))
 
     def _begin_with(self, head: say.SnapshotHead | None) -> tuple[FleetState | None, str]:
         """Return the state that a snapshot holds, or why it can't be used."""
@@ -96,6 +119,10 @@ class Replayer:
             return say.Derived(self._rederiver.take(_decoded(request.commits)))
         except (CodecError, DamagedError) as error:
             return say.Failed(str(error))
+
+
+def _begun(span: Span, fleet: FleetState | None) -> Span:
+    return replace(span, begun_after=fleet.position if fleet is not None else 0)
 
 
 class DamagedError(Exception):

@@ -92,7 +92,7 @@ class DecisionReplays:
             CopyDamagedError: one of them is missing in the copy.
             StoreUnavailableError: the database does not answer.
         """
-        span = await self._span(first, last)
+        span = await span_of(self._progress, first, last)
         span = replace(span, rounds=await self._copy.rounds(span.first, span.last))
         yield RederivedPart(span, 0)
         async with self._turn, self._derivers() as deriver:
@@ -102,19 +102,25 @@ class DecisionReplays:
                 async for batch in batches:
                     yield await deriver.derive(batch)
 
-    async def _span(self, first: int, last: int) -> Span:
-        for name, sequence in (("from_sequence", first), ("to_sequence", last)):
-            if sequence < 0:
-                raise InvalidArgumentError.of_field(name, f"must not be negative, was {sequence}")
-        end = self._progress.log_sequence
-        if last > end:
-            raise InvalidArgumentError.of_field(
-                "to_sequence", f"must be at most {end}, the log's last sequence, was {last}"
-            )
-        await self._progress.reach(last, _BEHIND_S)
-        span = Span(first or 1, last or self._progress.position)
-        if span.first > max(span.last, 1):
-            raise InvalidArgumentError.of_field(
-                "from_sequence", f"must be at most {span.last}, was {first}"
-            )
-        return span
+
+async def span_of(progress: Progress, first: int, last: int) -> Span:
+    """Return the commits from `first` (0: the start) to `last` (0: the end), once they are copied.
+
+    Raises:
+        InvalidArgumentError: there are no such commits.
+    """
+    for name, sequence in (("from_sequence", first), ("to_sequence", last)):
+        if sequence < 0:
+            raise InvalidArgumentError.of_field(name, f"must not be negative, was {sequence}")
+    end = progress.log_sequence
+    if last > end:
+        raise InvalidArgumentError.of_field(
+            "to_sequence", f"must be at most {end}, the log's last sequence, was {last}"
+        )
+    await progress.reach(last, _BEHIND_S)
+    span = Span(first or 1, last or progress.position)
+    if span.first > max(span.last, 1):
+        raise InvalidArgumentError.of_field(
+            "from_sequence", f"must be at most {span.last}, was {first}"
+        )
+    return span

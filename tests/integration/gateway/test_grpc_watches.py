@@ -260,9 +260,8 @@ async def test_wrong_questions_of_the_record_are_refused(
 
 async def test_what_is_not_built_says_so(world: GatewayWorld) -> None:
     metadata = signed_in("admin")
-    audit, nodes = world.audit_service, world.node_service
+    nodes = world.node_service
     for call in (
-        audit.CompareReplay(audit_service_pb2.CompareReplayRequest(), metadata=metadata).read(),
         nodes.CreateJoinToken(node_service_pb2.CreateJoinTokenRequest(), metadata=metadata),
     ):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
