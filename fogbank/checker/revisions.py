@@ -6,7 +6,10 @@ from fogbank.checker.world import Deployment, amounts
 from fogbank.v1 import deployments_pb2, facts_pb2, rounds_pb2
 
 # What replicas can't change while they run.
-_OF_REPLICAS = ("container_image", "resources", "region", "constraints", "gpu_model", "restart")
+_OF_REPLICAS = (
+    *("container_image", "resources", "region", "constraints", "gpu_model", "restart"),
+    "container",
+)
 
 
 def update(deployment: Deployment, event: facts_pb2.DeploymentUpdated) -> None:
@@ -62,6 +65,7 @@ def _settle(deployment: Deployment) -> None:
             constraints=other.constraints,
             gpu_model=other.gpu_model,
             restart=other.restart,
+            container=other.container if other.HasField("container") else None,
         )
         spec.MergeFrom(taken)
     deployment.spec = spec

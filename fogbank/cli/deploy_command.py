@@ -17,17 +17,21 @@ from fogbank.cli.deploy_flags import (
     LostAfter,
     Memory,
     Name,
+    Port,
     Priority,
+    Probe,
     Region,
     Replace,
     Replicas,
     RequestId,
     Restart,
+    StopGrace,
     StopOnClientAfter,
     Storage,
     Strategy,
     Timeout,
     Type,
+    VolumeFlag,
     Wait,
     WaitForCapacity,
 )
@@ -66,6 +70,10 @@ def deploy(  # noqa: PLR0917  one parameter for each flag
     lost_after: LostAfter = "",
     replace: Replace = True,
     stop_on_client_after: StopOnClientAfter = "",
+    port: Port = None,
+    volume: VolumeFlag = None,
+    probe: Probe = "",
+    stop_grace: StopGrace = "",
     request_id: RequestId = "",
     wait: Wait = False,
     timeout: Timeout = 120,
@@ -79,6 +87,7 @@ def deploy(  # noqa: PLR0917  one parameter for each flag
 def asked_for(flags: "Mapping[str, Any]") -> "list[DeploymentText]":
     """Return the deployments that a file or the flags, by their names here, ask for."""
     from fogbank.cli import deployment_files as files
+    from fogbank.cli.container_text import flagged
 
     name, image, priority = flags["name"], flags["image"], flags["priority"]
     texts = _from_file(flags["file"], named=name is not None or image is not None)
@@ -115,6 +124,12 @@ def asked_for(flags: "Mapping[str, Any]") -> "list[DeploymentText]":
                 flags["replace"],
                 _milliseconds(flags, "stop_on_client_after"),
             ),
+            container=flagged(
+                flags.get("port") or (),
+                flags.get("volume") or (),
+                flags.get("probe") or "",
+                _milliseconds(flags, "stop_grace"),
+            ),
             request_id=flags.get("request_id", ""),
         )
     ]
@@ -140,7 +155,7 @@ def _milliseconds(flags: "Mapping[str, Any]", name: str) -> int:
     """Return a time among the flags; 0 for one not given."""
     from fogbank.cli.durations import milliseconds
 
-    return milliseconds(flags[name]) if flags[name] else 0
+    return milliseconds(flags[name]) if flags.get(name) else 0
 
 
 def _one_of(option: str, value: str, words: tuple[str, ...]) -> str:

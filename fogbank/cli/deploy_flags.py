@@ -51,6 +51,18 @@ StopOnClientAfter = Annotated[
     str,
     typer.Option("--stop-on-client-after", help="A node cut off for so long stops them itself."),
 ]
+Port = Annotated[
+    list[str] | None,
+    typer.Option("--port", "-p", help="Published at a free port of the host: 80, 53/udp."),
+]
+VolumeFlag = Annotated[
+    list[str] | None, typer.Option("--volume", help="NAME:/PATH:GIB[:ro]; may be repeated.")
+]
+Probe = Annotated[
+    str,
+    typer.Option("--probe", help="Is it well? tcp:PORT, http:PORT/PATH, grpc:PORT, exec:COMMAND."),
+]
+StopGrace = Annotated[str, typer.Option("--stop-grace", help="Ended by force after, such as 30s.")]
 RequestId = Annotated[
     str, typer.Option("--request-id", help="Makes a repeat of this command safe.")
 ]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fogbank.cli.container_text import container_message
 from fogbank.cli.failures import UsageFailure
 from fogbank.domain.deployment import PRIORITY_WORDS, RolloutSpec
 
@@ -60,6 +61,7 @@ class DeploymentText:
     allow_colocation: bool = False
     rollout: RolloutSpec = field(default_factory=RolloutSpec)
     disconnect: DisconnectText = DisconnectText()
+    container: Mapping[str, Any] = field(default_factory=dict)
     request_id: str = ""
 
 
@@ -189,6 +191,7 @@ def _deployment(document: object, where: str) -> DeploymentText:
         allow_colocation=fields.flag("allow_colocation", default=False),
         rollout=_rollout(fields.take("rollout"), where),
         disconnect=_disconnect(fields.take("disconnect"), where),
+        container=_container(fields.take("container"), where),
         request_id=fields.text("request_id", ""),
     )
     resources.finish()
@@ -232,6 +235,15 @@ def _disconnect(value: object, where: str) -> DisconnectText:
     )
     fields.finish()
     return text
+
+
+def _container(value: object, where: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise UsageFailure(f"{where}: container must be fields such as `ports`, got {value!r}")
+    container_message(value, where)
+    return value
 
 
 def _priority(value: object, where: str) -> int | None:

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from uuid import uuid4
 
+from fogbank.cli.container_text import container_message
 from fogbank.cli.deployment_files import ConstraintText, DeploymentText, DisconnectText
 from fogbank.domain.deployment import RolloutSpec
 from fogbank.v1 import deployment_service_pb2, deployments_pb2, resources_pb2
@@ -46,6 +47,7 @@ def deployment_spec(text: DeploymentText) -> deployments_pb2.DeploymentSpec:
         allow_colocation=text.allow_colocation,
         rollout=_rollout(text.rollout),
         disconnect=_disconnect(text.disconnect),
+        container=container_message(text.container, text.name),
     )
 
 

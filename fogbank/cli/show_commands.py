@@ -57,6 +57,8 @@ _REPLICA_COLUMNS = (
     Column("CONTAINER", "container_id"),
     Column("RESTARTS", "restarts"),
     Column("STARTED", "started_at"),
+    Column("HEALTH", "health"),
+    Column("PORTS", "ports"),
     Column("REASON", "reason"),
     Column("REPLICA ID", "id", wide=True),
     Column("GPUS", "gpu_devices", wide=True),

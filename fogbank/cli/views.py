@@ -121,6 +121,8 @@ def deployment_detail(
                 "started_at": instant(replica.started_at),
                 "reason": replica.reason,
                 "gpu_devices": list(replica.gpu_devices),
+                "health": enum_word(deployments_pb2.Health, replica.health, "HEALTH_"),
+                "ports": [_port(port) for port in replica.ports],
             }
             for replica in deployment.replicas
         ],
@@ -138,6 +140,11 @@ def deployment_detail(
     if deployment.HasField("available_nodes"):
         detail["available_nodes"] = deployment.available_nodes
     return detail
+
+
+def _port(port: deployments_pb2.PublishedPort) -> str:
+    protocol = enum_word(deployments_pb2.PortProtocol, port.protocol, "PORT_PROTOCOL_")
+    return f"{port.host_port}->{port.number}/{protocol}"
 
 
 def _disconnect(rules: deployments_pb2.DisconnectRules) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fogbank.codec.containers import ports_from_pb, ports_to_pb
 from fogbank.codec.policies import policy_from_pb, policy_to_pb
 from fogbank.codec.values import (
     fingerprint_from_pb,
@@ -132,6 +133,7 @@ def observation_to_pb(seen: ev.ReplicaObservation) -> pb.ReplicaObservation:
         exit_code=seen.exit_code,
         reason=seen.reason,
         observed_at_us=seen.observed_at_us,
+        ports=ports_to_pb(seen.ports),
     )
 
 
@@ -148,6 +150,7 @@ def observation_from_pb(message: pb.ReplicaObservation) -> ev.ReplicaObservation
         message.exit_code,
         message.reason,
         message.observed_at_us,
+        ports_from_pb(message.ports),
     )
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fogbank.codec.containers import container_from_pb, container_to_pb
+from fogbank.domain.containers import PLAIN_CONTAINER
 from fogbank.domain.deployment import (
     DEFAULT_CLUSTER_ID,
     DEFAULT_PRIORITY,
@@ -75,6 +77,7 @@ def spec_to_pb(spec: DeploymentSpec) -> deployments_pb2.DeploymentSpec:
         allow_colocation=spec.allow_colocation,
         rollout=None if spec.rollout == _DEFAULT_ROLLOUT else _rollout_to_pb(spec.rollout),
         disconnect=_disconnect_to_pb(spec.disconnect),
+        container=container_to_pb(spec.container),
     )
 
 
@@ -145,6 +148,11 @@ def spec_from_pb(message: deployments_pb2.DeploymentSpec) -> DeploymentSpec:
             disconnect_from_pb(message.disconnect)
             if message.HasField("disconnect")
             else _DEFAULT_DISCONNECT
+        ),
+        container=(
+            container_from_pb(message.container)
+            if message.HasField("container")
+            else PLAIN_CONTAINER
         ),
     )
 

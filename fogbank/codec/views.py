@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from fogbank.codec.containers import ports_from_pb, ports_to_pb
 from fogbank.codec.errors import CodecError
 from fogbank.codec.values import (
     fingerprint_from_pb,
@@ -155,6 +156,7 @@ def replica_to_pb(replica: ReplicaSummary) -> deployments_pb2.Replica:
         reason=replica.reason,
         unknown=replica.unknown,
         gpu_devices=replica.gpu_devices,
+        ports=ports_to_pb(replica.ports),
     )
 
 
@@ -177,6 +179,7 @@ def replica_from_pb(message: deployments_pb2.Replica) -> ReplicaSummary:
         reason=message.reason,
         unknown=message.unknown,
         gpu_devices=tuple(message.gpu_devices),
+        ports=ports_from_pb(message.ports),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from fogbank.domain.containers import PLAIN_CONTAINER, ContainerSpec
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import ConstraintOperator, RestartPolicy, ServiceType
 
@@ -103,3 +104,4 @@ class DeploymentSpec:
     allow_colocation: bool = False
     rollout: RolloutSpec = RolloutSpec()
     disconnect: DisconnectRules = DisconnectRules()
+    container: ContainerSpec = PLAIN_CONTAINER

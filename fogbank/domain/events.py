@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fogbank.domain.containers import PublishedPort
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.policy import Policy
@@ -184,6 +185,7 @@ class ReplicaObservation:
     exit_code: int = 0
     reason: str = ""
     observed_at_us: int = 0
+    ports: tuple[PublishedPort, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

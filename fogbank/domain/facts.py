@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from fogbank.domain import events as ev
 from fogbank.domain.bounds import malformed
+from fogbank.domain.containers import PublishedPort
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import GATEWAY, Commit, EventEnvelope
 from fogbank.domain.node import Fingerprint
@@ -121,6 +122,7 @@ class Observed:
     observed_at_us: int
     ended_at_us: int = 0
     position: int = 0
+    ports: tuple[PublishedPort, ...] = ()
 
 
 @dataclass(slots=True)
@@ -366,6 +368,7 @@ def _observe(facts: Facts, node_id: str, seen: ev.ReplicaObservation, position: 
         seen.observed_at_us,
         facts.log_time_us if seen.state.ended else 0,
         position,
+        seen.ports,
     )
 
 

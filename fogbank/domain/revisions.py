@@ -40,6 +40,7 @@ def with_replicas_of(spec: DeploymentSpec, other: DeploymentSpec) -> DeploymentS
         constraints=other.constraints,
         gpu_model=other.gpu_model,
         restart=other.restart,
+        container=other.container,
     )
 
 

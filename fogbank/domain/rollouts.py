@@ -74,13 +74,22 @@ def completed(fleet: FleetState, placed: PlacedReplica) -> bool:
 
 
 def is_available(fleet: FleetState, placed: PlacedReplica) -> bool:
-    """Tell whether a replica is known to run, and not known to be unhealthy."""
+    """Tell whether a replica is known to run, and to be healthy as far as its probe goes."""
     observed = fleet.observed(placed)
     if observed is None or observed.final or observed.state is not ReplicaState.RUNNING:
         return False
     node = fleet.facts.nodes.get(placed.node_id)
     silent = node is not None and fleet.offline_since_us(node) is not None
-    return not silent and observed.health is not Health.UNHEALTHY
+    if silent or observed.health is Health.UNHEALTHY:
+        return False
+    return observed.health is Health.HEALTHY or not _has_probe(fleet, placed)
+
+
+def _has_probe(fleet: FleetState, placed: PlacedReplica) -> bool:
+    deployment = fleet.facts.deployments.get(placed.deployment_id)
+    if deployment is None:
+        return False
+    return deployment.revision_of(placed.revision).spec.container.probe is not None
 
 
 def well_at_us(fleet: FleetState, placed: PlacedReplica, min_healthy_ms: int) -> int | None:

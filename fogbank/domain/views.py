@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from fogbank.domain.containers import PublishedPort
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.resources import Resources
@@ -53,6 +54,7 @@ class ReplicaSummary:
     reason: str = ""
     unknown: bool = False
     gpu_devices: tuple[int, ...] = ()
+    ports: tuple[PublishedPort, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from fogbank.v1 import nodes_pb2 as fogbank_dot_v1_dot_nodes__pb2
 from fogbank.v1 import resources_pb2 as fogbank_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x66ogbank/v1/agent_service.proto\x12\nfogbank.v1\x1a\x1c\x66ogbank/v1/deployments.proto\x1a\x16\x66ogbank/v1/facts.proto\x1a\x16\x66ogbank/v1/nodes.proto\x1a\x1a\x66ogbank/v1/resources.proto\"9\n\x0bJoinRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x1b\n\x13\x63\x65rtificate_request\x18\x02 \x01(\x0c\">\n\x0cJoinResponse\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\t\x12\x15\n\rauthority_pem\x18\x02 \x01(\t\"\xb0\x01\n\x05Hello\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nlast_epoch\x18\x03 \x01(\x03\x12\x15\n\rlast_sequence\x18\x04 \x01(\x03\x12,\n\x0b\x66ingerprint\x18\x05 \x01(\x0b\x32\x17.fogbank.v1.Fingerprint\x12/\n\x07running\x18\x06 \x03(\x0b\x32\x1e.fogbank.v1.ReplicaObservation\"X\n\tHeartbeat\x12 \n\x05usage\x18\x01 \x01(\x0b\x32\x11.fogbank.v1.Usage\x12\x19\n\x11reflects_sequence\x18\x02 \x01(\x03\x12\x0e\n\x06number\x18\x03 \x01(\x03\"]\n\x06Report\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\x34\n\x0cobservations\x18\x03 \x03(\x0b\x32\x1e.fogbank.v1.ReplicaObservation\">\n\x0e\x43\x61pacityChange\x12,\n\x0b\x66ingerprint\x18\x01 \x01(\x0b\x32\x17.fogbank.v1.Fingerprint\"\xc8\x01\n\x0e\x43onnectRequest\x12\"\n\x05hello\x18\x01 \x01(\x0b\x32\x11.fogbank.v1.HelloH\x00\x12*\n\theartbeat\x18\x02 \x01(\x0b\x32\x15.fogbank.v1.HeartbeatH\x00\x12$\n\x06report\x18\x03 \x01(\x0b\x32\x12.fogbank.v1.ReportH\x00\x12\x35\n\x0f\x63\x61pacity_change\x18\x04 \x01(\x0b\x32\x1a.fogbank.v1.CapacityChangeH\x00\x42\t\n\x07message\"Q\n\x07Welcome\x12\x1b\n\x13heartbeat_period_ms\x18\x01 \x01(\x03\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x1a\n\x12last_report_number\x18\x03 \x01(\x03\"\xbc\x03\n\nAssignment\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12\x15\n\rdeployment_id\x18\x02 \x01(\t\x12\x17\n\x0f\x64\x65ployment_name\x18\x03 \x01(\t\x12)\n\x07\x64\x65sired\x18\x04 \x01(\x0e\x32\x18.fogbank.v1.DesiredState\x12\x17\n\x0f\x63ontainer_image\x18\x05 \x01(\t\x12(\n\tresources\x18\x06 \x01(\x0b\x32\x15.fogbank.v1.Resources\x12,\n\x03\x65nv\x18\x07 \x03(\x0b\x32\x1f.fogbank.v1.Assignment.EnvEntry\x12*\n\x07restart\x18\x08 \x01(\x0e\x32\x19.fogbank.v1.RestartPolicy\x12\x14\n\x0cstarts_after\x18\t \x03(\t\x12\x13\n\x0b\x65nv_missing\x18\n \x01(\x08\x12\x15\n\rrestart_count\x18\x0b \x01(\x05\x12\x1f\n\x17stop_on_client_after_ms\x18\x0c \x01(\x03\x12\x13\n\x0bgpu_devices\x18\r \x03(\x05\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x92\x01\n\x0b\x41ssignments\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.fogbank.v1.AssignmentsKind\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x19\n\x11previous_sequence\x18\x03 \x01(\x03\x12+\n\x0b\x61ssignments\x18\x04 \x03(\x0b\x32\x16.fogbank.v1.Assignment\"\x15\n\x03\x41\x63k\x12\x0e\n\x06number\x18\x01 \x01(\x03\"!\n\x0fHeartbeatAnswer\x12\x0e\n\x06number\x18\x01 \x01(\x03\"\x17\n\x05\x44rain\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\xf1\x01\n\x0f\x43onnectResponse\x12&\n\x07welcome\x18\x01 \x01(\x0b\x32\x13.fogbank.v1.WelcomeH\x00\x12.\n\x0b\x61ssignments\x18\x02 \x01(\x0b\x32\x17.fogbank.v1.AssignmentsH\x00\x12\x1e\n\x03\x61\x63k\x18\x03 \x01(\x0b\x32\x0f.fogbank.v1.AckH\x00\x12\"\n\x05\x64rain\x18\x04 \x01(\x0b\x32\x11.fogbank.v1.DrainH\x00\x12\x37\n\x10heartbeat_answer\x18\x05 \x01(\x0b\x32\x1b.fogbank.v1.HeartbeatAnswerH\x00\x42\t\n\x07message\"u\n\tTelemetry\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x16\n\x0ereceived_at_us\x18\x03 \x01(\x03\x12 \n\x05usage\x18\x04 \x01(\x0b\x32\x11.fogbank.v1.Usage\x12\x0e\n\x06number\x18\x05 \x01(\x03\"@\n\x0eHeardHeartbeat\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x0e\n\x06number\x18\x03 \x01(\x03\"S\n\x0fHeardHeartbeats\x12\x10\n\x08instance\x18\x01 \x01(\t\x12.\n\nheartbeats\x18\x02 \x03(\x0b\x32\x1a.fogbank.v1.HeardHeartbeat*v\n\x0c\x44\x65siredState\x12\x1d\n\x19\x44\x45SIRED_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44\x45SIRED_STATE_RUN\x10\x01\x12\x16\n\x12\x44\x45SIRED_STATE_STOP\x10\x02\x12\x18\n\x14\x44\x45SIRED_STATE_FORGET\x10\x03*t\n\x0f\x41ssignmentsKind\x12 \n\x1c\x41SSIGNMENTS_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x41SSIGNMENTS_KIND_COMPLETE\x10\x01\x12 \n\x1c\x41SSIGNMENTS_KIND_INCREMENTAL\x10\x02\x32\x91\x01\n\x0c\x41gentService\x12\x39\n\x04Join\x12\x17.fogbank.v1.JoinRequest\x1a\x18.fogbank.v1.JoinResponse\x12\x46\n\x07\x43onnect\x12\x1a.fogbank.v1.ConnectRequest\x1a\x1b.fogbank.v1.ConnectResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x66ogbank/v1/agent_service.proto\x12\nfogbank.v1\x1a\x1c\x66ogbank/v1/deployments.proto\x1a\x16\x66ogbank/v1/facts.proto\x1a\x16\x66ogbank/v1/nodes.proto\x1a\x1a\x66ogbank/v1/resources.proto\"9\n\x0bJoinRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x1b\n\x13\x63\x65rtificate_request\x18\x02 \x01(\x0c\">\n\x0cJoinResponse\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\t\x12\x15\n\rauthority_pem\x18\x02 \x01(\t\"\xb0\x01\n\x05Hello\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nlast_epoch\x18\x03 \x01(\x03\x12\x15\n\rlast_sequence\x18\x04 \x01(\x03\x12,\n\x0b\x66ingerprint\x18\x05 \x01(\x0b\x32\x17.fogbank.v1.Fingerprint\x12/\n\x07running\x18\x06 \x03(\x0b\x32\x1e.fogbank.v1.ReplicaObservation\"X\n\tHeartbeat\x12 \n\x05usage\x18\x01 \x01(\x0b\x32\x11.fogbank.v1.Usage\x12\x19\n\x11reflects_sequence\x18\x02 \x01(\x03\x12\x0e\n\x06number\x18\x03 \x01(\x03\"]\n\x06Report\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\x34\n\x0cobservations\x18\x03 \x03(\x0b\x32\x1e.fogbank.v1.ReplicaObservation\">\n\x0e\x43\x61pacityChange\x12,\n\x0b\x66ingerprint\x18\x01 \x01(\x0b\x32\x17.fogbank.v1.Fingerprint\"\xc8\x01\n\x0e\x43onnectRequest\x12\"\n\x05hello\x18\x01 \x01(\x0b\x32\x11.fogbank.v1.HelloH\x00\x12*\n\theartbeat\x18\x02 \x01(\x0b\x32\x15.fogbank.v1.HeartbeatH\x00\x12$\n\x06report\x18\x03 \x01(\x0b\x32\x12.fogbank.v1.ReportH\x00\x12\x35\n\x0f\x63\x61pacity_change\x18\x04 \x01(\x0b\x32\x1a.fogbank.v1.CapacityChangeH\x00\x42\t\n\x07message\"Q\n\x07Welcome\x12\x1b\n\x13heartbeat_period_ms\x18\x01 \x01(\x03\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x1a\n\x12last_report_number\x18\x03 \x01(\x03\"\xea\x03\n\nAssignment\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12\x15\n\rdeployment_id\x18\x02 \x01(\t\x12\x17\n\x0f\x64\x65ployment_name\x18\x03 \x01(\t\x12)\n\x07\x64\x65sired\x18\x04 \x01(\x0e\x32\x18.fogbank.v1.DesiredState\x12\x17\n\x0f\x63ontainer_image\x18\x05 \x01(\t\x12(\n\tresources\x18\x06 \x01(\x0b\x32\x15.fogbank.v1.Resources\x12,\n\x03\x65nv\x18\x07 \x03(\x0b\x32\x1f.fogbank.v1.Assignment.EnvEntry\x12*\n\x07restart\x18\x08 \x01(\x0e\x32\x19.fogbank.v1.RestartPolicy\x12\x14\n\x0cstarts_after\x18\t \x03(\t\x12\x13\n\x0b\x65nv_missing\x18\n \x01(\x08\x12\x15\n\rrestart_count\x18\x0b \x01(\x05\x12\x1f\n\x17stop_on_client_after_ms\x18\x0c \x01(\x03\x12\x13\n\x0bgpu_devices\x18\r \x03(\x05\x12,\n\tcontainer\x18\x0e \x01(\x0b\x32\x19.fogbank.v1.ContainerSpec\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x92\x01\n\x0b\x41ssignments\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.fogbank.v1.AssignmentsKind\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x19\n\x11previous_sequence\x18\x03 \x01(\x03\x12+\n\x0b\x61ssignments\x18\x04 \x03(\x0b\x32\x16.fogbank.v1.Assignment\"\x15\n\x03\x41\x63k\x12\x0e\n\x06number\x18\x01 \x01(\x03\"!\n\x0fHeartbeatAnswer\x12\x0e\n\x06number\x18\x01 \x01(\x03\"\x17\n\x05\x44rain\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\xf1\x01\n\x0f\x43onnectResponse\x12&\n\x07welcome\x18\x01 \x01(\x0b\x32\x13.fogbank.v1.WelcomeH\x00\x12.\n\x0b\x61ssignments\x18\x02 \x01(\x0b\x32\x17.fogbank.v1.AssignmentsH\x00\x12\x1e\n\x03\x61\x63k\x18\x03 \x01(\x0b\x32\x0f.fogbank.v1.AckH\x00\x12\"\n\x05\x64rain\x18\x04 \x01(\x0b\x32\x11.fogbank.v1.DrainH\x00\x12\x37\n\x10heartbeat_answer\x18\x05 \x01(\x0b\x32\x1b.fogbank.v1.HeartbeatAnswerH\x00\x42\t\n\x07message\"u\n\tTelemetry\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x16\n\x0ereceived_at_us\x18\x03 \x01(\x03\x12 \n\x05usage\x18\x04 \x01(\x0b\x32\x11.fogbank.v1.Usage\x12\x0e\n\x06number\x18\x05 \x01(\x03\"@\n\x0eHeardHeartbeat\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x0e\n\x06number\x18\x03 \x01(\x03\"S\n\x0fHeardHeartbeats\x12\x10\n\x08instance\x18\x01 \x01(\t\x12.\n\nheartbeats\x18\x02 \x03(\x0b\x32\x1a.fogbank.v1.HeardHeartbeat*v\n\x0c\x44\x65siredState\x12\x1d\n\x19\x44\x45SIRED_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44\x45SIRED_STATE_RUN\x10\x01\x12\x16\n\x12\x44\x45SIRED_STATE_STOP\x10\x02\x12\x18\n\x14\x44\x45SIRED_STATE_FORGET\x10\x03*t\n\x0f\x41ssignmentsKind\x12 \n\x1c\x41SSIGNMENTS_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x41SSIGNMENTS_KIND_COMPLETE\x10\x01\x12 \n\x1c\x41SSIGNMENTS_KIND_INCREMENTAL\x10\x02\x32\x91\x01\n\x0c\x41gentService\x12\x39\n\x04Join\x12\x17.fogbank.v1.JoinRequest\x1a\x18.fogbank.v1.JoinResponse\x12\x46\n\x07\x43onnect\x12\x1a.fogbank.v1.ConnectRequest\x1a\x1b.fogbank.v1.ConnectResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,10 +37,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ASSIGNMENT_ENVENTRY']._loaded_options = None
   _globals['_ASSIGNMENT_ENVENTRY']._serialized_options = b'8\001'
-  _globals['_DESIREDSTATE']._serialized_start=2182
-  _globals['_DESIREDSTATE']._serialized_end=2300
-  _globals['_ASSIGNMENTSKIND']._serialized_start=2302
-  _globals['_ASSIGNMENTSKIND']._serialized_end=2418
+  _globals['_DESIREDSTATE']._serialized_start=2228
+  _globals['_DESIREDSTATE']._serialized_end=2346
+  _globals['_ASSIGNMENTSKIND']._serialized_start=2348
+  _globals['_ASSIGNMENTSKIND']._serialized_end=2464
   _globals['_JOINREQUEST']._serialized_start=152
   _globals['_JOINREQUEST']._serialized_end=209
   _globals['_JOINRESPONSE']._serialized_start=211
@@ -58,25 +58,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WELCOME']._serialized_start=906
   _globals['_WELCOME']._serialized_end=987
   _globals['_ASSIGNMENT']._serialized_start=990
-  _globals['_ASSIGNMENT']._serialized_end=1434
-  _globals['_ASSIGNMENT_ENVENTRY']._serialized_start=1392
-  _globals['_ASSIGNMENT_ENVENTRY']._serialized_end=1434
-  _globals['_ASSIGNMENTS']._serialized_start=1437
-  _globals['_ASSIGNMENTS']._serialized_end=1583
-  _globals['_ACK']._serialized_start=1585
-  _globals['_ACK']._serialized_end=1606
-  _globals['_HEARTBEATANSWER']._serialized_start=1608
-  _globals['_HEARTBEATANSWER']._serialized_end=1641
-  _globals['_DRAIN']._serialized_start=1643
-  _globals['_DRAIN']._serialized_end=1666
-  _globals['_CONNECTRESPONSE']._serialized_start=1669
-  _globals['_CONNECTRESPONSE']._serialized_end=1910
-  _globals['_TELEMETRY']._serialized_start=1912
-  _globals['_TELEMETRY']._serialized_end=2029
-  _globals['_HEARDHEARTBEAT']._serialized_start=2031
-  _globals['_HEARDHEARTBEAT']._serialized_end=2095
-  _globals['_HEARDHEARTBEATS']._serialized_start=2097
-  _globals['_HEARDHEARTBEATS']._serialized_end=2180
-  _globals['_AGENTSERVICE']._serialized_start=2421
-  _globals['_AGENTSERVICE']._serialized_end=2566
+  _globals['_ASSIGNMENT']._serialized_end=1480
+  _globals['_ASSIGNMENT_ENVENTRY']._serialized_start=1438
+  _globals['_ASSIGNMENT_ENVENTRY']._serialized_end=1480
+  _globals['_ASSIGNMENTS']._serialized_start=1483
+  _globals['_ASSIGNMENTS']._serialized_end=1629
+  _globals['_ACK']._serialized_start=1631
+  _globals['_ACK']._serialized_end=1652
+  _globals['_HEARTBEATANSWER']._serialized_start=1654
+  _globals['_HEARTBEATANSWER']._serialized_end=1687
+  _globals['_DRAIN']._serialized_start=1689
+  _globals['_DRAIN']._serialized_end=1712
+  _globals['_CONNECTRESPONSE']._serialized_start=1715
+  _globals['_CONNECTRESPONSE']._serialized_end=1956
+  _globals['_TELEMETRY']._serialized_start=1958
+  _globals['_TELEMETRY']._serialized_end=2075
+  _globals['_HEARDHEARTBEAT']._serialized_start=2077
+  _globals['_HEARDHEARTBEAT']._serialized_end=2141
+  _globals['_HEARDHEARTBEATS']._serialized_start=2143
+  _globals['_HEARDHEARTBEATS']._serialized_end=2226
+  _globals['_AGENTSERVICE']._serialized_start=2467
+  _globals['_AGENTSERVICE']._serialized_end=2612
 # @@protoc_insertion_point(module_scope)

@@ -374,6 +374,7 @@ class Assignment(_message.Message):
     RESTART_COUNT_FIELD_NUMBER: _builtins.int
     STOP_ON_CLIENT_AFTER_MS_FIELD_NUMBER: _builtins.int
     GPU_DEVICES_FIELD_NUMBER: _builtins.int
+    CONTAINER_FIELD_NUMBER: _builtins.int
     replica_id: _builtins.str
     """Replica id (UUID)."""
     deployment_id: _builtins.str
@@ -410,6 +411,10 @@ class Assignment(_message.Message):
     def gpu_devices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Numbers of the host's GPU devices that it has, whole ones first."""
 
+    @_builtins.property
+    def container(self) -> _deployments_pb2.ContainerSpec:
+        """How its container is made, watched and ended; absent for the defaults."""
+
     def __init__(
         self,
         *,
@@ -426,10 +431,11 @@ class Assignment(_message.Message):
         restart_count: _builtins.int = ...,
         stop_on_client_after_ms: _builtins.int = ...,
         gpu_devices: _abc.Iterable[_builtins.int] | None = ...,
+        container: _deployments_pb2.ContainerSpec | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["resources", b"resources"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["container", b"container", "resources", b"resources"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_image", b"container_image", "deployment_id", b"deployment_id", "deployment_name", b"deployment_name", "desired", b"desired", "env", b"env", "env_missing", b"env_missing", "gpu_devices", b"gpu_devices", "replica_id", b"replica_id", "resources", b"resources", "restart", b"restart", "restart_count", b"restart_count", "starts_after", b"starts_after", "stop_on_client_after_ms", b"stop_on_client_after_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container", b"container", "container_image", b"container_image", "deployment_id", b"deployment_id", "deployment_name", b"deployment_name", "desired", b"desired", "env", b"env", "env_missing", b"env_missing", "gpu_devices", b"gpu_devices", "replica_id", b"replica_id", "resources", b"resources", "restart", b"restart", "restart_count", b"restart_count", "starts_after", b"starts_after", "stop_on_client_after_ms", b"stop_on_client_after_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -253,6 +253,30 @@ CONSTRAINT_OPERATOR_EXISTS: ConstraintOperator.ValueType  # 4
 """The attribute is present, whatever its value."""
 Global___ConstraintOperator: _TypeAlias = ConstraintOperator  # noqa: Y015
 
+class _PortProtocol:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PortProtocolEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PortProtocol.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PORT_PROTOCOL_UNSPECIFIED: _PortProtocol.ValueType  # 0
+    """Not given: TCP."""
+    PORT_PROTOCOL_TCP: _PortProtocol.ValueType  # 1
+    """A connection."""
+    PORT_PROTOCOL_UDP: _PortProtocol.ValueType  # 2
+    """Datagrams."""
+
+class PortProtocol(_PortProtocol, metaclass=_PortProtocolEnumTypeWrapper):
+    """How bytes travel to a port."""
+
+PORT_PROTOCOL_UNSPECIFIED: PortProtocol.ValueType  # 0
+"""Not given: TCP."""
+PORT_PROTOCOL_TCP: PortProtocol.ValueType  # 1
+"""A connection."""
+PORT_PROTOCOL_UDP: PortProtocol.ValueType  # 2
+"""Datagrams."""
+Global___PortProtocol: _TypeAlias = PortProtocol  # noqa: Y015
+
 @_typing.final
 class Constraint(_message.Message):
     """A demand on a node's attributes; a node that does not meet it is not considered."""
@@ -388,6 +412,335 @@ class DisconnectRules(_message.Message):
 Global___DisconnectRules: _TypeAlias = DisconnectRules  # noqa: Y015
 
 @_typing.final
+class Port(_message.Message):
+    """A port that a container listens at, published at a free port of its host."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Its number, 1 to 65535."""
+    protocol: Global___PortProtocol.ValueType
+    """How bytes travel to it."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        protocol: Global___PortProtocol.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "protocol", b"protocol"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Port: _TypeAlias = Port  # noqa: Y015
+
+@_typing.final
+class PublishedPort(_message.Message):
+    """Where a container's port is reached on its host."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    HOST_PORT_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Its number within the container."""
+    protocol: Global___PortProtocol.ValueType
+    """How bytes travel to it."""
+    host_port: _builtins.int
+    """Its number on the host."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        protocol: Global___PortProtocol.ValueType = ...,
+        host_port: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host_port", b"host_port", "number", b"number", "protocol", b"protocol"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishedPort: _TypeAlias = PublishedPort  # noqa: Y015
+
+@_typing.final
+class TcpProbe(_message.Message):
+    """A connection can be made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PORT_FIELD_NUMBER: _builtins.int
+    port: _builtins.int
+    """Port within the container."""
+    def __init__(
+        self,
+        *,
+        port: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["port", b"port"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TcpProbe: _TypeAlias = TcpProbe  # noqa: Y015
+
+@_typing.final
+class HttpProbe(_message.Message):
+    """GET answers with a status from 200 to 399."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PORT_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    port: _builtins.int
+    """Port within the container."""
+    path: _builtins.str
+    """Path; default `/`."""
+    def __init__(
+        self,
+        *,
+        port: _builtins.int = ...,
+        path: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "port", b"port"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HttpProbe: _TypeAlias = HttpProbe  # noqa: Y015
+
+@_typing.final
+class ExecProbe(_message.Message):
+    """A command within the container ends with exit code 0."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMAND_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def command(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Program and arguments."""
+
+    def __init__(
+        self,
+        *,
+        command: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExecProbe: _TypeAlias = ExecProbe  # noqa: Y015
+
+@_typing.final
+class GrpcProbe(_message.Message):
+    """The standard health service of gRPC says SERVING."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PORT_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    port: _builtins.int
+    """Port within the container."""
+    service: _builtins.str
+    """Service asked for; empty for the whole server."""
+    def __init__(
+        self,
+        *,
+        port: _builtins.int = ...,
+        service: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["port", b"port", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GrpcProbe: _TypeAlias = GrpcProbe  # noqa: Y015
+
+@_typing.final
+class HealthProbe(_message.Message):
+    """How a node's agent finds out whether a container is well. Times in milliseconds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TCP_FIELD_NUMBER: _builtins.int
+    HTTP_FIELD_NUMBER: _builtins.int
+    EXEC_FIELD_NUMBER: _builtins.int
+    GRPC_FIELD_NUMBER: _builtins.int
+    START_PERIOD_MS_FIELD_NUMBER: _builtins.int
+    INTERVAL_MS_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    SUCCESSES_FIELD_NUMBER: _builtins.int
+    RESTART_UNHEALTHY_FIELD_NUMBER: _builtins.int
+    start_period_ms: _builtins.int
+    """For so long after a start failures don't count; default 0. The first success ends it."""
+    interval_ms: _builtins.int
+    """Pause between two tries; default 10,000."""
+    timeout_ms: _builtins.int
+    """A try that takes longer has failed; default 3,000."""
+    failures: _builtins.int
+    """So many failures in a row make it unhealthy; default 3."""
+    successes: _builtins.int
+    """So many successes in a row make it healthy; default 1."""
+    restart_unhealthy: _builtins.bool
+    """Stop it when it becomes unhealthy, so that it is started again as `restart` says."""
+    @_builtins.property
+    def tcp(self) -> Global___TcpProbe:
+        """A connection."""
+
+    @_builtins.property
+    def http(self) -> Global___HttpProbe:
+        """A request."""
+
+    @_builtins.property
+    def exec(self) -> Global___ExecProbe:
+        """A command."""
+
+    @_builtins.property
+    def grpc(self) -> Global___GrpcProbe:
+        """A health check of gRPC."""
+
+    def __init__(
+        self,
+        *,
+        tcp: Global___TcpProbe | None = ...,
+        http: Global___HttpProbe | None = ...,
+        exec: Global___ExecProbe | None = ...,
+        grpc: Global___GrpcProbe | None = ...,
+        start_period_ms: _builtins.int | None = ...,
+        interval_ms: _builtins.int | None = ...,
+        timeout_ms: _builtins.int | None = ...,
+        failures: _builtins.int | None = ...,
+        successes: _builtins.int | None = ...,
+        restart_unhealthy: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_failures", b"_failures", "_interval_ms", b"_interval_ms", "_start_period_ms", b"_start_period_ms", "_successes", b"_successes", "_timeout_ms", b"_timeout_ms", "exec", b"exec", "failures", b"failures", "grpc", b"grpc", "http", b"http", "interval_ms", b"interval_ms", "kind", b"kind", "start_period_ms", b"start_period_ms", "successes", b"successes", "tcp", b"tcp", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_failures", b"_failures", "_interval_ms", b"_interval_ms", "_start_period_ms", b"_start_period_ms", "_successes", b"_successes", "_timeout_ms", b"_timeout_ms", "exec", b"exec", "failures", b"failures", "grpc", b"grpc", "http", b"http", "interval_ms", b"interval_ms", "kind", b"kind", "restart_unhealthy", b"restart_unhealthy", "start_period_ms", b"start_period_ms", "successes", b"successes", "tcp", b"tcp", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__failures: _TypeAlias = _typing.Literal["failures"]  # noqa: Y015
+    _WhichOneofArgType__failures: _TypeAlias = _typing.Literal["_failures", b"_failures"]  # noqa: Y015
+    _WhichOneofReturnType__interval_ms: _TypeAlias = _typing.Literal["interval_ms"]  # noqa: Y015
+    _WhichOneofArgType__interval_ms: _TypeAlias = _typing.Literal["_interval_ms", b"_interval_ms"]  # noqa: Y015
+    _WhichOneofReturnType__start_period_ms: _TypeAlias = _typing.Literal["start_period_ms"]  # noqa: Y015
+    _WhichOneofArgType__start_period_ms: _TypeAlias = _typing.Literal["_start_period_ms", b"_start_period_ms"]  # noqa: Y015
+    _WhichOneofReturnType__successes: _TypeAlias = _typing.Literal["successes"]  # noqa: Y015
+    _WhichOneofArgType__successes: _TypeAlias = _typing.Literal["_successes", b"_successes"]  # noqa: Y015
+    _WhichOneofReturnType__timeout_ms: _TypeAlias = _typing.Literal["timeout_ms"]  # noqa: Y015
+    _WhichOneofArgType__timeout_ms: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["tcp", "http", "exec", "grpc"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__failures) -> _WhichOneofReturnType__failures | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__interval_ms) -> _WhichOneofReturnType__interval_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__start_period_ms) -> _WhichOneofReturnType__start_period_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__successes) -> _WhichOneofReturnType__successes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__timeout_ms) -> _WhichOneofReturnType__timeout_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___HealthProbe: _TypeAlias = HealthProbe  # noqa: Y015
+
+@_typing.final
+class Volume(_message.Message):
+    """A place for data on the node; what lies there outlives the replica, and does not follow it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    SIZE_GIB_FIELD_NUMBER: _builtins.int
+    READ_ONLY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name within the deployment; its replicas on the same node share it."""
+    path: _builtins.str
+    """Where the container sees it: an absolute path."""
+    size_gib: _builtins.int
+    """How much it may hold, of the replica's storage."""
+    read_only: _builtins.bool
+    """The container may only read."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        path: _builtins.str = ...,
+        size_gib: _builtins.int = ...,
+        read_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "path", b"path", "read_only", b"read_only", "size_gib", b"size_gib"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Volume: _TypeAlias = Volume  # noqa: Y015
+
+@_typing.final
+class ContainerSpec(_message.Message):
+    """How a replica's container is made, watched and ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMAND_FIELD_NUMBER: _builtins.int
+    PORTS_FIELD_NUMBER: _builtins.int
+    VOLUMES_FIELD_NUMBER: _builtins.int
+    PROBE_FIELD_NUMBER: _builtins.int
+    STOP_SIGNAL_FIELD_NUMBER: _builtins.int
+    STOP_GRACE_MS_FIELD_NUMBER: _builtins.int
+    stop_signal: _builtins.str
+    """What asks it to end; default what the image says, or SIGTERM."""
+    stop_grace_ms: _builtins.int
+    """After so many milliseconds more it is ended by force; default as its node's agent is set."""
+    @_builtins.property
+    def command(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Program and arguments instead of the image's."""
+
+    @_builtins.property
+    def ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___Port]:
+        """Ports to publish, each at a free port of the host."""
+
+    @_builtins.property
+    def volumes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Volume]:
+        """Volumes it has."""
+
+    @_builtins.property
+    def probe(self) -> Global___HealthProbe:
+        """How it is found out whether it is well; absent: to run is to be well."""
+
+    def __init__(
+        self,
+        *,
+        command: _abc.Iterable[_builtins.str] | None = ...,
+        ports: _abc.Iterable[Global___Port] | None = ...,
+        volumes: _abc.Iterable[Global___Volume] | None = ...,
+        probe: Global___HealthProbe | None = ...,
+        stop_signal: _builtins.str = ...,
+        stop_grace_ms: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_stop_grace_ms", b"_stop_grace_ms", "probe", b"probe", "stop_grace_ms", b"stop_grace_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stop_grace_ms", b"_stop_grace_ms", "command", b"command", "ports", b"ports", "probe", b"probe", "stop_grace_ms", b"stop_grace_ms", "stop_signal", b"stop_signal", "volumes", b"volumes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__stop_grace_ms: _TypeAlias = _typing.Literal["stop_grace_ms"]  # noqa: Y015
+    _WhichOneofArgType__stop_grace_ms: _TypeAlias = _typing.Literal["_stop_grace_ms", b"_stop_grace_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stop_grace_ms) -> _WhichOneofReturnType__stop_grace_ms | None: ...
+
+Global___ContainerSpec: _TypeAlias = ContainerSpec  # noqa: Y015
+
+@_typing.final
 class DeploymentSpec(_message.Message):
     """What a deployment's author asked for."""
 
@@ -430,6 +783,7 @@ class DeploymentSpec(_message.Message):
     ALLOW_COLOCATION_FIELD_NUMBER: _builtins.int
     ROLLOUT_FIELD_NUMBER: _builtins.int
     DISCONNECT_FIELD_NUMBER: _builtins.int
+    CONTAINER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name, 1 to 100 characters; need not be unique."""
     type: Global___ServiceType.ValueType
@@ -474,6 +828,10 @@ class DeploymentSpec(_message.Message):
     def disconnect(self) -> Global___DisconnectRules:
         """What becomes of replicas whose node is cut off; absent for the defaults."""
 
+    @_builtins.property
+    def container(self) -> Global___ContainerSpec:
+        """How replicas' containers are made, watched and ended; absent for the defaults."""
+
     def __init__(
         self,
         *,
@@ -494,10 +852,11 @@ class DeploymentSpec(_message.Message):
         allow_colocation: _builtins.bool = ...,
         rollout: Global___RolloutSpec | None = ...,
         disconnect: Global___DisconnectRules | None = ...,
+        container: Global___ContainerSpec | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "disconnect", b"disconnect", "priority", b"priority", "resources", b"resources", "rollout", b"rollout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "container", b"container", "disconnect", b"disconnect", "priority", b"priority", "resources", b"resources", "rollout", b"rollout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "allow_colocation", b"allow_colocation", "cluster_id", b"cluster_id", "constraints", b"constraints", "container_image", b"container_image", "disconnect", b"disconnect", "gpu_model", b"gpu_model", "labels", b"labels", "name", b"name", "priority", b"priority", "region", b"region", "replicas", b"replicas", "resources", b"resources", "restart", b"restart", "rollout", b"rollout", "strategy", b"strategy", "type", b"type", "wait_for_capacity", b"wait_for_capacity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "allow_colocation", b"allow_colocation", "cluster_id", b"cluster_id", "constraints", b"constraints", "container", b"container", "container_image", b"container_image", "disconnect", b"disconnect", "gpu_model", b"gpu_model", "labels", b"labels", "name", b"name", "priority", b"priority", "region", b"region", "replicas", b"replicas", "resources", b"resources", "restart", b"restart", "rollout", b"rollout", "strategy", b"strategy", "type", b"type", "wait_for_capacity", b"wait_for_capacity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
     _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
@@ -524,6 +883,7 @@ class Replica(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     UNKNOWN_FIELD_NUMBER: _builtins.int
     GPU_DEVICES_FIELD_NUMBER: _builtins.int
+    PORTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Replica id (UUID), derived from deployment, slot and generation."""
     slot: _builtins.int
@@ -554,6 +914,10 @@ class Replica(_message.Message):
     def gpu_devices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Numbers of the GPU devices of its node that it has, whole ones first."""
 
+    @_builtins.property
+    def ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___PublishedPort]:
+        """Where its ports are reached on its node."""
+
     def __init__(
         self,
         *,
@@ -570,10 +934,11 @@ class Replica(_message.Message):
         reason: _builtins.str = ...,
         unknown: _builtins.bool = ...,
         gpu_devices: _abc.Iterable[_builtins.int] | None = ...,
+        ports: _abc.Iterable[Global___PublishedPort] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_id", b"container_id", "generation", b"generation", "gpu_devices", b"gpu_devices", "health", b"health", "id", b"id", "node_id", b"node_id", "node_name", b"node_name", "reason", b"reason", "restart_count", b"restart_count", "slot", b"slot", "started_at", b"started_at", "state", b"state", "unknown", b"unknown"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_id", b"container_id", "generation", b"generation", "gpu_devices", b"gpu_devices", "health", b"health", "id", b"id", "node_id", b"node_id", "node_name", b"node_name", "ports", b"ports", "reason", b"reason", "restart_count", b"restart_count", "slot", b"slot", "started_at", b"started_at", "state", b"state", "unknown", b"unknown"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from fogbank.domain.containers import HealthProbe
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.resources import NOTHING, Resources
 from fogbank.domain.states import RuntimeKind
@@ -24,7 +26,7 @@ from services.ledger.core.log_tree import TreeGrowth, TreeHead
 from services.ledger.core.projection import TableChanges
 from services.ledger.core.rows import CommitRow
 from services.node_agent.adapters.entries import decode_entry, encode_entry
-from services.node_agent.app.ports import RuntimeFaultError, StartedContainer
+from services.node_agent.app.ports import ProbeTry, RuntimeFaultError, StartedContainer
 from services.node_agent.core.kept import Entry, Kept, apply
 from services.node_agent.core.replica import FoundContainer, ReplicaSpec
 from services.node_agent.core.stimuli import ContainerEnded, RuntimeEvent
@@ -228,6 +230,9 @@ class SimRuntime:
             )
             for each in self._machine.containers.values()
         ]
+
+    def probing(self, replica_id: str, probe: HealthProbe) -> AbstractAsyncContextManager[ProbeTry]:
+        raise NotImplementedError("no deployment here has a probe")
 
     async def logs(self, replica_id: str, tail: int) -> Sequence[str]:
         return ()

@@ -265,6 +265,7 @@ class AgentSession:
                     restart_count,
                     task.stop_on_client_after_ms,
                     task.gpu_devices,
+                    revision.spec.container,
                 )
             )
         return tuple(found)

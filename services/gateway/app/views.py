@@ -53,6 +53,7 @@ def _replica(fold: FleetFold, view: ReplicaView) -> ReplicaSummary:
         reason=(observed.reason if observed else "") or (placed.reason if placed else ""),
         unknown=view.unknown,
         gpu_devices=placed.gpu_devices if placed else (),
+        ports=observed.ports if observed else (),
     )
 
 

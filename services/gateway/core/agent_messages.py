@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from fogbank.domain.containers import PLAIN_CONTAINER, ContainerSpec
 from fogbank.domain.events import ReplicaObservation
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.resources import Resources
@@ -75,6 +76,7 @@ class Assignment:
     restart_count: int = 0
     stop_on_client_after_ms: int = 0
     gpu_devices: tuple[int, ...] = ()
+    container: ContainerSpec = PLAIN_CONTAINER
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
+from fogbank.domain.containers import PLAIN_CONTAINER, ContainerSpec
 from fogbank.domain.deployment import (
     DEFAULT_CLUSTER_ID,
     DEFAULT_PRIORITY,
@@ -21,6 +22,7 @@ from fogbank.domain.policy import STRATEGY_NAMES
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import ConstraintOperator, RestartPolicy, ServiceType
 from services.gateway.core.bounds import Amount, Bounds
+from services.gateway.core.container_bounds import container_problems
 from services.gateway.core.disconnecting import disconnect_problems
 
 MAX_NAME = 100
@@ -72,6 +74,7 @@ class Ask:
     allow_colocation: bool = False
     rollout: RolloutSpec = field(default_factory=RolloutSpec)
     disconnect: DisconnectRules = field(default_factory=DisconnectRules)
+    container: ContainerSpec = PLAIN_CONTAINER
     env: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -132,6 +135,8 @@ def spec_of(ask: Ask, bounds: Bounds) -> DeploymentSpec:
     _rollout(ask.rollout, problems)
     for name, description in disconnect_problems(ask.disconnect):
         problems.field(name, description)
+    for name, description in container_problems(ask.container, ask.storage_gib):
+        problems.field(f"container.{name}", description)
     _env(ask.env, problems)
     problems.check()
     return DeploymentSpec(
@@ -157,6 +162,7 @@ def spec_of(ask: Ask, bounds: Bounds) -> DeploymentSpec:
         allow_colocation=ask.allow_colocation,
         rollout=ask.rollout,
         disconnect=ask.disconnect,
+        container=ask.container,
     )
 
 

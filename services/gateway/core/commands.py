@@ -8,6 +8,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from fogbank.domain import events as ev
+from fogbank.domain.containers import ContainerSpec, HealthProbe, Port, Volume
 from fogbank.domain.deployment import Constraint, DeploymentSpec, DisconnectRules, RolloutSpec
 from fogbank.domain.envelope import CommandTerms, EventEnvelope
 from fogbank.domain.errors import (
@@ -28,7 +29,10 @@ ROLLBACK = "RollbackDeployment"
 
 
 # What a spec is made of, digested field by field.
-_PARTS = (DeploymentSpec, Resources, Constraint, RolloutSpec, DisconnectRules)
+_PARTS = (
+    *(DeploymentSpec, Resources, Constraint, RolloutSpec, DisconnectRules),
+    *(ContainerSpec, HealthProbe, Port, Volume),
+)
 
 
 def content_digest(method: str, content: Mapping[str, Any]) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc.aio
 
+from fogbank.codec.containers import container_to_pb
 from fogbank.codec.facts import observation_from_pb
 from fogbank.codec.values import fingerprint_from_pb, resources_to_pb
 from fogbank.domain.errors import (
@@ -188,4 +189,5 @@ def _assignment(assignment: msg.Assignment) -> pb.Assignment:
         restart_count=assignment.restart_count,
         stop_on_client_after_ms=assignment.stop_on_client_after_ms,
         gpu_devices=assignment.gpu_devices,
+        container=container_to_pb(assignment.container),
     )

@@ -7,7 +7,9 @@ from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from fogbank.codec.containers import container_from_pb
 from fogbank.codec.values import disconnect_from_pb, rollout_from_pb, spec_to_pb
+from fogbank.domain.containers import ContainerSpec, PortProtocol
 from fogbank.domain.deployment import Constraint, DeploymentSpec
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.position import parse_etag
@@ -73,6 +75,7 @@ def _ask(spec: deployments_pb2.DeploymentSpec, env: dict[str, str]) -> Ask:
         allow_colocation=spec.allow_colocation,
         rollout=rollout_from_pb(spec.rollout),
         disconnect=disconnect_from_pb(spec.disconnect),
+        container=_container(spec.container),
         env=env,
     )
 
@@ -84,6 +87,16 @@ def _operator(index: int, number: int) -> ConstraintOperator:
         names = [member.name for member in ConstraintOperator]
         raise InvalidArgumentError.of_field(
             f"spec.constraints[{index}].operator", f"must be one of {names}, got {number}"
+        ) from None
+
+
+def _container(message: deployments_pb2.ContainerSpec) -> ContainerSpec:
+    try:
+        return container_from_pb(message)
+    except ValueError:
+        names = [member.name for member in PortProtocol]
+        raise InvalidArgumentError.of_field(
+            "spec.container.ports", f"protocol must be one of {names}"
         ) from None
 
 

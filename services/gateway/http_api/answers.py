@@ -73,6 +73,14 @@ class AmountsAnswer(Answer):
     storage_gb: int
 
 
+class PortAnswer(Answer):
+    """Where a container's port is reached on its node."""
+
+    number: int
+    protocol: Literal["tcp", "udp"]
+    host_port: int
+
+
 class ReplicaAnswer(Answer):
     """A replica; null stands for what is not known yet."""
 
@@ -81,6 +89,7 @@ class ReplicaAnswer(Answer):
     status: Literal["pending", "starting", "running", "failed", "stopped"]
     container_id: str | None
     started_at: datetime | None
+    ports: list[PortAnswer]
 
 
 class ChangeAnswer(Answer):

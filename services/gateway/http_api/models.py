@@ -31,6 +31,7 @@ from services.gateway.core.asks import Ask
 from services.gateway.core.bounds import REST_BOUNDS, Amount
 from services.gateway.core.disconnecting import MAX_DISCONNECT_MS, MIN_DISCONNECT_MS
 from services.gateway.http_api.bodies import Body
+from services.gateway.http_api.container_models import ContainerBody
 
 TYPES = [member.name.lower() for member in ServiceType]
 OPERATORS = {member.name.lower(): member for member in ConstraintOperator}
@@ -178,6 +179,7 @@ class DeployBody(Body):
     labels: dict[str, str] = Field(default={}, json_schema_extra={"maxProperties": asks.MAX_LABELS})
     rollout: RolloutBody = RolloutBody()
     disconnect: DisconnectBody = DisconnectBody()
+    container: ContainerBody = ContainerBody()
     request_id: str = Field(
         "",
         description="Makes a repeat safe: the same id gets the same answer.",
@@ -209,6 +211,7 @@ class DeployBody(Body):
             labels=self.labels,
             rollout=self.rollout.rules(),
             disconnect=self.disconnect.rules(),
+            container=self.container.spec(),
             env=self.env,
         )
 

@@ -100,6 +100,14 @@ def _replica(replica: ReplicaSummary) -> dict[str, Any]:
         "status": _REPLICA_STATUS.get(replica.state, "pending"),
         "container_id": replica.container_id or None,
         "started_at": instant(replica.started_at_us) if replica.started_at_us else None,
+        "ports": [
+            {
+                "number": port.number,
+                "protocol": port.protocol.name.lower(),
+                "host_port": port.host_port,
+            }
+            for port in replica.ports
+        ],
     }
 
 

@@ -12,6 +12,7 @@ from services.gateway.core import asks
 from services.gateway.core.asks import Ask
 from services.gateway.core.bounds import REST_BOUNDS
 from services.gateway.http_api.bodies import Body
+from services.gateway.http_api.container_models import ContainerBody
 from services.gateway.http_api.models import (
     MILLICORES,
     OPERATORS,
@@ -101,6 +102,9 @@ class UpdateBody(Body):
         default_factory=RolloutBody, description="Those of its rules that are given."
     )
     disconnect: DisconnectBody = Field(default_factory=DisconnectBody, description="All its rules.")
+    container: ContainerBody = Field(
+        default_factory=ContainerBody, description="All that is asked of it."
+    )
     request_id: str = Field(
         default_factory=str,
         description="Makes a repeat safe: the same id gets the same answer.",
@@ -138,6 +142,7 @@ class UpdateBody(Body):
             "labels": self.labels,
             "rollout": self.rollout.rules(spec.rollout),
             "disconnect": self.disconnect.rules(),
+            "container": self.container.spec(),
         }
         changed: dict[str, Any] = {
             name: value for name, value in taken.items() if name in self.model_fields_set
@@ -168,6 +173,7 @@ def _ask_of(spec: DeploymentSpec) -> Ask:
         allow_colocation=spec.allow_colocation,
         rollout=spec.rollout,
         disconnect=spec.disconnect,
+        container=spec.container,
     )
 
 

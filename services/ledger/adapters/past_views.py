@@ -82,6 +82,7 @@ def _replica(fleet: FleetState, row: ReplicaRow) -> list[Any]:
         row.reason,
         row.unknown,
         row.gpu_devices,
+        row.ports,
     ]
 
 

@@ -91,6 +91,7 @@ def _replicas() -> Select[Any]:
         _R.reason,
         _R.unknown,
         _R.gpu_devices,
+        _R.ports,
     )
     return (
         select(func.jsonb_agg(aggregate_order_by(replica, _R.slot)).label("found"))

@@ -79,6 +79,7 @@ DEPLOYMENTS = Table(
     _flag("allow_colocation"),
     Column("rollout", JSONB, nullable=False),
     Column("disconnect", JSONB, nullable=False),
+    Column("container", JSONB, nullable=False),
     _integer("available_nodes", null=True),
     _big("version"),
     _instant("created_at"),
@@ -117,6 +118,7 @@ REPLICAS = Table(
     _text("reason", null=True),
     Column("unknown", Boolean, nullable=True),
     Column("gpu_devices", ARRAY(SmallInteger), nullable=True),
+    Column("ports", ARRAY(Text), nullable=True),
 )
 
 HISTORY = Table(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from sqlalchemy import Row
 
+from fogbank.domain.containers import ContainerSpec, PublishedPort
 from fogbank.domain.deployment import Constraint, DeploymentSpec, DisconnectRules, RolloutSpec
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.resources import Resources
@@ -77,6 +79,7 @@ def _spec(row: Row[Any]) -> DeploymentSpec:
         allow_colocation=row.allow_colocation,
         rollout=RolloutSpec(**row.rollout),
         disconnect=DisconnectRules(**row.disconnect),
+        container=msgspec.convert(row.container, ContainerSpec),
     )
 
 
@@ -95,6 +98,7 @@ def _replica(replica: list[Any]) -> ReplicaSummary:
         reason,
         unknown,
         gpu_devices,
+        ports,
     ) = replica
     return ReplicaSummary(
         id=replica_id,
@@ -111,6 +115,7 @@ def _replica(replica: list[Any]) -> ReplicaSummary:
         unknown=unknown,
         # Of a row from before a migration there is none.
         gpu_devices=tuple(gpu_devices or ()),
+        ports=tuple(PublishedPort.parse(port) for port in ports or ()),
     )
 
 

@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import lru_cache
+from typing import Any
 
+from fogbank.domain.containers import ContainerSpec
 from fogbank.domain.deployment import Constraint, DisconnectRules, RolloutSpec
 from fogbank.domain.facts import DeploymentFact, NodeFact
 from fogbank.domain.fleet import FleetState
@@ -90,6 +92,7 @@ def deployment_row(deployment: DeploymentFact, state: DeploymentStateRow) -> Dep
         spec.allow_colocation,
         _part_json(spec.rollout),
         _part_json(spec.disconnect),
+        _part_json(spec.container),
         asked.cpu_millicores,
         asked.memory_mib,
         asked.storage_gib,
@@ -118,6 +121,7 @@ def _replica_row(view: ReplicaView, waiting_for: str) -> ReplicaRow:
             waiting_for,
             view.unknown,
             (),
+            (),
         )
     return ReplicaRow(
         view.id,
@@ -133,6 +137,7 @@ def _replica_row(view: ReplicaView, waiting_for: str) -> ReplicaRow:
         clean((observed.reason if observed else "") or placed.reason),
         view.unknown,
         placed.gpu_devices,
+        tuple(str(port) for port in observed.ports) if observed else (),
     )
 
 
@@ -223,5 +228,13 @@ def _constraints_json(constraints: tuple[Constraint, ...]) -> str:
 
 
 @lru_cache(maxsize=256)
-def _part_json(part: RolloutSpec | DisconnectRules) -> str:
-    return json.dumps(asdict(part))
+def _part_json(part: RolloutSpec | DisconnectRules | ContainerSpec) -> str:
+    return json.dumps(_cleaned(asdict(part)))
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {name: _cleaned(each) for name, each in value.items()}
+    return [_cleaned(each) for each in value] if isinstance(value, (list, tuple)) else value

@@ -27,6 +27,7 @@ class ReplicaRow(NamedTuple):
     reason: str
     unknown: bool
     gpu_devices: tuple[int, ...]
+    ports: tuple[str, ...]
 
 
 class DeploymentStateRow(NamedTuple):
@@ -67,6 +68,7 @@ class DeploymentRow(NamedTuple):
     allow_colocation: bool
     rollout: str
     disconnect: str
+    container: str
     cpu_millicores: int
     memory_mb: int
     storage_gb: int

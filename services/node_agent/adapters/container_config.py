@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from fogbank.domain.containers import ContainerSpec, PortProtocol, PublishedPort
 from services.node_agent.core.replica import ReplicaSpec
 
 NODE = "fogbank.node"
@@ -51,7 +52,7 @@ def container_config(
     limits: ContainerLimits,
     most_millicores: int,
 ) -> dict[str, Any]:
-    """Return what the engine is to make. No port is published; the container has its own address.
+    """Return what the engine is to make; its volumes are to be there already.
 
     Args:
         node_id: the node whose container it is.
@@ -66,6 +67,7 @@ def container_config(
     return {
         "Image": spec.image,
         "Env": [f"{name}={value}" for name, value in spec.env.items()],
+        **_unlike_the_image(spec.container),
         "Labels": {
             NODE: node_id,
             REPLICA: replica_id,
@@ -75,6 +77,13 @@ def container_config(
         },
         "HostConfig": {
             "NanoCpus": min(millicores, most_millicores) * _NANO_CPUS_PER_MILLICORE,
+            # Every port at a free one of the host, on all of its addresses.
+            "PortBindings": {key: [{"HostPort": ""}] for key in _port_keys(spec.container)},
+            "Binds": [
+                f"{volume_name(node_id, spec.deployment_id, volume.name)}:{volume.path}"
+                f":{'ro' if volume.read_only else 'rw'}"
+                for volume in spec.container.volumes
+            ],
             "Memory": memory,
             # The same as the memory: no swap beyond it.
             "MemorySwap": memory,
@@ -97,6 +106,28 @@ def container_config(
     }
 
 
+def volume_name(node_id: str, deployment_id: str, name: str) -> str:
+    """Return the engine's name for a deployment's volume on a node."""
+    return f"fogbank-{node_id}-{deployment_id}-{name}"
+
+
+def _unlike_the_image(container: ContainerSpec) -> dict[str, Any]:
+    """Return what the image says otherwise, or not at all."""
+    changes: dict[str, Any] = {}
+    if container.command:
+        # The image's entry point, if it has one, would take these for arguments.
+        changes |= {"Entrypoint": list(container.command[:1]), "Cmd": list(container.command[1:])}
+    if container.ports:
+        changes["ExposedPorts"] = {key: {} for key in _port_keys(container)}
+    if container.stop_signal:
+        changes["StopSignal"] = container.stop_signal
+    return changes
+
+
+def _port_keys(container: ContainerSpec) -> list[str]:
+    return [f"{port.number}/{port.protocol.name.lower()}" for port in container.ports]
+
+
 def _gpus(devices: tuple[int, ...]) -> dict[str, Any]:
     return {"DeviceIDs": [str(device) for device in devices], "Capabilities": [["gpu"]]}
 
@@ -114,6 +145,8 @@ class Shown:
     exit_code: int
     out_of_memory: bool
     stop_signal: str
+    address: str = ""
+    ports: tuple[PublishedPort, ...] = ()
 
     @property
     def started(self) -> bool:
@@ -143,7 +176,29 @@ def read_container(content: Mapping[str, Any]) -> Shown:
         exit_code=int(state.get("ExitCode", 0)),
         out_of_memory=bool(state.get("OOMKilled")),
         stop_signal=str(config.get("StopSignal") or "SIGTERM"),
+        address=_own_address(content.get("NetworkSettings") or {}),
+        ports=_published(content.get("NetworkSettings") or {}),
     )
+
+
+def _own_address(network: Mapping[str, Any]) -> str:
+    """Return the container's address in one of its networks; empty if it has none of its own."""
+    networks = (network.get("Networks") or {}).values()
+    addresses = [network.get("IPAddress"), *(each.get("IPAddress") for each in networks)]
+    return next((str(address) for address in addresses if address), "")
+
+
+def _published(network: Mapping[str, Any]) -> tuple[PublishedPort, ...]:
+    found = set()
+    for key, bindings in (network.get("Ports") or {}).items():
+        number, _, protocol = key.partition("/")
+        if protocol.upper() in PortProtocol.__members__:
+            found |= {
+                (int(number), PortProtocol[protocol.upper()], int(binding["HostPort"]))
+                for binding in bindings or ()
+                if binding.get("HostPort")
+            }
+    return tuple(PublishedPort(*each) for each in sorted(found))
 
 
 def _number(text: str | None) -> int:

@@ -11,13 +11,14 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
 import structlog
 from aiodocker import Docker, DockerError
 
+from fogbank.domain.containers import HealthProbe
 from fogbank.domain.resources import NOTHING, Resources
 from fogbank.domain.states import RuntimeKind
 from services.node_agent.adapters.container_config import (
@@ -29,11 +30,23 @@ from services.node_agent.adapters.container_config import (
     container_name,
     read_container,
     restart_of,
+    volume_name,
 )
 from services.node_agent.adapters.container_usage import UsageMeter
 from services.node_agent.adapters.engine import Engine, EngineAwayError, EngineRefusedError
+from services.node_agent.adapters.one_container import (
+    NO_TIMEOUT,
+    delete,
+    kill,
+    make_volume,
+    probing,
+    raise_unless_missing,
+    show,
+    wait_killed,
+)
 from services.node_agent.app.ports import (
     ImageMissingError,
+    ProbeTry,
     RuntimeFaultError,
     StartedContainer,
 )
@@ -47,11 +60,8 @@ _LOOK_EVERY_S = 10.0
 _RECONNECT_S = 0.5
 # The engine's events are asked for from so long before the look that goes with them.
 _OVERLAP_S = 1
-# A container that is killed ends within this, or something is wrong with the machine.
-_KILL_PATIENCE_S = 30.0
 _INSPECTED_AT_ONCE = 4
 _NO_EXIT_CODE = -1
-_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5)
 # How engines and registries say that there is no such image, or none for us.
 _NO_SUCH_IMAGE = (
     "manifest unknown",
@@ -119,13 +129,17 @@ class EngineRuntime:
             limits=self._limits,
             most_millicores=most_millicores,
         )
+        volumes = [
+            volume_name(node_id, spec.deployment_id, volume.name)
+            for volume in spec.container.volumes
+        ]
         shown = await self._engine.insist(
-            lambda docker: self._start(docker, replica_id, restart_count, config)
+            lambda docker: self._start(docker, replica_id, restart_count, config, volumes)
         )
         self._running[replica_id] = _Running(shown.id, restart_count)
         if not shown.running:
             self._tell_end(replica_id, restart_count, shown.exit_code, shown.why_ended)
-        return StartedContainer(shown.id, shown.started_at_us)
+        return StartedContainer(shown.id, shown.started_at_us, shown.ports)
 
     async def stop(self, replica_id: str, grace_ms: int) -> int | None:
         node_id = await self._node()
@@ -154,9 +168,19 @@ class EngineRuntime:
                 one.running,
                 one.started_at_us,
                 one.exit_code,
+                one.ports,
             )
             for one in found
         ]
+
+    @asynccontextmanager
+    async def probing(self, replica_id: str, probe: HealthProbe) -> AsyncIterator[ProbeTry]:
+        node_id = await self._node()
+        shown = await self._engine.call(lambda docker: show(docker, container_name(replica_id)))
+        if shown is None or shown.node_id != node_id or not shown.running:
+            raise RuntimeFaultError("there is no running container to probe")
+        async with probing(self._engine, shown, probe) as attempt:
+            yield attempt
 
     async def logs(self, replica_id: str, tail: int) -> Sequence[str]:
         if tail <= 0:
@@ -164,7 +188,7 @@ class EngineRuntime:
         node_id = await self._node()
 
         async def read(docker: Docker) -> Sequence[str]:
-            shown = await _show(docker, container_name(replica_id))
+            shown = await show(docker, container_name(replica_id))
             if shown is None or shown.node_id != node_id:
                 return ()
             container = docker.containers.container(shown.id)
@@ -202,7 +226,7 @@ class EngineRuntime:
         try:
             await docker.images.inspect(image)
         except DockerError as error:
-            _raise_unless_missing(error)
+            raise_unless_missing(error)
         else:
             return
         _log.info("fetching image", image=image)
@@ -223,56 +247,63 @@ class EngineRuntime:
         return self._most_millicores
 
     async def _start(
-        self, docker: Docker, replica_id: str, restart_count: int, config: Mapping[str, Any]
+        self,
+        docker: Docker,
+        replica_id: str,
+        restart_count: int,
+        config: Mapping[str, Any],
+        volumes: Sequence[str],
     ) -> Shown:
         name = container_name(replica_id)
-        shown = await _show(docker, name)
+        shown = await show(docker, name)
         if shown is not None:
             self._check_own(shown, name)
             if shown.started and shown.restart_count == restart_count:
                 # It was started before, and the answer was lost: never twice.
                 return shown
-            await _delete(docker, shown)
+            await delete(docker, shown)
+        for volume in volumes:
+            await make_volume(docker, volume, config["Labels"])
         try:
             container = await docker.containers.create(dict(config), name=name)
         except DockerError as error:
-            _raise_unless_missing(error)
+            raise_unless_missing(error)
             raise ImageMissingError(f"image not found: {error.message}") from error
         try:
             await container.start()
         except DockerError:
-            leftover = await _show(docker, container.id)
+            leftover = await show(docker, container.id)
             if leftover is not None:
-                await _delete(docker, leftover)
+                await delete(docker, leftover)
             raise
         return read_container(await container.show())
 
     async def _stop(
         self, docker: Docker, node_id: str, replica_id: str, grace_ms: int
     ) -> int | None:
-        shown = await _show(docker, container_name(replica_id))
+        shown = await show(docker, container_name(replica_id))
         if shown is None or shown.node_id != node_id or not shown.started:
             return None
         if not shown.running:
             return shown.exit_code
         container = docker.containers.container(shown.id)
-        await _kill(docker, shown.id, shown.stop_signal)
+        await kill(docker, shown.id, shown.stop_signal)
         try:
             async with asyncio.timeout(grace_ms / 1000):
-                await container.wait(timeout=_NO_TIMEOUT)
+                await container.wait(timeout=NO_TIMEOUT)
         except TimeoutError:
-            await _kill(docker, shown.id, "SIGKILL")
-            await _wait_killed(docker, shown.id)
-        ended = await _show(docker, shown.id)
+            await kill(docker, shown.id, "SIGKILL")
+            await wait_killed(docker, shown.id)
+        ended = await show(docker, shown.id)
         if ended is not None and ended.running:
             raise RuntimeFaultError("the container runs although it was stopped")
         return None if ended is None else ended.exit_code
 
     @staticmethod
     async def _remove(docker: Docker, node_id: str, replica_id: str) -> None:
-        shown = await _show(docker, container_name(replica_id))
+        shown = await show(docker, container_name(replica_id))
         if shown is not None and shown.node_id == node_id:
-            await _delete(docker, shown)
+            await delete(docker, shown)
 
     def _check_own(self, shown: Shown, name: str) -> None:
         if shown.node_id != self._node_id:
@@ -286,11 +317,11 @@ class EngineRuntime:
             listed = await docker.containers.list(all=True, filters=_of_node(node_id))
             few = asyncio.Semaphore(_INSPECTED_AT_ONCE)
 
-            async def show(container_id: str) -> Shown | None:
+            async def look(container_id: str) -> Shown | None:
                 async with few:
-                    return await _show(docker, container_id)
+                    return await show(docker, container_id)
 
-            shown = await asyncio.gather(*(show(one.id) for one in listed))
+            shown = await asyncio.gather(*(look(one.id) for one in listed))
             return [one for one in shown if one is not None and one.replica_id]
 
         return show_all
@@ -310,7 +341,7 @@ class EngineRuntime:
         await self._usage.measure(self._engine, sorted(running))
 
     async def _see_end(self, replica_id: str, one: _Running) -> None:
-        shown = await self._engine.call(lambda docker: _show(docker, one.id))
+        shown = await self._engine.call(lambda docker: show(docker, one.id))
         if self._running.get(replica_id) != one or (shown is not None and shown.running):
             return
         if shown is None:
@@ -372,7 +403,7 @@ class EngineRuntime:
             return
         exit_code, why = int(labels.get("exitCode") or _NO_EXIT_CODE), ""
         try:
-            shown = await self._engine.call(lambda docker: _show(docker, container_id))
+            shown = await self._engine.call(lambda docker: show(docker, container_id))
         except RuntimeFaultError:
             shown = None
         if shown is not None:
@@ -388,50 +419,3 @@ class EngineRuntime:
 def _of_node(node_id: str, **more: list[str]) -> str:
     """Return the engine's filter for a node's containers."""
     return json.dumps({"label": [f"{NODE}={node_id}"], **more})
-
-
-def _raise_unless_missing(error: DockerError) -> None:
-    if error.status != 404:  # noqa: PLR2004 (HTTP's number for what is not there)
-        raise error
-
-
-async def _show(docker: Docker, name: str) -> Shown | None:
-    try:
-        return read_container(await docker.containers.container(name).show())
-    except DockerError as error:
-        _raise_unless_missing(error)
-        return None
-
-
-async def _kill(docker: Docker, container_id: str, signal: str) -> None:
-    try:
-        await docker.containers.container(container_id).kill(signal=signal)
-    except DockerError:
-        # It may have ended by itself meanwhile; then there is nothing left to do.
-        shown = await _show(docker, container_id)
-        if shown is not None and shown.running:
-            raise
-
-
-async def _wait_killed(docker: Docker, container_id: str) -> None:
-    try:
-        async with asyncio.timeout(_KILL_PATIENCE_S):
-            await docker.containers.container(container_id).wait(timeout=_NO_TIMEOUT)
-    except TimeoutError:
-        raise RuntimeFaultError(
-            f"the container still runs {_KILL_PATIENCE_S:g} s after it was killed"
-        ) from None
-    except DockerError as error:
-        _raise_unless_missing(error)
-
-
-async def _delete(docker: Docker, shown: Shown) -> None:
-    """Remove a container with its logs and nameless volumes; by force, and at once, if it runs."""
-    if shown.running:
-        await _kill(docker, shown.id, "SIGKILL")
-    try:
-        await docker.containers.container(shown.id).delete(force=True, v=True)
-    except DockerError as error:
-        if await _show(docker, shown.id) is not None:
-            raise
-        _log.debug("container was removed meanwhile", container=shown.id, why=error.message)

@@ -6,8 +6,19 @@ The format is read back by later releases: add tags and trailing fields, never c
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
+from fogbank.domain.containers import (
+    PLAIN_CONTAINER,
+    ContainerSpec,
+    HealthProbe,
+    Port,
+    PortProtocol,
+    ProbeKind,
+    PublishedPort,
+    Volume,
+)
 from fogbank.domain.events import ReplicaObservation
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import Health, ReplicaState, RestartPolicy
@@ -120,6 +131,7 @@ def _encode_spec(spec: ReplicaSpec | None) -> Json:
         list(spec.starts_after),
         spec.stop_after_ms,
         list(spec.gpu_devices),
+        *_encode_container(spec.container),
     ]
 
 
@@ -138,6 +150,27 @@ def _decode_spec(value: Json) -> ReplicaSpec | None:
         tuple(starts_after),
         stop_after_ms,
         tuple(gpu_devices),
+        _decode_container(value[9]) if value[9:] else PLAIN_CONTAINER,
+    )
+
+
+def _encode_container(container: ContainerSpec) -> list[Json]:
+    return [] if container == PLAIN_CONTAINER else [asdict(container)]
+
+
+def _decode_container(value: Json) -> ContainerSpec:
+    probe = value["probe"]
+    return ContainerSpec(
+        tuple(value["command"]),
+        tuple(Port(each["number"], PortProtocol(each["protocol"])) for each in value["ports"]),
+        tuple(Volume(**each) for each in value["volumes"]),
+        HealthProbe(
+            **{**probe, "kind": ProbeKind(probe["kind"]), "command": tuple(probe["command"])}
+        )
+        if probe
+        else None,
+        value["stop_signal"],
+        value["stop_grace_ms"],
     )
 
 
@@ -153,6 +186,7 @@ def _encode_observation(seen: ReplicaObservation) -> Json:
         seen.exit_code,
         seen.reason,
         seen.observed_at_us,
+        *([[str(port) for port in seen.ports]] if seen.ports else []),
     ]
 
 
@@ -170,6 +204,7 @@ def _decode_observation(value: Json) -> ReplicaObservation:
         exit_code,
         reason,
         observed_at_us,
+        tuple(PublishedPort.parse(port) for port in rest[4]) if rest[4:] else (),
     )
 
 

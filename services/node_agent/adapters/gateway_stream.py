@@ -14,6 +14,7 @@ import grpc
 import grpc.aio
 import structlog
 
+from fogbank.codec.containers import container_from_pb, ports_to_pb
 from fogbank.domain.events import ReplicaObservation
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.resources import Resources
@@ -223,6 +224,7 @@ def _observation(seen: ReplicaObservation) -> facts_pb2.ReplicaObservation:
         exit_code=seen.exit_code,
         reason=seen.reason,
         observed_at_us=seen.observed_at_us,
+        ports=ports_to_pb(seen.ports),
     )
 
 
@@ -278,6 +280,7 @@ def _assignment(message: agent_service_pb2.Assignment) -> Assignment:
             tuple(message.starts_after),
             message.stop_on_client_after_ms,
             tuple(message.gpu_devices),
+            container_from_pb(message.container),
         ),
         message.env_missing,
         message.restart_count,

@@ -22,16 +22,19 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
+from fogbank.domain.containers import HealthProbe
 from fogbank.domain.resources import NOTHING, Resources
 from fogbank.domain.states import Health, RuntimeKind
 from services.node_agent.app.ports import (
     Clock,
     ImageMissingError,
+    ProbeTry,
     RuntimeFaultError,
     StartedContainer,
 )
@@ -188,6 +191,18 @@ class SimulatedRuntime:
             )
             for each in self._containers.values()
         ]
+
+    @asynccontextmanager
+    async def probing(self, replica_id: str, probe: HealthProbe) -> AsyncIterator[ProbeTry]:
+        container = self._containers.get(replica_id)
+        if container is None or not container.runs_at(self._clock()):
+            raise RuntimeFaultError("there is no running container to probe")
+        fails = _simulated(container.image)[0] == "unhealthy"
+
+        async def attempt() -> str:
+            return "it is unhealthy on purpose" if fails else ""
+
+        yield attempt
 
     async def logs(self, replica_id: str, tail: int) -> Sequence[str]:
         await self._load()

@@ -22,6 +22,7 @@ from services.node_agent.app.ports import (
     NodeDisk,
     RuntimeFaultError,
 )
+from services.node_agent.app.prober import Prober
 from services.node_agent.app.session import Backoff, Session
 from services.node_agent.core import effects as ef
 from services.node_agent.core import stimuli as st
@@ -81,6 +82,7 @@ class NodeAgent:
         self._random = random
         self._settings = settings
         self._log = _log.bind(node=name)
+        self._prober = Prober(runtime, self.post, clock=clock, boot_clock=boot_clock, random=random)
         self._inbox: list[st.Stimulus] = []
         self._filled = asyncio.Event()
         self._unsaved: list[Entry] = []
@@ -213,16 +215,26 @@ class NodeAgent:
                 self._wake_at_boot(boot_us)
             case ef.BeatNow(_):
                 self._beat_once()
+            case _:
+                self._perform_on_replica(effect)
+
+    def _perform_on_replica(self, effect: ef.Effect) -> None:
+        match effect:
             case ef.PrepareReplica(replica_id, spec):
                 self._spawn(self._prepare(replica_id, spec))
             case ef.StartContainer(replica_id, restart_count, spec):
                 self._spawn(self._start(replica_id, restart_count, spec))
-            case ef.StopContainer(replica_id, hurry):
-                grace_ms = self._settings.stop_grace_ms
+            case ef.StopContainer(replica_id, hurry, grace_ms):
+                grace_ms = grace_ms or self._settings.stop_grace_ms
                 grace_ms = min(grace_ms, STOP_GRACE_MS) if hurry else grace_ms
                 self._spawn(self._stop(replica_id, grace_ms))
             case ef.RemoveContainer(replica_id):
                 self._spawn(self._remove(replica_id))
+            case ef.BeginProbing():
+                if self._tasks is not None:
+                    self._prober.begin(effect, self._tasks)
+            case ef.EndProbing(replica_id):
+                self._prober.end(replica_id)
 
     def _spawn(self, operation: Coroutine[Any, Any, None]) -> None:
         if self._tasks is not None:
@@ -316,7 +328,13 @@ class NodeAgent:
             self.post(st.StartFailed(replica_id, restart_count, self._why(error, replica_id)))
         else:
             self.post(
-                st.Started(replica_id, restart_count, started.container_id, started.started_at_us)
+                st.Started(
+                    replica_id,
+                    restart_count,
+                    started.container_id,
+                    started.started_at_us,
+                    started.ports,
+                )
             )
 
     async def _stop(self, replica_id: str, grace_ms: int) -> None:

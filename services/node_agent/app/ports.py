@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from fogbank.domain.containers import HealthProbe, PublishedPort
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.states import RuntimeKind
 from services.node_agent.core.effects import Outgoing
@@ -34,6 +35,11 @@ class StartedContainer:
 
     container_id: str
     started_at_us: int
+    ports: tuple[PublishedPort, ...] = ()
+
+
+# Tries a probe once: returns why it failed, or nothing. RuntimeFaultError if nobody can tell.
+ProbeTry = Callable[[], Awaitable[str]]
 
 
 class ContainerRuntime(Protocol):
@@ -82,6 +88,13 @@ class ContainerRuntime(Protocol):
 
         Raises:
             RuntimeFaultError: the runtime gives no answer.
+        """
+
+    def probing(self, replica_id: str, probe: HealthProbe) -> AbstractAsyncContextManager[ProbeTry]:
+        """Get ready to probe a running container, again and again.
+
+        Raises:
+            RuntimeFaultError: it can't be probed now; its container may be gone.
         """
 
     async def logs(self, replica_id: str, tail: int) -> Sequence[str]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fogbank.domain.containers import HealthProbe
 from fogbank.domain.events import ReplicaObservation
 from fogbank.domain.node import Fingerprint
+from fogbank.domain.states import Health
 from services.node_agent.core.kept import Entry
 from services.node_agent.core.replica import ReplicaSpec
 
@@ -109,10 +111,33 @@ class StopContainer:
     """Stop it: answered by `StopFinished` or `StopFailed`.
 
     `hurry` where it has to be over in the time that was promised for it, whatever is set here.
+    Else it has `grace_ms` to end by itself; 0 for as long as this agent is set to.
     """
 
     replica_id: str
     hurry: bool = False
+    grace_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BeginProbing:
+    """Try the probe again and again, and tell changes as `HealthSeen`; instead of any before.
+
+    `health` is what is known of the container, which began at `started_at_us`.
+    """
+
+    replica_id: str
+    restart_count: int
+    probe: HealthProbe
+    started_at_us: int
+    health: Health
+
+
+@dataclass(frozen=True, slots=True)
+class EndProbing:
+    """Probe that replica's container no longer."""
+
+    replica_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +177,8 @@ Effect = (
     | StartContainer
     | StopContainer
     | RemoveContainer
+    | BeginProbing
+    | EndProbing
     | Wake
     | WakeAtBoot
     | BeatNow

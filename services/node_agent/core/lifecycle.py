@@ -8,12 +8,12 @@ the pair of restart count and state, only grows.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import Enum
 
+from fogbank.domain.containers import PublishedPort
 from fogbank.domain.events import ReplicaObservation
 from fogbank.domain.states import Health, ReplicaState, RestartPolicy
 from services.node_agent.core import stimuli as st
+from services.node_agent.core.activities import Activities, Activity, Busy
 from services.node_agent.core.cut_off import REASON, Contact
 from services.node_agent.core.effects import (
     PrepareReplica,
@@ -22,6 +22,7 @@ from services.node_agent.core.effects import (
     StopContainer,
 )
 from services.node_agent.core.kept import AssignmentKept, ObservationKept, ReplicaDropped
+from services.node_agent.core.probing import begin_probing, end_probing
 from services.node_agent.core.replica import Assignment, Desired, FoundContainer, ReplicaRecord
 from services.node_agent.core.restarts import AgentPolicy, verdict
 from services.node_agent.core.workings import Workings
@@ -31,27 +32,8 @@ _ENVIRONMENT_LOST = "the environment of its deployment is lost; deploy it anew t
 UNKNOWN_EXIT_CODE = -1
 
 
-class _Busy(Enum):
-    PREPARING = 1
-    STARTING = 2
-    STOPPING = 3
-
-
-@dataclass(slots=True)
-class _Activity:
-    """What the agent is doing about a replica: forgotten when the process ends."""
-
-    busy: _Busy | None = None
-    prepared: bool = False
-    failures: int = 0
-    due_us: int = 0
-    pause_us: int = 0
-    early_health: st.HealthSeen | None = None
-    cut_off: bool = False
-
-    def wait(self, from_us: int, pause_us: int) -> None:
-        """Do nothing before `pause_us` after that instant."""
-        self.due_us, self.pause_us = from_us + pause_us, pause_us
+def _ended(exit_code: int) -> str:
+    return f"ended with exit code {exit_code}"
 
 
 class Lifecycle:
@@ -61,7 +43,7 @@ class Lifecycle:
         self._workings = workings
         self._policy = policy
         self._contact = contact
-        self._activities: dict[str, _Activity] = {}
+        self._activities = Activities()
         self._touched: dict[str, None] = {}
 
     # --- reads ------------------------------------------------------------------------------
@@ -73,7 +55,7 @@ class Lifecycle:
             return None
         if record.observed is not None:
             return record.observed.state
-        activity = self._activity(replica_id)
+        activity = self._activities.of(replica_id)
         if activity.prepared:
             waits = self._must_wait(record) or self._contact.holds_back(record)
             return ReplicaState.PREPARING if waits else ReplicaState.READY
@@ -81,13 +63,7 @@ class Lifecycle:
 
     def next_due_us(self, now_us: int) -> int:
         """Return the earliest instant at which something is to be tried again; 0 for none."""
-        earliest_us = 0
-        for activity in self._activities.values():
-            if activity.due_us:
-                # If the clock was set back, nothing waits longer than its pause because of that.
-                activity.due_us = min(activity.due_us, now_us + activity.pause_us)
-                earliest_us = min(earliest_us or activity.due_us, activity.due_us)
-        return earliest_us
+        return self._activities.next_due_us(now_us)
 
     def reflects_sequence(self) -> int:
         """Return the log sequence up to which all that was assigned has started or ended."""
@@ -167,6 +143,7 @@ class Lifecycle:
             )
         elif unknown_to_log:
             self._say_again(replica_id)
+            begin_probing(self._workings, self._records[replica_id])
         self._touch(replica_id)
 
     def _desire(self, replica_id: str, desired: Desired, sequence: int) -> None:
@@ -175,7 +152,7 @@ class Lifecycle:
 
     def _drop(self, replica_id: str) -> None:
         self._workings.keep(ReplicaDropped(replica_id), urgent=False)
-        self._activities.pop(replica_id, None)
+        self._activities.drop(replica_id)
         self._workings.ask(RemoveContainer(replica_id))
 
     def _is_pending(self, replica_id: str) -> bool:
@@ -198,17 +175,20 @@ class Lifecycle:
                 self._workings.ask(RemoveContainer(record.replica_id))
             return
         if not record.alive:
-            activity = self._activity(record.replica_id)
+            activity = self._activities.of(record.replica_id)
             activity.wait(observed.observed_at_us, self._policy.restart_delay_us)
             return
         if found is not None and found.running and found.restart_count > observed.restart_count:
             # The disk is older than the container.
-            self._workings.keep(ObservationKept(found.seen_running(now_us)))
+            self._workings.keep(ObservationKept(found.seen_running(now_us, record.first_health)))
+            begin_probing(self._workings, record)
         elif found is not None and found.restart_count == observed.restart_count:
             if not found.running:
                 self._end(record, found.exit_code, "", now_us)
             elif observed.state is ReplicaState.STARTING:
-                self._run(record, found.container_id, found.started_at_us, now_us)
+                self._run(record, found.container_id, found.started_at_us, found.ports, now_us)
+            else:
+                begin_probing(self._workings, record)
         elif observed.state is ReplicaState.RUNNING:
             why = "the container was gone when the agent came back"
             self._end(record, UNKNOWN_EXIT_CODE, why, now_us)
@@ -216,7 +196,7 @@ class Lifecycle:
     def _adopt(self, container: FoundContainer, now_us: int) -> None:
         """Keep a running container without a record until a gateway says what it is."""
         self._workings.keep(AssignmentKept(container.replica_id, Desired.RUN, 0), urgent=False)
-        seen = container.seen_running(now_us)
+        seen = container.seen_running(now_us, Health.HEALTHY)
         self._workings.keep(ObservationKept(seen, reported=False), urgent=False)
 
     # --- cut off ----------------------------------------------------------------------------
@@ -228,20 +208,20 @@ class Lifecycle:
 
     def cut_off(self, record: ReplicaRecord) -> None:
         """Stop a replica for good: elsewhere it may be replaced soon."""
-        self._activity(record.replica_id).cut_off = True
+        self._activities.of(record.replica_id).cut_off = True
         self._touch(record.replica_id)
 
     # --- what happened ----------------------------------------------------------------------
 
     def prepared(self, stimulus: st.Prepared) -> None:
         """Take in that all a replica needs is there."""
-        activity = self._answered(stimulus.replica_id, _Busy.PREPARING)
+        activity = self._answered(stimulus.replica_id, Busy.PREPARING)
         if activity is not None:
             activity.prepared = True
 
     def prepare_failed(self, stimulus: st.PrepareFailed, now_us: int) -> None:
         """Try again later, or reject the replica."""
-        activity = self._answered(stimulus.replica_id, _Busy.PREPARING)
+        activity = self._answered(stimulus.replica_id, Busy.PREPARING)
         if activity is None:
             return
         activity.failures += 1
@@ -254,15 +234,16 @@ class Lifecycle:
 
     def started(self, stimulus: st.Started, now_us: int) -> None:
         """Take in that a container runs."""
-        self._answered(stimulus.replica_id, _Busy.STARTING)
+        self._answered(stimulus.replica_id, Busy.STARTING)
         record = self._alive(stimulus.replica_id, stimulus.restart_count)
         seen = record.observed if record is not None else None
         if record is not None and seen is not None and seen.state is ReplicaState.STARTING:
-            self._run(record, stimulus.container_id, stimulus.started_at_us, now_us)
+            at_us, ports = stimulus.started_at_us, stimulus.ports
+            self._run(record, stimulus.container_id, at_us, ports, now_us)
 
     def start_failed(self, stimulus: st.StartFailed, now_us: int) -> None:
         """Take in that a container never came up."""
-        self._answered(stimulus.replica_id, _Busy.STARTING)
+        self._answered(stimulus.replica_id, Busy.STARTING)
         record = self._alive(stimulus.replica_id, stimulus.restart_count)
         if record is not None:
             self._end(record, UNKNOWN_EXIT_CODE, stimulus.reason, now_us)
@@ -275,7 +256,7 @@ class Lifecycle:
 
     def stop_finished(self, stimulus: st.StopFinished, now_us: int) -> None:
         """Take in that a container was stopped."""
-        self._answered(stimulus.replica_id, _Busy.STOPPING)
+        self._answered(stimulus.replica_id, Busy.STOPPING)
         record = self._records.get(stimulus.replica_id)
         if record is not None and record.alive:
             exit_code = UNKNOWN_EXIT_CODE if stimulus.exit_code is None else stimulus.exit_code
@@ -283,7 +264,7 @@ class Lifecycle:
 
     def stop_failed(self, stimulus: st.StopFailed, now_us: int) -> None:
         """Try to stop it again later."""
-        activity = self._answered(stimulus.replica_id, _Busy.STOPPING)
+        activity = self._answered(stimulus.replica_id, Busy.STOPPING)
         if activity is not None:
             activity.wait(now_us, self._policy.stop_retry_delay_us)
 
@@ -295,18 +276,21 @@ class Lifecycle:
             return
         if seen.state is ReplicaState.STARTING:
             # The probe was quicker than the answer to the start.
-            self._activity(record.replica_id).early_health = stimulus
-        elif seen.health is not stimulus.health:
+            self._activities.of(record.replica_id).early_health = stimulus
+            return
+        if seen.health is not stimulus.health:
             self._observe(
                 record.seen(seen.state, now_us, health=stimulus.health, reason=stimulus.reason)
             )
+        probe = record.probe
+        if stimulus.health is Health.UNHEALTHY and probe is not None and probe.restart_unhealthy:
+            self._activities.of(record.replica_id).broken = stimulus.reason or "its probe fails"
+            self._touch(record.replica_id)
 
     def time_passed(self, now_us: int) -> None:
         """Go on with all that waited for an instant that has come."""
-        for replica_id, activity in self._activities.items():
-            if activity.due_us and activity.due_us <= now_us:
-                activity.due_us = 0
-                self._touch(replica_id)
+        for replica_id in self._activities.now_due(now_us):
+            self._touch(replica_id)
 
     # --- the next step ----------------------------------------------------------------------
 
@@ -320,16 +304,18 @@ class Lifecycle:
                 self._advance(record, now_us)
 
     def _advance(self, record: ReplicaRecord, now_us: int) -> None:
-        activity = self._activity(record.replica_id)
+        activity = self._activities.of(record.replica_id)
         if record.desired is Desired.STOP or activity.cut_off:
             self._advance_stop(record, activity, now_us)
         elif activity.busy is not None or record.spec is None or activity.due_us > now_us:
             return
         elif record.alive:
-            if record.starting and not self._contact.holds_back(record):
+            if activity.broken:
+                self._ask_stop(record, activity)
+            elif record.starting and not self._contact.holds_back(record):
                 self._start(record, activity)
         elif not activity.prepared:
-            activity.busy = _Busy.PREPARING
+            activity.busy = Busy.PREPARING
             self._workings.ask(PrepareReplica(record.replica_id, record.spec))
         elif not self._must_wait(record) and not self._contact.holds_back(record):
             again = record.observed is not None
@@ -339,23 +325,35 @@ class Lifecycle:
             )
             self._start(record, activity)
 
-    def _advance_stop(self, record: ReplicaRecord, activity: _Activity, now_us: int) -> None:
+    def _advance_stop(self, record: ReplicaRecord, activity: Activity, now_us: int) -> None:
         if not record.alive:
             why = REASON if activity.cut_off else ""
             self._finish(record, ReplicaState.STOPPED, 0, why, now_us)
         elif activity.busy is None and activity.due_us <= now_us:
-            activity.busy = _Busy.STOPPING
-            self._workings.ask(StopContainer(record.replica_id, hurry=activity.cut_off))
+            self._ask_stop(record, activity)
 
-    def _start(self, record: ReplicaRecord, activity: _Activity) -> None:
+    def _ask_stop(self, record: ReplicaRecord, activity: Activity) -> None:
+        activity.busy = Busy.STOPPING
+        end_probing(self._workings, record)
+        grace_ms = record.spec.container.stop_grace_ms if record.spec is not None else 0
+        self._workings.ask(
+            StopContainer(record.replica_id, hurry=activity.cut_off, grace_ms=grace_ms)
+        )
+
+    def _start(self, record: ReplicaRecord, activity: Activity) -> None:
         if record.spec is not None:
-            activity.busy = _Busy.STARTING
+            activity.busy = Busy.STARTING
             self._workings.ask(StartContainer(record.replica_id, record.restart_count, record.spec))
 
     def _run(
-        self, record: ReplicaRecord, container_id: str, started_at_us: int, now_us: int
+        self,
+        record: ReplicaRecord,
+        container_id: str,
+        started_at_us: int,
+        ports: tuple[PublishedPort, ...],
+        now_us: int,
     ) -> None:
-        activity = self._activity(record.replica_id)
+        activity = self._activities.of(record.replica_id)
         early, activity.early_health = activity.early_health, None
         if early is not None and early.restart_count != record.restart_count:
             early = None
@@ -365,15 +363,18 @@ class Lifecycle:
                 now_us,
                 container_id=container_id,
                 started_at_us=started_at_us,
-                # Without probes, to run is to be healthy.
-                health=early.health if early is not None else Health.HEALTHY,
+                health=early.health if early is not None else record.first_health,
                 reason=early.reason if early is not None else "",
+                ports=ports,
             )
         )
+        begin_probing(self._workings, record)
         self._touch(record.replica_id)
 
     def _end(self, record: ReplicaRecord, exit_code: int, why: str, now_us: int) -> None:
-        cut_off = self._activity(record.replica_id).cut_off
+        activity = self._activities.of(record.replica_id)
+        cut_off, broken, activity.broken = activity.cut_off, activity.broken, ""
+        end_probing(self._workings, record)
         if record.desired is Desired.STOP or cut_off:
             why = REASON if cut_off else ""
             self._finish(record, ReplicaState.STOPPED, exit_code, why, now_us)
@@ -382,8 +383,9 @@ class Lifecycle:
         judged = verdict(
             self._policy,
             restart,
-            exit_code=exit_code,
-            why=why or f"ended with exit code {exit_code}",
+            # However politely it ended, it was broken.
+            exit_code=exit_code or (UNKNOWN_EXIT_CODE if broken else 0),
+            why=f"stopped as unhealthy: {broken}" if broken else why or _ended(exit_code),
             restarts=record.restarts,
             now_us=now_us,
         )
@@ -391,7 +393,7 @@ class Lifecycle:
             self._finish(record, judged.state, exit_code, judged.reason, now_us)
             return
         self._observe(record.seen(judged.state, now_us, exit_code=exit_code, reason=judged.reason))
-        self._activity(record.replica_id).wait(now_us, self._policy.restart_delay_us)
+        activity.wait(now_us, self._policy.restart_delay_us)
         self._touch(record.replica_id)
 
     def _finish(
@@ -402,7 +404,7 @@ class Lifecycle:
             # Stopped while it waited for its next start: the end it had stands, and is final now.
             state, exit_code, reason = max(state, before.state), before.exit_code, before.reason
         self._observe(record.seen(state, now_us, exit_code=exit_code, reason=reason, final=True))
-        self._activities.pop(record.replica_id, None)
+        self._activities.drop(record.replica_id)
         for other in self._records.values():
             if other.spec is not None and record.replica_id in other.spec.starts_after:
                 self._touch(other.replica_id)
@@ -416,19 +418,13 @@ class Lifecycle:
     def _records(self) -> dict[str, ReplicaRecord]:
         return self._workings.kept.replicas
 
-    def _activity(self, replica_id: str) -> _Activity:
-        activity = self._activities.get(replica_id)
-        if activity is None:
-            activity = self._activities[replica_id] = _Activity()
-        return activity
-
-    def _answered(self, replica_id: str, busy: _Busy) -> _Activity | None:
+    def _answered(self, replica_id: str, busy: Busy) -> Activity | None:
         """Return the activity if this answer is the one it waits for."""
-        activity = self._activities.get(replica_id)
-        if activity is None or activity.busy is not busy or replica_id not in self._records:
+        if replica_id not in self._records:
             return None
-        activity.busy = None
-        self._touch(replica_id)
+        activity = self._activities.answered(replica_id, busy)
+        if activity is not None:
+            self._touch(replica_id)
         return activity
 
     def _alive(self, replica_id: str, restart_count: int) -> ReplicaRecord | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from fogbank.domain.containers import PLAIN_CONTAINER, ContainerSpec, HealthProbe, PublishedPort
 from fogbank.domain.events import ReplicaObservation
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import Health, ReplicaState, RestartPolicy
@@ -36,6 +37,7 @@ class ReplicaSpec:
     starts_after: tuple[str, ...] = ()
     stop_after_ms: int = 0
     gpu_devices: tuple[int, ...] = ()
+    container: ContainerSpec = PLAIN_CONTAINER
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +65,19 @@ class FoundContainer:
     running: bool
     started_at_us: int
     exit_code: int = 0
+    ports: tuple[PublishedPort, ...] = ()
 
-    def seen_running(self, now_us: int) -> ReplicaObservation:
-        """Return the observation that it runs; without probes, to run is to be healthy."""
+    def seen_running(self, now_us: int, health: Health) -> ReplicaObservation:
+        """Return the observation that it runs."""
         return ReplicaObservation(
             self.replica_id,
             self.restart_count,
             ReplicaState.RUNNING,
             self.container_id,
             self.started_at_us,
-            Health.HEALTHY,
+            health,
             observed_at_us=now_us,
+            ports=self.ports,
         )
 
 
@@ -111,6 +115,16 @@ class ReplicaRecord:
         return self.observed is not None and self.observed.state is ReplicaState.STARTING
 
     @property
+    def probe(self) -> HealthProbe | None:
+        """How it is found out whether it is well; None if to run is to be well."""
+        return self.spec.container.probe if self.spec is not None else None
+
+    @property
+    def first_health(self) -> Health:
+        """What is known of its health when it begins to run."""
+        return Health.HEALTHY if self.probe is None else Health.UNKNOWN
+
+    @property
     def restart_count(self) -> int:
         """How often it was started again."""
         return self.observed.restart_count if self.observed is not None else self.restart_floor
@@ -127,12 +141,15 @@ class ReplicaRecord:
         exit_code: int = 0,
         reason: str = "",
         final: bool = False,
+        ports: tuple[PublishedPort, ...] = (),
     ) -> ReplicaObservation:
         """Return the observation that it got to `state`; `again` begins its next restart."""
         before = self.observed
         if before is not None and not again:
             container_id = container_id or before.container_id
             started_at_us = started_at_us or before.started_at_us
+            if state in _ALIVE:
+                ports = ports or before.ports
         return ReplicaObservation(
             self.replica_id,
             self._count_of(state, again=again),
@@ -144,6 +161,7 @@ class ReplicaRecord:
             exit_code,
             reason,
             now_us,
+            ports,
         )
 
     def _count_of(self, state: ReplicaState, *, again: bool) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fogbank.domain.containers import PublishedPort
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.states import Health
 from services.node_agent.core.replica import Assignment, FoundContainer
@@ -112,6 +113,7 @@ class Started:
     restart_count: int
     container_id: str
     started_at_us: int
+    ports: tuple[PublishedPort, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

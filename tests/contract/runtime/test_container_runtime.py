@@ -10,13 +10,19 @@ from uuid import uuid4
 
 import pytest
 
+from fogbank.domain.containers import HealthProbe, ProbeKind
 from fogbank.domain.resources import Resources
-from fogbank.domain.states import RestartPolicy
+from fogbank.domain.states import RestartPolicy, RuntimeKind
 from fogbank.runtime.clock import SystemClock
 from services.node_agent.adapters.container_runtime import EngineRuntime
 from services.node_agent.adapters.engine import Engine as Connection
 from services.node_agent.adapters.simulated_runtime import SimulatedRuntime
-from services.node_agent.app.ports import ContainerRuntime, ImageMissingError, RuntimeFaultError
+from services.node_agent.app.ports import (
+    ContainerRuntime,
+    ImageMissingError,
+    ProbeTry,
+    RuntimeFaultError,
+)
 from services.node_agent.core.replica import FoundContainer, ReplicaSpec
 from services.node_agent.core.stimuli import ContainerEnded, RuntimeEvent
 from tests.support.containers import (
@@ -255,3 +261,25 @@ async def test_the_last_lines_of_a_container_can_be_read(engine: Engine, replica
     assert lines
     assert list(await engine.runtime.logs(replica_id, 1)) == list(lines[-1:])
     assert not await engine.runtime.logs(str(uuid4()), 10)
+
+
+@pytest.mark.parametrize("kind", list(ProbeKind))
+async def test_probes_tell_whether_a_container_is_well(
+    engine: Engine, replica_id: str, kind: ProbeKind
+) -> None:
+    probe = HealthProbe(kind, 80, command=("echo", "well"))
+    with pytest.raises(RuntimeFaultError):
+        async with engine.runtime.probing(replica_id, probe):
+            pass
+    await engine.runtime.start(replica_id, 0, spec(engine.runs))
+    await has_spoken(engine.runtime, replica_id)
+    async with engine.runtime.probing(replica_id, probe) as attempt:
+        if engine.runtime.kind is RuntimeKind.CONTAINER and kind is ProbeKind.GRPC:
+            # A page is no health service; that of a real one is tried where there is one.
+            assert await attempt()
+            return
+        await eventually(lambda: _passes(attempt), what="a probe that passes")
+
+
+async def _passes(attempt: ProbeTry) -> bool:
+    return not await attempt()

@@ -12,6 +12,7 @@ import grpc.aio
 import pytest
 
 from fogbank.codec.views import deployment_from_pb, node_from_pb, timestamp_to_pb
+from fogbank.domain import containers as ct
 from fogbank.domain import events as ev
 from fogbank.domain.deployment import Constraint, DeploymentSpec, DisconnectRules, RolloutSpec
 from fogbank.domain.resources import Resources
@@ -146,6 +147,14 @@ async def test_a_spec_comes_back_with_every_field(world: Asked) -> None:
         allow_colocation=True,
         disconnect=DisconnectRules(90_000, False, 60_000),
         rollout=RolloutSpec(2, 1, 7_000, 90_000, auto_rollback=False),
+        container=ct.ContainerSpec(
+            ("serve", "--all"),
+            (ct.Port(53, ct.PortProtocol.UDP),),
+            (ct.Volume("data", "/data", 2),),
+            ct.HealthProbe(ct.ProbeKind.EXEC, command=("true",)),
+            "SIGINT",
+            5,
+        ),
     )
     plain = DeploymentSpec("", ServiceType.COMPUTE, "", 0, Resources())
     same = [f.name for f in fields(spec) if getattr(spec, f.name) == getattr(plain, f.name)]
@@ -329,6 +338,22 @@ async def test_a_replica_is_shown_with_its_gpu_devices(world: Asked) -> None:
     for known, devices in ((scaled, (0, 1)), (deployment_id, ())):
         answer = await world.client.QueryDeployment(pb.QueryDeploymentRequest(deployment_id=known))
         assert deployment_from_pb(answer.deployment).replicas[0].gpu_devices == devices
+
+
+async def test_a_replica_is_shown_with_where_its_ports_are_reached(world: Asked) -> None:
+    port = ct.PublishedPort(53, ct.PortProtocol.UDP, 32_768)
+    container = ct.ContainerSpec(("serve", "a\0b"))
+    deployment_id = world.fleet.deploy(replace(a_spec(), container=container))
+    world.fleet.settle()
+    decisions = world.fleet.planner.fleet.decisions
+    placed = decisions.placements[decisions.of(deployment_id).slots[0]]
+    seen = ev.ReplicaObservation(placed.id, 0, ReplicaState.RUNNING, ports=(port,))
+    world.fleet.fold(world.fleet.log.report(placed.node_id, seen))
+    await world.publish()
+    shown = await world.deployment(deployment_id)
+    # PostgreSQL has no place for zero characters.
+    assert shown.spec.container.command == ("serve", "a\N{REPLACEMENT CHARACTER}b")
+    assert shown.replicas[0].ports == (port,)
 
 
 async def test_nodes(world: Asked) -> None:

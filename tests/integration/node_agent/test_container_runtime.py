@@ -4,11 +4,21 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
+import aiohttp
 import pytest
 
+from fogbank.domain.containers import (
+    ContainerSpec,
+    HealthProbe,
+    Port,
+    PortProtocol,
+    ProbeKind,
+    Volume,
+)
 from fogbank.domain.resources import Resources
 from services.node_agent.adapters.container_config import (
     DEPLOYMENT,
@@ -317,3 +327,79 @@ async def test_usage_is_measured(nodes: Nodes, podman: PodmanEngine, replica_id:
     await runtime.stop(replica_id, 0)
     await asyncio.wait_for(waiting, 60)
     assert runtime.used_resources() == Resources()
+
+
+def made_like(container: ContainerSpec) -> ReplicaSpec:
+    return ReplicaSpec(str(uuid4()), "web", RUNS, Resources(500, 64, 4), container=container)
+
+
+async def test_a_published_port_is_reached_where_it_is_said_to_be(
+    nodes: Nodes, replica_id: str
+) -> None:
+    runtime = await nodes.open()
+    wanted = made_like(ContainerSpec(ports=(Port(80),)))
+    started = await runtime.start(replica_id, 0, wanted)
+    (port,) = started.ports
+    assert (port.number, port.protocol) == (80, PortProtocol.TCP)
+
+    async def page() -> str:
+        try:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"http://127.0.0.1:{port.host_port}/") as answer,
+            ):
+                return await answer.text()
+        except aiohttp.ClientError:
+            return ""
+
+    await eventually(page, what="the container's page")
+    assert "page of" in await page()
+    (found,) = await (await nodes.open()).containers()
+    assert found.ports == started.ports
+
+
+async def test_data_of_a_volume_outlives_the_container(nodes: Nodes, replica_id: str) -> None:
+    runtime = await nodes.open()
+    write = ("/bin/sh", "-c", "echo kept > /data/file; exec sleep 1000")
+    wanted = made_like(ContainerSpec(write, volumes=(Volume("data", "/data", 2),)))
+    probe = HealthProbe(ProbeKind.EXEC, command=("cat", "/data/file"))
+    await runtime.start(replica_id, 0, wanted)
+    await eventually(lambda: tried(runtime, replica_id, probe), what="the file")
+    await runtime.remove(replica_id)
+    later = str(uuid4())
+    rest = ContainerSpec(("/bin/sleep", "1000"), volumes=(Volume("data", "/data", 2, True),))
+    await runtime.start(later, 0, replace(wanted, container=rest))
+    assert await tried(runtime, later, probe)
+    write_more = replace(probe, command=("/bin/sh", "-c", "echo more > /data/file"))
+    assert not await tried(runtime, later, write_more)
+
+
+async def tried(runtime: EngineRuntime, replica_id: str, probe: HealthProbe) -> bool:
+    async with runtime.probing(replica_id, probe) as attempt:
+        return not await attempt()
+
+
+async def test_a_failing_probe_says_why(nodes: Nodes, replica_id: str) -> None:
+    runtime = await nodes.open()
+    await runtime.start(replica_id, 0, made_like(ContainerSpec(("/bin/sleep", "1000"))))
+    command = ("/bin/sh", "-c", "echo not yet; exit 3")
+    for probe, reason in (
+        (HealthProbe(ProbeKind.EXEC, command=command), "exit code 3: not yet"),
+        (HealthProbe(ProbeKind.TCP, 81), "no connection to port 81: "),
+        (HealthProbe(ProbeKind.HTTP, 81), "no answer: "),
+        (HealthProbe(ProbeKind.GRPC, 81), "unavailable: "),
+    ):
+        async with runtime.probing(replica_id, probe) as attempt:
+            assert (await attempt()).startswith(reason)
+
+
+async def test_a_container_has_its_own_signal_to_end(nodes: Nodes, replica_id: str) -> None:
+    runtime = await nodes.open()
+    trap = (
+        "/bin/sh",
+        "-c",
+        "trap 'exit 7' INT; trap '' TERM; echo ready; while :; do sleep 0.1; done",
+    )
+    await runtime.start(replica_id, 0, made_like(ContainerSpec(trap, stop_signal="SIGINT")))
+    await eventually(lambda: runtime.logs(replica_id, 1), what="its first line")
+    assert await runtime.stop(replica_id, 60_000) == 7

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from fogbank.cli.container_text import flagged
 from fogbank.cli.deployment_files import (
     ConstraintText,
     DeploymentText,
@@ -36,6 +37,62 @@ def test_the_least_that_a_file_must_say(tmp_path: Path) -> None:
     assert made == DeploymentText("web", "nginx", "compute", 2, 0.5, 512)
     assert made.storage == 10
     assert made.region == "us-east"
+
+
+def test_a_file_says_how_containers_are_made(tmp_path: Path) -> None:
+    (made,) = read(
+        tmp_path,
+        MINIMAL
+        + """
+container:
+  command: [serve, --all]
+  ports: [{number: 80}, {number: 53, protocol: udp}]
+  volumes: [{name: data, path: /data, size_gib: 2}]
+  probe: {http: {port: 80, path: /healthz}, interval_ms: 500}
+  stop_grace_ms: 30000
+""",
+    )
+    asked = create_request(made).spec.container
+    assert list(asked.command) == ["serve", "--all"]
+    assert [(port.number, port.protocol) for port in asked.ports] == [
+        (80, deployments_pb2.PORT_PROTOCOL_UNSPECIFIED),
+        (53, deployments_pb2.PORT_PROTOCOL_UDP),
+    ]
+    assert (asked.probe.http.path, asked.probe.interval_ms) == ("/healthz", 500)
+    assert asked.stop_grace_ms == 30_000
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "{port: 80}", "{ports: [{number: x}]}", "{ports: [{number: 1, protocol: sctp}]}"],
+)
+def test_a_container_that_makes_no_sense_is_named(tmp_path: Path, content: str) -> None:
+    with pytest.raises(UsageFailure, match="container"):
+        read(tmp_path, f"{MINIMAL}\ncontainer: {content}")
+
+
+def test_flags_say_it_too() -> None:
+    assert flagged(["80", "53/udp"], ["data:/data:2", "seed:/seed:1:ro"], "exec:cat '/a b'", 5) == {
+        "ports": [{"number": 80}, {"number": 53, "protocol": "udp"}],
+        "volumes": [
+            {"name": "data", "path": "/data", "size_gib": 2},
+            {"name": "seed", "path": "/seed", "size_gib": 1, "read_only": True},
+        ],
+        "probe": {"exec": {"command": ["cat", "/a b"]}},
+        "stop_grace_ms": 5,
+    }
+    assert flagged([], [], "http:80/a/b", 0) == {"probe": {"http": {"port": 80, "path": "/a/b"}}}
+    assert flagged([], [], "grpc:1", 0) == {"probe": {"grpc": {"port": 1}}}
+    assert flagged([], [], "", 0) == {}
+
+
+@pytest.mark.parametrize(
+    ("ports", "volumes", "probe"),
+    [(["x"], [], ""), ([], ["data:/data"], ""), ([], ["a:/b:1:rw"], ""), ([], [], "tcp:80/x")],
+)
+def test_flags_that_make_no_sense(ports: list[str], volumes: list[str], probe: str) -> None:
+    with pytest.raises(UsageFailure, match=r"--(port|volume|probe)"):
+        flagged(ports, volumes, probe, 0)
 
 
 def test_all_that_a_file_can_say(tmp_path: Path) -> None:

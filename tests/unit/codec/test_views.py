@@ -6,6 +6,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from fogbank.codec import CodecError, views
+from fogbank.domain.containers import PortProtocol, PublishedPort
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.position import pack
@@ -52,6 +53,7 @@ def test_a_deployment_comes_back_as_it_went() -> None:
                 Health.HEALTHY,
                 3,
                 gpu_devices=(2, 0),
+                ports=(PublishedPort(80, PortProtocol.TCP, 32_768),),
             ),
             ReplicaSummary("r1", 1, 1, ReplicaState.PENDING, reason="waiting", unknown=True),
         ),

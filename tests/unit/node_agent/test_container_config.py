@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from fogbank.domain.containers import ContainerSpec, Port, PortProtocol, Volume
 from fogbank.domain.resources import Resources
 from services.node_agent.adapters.container_config import (
     ContainerLimits,
@@ -50,6 +51,51 @@ def test_the_engine_is_asked_for_the_devices_that_the_placement_counts() -> None
         {"DeviceIDs": ["2", "0"], "Capabilities": [["gpu"]]}
     ]
     assert config(100, 64)["DeviceRequests"] is None
+
+
+def test_commands_ports_and_volumes_are_what_was_asked() -> None:
+    container = ContainerSpec(
+        command=("serve", "--all"),
+        ports=(Port(80), Port(53, PortProtocol.UDP)),
+        volumes=(Volume("data", "/data", 2), Volume("seed", "/seed", 1, read_only=True)),
+        stop_signal="SIGINT",
+    )
+    spec = ReplicaSpec("d-1", "web", "nginx", Resources(100, 64), container=container)
+    made = container_config("n-1", "r-1", 0, spec, limits=ContainerLimits(), most_millicores=2_000)
+    assert (made["Entrypoint"], made["Cmd"], made["StopSignal"]) == (["serve"], ["--all"], "SIGINT")
+    assert made["ExposedPorts"] == {"80/tcp": {}, "53/udp": {}}
+    assert made["HostConfig"]["PortBindings"] == {
+        "80/tcp": [{"HostPort": ""}],
+        "53/udp": [{"HostPort": ""}],
+    }
+    assert made["HostConfig"]["Binds"] == [
+        "fogbank-n-1-d-1-data:/data:rw",
+        "fogbank-n-1-d-1-seed:/seed:ro",
+    ]
+    assert not config(100, 64)["PortBindings"]
+
+
+def test_where_ports_are_reached_is_read_back() -> None:
+    shown = read_container(
+        {
+            "Id": "c",
+            "State": {},
+            "Config": {},
+            "NetworkSettings": {
+                "Networks": {"podman": {"IPAddress": "10.88.0.2"}},
+                "Ports": {
+                    "80/tcp": [
+                        {"HostIp": "0.0.0.0", "HostPort": "32768"},  # noqa: S104 (an answer)
+                        {"HostIp": "::", "HostPort": "32768"},
+                    ],
+                    "81/tcp": None,
+                    "9/sctp": [{"HostPort": "1"}],
+                },
+            },
+        }
+    )
+    assert shown.address == "10.88.0.2"
+    assert [str(port) for port in shown.ports] == ["32768->80/tcp"]
 
 
 def test_limits_may_be_left_to_the_engine() -> None:

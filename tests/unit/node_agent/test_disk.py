@@ -1,12 +1,23 @@
 """The node's folder: what survives, and what is refused."""
 
+import json
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
+from fogbank.domain.containers import (
+    ContainerSpec,
+    HealthProbe,
+    Port,
+    PortProtocol,
+    ProbeKind,
+    PublishedPort,
+    Volume,
+)
 from fogbank.domain.events import ReplicaObservation
 from fogbank.domain.states import Health, ReplicaState
 from services.node_agent.adapters.disk import FolderDisk, FolderInUseError, FolderLock
@@ -31,6 +42,24 @@ from tests.unit.node_agent.scenes import spec
 SEEN = ReplicaObservation(
     "a", 1, ReplicaState.FAILED, "c-a", 5, Health.UNHEALTHY, True, 3, "it broke", 9
 )
+PUBLISHED = ReplicaObservation(
+    "p",
+    0,
+    ReplicaState.RUNNING,
+    "c",
+    5,
+    Health.HEALTHY,
+    observed_at_us=9,
+    ports=(PublishedPort(53, PortProtocol.UDP, 32_768),),
+)
+CONTAINER = ContainerSpec(
+    ("serve",),
+    (Port(53, PortProtocol.UDP),),
+    (Volume("data", "/data", 2, read_only=True),),
+    HealthProbe(ProbeKind.EXEC, command=("true",), start_period_ms=1, restart_unhealthy=True),
+    "SIGINT",
+    5,
+)
 # One entry of each kind, and how it is written. Old journals are read by new releases: a line
 # here may be added, never changed.
 WRITTEN: list[tuple[Entry, object]] = [
@@ -42,6 +71,33 @@ WRITTEN: list[tuple[Entry, object]] = [
             "assignment", "a", 1, 8,
             ["d-1", "web", "nginx", [500, 512, 1, 0], {"KEY": "value"}, 1, ["b"], 0, []],
         ],
+    ),
+    (
+        AssignmentKept("p", Desired.RUN, 8, replace(spec(), container=CONTAINER)),
+        [
+            "assignment", "p", 1, 8,
+            [
+                "d-1", "web", "nginx", [500, 512, 1, 0], {"KEY": "value"}, 1, [], 0, [],
+                {
+                    "command": ["serve"],
+                    "ports": [{"number": 53, "protocol": 2}],
+                    "volumes": [
+                        {"name": "data", "path": "/data", "size_gib": 2, "read_only": True}
+                    ],
+                    "probe": {
+                        "kind": 3, "port": 0, "path": "/", "command": ["true"], "service": "",
+                        "start_period_ms": 1, "interval_ms": 10000, "timeout_ms": 3000,
+                        "failures": 3, "successes": 1, "restart_unhealthy": True,
+                    },
+                    "stop_signal": "SIGINT",
+                    "stop_grace_ms": 5,
+                },
+            ],
+        ],
+    ),
+    (
+        ObservationKept(PUBLISHED, reported=False),
+        ["observation", ["p", 0, 8, "c", 5, 2, False, 0, "", 9, ["32768->53/udp"]], False, 0],
     ),
     (AssignmentKept("c", Desired.STOP, 8), ["assignment", "c", 2, 8, None]),
     (
@@ -73,7 +129,7 @@ def sizes(folder: Path) -> dict[str, int]:
 
 @pytest.mark.parametrize(("entry", "written"), WRITTEN, ids=lambda each: type(each).__name__)
 def test_the_format_stays(entry: Entry, written: object) -> None:
-    assert encode_entry(entry) == written
+    assert json.loads(json.dumps(encode_entry(entry))) == written
     assert decode_entry(written) == entry
 
 

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 from fogbank.checker import LogCommit, check_log
 from fogbank.domain import events as ev
+from fogbank.domain.containers import ContainerSpec, HealthProbe, ProbeKind
 from fogbank.domain.deployment import DeploymentSpec, RolloutSpec
 from fogbank.domain.resources import Resources
 from fogbank.domain.rollouts import RolloutPhase, RolloutView, rollout_view
-from fogbank.domain.states import DeploymentStatus, ReplicaState
+from fogbank.domain.states import DeploymentStatus, Health, ReplicaState
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_fingerprint, a_spec
 
@@ -325,4 +326,35 @@ def test_what_was_leaving_on_a_silent_node_is_not_taken_back() -> None:
     assert leaving.desired == "released"
     roll_on(fleet, web)
     assert revisions(fleet, web) == [3]
+    no_rule_broken(fleet)
+
+
+def probes_pass(fleet: LittleFleet) -> None:
+    """Let agents say of all that runs that it is healthy."""
+    state = fleet.planner.fleet
+    for node_id in list(state.facts.nodes):
+        seen = [
+            replace(fleet.log.seen(placed.id, ReplicaState.RUNNING), health=Health.HEALTHY)
+            for placed in state.on_node(node_id)
+            if state.replica_state(placed) is ReplicaState.RUNNING
+        ]
+        fleet.fold(fleet.log.report(node_id, *seen))
+
+
+def test_a_successor_with_a_probe_counts_only_once_that_passes() -> None:
+    fleet = a_fleet(3)
+    container = ContainerSpec(probe=HealthProbe(ProbeKind.TCP, 80))
+    deployment_id = running(fleet, a_spec(replicas=2))
+    update(fleet, deployment_id, container=container)
+    for _ in range(5):
+        fleet.settle()
+        fleet.obey()
+        pass_until_well(fleet)
+    assert sorted(revisions(fleet, deployment_id)) == [1, 2]
+    for _ in range(5):
+        probes_pass(fleet)
+        pass_until_well(fleet)
+        fleet.settle()
+        fleet.obey()
+    assert revisions(fleet, deployment_id) == [2, 2]
     no_rule_broken(fleet)

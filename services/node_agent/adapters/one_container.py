@@ -1,0 +1,124 @@
+"""What is done with one container of an engine, whoever's it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import structlog
+from aiodocker import Docker, DockerError
+
+from fogbank.domain.containers import HealthProbe, ProbeKind
+from services.node_agent.adapters.container_config import Shown, read_container
+from services.node_agent.adapters.engine import Engine
+from services.node_agent.adapters.probes import network_probe
+from services.node_agent.app.ports import ProbeTry, RuntimeFaultError
+
+_log = structlog.get_logger(__name__)
+
+# A container that is killed ends within this, or something is wrong with the machine.
+_KILL_PATIENCE_S = 30.0
+NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5)
+# What an exec probe prints is of use up to here.
+_PROBE_OUTPUT = 200
+
+
+def raise_unless_missing(error: DockerError) -> None:
+    """Raise the error again unless it says that something is not there."""
+    if error.status != 404:  # noqa: PLR2004 (HTTP's number for what is not there)
+        raise error
+
+
+async def show(docker: Docker, name: str) -> Shown | None:
+    """Return a container, by its name or id; None if there is none."""
+    try:
+        return read_container(await docker.containers.container(name).show())
+    except DockerError as error:
+        raise_unless_missing(error)
+        return None
+
+
+async def kill(docker: Docker, container_id: str, signal: str) -> None:
+    """Send a signal; fine if the container has ended."""
+    try:
+        await docker.containers.container(container_id).kill(signal=signal)
+    except DockerError:
+        # It may have ended by itself meanwhile; then there is nothing left to do.
+        shown = await show(docker, container_id)
+        if shown is not None and shown.running:
+            raise
+
+
+async def wait_killed(docker: Docker, container_id: str) -> None:
+    """Wait until a container that was killed has ended.
+
+    Raises:
+        RuntimeFaultError: it still runs after a long time.
+    """
+    try:
+        async with asyncio.timeout(_KILL_PATIENCE_S):
+            await docker.containers.container(container_id).wait(timeout=NO_TIMEOUT)
+    except TimeoutError:
+        raise RuntimeFaultError(
+            f"the container still runs {_KILL_PATIENCE_S:g} s after it was killed"
+        ) from None
+    except DockerError as error:
+        raise_unless_missing(error)
+
+
+async def delete(docker: Docker, shown: Shown) -> None:
+    """Remove a container with its logs and nameless volumes; by force, and at once, if it runs."""
+    if shown.running:
+        await kill(docker, shown.id, "SIGKILL")
+    try:
+        await docker.containers.container(shown.id).delete(force=True, v=True)
+    except DockerError as error:
+        if await show(docker, shown.id) is not None:
+            raise
+        _log.debug("container was removed meanwhile", container=shown.id, why=error.message)
+
+
+async def make_volume(docker: Docker, name: str, labels: Mapping[str, str]) -> None:
+    """Make a volume; one that is there stays as it is."""
+    volumes: Any = docker.volumes
+    await volumes.create({"Name": name, "Labels": dict(labels)})
+
+
+@asynccontextmanager
+async def probing(engine: Engine, shown: Shown, probe: HealthProbe) -> AsyncIterator[ProbeTry]:
+    """Get ready to probe a running container.
+
+    Raises:
+        RuntimeFaultError: the host does not reach it.
+    """
+    if probe.kind is ProbeKind.EXEC:
+        yield lambda: engine.call(lambda docker: _run_probe(docker, shown.id, probe.command))
+        return
+    host, port = shown.address, probe.port
+    if not host:
+        # Engines without rights of root have networks that only published ports lead into.
+        published = [each for each in shown.ports if each.number == probe.port]
+        if not published:
+            raise RuntimeFaultError(
+                f"the host does not reach port {probe.port}: publish it, or probe by a command"
+            )
+        host, port = "127.0.0.1", published[0].host_port
+    async with network_probe(host, port, probe) as attempt:
+        yield attempt
+
+
+async def _run_probe(docker: Docker, container_id: str, command: tuple[str, ...]) -> str:
+    """Run a command within the container, and say why it failed."""
+    run = await docker.containers.container(container_id).exec(list(command))
+    said = b""
+    async with run.start(detach=False) as stream:
+        while (message := await stream.read_out()) is not None:
+            said = (said + message.data)[:_PROBE_OUTPUT]
+    exit_code = (await run.inspect())["ExitCode"]
+    if exit_code == 0:
+        return ""
+    text = " ".join(said.decode(errors="replace").split())
+    return f"exit code {exit_code}: {text}" if text else f"exit code {exit_code}"

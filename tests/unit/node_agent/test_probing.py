@@ -1,0 +1,192 @@
+"""Probes: what tries add up to, and what the core makes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from fogbank.domain.containers import ContainerSpec, HealthProbe, ProbeKind
+from fogbank.domain.states import Health, ReplicaState, RestartPolicy
+from services.node_agent.app.ports import ContainerRuntime, ProbeTry, RuntimeFaultError
+from services.node_agent.app.prober import Prober
+from services.node_agent.core import effects as ef
+from services.node_agent.core import stimuli as st
+from services.node_agent.core.probing import Tally
+from services.node_agent.core.replica import FoundContainer, ReplicaSpec
+from services.node_agent.core.restarts import AgentPolicy
+from tests.support.waiting import eventually
+from tests.unit.node_agent.scenes import Scene, spec, to_run, to_stop
+
+PROBE = HealthProbe(ProbeKind.HTTP, 80, start_period_ms=10, failures=2, successes=2)
+
+
+def probed(
+    probe: HealthProbe = PROBE, restart: RestartPolicy = RestartPolicy.ALWAYS
+) -> ReplicaSpec:
+    return replace(spec(restart=restart), container=ContainerSpec(probe=probe))
+
+
+@pytest.fixture
+def scene() -> Scene:
+    scene = Scene(AgentPolicy(report_window=1_000))
+    scene.boot()
+    scene.connect()
+    return scene
+
+
+def healths(tally: Tally, tries: str) -> list[str]:
+    """What is known after each try, `.` for a success and `x` for a failure, 1 ms apart."""
+    found = []
+    for number, sign in enumerate(tries):
+        tally.tried(passed=sign == ".", now_us=number * 1_000)
+        found.append(tally.health.name)
+    return found
+
+
+def test_so_many_in_a_row_change_what_is_known() -> None:
+    known = healths(Tally(PROBE, -1_000_000), "..x.xx.x..")
+    unhealthy = ["UNHEALTHY"] * 4
+    assert known == ["UNKNOWN", *["HEALTHY"] * 4, *unhealthy, "HEALTHY"]
+
+
+def test_failures_soon_after_the_start_do_not_count() -> None:
+    assert healths(Tally(PROBE, 0), "x" * 12)[9:] == ["UNKNOWN"] * 2 + ["UNHEALTHY"]
+
+
+def test_the_first_success_ends_the_start_period() -> None:
+    once = replace(PROBE, successes=1, failures=1)
+    assert healths(Tally(once, 0), ".x") == ["HEALTHY", "UNHEALTHY"]
+
+
+def test_a_container_with_a_probe_is_ready_only_when_that_passes(scene: Scene) -> None:
+    scene.complete(to_run("a", probed()))
+    scene.happen(st.Prepared("a"))
+    effects = scene.happen(scene.started("a"))
+    assert ef.BeginProbing("a", 0, PROBE, scene.now_us, Health.UNKNOWN) in effects
+    assert (scene.last_seen("a").state, scene.last_seen("a").health) == (
+        ReplicaState.RUNNING,
+        Health.UNKNOWN,
+    )
+    scene.happen(st.HealthSeen("a", 0, Health.HEALTHY))
+    assert scene.last_seen("a").health is Health.HEALTHY
+
+
+def test_an_unhealthy_one_runs_on_unless_it_is_to_be_restarted(scene: Scene) -> None:
+    scene.complete(to_run("a", probed()))
+    scene.run("a")
+    effects = scene.happen(st.HealthSeen("a", 0, Health.UNHEALTHY, "status 500"))
+    assert not any(isinstance(each, ef.StopContainer) for each in effects)
+    assert scene.last_seen("a").reason == "status 500"
+
+
+@pytest.mark.parametrize("restart", [RestartPolicy.ALWAYS, RestartPolicy.ON_FAILURE])
+def test_an_unhealthy_one_is_stopped_and_started_again(
+    scene: Scene, restart: RestartPolicy
+) -> None:
+    scene.complete(to_run("a", probed(replace(PROBE, restart_unhealthy=True), restart)))
+    scene.run("a")
+    effects = scene.happen(st.HealthSeen("a", 0, Health.UNHEALTHY, "status 500"))
+    assert effects[:2] == [ef.EndProbing("a"), ef.StopContainer("a")]
+    scene.happen(st.StopFinished("a", 0))
+    seen = scene.last_seen("a")
+    # However politely it ended.
+    assert (seen.state, seen.final, seen.exit_code) == (ReplicaState.FAILED, False, 0)
+    assert seen.reason == "stopped as unhealthy: status 500; starting again in 15 s"
+    scene.pass_s(15)
+    scene.happen(st.Prepared("a"))
+    assert scene.last_seen("a").restart_count == 1
+
+
+def test_a_loop_of_unhealthy_starts_is_given_up_with_its_reason(scene: Scene) -> None:
+    scene.complete(to_run("a", probed(replace(PROBE, restart_unhealthy=True))))
+    for count in range(3):
+        scene.happen(st.Prepared("a"))
+        scene.happen(scene.started("a", count))
+        scene.happen(st.HealthSeen("a", count, Health.UNHEALTHY, "status 500"))
+        scene.happen(st.StopFinished("a", 137))
+        scene.pass_s(15)
+    seen = scene.last_seen("a")
+    assert seen.final
+    assert "stopped as unhealthy: status 500; restarted 2 times" in seen.reason
+
+
+def test_what_is_stopped_is_probed_no_more_and_has_its_own_grace(scene: Scene) -> None:
+    container = ContainerSpec(probe=PROBE, stop_grace_ms=25_000)
+    scene.complete(to_run("a", replace(spec(), container=container)))
+    scene.run("a")
+    effects = scene.incremental(to_stop("a"))
+    assert effects == [ef.EndProbing("a"), ef.StopContainer("a", grace_ms=25_000)]
+
+
+def test_an_agent_that_comes_back_probes_on(scene: Scene) -> None:
+    scene.complete(to_run("a", probed()))
+    scene.run("a")
+    scene.happen(st.HealthSeen("a", 0, Health.HEALTHY))
+    started_us = scene.now_us
+    found = FoundContainer("a", 0, "c-a", running=True, started_at_us=started_us)
+    assert scene.reboot(found) == [ef.BeginProbing("a", 0, PROBE, started_us, Health.HEALTHY)]
+
+
+class _Runtime:
+    """Probes as the test says: each answer once, then the last for ever; None: nobody can tell."""
+
+    def __init__(self, *answers: str | None) -> None:
+        self._answers: Iterator[str | None] = iter(answers)
+        self._last: str | None = ""
+        self.opened = 0
+
+    @asynccontextmanager
+    async def probing(self, replica_id: str, probe: HealthProbe) -> AsyncIterator[ProbeTry]:
+        self.opened += 1
+
+        async def attempt() -> str:
+            self._last = next(self._answers, self._last)
+            if self._last is None:
+                self._last = ""
+                raise RuntimeFaultError("the engine is away")
+            if self._last == "hangs":
+                await asyncio.Event().wait()
+            return self._last
+
+        yield attempt
+
+
+async def probe_until(
+    count: int, runtime: _Runtime, probe: HealthProbe
+) -> list[tuple[Health, str]]:
+    seen: list[st.HealthSeen] = []
+    port: ContainerRuntime = runtime  # type: ignore[assignment]
+    prober = Prober(port, seen.append, clock=lambda: 0, boot_clock=lambda: 10**9, random=Random(1))
+    async with asyncio.TaskGroup() as tasks:
+        prober.begin(ef.BeginProbing("a", 0, probe, 0, Health.UNKNOWN), tasks)
+        await eventually(lambda: len(seen) >= count, what="what the probe found")
+        prober.end("a")
+    return [(each.health, each.reason) for each in seen[:count]]
+
+
+QUICK = HealthProbe(ProbeKind.TCP, 80, interval_ms=1, timeout_ms=100, failures=1)
+
+
+async def test_changes_are_told_with_their_reason() -> None:
+    runtime = _Runtime("no connection", "no connection", "")
+    assert await probe_until(2, runtime, QUICK) == [
+        (Health.UNHEALTHY, "tcp probe: no connection"),
+        (Health.HEALTHY, ""),
+    ]
+
+
+async def test_no_answer_in_time_is_a_failure() -> None:
+    assert await probe_until(1, _Runtime("hangs"), QUICK) == [
+        (Health.UNHEALTHY, "tcp probe: no answer within 100 ms")
+    ]
+
+
+async def test_what_nobody_can_tell_is_no_failure() -> None:
+    runtime = _Runtime(None, "")
+    assert await probe_until(1, runtime, QUICK) == [(Health.HEALTHY, "")]
+    assert runtime.opened == 2
