@@ -76,7 +76,7 @@ def completed(fleet: FleetState, placed: PlacedReplica) -> bool:
 def is_available(fleet: FleetState, placed: PlacedReplica) -> bool:
     """Tell whether a replica is known to run, and to be healthy as far as its probe goes."""
     observed = fleet.observed(placed)
-    if observed is None or observed.final or observed.state is not ReplicaState.RUNNING:
+    if observed is None or fleet.ended(placed) or observed.state is not ReplicaState.RUNNING:
         return False
     node = fleet.facts.nodes.get(placed.node_id)
     silent = node is not None and fleet.offline_since_us(node) is not None

@@ -358,3 +358,22 @@ def test_a_successor_with_a_probe_counts_only_once_that_passes() -> None:
         fleet.obey()
     assert revisions(fleet, deployment_id) == [2, 2]
     no_rule_broken(fleet)
+
+
+def test_what_went_with_its_node_is_relieved_by_nobody() -> None:
+    fleet = a_fleet(3, cpu=1500)
+    deployment_id = running(fleet, a_spec(replicas=3))
+    placements = fleet.planner.fleet.decisions.placements
+    for slot in (0, 1):
+        on = placements[fleet.planner.fleet.decisions.of(deployment_id).slots[slot]].node_id
+        fleet.fact(ev.NodeRemoved(on))
+    update(fleet, deployment_id, container_image="nginx:1.25")
+    fleet.settle()
+    fleet.connect("fog-9", a_fingerprint(cpu=1500))
+    (placed,) = (each for each in fleet.settle() if isinstance(each, ev.DeploymentPlaced))
+    assert [placement.slot for placement in placed.placements] == [2], "the only one to relieve"
+    fleet.connect("fog-10", a_fingerprint(cpu=1500))
+    fleet.connect("fog-11", a_fingerprint(cpu=1500))
+    roll_on(fleet, deployment_id)
+    assert revisions(fleet, deployment_id) == [2, 2, 2]
+    no_rule_broken(fleet)
