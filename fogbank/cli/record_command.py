@@ -22,7 +22,11 @@ _SHORT_ID = 8
 
 def log(
     thing: Annotated[
-        str, typer.Argument(help="deployment/ID or NAME, replica/ID, node/ID or NAME, user/ID.")
+        str,
+        typer.Argument(
+            help="deployment/ID or NAME, replica/ID, node/ID or NAME, user/ID, cluster/ID, "
+            "organization/ID."
+        ),
     ],
     after: Annotated[int, typer.Option("--after", min=0, help="After this log sequence.")] = 0,
     export: Annotated[

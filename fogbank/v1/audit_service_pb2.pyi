@@ -39,8 +39,8 @@ class ReadEventsRequest(_message.Message):
     follow: _builtins.bool
     """Go on with commits as they come."""
     touching: _builtins.str
-    """Only what touches this thing, as `deployment/<id>`, `replica/<id>`, `node/<id or name>` or
-    `user/<id>`: of rounds the outcomes that concern it, of reports what they say of it. Empty for
+    """Only what touches this thing, as `deployment/<id>`, `replica/<id>`, `node/<id or name>`,
+    `user/<id>`, `cluster/<number>` or `organization/<number>`: of rounds the outcomes that concern it, of reports what they say of it. Empty for
     all. Now and then a message without events then says how far the log was read.
     """
     @_builtins.property

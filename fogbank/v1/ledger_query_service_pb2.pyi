@@ -52,6 +52,42 @@ DEPLOYMENT_SORT_STATUS: DeploymentSort.ValueType  # 3
 """By status."""
 Global___DeploymentSort: _TypeAlias = DeploymentSort  # noqa: Y015
 
+class _RecordKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RecordKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RecordKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RECORD_KIND_UNSPECIFIED: _RecordKind.ValueType  # 0
+    """Not given."""
+    RECORD_KIND_DEPLOYMENT: _RecordKind.ValueType  # 1
+    """A deployment, with its replicas."""
+    RECORD_KIND_NODE: _RecordKind.ValueType  # 2
+    """A node."""
+    RECORD_KIND_USER: _RecordKind.ValueType  # 3
+    """A user."""
+    RECORD_KIND_CLUSTER: _RecordKind.ValueType  # 4
+    """A cluster."""
+    RECORD_KIND_ORGANIZATION: _RecordKind.ValueType  # 5
+    """An organization."""
+
+class RecordKind(_RecordKind, metaclass=_RecordKindEnumTypeWrapper):
+    """What a record can be of."""
+
+RECORD_KIND_UNSPECIFIED: RecordKind.ValueType  # 0
+"""Not given."""
+RECORD_KIND_DEPLOYMENT: RecordKind.ValueType  # 1
+"""A deployment, with its replicas."""
+RECORD_KIND_NODE: RecordKind.ValueType  # 2
+"""A node."""
+RECORD_KIND_USER: RecordKind.ValueType  # 3
+"""A user."""
+RECORD_KIND_CLUSTER: RecordKind.ValueType  # 4
+"""A cluster."""
+RECORD_KIND_ORGANIZATION: RecordKind.ValueType  # 5
+"""An organization."""
+Global___RecordKind: _TypeAlias = RecordKind  # noqa: Y015
+
 @_typing.final
 class QueryDeploymentRequest(_message.Message):
     """Which deployment to show."""
@@ -670,6 +706,80 @@ class RederiveRoundsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RederiveRoundsResponse: _TypeAlias = RederiveRoundsResponse  # noqa: Y015
+
+@_typing.final
+class QueryRecordRequest(_message.Message):
+    """Whose record to send."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    TO_SEQUENCE_FIELD_NUMBER: _builtins.int
+    kind: Global___RecordKind.ValueType
+    """Of what kind."""
+    id: _builtins.str
+    """Id (UUID), or the number of a cluster or organization."""
+    after_sequence: _builtins.int
+    """Commits after this log sequence."""
+    to_sequence: _builtins.int
+    """Commits up to this log sequence, which is waited for."""
+    def __init__(
+        self,
+        *,
+        kind: Global___RecordKind.ValueType = ...,
+        id: _builtins.str = ...,
+        after_sequence: _builtins.int = ...,
+        to_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "id", b"id", "kind", b"kind", "to_sequence", b"to_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryRecordRequest: _TypeAlias = QueryRecordRequest  # noqa: Y015
+
+@_typing.final
+class QueryRecordResponse(_message.Message):
+    """A commit that touches it; one with many such events may come in parts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    INSTANCE_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    INDEXES_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Log sequence."""
+    service: _builtins.str
+    """Service that wrote it."""
+    instance: _builtins.str
+    """Which of its instances."""
+    data: _builtins.bytes
+    """The commit's bytes: a fogbank.v1.Commit."""
+    @_builtins.property
+    def indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Indexes of the events that touch it."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        service: _builtins.str = ...,
+        instance: _builtins.str = ...,
+        data: _builtins.bytes = ...,
+        indexes: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "indexes", b"indexes", "instance", b"instance", "sequence", b"sequence", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryRecordResponse: _TypeAlias = QueryRecordResponse  # noqa: Y015
 
 @_typing.final
 class CompareRoundsRequest(_message.Message):

@@ -80,6 +80,11 @@ class LedgerQueryServiceStub:
                 request_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.RederiveRoundsRequest.SerializeToString,
                 response_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.RederiveRoundsResponse.FromString,
                 _registered_method=True)
+        self.QueryRecord = channel.unary_stream(
+                '/fogbank.v1.LedgerQueryService/QueryRecord',
+                request_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryRecordRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryRecordResponse.FromString,
+                _registered_method=True)
         self.CompareRounds = channel.unary_stream(
                 '/fogbank.v1.LedgerQueryService/CompareRounds',
                 request_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.CompareRoundsRequest.SerializeToString,
@@ -169,6 +174,13 @@ class LedgerQueryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def QueryRecord(self, request, context):
+        """Sends the commits that touch one thing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CompareRounds(self, request, context):
         """Decides a span's rounds by another policy, and compares.
         """
@@ -244,6 +256,11 @@ def add_LedgerQueryServiceServicer_to_server(servicer, server):
                     servicer.RederiveRounds,
                     request_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.RederiveRoundsRequest.FromString,
                     response_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.RederiveRoundsResponse.SerializeToString,
+            ),
+            'QueryRecord': grpc.unary_stream_rpc_method_handler(
+                    servicer.QueryRecord,
+                    request_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryRecordRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryRecordResponse.SerializeToString,
             ),
             'CompareRounds': grpc.unary_stream_rpc_method_handler(
                     servicer.CompareRounds,
@@ -510,6 +527,33 @@ class LedgerQueryService:
             '/fogbank.v1.LedgerQueryService/RederiveRounds',
             fogbank_dot_v1_dot_ledger__query__service__pb2.RederiveRoundsRequest.SerializeToString,
             fogbank_dot_v1_dot_ledger__query__service__pb2.RederiveRoundsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QueryRecord(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fogbank.v1.LedgerQueryService/QueryRecord',
+            fogbank_dot_v1_dot_ledger__query__service__pb2.QueryRecordRequest.SerializeToString,
+            fogbank_dot_v1_dot_ledger__query__service__pb2.QueryRecordResponse.FromString,
             options,
             channel_credentials,
             insecure,

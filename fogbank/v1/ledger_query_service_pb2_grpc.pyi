@@ -51,6 +51,8 @@ class LedgerQueryServiceStub:
     """Sends the changes of status between two log sequences, in the log's order."""
     RederiveRounds: _grpc.UnaryStreamMultiCallable[_ledger_query_service_pb2.RederiveRoundsRequest, _ledger_query_service_pb2.RederiveRoundsResponse]
     """Derives rounds again from the copy of the log, and compares."""
+    QueryRecord: _grpc.UnaryStreamMultiCallable[_ledger_query_service_pb2.QueryRecordRequest, _ledger_query_service_pb2.QueryRecordResponse]
+    """Sends the commits that touch one thing."""
     CompareRounds: _grpc.UnaryStreamMultiCallable[_ledger_query_service_pb2.CompareRoundsRequest, _ledger_query_service_pb2.CompareRoundsResponse]
     """Decides a span's rounds by another policy, and compares."""
     CheckLog: _grpc.UnaryStreamMultiCallable[_ledger_query_service_pb2.CheckLogRequest, _ledger_query_service_pb2.CheckLogResponse]
@@ -83,6 +85,8 @@ class LedgerQueryServiceAsyncStub(LedgerQueryServiceStub):
     """Sends the changes of status between two log sequences, in the log's order."""
     RederiveRounds: _aio.UnaryStreamMultiCallable[_ledger_query_service_pb2.RederiveRoundsRequest, _ledger_query_service_pb2.RederiveRoundsResponse]  # type: ignore[assignment]
     """Derives rounds again from the copy of the log, and compares."""
+    QueryRecord: _aio.UnaryStreamMultiCallable[_ledger_query_service_pb2.QueryRecordRequest, _ledger_query_service_pb2.QueryRecordResponse]  # type: ignore[assignment]
+    """Sends the commits that touch one thing."""
     CompareRounds: _aio.UnaryStreamMultiCallable[_ledger_query_service_pb2.CompareRoundsRequest, _ledger_query_service_pb2.CompareRoundsResponse]  # type: ignore[assignment]
     """Decides a span's rounds by another policy, and compares."""
     CheckLog: _aio.UnaryStreamMultiCallable[_ledger_query_service_pb2.CheckLogRequest, _ledger_query_service_pb2.CheckLogResponse]  # type: ignore[assignment]
@@ -166,6 +170,14 @@ class LedgerQueryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_ledger_query_service_pb2.RederiveRoundsResponse], _abc.AsyncIterator[_ledger_query_service_pb2.RederiveRoundsResponse]]:
         """Derives rounds again from the copy of the log, and compares."""
+
+    @_abc_1.abstractmethod
+    def QueryRecord(
+        self,
+        request: _ledger_query_service_pb2.QueryRecordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ledger_query_service_pb2.QueryRecordResponse], _abc.AsyncIterator[_ledger_query_service_pb2.QueryRecordResponse]]:
+        """Sends the commits that touch one thing."""
 
     @_abc_1.abstractmethod
     def CompareRounds(

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, cast
+from uuid import UUID
 
 import grpc
 import grpc.aio
@@ -31,8 +32,10 @@ from services.ledger.app.evidence import Evidence
 from services.ledger.app.log_verification import LogVerification
 from services.ledger.app.ports import DeploymentFilter, DeploymentSort
 from services.ledger.app.queries import LedgerQueries, Wait
+from services.ledger.app.records import Records
 from services.ledger.app.replays import DecisionReplays
 from services.ledger.app.snapshots import Snapshots
+from services.ledger.core.touched import ThingKind, numbered
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["LedgerQueryService"].full_name
 
@@ -50,6 +53,7 @@ class Answers:
     snapshots: Snapshots
     replays: DecisionReplays
     comparisons: Comparisons
+    records: Records
     evidence: Evidence
     verification: LogVerification
 
@@ -174,6 +178,22 @@ class LedgerQueryServicer(pb_grpc.LedgerQueryServiceServicer):
             async for message in messages:
                 yield pb.RederiveRoundsResponse(progress=message)
 
+    async def QueryRecord(
+        self, request: pb.QueryRecordRequest, context: Context
+    ) -> AsyncIterator[pb.QueryRecordResponse]:
+        kind, id_ = _thing(request)
+        found = self._answers.records.of(kind, id_, request.after_sequence, request.to_sequence)
+        async with aclosing(found):
+            async for touched in found:
+                commit = touched.commit
+                yield pb.QueryRecordResponse(
+                    sequence=commit.sequence,
+                    service=commit.service,
+                    instance=commit.instance,
+                    data=commit.data,
+                    indexes=touched.indexes,
+                )
+
     async def CompareRounds(
         self, request: pb.CompareRoundsRequest, context: Context
     ) -> AsyncIterator[pb.CompareRoundsResponse]:
@@ -225,6 +245,29 @@ def _filter(request: pb.QueryDeploymentsRequest) -> DeploymentFilter:
         limit=request.limit,
         offset=request.offset,
     )
+
+
+_KINDS = {
+    pb.RECORD_KIND_DEPLOYMENT: ThingKind.DEPLOYMENT,
+    pb.RECORD_KIND_NODE: ThingKind.NODE,
+    pb.RECORD_KIND_USER: ThingKind.USER,
+    pb.RECORD_KIND_CLUSTER: ThingKind.CLUSTER,
+    pb.RECORD_KIND_ORGANIZATION: ThingKind.ORGANIZATION,
+}
+
+
+def _thing(request: pb.QueryRecordRequest) -> tuple[ThingKind, str]:
+    kind = _KINDS.get(request.kind)
+    if kind is None:
+        raise InvalidArgumentError.of_field("kind", f"must be a known kind, was {request.kind}")
+    try:
+        if kind in {ThingKind.CLUSTER, ThingKind.ORGANIZATION}:
+            return kind, numbered(int(request.id))
+        return kind, str(UUID(request.id))
+    except ValueError:
+        raise InvalidArgumentError.of_field(
+            "id", f"must be a UUID, or a number of a cluster or organization, was {request.id!r}"
+        ) from None
 
 
 def _status(number: int) -> DeploymentStatus:

@@ -37,6 +37,7 @@ from services.ledger.app.past import PastStates
 from services.ledger.app.progress import Progress
 from services.ledger.app.projector import Projector
 from services.ledger.app.queries import LedgerQueries
+from services.ledger.app.records import Records
 from services.ledger.app.replays import DecisionReplays
 from services.ledger.app.snapshots import Snapshots
 from services.ledger.settings import LedgerSettings
@@ -72,6 +73,7 @@ async def build(service: Service, settings: LedgerSettings) -> None:
         snapshots,
         DecisionReplays(copy, snapshots, replay_process, progress),
         Comparisons(copy, snapshots, replay_process, progress),
+        Records(copy, progress),
         evidence,
         LogVerification(log, tree, tree, evidence, progress),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -36,9 +37,12 @@ async def audited(ledger: Ledger, log: StoredLog) -> AsyncIterator[Any]:
         service = AuditService(log.reader(), events, client, past, "log.")
         audit_service_pb2_grpc.add_AuditServiceServicer_to_server(service, front.grpc)
         front_port = await front.start("127.0.0.1:0")
+        following = asyncio.create_task(fold.run())
         try:
+            await fold.reached(log.last)
             async with grpc.aio.insecure_channel(f"127.0.0.1:{front_port}") as own:
                 yield audit_service_pb2_grpc.AuditServiceStub(own)
         finally:
+            following.cancel()
             await front.stop(0)
             await behind.stop(0)

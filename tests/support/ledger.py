@@ -35,6 +35,7 @@ from services.ledger.app.ports import LedgerStore
 from services.ledger.app.progress import Progress
 from services.ledger.app.projector import Projector
 from services.ledger.app.queries import LedgerQueries
+from services.ledger.app.records import Records
 from services.ledger.app.replays import DecisionReplays
 from services.ledger.app.snapshots import Snapshots
 from tests.support.fleet_log import LittleLog
@@ -137,7 +138,10 @@ async def a_ledger(
         evidence = Evidence(tree, copy, ORIGIN, keys, folder)
         verification = LogVerification(log.reader(), tree, tree, evidence, progress)
         comparisons = Comparisons(copy, snapshots, replay, progress)
-        answers = grpc_api.Answers(queries, snapshots, replays, comparisons, evidence, verification)
+        records = Records(copy, progress)
+        answers = grpc_api.Answers(
+            queries, snapshots, replays, comparisons, records, evidence, verification
+        )
         yield Ledger(engine, own, progress, projector, snapshots, past, answers)
     finally:
         await own.close()

@@ -25,11 +25,13 @@ from fogbank.domain.policy import Policy
 from fogbank.domain.rederived import RederivedPart
 from fogbank.domain.status import StatusChange
 from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page, StatusRecord
+from fogbank.log.port import StoredCommit, Writer
 from fogbank.v1 import audit_service_pb2, deployments_pb2
 from fogbank.v1 import ledger_query_service_pb2 as pb
 from fogbank.v1 import ledger_query_service_pb2_grpc as rpc
 from services.gateway.adapters.outages import as_outage
-from services.gateway.app.ports import DeploymentQuery, DeploymentSort, LedgerStatus
+from services.gateway.app.ports import DeploymentQuery, DeploymentSort, LedgerStatus, Recorded
+from services.gateway.core.touching import Kind
 
 _TIMEOUT_S = 10.0
 # A past state is folded again.
@@ -41,6 +43,15 @@ _SORTS = {
     DeploymentSort.CREATED_AT: pb.DEPLOYMENT_SORT_CREATED_AT,
     DeploymentSort.NAME: pb.DEPLOYMENT_SORT_NAME,
     DeploymentSort.STATUS: pb.DEPLOYMENT_SORT_STATUS,
+}
+
+
+_KINDS = {
+    Kind.DEPLOYMENT: pb.RECORD_KIND_DEPLOYMENT,
+    Kind.NODE: pb.RECORD_KIND_NODE,
+    Kind.USER: pb.RECORD_KIND_USER,
+    Kind.CLUSTER: pb.RECORD_KIND_CLUSTER,
+    Kind.ORGANIZATION: pb.RECORD_KIND_ORGANIZATION,
 }
 
 
@@ -143,6 +154,19 @@ class LedgerClient:
             # Without a deadline, as above.
             async for answer in self._stub.CompareRounds(pb.CompareRoundsRequest(wanted=wanted)):
                 yield compared_from_pb(answer.progress)
+        except grpc.aio.AioRpcError as error:
+            raise _error(error) from error
+
+    async def record(self, kind: Kind, id_: str, after: int, upto: int) -> AsyncGenerator[Recorded]:
+        request = pb.QueryRecordRequest(
+            kind=_KINDS[kind], id=id_, after_sequence=after, to_sequence=upto
+        )
+        try:
+            # Without a deadline: a record may be long.
+            async for answer in self._stub.QueryRecord(request):
+                writer = Writer(answer.service, answer.instance)
+                stored = StoredCommit(answer.sequence, writer, answer.data)
+                yield Recorded(answer.sequence, stored, frozenset(answer.indexes))
         except grpc.aio.AioRpcError as error:
             raise _error(error) from error
 

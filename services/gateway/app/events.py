@@ -12,10 +12,12 @@ from fogbank.domain import events as ev
 from fogbank.domain.envelope import Commit
 from fogbank.domain.errors import NotFoundError
 from fogbank.domain.resources import NOTHING
+from fogbank.domain.tenancy import MembershipRole
 from fogbank.log.follower import read_commits
 from fogbank.log.port import EventLog
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.principal import Principal
+from services.gateway.core.tenancy import role_of
 from services.gateway.core.touching import Kind, Touching, parse_thing, touching
 
 _KEPT_COMMITS = 500
@@ -62,7 +64,7 @@ class Events:
         while True:
             await self._fold.advance(cursor)
             for commit in await self._commits_after(cursor, self._fold.position):
-                yield self._seen(principal, commit)
+                yield self.seen(principal, commit)
                 cursor = commit.sequence
 
     async def _commits_after(self, cursor: int, last: int) -> list[Commit]:
@@ -90,7 +92,8 @@ class Events:
     async def _read(self, first: int, last: int) -> list[Commit]:
         return [commit async for batch in read_commits(self._log, first, last) for commit in batch]
 
-    def _seen(self, principal: Principal, commit: Commit) -> Seen:
+    def seen(self, principal: Principal, commit: Commit) -> Seen:
+        """Return a commit with what of it a caller may see."""
         if principal.is_admin:
             events = tuple(envelope.event for envelope in commit.envelopes)
             return Seen(commit, tuple(range(len(events))), events)
@@ -141,8 +144,10 @@ class Events:
             outcome.deployment_id, outcome.version, NOTHING, (), evictions=evictions
         )
 
-    def touching(self, principal: Principal, thing: str) -> Touching:
-        """Return what follows a thing through the log.
+    def touching(self, principal: Principal, thing: str) -> tuple[Touching, str]:
+        """Return what follows a thing through the log, and the id of whose record it is part of.
+
+        Of a replica that is its deployment's.
 
         Raises:
             InvalidArgumentError: it names none.
@@ -152,7 +157,9 @@ class Events:
         found = touching(self._fold.fleet, kind, id_)
         if found is None or not (principal.is_admin or self._may_see(principal, kind, id_)):
             raise NotFoundError(f"{kind.capitalize()} not found")
-        return found
+        if kind is Kind.REPLICA:
+            return found, self._fold.fleet.decisions.placements[found.id].deployment_id
+        return found, found.id
 
     def _may_see(self, principal: Principal, kind: Kind, id_: str) -> bool:
         match kind:
@@ -165,6 +172,15 @@ class Events:
                 return True
             case Kind.USER:
                 return id_.lower() == principal.user_id
+            case Kind.CLUSTER:
+                cluster = self._fold.fleet.facts.clusters[int(id_)]
+                return self._is_owner_of(principal, cluster.organization_id)
+            case Kind.ORGANIZATION:
+                return self._is_owner_of(principal, int(id_))
+
+    def _is_owner_of(self, principal: Principal, organization_id: int) -> bool:
+        organization = self._fold.fleet.facts.organizations[organization_id]
+        return role_of(organization, principal.user_id) is MembershipRole.OWNER
 
     def _owns(self, user_id: str, deployment_id: str) -> bool:
         deployment = self._fold.fleet.facts.deployments.get(deployment_id)

@@ -19,6 +19,8 @@ from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.status import StatusChange
 from fogbank.domain.tenancy import MembershipRole
 from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page, StatusRecord
+from fogbank.log.port import StoredCommit
+from services.gateway.core.touching import Kind
 
 
 class CommitAppender(Protocol):
@@ -173,7 +175,31 @@ class LedgerEvidence(Protocol):
         """
 
 
-class LedgerAudits(LedgerReplays, LedgerEvidence, Protocol):
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A commit that may touch a thing, and the indexes of the events that do; None for any.
+
+    Without `stored` it only says that nothing else up to `sequence` does.
+    """
+
+    sequence: int
+    stored: StoredCommit | None = None
+    indexes: Collection[int] | None = None
+
+
+class LedgerRecords(Protocol):
+    """The commits that touch one thing, by the ledger's index."""
+
+    def record(self, kind: Kind, id_: str, after: int, upto: int) -> AsyncGenerator[Recorded]:
+        """Yield a thing's commits after a sequence up to another, in order.
+
+        Raises:
+            UnavailableError: the ledger does not answer.
+            DeadlineExceededError: it is too far behind.
+        """
+
+
+class LedgerAudits(LedgerReplays, LedgerEvidence, LedgerRecords, Protocol):
     """What the ledger does for those who audit."""
 
 

@@ -19,18 +19,26 @@ class Kind(StrEnum):
     REPLICA = "replica"
     NODE = "node"
     USER = "user"
+    CLUSTER = "cluster"
+    ORGANIZATION = "organization"
+
+    @property
+    def numbered(self) -> bool:
+        """Tell whether its ids are numbers: only the ledger finds what touches such a thing."""
+        return self in {Kind.CLUSTER, Kind.ORGANIZATION}
 
 
 class Touching:
     """Tells what of each event touches one thing.
 
     `replica_ids` are the thing's replicas as far as they are known: a deployment's, or those that
-    were ever placed on a node. Rounds that come by add to them.
+    were ever placed on a node. Rounds that come by add to them. Of clusters and organizations all
+    that the ledger names touches them.
     """
 
     def __init__(self, kind: Kind, id_: str, replica_ids: Iterable[str] = ()) -> None:
-        self._kind = kind
-        self._id = id_
+        self.kind = kind
+        self.id = id_
         self._replica_ids = set(replica_ids)
         if kind is Kind.REPLICA:
             self._replica_ids.add(id_)
@@ -43,29 +51,31 @@ class Touching:
     def part_of(self, envelope: EventEnvelope) -> ev.Event | None:
         """Return the event, or what of it touches the thing; None if nothing does."""
         event = envelope.event
+        if self.kind.numbered:
+            return event
         if isinstance(event, ev.RoundDecided):
             return self._of_round(event)
-        if self._kind is Kind.USER:
+        if self.kind is Kind.USER:
             return event if self._of_user(envelope) else None
         if isinstance(event, ev.NodeReported):
             return self._of_report(event)
-        if self._kind is Kind.REPLICA:
+        if self.kind is Kind.REPLICA:
             return None
-        same = envelope.aggregate == f"{self._kind}/{self._id}"
-        named = getattr(event, f"{self._kind}_id", "") == self._id
-        created = self._kind is Kind.DEPLOYMENT and envelope.event_id == self._id
+        same = envelope.aggregate == f"{self.kind}/{self.id}"
+        named = getattr(event, f"{self.kind}_id", "") == self.id
+        created = self.kind is Kind.DEPLOYMENT and envelope.event_id == self.id
         return event if same or named or created else None
 
     def _of_user(self, envelope: EventEnvelope) -> bool:
         event = envelope.event
-        return envelope.actor == f"user/{self._id}" or self._id in {
+        return envelope.actor == f"user/{self.id}" or self.id in {
             getattr(event, "owner_id", ""),
             getattr(event, "user_id", ""),
         }
 
     def _of_report(self, event: ev.NodeReported) -> ev.Event | None:
-        if self._kind is Kind.NODE:
-            return event if event.node_id == self._id else None
+        if self.kind is Kind.NODE:
+            return event if event.node_id == self.id else None
         seen = tuple(each for each in event.observations if each.replica_id in self._replica_ids)
         if len(seen) == len(event.observations):
             return event if seen else None
@@ -76,15 +86,15 @@ class Touching:
         silent = tuple(
             each
             for each in event.observations
-            if self._kind is Kind.NODE and each.node_id == self._id
+            if self.kind is Kind.NODE and each.node_id == self.id
         )
         if not outcomes and not silent:
             return None
-        raised = tuple(each for each in event.raised if each == self._id)
+        raised = tuple(each for each in event.raised if each == self.id)
         return replace(event, outcomes=outcomes, observations=silent, raised=raised)
 
     def _concerns(self, outcome: ev.Outcome) -> bool:
-        match self._kind:
+        match self.kind:
             case Kind.DEPLOYMENT:
                 return self._concerns_deployment(outcome)
             case Kind.NODE:
@@ -94,19 +104,19 @@ class Touching:
         return False
 
     def _concerns_deployment(self, outcome: ev.Outcome) -> bool:
-        own = getattr(outcome, "deployment_id", "") == self._id
+        own = getattr(outcome, "deployment_id", "") == self.id
         if isinstance(outcome, ev.DeploymentPlaced):
             if own:
                 self._add(each.replica_id for each in outcome.placements)
-            return own or any(each.deployment_id == self._id for each in outcome.evictions)
+            return own or any(each.deployment_id == self.id for each in outcome.evictions)
         return own
 
     def _concerns_node(self, outcome: ev.Outcome) -> bool:
         if isinstance(outcome, ev.DeploymentPlaced):
-            here = [each.replica_id for each in outcome.placements if each.node_id == self._id]
+            here = [each.replica_id for each in outcome.placements if each.node_id == self.id]
             self._add(here)
             return bool(here) or self._names_replica(outcome)
-        return getattr(outcome, "node_id", "") == self._id or self._names_replica(outcome)
+        return getattr(outcome, "node_id", "") == self.id or self._names_replica(outcome)
 
     def _names_replica(self, outcome: ev.Outcome) -> bool:
         named = set(getattr(outcome, "replica_ids", ()))
@@ -125,7 +135,7 @@ class Touching:
 
 
 def parse_thing(text: str) -> tuple[Kind, str]:
-    """Return what `deployment/<id>`, `replica/<id>`, `node/<id or name>` or `user/<id>` names.
+    """Return what a thing's name stands for, as `deployment/<id>` or `cluster/<number>`.
 
     Raises:
         InvalidArgumentError: it is none of these.
@@ -134,8 +144,8 @@ def parse_thing(text: str) -> tuple[Kind, str]:
     if kind not in set(Kind) or not id_:
         raise InvalidArgumentError.of_field(
             "touching",
-            "must be deployment/<id>, replica/<id>, node/<id or name> or user/<id>, "
-            f"was {text[:100]!r}",
+            "must be deployment/<id>, replica/<id>, node/<id or name>, user/<id>, "
+            f"cluster/<number> or organization/<number>, was {text[:100]!r}",
         )
     return Kind(kind), id_
 
@@ -158,10 +168,13 @@ def touching(fleet: FleetState, kind: Kind, id_: str) -> Touching | None:
             )
         case Kind.NODE:
             named = [node.id for node in fleet.facts.nodes.values() if node.name == id_]
-            known = id_.lower() if id_.lower() in fleet.facts.nodes else (named or [""])[-1]
-            if not known:
+            node_id = id_.lower() if id_.lower() in fleet.facts.nodes else (named or [""])[-1]
+            if not node_id:
                 return None
-            placements = fleet.decisions.placements.values()
-            return Touching(kind, known, [each.id for each in placements if each.node_id == known])
+            placed = fleet.decisions.placements.values()
+            return Touching(kind, node_id, [each.id for each in placed if each.node_id == node_id])
         case Kind.USER:
             return Touching(kind, id_.lower())
+        case Kind.CLUSTER | Kind.ORGANIZATION:
+            known = fleet.facts.clusters if kind is Kind.CLUSTER else fleet.facts.organizations
+            return Touching(kind, id_) if id_.isdecimal() and int(id_) in known else None

@@ -20,15 +20,16 @@ from fogbank.domain.envelope import Commit, EventEnvelope
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.events import Event
 from fogbank.log.follower import decode
-from fogbank.log.port import EventLog
+from fogbank.log.port import EventLog, StoredCommit
 from fogbank.v1 import audit_service_pb2 as pb
 from fogbank.v1 import audit_service_pb2_grpc as rpc
 from fogbank.v1 import log_pb2
 from fogbank.v1.moments_pb2 import Moment
 from services.gateway.app.events import Events
 from services.gateway.app.past import Past
-from services.gateway.app.ports import LedgerAudits
+from services.gateway.app.ports import LedgerAudits, Recorded
 from services.gateway.app.principal import Principal, current_principal
+from services.gateway.app.records import Records
 from services.gateway.core import policies
 from services.gateway.core.causes import causes_of_part
 from services.gateway.core.touching import Touching
@@ -57,6 +58,7 @@ class AuditService(rpc.AuditServiceServicer):
         self._past = past
         self._prefix = subject_prefix
         self._causes = Causes(log)
+        self._records = Records(log, ledger)
 
     async def ReadEvents(
         self, request: pb.ReadEventsRequest, context: Context
@@ -73,85 +75,99 @@ class AuditService(rpc.AuditServiceServicer):
             )
         wanted = _Wanted(frozenset(request.types), frozenset(request.aggregates))
         upto = None if request.follow else last
-        thing = self._events.touching(principal, request.touching) if request.touching else None
-        if principal.is_admin:
-            messages = self._everything(wanted, after, upto, thing)
+        if request.touching:
+            messages = self._touching(principal, wanted, request.touching, after, upto)
+        elif principal.is_admin:
+            messages = self._everything(wanted, after, upto)
         else:
-            messages = self._own(principal, wanted, after, upto, thing)
+            messages = self._own(principal, wanted, after, upto)
         async with aclosing(messages):
             async for message in messages:
-                if thing is not None and upto is not None:
-                    message.last_sequence = upto
-                if thing is not None:
-                    await self._causes.name(message)
-                if message.events or thing is not None:
-                    yield message
+                yield message
 
     async def _everything(
-        self, wanted: _Wanted, after: int, upto: int | None, thing: Touching | None
+        self, wanted: _Wanted, after: int, upto: int | None
     ) -> AsyncGenerator[pb.ReadEventsResponse, None]:
-        """Yield commits as the log has them, byte for byte; of a thing, only what touches it."""
+        """Yield commits as the log has them, byte for byte."""
         batches = self._log.follow(after) if upto is None else self._log.read(after + 1, upto)
         async for batch in batches:
             for stored in batch:
-                if thing is not None and not thing.may_touch(stored.data):
-                    continue
                 commit = log_pb2.Commit.FromString(stored.data)
                 envelopes = wanted.of(enumerate(commit.events))
-                if thing is not None:
-                    envelopes = _touching(thing, decode(stored), envelopes)
-                writer = f"{stored.writer.service}.{stored.writer.instance}"
-                message = self._response(stored.sequence, writer, commit.appended_at_us, envelopes)
+                message = self._response(stored, commit.appended_at_us, envelopes)
                 if message.events:
                     yield message
-            if thing is not None:
-                yield pb.ReadEventsResponse(sequence=batch[-1].sequence)
+
+    async def _touching(
+        self, principal: Principal, wanted: _Wanted, name: str, after: int, upto: int | None
+    ) -> AsyncGenerator[pb.ReadEventsResponse, None]:
+        """Yield what of the log touches a thing, and now and then how far it was read."""
+        thing, ledger_id = self._events.touching(principal, name)
+        found = self._records.of(thing, ledger_id, after, upto)
+        async with aclosing(found):
+            async for recorded in found:
+                message = pb.ReadEventsResponse(sequence=recorded.sequence)
+                if recorded.stored is not None:
+                    message = self._recorded(principal, wanted, thing, recorded)
+                    await self._causes.name(message)
+                if message.events or recorded.stored is None:
+                    message.last_sequence = upto or 0
+                    yield message
+
+    def _recorded(
+        self, principal: Principal, wanted: _Wanted, thing: Touching, recorded: Recorded
+    ) -> pb.ReadEventsResponse:
+        """Return what of a commit touches a thing; to administrators byte for byte if all does."""
+        assert recorded.stored is not None  # noqa: S101  else there is nothing to show
+        stored, indexes = recorded.stored, recorded.indexes
+        commit = decode(stored)
+        if principal.is_admin or thing.kind.numbered:
+            raw = log_pb2.Commit.FromString(stored.data).events
+            envelopes = _touching(thing, commit, wanted.of(enumerate(raw)))
+        else:
+            seen = self._events.seen(principal, commit)
+            own = (
+                (index, replace(commit.envelopes[index], event=event))
+                for index, event in zip(seen.indexes, seen.events, strict=True)
+                if event is not None
+            )
+            envelopes = wanted.of(
+                (index, _envelope(commit.envelopes[index], part))
+                for index, envelope in own
+                if (part := thing.part_of(envelope)) is not None
+            )
+        named = (each for each in envelopes if indexes is None or each[0] in indexes)
+        return self._response(stored, commit.appended_at_us, named)
 
     async def _own(
-        self,
-        principal: Principal,
-        wanted: _Wanted,
-        after: int,
-        upto: int | None,
-        thing: Touching | None,
+        self, principal: Principal, wanted: _Wanted, after: int, upto: int | None
     ) -> AsyncGenerator[pb.ReadEventsResponse, None]:
         """Yield what of each commit is a user's business."""
         if upto is not None and after >= upto:
             return
         async for seen in self._events.follow(principal, after):
             commit = seen.commit
-            own = (
-                (index, replace(commit.envelopes[index], event=event))
+            envelopes = (
+                (index, _envelope(commit.envelopes[index], event))
                 for index, event in zip(seen.indexes, seen.events, strict=True)
                 if event is not None
             )
-            envelopes = (
-                (index, _envelope(commit.envelopes[index], part))
-                for index, envelope in own
-                if (part := envelope.event if thing is None else thing.part_of(envelope))
-            )
-            message = self._response(
-                commit.sequence,
-                f"{commit.service}.{commit.instance}",
-                commit.appended_at_us,
-                wanted.of(envelopes),
-            )
-            last = upto is not None and commit.sequence >= upto
-            if message.events or last:
+            message = self._response(commit, commit.appended_at_us, wanted.of(envelopes))
+            if message.events:
                 yield message
-            if last:
+            if upto is not None and commit.sequence >= upto:
                 return
 
     def _response(
         self,
-        sequence: int,
-        writer: str,
+        commit: Commit | StoredCommit,
         appended_at_us: int,
         envelopes: Iterable[tuple[int, log_pb2.EventEnvelope]],
     ) -> pb.ReadEventsResponse:
+        writer = commit.writer if isinstance(commit, StoredCommit) else commit
         return pb.ReadEventsResponse(
-            sequence=sequence,
-            subject=self._prefix + writer,
+            sequence=commit.sequence,
+            subject=f"{self._prefix}{writer.service}.{writer.instance}",
             appended_at=timestamp_to_pb(appended_at_us),
             events=[
                 pb.LoggedEvent(index=index, envelope=envelope, payload_json=_as_json(envelope))

@@ -8,19 +8,25 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fogbank.domain.envelope import SCHEDULER
+from fogbank.domain.position import index_of, pack, sequence_of
 from services.ledger.adapters.database import outages_named
-from services.ledger.adapters.tables import COMMITS
+from services.ledger.adapters.tables import COMMITS, TOUCHES
 from services.ledger.app.ports import CopyDamagedError
+from services.ledger.app.records import Touched
 from services.ledger.app.replays import KeptCommit
+from services.ledger.core.touched import ThingKind
 
 # A commit may be half a MiB.
 _AT_ONCE = 50
 
-_C = COMMITS.c
+_C, _T = COMMITS.c, TOUCHES.c
 
 
 class PostgresLogCopy:
-    """A `LogCopy`; each batch is a query of its own, so that no connection is held for long."""
+    """A `LogCopy` and a `RecordIndex`.
+
+    Each batch is a query of its own, so that no connection is held for long.
+    """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -45,6 +51,45 @@ class PostgresLogCopy:
                 raise _gone(first + len(rows))
             yield [KeptCommit(*row) for row in rows]
             first = upto + 1
+
+    async def touching(
+        self, kind: ThingKind, id_: str, after: int, upto: int, *, counting: bool = False
+    ) -> AsyncGenerator[Touched]:
+        """Yield the commits that touch a thing, from after a sequence up to another, in order.
+
+        With `counting` only for events that aren't void.
+
+        Raises:
+            CopyDamagedError: one of them isn't there.
+            StoreUnavailableError: no answer.
+        """
+        position, last = pack(after + 1, 0), pack(upto + 1, 0)
+        wanted = (_T.kind == int(kind)) & (_T.id == id_) & (_T.position < last)
+        if counting:
+            wanted &= _T.counts
+        while True:
+            places = (
+                select(_T.position)
+                .where(wanted & (_T.position >= position))
+                .order_by(_T.position)
+                .limit(_AT_ONCE)
+            )
+            async with outages_named(), self._engine.connect() as connection:
+                found = list((await connection.execute(places)).scalars())
+                sequences = {sequence_of(each) for each in found}
+                columns = select(_C.sequence, _C.service, _C.instance, _C.digest, _C.data)
+                query = columns.where(_C.sequence.in_(sequences)).order_by(_C.sequence)
+                rows = (await connection.execute(query)).all() if found else []
+            if missing := sequences - {row.sequence for row in rows}:
+                raise _gone(min(missing))
+            for row in rows:
+                indexes = tuple(
+                    index_of(each) for each in found if sequence_of(each) == row.sequence
+                )
+                yield Touched(KeptCommit(*row), indexes)
+            if len(found) < _AT_ONCE:
+                return
+            position = found[-1] + 1
 
     async def rounds(self, first: int, last: int) -> int:
         """Return how many commits of schedulers lie between, both included.

@@ -19,6 +19,7 @@ from services.ledger.adapters.tables import (
     DEPLOYMENTS,
     HISTORY,
     NODES,
+    TOUCHES,
 )
 from services.ledger.adapters.tree_store import read_head, write_growth
 from services.ledger.app.ports import Checkpoint, KeptCopy, RivalLedgerError
@@ -32,6 +33,7 @@ from services.ledger.core.rows import (
     NodeRow,
     NodeStateRow,
 )
+from services.ledger.core.touched import TouchRow
 
 # For the sessions that write: the rows that batches touch are looked up one by one, whatever a
 # plan's age and the statistics make of it.
@@ -103,6 +105,7 @@ _COMMITS = _Rows(COMMITS, CommitRow)
 _DEPLOYMENTS = _Rows(DEPLOYMENTS, DeploymentRow)
 _NODES = _Rows(NODES, NodeRow)
 _HISTORY = _Rows(HISTORY, ChangeRow)
+_TOUCHES = _Rows(TOUCHES, TouchRow)
 _DEPLOYMENT_STATES = _States(DEPLOYMENTS, DeploymentStateRow)
 _NODE_STATES = _States(NODES, NodeStateRow)
 
@@ -175,6 +178,7 @@ class PostgresStore:
         await _DEPLOYMENTS.write(driver, changes.deployments, changes.former_deployments)
         await _DEPLOYMENT_STATES.write(driver, changes.deployment_states)
         await _HISTORY.write(driver, changes.changes)
+        await _TOUCHES.write(driver, changes.touches)
 
     async def try_lead(self) -> bool:
         async with outages_named():

@@ -176,6 +176,15 @@ COMMITS = Table(
     Column("data", LargeBinary, nullable=False),
 )
 
+TOUCHES = Table(
+    "touches",
+    METADATA,
+    Column("kind", SmallInteger, primary_key=True, autoincrement=False, nullable=False),
+    _uuid("id", key=True),
+    _big("position", key=True),
+    Column("counts", Boolean, nullable=False),
+)
+
 CHECKPOINT = Table(
     "checkpoint",
     METADATA,

@@ -33,11 +33,12 @@ from services.ledger.core.rows import (
     NodeStateRow,
     ReplicaRow,
 )
+from services.ledger.core.touched import TouchRow, touch_rows
 
 
 @dataclass(slots=True)
 class TableChanges:
-    """What to write so that the tables say what the log says; `changes` are new history.
+    """What to write so that the tables say what the log says; `changes` and `touches` are new.
 
     Whole rows come in the place of those that `former_deployments` and `former_nodes` name, and
     have no row yet otherwise; states are of other rows than those.
@@ -50,6 +51,7 @@ class TableChanges:
     former_nodes: list[str] = field(default_factory=list)
     node_states: list[NodeStateRow] = field(default_factory=list)
     changes: list[ChangeRow] = field(default_factory=list)
+    touches: list[TouchRow] = field(default_factory=list)
 
 
 class Status(NamedTuple):
@@ -69,6 +71,7 @@ class Projection:
         self.fleet = FleetState() if fleet is None else fleet
         self._tracker = StatusTracker()
         self._changes: list[StatusChange] = []
+        self._touches: list[TouchRow] = []
         # The slots of the deployments touched since the last `take`, as of the last touch, if
         # they were looked at.
         self._touched: dict[str, tuple[ReplicaView, ...] | None] = {}
@@ -126,6 +129,7 @@ class Projection:
         fleet = self.fleet
         policy = fleet.facts.policy_position
         folded = fleet.fold(commit)
+        self._touches += touch_rows(fleet, commit, folded.verdicts)
         self._touched_nodes |= folded.nodes
         if fleet.facts.policy_position != policy:
             # The bound of busy may have moved for every node.
@@ -145,7 +149,10 @@ class Projection:
 
     def take(self) -> TableChanges:
         """Return what differs from what was taken before, and count it as written."""
-        taken = TableChanges(changes=[change_row(change) for change in self._changes])
+        taken = TableChanges(
+            changes=[change_row(change) for change in self._changes], touches=self._touches
+        )
+        self._touches = []
         # Sorted, so that the same log leads to the same writes.
         for deployment_id in sorted(self._touched):
             self._take_deployment(deployment_id, self._touched[deployment_id], taken)

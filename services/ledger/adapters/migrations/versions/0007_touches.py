@@ -1,0 +1,58 @@
+"""An index from each thing to the events that touch it, filled from the copy of the log."""
+
+from collections.abc import Iterator
+
+from alembic import op
+from sqlalchemy import Connection, text
+
+from fogbank.codec import decode_commit
+from fogbank.domain.fleet import FleetState
+from services.ledger.core.touched import TouchRow, touch_rows
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+_STATEMENTS = """
+CREATE TABLE public.touches (
+    kind smallint NOT NULL,
+    id uuid NOT NULL,
+    position bigint NOT NULL,
+    counts boolean NOT NULL,
+    PRIMARY KEY (kind, id, position)
+);
+COMMENT ON TABLE public.touches IS
+    'Which events (position: sequence << 16 | index) touch a thing; kinds: 1 deployment, 2 node, '
+    '3 user, 4 cluster, 5 organization, 6 whether a node is there and reachable'
+"""
+_COMMITS = text(
+    "SELECT sequence, service, instance, data FROM public.commits "
+    "WHERE sequence > :after ORDER BY sequence LIMIT 200"
+)
+_INSERT = text(
+    "INSERT INTO public.touches SELECT * FROM unnest(CAST(:kinds AS smallint[]), "
+    "CAST(:ids AS uuid[]), CAST(:positions AS bigint[]), CAST(:counts AS boolean[]))"
+)
+
+
+def upgrade() -> None:
+    for statement in _STATEMENTS.split(";\n"):
+        op.execute(statement)
+    connection = op.get_bind()
+    for rows in _rows(connection):
+        kinds, ids, positions, counts = (list(column) for column in zip(*rows, strict=True))
+        values = {"kinds": kinds, "ids": ids, "positions": positions, "counts": counts}
+        connection.execute(_INSERT, values)
+
+
+def _rows(connection: Connection) -> Iterator[list[TouchRow]]:
+    """Yield the rows of the commits that are kept, some commits at a time."""
+    fleet = FleetState()
+    while kept := connection.execute(_COMMITS, {"after": fleet.position}).all():
+        rows: list[TouchRow] = []
+        for stored in kept:
+            commit = decode_commit(stored.sequence, stored.service, stored.instance, stored.data)
+            rows += touch_rows(fleet, commit, fleet.fold(commit).verdicts)
+        if rows:
+            yield rows

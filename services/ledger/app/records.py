@@ -1,0 +1,64 @@
+"""The record of one thing: the commits that touch it, by the index that is kept beside the copy."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Protocol
+
+from fogbank.domain.errors import InvalidArgumentError
+from services.ledger.app.progress import Progress
+from services.ledger.app.replays import KeptCommit
+from services.ledger.core.touched import ThingKind
+
+# The log has it, and the tables will: how long to wait for that, in seconds.
+_BEHIND_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """A commit, and the indexes of its events that touch a thing."""
+
+    commit: KeptCommit
+    indexes: tuple[int, ...]
+
+
+class RecordIndex(Protocol):
+    """The second copy of the log by things; StoreUnavailableError when it does not answer."""
+
+    def touching(
+        self, kind: ThingKind, id_: str, after: int, upto: int, *, counting: bool = False
+    ) -> AsyncGenerator[Touched]:
+        """Yield the commits after a sequence up to another that touch a thing, in order.
+
+        One with many such events may come in parts. With `counting` only for events that aren't
+        void.
+
+        Raises:
+            CopyDamagedError: one of them isn't there.
+        """
+
+
+class Records:
+    """Answers what the log says of one thing."""
+
+    def __init__(self, index: RecordIndex, progress: Progress) -> None:
+        self._index = index
+        self._progress = progress
+
+    async def of(self, kind: ThingKind, id_: str, after: int, upto: int) -> AsyncGenerator[Touched]:
+        """Yield a thing's commits after a sequence up to another, once the tables are there.
+
+        Raises:
+            InvalidArgumentError: the log has no such sequence.
+            DeadlineExceededError: the tables are too far behind.
+            CopyDamagedError, StoreUnavailableError: as the index does.
+        """
+        end = self._progress.log_sequence
+        if not 0 <= after <= upto <= end:
+            raise InvalidArgumentError.of_field(
+                "after_sequence", f"must lie between 0 and {upto}, that at most at {end}"
+            )
+        await self._progress.reach(upto, _BEHIND_S)
+        async for touched in self._index.touching(kind, id_, after, upto):
+            yield touched

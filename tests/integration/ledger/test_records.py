@@ -1,0 +1,126 @@
+"""The record of one thing by the ledger's index, asked through a gateway."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import grpc.aio
+import pytest
+from sqlalchemy import text
+
+from fogbank.domain import events as ev
+from fogbank.domain.errors import UnavailableError
+from fogbank.domain.fleet import FleetState
+from fogbank.v1 import audit_service_pb2 as pb
+from services.gateway.adapters.ledger_client import LedgerClient
+from services.gateway.app.ports import Recorded
+from services.gateway.app.records import Records
+from services.ledger.adapters.database import MIGRATIONS, make_engine, prepare
+from tests.support.audited import audited
+from tests.support.fleet import LittleFleet
+from tests.support.fleet_log import OWNER, a_spec
+from tests.support.gateway import signed_in
+from tests.support.ledger import StoredLog, a_running_ledger, rows_of
+from tests.support.mixed_story import tell
+
+
+async def record(audit: Any, thing: str, user: str = "admin", after: int = 0) -> list[Any]:
+    request = pb.ReadEventsRequest(touching=thing, after_sequence=after)
+    messages = [
+        message async for message in audit.ReadEvents(request, metadata=signed_in(user), timeout=60)
+    ]
+    assert messages[-1].sequence == messages[-1].last_sequence
+    return [message for message in messages if message.events]
+
+
+def places(messages: list[Any]) -> list[tuple[int, int]]:
+    return [(message.sequence, event.index) for message in messages for event in message.events]
+
+
+async def test_every_record_of_a_story_is_what_reading_the_whole_log_finds(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tell(21, events=120, nodes=6)
+    log = StoredLog()
+    log.publish(told.log)
+    fleet = FleetState()
+    for commit in told.log.commits:
+        fleet.fold(commit)
+    deployments, nodes = list(fleet.facts.deployments)[:12], list(fleet.facts.nodes)
+    things = [f"deployment/{id_}" for id_ in deployments] + [f"node/{id_}" for id_ in nodes]
+    things += [f"replica/{id_}" for id_ in list(fleet.decisions.placements)[:12]]
+    things.append(f"user/{OWNER}")
+    async with a_running_ledger(url, log) as ledger, audited(ledger, log) as audit:
+        by_index = {thing: await record(audit, thing) for thing in things}
+        assert sum(map(len, by_index.values())) > 100
+
+        async def silent(*_asked: object) -> AsyncGenerator[Recorded]:
+            nothing: tuple[Recorded, ...] = ()
+            for each in nothing:
+                yield each
+            raise UnavailableError("The ledger does not answer")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(LedgerClient, "record", silent)
+            assert {thing: await record(audit, thing) for thing in things} == by_index
+
+        def unread(*_span: int) -> Any:
+            raise AssertionError("the log is read")
+
+        monkeypatch.setattr(Records, "_read", unread)
+        late = await record(audit, things[0], after=by_index[things[0]][-1].sequence - 1)
+        assert places(late) == places(by_index[things[0]][-1:])
+
+
+async def test_clusters_and_organizations_have_records(url: str) -> None:
+    fleet = LittleFleet()
+    fleet.fact(ev.OrganizationCreated("everybody"))
+    fleet.fact(ev.ClusterCreated("default", 1))
+    fleet.fact(ev.OrganizationCreated("ours", OWNER))
+    fleet.fact(ev.ClusterCreated("mine", 2))
+    fleet.fact(ev.ClusterCreated("void", 9))
+    web = fleet.deploy(a_spec("web", cluster_id=2))
+    fleet.deploy(a_spec("other", cluster_id=1))
+    fleet.fact(ev.DeploymentDeleted(web))
+    log = StoredLog()
+    log.publish(fleet.log)
+    async with a_running_ledger(url, log) as ledger, audited(ledger, log) as audit:
+        assert places(await record(audit, "cluster/2")) == [(4, 0), (6, 0), (8, 0)]
+        assert places(await record(audit, "organization/2")) == [(3, 0), (4, 0), (6, 0), (8, 0)]
+        for thing, user, code in (
+            ("cluster/3", "admin", grpc.StatusCode.NOT_FOUND),
+            ("cluster/x", "admin", grpc.StatusCode.NOT_FOUND),
+            ("organization/2", "bob", grpc.StatusCode.NOT_FOUND),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await record(audit, thing, user)
+            assert caught.value.code() is code
+        followed = audit.ReadEvents(
+            pb.ReadEventsRequest(touching="cluster/2", follow=True), metadata=signed_in("admin")
+        )
+        with pytest.raises(grpc.aio.AioRpcError, match="read up to now"):
+            await followed.read()
+        await rows_of(url, "DELETE FROM commits WHERE sequence = 6")
+        with pytest.raises(grpc.aio.AioRpcError):
+            await record(audit, "cluster/2")
+
+
+async def test_a_database_of_before_gets_its_index(url: str) -> None:
+    told = tell(5, events=60, nodes=4)
+    log = StoredLog()
+    log.publish(told.log)
+    async with a_running_ledger(url, log):
+        pass
+    kept = await rows_of(url, "SELECT * FROM touches ORDER BY kind, id, position")
+    assert kept
+    await rows_of(url, "DROP TABLE touches")
+    await rows_of(url, f"UPDATE {MIGRATIONS.version_table} SET version_num = '0006'")  # noqa: S608
+    engine = make_engine(url, 1)
+    try:
+        await prepare(engine, "default", 1)
+        async with engine.connect() as connection:
+            assert (await connection.execute(text("SELECT count(*) FROM touches"))).scalar()
+    finally:
+        await engine.dispose()
+    assert await rows_of(url, "SELECT * FROM touches ORDER BY kind, id, position") == kept
