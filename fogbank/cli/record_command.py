@@ -3,14 +3,12 @@
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fogbank.cli.failures import CommandError, UsageFailure
 from fogbank.cli.output import AsTable, Output, OutputFormat
 
 if TYPE_CHECKING:
@@ -31,34 +29,22 @@ def log(
     after: Annotated[int, typer.Option("--after", min=0, help="After this log sequence.")] = 0,
     export: Annotated[
         Path | None,
-        typer.Option("--export", help="Write it to this file, as JSON lines (.jsonl)."),
+        typer.Option("--export", help="Write it to this file, .jsonl or .parquet."),
     ] = None,
     output: Output = AsTable,
 ) -> None:
     """Tell all that the log says of one thing; -o json prints one JSON object a line."""
     from fogbank.cli.connection import connect
-    from fogbank.cli.log_reading import progress
+    from fogbank.cli.export_command import exported
 
-    if export is not None and export.suffix != ".jsonl":
-        raise UsageFailure(f"--export {export}: must end in .jsonl, the only form there is")
-    with ExitStack() as stack:
-        connection = stack.enter_context(connect())
+    with connect() as connection:
         thing = resolved(connection, thing)
-        if export is None:
-            named = names(connection)
-            for event in events(connection, thing, after):
-                _print(event, thing, named, output)
+        if export is not None:
+            print(f"{exported(connection, export, thing, after)} events written to {export}")
             return
-        try:
-            file = stack.enter_context(export.open("w", encoding="utf-8"))
-        except OSError as error:
-            raise CommandError(f"cannot write {export}: {error.strerror}") from error
-        shown = stack.enter_context(progress("exporting"))
-        count = 0
-        for event in events(connection, thing, after, shown):
-            file.write(json.dumps(event, ensure_ascii=False) + "\n")
-            count += 1
-    print(f"{count} events written to {export}")
+        named = names(connection)
+        for event in events(connection, thing, after):
+            _print(event, thing, named, output)
 
 
 def resolved(connection: "Connection", thing: str) -> str:
@@ -77,7 +63,7 @@ def events(
     after: int,
     progress: Callable[[int, int], None] = lambda _done, _last: None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the events that touch a thing, as `fog events` prints them, with their causes.
+    """Yield the events that touch a thing (all for an empty one), with their causes.
 
     `progress` gets the sequence that was read and the last one.
     """

@@ -160,7 +160,7 @@ class ReadEventsResponse(_message.Message):
     subject: _builtins.str
     """Subject it was appended on."""
     last_sequence: _builtins.int
-    """With `touching`, and without `follow`: the last log sequence that will be read."""
+    """Without `follow`: the last log sequence that will be read."""
     @_builtins.property
     def appended_at(self) -> _timestamp_pb2.Timestamp:
         """When it was appended."""

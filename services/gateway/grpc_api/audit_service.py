@@ -83,6 +83,7 @@ class AuditService(rpc.AuditServiceServicer):
             messages = self._own(principal, wanted, after, upto)
         async with aclosing(messages):
             async for message in messages:
+                message.last_sequence = upto or 0
                 yield message
 
     async def _everything(
@@ -111,7 +112,6 @@ class AuditService(rpc.AuditServiceServicer):
                     message = self._recorded(principal, wanted, thing, recorded)
                     await self._causes.name(message)
                 if message.events or recorded.stored is None:
-                    message.last_sequence = upto or 0
                     yield message
 
     def _recorded(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from pyarrow import parquet
 
 from fogbank.cli.main import run
 from fogbank.domain import events as ev
@@ -140,5 +143,30 @@ async def test_the_command_tells_it_in_words_and_exports_it(
     path = tmp_path / "mine.jsonl"
     assert (await fog("--export", str(path)))[0] == 0
     assert path.read_text() == told
-    assert (await fog("--export", str(tmp_path / "mine.parquet")))[0] == 64
+    assert (await fog("--export", str(tmp_path / "mine.csv")))[0] == 64
     assert (await fog("--export", str(tmp_path / "nowhere" / "mine.jsonl")))[0] == 1
+
+
+async def test_all_that_one_may_see_is_exported_also_as_parquet(
+    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    mine, theirs, _ = await preempted(world)
+    monkeypatch.setenv("FOG_ADDR", world.address)
+    monkeypatch.setenv("FOG_TOKEN", "admin")
+    lines, table = tmp_path / "log.jsonl", tmp_path / "log.parquet"
+    for path in (lines, table):
+        assert await asyncio.to_thread(run, ["audit", "export", str(path)]) == 0
+    told = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert len(told) >= world.fold.position
+    rows = parquet.read_table(table).to_pylist()
+    assert [(row["sequence"], row["index"], row["event_id"]) for row in rows] == [
+        (row["sequence"], row["index"], row["event_id"]) for row in told
+    ]
+    assert [json.loads(row["payload"]) for row in rows] == [row["payload"] for row in told]
+    assert {mine, theirs} <= {row["event_id"] for row in rows}
+    assert rows[0]["appended_at"].tzinfo is not None
+    # Without pyarrow it says what to install, and leaves nothing behind.
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    table.unlink()
+    assert await asyncio.to_thread(run, ["audit", "export", str(table)]) == 1
+    assert await asyncio.to_thread(os.listdir, tmp_path) == [lines.name]

@@ -20,6 +20,7 @@ from services.ledger.core.rows import (
     NodeStateRow,
     ReplicaRow,
 )
+from services.ledger.core.touched import ThingKind
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import OWNER, START_US, a_fingerprint, a_spec
 
@@ -101,6 +102,9 @@ def test_what_did_not_change_is_not_written_again() -> None:
     rows.fleet.connect("fog-2")  # the same host again: a new epoch, and nothing else
     taken = rows.take()
     assert [node.node_id for node in taken.nodes] == ["fog-2"]
+    # That it happened is in the node's record.
+    assert {row.kind for row in taken.touches} == {ThingKind.NODE, ThingKind.STANDING}
+    taken.touches = []
     assert taken == TableChanges(nodes=taken.nodes, former_nodes=[taken.nodes[0].id])
 
 
@@ -239,7 +243,10 @@ def test_a_void_command_changes_nothing() -> None:
     rows.fleet.fold(
         rows.fleet.log.fact(ev.DeploymentScaled(deployment_id, 9), expected_version=1 << 16)
     )
-    assert rows.take() == TableChanges()
+    taken = rows.take()
+    assert [row.counts for row in taken.touches] == [False]
+    taken.touches = []
+    assert taken == TableChanges()
 
 
 def test_a_node_shows_its_host() -> None:
