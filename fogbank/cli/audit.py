@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fogbank.cli import compare_command, export_command, record_command, state_command, why_command
+from fogbank.cli import (
+    compare_command,
+    export_command,
+    record_command,
+    restore_command,
+    state_command,
+    why_command,
+)
 from fogbank.cli.failures import EXIT_DONE, EXIT_ERROR, UsageFailure
 from fogbank.cli.log_reading import (
     DEFAULT_DATA_DIR,
@@ -33,6 +40,7 @@ app.command("log")(record_command.log)
 app.command("why")(why_command.why)
 app.command("export")(export_command.export)
 app.command("compare")(compare_command.compare)
+app.command("restore")(restore_command.restore)
 
 
 @app.callback()

@@ -47,6 +47,10 @@ class Ports:
             )
         return self._give(purpose, wanted)
 
+    def kept(self, purpose: str) -> int | None:
+        """Return the port that was given at the last start, whoever has it now."""
+        return self._kept.get(purpose)
+
     def save(self) -> None:
         """Keep the choice for the next start."""
         write_json(self._path, self._kept)

@@ -14,9 +14,9 @@ from fogbank.log.port import LogRewoundError, LogUnavailableError, StoredCommit
 
 _SHOWN = 12  # hexadecimal digits of a digest in a message
 WHAT_TO_DO = (
-    "nothing is written until that is mended: restore the broker's store from a backup that "
-    "reaches this commit, or refill it from the ledger's copies (docs/operations.md, 'When the "
-    "log is refused')"
+    "nothing is written until that is mended: refill the broker from the ledger's copies with "
+    "`fog audit restore`, or restore its store from a backup that reaches this commit "
+    "(docs/operations.md, 'When the log is refused')"
 )
 
 

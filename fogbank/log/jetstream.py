@@ -27,7 +27,7 @@ from fogbank.log.port import (
     StoredCommit,
     Writer,
 )
-from fogbank.log.stream import ApiError, StreamName, api_request
+from fogbank.log.stream import ApiError, StreamName, api_request, require_open
 from fogbank.runtime.crash_points import crash_point
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ class JetStreamLog:
                 async with asyncio.timeout(self._append_deadline_s):
                     sequence = await self._append(attempt)
             except TimeoutError:
+                await self.require_open()
                 raise LogUnavailableError(
                     "the log did not confirm the commit in time", retry_after_ms=_RETRY_HINT_MS
                 ) from None
@@ -217,6 +218,16 @@ class JetStreamLog:
         info = await self._info()
         used, most = info["state"]["bytes"], info["config"]["max_bytes"]
         return float(used / most) if most > 0 else 0.0  # -1 stands for no limit
+
+    async def require_open(self) -> None:
+        try:
+            info = await api_request(
+                self._connection, f"STREAM.INFO.{self._name.stream}", timeout_s=_TRY_S
+            )
+        except ApiError:
+            # No stream, perhaps: the guard's to find.
+            return
+        require_open(self._name, info)
 
     def must_hold(self, sequence: int, digest: bytes) -> None:
         self._guard.must_hold(sequence, digest)

@@ -12,6 +12,7 @@ from fogbank.log.port import (
     MAX_BATCH_COMMITS,
     MAX_COMMIT_BYTES,
     CommitTooLargeError,
+    LogClosedError,
     LogRewoundError,
     LogUnavailableError,
     StaleAppendError,
@@ -27,7 +28,8 @@ def _wall_clock_us() -> int:
 class MemoryStore:
     """What several `MemoryLog`s share: the commits, and the faults a test wants.
 
-    `available = False` refuses everything, as a broker that is down. `lose_acks = n` stores the
+    `available = False` refuses everything, as a broker that is down; `closed` is why the operator
+    closed the log, empty while it is open. `lose_acks = n` stores the
     next n appends but doesn't confirm them; `lose_appends = n` loses them on their way there.
     """
 
@@ -35,6 +37,7 @@ class MemoryStore:
         self.commits: list[StoredCommit] = []
         self.clock_us = clock_us
         self.available = True
+        self.closed = ""
         self.lose_acks = 0
         self.lose_appends = 0
         self._grown = asyncio.Event()
@@ -139,6 +142,11 @@ class MemoryLog:
     async def last_sequence(self) -> int:
         self._require_available()
         return len(self._store.commits)
+
+    async def require_open(self) -> None:
+        self._require_available()
+        if self._store.closed:
+            raise LogClosedError(f"the log is closed: {self._store.closed}")
 
     async def clock_us(self) -> int:
         self._require_available()

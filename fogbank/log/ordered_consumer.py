@@ -27,7 +27,7 @@ from fogbank.log.port import (
     StoredCommit,
     Writer,
 )
-from fogbank.log.stream import NO_SUCH_STREAM, ApiError, StreamName, api_request
+from fogbank.log.stream import NO_SUCH_STREAM, ApiError, StreamName, api_request, require_open
 from fogbank.runtime.crash_points import crash_point
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ _NANOS = 1_000_000_000
 _HEARTBEAT_S = 1.0
 # Without a sign of life for this long the consumer counts as dead.
 _SILENCE_S = 3.5 * _HEARTBEAT_S
+# So many heartbeats without a commit that is due, and the commit itself is looked for: a broker
+# that can't read its store any more says so in its own log only.
+_MOST_HEARTBEATS = 3
 # The broker forgets a consumer that nobody listens to after this long.
 _FORGOTTEN_AFTER_S = 10
 _FIRST_PAUSE_S = 0.05
@@ -50,6 +53,10 @@ _LONGEST_PAUSE_S = 1.0
 
 class _Renew(Exception):
     """This consumer is no longer to be trusted; go on with another."""
+
+
+class _OverdueError(Exception):
+    """The consumer lives, and what is in the log doesn't come."""
 
 
 class _FlowControl(str):
@@ -94,13 +101,18 @@ class _Inbox:
         self.arrived.append(_DOUBT)
         self.news.set()
 
-    async def wait(self) -> None:
+    async def wait(self, *, something_is_due: bool) -> None:
         """Wait until something arrived; a heartbeat is a sign of life, not news.
 
         Raises:
             _Renew: no sign of life for too long.
+            _OverdueError: signs of life only, and something is due.
         """
+        heartbeats = 0
         while not self.arrived:
+            if something_is_due and heartbeats > _MOST_HEARTBEATS:
+                raise _OverdueError
+            heartbeats += 1
             self.news.clear()
             try:
                 async with asyncio.timeout(_SILENCE_S):
@@ -121,11 +133,16 @@ class OrderedReader:
         name: StreamName,
         after: int,
         held: StoredCommit | None = None,
+        *,
+        even_closed: bool = False,
     ) -> None:
         self._connection = connection
         self._name = name
         self._position = after
         self._held = held
+        self._even_closed = even_closed
+        # Where the log ended when the consumer was made: so far it must come.
+        self._due = after
         self._inbox = _Inbox()
         self._subscription: Subscription | None = None
         self._taken = 0  # consumer sequence of the last commit that was handed out
@@ -172,8 +189,11 @@ class OrderedReader:
 
     async def _try_to_open(self) -> None:
         await self._close()
-        state = (await api_request(self._connection, f"STREAM.INFO.{self._name.stream}"))["state"]
-        first, last = state["first_seq"], state["last_seq"]
+        info = await api_request(self._connection, f"STREAM.INFO.{self._name.stream}")
+        if not self._even_closed:
+            require_open(self._name, info)
+        first, last = info["state"]["first_seq"], info["state"]["last_seq"]
+        self._due = last
         if self._position > last:
             raise LogRewoundError(
                 f"the log ends at {last}, before {self._position}, which was read already: "
@@ -230,7 +250,11 @@ class OrderedReader:
             _Renew: the consumer must be replaced.
             LogGapError: the stream itself skips a sequence.
         """
-        await self._inbox.wait()
+        try:
+            await self._inbox.wait(something_is_due=self._position < self._due)
+        except _OverdueError:
+            await self._require_next()
+            return []
         arrived = self._inbox.arrived
         batch: list[StoredCommit] = []
         size = 0
@@ -252,6 +276,18 @@ class OrderedReader:
             batch.append(commit)
             size += len(commit.data)
         return batch
+
+    async def _require_next(self) -> None:
+        """Return if the broker can show the next commit: then it is only slow."""
+        try:
+            found = await self.get(self._position + 1)
+        except LogUnavailableError as error:
+            raise _Renew(error.message) from error
+        if found is None:
+            raise LogGapError(
+                f"the log goes on to {self._due} and the broker cannot show commit "
+                f"{self._position + 1}: its store is damaged; {WHAT_TO_DO}"
+            )
 
     async def _answer(self, item: object) -> None:
         if item is _DOUBT:

@@ -44,6 +44,12 @@ class LogUnavailableError(UnavailableError):
     default_reason = "LOG_UNAVAILABLE"
 
 
+class LogClosedError(LogUnavailableError):
+    """The log takes nothing and is not to be read until the operator has opened it again."""
+
+    default_reason = "LOG_CLOSED"
+
+
 class StaleAppendError(AbortedError):
     """`expected_last` isn't the log's last sequence; nothing was or will be written."""
 
@@ -175,6 +181,14 @@ class EventLog(Protocol):
         """Return what the broker's clock says now, in microseconds since 1970.
 
         Raises:
+            LogUnavailableError: no answer.
+        """
+
+    async def require_open(self) -> None:
+        """Return unless the operator closed the log, as while it is being refilled.
+
+        Raises:
+            LogClosedError: it is closed; says why.
             LogUnavailableError: no answer.
         """
 

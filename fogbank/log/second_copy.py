@@ -84,6 +84,7 @@ async def agreement(
     pause_s = _FIRST_PAUSE_S
     while True:
         try:
+            await log.require_open()
             highest = await copy.highest()
             if highest.sequence:
                 held = Known(highest.sequence, highest.digest, "the ledger's copy")

@@ -13,6 +13,7 @@ import structlog
 
 from fogbank.log.nats_connection import NatsConnection
 from fogbank.log.port import (
+    LogClosedError,
     LogConfigurationError,
     LogPermissionError,
     LogUnavailableError,
@@ -26,6 +27,8 @@ _REQUEST_TIMEOUT_S = 2.0
 # JetStream's error codes.
 NO_SUCH_STREAM = 10059
 _ALREADY_EXISTS = frozenset({10058})
+# In a stream's metadata: why it is closed.
+CLOSED = "fogbank.closed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,17 @@ _MUST_BE = {
     "deny_delete": True,
     "deny_purge": True,
 }
+
+
+def require_open(name: StreamName, info: dict[str, Any]) -> None:
+    """Return unless a stream, as the broker tells of it, is closed.
+
+    Raises:
+        LogClosedError: it is; says why.
+    """
+    why = (info["config"].get("metadata") or {}).get(CLOSED)
+    if why:
+        raise LogClosedError(f"the log {name.stream} is closed: {why}", retry_after_ms=5_000)
 
 
 class ApiError(Exception):

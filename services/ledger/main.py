@@ -1,8 +1,12 @@
-"""Starts a ledger: `python -m services.ledger.main`."""
+"""Starts a ledger: `python -m services.ledger.main`.
+
+`restore` behind it mends the broker's log from the database's copy, as `fog audit restore` does.
+"""
 
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -20,6 +24,7 @@ from fogbank.runtime.lifecycle import Service, run
 from fogbank.runtime.settings import load
 from fogbank.runtime.tls import client_tls
 from services.ledger import grpc_api
+from services.ledger.adapters import maintenance
 from services.ledger.adapters.checkpoint_files import CheckpointFolder, read_keys
 from services.ledger.adapters.database import make_engine, prepare
 from services.ledger.adapters.history import PostgresHistory
@@ -140,9 +145,11 @@ async def _store(engine: AsyncEngine) -> AsyncIterator[PostgresStore]:
 
 
 def main() -> None:
-    """Run until told to stop."""
-    spare_garbage_collection()
+    """Run until told to stop; with an argument, do that work on the two stores and leave."""
     settings = load(LedgerSettings)
+    if sys.argv[1:]:
+        sys.exit(maintenance.main(settings, sys.argv[1:]))
+    spare_garbage_collection()
     run(settings, lambda service: build(service, settings))
 
 

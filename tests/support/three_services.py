@@ -74,6 +74,20 @@ class ThreeServices:
             "JWT_SECRET": "0123456789abcdef0123456789abcdef",
         }
 
+    async def restore(self, *flags: str) -> list[dict[str, Any]]:
+        """Let the log be restored, and return what that says."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "services.ledger.main", "restore", *flags),
+            cwd=ROOT,
+            env=self._environment("ledger"),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        output, _ = await process.communicate()
+        said = [json.loads(line) for line in output.splitlines()]
+        assert ("report" in said[-1]) is (process.returncode == 0), said
+        return said
+
     def start(self, *services: str) -> None:
         """Start some, or all, without waiting."""
         self._starts += 1

@@ -146,6 +146,7 @@ class Projector:
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
+                await self._log.require_open()
                 kept = await self._store.kept_copy()
                 if kept.position:
                     held = Known(kept.position, kept.digest, "the ledger's copy")

@@ -1,0 +1,149 @@
+"""`fog audit restore`: the broker's log refilled from the ledger's copy of it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fogbank.cli.failures import EXIT_DONE, EXIT_ERROR, CommandError, UsageFailure
+from fogbank.cli.log_reading import (
+    DEFAULT_DATA_DIR,
+    DataDirOption,
+    FleetName,
+    Generation,
+    NatsUrl,
+    progress,
+)
+from fogbank.cli.output import AsTable, Output, OutputFormat, console, print_data
+
+_OPERATOR = "operator"
+
+# What a report calls what is wrong, and what people are told of it.
+_WRONG = {
+    "missing_in_log": "missing in the log",
+    "changed_in_log": "changed in the log",
+    "damaged_copies": "damaged in the copy",
+    "lost_in_both": "lost in both",
+    "lost_behind_the_copy": "lost, and not copied yet",
+    "problem": "the copy",
+}
+
+
+def restore(  # noqa: PLR0917  one parameter for each flag
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only compare both stores; change nothing.")
+    ] = False,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="The broker may hold another log: that is deleted."),
+    ] = False,
+    accept_loss: Annotated[
+        bool,
+        typer.Option(
+            "--accept-loss",
+            help="Go on without commits that only the broker had, and lost.",
+        ),
+    ] = False,
+    nats_url: NatsUrl = None,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+    fleet: FleetName = "default",
+    generation: Generation = 1,
+    output: Output = AsTable,
+) -> int:
+    """Mend the broker's log and the ledger's copy of it from one another.
+
+    Compares every commit of both. A log that was lost, cut short or changed is closed, filled from
+    the copy with the same sequences, read again, compared, and opened; gateways, schedulers and
+    ledger wait meanwhile and go on by themselves. A copy that was damaged is mended from the log.
+
+    Acts as the broker's operator. With --nats-url the environment must have what a ledger's has
+    (FOG_NATS_USER and FOG_NATS_PASSWORD_FILE of the operator, FOG_NATS_MONITOR_URL, DATABASE_URL).
+
+    Exit code 1 if something is wrong and was not mended.
+    """
+    environment = dict(os.environ) if nats_url else _of_data_dir(data_dir)
+    if nats_url:
+        environment["FOG_NATS_URL"] = nats_url
+    environment |= {"FOG_FLEET": fleet, "FOG_GENERATION": str(generation)}
+    flags = {"--dry-run": dry_run, "--replace": replace, "--accept-loss": accept_loss}
+    with progress("restoring") as shown:
+        report = _report_of(
+            ["restore", *(flag for flag, given in flags.items() if given)], environment, shown
+        )
+    _print(report, output)
+    wrong = any(report[name] for name in _WRONG)
+    return EXIT_ERROR if wrong and (dry_run or report["lost_behind_the_copy"]) else EXIT_DONE
+
+
+def _of_data_dir(data_dir: Path) -> dict[str, str]:
+    """Return the environment of the ledger there, as the operator of the broker."""
+    from fogbank.local.data_dir import DataDir
+    from fogbank.local.maintenance import maintenance_environment
+
+    environment = maintenance_environment(DataDir(data_dir.absolute()), _OPERATOR)
+    if environment is None:
+        raise CommandError(
+            f"no system was started in {data_dir}",
+            hint="name its data directory with --data-dir, or a broker with --nats-url",
+        )
+    return environment
+
+
+def _report_of(
+    arguments: list[str], environment: Mapping[str, str], shown: Callable[[int, int], None]
+) -> dict[str, Any]:
+    """Let the ledger's program do it, show how far it is and return what it reports.
+
+    Raises:
+        CommandError: it could not be done; says why.
+    """
+    command = [sys.executable, "-m", "services.ledger.main", *arguments]
+    with subprocess.Popen(
+        command, env=dict(environment), stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            for said in _lines(process.stdout or ()):
+                if "report" in said:
+                    report: dict[str, Any] = said["report"]
+                    return report
+                if "error" in said:
+                    raise CommandError(str(said["error"]))
+                shown(said["done"], said["total"])
+        except KeyboardInterrupt:
+            process.terminate()
+            raise
+        code = process.wait()
+    if code == UsageFailure.exit_code:
+        raise UsageFailure("the settings are not complete; see above")
+    raise CommandError(f"the ledger's program ended with {code} and said nothing")
+
+
+def _lines(output: Iterable[str]) -> Iterator[dict[str, Any]]:
+    for line in output:
+        yield json.loads(line)
+
+
+def _print(report: dict[str, Any], output: OutputFormat) -> None:
+    if output in {OutputFormat.JSON, OutputFormat.YAML}:
+        print_data(report, output)
+        return
+    if output is OutputFormat.NAME:
+        print(report["root"])
+        return
+    screen = console()
+    screen.print(f"{'the copy ends at:':<27}{report['copy_ends_at']}", highlight=False)
+    screen.print(f"{'the log ended at:':<27}{report['log_ended_at']}", highlight=False)
+    for name, text in _WRONG.items():
+        if report[name]:
+            screen.print(f"{text + ':':<27}{report[name]}", markup=False, highlight=False)
+    for name in ("commits_refilled", "commits_only_the_broker_had", "copies_mended"):
+        if report[name]:
+            screen.print(f"{name.replace('_', ' ') + ':':<27}{report[name]}", highlight=False)
+    screen.print(f"{'the log ends at:':<27}{report['log_ends_at']}", highlight=False)
+    screen.print(f"{'root over it:':<27}{report['root']}", highlight=False)
+    screen.print(f"{'done:':<27}{report['done']}", style="green")

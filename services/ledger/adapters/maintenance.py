@@ -1,0 +1,123 @@
+"""Work on the two stores that is done once and by request, in a process of its own.
+
+`python -m services.ledger.main restore` reads the ledger's settings, with the operator's user of
+the broker. What it says goes to standard output, one JSON object a line: `step`, `done` and `total`
+while it works, at the end `report`, or `error`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from fogbank.domain.errors import FogError
+from fogbank.log.nats_connection import connect
+from fogbank.log.opening import credentials_of
+from fogbank.log.refill import LogStream
+from fogbank.log.stream import StreamName, StreamSettings, require_sync_always
+from fogbank.runtime import logging
+from fogbank.runtime.operator_error import OperatorError
+from fogbank.runtime.tls import client_tls
+from fogbank.transparency.note import Checkpoint, NoteError, read
+from services.ledger.adapters.checkpoint_files import CheckpointFolder, read_keys
+from services.ledger.adapters.database import make_engine
+from services.ledger.adapters.restorable_copy import RestorableCopy
+from services.ledger.app.restore import Findings, Leave, Report, Restore
+from services.ledger.settings import LedgerSettings
+
+_CONNECTIONS = 2
+
+
+def main(settings: LedgerSettings, arguments: Sequence[str]) -> int:
+    """Do what the arguments say and return the exit code."""
+    logging.configure("restore", settings.instance, "ERROR", "json", stream=sys.stderr)
+    wanted = _parser().parse_args(arguments)
+    leave = Leave(wanted.dry_run, wanted.replace, wanted.accept_loss)
+    try:
+        report = asyncio.run(_restore(settings, leave))
+    except FogError as error:
+        _say(error=error.message)
+    except OperatorError as error:
+        _say(error=str(error))
+    else:
+        _say(report=_as_data(report))
+        return 0
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m services.ledger.main")
+    work = parser.add_subparsers(dest="work", required=True)
+    restore = work.add_parser("restore", help="mend the broker's log from the database's copy")
+    restore.add_argument("--dry-run", action="store_true")
+    restore.add_argument("--replace", action="store_true")
+    restore.add_argument("--accept-loss", action="store_true")
+    return parser
+
+
+async def _restore(settings: LedgerSettings, leave: Leave) -> Report:
+    credentials = credentials_of(settings)
+    url = settings.database_url.get_secret_value()
+    engine = make_engine(url, _CONNECTIONS, client_tls(settings.database_tls_ca))
+    stream_settings = StreamSettings(settings.log_max_bytes, settings.log_replicas)
+    name = StreamName(settings.fleet, settings.generation)
+    # A log of its own, which nobody else knows.
+    aside = StreamName(f"{settings.fleet}-aside", settings.generation)
+    try:
+        await require_sync_always(settings.nats_monitor_url, credentials.tls)
+        async with connect(settings.nats_url, "restore", credentials) as connection:
+            restore = Restore(
+                LogStream(connection, name, stream_settings),
+                LogStream(connection, aside, stream_settings),
+                RestorableCopy(engine),
+                await _signed(settings),
+                lambda step, done, total: _say(step=step, done=done, total=total),
+            )
+            return await restore.run(leave)
+    finally:
+        await engine.dispose()
+
+
+async def _signed(settings: LedgerSettings) -> dict[int, Checkpoint]:
+    """Return what was signed of the log, where that is kept."""
+    folder, key_file = settings.checkpoint_dir, settings.checkpoint_key_file
+    if folder is None or key_file is None or not key_file.exists():
+        return {}
+    keys = read_keys(key_file, f"fogbank/{settings.fleet}").trusted
+    signed = {}
+    for size, note in (await CheckpointFolder(folder).read()).items():
+        try:
+            signed[size] = read(note, keys)
+        except NoteError as error:
+            raise OperatorError(f"the checkpoint of {size} commits: {error}") from error
+    return signed
+
+
+def _as_data(report: Report) -> dict[str, Any]:
+    found: Findings = report.findings
+    return {
+        "done": report.done,
+        "copy_ends_at": found.position,
+        "log_ended_at": found.stream_last,
+        "log_ends_at": found.end,
+        "root": found.root.hex(),
+        "missing_in_log": str(found.missing),
+        "changed_in_log": str(found.changed),
+        "damaged_copies": str(found.damaged_copies),
+        "lost_in_both": str(found.lost),
+        "lost_behind_the_copy": str(found.lost_tail),
+        "another_log": found.another,
+        "problem": found.problem,
+        "commits_refilled": report.refilled,
+        "commits_only_the_broker_had": max(0, found.end - found.position),
+        "copies_mended": report.mended,
+    }
+
+
+def _say(**what: Any) -> None:
+    sys.stdout.write(f"{json.dumps(what)}\n")
+    sys.stdout.flush()
