@@ -102,6 +102,12 @@ class ThreeServices:
                     stderr=subprocess.STDOUT,
                 )
 
+    def start_again(self) -> None:
+        """Start those that ended by themselves, as a supervisor does."""
+        ended = [name for name, process in self._running.items() if process.poll() is not None]
+        if ended:
+            self.start(*ended)
+
     @property
     def pids(self) -> dict[str, int]:
         """The processes that run."""

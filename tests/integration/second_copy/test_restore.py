@@ -55,7 +55,9 @@ async def test_a_broken_log_is_refilled_and_everybody_goes_on(lived: Lived, harm
     await harm(lived)
     services.broker.start()
     services.start()
-    for service in SERVICES:
+    # With a bit flipped the broker may show the log's end and not what is before it: then the
+    # ledger finds out, and the others wait for the ledger.
+    for service in ("ledger",) if harm is a_flipped_bit else SERVICES:
         await complaints(services, service)
     if harm is another_fleets:
         (error,) = (await services.restore())[-1:]
@@ -64,7 +66,7 @@ async def test_a_broken_log_is_refilled_and_everybody_goes_on(lived: Lived, harm
     found = (await services.restore("--dry-run"))[-1]["report"]
     assert (found["copy_ends_at"], found["lost_in_both"]) == (lived.end, "")
     assert found["missing_in_log"] or found["changed_in_log"]
-    await assert_refused(services, "commit")
+    await assert_refused(services, "ledger" if harm is a_flipped_bit else "commit")
 
     *steps, last = await services.restore("--replace")
     report = last["report"]
@@ -72,6 +74,7 @@ async def test_a_broken_log_is_refilled_and_everybody_goes_on(lived: Lived, harm
     assert steps[-1]["done"] == steps[-1]["total"] == report["log_ends_at"] == lived.end
     assert report["root"] == await root_of_the_copy(lived)
     assert report["done"] == "refilled the log"
+    services.start_again()
     await services.ready()
     await assert_nothing_lost(lived)
     assert (await services.restore("--dry-run"))[-1]["report"]["missing_in_log"] == ""
