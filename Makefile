@@ -21,6 +21,9 @@ WORKERS ?= 2
 # How long `make soak` goes on, in seconds.
 TIME ?= 600
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup
+# Some machines (those made for images, most of all) forbid Python to keep what it compiled: each of
+# the hundreds of processes that tests start would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## List the targets (this list).
@@ -38,7 +41,7 @@ $(STAMP): pyproject.toml requirements.lock
 	  rm -rf $(VENV); echo "$(PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv"; exit 1; }
 	@$(UV) --version 2>/dev/null | grep -qF "uv $(UV_VERSION)" || \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
 

@@ -3,6 +3,7 @@
 from collections.abc import Generator
 
 import pytest
+import structlog
 from _pytest.nodeid import NodeId
 from hypothesis import HealthCheck, settings
 
@@ -21,6 +22,14 @@ settings.register_profile(
     "thorough", parent=settings.get_profile("quick"), max_examples=2000, derandomize=False
 )
 settings.load_profile("quick")
+
+# By default a logged exception is drawn with the variables of every frame: seconds of work each.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 @pytest.fixture(scope="session")

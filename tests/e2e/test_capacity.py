@@ -16,7 +16,8 @@ from tests.support.fog_up import ROOT, FogUp, fog_up
 from tests.support.grpc_user import grpc_admin
 from tests.support.waiting import eventually_sync
 
-pytestmark = pytest.mark.xdist_group("fog-up-small")
+# What waits is placed and what cannot is refused in the quick tier as well, on smaller systems.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("fog-up-small")]
 
 REASON = "Insufficient nodes: need 5, found 2 with capacity"
 

@@ -18,7 +18,7 @@ from fogbank.runtime.clock import SystemClock
 from services.ledger import grpc_api
 from services.ledger.adapters import replay_messages as say
 from services.ledger.adapters.checkpoint_files import CheckpointFolder, read_keys
-from services.ledger.adapters.database import make_engine, prepare
+from services.ledger.adapters.database import MIGRATIONS, make_engine, prepare
 from services.ledger.adapters.history import PostgresHistory
 from services.ledger.adapters.log_copy import PostgresLogCopy
 from services.ledger.adapters.reader import PostgresReads
@@ -39,9 +39,24 @@ from services.ledger.app.records import Records
 from services.ledger.app.replays import DecisionReplays
 from services.ledger.app.snapshots import Snapshots
 from tests.support.fleet_log import LittleLog
+from tests.support.postgres import PostgresServer
 from tests.support.waiting import eventually
 
 READER = Writer("ledger", "one")
+
+
+def migrated_database(postgres: PostgresServer) -> AbstractAsyncContextManager[str]:
+    """Make a database with the ledger's tables, which belong to no fleet yet."""
+    return postgres.database("ledger", _migrate)
+
+
+async def _migrate(url: str) -> None:
+    engine = make_engine(url, 1)
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(MIGRATIONS.apply)
+    finally:
+        await engine.dispose()
 
 
 @dataclass

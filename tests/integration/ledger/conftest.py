@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.support.ledger import migrated_database
 from tests.support.postgres import PostgresServer
 
 
 @pytest.fixture
 async def url(postgres: PostgresServer) -> AsyncIterator[str]:
-    async with postgres.database() as address:
+    async with migrated_database(postgres) as address:
         yield address

@@ -29,7 +29,14 @@ from services.ledger.core.projection import Projection, TableChanges
 from services.ledger.core.rows import CommitRow
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_fingerprint, a_spec, an_id
-from tests.support.ledger import StoredLog, a_ledger, a_running_ledger, rows_of, whole_tables
+from tests.support.ledger import (
+    StoredLog,
+    a_ledger,
+    a_running_ledger,
+    migrated_database,
+    rows_of,
+    whole_tables,
+)
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.waiting import eventually
 
@@ -235,7 +242,7 @@ async def test_two_databases_of_one_log_hold_the_same(
     async with a_running_ledger(url, log):
         at_once = await whole_tables(url)
     slowly = StoredLog()
-    async with postgres.database() as other:
+    async with migrated_database(postgres) as other:
         slowly.publish(fleet.log, 1)
         async with a_running_ledger(other, slowly) as ledger:
             for sequence in range(2, log.last + 1):
@@ -294,7 +301,7 @@ async def test_killed_within_a_batch_it_goes_on_where_it_was(
     assert len(await rows_of(url, "SELECT 1 FROM commits")) == 20
     async with a_running_ledger(url, log):
         resumed = await whole_tables(url)
-    async with postgres.database() as other, a_running_ledger(other, log):
+    async with migrated_database(postgres) as other, a_running_ledger(other, log):
         assert await whole_tables(other) == resumed
 
 

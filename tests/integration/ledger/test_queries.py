@@ -33,7 +33,7 @@ from services.ledger.app.ports import DeploymentFilter, DeploymentSort
 from services.ledger.app.queries import Wait
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import OWNER, START_US, a_fingerprint, a_spec, an_id
-from tests.support.ledger import Ledger, StoredLog, a_running_ledger
+from tests.support.ledger import Ledger, StoredLog, a_running_ledger, migrated_database
 from tests.support.postgres import PostgresServer
 
 NOW = Wait()
@@ -90,7 +90,7 @@ async def world(postgres: PostgresServer) -> AsyncIterator[Asked]:
     fleet = LittleFleet()
     for number in range(3):
         fleet.connect(f"fog-{number}")
-    async with postgres.database() as url, asked(url, fleet) as world:
+    async with migrated_database(postgres) as url, asked(url, fleet) as world:
         yield world
 
 
@@ -386,7 +386,7 @@ async def test_status(world: Asked) -> None:
 
 
 async def test_an_empty_ledger(postgres: PostgresServer) -> None:
-    async with postgres.database() as url, asked(url, LittleFleet()) as world:
+    async with migrated_database(postgres) as url, asked(url, LittleFleet()) as world:
         status = await world.client.GetLedgerStatus(pb.GetLedgerStatusRequest())
         assert status == pb.GetLedgerStatusResponse()
         assert await world.names() == []

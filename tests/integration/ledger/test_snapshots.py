@@ -30,6 +30,7 @@ from tests.support.ledger import (
     Ledger,
     StoredLog,
     a_running_ledger,
+    migrated_database,
     rows_of,
     whole_tables,
 )
@@ -224,7 +225,7 @@ async def fresh_tables(
     postgres: PostgresServer, told: MixedStory
 ) -> dict[str, list[asyncpg.Record]]:
     """Return the tables of a ledger that saw the whole log in one life."""
-    async with postgres.database() as url, a_running_ledger(url, stored(told)):
+    async with migrated_database(postgres) as url, a_running_ledger(url, stored(told)):
         return await whole_tables(url)
 
 

@@ -130,18 +130,32 @@ def test_another_one_on_the_same_data_is_refused(system: FogUp) -> None:
     assert f"in use by another `fog up` (process {system.process.pid})" in second.errors
 
 
-def test_stops_everything_at_either_signal_and_carries_on_later(data_dir: Path) -> None:
-    system = stub_up(data_dir)
-    starts = []
-    for how in (signal.SIGINT, signal.SIGTERM):
-        starts.append(system.start())
-        pids = list(starts[-1]["pids"].values())
-        assert system.stop(how) == 0
-        assert not [pid for pid in pids if identify(pid)]
-        assert system.state["ready"] is False
-    first, second = starts
+def test_stops_everything_at_either_signal_and_carries_on_later(system: FogUp) -> None:
+    """The shared system's last tests begin here: they leave it ended."""
+    before = system.state
+    pids = list(before["pids"].values())
+    assert system.stop(signal.SIGINT) == 0
+    assert not [pid for pid in pids if identify(pid)]
+    assert system.state["ready"] is False
+    after = system.start()
     same = ("grpc", "http", "nats", "database", "admin_password")
-    assert {key: first[key] for key in same} == {key: second[key] for key in same}
+    assert {key: before[key] for key in same} == {key: after[key] for key in same}
+    pids = list(after["pids"].values())
+    assert system.stop(signal.SIGTERM) == 0
+    assert not [pid for pid in pids if identify(pid)]
+    assert system.state["ready"] is False
+
+
+def test_a_second_signal_ends_it_by_force(system: FogUp) -> None:
+    if not system.running:
+        system.start()
+    pids = list(system.state["pids"].values())
+    gateway = system.pid("gateway-1")
+    os.kill(system.pid("nats"), signal.SIGSTOP)  # would keep a polite stop waiting
+    system.process.send_signal(signal.SIGINT)
+    eventually_sync(lambda: not identify(gateway), what="the stop to begin")
+    assert system.stop(signal.SIGINT, timeout_s=60) == 130
+    all_gone(pids)
 
 
 @pytest.mark.kill
@@ -160,17 +174,6 @@ def test_carries_on_after_a_sigkill(data_dir: Path, everything: bool) -> None:
             assert answer.status == 200
     finally:
         system.end()
-
-
-def test_a_second_signal_ends_it_by_force(data_dir: Path) -> None:
-    system = stub_up(data_dir)
-    pids = list(system.start()["pids"].values())
-    gateway = system.pid("gateway-1")
-    os.kill(system.pid("nats"), signal.SIGSTOP)  # would keep a polite stop waiting
-    system.process.send_signal(signal.SIGINT)
-    eventually_sync(lambda: not identify(gateway), what="the stop to begin")
-    assert system.stop(signal.SIGINT, timeout_s=60) == 130
-    all_gone(pids)
 
 
 def test_a_signal_during_the_start_stops_it(data_dir: Path) -> None:
