@@ -30,6 +30,22 @@ Etag = Annotated[str, typer.Option("--etag", help="Only if it is still at this e
 Repeat = Annotated[str, typer.Option("--request-id", help="Makes a repeat of this command safe.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Until all replicas are replaced.")]
 Timeout = Annotated[float, typer.Option("--timeout", help="Seconds to wait.")]
+MaxSurge = Annotated[
+    int | None, typer.Option("--max-surge", help="So many replicas more at a time.")
+]
+MaxUnavailable = Annotated[
+    int | None, typer.Option("--max-unavailable", help="So many fewer that are well.")
+]
+MinHealthy = Annotated[
+    str, typer.Option("--min-healthy", help="A new one runs so long before an old one goes: 10s.")
+]
+ProgressDeadline = Annotated[
+    str, typer.Option("--progress-deadline", help="New ones not well by then have failed: 10m.")
+]
+AutoRollback = Annotated[
+    bool | None,
+    typer.Option("--auto-rollback/--no-auto-rollback", help="Go back when new ones fail."),
+]
 
 _COLUMNS = (
     Column("REVISION", "revision"),
@@ -62,12 +78,11 @@ def update(  # noqa: PLR0917  one parameter for each flag
         list[str] | None,
         typer.Option("--constraint", help="As of deploy; all together are the new ones."),
     ] = None,
-    max_surge: Annotated[
-        int | None, typer.Option("--max-surge", help="So many replicas more at a time.")
-    ] = None,
-    max_unavailable: Annotated[
-        int | None, typer.Option("--max-unavailable", help="So many fewer that are well.")
-    ] = None,
+    max_surge: MaxSurge = None,
+    max_unavailable: MaxUnavailable = None,
+    min_healthy: MinHealthy = "",
+    progress_deadline: ProgressDeadline = "",
+    auto_rollback: AutoRollback = None,
     lost_after: LostAfter = "",
     replace: Annotated[
         bool | None, typer.Option("--replace/--no-replace", help="As of deploy.")
@@ -122,10 +137,7 @@ def _fill(request: Any, flags: dict[str, Any]) -> None:
     if flags["priority"] is not None:
         spec.priority = files.parse_priority(flags["priority"], "--priority")
         mask.append("priority")
-    for flag in ("max_surge", "max_unavailable"):
-        if flags[flag] is not None:
-            setattr(spec.rollout, flag, flags[flag])
-            mask.append(f"rollout.{flag}")
+    _fill_rollout(spec.rollout, mask, flags)
     _fill_disconnect(spec.disconnect, mask, flags)
     for flag, target in (("env", request.env), ("label", spec.labels)):
         if flags[flag]:
@@ -135,6 +147,19 @@ def _fill(request: Any, flags: dict[str, Any]) -> None:
         demands = [files.parse_constraint(one, "--constraint") for one in flags["constraint"]]
         spec.constraints.extend(constraint_message(demand) for demand in demands)
         mask.append("constraints")
+
+
+def _fill_rollout(rules: Any, mask: Any, flags: dict[str, Any]) -> None:
+    from fogbank.cli.durations import milliseconds
+
+    for flag in ("max_surge", "max_unavailable", "auto_rollback"):
+        if flags[flag] is not None:
+            setattr(rules, flag, flags[flag])
+            mask.append(f"rollout.{flag}")
+    for flag in ("min_healthy", "progress_deadline"):
+        if flags[flag]:
+            setattr(rules, f"{flag}_ms", milliseconds(flags[flag]))
+            mask.append(f"rollout.{flag}_ms")
 
 
 def _fill_disconnect(rules: Any, mask: Any, flags: dict[str, Any]) -> None:

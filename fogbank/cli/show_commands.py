@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fogbank.v1.deployments_pb2 import Deployment
 
 _WATCH_PERIOD_S = 1.0
+_NONE_YET = "no deployments; make one with `fog deploy`"
 _FOR_PEOPLE = frozenset({OutputFormat.TABLE, OutputFormat.WIDE})
 
 _COLUMNS = (
@@ -100,13 +101,14 @@ def ps(  # noqa: PLR0917  one parameter for each flag
         if watch:
             _watch(connection, request, output)
         else:
-            print_deployments(_rows(connection, request, output), output)
+            empty = "no deployments at that time" if at else _NONE_YET
+            print_deployments(_rows(connection, request, output), output, empty)
 
 
 def print_deployments(
     rows: list[dict[str, Any]],
     output: OutputFormat,
-    empty: str = "no deployments; make one with `fog deploy`",
+    empty: str,
 ) -> None:
     """Print a list of deployments, made of what `list_row` returns."""
     if output in {OutputFormat.JSON, OutputFormat.YAML}:
@@ -191,7 +193,7 @@ def _print_changes(
     for rows in _looks(connection, request, output):
         what = [{key: value for key, value in row.items() if key != "age"} for row in rows]
         if what != last:
-            print_deployments(rows, output)
+            print_deployments(rows, output, _NONE_YET)
             sys.stdout.flush()
             last = what
 

@@ -122,10 +122,16 @@ def _look_at_node(connection: Connection, node_id: str) -> nodes_pb2.Node | None
 
 
 def _advice(deployment: Deployment) -> str:
-    return (
-        f"ask for less, add nodes, or wait for room with --wait-for-capacity; "
-        f"more: fog status {deployment.id}"
-    )
+    if deployment.reason.startswith("Impossible: above the quota"):
+        helps = "ask for less, or have the quota raised (an administrator can)"
+    elif deployment.reason.startswith("Quota of"):
+        helps = (
+            "ask for less, free some of the quota by ending replicas that take of it, have it "
+            "raised (an administrator can), or wait with --wait-for-capacity"
+        )
+    else:
+        helps = "ask for less, add nodes, or wait for room with --wait-for-capacity"
+    return f"{helps}; more: fog status {deployment.id}"
 
 
 def _wait(

@@ -142,15 +142,23 @@ def derive_status(
             return DeploymentStatus.PENDING, CREATED_REASON
         return DeploymentStatus.PENDING, waiting or "Waiting to be scheduled"
     if done == wanted:
-        return DeploymentStatus.COMPLETED, f"All {wanted} replicas completed"
+        return DeploymentStatus.COMPLETED, _of_all(wanted, "completed")
     if running + done == wanted:
-        return DeploymentStatus.RUNNING, f"All {wanted} replicas started successfully"
+        return DeploymentStatus.RUNNING, _of_all(wanted, "started successfully")
     if preempted or before in {DeploymentStatus.RUNNING, DeploymentStatus.DEGRADED}:
         return DeploymentStatus.DEGRADED, preempted or f"{running} of {wanted} replicas running"
     if placed == wanted or before is DeploymentStatus.SCHEDULED:
-        return DeploymentStatus.SCHEDULED, f"Scheduled {wanted} replicas across nodes"
+        return DeploymentStatus.SCHEDULED, _scheduled(wanted)
     waiting = decision.reason if decision else ""
     return DeploymentStatus.PENDING, waiting or "Waiting to be scheduled"
+
+
+def _of_all(replicas: int, what: str) -> str:
+    return f"The replica {what}" if replicas == 1 else f"All {replicas} replicas {what}"
+
+
+def _scheduled(replicas: int) -> str:
+    return "Scheduled 1 replica" if replicas == 1 else f"Scheduled {replicas} replicas across nodes"
 
 
 def _counts(views: tuple[ReplicaView, ...]) -> tuple[int, int, int]:

@@ -177,3 +177,16 @@ def test_an_explanation_shows_the_decision_and_the_present(
     content = json.loads(capsys.readouterr().out)
     assert content["deployment_id"] == ID
     assert content["explanation"]["best"][0]["terms"] == TERMS
+
+
+def test_nobody_is_told_to_deploy_into_the_past(
+    server: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.there = []
+    assert run(["ps"]) == 0
+    now = "".join(capsys.readouterr())
+    assert run(["ps", "--at", "1"]) == 0
+    before = "".join(capsys.readouterr())
+    assert "fog deploy" in now
+    assert "fog deploy" not in before
+    assert "no deployments at that time" in before

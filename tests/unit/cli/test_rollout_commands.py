@@ -83,6 +83,21 @@ def test_an_update_names_what_was_given_and_nothing_else(server: Deployments) ->
     assert dict(request.env) == {"A": "1"}
 
 
+def test_an_update_may_change_how_replicas_are_replaced(server: Deployments) -> None:
+    flags = ["--min-healthy", "10s", "--progress-deadline", "5m", "--no-auto-rollback"]
+    assert run(["update", ID, *flags]) == 0
+    (request,) = server.requests
+    assert sorted(request.update_mask.paths) == [
+        "rollout.auto_rollback",
+        "rollout.min_healthy_ms",
+        "rollout.progress_deadline_ms",
+    ]
+    rollout = request.spec.rollout
+    assert (rollout.min_healthy_ms, rollout.progress_deadline_ms) == (10_000, 300_000)
+    assert rollout.HasField("auto_rollback")
+    assert rollout.auto_rollback is False
+
+
 def test_an_update_of_nothing_is_a_mistake(server: Deployments) -> None:
     assert run(["update", ID]) == 64
     assert not server.requests

@@ -41,6 +41,16 @@ def reason(fleet: LittleFleet, deployment_id: str) -> str:
 S = ReplicaState
 
 
+def test_one_replica_is_spoken_of_as_one(fleet: LittleFleet) -> None:
+    deployment_id = fleet.deploy(a_spec(replicas=1))
+    fleet.settle()
+    assert reason(fleet, deployment_id) == "Scheduled 1 replica"
+    say(fleet, deployment_id, S.RUNNING)
+    assert reason(fleet, deployment_id) == "The replica started successfully"
+    say(fleet, deployment_id, S.COMPLETE)
+    assert reason(fleet, deployment_id) == "The replica completed"
+
+
 @pytest.mark.parametrize(
     ("states", "status", "text"),
     [
