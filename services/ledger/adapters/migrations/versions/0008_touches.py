@@ -9,8 +9,8 @@ from fogbank.codec import decode_commit
 from fogbank.domain.fleet import FleetState
 from services.ledger.core.touched import TouchRow, touch_rows
 
-revision = "0007"
-down_revision = "0006"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
