@@ -19,6 +19,7 @@ from fogbank.v1 import (
     identity_service_pb2_grpc,
     node_service_pb2_grpc,
     policy_service_pb2_grpc,
+    replica_service_pb2_grpc,
 )
 
 CALL_TIMEOUT_S = 15.0
@@ -79,6 +80,11 @@ class Connection:
     def nodes(self) -> node_service_pb2_grpc.NodeServiceStub:
         """NodeService."""
         return node_service_pb2_grpc.NodeServiceStub(self.channel)
+
+    @cached_property
+    def replicas(self) -> replica_service_pb2_grpc.ReplicaServiceStub:
+        """ReplicaService."""
+        return replica_service_pb2_grpc.ReplicaServiceStub(self.channel)
 
     @cached_property
     def policies(self) -> policy_service_pb2_grpc.PolicyServiceStub:

@@ -1,4 +1,4 @@
-"""`fog logs`: what the parts of a local system wrote."""
+"""`fog logs`: what replicas wrote, and what the parts of a local system did."""
 
 import time
 from pathlib import Path
@@ -7,14 +7,20 @@ from typing import Annotated
 import typer
 
 from fogbank.cli.failures import CommandError
+from fogbank.cli.replica_commands import Slot, print_logs
 
 _POLL_S = 0.2
 
 
 def logs(
-    service: Annotated[
-        str | None, typer.Argument(help="gateway, scheduler, ledger, nats, postgres, agent-NAME.")
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="A deployment's name or id; or gateway, scheduler, ledger, nats, postgres, "
+            "agent-NAME of a `fog up` here."
+        ),
     ] = None,
+    slot: Slot = None,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many to show.")] = 50,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with new ones until Ctrl-C.")
@@ -23,26 +29,29 @@ def logs(
         Path | None, typer.Option("--data-dir", help="Of `fog up`; default ./.fogbank.")
     ] = None,
 ) -> None:
-    """Print the log of a service that `fog up` runs here; without a name, list them."""
+    """Print what a replica wrote, fetched from its node, or the log of a service that runs here.
+
+    Without a name, list the services. One that is named like a service is found by its id.
+    """
     from fogbank.cli.session import local_data_dir
     from fogbank.local.data_dir import DataDir
 
     data = DataDir(data_dir.absolute()) if data_dir else local_data_dir()
     files = {path.stem: path for path in sorted(data.logs.glob("*.log"))}
+    path = files.get(name or "") or files.get(f"{name}-1")
+    if name is not None and (slot is not None or (path is None and data_dir is None)):
+        print_logs(name, slot, lines, follow=follow)
+        return
     if not files:
         raise CommandError(
             f"there are no logs in {data.logs}", hint="say where `fog up` runs with --data-dir"
         )
-    if service is None:
+    if name is None:
         print("\n".join(files))
-        return
-    path = files.get(service) or files.get(f"{service}-1")
-    if path is None:
-        raise CommandError(
-            f"no service is named {service!r}; there are {', '.join(files)}",
-            hint="logs of replicas can't be read yet: only the node that runs one has its output",
-        )
-    _print(path, lines, follow=follow)
+    elif path is None:
+        raise CommandError(f"no service is named {name!r}; there are {', '.join(files)}")
+    else:
+        _print(path, lines, follow=follow)
 
 
 def _print(path: Path, lines: int, *, follow: bool) -> None:

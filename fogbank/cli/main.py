@@ -30,6 +30,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "ps": ("show_commands", "ps"),
     "status": ("show_commands", "status"),
     "explain": ("plan_commands", "explain"),
+    "exec": ("replica_commands", "execute"),
     "scale": ("change_commands", "scale"),
     "update": ("rollout_commands", "update"),
     "rollout": ("rollout_commands", "app"),

@@ -544,6 +544,153 @@ class Drain(_message.Message):
 Global___Drain: _TypeAlias = Drain  # noqa: Y015
 
 @_typing.final
+class LogsErrand(_message.Message):
+    """Read what a replica's container wrote."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TAIL_FIELD_NUMBER: _builtins.int
+    FOLLOW_FIELD_NUMBER: _builtins.int
+    tail: _builtins.int
+    """Begin with so many of the last lines."""
+    follow: _builtins.bool
+    """Go on until the container ends."""
+    def __init__(
+        self,
+        *,
+        tail: _builtins.int = ...,
+        follow: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["follow", b"follow", "tail", b"tail"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogsErrand: _TypeAlias = LogsErrand  # noqa: Y015
+
+@_typing.final
+class ExecErrand(_message.Message):
+    """Run a command in a replica's container."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMAND_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def command(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Program and arguments."""
+
+    def __init__(
+        self,
+        *,
+        command: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExecErrand: _TypeAlias = ExecErrand  # noqa: Y015
+
+@_typing.final
+class Errand(_message.Message):
+    """Something that a user wants of a replica now. The agent answers by a call of its own, `Serve`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERRAND_ID_FIELD_NUMBER: _builtins.int
+    REPLICA_ID_FIELD_NUMBER: _builtins.int
+    LOGS_FIELD_NUMBER: _builtins.int
+    EXEC_FIELD_NUMBER: _builtins.int
+    errand_id: _builtins.str
+    """Its id, to be told first; whoever knows it may answer."""
+    replica_id: _builtins.str
+    """Replica id (UUID)."""
+    @_builtins.property
+    def logs(self) -> Global___LogsErrand:
+        """Read what it wrote."""
+
+    @_builtins.property
+    def exec(self) -> Global___ExecErrand:
+        """Run a command."""
+
+    def __init__(
+        self,
+        *,
+        errand_id: _builtins.str = ...,
+        replica_id: _builtins.str = ...,
+        logs: Global___LogsErrand | None = ...,
+        exec: Global___ExecErrand | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["exec", b"exec", "kind", b"kind", "logs", b"logs"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["errand_id", b"errand_id", "exec", b"exec", "kind", b"kind", "logs", b"logs", "replica_id", b"replica_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["logs", "exec"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___Errand: _TypeAlias = Errand  # noqa: Y015
+
+@_typing.final
+class ServeRequest(_message.Message):
+    """What an agent brings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERRAND_ID_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    ERROR_OUTPUT_FIELD_NUMBER: _builtins.int
+    EXIT_CODE_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    errand_id: _builtins.str
+    """First, and only first: which errand."""
+    output: _builtins.bytes
+    """Bytes that the container wrote, or the command to its standard output."""
+    error_output: _builtins.bytes
+    """Bytes that the command wrote to its standard error."""
+    exit_code: _builtins.int
+    """The command ended."""
+    failure: _builtins.str
+    """It can't be done, for people."""
+    def __init__(
+        self,
+        *,
+        errand_id: _builtins.str = ...,
+        output: _builtins.bytes = ...,
+        error_output: _builtins.bytes = ...,
+        exit_code: _builtins.int = ...,
+        failure: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["errand_id", b"errand_id", "error_output", b"error_output", "exit_code", b"exit_code", "failure", b"failure", "message", b"message", "output", b"output"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["errand_id", b"errand_id", "error_output", b"error_output", "exit_code", b"exit_code", "failure", b"failure", "message", b"message", "output", b"output"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["errand_id", "output", "error_output", "exit_code", "failure"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___ServeRequest: _TypeAlias = ServeRequest  # noqa: Y015
+
+@_typing.final
+class ServeResponse(_message.Message):
+    """All was taken, or nobody wants more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServeResponse: _TypeAlias = ServeResponse  # noqa: Y015
+
+@_typing.final
 class ConnectResponse(_message.Message):
     """From the gateway."""
 
@@ -554,6 +701,7 @@ class ConnectResponse(_message.Message):
     ACK_FIELD_NUMBER: _builtins.int
     DRAIN_FIELD_NUMBER: _builtins.int
     HEARTBEAT_ANSWER_FIELD_NUMBER: _builtins.int
+    ERRAND_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """First, and only first."""
@@ -574,6 +722,10 @@ class ConnectResponse(_message.Message):
     def heartbeat_answer(self) -> Global___HeartbeatAnswer:
         """A heartbeat that was heard."""
 
+    @_builtins.property
+    def errand(self) -> Global___Errand:
+        """Something to do at once."""
+
     def __init__(
         self,
         *,
@@ -582,12 +734,13 @@ class ConnectResponse(_message.Message):
         ack: Global___Ack | None = ...,
         drain: Global___Drain | None = ...,
         heartbeat_answer: Global___HeartbeatAnswer | None = ...,
+        errand: Global___Errand | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "assignments", b"assignments", "drain", b"drain", "heartbeat_answer", b"heartbeat_answer", "message", b"message", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "assignments", b"assignments", "drain", b"drain", "errand", b"errand", "heartbeat_answer", b"heartbeat_answer", "message", b"message", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "assignments", b"assignments", "drain", b"drain", "heartbeat_answer", b"heartbeat_answer", "message", b"message", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "assignments", b"assignments", "drain", b"drain", "errand", b"errand", "heartbeat_answer", b"heartbeat_answer", "message", b"message", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "assignments", "ack", "drain", "heartbeat_answer"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "assignments", "ack", "drain", "heartbeat_answer", "errand"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 

@@ -45,6 +45,11 @@ class AgentServiceStub:
                 request_serializer=fogbank_dot_v1_dot_agent__service__pb2.ConnectRequest.SerializeToString,
                 response_deserializer=fogbank_dot_v1_dot_agent__service__pb2.ConnectResponse.FromString,
                 _registered_method=True)
+        self.Serve = channel.stream_unary(
+                '/fogbank.v1.AgentService/Serve',
+                request_serializer=fogbank_dot_v1_dot_agent__service__pb2.ServeRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_agent__service__pb2.ServeResponse.FromString,
+                _registered_method=True)
 
 
 class AgentServiceServicer:
@@ -65,6 +70,13 @@ class AgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Serve(self, request_iterator, context):
+        """Brings what an errand asked for; as fast as the user takes it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +89,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.Connect,
                     request_deserializer=fogbank_dot_v1_dot_agent__service__pb2.ConnectRequest.FromString,
                     response_serializer=fogbank_dot_v1_dot_agent__service__pb2.ConnectResponse.SerializeToString,
+            ),
+            'Serve': grpc.stream_unary_rpc_method_handler(
+                    servicer.Serve,
+                    request_deserializer=fogbank_dot_v1_dot_agent__service__pb2.ServeRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_agent__service__pb2.ServeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +151,33 @@ class AgentService:
             '/fogbank.v1.AgentService/Connect',
             fogbank_dot_v1_dot_agent__service__pb2.ConnectRequest.SerializeToString,
             fogbank_dot_v1_dot_agent__service__pb2.ConnectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Serve(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/fogbank.v1.AgentService/Serve',
+            fogbank_dot_v1_dot_agent__service__pb2.ServeRequest.SerializeToString,
+            fogbank_dot_v1_dot_agent__service__pb2.ServeResponse.FromString,
             options,
             channel_credentials,
             insecure,

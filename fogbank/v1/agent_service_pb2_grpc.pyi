@@ -37,6 +37,8 @@ class AgentServiceStub:
     """Trades a join token and a certificate request for an identity."""
     Connect: _grpc.StreamStreamMultiCallable[_agent_service_pb2.ConnectRequest, _agent_service_pb2.ConnectResponse]
     """One stream for as long as the agent lives: Hello and Welcome first."""
+    Serve: _grpc.StreamUnaryMultiCallable[_agent_service_pb2.ServeRequest, _agent_service_pb2.ServeResponse]
+    """Brings what an errand asked for; as fast as the user takes it."""
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
@@ -47,6 +49,8 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """Trades a join token and a certificate request for an identity."""
     Connect: _aio.StreamStreamMultiCallable[_agent_service_pb2.ConnectRequest, _agent_service_pb2.ConnectResponse]  # type: ignore[assignment]
     """One stream for as long as the agent lives: Hello and Welcome first."""
+    Serve: _aio.StreamUnaryMultiCallable[_agent_service_pb2.ServeRequest, _agent_service_pb2.ServeResponse]  # type: ignore[assignment]
+    """Brings what an errand asked for; as fast as the user takes it."""
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     """Where node agents call in."""
@@ -66,5 +70,13 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_agent_service_pb2.ConnectResponse], _abc.AsyncIterator[_agent_service_pb2.ConnectResponse]]:
         """One stream for as long as the agent lives: Hello and Welcome first."""
+
+    @_abc_1.abstractmethod
+    def Serve(
+        self,
+        request_iterator: _MaybeAsyncIterator[_agent_service_pb2.ServeRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_service_pb2.ServeResponse, _abc.Awaitable[_agent_service_pb2.ServeResponse]]:
+        """Brings what an errand asked for; as fast as the user takes it."""
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -43,6 +43,7 @@ from services.gateway.app.agents import Agents
 from services.gateway.app.clusters import Clusters
 from services.gateway.app.command_log import CommandLog
 from services.gateway.app.deployments import Deployments
+from services.gateway.app.errands import Errands
 from services.gateway.app.events import Events
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.gate import Gate
@@ -159,6 +160,7 @@ async def build(service: Service, settings: GatewaySettings) -> None:
         uses.node_commands,
         uses.rebalances,
         agents,
+        Errands(uses.deployments, fold, agents),
         own.identity,
         uses.organizations,
         uses.clusters,

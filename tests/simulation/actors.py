@@ -19,6 +19,7 @@ from services.gateway.app.agent_session import AgentPorts
 from services.gateway.app.agents import Agents
 from services.gateway.app.command_log import CommandLog
 from services.gateway.app.deployments import Deployments
+from services.gateway.app.errands import Errands
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.genesis import ensure_genesis
 from services.gateway.app.ports import Heard, HeardHeartbeat
@@ -214,9 +215,10 @@ class GatewayActor(Actor):
                 if fold.begun_at:
                     self.world.count("gateway begun with a snapshot")
                 self.fold, self.appender, self._tasks = fold, appender, tasks
-                self._service, self._agents = AgentService(agents, TOKEN), agents
                 command_log, sealed = CommandLog(fold, appender), self.cluster.sealed
                 self.deployments = Deployments(fold, command_log, never, sealed, self.clock)
+                errands = Errands(self.deployments, fold, agents)
+                self._service, self._agents = AgentService(agents, TOKEN, errands), agents
                 self.updates = Updates(self.deployments, fold, command_log, sealed, self.clock)
 
     def hear(self, instance: str, heartbeats: list[HeardHeartbeat]) -> None:

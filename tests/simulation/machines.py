@@ -26,7 +26,7 @@ from services.ledger.core.log_tree import TreeGrowth, TreeHead
 from services.ledger.core.projection import TableChanges
 from services.ledger.core.rows import CommitRow
 from services.node_agent.adapters.entries import decode_entry, encode_entry
-from services.node_agent.app.ports import ProbeTry, RuntimeFaultError, StartedContainer
+from services.node_agent.app.ports import Brought, ProbeTry, RuntimeFaultError, StartedContainer
 from services.node_agent.core.kept import Entry, Kept, apply
 from services.node_agent.core.replica import FoundContainer, ReplicaSpec
 from services.node_agent.core.stimuli import ContainerEnded, RuntimeEvent
@@ -234,8 +234,11 @@ class SimRuntime:
     def probing(self, replica_id: str, probe: HealthProbe) -> AbstractAsyncContextManager[ProbeTry]:
         raise NotImplementedError("no deployment here has a probe")
 
-    async def logs(self, replica_id: str, tail: int) -> Sequence[str]:
-        return ()
+    def logs(self, replica_id: str, tail: int, *, follow: bool = False) -> AsyncIterator[str]:
+        raise NotImplementedError("nobody here reads logs")
+
+    def execute(self, replica_id: str, command: Sequence[str]) -> AsyncIterator[Brought]:
+        raise NotImplementedError("nobody here runs commands")
 
     async def events(self) -> AsyncIterator[RuntimeEvent]:
         while True:

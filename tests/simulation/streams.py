@@ -12,7 +12,7 @@ from fogbank.domain.errors import FogError
 from fogbank.runtime.error_table import outside
 from fogbank.v1 import agent_service_pb2 as pb
 from services.node_agent.adapters.gateway_stream import _REFUSALS, _message, _request
-from services.node_agent.app.ports import GatewayError
+from services.node_agent.app.ports import Brought, Errand, GatewayError
 from services.node_agent.core import effects as ef
 from services.node_agent.core import stimuli as st
 from tests.simulation.loop import Process
@@ -117,7 +117,7 @@ class SimStream:
             request = _request(message, self._node_id, self._name)
             self.there.send(request.SerializeToString())
 
-    async def messages(self) -> AsyncIterator[st.GatewayMessage]:
+    async def messages(self) -> AsyncIterator[st.GatewayMessage | Errand]:
         async for data in self.back.items():
             message = _message(pb.ConnectResponse.FromString(data))
             if message is not None:
@@ -183,6 +183,9 @@ class SimGateways:
             yield stream
         finally:
             stream.close()
+
+    async def serve(self, number: int, errand_id: str, brought: AsyncIterator[Brought]) -> None:
+        raise NotImplementedError("nobody here sends agents on errands")
 
     def _dial(self, gateway: GatewayActor, link: Link, stream: SimStream) -> None:
         if not link.whole:

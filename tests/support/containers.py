@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from services.node_agent.app.ports import ContainerRuntime
 from tests.support.waiting import eventually_sync
 
 _BUSYBOX = Path("/usr/bin/busybox")
@@ -176,6 +177,11 @@ def returning(node_id: str) -> Callable[[], Awaitable[str]]:
         return node_id
 
     return identity
+
+
+async def lines_of(runtime: ContainerRuntime, replica_id: str, tail: int) -> list[str]:
+    """Return what a replica's container wrote last."""
+    return "".join([piece async for piece in runtime.logs(replica_id, tail)]).splitlines()
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,6 +188,13 @@ class FakeGateway(agent_service_pb2_grpc.AgentServiceServicer):
 
     # --- AgentService -------------------------------------------------------------------------
 
+    async def Serve(
+        self,
+        request_iterator: AsyncIterator[pb.ServeRequest],
+        context: grpc.aio.ServicerContext[pb.ServeRequest, pb.ServeResponse],
+    ) -> pb.ServeResponse:
+        await context.abort(grpc.StatusCode.NOT_FOUND, "nobody sends agents on errands here")
+
     async def Join(
         self,
         request: pb.JoinRequest,

@@ -33,12 +33,14 @@ from fogbank.v1 import (
     identity_service_pb2_grpc,
     node_service_pb2_grpc,
     policy_service_pb2_grpc,
+    replica_service_pb2_grpc,
 )
 from services.gateway.app.agent_session import AgentPorts
 from services.gateway.app.agents import Agents
 from services.gateway.app.clusters import Clusters
 from services.gateway.app.command_log import CommandLog
 from services.gateway.app.deployments import Deployments
+from services.gateway.app.errands import Errands
 from services.gateway.app.events import Events
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.genesis import ensure_genesis
@@ -61,6 +63,7 @@ from services.gateway.grpc_api.deployment_service import DeploymentService
 from services.gateway.grpc_api.identity_service import IdentityService
 from services.gateway.grpc_api.node_service import NodeService
 from services.gateway.grpc_api.policy_service import PolicyService
+from services.gateway.grpc_api.replica_service import ReplicaService
 from tests.support.fleet_log import a_fingerprint, a_spec, an_id
 from tests.support.rest_face import FakeScheduler, FoldLedger
 from tests.support.statuses import LogStatuses
@@ -249,6 +252,10 @@ class GatewayWorld:
         return node_service_pb2_grpc.NodeServiceStub(self.channel)
 
     @property
+    def replica_service(self) -> Any:
+        return replica_service_pb2_grpc.ReplicaServiceStub(self.channel)
+
+    @property
     def policy_service(self) -> Any:
         return policy_service_pb2_grpc.PolicyServiceStub(self.channel)
 
@@ -296,7 +303,7 @@ async def gateway_world(
     service = DeploymentService(deployments, planning, updates, GRPC_BOUNDS)
     views = Nodes(fold, ledger)
     nodes = NodeService(views, NodeCommands(fold, command_log, clock), rebalances)
-    _register(server, service, nodes, agents)
+    _register(server, service, nodes, agents, Errands(deployments, fold, agents))
     events, past = Events(fold, log), Past(deployments, views)
     audit = AuditService(log, events, ledger, past, "fogbank.log.test.1.")
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(audit, server.grpc)
@@ -333,12 +340,19 @@ def _fold(log: EventLog, kept_changes: int) -> FleetFold:
 
 
 def _register(
-    server: GrpcServer, deployments: DeploymentService, nodes: NodeService, agents: Agents
+    server: GrpcServer,
+    deployments: DeploymentService,
+    nodes: NodeService,
+    agents: Agents,
+    errands: Errands,
 ) -> None:
     deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(deployments, server.grpc)
     node_service_pb2_grpc.add_NodeServiceServicer_to_server(nodes, server.grpc)
     agent_service_pb2_grpc.add_AgentServiceServicer_to_server(
-        AgentService(agents, AGENT_TOKEN), server.grpc
+        AgentService(agents, AGENT_TOKEN, errands), server.grpc
+    )
+    replica_service_pb2_grpc.add_ReplicaServiceServicer_to_server(
+        ReplicaService(errands), server.grpc
     )
 
 

@@ -23,7 +23,7 @@ from fogbank.runtime.tls import TlsFileError
 from services.gateway.settings import GatewaySettings
 
 # What an agent's certificate opens, besides what is open to all.
-_FOR_AGENTS = "/fogbank.v1.AgentService/Connect"
+_FOR_AGENTS = frozenset({f"/fogbank.v1.AgentService/{name}" for name in ("Connect", "Serve")})
 _LOOK_AGAIN_S = 3600.0
 
 
@@ -81,11 +81,11 @@ class Doors:
 
 def agents_only_connect(method: str, certificate: Certificate) -> FogError | None:
     """Return the refusal for an agent that calls what is for users."""
-    if method == _FOR_AGENTS:
+    if method in _FOR_AGENTS:
         return None
     who = certificate.identity.name if certificate.identity else "an unknown certificate"
     return PermissionDeniedError(
-        f"{who}: a node's certificate opens AgentService.Connect and nothing else; users sign in "
+        f"{who}: a node's certificate opens AgentService and nothing else; users sign in "
         "at FOG_GRPC_LISTEN",
         reason="NODE_CERTIFICATE",
     )

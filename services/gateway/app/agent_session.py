@@ -35,6 +35,7 @@ from services.gateway.core.agent_messages import (
     Assignments,
     CapacityChange,
     Drain,
+    Errand,
     FromAgent,
     Heartbeat,
     HeartbeatAnswer,
@@ -85,6 +86,7 @@ class AgentSession:
         self._acked_number = welcome.last_report_number
         self._ack_again = False
         self._beat_heard = self._beat_answered = 0
+        self._errands: list[Errand] = []
         node = self._node()
         self._load = LoggedLoad(node.cpu_percent, node.memory_percent)
 
@@ -102,6 +104,11 @@ class AgentSession:
         if epoch == self._welcome.epoch and number > self._beat_heard:
             self._beat_heard = number
             self._woken.set()
+
+    def send(self, errand: Errand) -> None:
+        """Have the agent run an errand."""
+        self._errands.append(errand)
+        self._woken.set()
 
     def drain(self, reason: str) -> None:
         """Have the agent call another gateway."""
@@ -159,6 +166,8 @@ class AgentSession:
             if self._beat_heard > self._beat_answered:
                 self._beat_answered = self._beat_heard
                 yield HeartbeatAnswer(self._beat_heard)
+            while self._errands:
+                yield self._errands.pop(0)
             try:
                 message = await self._next_assignments(complete=complete)
             except UnavailableError as error:

@@ -22,7 +22,7 @@ from services.gateway.app.agent_session import AgentPorts, AgentSession
 from services.gateway.app.fold import Batch
 from services.gateway.app.ports import HeardHeartbeat
 from services.gateway.core.agent_events import connected
-from services.gateway.core.agent_messages import Welcome
+from services.gateway.core.agent_messages import Errand, Welcome
 from services.gateway.core.hello import Hello, check_hello, check_identity
 
 _log = structlog.get_logger(__name__)
@@ -73,6 +73,23 @@ class Agents:
             session = self._sessions.get(each.node_id)
             if session is not None:
                 session.heard(each.epoch, each.number)
+
+    def send(self, node_id: str, errand: Errand) -> None:
+        """Send a node's agent on an errand.
+
+        Raises:
+            UnavailableError: it has no stream here.
+        """
+        session = self._sessions.get(node_id)
+        if session is None:
+            node = self._fold.fleet.facts.nodes.get(node_id)
+            raise UnavailableError(
+                f"node {node.name if node else node_id} is not connected to this gateway; it may "
+                "be offline, or be connected to another one",
+                reason="NODE_NOT_HERE",
+                retry_after_ms=_RETRY_HINT_MS,
+            )
+        session.send(errand)
 
     def drain(self, reason: str) -> None:
         """Send all agents elsewhere, and take no new ones."""

@@ -110,4 +110,28 @@ class Drain:
     reason: str
 
 
-ToAgent = Welcome | Assignments | Ack | HeartbeatAnswer | Drain
+@dataclass(frozen=True, slots=True)
+class LogsErrand:
+    """Read what a container wrote: so many of the last lines, and what follows."""
+
+    tail: int
+    follow: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExecErrand:
+    """Run a command in a container."""
+
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """Something that a user wants of a replica now; whoever knows its id may answer."""
+
+    errand_id: str
+    replica_id: str
+    kind: LogsErrand | ExecErrand
+
+
+ToAgent = Welcome | Assignments | Ack | HeartbeatAnswer | Drain | Errand

@@ -23,6 +23,7 @@ from fogbank.v1 import agent_service_pb2_grpc as rpc
 from fogbank.v1 import deployments_pb2, facts_pb2
 from services.gateway.app.agent_session import AgentSession
 from services.gateway.app.agents import Agents
+from services.gateway.app.errands import Errands, Piece
 from services.gateway.core import agent_messages as msg
 from services.gateway.core.hello import Hello
 
@@ -36,8 +37,9 @@ _MAX_ID = 256
 class AgentService(rpc.AgentServiceServicer):
     """Takes the streams of agents that have the fleet's bearer."""
 
-    def __init__(self, agents: Agents, token: str) -> None:
+    def __init__(self, agents: Agents, token: str, errands: Errands) -> None:
         self._agents = agents
+        self._errands = errands
         self._expected = f"Bearer {token}".encode()
 
     async def Join(self, request: pb.JoinRequest, context: Context) -> pb.JoinResponse:
@@ -58,6 +60,26 @@ class AgentService(rpc.AgentServiceServicer):
                     yield _response(message)
             finally:
                 reader.cancel()
+
+    async def Serve(
+        self, request_iterator: AsyncIterator[pb.ServeRequest], context: Context
+    ) -> pb.ServeResponse:
+        """Take what an agent brings for an errand, as fast as the user does."""
+        self._authenticate(context)
+        requests = aiter(request_iterator)
+        first = await anext(requests, None)
+        if first is None or first.WhichOneof("message") != "errand_id":
+            raise InvalidArgumentError.of_field("errand_id", "must be the first message")
+        delivery = self._errands.taken(first.errand_id)
+        try:
+            async for request in requests:
+                if not await delivery.put(_piece(request)):
+                    return pb.ServeResponse()
+        except BaseException:
+            await delivery.put(Piece(failure="its node was cut off"))
+            raise
+        await delivery.put(None)
+        return pb.ServeResponse()
 
     def _authenticate(self, context: Context) -> None:
         for key, value in context.invocation_metadata() or ():
@@ -142,6 +164,30 @@ def _observation(message: facts_pb2.ReplicaObservation) -> ReplicaObservation:
         raise InvalidArgumentError.of_field("report.observations", str(error)) from error
 
 
+def _piece(request: pb.ServeRequest) -> Piece:
+    match request.WhichOneof("message"):
+        case "output":
+            return Piece(request.output)
+        case "error_output":
+            return Piece(request.error_output, is_error=True)
+        case "exit_code":
+            return Piece(exit_code=request.exit_code)
+        case "failure":
+            return Piece(failure=request.failure[:_MAX_REASON] or "it can't be done")
+        case kind:
+            raise InvalidArgumentError(f"a message of kind {kind} can't come here")
+
+
+def _errand(errand: msg.Errand) -> pb.Errand:
+    message = pb.Errand(errand_id=errand.errand_id, replica_id=errand.replica_id)
+    match errand.kind:
+        case msg.LogsErrand(tail, follow):
+            message.logs.tail, message.logs.follow = tail, follow
+        case msg.ExecErrand(command):
+            message.exec.command.extend(command)
+    return message
+
+
 def _response(message: msg.ToAgent) -> pb.ConnectResponse:
     match message:
         case msg.Welcome():
@@ -172,6 +218,8 @@ def _response(message: msg.ToAgent) -> pb.ConnectResponse:
             return pb.ConnectResponse(heartbeat_answer=pb.HeartbeatAnswer(number=message.number))
         case msg.Drain():
             return pb.ConnectResponse(drain=pb.Drain(reason=message.reason))
+        case msg.Errand():
+            return pb.ConnectResponse(errand=_errand(message))
 
 
 def _assignment(assignment: msg.Assignment) -> pb.Assignment:

@@ -20,10 +20,13 @@ from fogbank.v1 import (
     node_service_pb2_grpc,
     policy_service_pb2,
     policy_service_pb2_grpc,
+    replica_service_pb2,
+    replica_service_pb2_grpc,
 )
 from services.gateway.app.agents import Agents
 from services.gateway.app.clusters import Clusters
 from services.gateway.app.deployments import Deployments
+from services.gateway.app.errands import Errands
 from services.gateway.app.events import Events
 from services.gateway.app.identity import Identity
 from services.gateway.app.node_commands import NodeCommands
@@ -42,6 +45,7 @@ from services.gateway.grpc_api.deployment_service import DeploymentService
 from services.gateway.grpc_api.identity_service import IdentityService
 from services.gateway.grpc_api.node_service import NodeService
 from services.gateway.grpc_api.policy_service import PolicyService
+from services.gateway.grpc_api.replica_service import ReplicaService
 
 SERVICE_NAMES = tuple(
     module.DESCRIPTOR.services_by_name[name].full_name
@@ -51,6 +55,7 @@ SERVICE_NAMES = tuple(
         (identity_service_pb2, "IdentityService"),
         (policy_service_pb2, "PolicyService"),
         (audit_service_pb2, "AuditService"),
+        (replica_service_pb2, "ReplicaService"),
         (agent_service_pb2, "AgentService"),
     )
 )
@@ -67,6 +72,7 @@ class GrpcDependencies:
     node_commands: NodeCommands
     rebalances: Rebalances
     agents: Agents
+    errands: Errands
     identity: Identity
     organizations: Organizations
     clusters: Clusters
@@ -103,6 +109,9 @@ def add_to_server(uses: GrpcDependencies, server: grpc.aio.Server) -> None:
         ),
         server,
     )
+    replica_service_pb2_grpc.add_ReplicaServiceServicer_to_server(
+        ReplicaService(uses.errands), server
+    )
     agent_service_pb2_grpc.add_AgentServiceServicer_to_server(
-        AgentService(uses.agents, uses.agent_token), server
+        AgentService(uses.agents, uses.agent_token, uses.errands), server
     )

@@ -37,14 +37,17 @@ from services.node_agent.adapters.engine import Engine, EngineAwayError, EngineR
 from services.node_agent.adapters.one_container import (
     NO_TIMEOUT,
     delete,
+    execute,
     kill,
     make_volume,
     probing,
     raise_unless_missing,
+    read_logs,
     show,
     wait_killed,
 )
 from services.node_agent.app.ports import (
+    Brought,
     ImageMissingError,
     ProbeTry,
     RuntimeFaultError,
@@ -175,27 +178,29 @@ class EngineRuntime:
 
     @asynccontextmanager
     async def probing(self, replica_id: str, probe: HealthProbe) -> AsyncIterator[ProbeTry]:
-        node_id = await self._node()
-        shown = await self._engine.call(lambda docker: show(docker, container_name(replica_id)))
-        if shown is None or shown.node_id != node_id or not shown.running:
+        shown = await self._own(replica_id)
+        if shown is None or not shown.running:
             raise RuntimeFaultError("there is no running container to probe")
         async with probing(self._engine, shown, probe) as attempt:
             yield attempt
 
-    async def logs(self, replica_id: str, tail: int) -> Sequence[str]:
-        if tail <= 0:
-            return ()
+    async def logs(self, replica_id: str, tail: int, *, follow: bool = False) -> AsyncIterator[str]:
+        shown = await self._own(replica_id) if tail > 0 or follow else None
+        if shown is not None:
+            async for text in read_logs(self._engine, shown.id, tail, follow=follow):
+                yield text
+
+    async def execute(self, replica_id: str, command: Sequence[str]) -> AsyncIterator[Brought]:
+        shown = await self._own(replica_id)
+        if shown is None or not shown.running:
+            raise RuntimeFaultError("its container does not run")
+        async for piece in execute(self._engine, shown.id, command):
+            yield piece
+
+    async def _own(self, replica_id: str) -> Shown | None:
         node_id = await self._node()
-
-        async def read(docker: Docker) -> Sequence[str]:
-            shown = await show(docker, container_name(replica_id))
-            if shown is None or shown.node_id != node_id:
-                return ()
-            container = docker.containers.container(shown.id)
-            pieces = await container.log(stdout=True, stderr=True, tail=tail)
-            return "".join(pieces).splitlines()[-tail:]
-
-        return await self._engine.call(read)
+        shown = await self._engine.call(lambda docker: show(docker, container_name(replica_id)))
+        return shown if shown is not None and shown.node_id == node_id else None
 
     async def events(self) -> AsyncIterator[RuntimeEvent]:
         watch = asyncio.create_task(self._watch())

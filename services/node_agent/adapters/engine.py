@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from types import TracebackType
 from typing import Self, TypeVar
@@ -72,10 +73,28 @@ class Engine:
             EngineAwayError: no answer came.
             EngineRefusedError: the engine's answer is no.
         """
+        with self._answering() as docker:
+            return await operation(docker)
+
+    async def stream(self, operation: Callable[[Docker], AsyncIterator[T]]) -> AsyncIterator[T]:
+        """Read what the engine has to tell.
+
+        Raises: as `call`.
+        """
+        with self._answering() as docker:
+            async for item in operation(docker):
+                yield item
+
+    @contextmanager
+    def _answering(self) -> Iterator[Docker]:
+        """Tell failures apart.
+
+        Raises: as `call`.
+        """
         if self._docker is None:
             raise EngineAwayError(f"the connection to {self.url} is closed")
         try:
-            answer = await operation(self._docker)
+            yield self._docker
         except DockerError as error:
             if error.status in {_NO_CONNECTION, HTTPStatus.SERVICE_UNAVAILABLE}:
                 raise EngineAwayError(error.message) from error
@@ -88,7 +107,6 @@ class Engine:
         if self._is_away:
             self._is_away = False
             _log.info("engine answers again", engine=self.url)
-        return answer
 
     async def insist(self, operation: Callable[[Docker], Awaitable[T]]) -> T:
         """Do something with the engine; while it is away wait for it, however long.

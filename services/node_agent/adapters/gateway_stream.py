@@ -29,7 +29,14 @@ from fogbank.v1 import (
     nodes_pb2,
     resources_pb2,
 )
-from services.node_agent.app.ports import GatewayError
+from services.node_agent.app.ports import (
+    Brought,
+    Errand,
+    ErrandRefusedError,
+    ExecErrand,
+    GatewayError,
+    LogsErrand,
+)
 from services.node_agent.core import effects as ef
 from services.node_agent.core import stimuli as st
 from services.node_agent.core.replica import Assignment, Desired, ReplicaSpec
@@ -88,6 +95,22 @@ class GrpcGateways:
         finally:
             stream.close()
 
+    async def serve(self, number: int, errand_id: str, brought: AsyncIterator[Brought]) -> None:
+        async def requests() -> AsyncIterator[agent_service_pb2.ServeRequest]:
+            yield agent_service_pb2.ServeRequest(errand_id=errand_id)
+            async for piece in brought:
+                yield _served(piece)
+
+        channel = await self._channel(self._addresses[number])
+        stub = agent_service_pb2_grpc.AgentServiceStub(channel)
+        call = stub.Serve(requests(), metadata=self._metadata)
+        try:
+            await call
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                raise ErrandRefusedError from error
+            raise GatewayError(f"{error.code().name}: {error.details()}") from error
+
     async def _channel(self, address: str) -> grpc.aio.Channel:
         async with self._opening:
             if address not in self._channels:
@@ -117,7 +140,7 @@ class GrpcStream:
     def send(self, message: ef.Outgoing) -> None:
         self._outgoing.put_nowait(_request(message, self._node_id, self._name))
 
-    async def messages(self) -> AsyncIterator[st.GatewayMessage]:
+    async def messages(self) -> AsyncIterator[st.GatewayMessage | Errand]:
         try:
             async for response in self._call:
                 message = _message(response)
@@ -228,7 +251,31 @@ def _observation(seen: ReplicaObservation) -> facts_pb2.ReplicaObservation:
     )
 
 
-def _message(response: agent_service_pb2.ConnectResponse) -> st.GatewayMessage | None:
+def _served(piece: Brought) -> agent_service_pb2.ServeRequest:
+    if piece.failure:
+        return agent_service_pb2.ServeRequest(failure=piece.failure)
+    if piece.exit_code is not None:
+        return agent_service_pb2.ServeRequest(exit_code=piece.exit_code)
+    if piece.is_error:
+        return agent_service_pb2.ServeRequest(error_output=piece.data)
+    return agent_service_pb2.ServeRequest(output=piece.data)
+
+
+def _errand(message: agent_service_pb2.Errand) -> Errand | None:
+    """Return an errand; None for one of a kind that this release doesn't know."""
+    match message.WhichOneof("kind"):
+        case "logs":
+            kind: LogsErrand | ExecErrand = LogsErrand(message.logs.tail, message.logs.follow)
+        case "exec":
+            kind = ExecErrand(tuple(message.exec.command))
+        case _:
+            return None
+    return Errand(message.errand_id, message.replica_id, kind)
+
+
+def _message(
+    response: agent_service_pb2.ConnectResponse,
+) -> st.GatewayMessage | Errand | None:
     """Return the core's word for it; None for one that this release doesn't know."""
     match response.WhichOneof("message"):
         case "welcome":
@@ -244,6 +291,8 @@ def _message(response: agent_service_pb2.ConnectResponse) -> st.GatewayMessage |
             return st.HeartbeatAnswered(response.heartbeat_answer.number)
         case "drain":
             return st.DrainAsked(response.drain.reason)
+        case "errand":
+            return _errand(response.errand)
         case _:
             return None
 

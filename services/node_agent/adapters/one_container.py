@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from fogbank.domain.containers import HealthProbe, ProbeKind
 from services.node_agent.adapters.container_config import Shown, read_container
 from services.node_agent.adapters.engine import Engine
 from services.node_agent.adapters.probes import network_probe
-from services.node_agent.app.ports import ProbeTry, RuntimeFaultError
+from services.node_agent.app.ports import Brought, ProbeTry, RuntimeFaultError
 
 _log = structlog.get_logger(__name__)
 
@@ -24,6 +24,10 @@ _KILL_PATIENCE_S = 30.0
 NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5)
 # What an exec probe prints is of use up to here.
 _PROBE_OUTPUT = 200
+_STDERR = 2
+# Characters or bytes that go in one message.
+_PIECE = 16 * 1024
+_LOOK_AGAIN_S = 0.5
 
 
 def raise_unless_missing(error: DockerError) -> None:
@@ -112,13 +116,63 @@ async def probing(engine: Engine, shown: Shown, probe: HealthProbe) -> AsyncIter
 
 async def _run_probe(docker: Docker, container_id: str, command: tuple[str, ...]) -> str:
     """Run a command within the container, and say why it failed."""
-    run = await docker.containers.container(container_id).exec(list(command))
-    said = b""
-    async with run.start(detach=False) as stream:
-        while (message := await stream.read_out()) is not None:
-            said = (said + message.data)[:_PROBE_OUTPUT]
-    exit_code = (await run.inspect())["ExitCode"]
+    said, exit_code = b"", 0
+    async for piece in _execute(docker, container_id, command):
+        said = (said + piece.data)[:_PROBE_OUTPUT]
+        exit_code = piece.exit_code or 0
     if exit_code == 0:
         return ""
     text = " ".join(said.decode(errors="replace").split())
     return f"exit code {exit_code}: {text}" if text else f"exit code {exit_code}"
+
+
+async def execute(
+    engine: Engine, container_id: str, command: Sequence[str]
+) -> AsyncIterator[Brought]:
+    """Run a command within a container; yield what it writes, then its exit code.
+
+    Raises:
+        RuntimeFaultError: it can't be run.
+    """
+    async for piece in engine.stream(lambda docker: _execute(docker, container_id, command)):
+        yield piece
+
+
+async def _execute(
+    docker: Docker, container_id: str, command: Sequence[str]
+) -> AsyncIterator[Brought]:
+    run = await docker.containers.container(container_id).exec(list(command))
+    async with run.start(detach=False) as stream:
+        while (message := await stream.read_out()) is not None:
+            for start in range(0, len(message.data), _PIECE):
+                data = message.data[start : start + _PIECE]
+                yield Brought(data, is_error=message.stream == _STDERR)
+    # Engines say how it ended a moment after its output did.
+    end = await run.inspect()
+    if end["Running"]:
+        await asyncio.sleep(_LOOK_AGAIN_S)
+        end = await run.inspect()
+    yield Brought(exit_code=int(end["ExitCode"]))
+
+
+async def read_logs(
+    engine: Engine, container_id: str, tail: int, *, follow: bool
+) -> AsyncIterator[str]:
+    """Yield what a container wrote, and with `follow` what it writes until it ends.
+
+    Raises:
+        RuntimeFaultError: the engine gives no answer.
+    """
+
+    async def read(docker: Docker) -> AsyncIterator[str]:
+        container = docker.containers.container(container_id)
+        if follow:
+            async for text in container.log(stdout=True, stderr=True, follow=True, tail=tail):
+                yield text
+        else:
+            for text in await container.log(stdout=True, stderr=True, tail=tail):
+                yield text
+
+    async for text in engine.stream(read):
+        for start in range(0, len(text), _PIECE):
+            yield text[start : start + _PIECE]

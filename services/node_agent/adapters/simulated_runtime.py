@@ -32,6 +32,7 @@ from fogbank.domain.containers import HealthProbe
 from fogbank.domain.resources import NOTHING, Resources
 from fogbank.domain.states import Health, RuntimeKind
 from services.node_agent.app.ports import (
+    Brought,
     Clock,
     ImageMissingError,
     ProbeTry,
@@ -48,6 +49,7 @@ _EXIT_AFTER_MS = 50
 _EXIT_BY_SIGTERM = 143
 _EXIT_BY_SIGKILL = 137
 _LINES_KEPT = 20
+_LOOK_FOR_LINES_S = 0.1
 _US_PER_S = 1_000_000
 
 
@@ -204,10 +206,35 @@ class SimulatedRuntime:
 
         yield attempt
 
-    async def logs(self, replica_id: str, tail: int) -> Sequence[str]:
+    async def logs(self, replica_id: str, tail: int, *, follow: bool = False) -> AsyncIterator[str]:
         await self._load()
         container = self._containers.get(replica_id)
-        return container.lines[-tail:] if container is not None and tail > 0 else ()
+        for line in container.lines[-tail:] if container is not None and tail > 0 else ():
+            yield f"{line}\n"
+        said = len(container.lines) if container is not None else 0
+        while follow and container is not None:
+            begun = container.restart_count
+            running = container.runs_at(self._clock())
+            container = self._containers.get(replica_id)
+            if container is None or container.restart_count != begun:
+                return
+            for line in container.lines[said:]:
+                yield f"{line}\n"
+            said = len(container.lines)
+            if not running:
+                return
+            await asyncio.sleep(_LOOK_FOR_LINES_S)
+
+    async def execute(self, replica_id: str, command: Sequence[str]) -> AsyncIterator[Brought]:
+        """Pretend to run it: what is echoed comes back, `false` ends with 1."""
+        await self._load()
+        container = self._containers.get(replica_id)
+        if container is None or not container.runs_at(self._clock()):
+            raise RuntimeFaultError("its container does not run")
+        program, *arguments = command
+        if program == "echo":
+            yield Brought(" ".join(arguments).encode() + b"\n")
+        yield Brought(exit_code=int(program == "false"))
 
     async def events(self) -> AsyncIterator[RuntimeEvent]:
         while True:

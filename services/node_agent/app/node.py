@@ -12,6 +12,7 @@ import structlog
 
 from fogbank.domain.deployment import STOP_GRACE_MS
 from fogbank.runtime.crash_points import crash_point
+from services.node_agent.app.errands import Errands
 from services.node_agent.app.figures import REPLICA_CHANGES, REPORTS, SAVES
 from services.node_agent.app.ports import (
     BootClock,
@@ -83,6 +84,7 @@ class NodeAgent:
         self._settings = settings
         self._log = _log.bind(node=name)
         self._prober = Prober(runtime, self.post, clock=clock, boot_clock=boot_clock, random=random)
+        self._errands = Errands(runtime, gateways)
         self._inbox: list[st.Stimulus] = []
         self._filled = asyncio.Event()
         self._unsaved: list[Entry] = []
@@ -119,6 +121,7 @@ class NodeAgent:
             self._name,
             fingerprint=self._host.fingerprint,
             post=self.post,
+            run=self._errands.begin,
             backoff=self._settings.backoff,
             random=self._random,
         )
@@ -133,6 +136,7 @@ class NodeAgent:
                     await self._filled.wait()
                     await self._turn(self._empty_inbox())
         finally:
+            await self._errands.close()
             for timer in self._timers():
                 if timer is not None:
                     timer.cancel()

@@ -38,6 +38,40 @@ class StartedContainer:
     ports: tuple[PublishedPort, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class LogsErrand:
+    """Read what a container wrote: so many of the last lines, and what follows."""
+
+    tail: int
+    follow: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExecErrand:
+    """Run a command in a container."""
+
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """Something that a user wants of a replica now."""
+
+    errand_id: str
+    replica_id: str
+    kind: LogsErrand | ExecErrand
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """A piece of what an errand brings; the last one has an exit code, or says why it failed."""
+
+    data: bytes = b""
+    is_error: bool = False
+    exit_code: int | None = None
+    failure: str = ""
+
+
 # Tries a probe once: returns why it failed, or nothing. RuntimeFaultError if nobody can tell.
 ProbeTry = Callable[[], Awaitable[str]]
 
@@ -97,8 +131,21 @@ class ContainerRuntime(Protocol):
             RuntimeFaultError: it can't be probed now; its container may be gone.
         """
 
-    async def logs(self, replica_id: str, tail: int) -> Sequence[str]:
-        """Return the last `tail` lines that the replica's container wrote; none if unknown."""
+    def logs(self, replica_id: str, tail: int, *, follow: bool = False) -> AsyncIterator[str]:
+        """Yield what the replica's container wrote in its last `tail` lines; none if unknown.
+
+        With `follow` what it writes from then on too, until it ends. Pieces may end anywhere.
+
+        Raises:
+            RuntimeFaultError: the runtime gives no answer.
+        """
+
+    def execute(self, replica_id: str, command: Sequence[str]) -> AsyncIterator[Brought]:
+        """Run a command in the replica's container; yield what it writes, then its exit code.
+
+        Raises:
+            RuntimeFaultError: it can't be run.
+        """
 
     def events(self) -> AsyncIterator[RuntimeEvent]:
         """Yield ends and changes of health from now on, forever; any of them may come twice.
@@ -151,13 +198,17 @@ class GatewayError(Exception):
         self.removed = removed
 
 
+class ErrandRefusedError(Exception):
+    """That gateway waits for no such errand."""
+
+
 class GatewayStream(Protocol):
     """An open stream to a gateway."""
 
     def send(self, message: Outgoing) -> None:
         """Queue a message; they leave in order, until the stream ends."""
 
-    def messages(self) -> AsyncIterator[GatewayMessage]:
+    def messages(self) -> AsyncIterator[GatewayMessage | Errand]:
         """Yield what the gateway says until it ends the stream.
 
         Raises:
@@ -179,3 +230,13 @@ class Gateways(Protocol):
         self, number: int, node_id: str, name: str
     ) -> AbstractAsyncContextManager[GatewayStream]:
         """Open a stream for a node to the address of that number, from 0."""
+
+    async def serve(self, number: int, errand_id: str, brought: AsyncIterator[Brought]) -> None:
+        """Bring what an errand asked for, as fast as it is taken, until nobody wants more.
+
+        `brought` is begun only once the gateway is reached.
+
+        Raises:
+            ErrandRefusedError: the gateway at that address waits for no such errand.
+            GatewayError: it was cut off.
+        """

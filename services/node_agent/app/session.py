@@ -12,7 +12,7 @@ import structlog
 from fogbank.domain.node import Fingerprint
 from fogbank.runtime.crash_points import crash_point
 from services.node_agent.app.figures import STREAM_FAILURES, STREAMS
-from services.node_agent.app.ports import GatewayError, Gateways, GatewayStream
+from services.node_agent.app.ports import Errand, GatewayError, Gateways, GatewayStream
 from services.node_agent.core.effects import Outgoing
 from services.node_agent.core.stimuli import (
     NodeRemoved,
@@ -61,6 +61,7 @@ class Session:
         *,
         fingerprint: Callable[[], Fingerprint],
         post: Callable[[Stimulus], None],
+        run: Callable[[Errand, int], None],
         backoff: Backoff,
         random: Random,
     ) -> None:
@@ -69,6 +70,7 @@ class Session:
         self._name = name
         self._fingerprint = fingerprint
         self._post = post
+        self._run = run
         self._backoff = backoff
         self._random = random
         self._log = _log.bind(node=name)
@@ -121,6 +123,9 @@ class Session:
                 self._post(StreamOpened(self._number, self._fingerprint()))
                 async for message in stream.messages():
                     crash_point("agent.before-message")
+                    if isinstance(message, Errand):
+                        self._run(message, address)
+                        continue
                     if isinstance(message, Welcomed):
                         patience.reschedule(None)
                         self._failures = 0

@@ -32,6 +32,7 @@ from tests.support.containers import (
     UNSTARTABLE,
     PodmanEngine,
     image_registry,
+    lines_of,
     remove_all,
     returning,
 )
@@ -133,7 +134,7 @@ async def events(engine: Engine) -> AsyncIterator[AsyncIterator[RuntimeEvent]]:
 
 async def has_spoken(runtime: ContainerRuntime, replica_id: str) -> None:
     """Wait until its own program runs: before that, a signal meets what prepares it."""
-    await eventually(lambda: runtime.logs(replica_id, 1), what="the container's first line")
+    await eventually(lambda: lines_of(runtime, replica_id, 1), what="the container's first line")
 
 
 async def only(runtime: ContainerRuntime) -> FoundContainer:
@@ -249,7 +250,7 @@ async def test_removing_takes_everything_away(engine: Engine, replica_id: str) -
     await engine.runtime.remove(replica_id)
     await engine.runtime.remove(replica_id)
     assert not await engine.runtime.containers()
-    assert not await engine.runtime.logs(replica_id, 10)
+    assert not await lines_of(engine.runtime, replica_id, 10)
     assert not await (await engine.reopen()).containers()
 
 
@@ -257,10 +258,10 @@ async def test_the_last_lines_of_a_container_can_be_read(engine: Engine, replica
     await engine.runtime.start(replica_id, 0, spec(engine.runs))
     await has_spoken(engine.runtime, replica_id)
     await engine.runtime.stop(replica_id, GRACE_MS)
-    lines = await engine.runtime.logs(replica_id, 10)
+    lines = await lines_of(engine.runtime, replica_id, 10)
     assert lines
-    assert list(await engine.runtime.logs(replica_id, 1)) == list(lines[-1:])
-    assert not await engine.runtime.logs(str(uuid4()), 10)
+    assert list(await lines_of(engine.runtime, replica_id, 1)) == list(lines[-1:])
+    assert not await lines_of(engine.runtime, str(uuid4()), 10)
 
 
 @pytest.mark.parametrize("kind", list(ProbeKind))
@@ -283,3 +284,29 @@ async def test_probes_tell_whether_a_container_is_well(
 
 async def _passes(attempt: ProbeTry) -> bool:
     return not await attempt()
+
+
+async def test_a_command_runs_in_the_container(engine: Engine, replica_id: str) -> None:
+    with pytest.raises(RuntimeFaultError):
+        await anext(aiter(engine.runtime.execute(replica_id, ["echo", "a"])))
+    await engine.runtime.start(replica_id, 0, spec(engine.runs))
+    await has_spoken(engine.runtime, replica_id)
+    pieces = [piece async for piece in engine.runtime.execute(replica_id, ["echo", "a b", "c"])]
+    assert b"".join(piece.data for piece in pieces) == b"a b c\n"
+    assert [piece.exit_code for piece in pieces] == [None, 0]
+
+
+async def test_followed_logs_end_with_the_container(engine: Engine, replica_id: str) -> None:
+    await engine.runtime.start(replica_id, 0, spec(engine.runs))
+    await has_spoken(engine.runtime, replica_id)
+    said: list[str] = []
+
+    async def follow() -> None:
+        async for piece in engine.runtime.logs(replica_id, 10, follow=True):
+            said.append(piece)  # noqa: PERF401 (seen while it grows)
+
+    following = asyncio.create_task(follow())
+    await eventually(lambda: bool(said), what="its first line")
+    await engine.runtime.stop(replica_id, 60_000)
+    await asyncio.wait_for(following, 60)
+    assert "".join(said).splitlines() == await lines_of(engine.runtime, replica_id, 10)

@@ -37,6 +37,7 @@ from tests.support.containers import (
     RUNS,
     PodmanEngine,
     image_registry,
+    lines_of,
     remove_all,
     returning,
 )
@@ -178,7 +179,7 @@ async def test_nodes_on_one_engine_are_kept_apart(nodes: Nodes, podman: PodmanEn
     assert [each.replica_id for each in await second.containers()] == [others]
     assert await first.stop(others, 0) is None
     await first.remove(others)
-    assert not await first.logs(others, 10)
+    assert not await lines_of(first, others, 10)
     with pytest.raises(RuntimeFaultError, match="somebody else"):
         await first.start(others, 0, spec())
     assert len(podman.containers(running_only=True)) == 3
@@ -271,7 +272,7 @@ async def test_what_is_asked_of_an_engine_that_is_away_is_done_when_it_is_back(
     runtime = await nodes.open()
     gone = str(uuid4())
     await runtime.start(gone, 0, spec())
-    await eventually(lambda: runtime.logs(gone, 1), what="its first line")
+    await eventually(lambda: lines_of(runtime, gone, 1), what="its first line")
     fragile.stop()
     async with asyncio.TaskGroup() as tasks:
         start = tasks.create_task(runtime.start(replica_id, 0, spec()))
@@ -401,5 +402,5 @@ async def test_a_container_has_its_own_signal_to_end(nodes: Nodes, replica_id: s
         "trap 'exit 7' INT; trap '' TERM; echo ready; while :; do sleep 0.1; done",
     )
     await runtime.start(replica_id, 0, made_like(ContainerSpec(trap, stop_signal="SIGINT")))
-    await eventually(lambda: runtime.logs(replica_id, 1), what="its first line")
+    await eventually(lambda: lines_of(runtime, replica_id, 1), what="its first line")
     assert await runtime.stop(replica_id, 60_000) == 7

@@ -210,7 +210,7 @@ def test_logs_without_a_system(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--data-dir" in capsys.readouterr().err
 
 
-def test_logs_of_replicas_are_honestly_refused(
+def test_logs_are_those_of_a_service_here_or_else_of_a_replica(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "data" / "logs").mkdir(parents=True)
@@ -218,7 +218,9 @@ def test_logs_of_replicas_are_honestly_refused(
     assert run(["logs", "gateway", "-n", "1"]) == 0
     assert capsys.readouterr().out == "two\n"
     assert run(["logs", "my-deployment"]) == 1
-    assert "logs of replicas can't be read yet" in capsys.readouterr().err
+    assert "there is no system to talk to" in capsys.readouterr().err
+    assert run(["logs", "gateway", "--slot", "0"]) == 1
+    assert "there is no system to talk to" in capsys.readouterr().err
 
 
 def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:

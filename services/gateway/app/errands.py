@@ -1,0 +1,194 @@
+"""What users want of replicas at once: an agent is told, and brings it by a call of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from uuid import uuid4
+
+from prometheus_client import Gauge
+
+from fogbank.domain.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+    UnavailableError,
+)
+from fogbank.domain.facts import DeploymentFact
+from services.gateway.app.agents import Agents
+from services.gateway.app.deployments import Deployments
+from services.gateway.app.fold import FleetFold
+from services.gateway.app.principal import Principal
+from services.gateway.core.agent_messages import Errand, ExecErrand, LogsErrand
+
+_ERRANDS = Gauge("fog_gateway_errands", "Logs that are read and commands that run for users.")
+
+MAX_TAIL = 100_000
+MAX_COMMAND = 64
+MAX_ARGUMENT = 4_096
+# So many pieces wait for a slow user; then the agent waits, and reads no further.
+_PIECES = 8
+_RETRY_HINT_MS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of what an agent brings; the last one has an exit code or a failure."""
+
+    data: bytes = b""
+    is_error: bool = False
+    exit_code: int | None = None
+    failure: str = ""
+
+
+class Delivery:
+    """What an agent brings for one errand, piece by piece."""
+
+    def __init__(self) -> None:
+        self._pieces: asyncio.Queue[Piece | None] = asyncio.Queue(_PIECES)
+        self._begun = asyncio.Event()
+        self._unwanted = asyncio.Event()
+
+    def begin(self) -> None:
+        """Note that the agent came."""
+        self._begun.set()
+
+    async def begun(self) -> None:
+        """Wait until the agent came."""
+        await self._begun.wait()
+
+    def end(self) -> None:
+        """Note that nobody wants more."""
+        self._unwanted.set()
+
+    async def put(self, piece: Piece | None) -> bool:
+        """Hand on a piece, None after the last; tell whether somebody wants more."""
+        putting = asyncio.ensure_future(self._pieces.put(piece))
+        unwanted = asyncio.ensure_future(self._unwanted.wait())
+        try:
+            await asyncio.wait({putting, unwanted}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            putting.cancel()
+            unwanted.cancel()
+        return not self._unwanted.is_set()
+
+    async def pieces(self) -> AsyncIterator[Piece]:
+        """Yield all pieces.
+
+        Raises:
+            FailedPreconditionError: the agent says that it can't be done.
+        """
+        while (piece := await self._pieces.get()) is not None:
+            if piece.failure:
+                raise FailedPreconditionError(piece.failure, reason="ERRAND_FAILED")
+            yield piece
+
+
+class Errands:
+    """Sends agents on errands for users, and takes what they bring."""
+
+    def __init__(
+        self, deployments: Deployments, fold: FleetFold, agents: Agents, patience_s: float = 10
+    ) -> None:
+        """Give an agent `patience_s` seconds to come."""
+        self._deployments = deployments
+        self._fold = fold
+        self._agents = agents
+        self._patience_s = patience_s
+        self._waiting: dict[str, Delivery] = {}
+
+    async def logs(
+        self,
+        principal: Principal,
+        deployment_id: str,
+        replica_id: str,
+        *,
+        tail: int,
+        follow: bool,
+    ) -> AsyncIterator[Piece]:
+        """Yield what a replica's container wrote.
+
+        Raises:
+            InvalidArgumentError: `tail` is out of bounds.
+            NotFoundError: no such deployment or replica, or not the caller's.
+            FailedPreconditionError: no node has it, or its node can't.
+            UnavailableError: its node is not connected here, or does not answer.
+        """
+        if not 0 <= tail <= MAX_TAIL:
+            raise InvalidArgumentError.of_field("tail", f"must be 0 to {MAX_TAIL}, got {tail}")
+        deployment = await self._deployments.own(principal, deployment_id)
+        async with self._sent(deployment, replica_id, LogsErrand(tail, follow)) as delivery:
+            async for piece in delivery.pieces():
+                yield piece
+
+    async def execute(
+        self, principal: Principal, deployment_id: str, replica_id: str, command: tuple[str, ...]
+    ) -> AsyncIterator[Piece]:
+        """Yield what a command in a replica's container writes, and last its exit code.
+
+        Raises: as `logs`, and as `Deployments.changeable`.
+        """
+        if not 1 <= len(command) <= MAX_COMMAND or not command[0]:
+            raise InvalidArgumentError.of_field(
+                "command", f"must be a program and at most {MAX_COMMAND - 1} arguments"
+            )
+        if any(len(word) > MAX_ARGUMENT or "\0" in word for word in command):
+            raise InvalidArgumentError.of_field(
+                "command", f"must have words of at most {MAX_ARGUMENT} characters, none zero"
+            )
+        deployment = await self._deployments.changeable(principal, deployment_id)
+        async with self._sent(deployment, replica_id, ExecErrand(command)) as delivery:
+            async for piece in delivery.pieces():
+                yield piece
+
+    def taken(self, errand_id: str) -> Delivery:
+        """Return where an agent is to bring what it has for an errand.
+
+        Raises:
+            NotFoundError: nobody waits for it here.
+        """
+        delivery = self._waiting.pop(errand_id, None)
+        if delivery is None:
+            raise NotFoundError("nobody waits for that here", reason="NO_SUCH_ERRAND")
+        delivery.begin()
+        return delivery
+
+    @asynccontextmanager
+    async def _sent(
+        self, deployment: DeploymentFact, replica_id: str, kind: LogsErrand | ExecErrand
+    ) -> AsyncIterator[Delivery]:
+        node_id, replica_id = self._where(deployment, replica_id)
+        errand = Errand(str(uuid4()), replica_id, kind)
+        delivery = self._waiting[errand.errand_id] = Delivery()
+        try:
+            self._agents.send(node_id, errand)
+            try:
+                async with asyncio.timeout(self._patience_s):
+                    await delivery.begun()
+            except TimeoutError:
+                raise UnavailableError(
+                    f"its node did not answer within {self._patience_s:g} s",
+                    reason="NODE_SILENT",
+                    retry_after_ms=_RETRY_HINT_MS,
+                ) from None
+            with _ERRANDS.track_inprogress():
+                yield delivery
+        finally:
+            self._waiting.pop(errand.errand_id, None)
+            delivery.end()
+
+    def _where(self, deployment: DeploymentFact, replica_id: str) -> tuple[str, str]:
+        """Return the node and the id of a deployment's replica."""
+        fleet = self._fold.fleet
+        decision = fleet.decisions.deployments.get(deployment.id)
+        known = decision.replica_ids if decision is not None else ()
+        if replica_id:
+            if replica_id not in known:
+                raise NotFoundError("Replica not found", reason="REPLICA_NOT_FOUND")
+            return fleet.decisions.placements[replica_id].node_id, replica_id
+        slots = decision.slots if decision is not None else {}
+        for slot in sorted(slots):
+            return fleet.decisions.placements[slots[slot]].node_id, slots[slot]
+        raise FailedPreconditionError("no replica of it has a node", reason="NO_REPLICA")

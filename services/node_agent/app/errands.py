@@ -1,0 +1,74 @@
+"""Errands: what users want of containers at once. Each is run in a task of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import structlog
+
+from services.node_agent.app.ports import (
+    Brought,
+    ContainerRuntime,
+    Errand,
+    ErrandRefusedError,
+    ExecErrand,
+    GatewayError,
+    Gateways,
+    LogsErrand,
+    RuntimeFaultError,
+)
+
+_log = structlog.get_logger(__name__)
+
+# So many at once for a node; users who come then are told so.
+_AT_ONCE = 16
+
+
+class Errands:
+    """Runs the errands of one node and brings what they asked for to the gateway that asked."""
+
+    def __init__(self, runtime: ContainerRuntime, gateways: Gateways) -> None:
+        self._runtime = runtime
+        self._gateways = gateways
+        self._running: set[asyncio.Task[None]] = set()
+
+    def begin(self, errand: Errand, gateway: int) -> None:
+        """Run an errand of the gateway at the address of that number."""
+        task = asyncio.create_task(self._run(errand, gateway), name=f"errand:{errand.errand_id}")
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def close(self) -> None:
+        """End all errands."""
+        running = tuple(self._running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    async def _run(self, errand: Errand, gateway: int) -> None:
+        # Behind one address there may be several gateways, and this may be another one.
+        order = [gateway, *(each for each in range(self._gateways.count) if each != gateway)]
+        for number in order:
+            try:
+                await self._gateways.serve(number, errand.errand_id, self._brought(errand))
+            except ErrandRefusedError:
+                continue
+            except GatewayError as error:
+                _log.debug("errand ended", replica=errand.replica_id, why=str(error))
+            return
+
+    async def _brought(self, errand: Errand) -> AsyncIterator[Brought]:
+        if len(self._running) > _AT_ONCE:
+            yield Brought(failure=f"the node runs {_AT_ONCE} errands already; try again later")
+            return
+        try:
+            match errand.kind:
+                case LogsErrand(tail, follow):
+                    async for text in self._runtime.logs(errand.replica_id, tail, follow=follow):
+                        yield Brought(text.encode())
+                case ExecErrand(command):
+                    async for piece in self._runtime.execute(errand.replica_id, command):
+                        yield piece
+        except RuntimeFaultError as fault:
+            yield Brought(failure=str(fault))

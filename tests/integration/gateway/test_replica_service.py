@@ -1,0 +1,136 @@
+"""Logs and commands: from a user through a gateway to an agent, and back."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from fogbank.domain.states import ReplicaState
+from fogbank.v1 import replica_service_pb2 as pb
+from services.gateway.app.errands import Delivery, Piece
+from tests.support.agents import RunningAgent, running_agent
+from tests.support.fleet_log import a_spec, an_id
+from tests.support.gateway import AGENT_TOKEN, ALICE, GatewayWorld, signed_in
+from tests.support.waiting import eventually
+
+
+@pytest.fixture
+async def node(world: GatewayWorld, tmp_path: Path) -> AsyncIterator[RunningAgent]:
+    async with running_agent(tmp_path, [world.address], token=AGENT_TOKEN) as found:
+        await eventually(lambda: world.agents.count == 1, what="the agent's stream")
+        yield found
+
+
+async def runs(world: GatewayWorld, node: RunningAgent) -> tuple[str, str]:
+    """Return a deployment and its replica, which runs on the node."""
+    spec = replace(a_spec(), container_image="nginx")
+    deployment_id = (await world.deployments.create(ALICE, spec, {})).deployment_id
+    (node_id,) = world.fold.fleet.facts.nodes
+    (replica_id,) = await world.scheduler.place(deployment_id, node_id)
+    await eventually(
+        lambda: node.agent.core.state_of(replica_id) is ReplicaState.RUNNING, what="the replica"
+    )
+    return deployment_id, replica_id
+
+
+async def logs_of(world: GatewayWorld, user: str, **request: Any) -> str:
+    call = world.replica_service.ReadLogs(pb.ReadLogsRequest(**request), metadata=signed_in(user))
+    return b"".join([piece.data async for piece in call]).decode()
+
+
+async def refused(call: Any) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value.code(), caught.value.details() or ""
+
+
+async def test_logs_come_from_the_node(world: GatewayWorld, node: RunningAgent) -> None:
+    deployment_id, replica_id = await runs(world, node)
+    lines = await logs_of(world, "alice", deployment_id=deployment_id)
+    assert "simulated start of nginx" in lines
+    named = {"deployment_id": deployment_id, "replica_id": replica_id}
+    assert await logs_of(world, "alice", **named, tail=1) == lines
+    assert await logs_of(world, "alice", **named, tail=0) == ""
+
+
+async def test_followed_logs_end_with_the_container(
+    world: GatewayWorld, node: RunningAgent
+) -> None:
+    deployment_id, replica_id = await runs(world, node)
+    reading = asyncio.create_task(logs_of(world, "alice", deployment_id=deployment_id, follow=True))
+    await eventually(lambda: node.runtime.stop(replica_id, 10), what="its stop")
+    assert "stopped" in (await asyncio.wait_for(reading, 60)).splitlines()[-1]
+
+
+async def test_a_command_tells_what_it_writes_and_how_it_ends(
+    world: GatewayWorld, node: RunningAgent
+) -> None:
+    deployment_id, _ = await runs(world, node)
+    for command, output, exit_code in (
+        (["echo", "a", "b"], b"a b\n", 0),
+        (["false"], b"", 1),
+    ):
+        call = world.replica_service.Exec(
+            pb.ExecRequest(deployment_id=deployment_id, command=command),
+            metadata=signed_in("alice"),
+        )
+        pieces = [piece async for piece in call]
+        assert b"".join(piece.output for piece in pieces) == output
+        assert pieces[-1].exit_code == exit_code
+
+
+async def test_who_may_not_see_a_deployment_sees_no_logs(
+    world: GatewayWorld, node: RunningAgent
+) -> None:
+    deployment_id, _ = await runs(world, node)
+    code, _ = await refused(logs_of(world, "bob", deployment_id=deployment_id))
+    assert code is grpc.StatusCode.NOT_FOUND
+    call = world.replica_service.Exec(
+        pb.ExecRequest(deployment_id=deployment_id, command=["echo"]), metadata=signed_in("bob")
+    )
+    assert (await refused(call.read()))[0] is grpc.StatusCode.NOT_FOUND
+    nobody = world.replica_service.ReadLogs(pb.ReadLogsRequest(deployment_id=deployment_id))
+    assert (await refused(nobody.read()))[0] is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_what_makes_no_sense_is_said(world: GatewayWorld) -> None:
+    deployment_id = await world.deployed()
+    named = {"deployment_id": deployment_id}
+    for request, code, text in (
+        ({"tail": 100_001}, grpc.StatusCode.INVALID_ARGUMENT, "got 100001"),
+        ({"replica_id": "x"}, grpc.StatusCode.NOT_FOUND, "Replica not found"),
+        ({}, grpc.StatusCode.FAILED_PRECONDITION, "no replica of it has a node"),
+    ):
+        found = await refused(logs_of(world, "alice", **named, **request))
+        assert found[0] is code
+        assert text in found[1]
+    await world.connect_node(an_id("far"), "far")
+    await world.scheduler.place(deployment_id, an_id("far"))
+    code, details = await refused(logs_of(world, "alice", **named))
+    assert code is grpc.StatusCode.UNAVAILABLE
+    assert "node far is not connected to this gateway" in details
+
+
+async def test_a_slow_user_holds_the_agent_back_and_one_who_leaves_lets_it_go() -> None:
+    delivery = Delivery()
+    handed = 0
+
+    async def bring() -> None:
+        nonlocal handed
+        while await delivery.put(Piece(b"x")):
+            handed += 1
+
+    bringing = asyncio.create_task(bring())
+    await eventually(lambda: handed >= 8, what="a full queue")
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert handed == 8
+    assert await anext(delivery.pieces()) == Piece(b"x")
+    await eventually(lambda: handed == 9, what="room for one more")
+    delivery.end()
+    await asyncio.wait_for(bringing, 60)
