@@ -49,6 +49,7 @@ from services.gateway.app.fold import FleetFold
 from services.gateway.app.gate import Gate
 from services.gateway.app.genesis import ensure_genesis
 from services.gateway.app.identity import Identity
+from services.gateway.app.limits import Limits
 from services.gateway.app.node_commands import NodeCommands
 from services.gateway.app.nodes import Nodes
 from services.gateway.app.organizations import Organizations
@@ -262,7 +263,7 @@ async def _serve_grpc(
         interceptors=[
             CertificateRule(agents_only_connect),
             Gatekeeper(gate),
-            Authenticate(face.identity),
+            Authenticate(face.identity, face.identity.limits),
         ],
         credentials=doors.users,
     )
@@ -308,6 +309,7 @@ async def _open_database(service: Service, settings: GatewaySettings, clock: Clo
         tokens,
         clock_us=clock.now_us,
         refresh_lifetime_s=settings.refresh_expire_hours * 3600,
+        limits=Limits(clock.now_us, settings.allowance),
     )
     await passwords.warm_up()
     if settings.admin_password is None:

@@ -13,6 +13,7 @@ from fogbank.domain.bounds import MAX_REPLICAS
 from fogbank.domain.policy import Policy
 from fogbank.domain.policy_bounds import MAX_AMOUNT
 from fogbank.runtime.settings import DatabaseSettings, ListenAddress, separated
+from services.gateway.app.limits import Allowance
 from services.gateway.core.bounds import Bounds, grpc_bounds
 
 _DEFAULT_HTTP = "127.0.0.1:8000"
@@ -71,6 +72,10 @@ class GatewaySettings(DatabaseSettings):
     max_memory_mib: int = Field(default=16 * 1024 * 1024, ge=1, le=MAX_AMOUNT)
     max_storage_gib: int = Field(default=1_000_000, ge=0, le=MAX_AMOUNT)
     max_gpu_thousandths: int = Field(default=64_000, ge=0, le=MAX_AMOUNT)
+    requests_per_second: float = Field(default=500, gt=0, le=1_000_000)
+    anonymous_requests_per_second: float = Field(default=50, gt=0, le=1_000_000)
+    failed_sign_ins_per_minute: float = Field(default=10, gt=0, le=1_000_000)
+    streams_per_user: int = Field(default=1_000, ge=1, le=1_000_000)
     max_body_bytes: int = Field(default=1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     kept_status_changes: int = Field(default=100_000, ge=1)
     database_connections: int = Field(default=5, ge=1, le=100)
@@ -112,6 +117,16 @@ class GatewaySettings(DatabaseSettings):
                     "make one with: openssl rand -hex 32"
                 )
         return self
+
+    @property
+    def allowance(self) -> Allowance:
+        """What each caller gets."""
+        return Allowance(
+            self.requests_per_second,
+            self.anonymous_requests_per_second,
+            self.failed_sign_ins_per_minute,
+            self.streams_per_user,
+        )
 
     @property
     def bounds(self) -> Bounds:

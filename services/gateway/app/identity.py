@@ -21,6 +21,7 @@ from fogbank.domain.errors import (
     InvalidArgumentError,
     UnauthenticatedError,
 )
+from services.gateway.app.limits import Allowance, Limits
 from services.gateway.app.principal import Principal, Role
 
 MIN_USERNAME, MAX_USERNAME = 3, 64
@@ -129,12 +130,14 @@ class Identity:
         *,
         clock_us: Callable[[], int],
         refresh_lifetime_s: int,
+        limits: Limits | None = None,
     ) -> None:
         self._users = users
         self._refresh_tokens = refresh_tokens
         self._passwords = passwords
         self._access_tokens = access_tokens
         self._clock_us = clock_us
+        self.limits = limits or Limits(clock_us, Allowance())
         self._refresh_lifetime_us = refresh_lifetime_s * _SECOND_US
 
     async def register(self, username: str, password: str) -> User:
@@ -149,18 +152,25 @@ class Identity:
             raise AlreadyExistsError(f"Username {username!r} is taken", reason="USERNAME_TAKEN")
         return user
 
-    async def login(self, username: str, password: str) -> Session:
-        """Trade a name and password for a session.
+    async def login(self, username: str, password: str, address: str = "") -> Session:
+        """Trade a name and password for a session; `address` is where it is asked from.
 
-        An unknown name and a wrong password give the same answer in the same time.
+        An unknown name and a wrong password give the same answer in the same time, and are counted
+        alike.
+
+        Raises:
+            UnauthenticatedError: they don't belong together.
+            ResourceExhaustedError: too many such attempts failed lately.
         """
-        user = None
+        user, key = None, name_key(username[: MAX_USERNAME + 1])
+        self.limits.sign_in(key, address)
         if len(username) <= MAX_USERNAME and "\0" not in username:
-            user = await self._users.by_name_key(name_key(username))
+            user = await self._users.by_name_key(key)
         known_hash = user.password_hash if user else None
         given = password if len(password) <= MAX_PASSWORD else ""
         matches, newer_hash = await self._passwords.verify(given, known_hash)
         if user is None or not matches:
+            self.limits.sign_in_failed(key, address)
             raise UnauthenticatedError("Wrong username or password", reason="WRONG_CREDENTIALS")
         if newer_hash is not None:
             await self._users.set_password_hash(user.id, newer_hash)

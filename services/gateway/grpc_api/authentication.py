@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
 
 from fogbank.domain.errors import FogError, UnauthenticatedError
+from services.gateway.app.limits import Limits
 from services.gateway.app.principal import Principal, set_current_principal
 
 if TYPE_CHECKING:  # generic in the stubs only
@@ -28,6 +31,9 @@ OPEN_METHODS = (
     "/fogbank.v1.IdentityService/RefreshToken",
 )
 
+# Clients poll it.
+_NEVER_LIMITED = frozenset({"/fogbank.v1.DeploymentService/GetDeployment"})
+
 
 class Authenticator(Protocol):
     """Whoever can tell what a token stands for."""
@@ -39,8 +45,9 @@ class Authenticator(Protocol):
 class Authenticate(grpc.aio.ServerInterceptor):
     """Lets only callers with a valid token in, and notes who they are."""
 
-    def __init__(self, authenticator: Authenticator) -> None:
+    def __init__(self, authenticator: Authenticator, limits: Limits | None = None) -> None:
         self._authenticator = authenticator
+        self._limits = limits
 
     async def intercept_service(self, continuation: Continue, details: Details) -> Handler | None:
         handler = await continuation(details)
@@ -48,11 +55,32 @@ class Authenticate(grpc.aio.ServerInterceptor):
             return handler
         try:
             principal = self._authenticator.authenticate(_bearer(details))
+            if self._limits is not None and details.method not in _NEVER_LIMITED:
+                self._limits.request(principal)
+        except UnauthenticatedError as error:
+            return refusal(handler, error, self._limits)
         except FogError as error:
             return refusal(handler, error)
         # A call is handled in the task that its interceptors run in.
         set_current_principal(principal)
+        if self._limits is not None and handler.unary_stream is not None:
+            return _counted(handler, self._limits, principal)
         return handler
+
+
+def _counted(handler: Handler, limits: Limits, principal: Principal) -> Handler:
+    """Return the handler of a stream as one that counts as long as it lasts."""
+    begin: Any = handler.unary_stream
+
+    async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
+        with limits.stream(principal):
+            async with aclosing(begin(request, context)) as messages:
+                async for message in messages:
+                    yield message
+
+    return grpc.unary_stream_rpc_method_handler(
+        stream, handler.request_deserializer, handler.response_serializer
+    )
 
 
 def _bearer(details: Details) -> str:
@@ -64,10 +92,23 @@ def _bearer(details: Details) -> str:
     raise UnauthenticatedError("Not authenticated")
 
 
-def refusal(handler: Handler, error: FogError) -> Handler:
-    """Return a handler of the same kind that raises where the outermost interceptor catches it."""
+def address_of(context: Any) -> str:
+    """Return where a call comes from, without the port; empty if that isn't known."""
+    kind, _, peer = unquote(context.peer()).partition(":")
+    if kind not in {"ipv4", "ipv6"}:
+        return ""
+    return peer.rpartition(":")[0].strip("[]")
 
-    async def unary(_request: Any, _context: Any) -> Any:
+
+def refusal(handler: Handler, error: FogError, limits: Limits | None = None) -> Handler:
+    """Return a handler of the same kind that raises where the outermost interceptor catches it.
+
+    With `limits` it counts as a call from its address, by somebody who isn't known.
+    """
+
+    async def unary(_request: Any, context: Any) -> Any:
+        if limits is not None:
+            limits.anonymous(address_of(context))
         raise error
 
     async def stream(request: Any, context: Any) -> AsyncIterator[Any]:

@@ -14,6 +14,7 @@ from services.gateway.app.clusters import Clusters
 from services.gateway.app.identity import Identity, Session
 from services.gateway.app.organizations import Organizations
 from services.gateway.app.principal import current_principal
+from services.gateway.grpc_api.authentication import address_of
 from services.gateway.grpc_api.paging import page_offset, page_size, page_token
 from services.gateway.grpc_api.tenancy import (
     CLUSTER_QUOTA,
@@ -44,18 +45,22 @@ class IdentityService(identity_service_pb2_grpc.IdentityServiceServicer):
 
     async def Register(self, request: pb.RegisterRequest, context: Context) -> pb.RegisterResponse:
         """Make an account."""
+        self._identity.limits.anonymous(address_of(context))
         user = await self._identity.register(request.username, request.password)
         return pb.RegisterResponse(user_id=user.id, username=user.username)
 
     async def Login(self, request: pb.LoginRequest, context: Context) -> pb.LoginResponse:
         """Trade a name and password for tokens."""
-        session = await self._identity.login(request.username, request.password)
+        address = address_of(context)
+        self._identity.limits.anonymous(address)
+        session = await self._identity.login(request.username, request.password, address)
         return pb.LoginResponse(tokens=_tokens(session))
 
     async def RefreshToken(
         self, request: pb.RefreshTokenRequest, context: Context
     ) -> pb.RefreshTokenResponse:
         """Trade a refresh token for new ones."""
+        self._identity.limits.anonymous(address_of(context))
         return pb.RefreshTokenResponse(
             tokens=_tokens(await self._identity.refresh(request.refresh_token))
         )

@@ -16,6 +16,11 @@ from services.gateway.http_api.dependencies import used_by
 # Browsers can't send headers with a WebSocket; they offer this protocol and the token as another.
 WEBSOCKET_PROTOCOL = "bearer"
 
+# Clients poll these, by GET.
+_NEVER_LIMITED = frozenset(
+    {"/api/deployment/status/{deployment_id}", "/api/deployments/{deployment_id}"}
+)
+
 
 class _Caller(HTTPBearer):
     """Reads the token; being a security scheme, it also stands in the OpenAPI document."""
@@ -23,8 +28,8 @@ class _Caller(HTTPBearer):
     async def __call__(self, request: Request) -> Principal:  # type: ignore[override]
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
-            raise UnauthenticatedError("Not authenticated")
-        return used_by(request).identity.authenticate(token.strip())
+            token = ""
+        return _admitted(request, used_by(request).identity, token)
 
 
 _caller = _Caller(
@@ -48,4 +53,22 @@ def websocket_caller(connection: HTTPConnection, identity: Identity) -> Principa
         token = ""
         if protocols[0] == WEBSOCKET_PROTOCOL and len(protocols) > 1:
             token = protocols[1]
-    return identity.authenticate(token.strip())
+    return _admitted(connection, identity, token)
+
+
+def address_of(connection: HTTPConnection) -> str:
+    """Return where a request comes from; empty if that isn't known."""
+    return connection.client.host if connection.client else ""
+
+
+def _admitted(connection: HTTPConnection, identity: Identity, token: str) -> Principal:
+    """Return who is calling, unless it is too often."""
+    try:
+        caller = identity.authenticate(token.strip())
+    except UnauthenticatedError:
+        identity.limits.anonymous(address_of(connection))
+        raise
+    route = getattr(connection.scope.get("route"), "path", "")
+    if connection.scope.get("method") != "GET" or route not in _NEVER_LIMITED:
+        identity.limits.request(caller)
+    return caller

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any, Literal
 from uuid import UUID
 
@@ -32,7 +33,8 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     schema = {"$ref": f"#/components/schemas/{ErrorBody.__name__}"}
     problem = {"$ref": f"#/components/schemas/{Problem.__name__}"}
     documented: dict[int | str, dict[str, Any]] = {}
-    for status in sorted({*statuses, 400, 500}):
+    limited = {429} if HTTPStatus.UNAUTHORIZED in statuses else set()
+    for status in sorted({*statuses, *limited, 400, 500}):
         documented[status] = {
             "description": _DESCRIPTIONS[status],
             "content": {"application/json": {"schema": schema}, PROBLEM_JSON: {"schema": problem}},
@@ -41,7 +43,7 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
         documented[status]["headers"] = {
             "WWW-Authenticate": {"schema": {"type": "string"}, "description": "`Bearer`."}
         }
-    for status in {429, 503} & set(statuses):
+    for status in {429, 503} & documented.keys():
         documented[status]["headers"] = {
             "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}
         }

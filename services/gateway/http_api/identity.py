@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from services.gateway.app.identity import Session
+from services.gateway.http_api.access import address_of
 from services.gateway.http_api.answers import SessionAnswer, UserAnswer, errors
 from services.gateway.http_api.bodies import documented, json_body
 from services.gateway.http_api.dependencies import used_by
@@ -39,7 +40,9 @@ async def register(
     request: Request, body: Annotated[RegisterBody, Depends(json_body(RegisterBody))]
 ) -> Response:
     """Make an account."""
-    user = await used_by(request).identity.register(body.username, body.password)
+    identity = used_by(request).identity
+    identity.limits.anonymous(address_of(request))
+    user = await identity.register(body.username, body.password)
     return json_response({"id": user.id, "username": user.username}, 201)
 
 
@@ -61,20 +64,22 @@ async def login(
     request: Request, body: Annotated[LoginBody, Depends(json_body(LoginBody))]
 ) -> Response:
     """Trade a name and password for tokens."""
-    return _session(await used_by(request).identity.login(body.username, body.password))
+    identity, address = used_by(request).identity, address_of(request)
+    identity.limits.anonymous(address)
+    return _session(await identity.login(body.username, body.password, address))
 
 
 @router.post(
     "/api/users/refresh",
     response_model=SessionAnswer,
-    responses=errors(401, 413, 503),
+    responses=errors(401, 413, 429, 503),
     openapi_extra=documented(RefreshBody),
     operation_id="refreshUser",
 )
 @router.post(
     "/api/auth/refresh",
     response_model=SessionAnswer,
-    responses=errors(401, 413, 503),
+    responses=errors(401, 413, 429, 503),
     openapi_extra=documented(RefreshBody),
     operation_id="refresh",
 )
@@ -82,7 +87,9 @@ async def refresh(
     request: Request, body: Annotated[RefreshBody, Depends(json_body(RefreshBody))]
 ) -> Response:
     """Trade a refresh token for new tokens; the old one is used up."""
-    return _session(await used_by(request).identity.refresh(body.refresh_token))
+    identity = used_by(request).identity
+    identity.limits.anonymous(address_of(request))
+    return _session(await identity.refresh(body.refresh_token))
 
 
 def _session(session: Session) -> Response:

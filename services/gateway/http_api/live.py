@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import aclosing
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from fogbank.domain.errors import FogError, InvalidArgumentError, Unauthenticate
 from fogbank.domain.status import StatusChange
 from services.gateway.app.deployments import Progress
 from services.gateway.app.events import Events, Seen
+from services.gateway.app.limits import Limits
 from services.gateway.app.principal import Principal
 from services.gateway.http_api import rendering
 from services.gateway.http_api.access import WEBSOCKET_PROTOCOL, Caller, websocket_caller
@@ -53,7 +55,7 @@ After = Annotated[
             "description": "One message for each commit; its id is the commit's log sequence.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
-        **errors(401),
+        **errors(401, 429),
     },
     operation_id="events",
 )
@@ -67,13 +69,24 @@ async def follow(
 ) -> Response:
     """Follow the log: administrators all of it, others what concerns their deployments."""
     cursor = _sequence("Last-Event-ID", last_event_id) if last_event_id else after
-    events = used_by(request).events
-    stream = _messages(events, caller, cursor or events.position)
+    events, limits = used_by(request).events, used_by(request).identity.limits
+    # Before the answer begins; from then on an error can only end it.
+    limits.room_for_stream(caller)
+    stream = _counted(limits, caller, _messages(events, caller, cursor or events.position))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, 200, headers, "text/event-stream")
 
 
-async def _messages(events: Events, caller: Principal, after: int) -> AsyncIterator[bytes]:
+async def _counted(
+    limits: Limits, caller: Principal, messages: AsyncGenerator[bytes]
+) -> AsyncIterator[bytes]:
+    async with aclosing(messages):
+        with limits.stream(caller):
+            async for message in messages:
+                yield message
+
+
+async def _messages(events: Events, caller: Principal, after: int) -> AsyncGenerator[bytes]:
     """Yield a message per commit that has something for the caller.
 
     In a quiet time, and after commits without anything, the id alone is sent: it moves the point
@@ -141,6 +154,7 @@ async def deployment_changes(websocket: WebSocket, deployment_id: str) -> None:
         caller = websocket_caller(websocket, uses.identity)
         after = _after(websocket)
         view = uses.deployments.show(caller, _uuid(deployment_id))
+        uses.identity.limits.room_for_stream(caller)
     except FogError as error:
         headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, UnauthenticatedError) else {}
         refusal = rendering.json_response({"detail": error.message}, status_of(error), headers)
@@ -157,7 +171,8 @@ async def deployment_changes(websocket: WebSocket, deployment_id: str) -> None:
     )
     listening = asyncio.ensure_future(_until_closed(websocket))
     try:
-        await asyncio.wait({sending, listening}, return_when=asyncio.FIRST_COMPLETED)
+        with uses.identity.limits.stream(caller):
+            await asyncio.wait({sending, listening}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         sending.cancel()
         listening.cancel()

@@ -1,0 +1,130 @@
+"""What one caller may ask for in a span of time, so that none slows the others down.
+
+Who is signed in is limited by who it is, everybody else by the address they call from. Each gateway
+counts for itself. Reading a deployment's status is never limited: it costs a look into memory, and
+clients poll it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+
+from fogbank.domain.errors import ResourceExhaustedError
+from services.gateway.app.principal import Principal
+from services.gateway.core.rates import Rate
+
+_BURST_S = 2
+_MINUTE_S = 60
+# A host has all of a /64 of IPv6 to itself.
+_HOST_BITS = 64
+# How much oftener a name may be tried from anywhere than from one address. It is the bound for
+# those who guess from many addresses, and must not be an easy way to lock somebody out.
+_ANYWHERE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How much callers get: requests a second, failed sign-ins a minute, streams at once."""
+
+    requests_per_second: float = 500
+    anonymous_requests_per_second: float = 50
+    failed_sign_ins_per_minute: float = 10
+    streams: int = 1_000
+
+
+class Limits:
+    """Counts, and raises ResourceExhaustedError with a hint when it is too much."""
+
+    def __init__(self, clock_us: Callable[[], int], allowance: Allowance) -> None:
+        self._clock_us = clock_us
+        self._subjects = _rate(allowance.requests_per_second)
+        self._addresses = _rate(allowance.anonymous_requests_per_second)
+        self._names_here = _a_minute(allowance.failed_sign_ins_per_minute)
+        self._names = _a_minute(allowance.failed_sign_ins_per_minute * _ANYWHERE)
+        self._most_streams = allowance.streams
+        self._streams: Counter[str] = Counter()
+
+    def request(self, principal: Principal) -> None:
+        """Count a request of somebody who is signed in."""
+        wait_us = self._subjects.take(principal.user_id, self._clock_us())
+        _refuse_for(wait_us, "Too many requests")
+
+    def anonymous(self, address: str) -> None:
+        """Count a request without a token, or with one that doesn't count."""
+        wait_us = self._addresses.take(_host(address), self._clock_us())
+        _refuse_for(wait_us, "Too many requests from your address")
+
+    def sign_in(self, name_key: str, address: str) -> None:
+        """See whether a name may be tried once more; the same for names that nobody has."""
+        now_us = self._clock_us()
+        wait_us = max(
+            self._names_here.wait_us(_tried(name_key, address), now_us),
+            self._names.wait_us(name_key, now_us),
+        )
+        _refuse_for(wait_us, "Too many failed sign-ins")
+
+    def sign_in_failed(self, name_key: str, address: str) -> None:
+        """Count a wrong password or name."""
+        now_us = self._clock_us()
+        self._names_here.take(_tried(name_key, address), now_us)
+        self._names.take(name_key, now_us)
+
+    def room_for_stream(self, principal: Principal) -> None:
+        """See whether somebody may have one more stream."""
+        if self._streams[principal.user_id] >= self._most_streams:
+            raise ResourceExhaustedError(
+                f"Too many streams at once: {self._most_streams} are allowed; close one first",
+                reason="TOO_MANY_STREAMS",
+            )
+
+    @contextmanager
+    def stream(self, principal: Principal) -> Iterator[None]:
+        """Count a stream for as long as the context lasts."""
+        self.room_for_stream(principal)
+        subject = principal.user_id
+        self._streams[subject] += 1
+        try:
+            yield
+        finally:
+            self._streams[subject] -= 1
+            if not self._streams[subject]:
+                del self._streams[subject]
+
+
+def _rate(per_s: float) -> Rate:
+    return Rate(per_s, max(round(per_s * _BURST_S), 1))
+
+
+def _a_minute(often: float) -> Rate:
+    return Rate(often / _MINUTE_S, max(round(often), 1))
+
+
+def _tried(name_key: str, address: str) -> str:
+    return f"{_host(address)} {name_key}"
+
+
+def _host(address: str) -> str:
+    """Return what one host calls from: its IPv4 address, or its network of IPv6."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if not isinstance(parsed, IPv6Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return f"{int(parsed) >> _HOST_BITS:x}/64"
+
+
+def _refuse_for(wait_us: int, what: str) -> None:
+    if wait_us:
+        wait_ms = -(-wait_us // 1000)
+        raise ResourceExhaustedError(
+            f"{what}; try again in {max(-(-wait_ms // 1000), 1)} s",
+            reason="RATE_LIMITED",
+            retry_after_ms=wait_ms,
+        )

@@ -1,0 +1,230 @@
+"""What one caller may ask for: requests, failed sign-ins and streams, by REST and by gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import grpc
+import grpc.aio
+import httpx2
+import pytest
+
+from fogbank.domain.errors import ResourceExhaustedError
+from fogbank.runtime.grpc_server import GrpcServer
+from fogbank.v1 import deployment_service_pb2 as pb
+from fogbank.v1 import deployment_service_pb2_grpc
+from services.gateway.app.limits import Allowance, Limits
+from services.gateway.app.principal import Principal
+from services.gateway.grpc_api.authentication import Authenticate
+from tests.support.gateway import NamedTokens
+from tests.support.rest_face import RestFace, rest_face
+from tests.support.waiting import eventually
+
+STILL = 1_000_000
+OK, EXHAUSTED = grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED
+ALICE = (("authorization", "Bearer alice"),)
+FEW = Allowance(
+    requests_per_second=2, anonymous_requests_per_second=4, failed_sign_ins_per_minute=3, streams=2
+)
+ANN, BOB = (
+    Principal("11111111-1111-4111-8111-111111111111"),
+    Principal("22222222-2222-4222-8222-222222222222"),
+)
+
+
+class Clock:
+    """One that stands still unless it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now = STILL
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def limits(clock: Clock) -> Limits:
+    return Limits(clock, FEW)
+
+
+def test_each_user_has_its_own_allowance(limits: Limits, clock: Clock) -> None:
+    for _ in range(4):
+        limits.request(ANN)
+    with pytest.raises(
+        ResourceExhaustedError, match="Too many requests; try again in 1 s"
+    ) as error:
+        limits.request(ANN)
+    assert error.value.retry_after_ms == 500
+    limits.request(BOB)
+    clock.now += 500_000
+    limits.request(ANN)
+
+
+def test_addresses_of_one_host_count_as_one(limits: Limits) -> None:
+    for number in range(8):
+        limits.anonymous(f"2001:db8:1:2::{number:x}")
+    with pytest.raises(ResourceExhaustedError):
+        limits.anonymous("2001:db8:1:2:ffff::1")
+    limits.anonymous("2001:db8:1:3::1")
+    for _ in range(8):
+        limits.anonymous("192.0.2.1")
+    with pytest.raises(ResourceExhaustedError):
+        limits.anonymous("::ffff:192.0.2.1")
+
+
+def test_guessing_is_slowed_down_from_one_address_and_from_many(limits: Limits) -> None:
+    for _ in range(3):
+        limits.sign_in("ann", "192.0.2.1")
+        limits.sign_in_failed("ann", "192.0.2.1")
+    with pytest.raises(ResourceExhaustedError, match="failed sign-ins; try again in 20 s"):
+        limits.sign_in("ann", "192.0.2.1")
+    limits.sign_in("ann", "192.0.2.2")
+    limits.sign_in("bob", "192.0.2.1")
+    for number in range(27):
+        limits.sign_in_failed("ann", f"198.51.100.{number}")
+    with pytest.raises(ResourceExhaustedError):
+        limits.sign_in("ann", "203.0.113.1")
+
+
+def test_a_stream_that_ends_makes_room(limits: Limits) -> None:
+    with limits.stream(ANN), limits.stream(ANN):
+        with pytest.raises(ResourceExhaustedError, match="2 are allowed") as error:
+            limits.room_for_stream(ANN)
+        assert error.value.reason == "TOO_MANY_STREAMS"
+        with limits.stream(BOB):
+            pass
+    with limits.stream(ANN):
+        limits.room_for_stream(ANN)
+
+
+@pytest.fixture
+async def face(limits: Limits) -> AsyncIterator[RestFace]:
+    async with rest_face() as running:
+        running.app.state.dependencies.identity.limits = limits
+        yield running
+
+
+async def test_rest_says_when_to_try_again(face: RestFace) -> None:
+    async with face.client() as client:
+        answers = [await client.get("/api/deployment/list") for _ in range(5)]
+        assert [answer.status_code for answer in answers] == [200] * 4 + [429]
+        assert answers[-1].headers["Retry-After"] == "1"
+        assert answers[-1].json() == {"detail": "Too many requests; try again in 1 s"}
+        polled = await client.get("/api/deployment/status/00000000-0000-4000-8000-000000000000")
+        assert polled.status_code == 404, "reading a status is never limited"
+
+
+async def test_rest_limits_those_without_a_token_by_address(face: RestFace) -> None:
+    async with face.client(None) as client:
+        client.headers["Authorization"] = "Bearer nonsense"
+        answers = [await client.get("/api/deployment/list") for _ in range(9)]
+        assert [answer.status_code for answer in answers] == [401] * 8 + [429]
+        assert (await client.get("/health")).status_code == 200, "probes are never limited"
+
+
+async def test_rest_refuses_one_stream_too_many(face: RestFace, limits: Limits) -> None:
+    face.users["bob"] = BOB.user_id
+    async with face.client() as client:
+        with limits.stream(BOB), limits.stream(BOB):
+            answer = await client.get("/api/events")
+    assert answer.status_code == 429
+    assert "2 are allowed" in answer.json()["detail"]
+
+
+async def test_wrong_passwords_and_unknown_names_are_refused_alike(face: RestFace) -> None:
+    async with face.client() as client:
+        answers: dict[str, list[httpx2.Response]] = {}
+        await client.post("/api/auth/register", json={"username": "ann", "password": "secret-1"})
+        for name in ("ann", "nobody"):
+            face.app.state.dependencies.identity.limits = Limits(Clock(), FEW)
+            answers[name] = [
+                await client.post("/api/auth/login", json={"username": name, "password": "wrong-1"})
+                for _ in range(4)
+            ]
+            assert [answer.status_code for answer in answers[name]] == [401] * 3 + [429]
+        known, unknown = answers["ann"][-1], answers["nobody"][-1]
+        assert known.json() == unknown.json()
+        assert known.headers["Retry-After"] == unknown.headers["Retry-After"] == "20"
+
+
+class Deployments(deployment_service_pb2_grpc.DeploymentServiceServicer):
+    """One that answers."""
+
+    async def ListDeployments(self, request: object, context: object) -> pb.ListDeploymentsResponse:
+        return pb.ListDeploymentsResponse()
+
+    async def GetDeployment(self, request: object, context: object) -> pb.GetDeploymentResponse:
+        return pb.GetDeploymentResponse()
+
+    async def WatchDeployments(
+        self, request: object, context: object
+    ) -> AsyncIterator[pb.WatchDeploymentsResponse]:
+        yield pb.WatchDeploymentsResponse()
+        await asyncio.Event().wait()
+
+
+async def code_of(call: object) -> grpc.StatusCode:
+    try:
+        await call  # type: ignore[misc]
+    except grpc.aio.AioRpcError as error:
+        return error.code()
+    return grpc.StatusCode.OK
+
+
+@asynccontextmanager
+async def grpc_face(
+    limits: Limits,
+) -> AsyncIterator[deployment_service_pb2_grpc.DeploymentServiceAsyncStub]:
+    server = GrpcServer([], interceptors=[Authenticate(NamedTokens(), limits)])
+    answering: Any = Deployments()  # type: ignore[abstract]  # the other calls aren't made
+    deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(answering, server.grpc)
+    port = await server.start("127.0.0.1:0")
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield deployment_service_pb2_grpc.DeploymentServiceStub(channel)
+    finally:
+        await server.stop(0)
+
+
+async def test_grpc_counts_calls(limits: Limits) -> None:
+    async with grpc_face(limits) as stub:
+        calls = [
+            await code_of(stub.ListDeployments(pb.ListDeploymentsRequest(), metadata=ALICE))
+            for _ in range(5)
+        ]
+        assert calls == [OK] * 4 + [EXHAUSTED]
+        assert await code_of(stub.GetDeployment(pb.GetDeploymentRequest(), metadata=ALICE)) is OK
+        nobody = [
+            await code_of(stub.ListDeployments(pb.ListDeploymentsRequest())) for _ in range(9)
+        ]
+        assert nobody == [grpc.StatusCode.UNAUTHENTICATED] * 8 + [EXHAUSTED]
+
+
+async def test_grpc_counts_streams(clock: Clock) -> None:
+    limits = Limits(clock, replace(FEW, requests_per_second=1_000_000))
+    async with grpc_face(limits) as stub:
+
+        async def opened() -> Any:
+            stream = stub.WatchDeployments(pb.WatchDeploymentsRequest(), metadata=ALICE)
+            try:
+                await anext(aiter(stream))
+            except grpc.aio.AioRpcError as error:
+                assert error.code() is EXHAUSTED  # noqa: PT017
+                return None
+            return stream
+
+        first, second, third = await opened(), await opened(), await opened()
+        assert first
+        assert second
+        assert third is None
+        first.cancel()
+        await eventually(opened, what="room for another stream")
