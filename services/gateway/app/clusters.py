@@ -10,7 +10,7 @@ import structlog
 from fogbank.domain import events as ev
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import DeploymentStatus
-from fogbank.domain.tenancy import ClusterFact, MembershipRole, Quota, made_at
+from fogbank.domain.tenancy import ClusterFact, MembershipRole, Quota, Use, made_at
 from fogbank.domain.views import AsOf, DeploymentView, Page
 from fogbank.runtime.clock import Clock
 from services.gateway.app.command_log import CommandLog
@@ -25,17 +25,26 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
-    """What deployments book in all, and how much is left of the quota (None: unlimited)."""
+class QuotaUse:
+    """A quota, what replicas take of it, and how much is left (None: unlimited)."""
 
     quota: Quota
-    used: Resources
-    replicas: int
+    taken: Use
+
+    @property
+    def used(self) -> Resources:
+        """What replicas book in all."""
+        return Resources(*self.taken[: Use._fields.index("replicas")])
+
+    @property
+    def replicas(self) -> int:
+        """How many they are."""
+        return self.taken.replicas
 
     @property
     def available(self) -> Quota:
         """What is left of the quota."""
-        return core.available(self.quota, self.used, self.replicas)
+        return core.available(self.quota, self.taken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +55,8 @@ class ClusterStatus:
     """
 
     cluster: ClusterFact
-    own: Use
-    organization: Use
+    own: QuotaUse
+    organization: QuotaUse
     deployments: Mapping[DeploymentStatus, int]
     as_of_sequence: int
 
@@ -165,19 +174,13 @@ class Clusters:
         """
         cluster = await self._rights.cluster(principal, cluster_id, MembershipRole.VIEWER)
         await self._commands.wait_for(self._commands.last_write(principal.user_id))
-        await self._fold.count_use()
-        facts = self._fold.fleet.facts
-        organization = facts.organizations[cluster.organization_id]
-        siblings = [
-            each.id for each in facts.clusters.values() if each.organization_id == organization.id
-        ]
-        own = self._fold.booked([cluster.id])
-        shared = self._fold.booked(siblings)
+        fleet = self._fold.fleet
+        organization = fleet.facts.organizations[cluster.organization_id]
         return ClusterStatus(
             cluster,
-            Use(cluster.quota, own.used, own.replicas),
-            Use(organization.quota, shared.used, shared.replicas),
-            own.deployments,
+            QuotaUse(cluster.quota, fleet.used_by_cluster(cluster.id)),
+            QuotaUse(organization.quota, fleet.used_by_organization(organization.id)),
+            self._fold.cluster_counts.of(cluster.id),
             self._fold.position,
         )
 

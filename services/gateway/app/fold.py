@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 
@@ -23,7 +23,7 @@ from fogbank.log.port import EventLog
 from fogbank.log.snapshots import SnapshotSource, ignored
 from fogbank.runtime.crash_points import crash_point
 from services.gateway.app.beginning import Begun, begun_fold
-from services.gateway.app.cluster_use import Booked, ClusterUse
+from services.gateway.app.cluster_counts import ClusterCounts
 from services.gateway.app.ports import LedgerStatuses
 from services.gateway.app.status_history import StatusHistory
 
@@ -31,8 +31,6 @@ _log = structlog.get_logger(__name__)
 
 # A batch with more changes than this is logged in one line.
 _CHANGES_TO_LOG = 200
-# Counting so many deployments takes some milliseconds; then others get their turn.
-_COUNTED_AT_ONCE = 500
 
 
 @dataclass(slots=True)
@@ -85,7 +83,7 @@ class FleetFold:
         # Instance of the scheduler that wrote the last accepted round.
         self.leader = ""
         self._history = StatusHistory(self._ledger, self._kept_changes)
-        self._cluster_use = ClusterUse()
+        self.cluster_counts = ClusterCounts()
         self._node_touched: dict[str, int] = {}
 
     @property
@@ -130,7 +128,7 @@ class FleetFold:
             self.tracker.updated_at_us[record.deployment_id] = record.updated_at_us
             self.pending += record.status is DeploymentStatus.PENDING
         self._history.begin_at(self.position, begun.records)
-        self._cluster_use.touch(self.fleet.facts.deployments.keys())
+        self._count(self.fleet.facts.deployments)
         # When each was touched last is not known: by then at the latest.
         self._node_touched = dict.fromkeys(sorted(self.fleet.facts.nodes), self.position)
         self._wake(Batch(self.position))
@@ -157,12 +155,19 @@ class FleetFold:
                 change.old is DeploymentStatus.PENDING
             )
         self._history.remember(batch.changes)
-        self._cluster_use.touch(batch.deployments)
+        self._count(batch.deployments)
         crash_point("gateway.after-fold")
         self._wake(batch)
         self._look_whether_caught_up()
         if batch.last_sequence > self._live_from:
             _log_changes(batch.changes)
+
+    def _count(self, deployment_ids: Iterable[str]) -> None:
+        deployments, current = self.fleet.facts.deployments, self.tracker.current
+        for deployment_id in deployment_ids:
+            status = current.get(deployment_id, DeploymentStatus.PENDING)
+            cluster_id = deployments[deployment_id].spec.cluster_id
+            self.cluster_counts.note(deployment_id, cluster_id, status)
 
     def _wake(self, batch: Batch) -> None:
         while self._waiters and self._waiters[0][0] <= self.position:
@@ -235,16 +240,6 @@ class FleetFold:
     def recent_changes(self, deployment_id: str) -> tuple[StatusChange, ...]:
         """Return a deployment's latest changes of status, newest first, at most 10."""
         return self._history.recent(deployment_id)
-
-    async def count_use(self) -> None:
-        """Bring `booked` up to what is folded, some deployments at a time."""
-        current = self.tracker.current
-        for _ in iter(lambda: self._cluster_use.count(self.fleet, current, _COUNTED_AT_ONCE), True):
-            await asyncio.sleep(0)
-
-    def booked(self, cluster_ids: Collection[int]) -> Booked:
-        """Return what the deployments of some clusters book, and how many are in each status."""
-        return self._cluster_use.of(cluster_ids)
 
     def nodes_touched_after(self, sequence: int) -> list[tuple[int, str]]:
         """Return (last sequence that touched it, node id), oldest first."""

@@ -342,6 +342,10 @@ class Organizations:
 
     # --- quota --------------------------------------------------------------------------------
 
+    async def quota(self, principal: Principal, organization_id: int) -> Quota:
+        """Return the common quota of an organization's clusters, to members."""
+        return (await self._rights.organization(principal, organization_id)).quota
+
     async def set_quota(
         self,
         principal: Principal,

@@ -17,8 +17,7 @@ from fogbank.domain.errors import (
 )
 from fogbank.domain.ids import command_event_id
 from fogbank.domain.policy_bounds import MAX_AMOUNT
-from fogbank.domain.resources import Resources
-from fogbank.domain.tenancy import MembershipRole, OrganizationFact, Quota
+from fogbank.domain.tenancy import MembershipRole, OrganizationFact, Quota, Use
 from services.gateway.core.commands import content_digest
 
 CREATE_ORGANIZATION = "CreateOrganization"
@@ -127,18 +126,13 @@ def check_invite_terms(lifetime_s: float | None, max_uses: int, role: Membership
         )
 
 
-def available(quota: Quota, used: Resources, replicas: int) -> Quota:
+def available(quota: Quota, taken: Use) -> Quota:
     """Return what a quota leaves over; nothing where more is used, since a quota may shrink."""
-
-    def left(limit: int | None, taken: int) -> int | None:
-        return None if limit is None else max(0, limit - taken)
-
     return Quota(
-        left(quota.cpu_millicores, used.cpu_millicores),
-        left(quota.memory_mib, used.memory_mib),
-        left(quota.storage_gib, used.storage_gib),
-        left(quota.gpu_thousandths, used.gpu_thousandths),
-        left(quota.replicas, replicas),
+        *(
+            None if limit is None else max(0, limit - amount)
+            for limit, amount in zip(quota.limits, taken, strict=True)
+        )
     )
 
 

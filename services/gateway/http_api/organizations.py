@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.responses import Response
 
-from fogbank.domain.tenancy import MembershipRole
+from fogbank.domain.tenancy import UNLIMITED, MembershipRole
 from services.gateway.http_api import tenancy_rendering as rendering
 from services.gateway.http_api.accepting import IdempotencyKey, request_id_of
 from services.gateway.http_api.access import Caller
@@ -231,6 +231,18 @@ async def revoke_invite(
     return Response(status_code=204)
 
 
+@router.get(
+    "/{organization_id}/quota",
+    response_model=QuotaAnswer,
+    responses=errors(401, 404, 503),
+    operation_id="getOrganizationQuota",
+)
+async def quota(caller: Caller, request: Request, organization_id: OrganizationId) -> Response:
+    """Show the quota of all of an organization's clusters together, to members."""
+    found = await used_by(request).organizations.quota(caller, organization_id)
+    return json_response(rendering.organization_quota(organization_id, found))
+
+
 @router.put(
     "/{organization_id}/quota",
     response_model=QuotaAnswer,
@@ -253,4 +265,4 @@ async def set_quota(
         words=QUOTA_WORDS,
         request_id=request_id_of(idempotency_key, body.request_id),
     )
-    return json_response(rendering.organization_quota(changed))
+    return json_response(rendering.organization_quota(changed.id, changed.quota or UNLIMITED))

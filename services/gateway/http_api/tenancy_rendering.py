@@ -46,9 +46,9 @@ def invite(found: Invite) -> dict[str, Any]:
     }
 
 
-def organization_quota(view: OrganizationView) -> dict[str, Any]:
+def organization_quota(organization_id: int, quota: Quota) -> dict[str, Any]:
     """Return the quota of an organization."""
-    return {"organization_id": view.id, **_limits("total", view.quota or Quota())}
+    return {"organization_id": organization_id, **_limits("total", quota)}
 
 
 def cluster(fact: ClusterFact) -> dict[str, Any]:

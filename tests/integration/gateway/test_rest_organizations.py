@@ -114,6 +114,9 @@ async def test_what_is_available_the_organization_has_to_have(face: RestFace, ou
     quota = {"total_cpu": 300, "total_storage": 7}
     status, changed = await call(face, "admin", "PUT", "/api/orgs/2/quota", quota)
     assert (status, changed["organization_id"], changed["total_cpu"]) == (200, 2, 300)
+    assert await call(face, "alice", "GET", "/api/orgs/2/quota") == (200, changed)
+    stranger = await call(face, "bob", "GET", "/api/orgs/2/quota")
+    assert stranger == (404, {"detail": "Organization not found"})
     _, found = await call(face, "alice", "GET", "/api/clusters/2/status")
     assert (found["total_cpu"], found["available_cpu"]) == (80000, 300)
     assert (found["total_storage"], found["available_storage"]) == (None, 7)
