@@ -10,11 +10,11 @@ from tests.simulation.plan import Profile
 from tests.simulation.run import run_seed
 
 # In groups, so that workers share them.
-_GROUP = 10
-USUAL = tuple(range(201, 221, _GROUP))
+_GROUP = 5
+USUAL = tuple(range(201, 211, _GROUP))
 _BRIEF_GROUP = 50
-BRIEF = tuple(range(301, 601, _BRIEF_GROUP))
-CHANGES = tuple(range(25, 65, _GROUP))
+BRIEF = tuple(range(301, 451, _BRIEF_GROUP))
+CHANGES = tuple(range(25, 45, _GROUP))
 MINUTES = float(os.environ.get("FOG_SIM_MINUTES", "30"))
 
 
