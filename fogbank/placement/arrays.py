@@ -22,6 +22,7 @@ from fogbank.domain.fleet import FleetState
 from fogbank.domain.gpus import WHOLE, device_rooms, taken
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.node_use import NodeUse
+from fogbank.domain.policy import Policy
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import NodeStatus
 from fogbank.placement.journal import Journal
@@ -69,7 +70,8 @@ def _longer(columns: NDArray[_Column], count: int) -> NDArray[_Column]:
 class FleetArrays:
     """Columns over the nodes, in the stable order in which they first shook hands.
 
-    `masks` is for whoever looks at attributes over and over: it is emptied when any changes.
+    `masks` is for whoever looks at attributes over and over: it is emptied when any changes; `near`
+    for who looks at regions: it is emptied when there is another one.
     `changes` names the rows that changed, for whoever keeps something for each node; `renewed` are
     those of them that may be worth more than before: where not just more is booked, or seen.
     """
@@ -82,6 +84,7 @@ class FleetArrays:
         self.attributes: list[dict[str, str]] = []
         self.regions: list[str] = []
         self.masks: dict[Hashable, Mask] = {}
+        self.near: dict[str, tuple[Policy, Floats]] = {}
         self._removed: set[int] = set()
         self.changes = Journal()
         self.renewed = Journal()
@@ -93,6 +96,8 @@ class FleetArrays:
         self.allocatable: Integers = np.zeros((DIMENSIONS, 0), dtype=np.int64)
         self.booked: Integers = np.zeros((DIMENSIONS, 0), dtype=np.int64)
         self.held: Integers = np.zeros((DIMENSIONS, 0), dtype=np.int64)
+        # Rows where more is held than booked: something is still to end there.
+        self.ending: set[int] = set()
         # Nodes that take new replicas: idle and active ones.
         self.open: Mask = np.zeros(0, dtype=np.bool_)
         # Each node's region, as its place in `regions`.
@@ -236,6 +241,8 @@ class FleetArrays:
         )
         self.booked[:, rows] = booked
         self.held[:, rows] = held
+        self.ending.difference_update(rows)
+        self.ending.update(compress(rows, np.logical_or.reduce(held != booked).tolist()))
         self.open[rows] = opened
         self.load[:, rows] = load
         for node, row, use in zip(nodes, rows, uses, strict=True):
@@ -290,6 +297,7 @@ class FleetArrays:
             self.masks.clear()
         if fingerprint.region not in self.regions:
             self.regions.append(fingerprint.region)
+            self.near.clear()
         self.region_codes[row] = self.regions.index(fingerprint.region)
         allocatable = amounts(fingerprint.allocatable)[:, 0]
         self._totals += allocatable - self.allocatable[:, row]

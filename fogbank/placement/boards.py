@@ -20,9 +20,8 @@ import numpy as np
 
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.policy import Policy, Ties
-from fogbank.placement.arrays import DIMENSIONS, Integers, Selection, amounts, pick
+from fogbank.placement.arrays import DIMENSIONS, Integers, amounts, pick
 from fogbank.placement.filters import Filters, passing
-from fogbank.placement.journal import Taken
 from fogbank.placement.strategies import Rows, score_rows, strategy_of
 
 if TYPE_CHECKING:
@@ -42,6 +41,9 @@ _FRONT = 96
 _DEPTH = 8
 # Above so many changed rows the front is made anew.
 _FEW = 24
+# Above this part of all rows it costs less to work out all.
+_MANY = 8
+_ONE = np.ones(1, dtype=np.int64)
 _ROWS_KEPT = 4_000_000
 
 
@@ -51,18 +53,18 @@ class Board:
     def __init__(self, room: Room, spec: DeploymentSpec, policy: Policy) -> None:
         """Work out all nodes."""
         self.ask = amounts(spec.resources)
-        self._asked: Taken = tuple(self.ask[:, 0].tolist())
         self._room = room
         self._spec = spec
         self._policy = policy
-        # Which device is taken is not to be foreseen from sums.
-        self._foreseeable = spec.resources.gpu_thousandths == 0
         self._keys = np.empty(0, dtype=np.int64)
         self._filters: list[str] = []
         self._refused: list[int] = []
         self._front: list[int] = []
         self._bound = 0
+        # A row's keys after one more replica each, the first of them last.
         self._next: dict[int, list[int]] = {}
+        # Which device is taken is not to be foreseen from sums.
+        self._foreseeable = spec.resources.gpu_thousandths == 0
         self._falls = strategy_of(spec, policy).falls and self._foreseeable
         self._stale: set[int] = set()
         self._seen = self._seen_renewed = -1
@@ -72,60 +74,57 @@ class Board:
     def refresh(self) -> None:
         """Learn what changed since the last time; work it out, or note that it is worth less.
 
-        Where others took just what this board's ask takes, it is known already what that leads to.
-        Where the strategy never gives more for a node on which more is booked, a node that others
-        took room on, and that still passes, may wait until it is about to be chosen.
+        Where the strategy never gives more for a node on which more is booked, a node that room was
+        taken on, and that still passes, may wait until it is about to be chosen.
         """
         room = self._room
         changed = room.changes.since(self._seen)
         renewed = room.renewed.since(self._seen_renewed)
-        taken = room.changes.taken_since(self._seen)
         self._seen, self._seen_renewed = room.changes.end, room.renewed.end
         if changed is None or renewed is None or len(changed) > room.arrays.size // 2:
             self._work_out_all()
             self._line_up()
-            return
-        if len(changed) <= _FEW:
-            changed = self._taken_alike(changed, taken)
-        if not changed:
-            return
-        anew = {*renewed, *self._unfit(changed)} if self._falls else set(changed)
-        self._stale.update(changed)
-        if len(anew) > _FEW:
-            self._line_up()
-        elif anew:
-            self._work_out_few(sorted(anew))
-
-    def _taken_alike(self, rows: Sequence[int], taken: Sequence[Taken]) -> list[int]:
-        """Move rows that others took this board's ask on; return the others."""
-        left: list[int] = []
-        for row, took in zip(rows, taken, strict=True):
-            steps = self._next.get(row)
-            if took == self._asked and steps and row not in self._stale and row not in left:
-                self._move(row, steps.pop(0))
-            else:
-                left.append(row)
-        return left
+        elif changed:
+            anew = {*renewed, *self._unfit(changed)} if self._falls else set(changed)
+            self._stale.update(changed)
+            if len(anew) > _FEW:
+                self._line_up()
+            elif anew:
+                self._work_out_few(list(anew))
 
     def _unfit(self, rows: list[int]) -> Iterable[int]:
         """Return those of the rows on which the ask has no room."""
         room, numbers = self._room, np.array(rows, dtype=np.int64)
-        short = pick(room.booked, numbers) + self.ask > pick(room.arrays.allocatable, numbers)
-        return compress(rows, np.logical_or.reduce(short).tolist()) if short.any() else ()
+        spare = pick(room.arrays.allocatable, numbers) - pick(room.booked, numbers) - self.ask
+        least = np.minimum.reduce(spare)
+        return compress(rows, (least < 0).tolist()) if np.minimum.reduce(least) < 0 else ()
 
     def _work_out_rows(self, rows: list[int]) -> None:
         """Work out many rows; the front is to be lined up anew."""
-        self._count(self._keys[rows], -1)
-        self._keys[rows] = self._work_out(rows)
-        self._count(self._keys[rows], 1)
+        numbers = np.array(rows, dtype=np.int64)
+        self._count(self._keys[numbers], -1)
+        self._keys[numbers] = keys = self._work_out(numbers)
+        self._count(keys, 1)
         self._stale.clear()
 
     def _work_out_few(self, rows: list[int]) -> None:
-        """Work out a few rows, and move them to their places."""
-        for row, key in zip(rows, self._work_out(rows).tolist(), strict=True):
-            self._next.pop(row, None)
+        """Work out a few rows, and what they will be after one more; move them to their places."""
+        if self._foreseeable:
+            self._foresee(rows, 2)
+            keys = [self._next[row].pop() for row in rows]
+        else:
+            keys = self._work_out(np.array(rows, dtype=np.int64)).tolist()
+        for row, key in zip(rows, keys, strict=True):
             self._move(row, key)
         self._stale.difference_update(rows)
+
+    def _foresee(self, rows: list[int], depth: int) -> None:
+        """Work out what rows are worth, and will be, in so many steps."""
+        numbers = np.array(rows, dtype=np.int64)
+        steps = np.arange(depth - 1, -1, -1, dtype=np.int64)
+        keys = self._work_out(numbers.repeat(depth), np.tile(steps, numbers.size)).tolist()
+        for place, row in enumerate(rows):
+            self._next[row] = keys[place * depth : (place + 1) * depth]
 
     def _work_out_all(self) -> None:
         size = self._room.arrays.size
@@ -138,22 +137,22 @@ class Board:
         self._stale.clear()
         self._count(self._keys, 1)
 
-    def _work_out(self, selection: Selection, more: Integers | None = None) -> Integers:
-        """Return the keys of selected rows, with `more` booked there."""
+    def _work_out(self, selection: slice | Integers, more: Integers | None = None) -> Integers:
+        """Return the keys of selected rows, with so many more replicas on each."""
         room, arrays = self._room, self._room.arrays
-        if isinstance(selection, slice):
-            numbers = np.arange(selection.start, selection.stop, dtype=np.int64)
-        else:
-            numbers = selection = np.asarray(selection, dtype=np.int64)
         rows = Rows.of(arrays, room.booked, selection)
         if more is not None:
-            rows.booked = rows.booked + more
-        ranks = _MIDDLE - score_rows(rows, self.ask, self._spec, self._policy)
-        filters = passing(arrays, rows.booked, self._spec, self.ask, selection)
-        _mark_refused(ranks, filters)
+            rows.booked += self.ask * more
+        keys = score_rows(rows, self.ask, self._spec, self._policy)
+        np.subtract(_MIDDLE, keys, out=keys)
+        filters = passing(arrays, rows, self._spec, self.ask, selection)
+        _mark_refused(keys, filters)
         if not self._filters:
             self._filters = filters.names
-        keys: Integers = (ranks << _ROW_BITS) | numbers
+        keys <<= _ROW_BITS
+        if isinstance(selection, slice):
+            selection = np.arange(selection.start, selection.stop, dtype=np.int64)
+        keys |= selection
         return keys
 
     def _count(self, keys: Integers, times: int) -> None:
@@ -164,27 +163,27 @@ class Board:
                 self._refused[number] += times * count
 
     def _line_up(self) -> None:
-        """Put the best nodes in front, and work out what they will be worth after one more."""
-        keys, size = self._keys, self._keys.shape[0]
-        if len(self._stale) > size // 2:
+        """Put the best nodes in front."""
+        size = self._keys.shape[0]
+        if len(self._stale) > size // _MANY:
             self._work_out_all()
         elif self._stale:
-            self._work_out_rows(sorted(self._stale))
+            self._work_out_rows(list(self._stale))
+        best = self._keys.copy()
         if size > _FRONT:
-            best = np.partition(keys, _FRONT)[: _FRONT + 1]
-            best.sort(kind="stable")
-            self._bound, best = min(int(best[_FRONT]), _REFUSED_KEY), best[:_FRONT]
+            best.partition(_FRONT)
+            self._bound = min(int(best[_FRONT]), _REFUSED_KEY)
+            best = best[:_FRONT]
         else:
-            self._bound, best = _REFUSED_KEY, np.sort(keys, kind="stable")
-        best = best[: np.searchsorted(best, self._bound)]
+            self._bound = _REFUSED_KEY
+        best.sort(kind="stable")
+        best = best[: best.searchsorted(self._bound)]
         self._front = best.tolist()
         self._next = {}
         if self._front and self._foreseeable:
-            rows = best & _ROW_MASK
-            after = self._work_out(rows, self.ask)
-            self._next = {
-                row: [key] for row, key in zip(rows.tolist(), after.tolist(), strict=True)
-            }
+            best &= _ROW_MASK
+            after = self._work_out(best, _ONE).tolist()
+            self._next = {row: [key] for row, key in zip(best.tolist(), after, strict=True)}
 
     def _move(self, row: int, key: int) -> None:
         """Give a row another key."""
@@ -205,8 +204,12 @@ class Board:
 
     # Reading and taking.
 
-    def best(self, count: int, occupied: Sequence[int]) -> list[int]:
-        """Return the keys of the best `count` nodes, without those that are occupied."""
+    def best(self, count: int, occupied: Sequence[int]) -> list[tuple[int, int]]:
+        """Return the best `count` nodes with their scores, without those that are occupied."""
+        keys = self._best(count, occupied)
+        return [(key & _ROW_MASK, _MIDDLE - (key >> _ROW_BITS)) for key in keys]
+
+    def _best(self, count: int, occupied: Sequence[int]) -> list[int]:
         wanted = count + len(occupied)
         while True:
             if len(self._front) < wanted and self._bound < _REFUSED_KEY:
@@ -220,7 +223,7 @@ class Board:
             if len(stale) > _FEW:
                 self._line_up()
             else:
-                self._work_out_few(sorted(stale))
+                self._work_out_few(list(stale))
         if not occupied:
             return first
         closed = set(occupied)
@@ -239,7 +242,7 @@ class Board:
 
     def score(self, row: int) -> int:
         """Return the score of a node that passes the filters."""
-        return score_of(int(self._keys[row]))
+        return _MIDDLE - (int(self._keys[row]) >> _ROW_BITS)
 
     @property
     def refusals(self) -> list[tuple[str, int]]:
@@ -248,22 +251,17 @@ class Board:
             (name, count) for name, count in zip(self._filters, self._refused, strict=True) if count
         ]
 
-    def take(self, keys: Sequence[int]) -> None:
-        """Take what a replica asks for on each of these nodes."""
-        rows = [key & _ROW_MASK for key in keys]
+    def take(self, rows: Sequence[int]) -> None:
+        """Take what a replica asks for on each of these nodes, which differ."""
         self._room.take(rows, self.ask)
         if not self._foreseeable:
             return
         self._seen = self._room.changes.end
         unknown = [row for row in rows if not self._next.get(row)]
         if unknown:
-            several = [row for row in unknown for _ in range(_DEPTH)]
-            steps = np.tile(np.arange(_DEPTH, dtype=np.int64), len(unknown))
-            keys_then = self._work_out(several, self.ask * steps).tolist()
-            for place, row in enumerate(unknown):
-                self._next[row] = keys_then[place * _DEPTH : (place + 1) * _DEPTH]
+            self._foresee(unknown, _DEPTH)
         for row in rows:
-            self._move(row, self._next[row].pop(0))
+            self._move(row, self._next[row].pop())
 
 
 def _mark_refused(ranks: Integers, filters: Filters) -> None:
@@ -275,16 +273,6 @@ def _mark_refused(ranks: Integers, filters: Filters) -> None:
         mask = masks[number]
         if not mask.all():
             ranks[~mask] = _REFUSED + number
-
-
-def row_of(key: int) -> int:
-    """Return the row of a key."""
-    return key & _ROW_MASK
-
-
-def score_of(key: int) -> int:
-    """Return the score that a node's key stands for."""
-    return _MIDDLE - (key >> _ROW_BITS)
 
 
 class Boards:

@@ -29,7 +29,7 @@ from fogbank.placement.movements import (
     silent_nodes,
     suspend_lost,
 )
-from fogbank.placement.needs import need_of, wait_of
+from fogbank.placement.needs import vacant_now, wait_of
 from fogbank.placement.queue import Order
 from fogbank.placement.rebalance import rebalance, rebalance_due_us
 from fogbank.placement.rollouts import roll_all, rollout_due_us
@@ -204,12 +204,8 @@ class Planner:
                 if work.budget <= 0:
                     break
 
-    def _vacant_now(self, deployment: DeploymentFact, instant_us: int) -> tuple[int, ...]:
-        need = need_of(self.fleet, deployment)
-        return tuple(slot for slot, at_us in need.vacant if at_us <= instant_us)
-
     def _look_at(self, work: Work, deployment: DeploymentFact) -> None:
-        slots = self._vacant_now(deployment, work.instant_us)
+        slots = vacant_now(self.fleet, deployment, work.instant_us)
         if not slots:
             work.looked_in_vain.add(deployment.id)
             return

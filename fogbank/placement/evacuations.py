@@ -9,7 +9,6 @@ from the deadline on all that is left is released, and waits for room like anyth
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from fogbank.domain import events as ev
 from fogbank.domain.decisions import Desired, PlacedReplica
@@ -132,4 +131,4 @@ def _relieve(
         work.looked_in_vain.add(_key(placed, deployment))
         return []
     (placement,) = found.placements
-    return [replace(found, placements=(replace(placement, replaces=placed.id),))]
+    return [found._replace(placements=(placement._replace(replaces=placed.id),))]

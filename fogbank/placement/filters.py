@@ -15,7 +15,7 @@ from fogbank.domain.deployment import Constraint, DeploymentSpec
 from fogbank.domain.states import ConstraintOperator
 from fogbank.placement.arrays import GPU, FleetArrays, Integers, Mask, Selection, pick
 from fogbank.placement.devices import devices_fit
-from fogbank.placement.strategies.rows import ALL
+from fogbank.placement.strategies.rows import ALL, Rows
 
 APART = "one replica per node"
 # Looked at before nodes are: it refuses all of them or none.
@@ -65,15 +65,15 @@ class Filters(NamedTuple):
 
 def passing(
     arrays: FleetArrays,
-    booked: Integers,
+    rows: Rows,
     spec: DeploymentSpec,
     ask: Integers,
     selection: Selection = ALL,
 ) -> Filters:
-    """Return the filters in their order, each with the selected nodes that it lets pass.
+    """Return the filters in their order, each with the nodes that it lets pass.
 
-    `booked` is the room promised on the selected nodes. Every filter goes by a node's own columns,
-    so that it says the same of a node whichever nodes stand beside it.
+    `rows` are the selected nodes. Every filter goes by a node's own columns, so that it says the
+    same of a node whichever nodes stand beside it.
     """
     names, masks = ["status"], [pick(arrays.open, selection)]
     if spec.constraints:
@@ -83,11 +83,11 @@ def passing(
         model = Constraint("gpu_model", ConstraintOperator.EQUAL, (spec.gpu_model,))
         names.append("gpu model")
         masks.append(pick(_meeting(arrays, (model,)), selection))
-    fits: Mask = booked + ask <= pick(arrays.allocatable, selection)
+    fits: Mask = rows.spare(ask) >= 0
     if spec.resources.gpu_thousandths:
         # Where there is enough in all, but not on devices that suit.
         names.append("gpu devices")
-        on_devices = devices_fit(pick(arrays.gpu_free, selection), spec.resources.gpu_thousandths)
+        on_devices = devices_fit(rows.gpu_free, spec.resources.gpu_thousandths)
         masks.append(on_devices | ~fits[GPU])
     return Filters(names + _DIMENSION_NAMES, masks + list(fits), fits)
 
@@ -114,7 +114,7 @@ def feasible_nodes(
             refusals.append((name, refused))
             left = left & passing
 
-    filters = passing(arrays, booked, spec, ask)
+    filters = passing(arrays, Rows.of(arrays, booked), spec, ask)
     for name, mask in zip(filters.names, filters.masks, strict=True):
         narrow(name, mask)
     if occupied_rows and not spec.allow_colocation:

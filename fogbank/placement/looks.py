@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from fogbank.domain import events as ev
 from fogbank.domain.deployment import DeploymentSpec
@@ -15,7 +16,7 @@ from fogbank.domain.tenancy import use_of
 from fogbank.placement.absent_images import absent_image_gate
 from fogbank.placement.agenda import shape_of
 from fogbank.placement.arrays import FleetArrays, amounts
-from fogbank.placement.boards import Board, row_of, score_of
+from fogbank.placement.boards import Board
 from fogbank.placement.devices import choose
 from fogbank.placement.filters import APART, feasible_nodes, too_large_for_any
 from fogbank.placement.needs import Wait, patient
@@ -91,19 +92,16 @@ def place(
         chosen = _among_all(fleet, room, deployment, occupied, wanted)
     if lost:
         chosen = _penalised(chosen, arrays.ids, lost)
-    rows, considered = chosen.rows[:count], chosen.considered
-    if len(rows) < count and spec.allow_colocation:
-        rows = _stacked(fleet, room, deployment, count, lost)
-    if len(rows) < count:
-        if too_large_for_any(arrays, amounts(spec.resources)):
-            return Shortage(_impossible(arrays, spec.resources), 0, considered, impossible=True)
-        found = considered.feasible
-        reason = f"Insufficient nodes: need {count}, found {found} with capacity"
-        return Shortage(reason, found, considered)
-    points = [chosen.score(row) for row in rows]
-    if board is not None and len(set(rows)) == count:
+    best, considered = chosen.best[:count], chosen.considered
+    rows = [row for row, _ in best]
+    if len(rows) == count and board is not None:
         board.take(rows)
     else:
+        if len(rows) < count and spec.allow_colocation:
+            rows = _stacked(fleet, room, deployment, count, lost)
+            best = [(row, chosen.score(row)) for row in rows]
+        if len(rows) < count:
+            return _shortage(arrays, spec, count, considered)
         for row in rows:
             room.take([row], amounts(spec.resources))
     room.take_quota(spec.cluster_id, use_of(spec.resources, count))
@@ -111,17 +109,16 @@ def place(
         deployment.id,
         deployment.version,
         spec.resources,
-        placements_on(fleet, room, deployment, zip(slots, rows, points, strict=True)),
+        placements_on(fleet, room, deployment, slots, best),
         considered,
         wanted_revision(fleet, deployment),
     )
 
 
-@dataclass(slots=True)
-class _Choice:
-    """The best nodes for one replica each, and their scores by row."""
+class _Choice(NamedTuple):
+    """The best nodes for one replica each, as rows with their scores, and the score of any row."""
 
-    rows: list[int]
+    best: list[tuple[int, int]]
     score: Callable[[int], int]
     considered: ev.Considered
 
@@ -135,20 +132,20 @@ def _from_board(
         if occupied and not spec.allow_colocation
         else []
     )
-    keys = board.best(count, closed)
+    best = board.best(count, closed)
     refusals = board.refusals
     size = room.arrays.size
-    feasible = size - sum(refused for _, refused in refusals) - len(closed)
+    feasible = size - len(closed)
+    for _, refused in refusals:
+        feasible -= refused
     if closed:
         refusals.append((APART, len(closed)))
-    ids = room.arrays.ids
-    considered = ev.Considered(
-        size,
-        feasible,
-        tuple(refusals),
-        tuple([(ids[row_of(key)], score_of(key)) for key in keys[:_BEST_SHOWN]]),
-    )
-    return _Choice([row_of(key) for key in keys], board.score, considered)
+    shown = _named(best, room.arrays.ids)
+    return _Choice(best, board.score, ev.Considered(size, feasible, tuple(refusals), shown))
+
+
+def _named(best: list[tuple[int, int]], ids: Sequence[str]) -> tuple[tuple[str, int], ...]:
+    return tuple([(ids[row], points) for row, points in best[:_BEST_SHOWN]])
 
 
 def _among_all(
@@ -160,25 +157,19 @@ def _among_all(
     filtered = feasible_nodes(arrays, room.booked, spec, ask, occupied)
     scores = score(arrays, room.booked, ask, spec, policy)
     ties = tie_breaker(arrays, fleet.decisions.prev_digest, deployment.id, spec, policy)
-    best = best_rows(scores, filtered.feasible, count, ties)
-    considered = ev.Considered(
-        arrays.size,
-        filtered.count,
-        filtered.refusals,
-        tuple((arrays.ids[row], int(scores[row])) for row in best[:_BEST_SHOWN]),
-    )
+    rows = best_rows(scores, filtered.feasible, count, ties)
+    best = list(zip(rows, scores[rows].tolist(), strict=True))
+    shown = _named(best, arrays.ids)
+    considered = ev.Considered(arrays.size, filtered.count, filtered.refusals, shown)
     return _Choice(best, lambda row: int(scores[row]), considered)
 
 
 def _penalised(chosen: _Choice, ids: Sequence[str], lost: dict[int, int]) -> _Choice:
     """Return the best nodes anew, with what some of them lose; of equals those that lose none."""
-
-    def points_of(row: int) -> int:
-        return chosen.score(row) - lost.get(row, 0)
-
-    rows = sorted(chosen.rows, key=lambda row: (-points_of(row), row in lost))
-    best = tuple((ids[row], points_of(row)) for row in rows[:_BEST_SHOWN])
-    return _Choice(rows, points_of, replace(chosen.considered, best=best))
+    best = [(row, points - lost.get(row, 0)) for row, points in chosen.best]
+    best.sort(key=lambda each: (-each[1], each[0] in lost))
+    considered = replace(chosen.considered, best=_named(best, ids))
+    return _Choice(best, lambda row: chosen.score(row) - lost.get(row, 0), considered)
 
 
 def _stacked(
@@ -205,6 +196,16 @@ def _stacked(
         rows += best
     room.arrays.return_devices(before)
     return rows
+
+
+def _shortage(
+    arrays: FleetArrays, spec: DeploymentSpec, count: int, considered: ev.Considered
+) -> Shortage:
+    if too_large_for_any(arrays, amounts(spec.resources)):
+        return Shortage(_impossible(arrays, spec.resources), 0, considered, impossible=True)
+    found = considered.feasible
+    reason = f"Insufficient nodes: need {count}, found {found} with capacity"
+    return Shortage(reason, found, considered)
 
 
 def _impossible(arrays: FleetArrays, asked: Resources) -> str:

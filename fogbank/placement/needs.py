@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from fogbank.domain.decisions import DeploymentDecision, Desired, PlacedReplica
 from fogbank.domain.facts import DeploymentFact, Observed
@@ -14,8 +15,7 @@ _MS = 1_000
 _BROKEN = frozenset({ReplicaState.FAILED, ReplicaState.REJECTED})
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(NamedTuple):
     """What is to be done about a deployment.
 
     `unwanted` are replicas to release. `vacant` are slots without a replica, each with the
@@ -44,7 +44,7 @@ def need_of(fleet: FleetState, deployment: DeploymentFact) -> Need:
     if decision is None:
         if deployment.deleted:
             return Need()
-        return Need(vacant=tuple((slot, 0) for slot in range(deployment.spec.replicas)))
+        return Need((), "", tuple([(slot, 0) for slot in range(deployment.spec.replicas)]))
     wanted = 0 if deployment.deleted else deployment.spec.replicas
     unwanted = _unwanted(fleet, decision, wanted)
     reason = "Deployment deleted" if deployment.deleted else "Scaled down"
@@ -66,6 +66,14 @@ def need_of(fleet: FleetState, deployment: DeploymentFact) -> Need:
         else:
             vacant.append((slot, _reschedule_at_us(fleet, placed, observed)))
     return Need(unwanted, reason, tuple(vacant), _returned(fleet, decision, wanted), relieved)
+
+
+def vacant_now(fleet: FleetState, deployment: DeploymentFact, instant_us: int) -> tuple[int, ...]:
+    """Return the slots of a deployment that may be filled at an instant."""
+    if deployment.id not in fleet.decisions.deployments and not deployment.deleted:
+        return tuple(range(deployment.spec.replicas))  # mostly so
+    vacant = need_of(fleet, deployment).vacant
+    return tuple([slot for slot, at_us in vacant if at_us <= instant_us])
 
 
 def _relieved(fleet: FleetState, decision: DeploymentDecision, wanted: int) -> tuple[str, ...]:

@@ -39,29 +39,27 @@ def placements_on(
     fleet: FleetState,
     room: Room,
     deployment: DeploymentFact,
-    chosen: Iterable[tuple[int, int, int]],
+    slots: Iterable[int],
+    chosen: Iterable[tuple[int, int]],
 ) -> tuple[ev.Placement, ...]:
     """Return the placements of slots on rows with their scores, whose room was taken for them."""
-    ids = room.arrays.ids
+    ids, ending = room.arrays.ids, room.arrays.ending
     decision = fleet.decisions.deployments.get(deployment.id)
     generations = decision.generations if decision else {}
     name = replica_ids(deployment.id)
+    gpu = deployment.spec.resources.gpu_thousandths
+    devices: tuple[int, ...] = ()
     placements = []
-    for slot, row, points in chosen:
+    for slot, (row, points) in zip(slots, chosen, strict=True):
         generation = generations.get(slot, 0) + 1
-        gpu = deployment.spec.resources.gpu_thousandths
-        devices = choose(fleet, room.arrays, row, gpu) if gpu else ()
-        starts_after = _starts_after(fleet, room, row, devices)
+        if gpu:
+            devices = choose(fleet, room.arrays, row, gpu)
+        # What is booked fits: only more that is held can be too much.
+        held = row in ending or room.freed(row)
+        starts_after = _starts_after(fleet, room, row, devices) if held else ()
+        replica_id = name(slot, generation)
         placements.append(
-            ev.Placement(
-                name(slot, generation),
-                slot,
-                generation,
-                ids[row],
-                points,
-                starts_after,
-                gpu_devices=devices,
-            )
+            ev.Placement(replica_id, slot, generation, ids[row], points, starts_after, "", devices)
         )
     return tuple(placements)
 
@@ -71,10 +69,6 @@ def _starts_after(
 ) -> tuple[str, ...]:
     """Return what is to end on a node first: the leaving, where they still hold the room."""
     node_id = room.arrays.ids[row]
-    use = fleet.use(node_id)
-    # What is booked fits: only more that is held can be too much.
-    if use.held == use.booked and not room.freed(row):
-        return ()
     ordered = room.leaving.get(row, ())
     if not room.overfull(row) and not held_by_leaving(fleet, node_id, devices, ordered):
         return ()

@@ -155,9 +155,9 @@ class _Ask:
                 victims.setdefault(placed.deployment_id, []).append(placed.id)
         for row in rows:
             self.room.take([row], self.takes)
-        chosen = ((slot, row, int(scores[row])) for slot, row in zip(slots, rows, strict=True))
+        chosen = list(zip(rows, scores[rows].tolist(), strict=True))
         with self.evictions.lending_devices(self._arrays, rows if self._gpu else ()):
-            placements = placements_on(self.fleet, self.room, self.deployment, chosen)
+            placements = placements_on(self.fleet, self.room, self.deployment, slots, chosen)
         return placements, tuple(ev.Eviction(known, tuple(ids)) for known, ids in victims.items())
 
     def leftover(self) -> bool:

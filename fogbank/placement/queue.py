@@ -18,7 +18,7 @@ from fogbank.placement.arrays import CPU, GPU, MEMORY
 _AGEING_STEP_US = 60_000_000
 _TOP_PRIORITY = 100
 _SHARE_STEPS = 1_000_000
-_WEIGHTS = ((GPU, 4), (CPU, 1), (MEMORY, 1))
+_GPU_WEIGHT = 4
 
 QueueKey = tuple[int, int, int, str]
 
@@ -34,17 +34,12 @@ def top_of_class(priority: int) -> int:
 
 def job_weight(totals: Sequence[int], deployment: DeploymentFact) -> int:
     """Return how much of the fleet's totals a deployment asks for, gpu 4 : cpu 1 : memory 1."""
-    resources = deployment.spec.resources
-    asked = {
-        CPU: resources.cpu_millicores,
-        MEMORY: resources.memory_mib,
-        GPU: resources.gpu_thousandths,
-    }
-    return sum(
-        weight
-        * (asked[dimension] * deployment.spec.replicas * _SHARE_STEPS)
-        // max(totals[dimension], 1)
-        for dimension, weight in _WEIGHTS
+    asked = deployment.spec.resources
+    times = deployment.spec.replicas * _SHARE_STEPS
+    return (
+        _GPU_WEIGHT * asked.gpu_thousandths * times // (totals[GPU] or 1)
+        + asked.cpu_millicores * times // (totals[CPU] or 1)
+        + asked.memory_mib * times // (totals[MEMORY] or 1)
     )
 
 

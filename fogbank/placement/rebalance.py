@@ -10,7 +10,6 @@ another leads to a state in which none finds anything to do.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from fogbank.domain import events as ev
 from fogbank.domain.facts import DeploymentFact
@@ -192,15 +191,15 @@ def _carried_out(fleet: FleetState, work: Work, move: Move, request: int) -> ev.
             for row in best_rows(scores, filtered.feasible, _BEST_SHOWN)
         ),
     )
-    chosen = [(piece.slot, move.row, int(scores[move.row]))]
+    chosen = [(move.row, int(scores[move.row]))]
     room.take([move.row], ask)
     room.take_quota(spec.cluster_id, use_of(spec.resources, 1))
-    (placement,) = placements_on(fleet, room, deployment, chosen)
+    (placement,) = placements_on(fleet, room, deployment, [piece.slot], chosen)
     return ev.DeploymentPlaced(
         deployment.id,
         deployment.version,
         spec.resources,
-        (replace(placement, replaces=piece.replica_id),),
+        (placement._replace(replaces=piece.replica_id),),
         considered,
         wanted_revision(fleet, deployment),
         rebalance=request,

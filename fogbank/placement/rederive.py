@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, replace
 from itertools import chain, islice
 
 from fogbank.domain import events as ev
 from fogbank.domain.envelope import SCHEDULER, Commit
+from fogbank.domain.field_names import field_names
 from fogbank.domain.fleet import FleetState, Folded
 from fogbank.domain.rederived import Rederived, RederivedPart, Span, Term
 from fogbank.placement.engine import Planner
@@ -146,12 +147,11 @@ def differences(derived: object, logged: object, path: str = "") -> Iterator[Ter
     """Yield where two values of the domain differ, each with its path, as `outcomes[2].reason`."""
     if derived == logged:
         return
-    if type(derived) is type(logged) and is_dataclass(derived) and not isinstance(derived, type):
-        for known in fields(derived):
+    names = field_names(derived) if type(derived) is type(logged) else None
+    if names is not None:
+        for name in names:
             yield from differences(
-                getattr(derived, known.name),
-                getattr(logged, known.name),
-                f"{path}.{known.name}" if path else known.name,
+                getattr(derived, name), getattr(logged, name), f"{path}.{name}" if path else name
             )
     elif isinstance(derived, tuple) and isinstance(logged, tuple):
         for index in range(max(len(derived), len(logged))):

@@ -9,7 +9,7 @@ New ones that fail lead back to the revision before.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from fogbank.domain import events as ev
 from fogbank.domain.decisions import DeploymentDecision, PlacedReplica
@@ -131,8 +131,8 @@ def _replace(
         found = look(fleet, work, meant, (old.slot,)) if surge > 0 else None
         if isinstance(found, ev.DeploymentPlaced):
             (placement,) = found.placements
-            placements = (replace(placement, replaces=old.id),)
-            outcomes.append(replace(found, placements=placements))
+            placements = (placement._replace(replaces=old.id),)
+            outcomes.append(found._replace(placements=placements))
             _note_successor(work.room, deployment.id, placement.node_id)
             surge -= 1
         elif spare > 0:

@@ -33,7 +33,7 @@ class Room:
         self.renewed = Journal()
         self.leaving: dict[int, list[str]] = {}
         self.successors: dict[str, list[int]] = {}
-        self.taken: dict[int, Use] = {}
+        self.taken: dict[int, list[int]] = {}
         self._log_read = self._log_renewed = -1
         self._round_began = 0
         self._freed: dict[int, Integers] = {}
@@ -82,12 +82,12 @@ class Room:
         booked, amounts = self._booked.T, ask[:, 0]
         for row in rows:
             booked[row] += amounts
-        self.changes.note_all(rows, tuple(amounts.tolist()))
+        self.changes.note_all(rows)
 
     def take_quota(self, cluster_id: int, more: Use) -> None:
         """Note what a cluster got of its quota, and of its organization's."""
-        before = self.taken.get(cluster_id)
-        self.taken[cluster_id] = more if before is None else Use(*map(add, before, more))
+        sums = self.taken.get(cluster_id)
+        self.taken[cluster_id] = [*more] if sums is None else [*map(add, sums, more)]
 
     def free(self, row: int, amounts: Integers) -> None:
         """Book amounts (a column) on a node no more; they stay held until their replica ended."""

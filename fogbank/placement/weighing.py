@@ -19,7 +19,7 @@ import numpy as np
 
 from fogbank.placement.arrays import Integers
 from fogbank.placement.filters import passing
-from fogbank.placement.strategies import best_rows
+from fogbank.placement.strategies import Rows, best_rows
 from fogbank.placement.worth import Group, Kind, Node, Piece, Scores, Stand
 
 # So many kinds are weighed at a time, of each so many of the replicas that are worth least, each
@@ -185,7 +185,8 @@ class Weighing:
     def _targets(self, kind: Kind) -> dict[int, tuple[int, tuple[int, ...]]]:
         """Return the nodes where one more is worth most, with its score and devices there."""
         worth = self.stand.scores_everywhere(kind)
-        masks = passing(self.stand.arrays, self.booked, kind.spec, kind.column).masks
+        rows = Rows.of(self.stand.arrays, self.booked)
+        masks = passing(self.stand.arrays, rows, kind.spec, kind.column).masks
         feasible = np.logical_and.reduce(masks)
         targets = {}
         for row in best_rows(worth, feasible, _TARGETS):

@@ -92,8 +92,11 @@ def cost(outcome: ev.Outcome) -> int:
     """Return how much of a round's limit an outcome takes, so that a round fits in a commit."""
     match outcome:
         case ev.DeploymentPlaced():
-            names = sum([len(placement.starts_after) for placement in outcome.placements])
-            names += sum([len(eviction.replica_ids) for eviction in outcome.evictions])
+            names = 0
+            for placement in outcome.placements:
+                names += len(placement.starts_after)
+            for eviction in outcome.evictions:
+                names += len(eviction.replica_ids)
             return len(outcome.placements) + names // _NAMES_PER_REPLICA
         case ev.ReplicasReleased() | ev.ReplicasSuspended() | ev.ReplicasRestored():
             return max(len(outcome.replica_ids), 1)

@@ -56,10 +56,10 @@ def victims_forgotten() -> Patches:
         need = need_of(fleet, deployment)
         decision = fleet.decisions.deployments.get(deployment.id)
         evicted = decision.preempted if decision is not None else {}
-        return replace(need, vacant=tuple(each for each in need.vacant if each[0] not in evicted))
+        return need._replace(vacant=tuple(each for each in need.vacant if each[0] not in evicted))
 
     return [
-        patch("fogbank.placement.engine.need_of", forgetful),
+        patch("fogbank.placement.needs.need_of", forgetful),
         patch("fogbank.placement.agenda.need_of", forgetful),
     ]
 

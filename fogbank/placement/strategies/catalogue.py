@@ -93,8 +93,10 @@ def terms_of(rows: Rows, ask: Integers, spec: DeploymentSpec, policy: Policy) ->
 def score_rows(rows: Rows, ask: Integers, spec: DeploymentSpec, policy: Policy) -> Integers:
     """Return each node's score as a whole number; higher is better."""
     strategy = strategy_of(spec, policy)
-    total = np.zeros(rows.count, dtype=np.float64)
-    for term in strategy.terms(rows, ask, spec, policy).values():
+    first, *others = strategy.terms(rows, ask, spec, policy).values()
+    total = first
+    for term in others:
         total = total + term
-    steps = np.floor(total * strategy.steps + (1.0 - strategy.round_up_at))
-    return steps.astype(np.int64)
+    steps = total * strategy.steps
+    steps += 1.0 - strategy.round_up_at
+    return np.floor(steps, out=steps).astype(np.int64)

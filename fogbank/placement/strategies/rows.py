@@ -7,7 +7,7 @@ whichever nodes stand beside it: scores may be kept, and only the rows that chan
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,8 @@ _SAME, _ADJACENT, _REMOTE = 1.0, 2.0 / 3.0, 1.0 / 3.0
 class Rows:
     """Some nodes: room by dimension and node, load of cpu and memory as shares of 1.
 
-    `gpu_free` is what is not promised of each device, by device and node.
+    `gpu_free` is what is not promised of each device, by device and node. `near` holds how near
+    each region is to one asked about, by the policy that says so; all rows of a fleet share it.
     """
 
     allocatable: Integers
@@ -34,6 +35,8 @@ class Rows:
     regions: Sequence[str]
     attributes: Sequence[Mapping[str, str]]
     gpu_free: Integers
+    near: dict[str, tuple[Policy, Floats]] = field(default_factory=dict)
+    _spare: tuple[Integers, Integers] | None = None
 
     @classmethod
     def of(cls, arrays: FleetArrays, booked: Integers, selection: Selection = ALL) -> Rows:
@@ -46,6 +49,7 @@ class Rows:
             arrays.regions,
             _Selected(arrays.attributes, selection),
             pick(arrays.gpu_free, selection),
+            arrays.near,
         )
 
     @property
@@ -53,11 +57,15 @@ class Rows:
         """How many nodes these are."""
         return int(self.region_codes.shape[0])
 
+    def spare(self, ask: Integers) -> Integers:
+        """Return what stays free after placing, by dimension; below 0 where there is no room."""
+        if self._spare is None or self._spare[0] is not ask:
+            self._spare = (ask, self.allocatable - self.booked - ask)
+        return self._spare[1]
+
     def free_after(self, ask: Integers, dimension: int | slice) -> Integers:
         """Return what stays free after placing, at least 0; of several dimensions for a slice."""
-        free: Integers = np.maximum(
-            self.allocatable[dimension] - self.booked[dimension] - ask[dimension], 0
-        )
+        free: Integers = np.maximum(self.spare(ask)[dimension], 0)
         return free
 
     def free_share_after(self, ask: Integers, dimension: int | slice) -> Floats:
@@ -77,11 +85,13 @@ class Rows:
 
         Where the policy knows the round trip it is a falling function of that instead.
         """
-        by_region = np.array(
-            [_nearness(region, other, policy) for other in self.regions], dtype=np.float64
-        )
-        near: Floats = by_region[self.region_codes]
-        return near
+        known = self.near.get(region)
+        if known is None or known[0] is not policy:
+            by_region = np.array(
+                [_nearness(region, other, policy) for other in self.regions], dtype=np.float64
+            )
+            known = self.near[region] = (policy, by_region)
+        return known[1].take(self.region_codes)
 
 
 class _Selected(Sequence[Mapping[str, str]]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from pydantic_core import to_json
 from starlette.responses import Response
 
+from fogbank.domain.field_names import field_names
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.resources import Resources
 from fogbank.domain.revisions import Revision
@@ -213,10 +213,11 @@ def plain(value: object, *, hidden: frozenset[str] = frozenset()) -> Any:
         return value.name.lower()
     if isinstance(value, bytes):
         return value.hex()
-    if is_dataclass(value):
+    names = field_names(value)
+    if names is not None:
         return {
             name.removesuffix(_INSTANT): _field(name, getattr(value, name), hidden)
-            for name in (each.name for each in fields(value))
+            for name in names
             if name not in hidden
         }
     if isinstance(value, (list, tuple)):

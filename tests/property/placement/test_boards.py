@@ -16,7 +16,7 @@ from fogbank.domain.ids import replica_id
 from fogbank.domain.policy import Policy
 from fogbank.domain.states import ConstraintOperator, ReplicaState
 from fogbank.placement.arrays import FleetArrays, amounts
-from fogbank.placement.boards import Board, row_of, score_of
+from fogbank.placement.boards import Board
 from fogbank.placement.filters import feasible_nodes
 from fogbank.placement.room import Room
 from fogbank.placement.strategies import best_rows, score
@@ -143,9 +143,7 @@ def check(room: Room, board: Board, spec: DeploymentSpec, occupied: list[int], c
     feasible[occupied] = False
     best = best_rows(scores, feasible, count)
     closed = [row for row in occupied if anew.feasible[row]]
-    keys = board.best(count, closed)
-    assert [row_of(key) for key in keys] == best
-    assert [score_of(key) for key in keys] == [int(scores[row]) for row in best]
+    assert board.best(count, closed) == [(row, int(scores[row])) for row in best]
     assert tuple(board.refusals) == anew.refusals
     assert all(board.feasible(row) == anew.feasible[row] for row in range(room.arrays.size))
 
@@ -187,8 +185,7 @@ def test_a_kept_board_is_as_good_as_a_new_one(
         check(room, board, spec, [count % world.arrays.size], count)
         if act != "take":
             ACTS[act](world, which * 13 + count)
-        elif keys := board.best(count, []):
-            rows = [row_of(key) for key in keys]
+        elif rows := [row for row, _ in board.best(count, [])]:
             board.take(rows)
             world.propose(spec, rows)
             board.refresh()

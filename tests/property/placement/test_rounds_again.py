@@ -152,7 +152,7 @@ def test_a_round_that_says_something_else_is_named_term_by_term() -> None:
     other = next(node for node in fleet.planner.fleet.facts.nodes if node != placement.node_id)
     forged = replace(
         decided.event,
-        outcomes=(replace(outcome, placements=(replace(placement, node_id=other),)),),
+        outcomes=(outcome._replace(placements=(placement._replace(node_id=other),)),),
     )
     commit = fleet.log.round(forged)
     _, found = rederive(fleet.log.commits)
