@@ -209,6 +209,19 @@ def checkpoint(
     print("\n".join(verifier_keys) if keys else note.rstrip())
 
 
+@app.command("scrub")
+def scrub(output: Output = AsTable) -> int:
+    """Show what the ledger found when it last compared all of the log and its copy, by itself.
+
+    Exit code 1 if it found anything. `fog audit verify` compares now.
+    """
+    from fogbank.cli.log_evidence import last_scrub, print_scrub
+
+    found = last_scrub()
+    print_scrub(found, output)
+    return EXIT_ERROR if found.findings else EXIT_DONE
+
+
 @app.command("prove")
 def prove(
     sequence: Annotated[int, typer.Argument(min=1, help="The commit's log sequence.")],

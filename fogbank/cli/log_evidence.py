@@ -13,6 +13,7 @@ from fogbank.cli.output import OutputFormat, console, print_data
 if TYPE_CHECKING:
     from fogbank.domain.log_evidence import CommitProof, VerifiedPart
     from fogbank.transparency.note import VerifierKey
+    from fogbank.v1.audit_service_pb2 import GetLogScrubResponse
 
 Progress = Callable[[int, int], None]
 
@@ -62,6 +63,39 @@ def print_verified(part: "VerifiedPart", output: OutputFormat) -> None:
             screen.print(f"{'verdict:':<22}{wrong}", style="red", markup=False)
         else:
             screen.print(f"{'verdict:':<22}nothing was changed", style="green")
+
+
+def last_scrub() -> "GetLogScrubResponse":
+    """Return what the last scrub of the log and its copy came to."""
+    from fogbank.cli.connection import connect
+    from fogbank.v1 import audit_service_pb2 as pb
+
+    with connect() as connection:
+        request = pb.GetLogScrubRequest()
+        return connection.audit.GetLogScrub(request, metadata=connection.metadata)
+
+
+def print_scrub(scrub: "GetLogScrubResponse", output: OutputFormat) -> None:
+    """Print what a scrub came to."""
+    from fogbank.cli.views import instant
+
+    ended = instant(scrub.ended_at) if scrub.HasField("ended_at") else None
+    if output in {OutputFormat.JSON, OutputFormat.YAML}:
+        findings = [
+            {"sequence": found.sequence, "problem": found.problem} for found in scrub.findings
+        ]
+        print_data({"ended_at": ended, "commits": scrub.commits, "findings": findings}, output)
+    elif output is OutputFormat.NAME:
+        for found in scrub.findings:
+            print(found.sequence)
+    else:
+        screen = console()
+        screen.print(f"{'last scrub ended:':<22}{ended or 'none yet'}", highlight=False)
+        screen.print(f"{'commits compared:':<22}{scrub.commits}", highlight=False)
+        for found in scrub.findings:
+            screen.print(f"{found.sequence}: {found.problem}", style="red", markup=False)
+        if ended and not scrub.findings:
+            screen.print(f"{'verdict:':<22}both stores are sound", style="green")
 
 
 def signed_log(*, fresh: bool) -> tuple[str, list[str]]:

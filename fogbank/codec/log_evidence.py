@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from fogbank.domain.log_evidence import CommitProof, SignedLog, VerifiedPart
+from fogbank.codec.views import timestamp_from_pb, timestamp_to_pb
+from fogbank.domain.log_evidence import (
+    CommitProof,
+    LogScrub,
+    ScrubFinding,
+    SignedLog,
+    VerifiedPart,
+)
 from fogbank.v1 import audit_service_pb2 as pb
 
 
@@ -25,6 +32,29 @@ def verified_from_pb(message: pb.VerifyLogResponse) -> VerifiedPart:
         message.checkpoints,
         message.first_bad_sequence,
         message.problem,
+    )
+
+
+def scrub_to_pb(scrub: LogScrub) -> pb.GetLogScrubResponse:
+    """Return what a scrub came to as a message."""
+    return pb.GetLogScrubResponse(
+        began_at=timestamp_to_pb(scrub.began_at_us),
+        ended_at=timestamp_to_pb(scrub.ended_at_us),
+        commits=scrub.commits,
+        findings=[
+            pb.ScrubFinding(sequence=found.sequence, problem=found.problem)
+            for found in scrub.findings
+        ],
+    )
+
+
+def scrub_from_pb(message: pb.GetLogScrubResponse) -> LogScrub:
+    """Return what a message says of a scrub."""
+    return LogScrub(
+        timestamp_from_pb(message.began_at),
+        timestamp_from_pb(message.ended_at),
+        message.commits,
+        tuple(ScrubFinding(found.sequence, found.problem) for found in message.findings),
     )
 
 

@@ -21,6 +21,27 @@ class VerifiedPart:
 
 
 @dataclass(frozen=True, slots=True)
+class ScrubFinding:
+    """A commit that is not as it was in one of the stores; `problem` says in which."""
+
+    sequence: int
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogScrub:
+    """What the last scrub of the log's two stores came to; instants are 0 before the first.
+
+    `commits` is how many there were when it began.
+    """
+
+    began_at_us: int = 0
+    ended_at_us: int = 0
+    commits: int = 0
+    findings: tuple[ScrubFinding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SignedLog:
     """A signed checkpoint of the log, and the public keys whose signatures count, line by line."""
 

@@ -373,6 +373,89 @@ class GetLogCheckpointResponse(_message.Message):
 Global___GetLogCheckpointResponse: _TypeAlias = GetLogCheckpointResponse  # noqa: Y015
 
 @_typing.final
+class GetLogScrubRequest(_message.Message):
+    """Asks for the last scrub."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLogScrubRequest: _TypeAlias = GetLogScrubRequest  # noqa: Y015
+
+@_typing.final
+class ScrubFinding(_message.Message):
+    """A commit that is not as it was."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Its log sequence."""
+    problem: _builtins.str
+    """What is wrong, and in which store, for people."""
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["problem", b"problem", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScrubFinding: _TypeAlias = ScrubFinding  # noqa: Y015
+
+@_typing.final
+class GetLogScrubResponse(_message.Message):
+    """The last time that all of the log, its copy and its tree were compared."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEGAN_AT_FIELD_NUMBER: _builtins.int
+    ENDED_AT_FIELD_NUMBER: _builtins.int
+    COMMITS_FIELD_NUMBER: _builtins.int
+    FINDINGS_FIELD_NUMBER: _builtins.int
+    commits: _builtins.int
+    """Commits that there were when it began."""
+    @_builtins.property
+    def began_at(self) -> _timestamp_pb2.Timestamp:
+        """When it began; absent before the first."""
+
+    @_builtins.property
+    def ended_at(self) -> _timestamp_pb2.Timestamp:
+        """When it ended."""
+
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScrubFinding]:
+        """What it found; empty for a sound log."""
+
+    def __init__(
+        self,
+        *,
+        began_at: _timestamp_pb2.Timestamp | None = ...,
+        ended_at: _timestamp_pb2.Timestamp | None = ...,
+        commits: _builtins.int = ...,
+        findings: _abc.Iterable[Global___ScrubFinding] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["began_at", b"began_at", "ended_at", b"ended_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["began_at", b"began_at", "commits", b"commits", "ended_at", b"ended_at", "findings", b"findings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLogScrubResponse: _TypeAlias = GetLogScrubResponse  # noqa: Y015
+
+@_typing.final
 class ProveCommitRequest(_message.Message):
     """Which commit to prove."""
 

@@ -55,6 +55,11 @@ class AuditServiceStub:
                 request_serializer=fogbank_dot_v1_dot_audit__service__pb2.GetLogCheckpointRequest.SerializeToString,
                 response_deserializer=fogbank_dot_v1_dot_audit__service__pb2.GetLogCheckpointResponse.FromString,
                 _registered_method=True)
+        self.GetLogScrub = channel.unary_unary(
+                '/fogbank.v1.AuditService/GetLogScrub',
+                request_serializer=fogbank_dot_v1_dot_audit__service__pb2.GetLogScrubRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_audit__service__pb2.GetLogScrubResponse.FromString,
+                _registered_method=True)
         self.ProveCommit = channel.unary_unary(
                 '/fogbank.v1.AuditService/ProveCommit',
                 request_serializer=fogbank_dot_v1_dot_audit__service__pb2.ProveCommitRequest.SerializeToString,
@@ -105,6 +110,13 @@ class AuditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetLogScrub(self, request, context):
+        """Says what the last scrub of the log and its copy found.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ProveCommit(self, request, context):
         """Proves that a commit is in the log, to be checked without this system.
         """
@@ -148,6 +160,11 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.GetLogCheckpoint,
                     request_deserializer=fogbank_dot_v1_dot_audit__service__pb2.GetLogCheckpointRequest.FromString,
                     response_serializer=fogbank_dot_v1_dot_audit__service__pb2.GetLogCheckpointResponse.SerializeToString,
+            ),
+            'GetLogScrub': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLogScrub,
+                    request_deserializer=fogbank_dot_v1_dot_audit__service__pb2.GetLogScrubRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_audit__service__pb2.GetLogScrubResponse.SerializeToString,
             ),
             'ProveCommit': grpc.unary_unary_rpc_method_handler(
                     servicer.ProveCommit,
@@ -274,6 +291,33 @@ class AuditService:
             '/fogbank.v1.AuditService/GetLogCheckpoint',
             fogbank_dot_v1_dot_audit__service__pb2.GetLogCheckpointRequest.SerializeToString,
             fogbank_dot_v1_dot_audit__service__pb2.GetLogCheckpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLogScrub(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fogbank.v1.AuditService/GetLogScrub',
+            fogbank_dot_v1_dot_audit__service__pb2.GetLogScrubRequest.SerializeToString,
+            fogbank_dot_v1_dot_audit__service__pb2.GetLogScrubResponse.FromString,
             options,
             channel_credentials,
             insecure,

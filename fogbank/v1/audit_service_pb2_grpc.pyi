@@ -43,6 +43,8 @@ class AuditServiceStub:
     """
     GetLogCheckpoint: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.GetLogCheckpointRequest, _audit_service_pb2.GetLogCheckpointResponse]
     """Signs how the log is now, for whoever wants to keep that."""
+    GetLogScrub: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.GetLogScrubRequest, _audit_service_pb2.GetLogScrubResponse]
+    """Says what the last scrub of the log and its copy found."""
     ProveCommit: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.ProveCommitRequest, _audit_service_pb2.ProveCommitResponse]
     """Proves that a commit is in the log, to be checked without this system."""
     VerifyDecisions: _grpc.UnaryStreamMultiCallable[_audit_service_pb2.VerifyDecisionsRequest, _audit_service_pb2.VerifyDecisionsResponse]
@@ -65,6 +67,8 @@ class AuditServiceAsyncStub(AuditServiceStub):
     """
     GetLogCheckpoint: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.GetLogCheckpointRequest, _audit_service_pb2.GetLogCheckpointResponse]  # type: ignore[assignment]
     """Signs how the log is now, for whoever wants to keep that."""
+    GetLogScrub: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.GetLogScrubRequest, _audit_service_pb2.GetLogScrubResponse]  # type: ignore[assignment]
+    """Says what the last scrub of the log and its copy found."""
     ProveCommit: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ProveCommitRequest, _audit_service_pb2.ProveCommitResponse]  # type: ignore[assignment]
     """Proves that a commit is in the log, to be checked without this system."""
     VerifyDecisions: _aio.UnaryStreamMultiCallable[_audit_service_pb2.VerifyDecisionsRequest, _audit_service_pb2.VerifyDecisionsResponse]  # type: ignore[assignment]
@@ -108,6 +112,14 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_audit_service_pb2.GetLogCheckpointResponse, _abc.Awaitable[_audit_service_pb2.GetLogCheckpointResponse]]:
         """Signs how the log is now, for whoever wants to keep that."""
+
+    @_abc_1.abstractmethod
+    def GetLogScrub(
+        self,
+        request: _audit_service_pb2.GetLogScrubRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_service_pb2.GetLogScrubResponse, _abc.Awaitable[_audit_service_pb2.GetLogScrubResponse]]:
+        """Says what the last scrub of the log and its copy found."""
 
     @_abc_1.abstractmethod
     def ProveCommit(

@@ -413,6 +413,7 @@ class GetLedgerStatusResponse(_message.Message):
     LOG_SEQUENCE_FIELD_NUMBER: _builtins.int
     COMMITS_KEPT_FIELD_NUMBER: _builtins.int
     AS_OF_DIGEST_FIELD_NUMBER: _builtins.int
+    SCRUB_FIELD_NUMBER: _builtins.int
     as_of_sequence: _builtins.int
     """Last log sequence projected."""
     log_sequence: _builtins.int
@@ -421,6 +422,10 @@ class GetLedgerStatusResponse(_message.Message):
     """Commits kept as bytes."""
     as_of_digest: _builtins.bytes
     """SHA-256 of the commit at as_of_sequence; empty at 0."""
+    @_builtins.property
+    def scrub(self) -> _audit_service_pb2.GetLogScrubResponse:
+        """The last scrub of the log and its copy."""
+
     def __init__(
         self,
         *,
@@ -428,10 +433,11 @@ class GetLedgerStatusResponse(_message.Message):
         log_sequence: _builtins.int = ...,
         commits_kept: _builtins.int = ...,
         as_of_digest: _builtins.bytes = ...,
+        scrub: _audit_service_pb2.GetLogScrubResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["scrub", b"scrub"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_digest", b"as_of_digest", "as_of_sequence", b"as_of_sequence", "commits_kept", b"commits_kept", "log_sequence", b"log_sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_digest", b"as_of_digest", "as_of_sequence", b"as_of_sequence", "commits_kept", b"commits_kept", "log_sequence", b"log_sequence", "scrub", b"scrub"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -876,6 +882,47 @@ class CheckLogResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckLogResponse: _TypeAlias = CheckLogResponse  # noqa: Y015
+
+@_typing.final
+class QueryScrubRequest(_message.Message):
+    """Asks for the last scrub."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryScrubRequest: _TypeAlias = QueryScrubRequest  # noqa: Y015
+
+@_typing.final
+class QueryScrubResponse(_message.Message):
+    """The last scrub."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCRUB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def scrub(self) -> _audit_service_pb2.GetLogScrubResponse:
+        """As the gateway answers."""
+
+    def __init__(
+        self,
+        *,
+        scrub: _audit_service_pb2.GetLogScrubResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["scrub", b"scrub"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["scrub", b"scrub"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryScrubResponse: _TypeAlias = QueryScrubResponse  # noqa: Y015
 
 @_typing.final
 class SignLogRequest(_message.Message):

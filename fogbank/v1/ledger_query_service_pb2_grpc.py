@@ -95,6 +95,11 @@ class LedgerQueryServiceStub:
                 request_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.CheckLogRequest.SerializeToString,
                 response_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.CheckLogResponse.FromString,
                 _registered_method=True)
+        self.QueryScrub = channel.unary_unary(
+                '/fogbank.v1.LedgerQueryService/QueryScrub',
+                request_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryScrubRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryScrubResponse.FromString,
+                _registered_method=True)
         self.SignLog = channel.unary_unary(
                 '/fogbank.v1.LedgerQueryService/SignLog',
                 request_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.SignLogRequest.SerializeToString,
@@ -195,6 +200,13 @@ class LedgerQueryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def QueryScrub(self, request, context):
+        """Says what the last scrub of the log and its copy found, whatever that is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SignLog(self, request, context):
         """Signs how the log is now.
         """
@@ -271,6 +283,11 @@ def add_LedgerQueryServiceServicer_to_server(servicer, server):
                     servicer.CheckLog,
                     request_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.CheckLogRequest.FromString,
                     response_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.CheckLogResponse.SerializeToString,
+            ),
+            'QueryScrub': grpc.unary_unary_rpc_method_handler(
+                    servicer.QueryScrub,
+                    request_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryScrubRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryScrubResponse.SerializeToString,
             ),
             'SignLog': grpc.unary_unary_rpc_method_handler(
                     servicer.SignLog,
@@ -608,6 +625,33 @@ class LedgerQueryService:
             '/fogbank.v1.LedgerQueryService/CheckLog',
             fogbank_dot_v1_dot_ledger__query__service__pb2.CheckLogRequest.SerializeToString,
             fogbank_dot_v1_dot_ledger__query__service__pb2.CheckLogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QueryScrub(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fogbank.v1.LedgerQueryService/QueryScrub',
+            fogbank_dot_v1_dot_ledger__query__service__pb2.QueryScrubRequest.SerializeToString,
+            fogbank_dot_v1_dot_ledger__query__service__pb2.QueryScrubResponse.FromString,
             options,
             channel_credentials,
             insecure,

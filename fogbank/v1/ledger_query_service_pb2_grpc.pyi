@@ -57,6 +57,8 @@ class LedgerQueryServiceStub:
     """Decides a span's rounds by another policy, and compares."""
     CheckLog: _grpc.UnaryStreamMultiCallable[_ledger_query_service_pb2.CheckLogRequest, _ledger_query_service_pb2.CheckLogResponse]
     """Compares the log with its copy, its tree and the signed checkpoints."""
+    QueryScrub: _grpc.UnaryUnaryMultiCallable[_ledger_query_service_pb2.QueryScrubRequest, _ledger_query_service_pb2.QueryScrubResponse]
+    """Says what the last scrub of the log and its copy found, whatever that is."""
     SignLog: _grpc.UnaryUnaryMultiCallable[_ledger_query_service_pb2.SignLogRequest, _ledger_query_service_pb2.SignLogResponse]
     """Signs how the log is now."""
     QueryProof: _grpc.UnaryUnaryMultiCallable[_ledger_query_service_pb2.QueryProofRequest, _ledger_query_service_pb2.QueryProofResponse]
@@ -91,6 +93,8 @@ class LedgerQueryServiceAsyncStub(LedgerQueryServiceStub):
     """Decides a span's rounds by another policy, and compares."""
     CheckLog: _aio.UnaryStreamMultiCallable[_ledger_query_service_pb2.CheckLogRequest, _ledger_query_service_pb2.CheckLogResponse]  # type: ignore[assignment]
     """Compares the log with its copy, its tree and the signed checkpoints."""
+    QueryScrub: _aio.UnaryUnaryMultiCallable[_ledger_query_service_pb2.QueryScrubRequest, _ledger_query_service_pb2.QueryScrubResponse]  # type: ignore[assignment]
+    """Says what the last scrub of the log and its copy found, whatever that is."""
     SignLog: _aio.UnaryUnaryMultiCallable[_ledger_query_service_pb2.SignLogRequest, _ledger_query_service_pb2.SignLogResponse]  # type: ignore[assignment]
     """Signs how the log is now."""
     QueryProof: _aio.UnaryUnaryMultiCallable[_ledger_query_service_pb2.QueryProofRequest, _ledger_query_service_pb2.QueryProofResponse]  # type: ignore[assignment]
@@ -194,6 +198,14 @@ class LedgerQueryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_ledger_query_service_pb2.CheckLogResponse], _abc.AsyncIterator[_ledger_query_service_pb2.CheckLogResponse]]:
         """Compares the log with its copy, its tree and the signed checkpoints."""
+
+    @_abc_1.abstractmethod
+    def QueryScrub(
+        self,
+        request: _ledger_query_service_pb2.QueryScrubRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_query_service_pb2.QueryScrubResponse, _abc.Awaitable[_ledger_query_service_pb2.QueryScrubResponse]]:
+        """Says what the last scrub of the log and its copy found, whatever that is."""
 
     @_abc_1.abstractmethod
     def SignLog(

@@ -13,7 +13,7 @@ import grpc.aio
 
 from fogbank.codec.audit import rederived_to_pb
 from fogbank.codec.comparison import compared_to_pb
-from fogbank.codec.log_evidence import proof_to_pb, signed_to_pb, verified_to_pb
+from fogbank.codec.log_evidence import proof_to_pb, scrub_to_pb, signed_to_pb, verified_to_pb
 from fogbank.codec.policies import policy_from_pb
 from fogbank.codec.views import (
     deployment_to_pb,
@@ -34,6 +34,7 @@ from services.ledger.app.ports import DeploymentFilter, DeploymentSort
 from services.ledger.app.queries import LedgerQueries, Wait
 from services.ledger.app.records import Records
 from services.ledger.app.replays import DecisionReplays
+from services.ledger.app.scrub import Scrub
 from services.ledger.app.snapshots import Snapshots
 from services.ledger.core.touched import ThingKind, numbered
 
@@ -56,6 +57,7 @@ class Answers:
     records: Records
     evidence: Evidence
     verification: LogVerification
+    scrub: Scrub
 
 
 class LedgerQueryServicer(pb_grpc.LedgerQueryServiceServicer):
@@ -128,6 +130,7 @@ class LedgerQueryServicer(pb_grpc.LedgerQueryServiceServicer):
             log_sequence=status.log_sequence,
             commits_kept=status.commits_kept,
             as_of_digest=status.digest,
+            scrub=scrub_to_pb(self._answers.scrub.last),
         )
 
     async def ReadSnapshot(
@@ -213,6 +216,11 @@ class LedgerQueryServicer(pb_grpc.LedgerQueryServiceServicer):
         async with aclosing(parts):
             async for part in parts:
                 yield pb.CheckLogResponse(progress=verified_to_pb(part))
+
+    async def QueryScrub(
+        self, request: pb.QueryScrubRequest, context: Context
+    ) -> pb.QueryScrubResponse:
+        return pb.QueryScrubResponse(scrub=scrub_to_pb(self._answers.scrub.last))
 
     async def SignLog(self, request: pb.SignLogRequest, context: Context) -> pb.SignLogResponse:
         signed = await self._answers.evidence.signed_log(fresh=request.fresh)

@@ -44,6 +44,7 @@ from services.ledger.app.projector import Projector
 from services.ledger.app.queries import LedgerQueries
 from services.ledger.app.records import Records
 from services.ledger.app.replays import DecisionReplays
+from services.ledger.app.scrub import Scrub, ScrubPace
 from services.ledger.app.snapshots import Snapshots
 from services.ledger.settings import LedgerSettings
 
@@ -73,6 +74,9 @@ async def build(service: Service, settings: LedgerSettings) -> None:
     past = PastStates(
         copy, PostgresHistory(reading), snapshots, replay_process, progress, clock=clock
     )
+    verification = LogVerification(log, tree, tree, evidence, progress)
+    pace = ScrubPace(settings.scrub_period_ms / 1_000, settings.scrub_rate)
+    scrub = Scrub(verification, progress, clock, pace)
     answers = grpc_api.Answers(
         LedgerQueries(PostgresReads(reading), past, progress),
         snapshots,
@@ -80,7 +84,8 @@ async def build(service: Service, settings: LedgerSettings) -> None:
         Comparisons(copy, snapshots, replay_process, progress),
         Records(copy, progress),
         evidence,
-        LogVerification(log, tree, tree, evidence, progress),
+        verification,
+        scrub,
     )
     grpc_api.add_to_server(answers, server.grpc, settings.longest_wait_ms / 1_000)
     await server.start(settings.grpc_listen)
@@ -91,6 +96,7 @@ async def build(service: Service, settings: LedgerSettings) -> None:
     service.start_loop(
         "sign checkpoints", partial(evidence.run, settings.checkpoint_period_ms / 1_000)
     )
+    service.start_loop("scrub", scrub.run)
     service.start_loop("watch log", projector.watch_log)
     service.start_loop("watch lag", LagWatch(progress, clock).run)
     service.start_loop("watch fill", FillWatch(log).run)

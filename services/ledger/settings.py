@@ -19,6 +19,8 @@ class LedgerSettings(DatabaseSettings):
     broker nor the database has; none are signed without it.
     `checkpoint_key_file`: the keys that sign them; made if it isn't there.
     `checkpoint_period_ms`: how often one is signed while the log grows.
+    `scrub_period_ms`: the pause between two scrubs of the log and its copy; the first is at the
+    start. `scrub_rate`: so many commits of each are read in a second at most.
     """
 
     service: ClassVar[str] = "ledger"
@@ -29,6 +31,9 @@ class LedgerSettings(DatabaseSettings):
     checkpoint_dir: Path | None = None
     checkpoint_key_file: Path | None = None
     checkpoint_period_ms: int = Field(default=60_000, ge=100, le=24 * 3_600_000)
+
+    scrub_period_ms: int = Field(default=6 * 3_600_000, ge=1_000, le=30 * 24 * 3_600_000)
+    scrub_rate: int = Field(default=1_000, ge=1, le=1_000_000)
 
     @model_validator(mode="after")
     def _check_checkpoints(self) -> Self:

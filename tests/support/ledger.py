@@ -37,6 +37,7 @@ from services.ledger.app.projector import Projector
 from services.ledger.app.queries import LedgerQueries
 from services.ledger.app.records import Records
 from services.ledger.app.replays import DecisionReplays
+from services.ledger.app.scrub import Scrub, ScrubPace
 from services.ledger.app.snapshots import Snapshots
 from tests.support.fleet_log import LittleLog
 from tests.support.postgres import PostgresServer
@@ -154,8 +155,9 @@ async def a_ledger(
         verification = LogVerification(log.reader(), tree, tree, evidence, progress)
         comparisons = Comparisons(copy, snapshots, replay, progress)
         records = Records(copy, progress)
+        scrub = Scrub(verification, progress, SystemClock(), ScrubPace(3_600, 1_000_000))
         answers = grpc_api.Answers(
-            queries, snapshots, replays, comparisons, records, evidence, verification
+            queries, snapshots, replays, comparisons, records, evidence, verification, scrub
         )
         yield Ledger(engine, own, progress, projector, snapshots, past, answers)
     finally:

@@ -20,7 +20,7 @@ from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import EventEnvelope
 from fogbank.domain.errors import FailedPreconditionError, NotFoundError, UnavailableError
 from fogbank.domain.explanations import DeploymentExplanation, DeploymentPlan
-from fogbank.domain.log_evidence import CommitProof, SignedLog, VerifiedPart
+from fogbank.domain.log_evidence import CommitProof, LogScrub, SignedLog, VerifiedPart
 from fogbank.domain.policy import Policy
 from fogbank.domain.rebalancing import RebalancePlan, RebalanceTerms
 from fogbank.domain.rederived import RederivedPart, Span
@@ -227,6 +227,9 @@ class FoldLedger:
 
     async def signed_log(self, *, fresh: bool = False) -> SignedLog:
         raise FailedPreconditionError("There is no signed checkpoint of the log")
+
+    async def scrub(self) -> LogScrub:
+        return LogScrub()
 
     async def prove(self, sequence: int) -> CommitProof:
         raise FailedPreconditionError("There is no signed checkpoint of the log")

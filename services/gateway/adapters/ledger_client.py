@@ -8,7 +8,12 @@ import grpc.aio
 
 from fogbank.codec.audit import rederived_from_pb
 from fogbank.codec.comparison import compared_from_pb
-from fogbank.codec.log_evidence import proof_from_pb, signed_from_pb, verified_from_pb
+from fogbank.codec.log_evidence import (
+    proof_from_pb,
+    scrub_from_pb,
+    signed_from_pb,
+    verified_from_pb,
+)
 from fogbank.codec.policies import policy_to_pb
 from fogbank.codec.views import (
     deployment_from_pb,
@@ -20,7 +25,7 @@ from fogbank.codec.views import (
 )
 from fogbank.domain.comparison import ComparedPart
 from fogbank.domain.errors import FogError, NotFoundError
-from fogbank.domain.log_evidence import CommitProof, SignedLog, VerifiedPart
+from fogbank.domain.log_evidence import CommitProof, LogScrub, SignedLog, VerifiedPart
 from fogbank.domain.policy import Policy
 from fogbank.domain.rederived import RederivedPart
 from fogbank.domain.status import StatusChange
@@ -226,7 +231,19 @@ class LedgerClient:
             )
         except grpc.aio.AioRpcError as error:
             raise _error(error) from error
-        return LedgerStatus(answer.as_of_sequence, answer.log_sequence, answer.commits_kept)
+        return LedgerStatus(
+            answer.as_of_sequence,
+            answer.log_sequence,
+            answer.commits_kept,
+            scrub_from_pb(answer.scrub),
+        )
+
+    async def scrub(self) -> LogScrub:
+        try:
+            answer = await self._stub.QueryScrub(pb.QueryScrubRequest(), timeout=self._timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise _error(error) from error
+        return scrub_from_pb(answer.scrub)
 
 
 def _error(error: grpc.aio.AioRpcError, not_found: str = "") -> FogError:

@@ -11,7 +11,7 @@ from fogbank.domain.comparison import ComparedPart
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import EventEnvelope
 from fogbank.domain.explanations import DeploymentExplanation, DeploymentPlan
-from fogbank.domain.log_evidence import CommitProof, SignedLog, VerifiedPart
+from fogbank.domain.log_evidence import CommitProof, LogScrub, SignedLog, VerifiedPart
 from fogbank.domain.policy import Policy
 from fogbank.domain.rebalancing import RebalancePlan, RebalanceTerms
 from fogbank.domain.rederived import RederivedPart
@@ -77,6 +77,7 @@ class LedgerStatus:
     as_of_sequence: int
     log_sequence: int
     commits_kept: int
+    scrub: LogScrub = field(default_factory=LogScrub)
 
 
 class LedgerQueries(Protocol):
@@ -165,6 +166,9 @@ class LedgerEvidence(Protocol):
         Raises:
             FailedPreconditionError: nothing is signed there.
         """
+
+    async def scrub(self) -> LogScrub:
+        """Return what the last scrub of the log and its copy came to."""
 
     async def prove(self, sequence: int) -> CommitProof:
         """Prove that a commit is in the log.

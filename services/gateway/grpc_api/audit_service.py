@@ -13,7 +13,7 @@ from google.protobuf import json_format
 from fogbank.codec import EVENT_TYPES, encode_envelope
 from fogbank.codec.audit import rederived_to_pb
 from fogbank.codec.comparison import compared_to_pb
-from fogbank.codec.log_evidence import proof_to_pb, signed_to_pb, verified_to_pb
+from fogbank.codec.log_evidence import proof_to_pb, scrub_to_pb, signed_to_pb, verified_to_pb
 from fogbank.codec.policies import policy_from_pb
 from fogbank.codec.views import deployment_to_pb, moment_from_pb, node_to_pb, timestamp_to_pb
 from fogbank.domain.envelope import Commit, EventEnvelope
@@ -213,6 +213,13 @@ class AuditService(rpc.AuditServiceServicer):
         if request.fresh:
             current_principal().require_admin()
         return signed_to_pb(await self._ledger.signed_log(fresh=request.fresh))
+
+    async def GetLogScrub(
+        self, request: pb.GetLogScrubRequest, context: Context
+    ) -> pb.GetLogScrubResponse:
+        """Return what the last scrub of the log and its copy came to."""
+        current_principal().require_admin()
+        return scrub_to_pb(await self._ledger.scrub())
 
     async def ProveCommit(
         self, request: pb.ProveCommitRequest, context: Context

@@ -334,10 +334,16 @@ class LeaderAnswer(Answer):
 
 
 class LedgerAnswer(Answer):
-    """How far the ledger is; `lag_commits` behind the log."""
+    """How far the ledger is; `lag_commits` behind the log.
+
+    `scrub_findings` are commits that the last scrub of the log and its copy found not to be as they
+    were; `scrubbed_at` is when it ended, null before the first.
+    """
 
     as_of_sequence: int
     lag_commits: int
+    scrubbed_at: str | None
+    scrub_findings: list[str]
 
 
 class SystemAnswer(Answer):

@@ -23,7 +23,7 @@ from services.gateway.http_api.answers import (
     errors,
 )
 from services.gateway.http_api.dependencies import used_by
-from services.gateway.http_api.rendering import json_response
+from services.gateway.http_api.rendering import instant, json_response
 
 router = APIRouter(tags=["system"])
 
@@ -180,4 +180,10 @@ def _leader(status: SchedulerStatus) -> dict[str, Any]:
 
 
 def _ledger(ledger: LedgerStatus, status: SystemStatus) -> dict[str, Any]:
-    return {"as_of_sequence": ledger.as_of_sequence, "lag_commits": status.ledger_lag}
+    scrub = ledger.scrub
+    return {
+        "as_of_sequence": ledger.as_of_sequence,
+        "lag_commits": status.ledger_lag,
+        "scrubbed_at": instant(scrub.ended_at_us) if scrub.ended_at_us else None,
+        "scrub_findings": [f"{found.sequence}: {found.problem}" for found in scrub.findings],
+    }

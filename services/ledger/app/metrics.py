@@ -13,6 +13,13 @@ REWRITTEN = Gauge(
     "fog_ledger_log_rewritten",
     "1 while the log does not begin with what was signed of it, so that nothing more is signed",
 )
+SCRUB_POSITION = Gauge("fog_ledger_scrub_position", "Sequence that the scrub under way is at")
+SCRUB_ENDED = Gauge(
+    "fog_ledger_scrub_ended_seconds", "When the last scrub ended, in seconds since 1970"
+)
+SCRUB_FINDINGS = Gauge(
+    "fog_ledger_scrub_findings", "Commits that the last scrub found not to be as they were"
+)
 REPLICAS = Gauge("fog_replicas", "Replicas by public state", ["state"])
 NODES = Gauge("fog_nodes", "Nodes by status", ["status"])
 BATCH_COMMITS = Histogram(

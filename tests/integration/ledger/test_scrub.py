@@ -1,0 +1,51 @@
+"""Bits that rot are found by the ledger itself, by sequence and store."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import structlog.testing
+
+from fogbank.codec.log_evidence import scrub_from_pb
+from fogbank.log.port import StoredCommit
+from fogbank.v1 import audit_service_pb2 as pb
+from tests.support.audited import audited
+from tests.support.fleet import LittleFleet
+from tests.support.fleet_log import a_spec
+from tests.support.gateway import signed_in
+from tests.support.ledger import StoredLog, a_running_ledger, rows_of
+from tests.support.waiting import eventually
+
+COMMITS = 40
+
+
+async def test_the_scrub_names_each_commit_and_its_store_once(url: str, tmp_path: Path) -> None:
+    fleet = LittleFleet()
+    fleet.connect("fog-0")
+    for number in range(COMMITS - 1):
+        fleet.deploy(a_spec(f"app-{number}"))
+    log = StoredLog()
+    log.publish(fleet.log)
+    async with a_running_ledger(url, log, checkpoints=tmp_path) as ledger:
+        scrub = ledger.answers.scrub
+        sound = await scrub.scrub()
+        assert (sound.commits, sound.findings) == (COMMITS, ())
+        stored = log.store.commits[6]
+        log.store.commits[6] = StoredCommit(7, stored.writer, stored.data[:-1] + b"?")
+        rotten = "UPDATE commits SET data = set_byte(data, 9, get_byte(data, 9) # 4)"
+        await rows_of(url, f"{rotten} WHERE sequence IN (11, 40)")
+        with structlog.testing.capture_logs() as said:
+            running = asyncio.create_task(scrub.run())
+            await eventually(lambda: scrub.last is not sound, what="the first scrub")
+            await scrub.scrub()
+            running.cancel()
+        found = {finding.sequence: finding.problem for finding in scrub.last.findings}
+        assert list(found) == [7, 11, 40]
+        assert "the log's commit 7 was changed" in found[7]
+        assert "the ledger's copy of commit 11 was changed" in found[11]
+        critical = [line["sequence"] for line in said if line["log_level"] == "critical"]
+        assert critical == [7, 11, 40]
+        async with audited(ledger, log) as audit:
+            answer = await audit.GetLogScrub(pb.GetLogScrubRequest(), metadata=signed_in("admin"))
+        assert scrub_from_pb(answer) == scrub.last
