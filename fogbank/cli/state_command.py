@@ -16,7 +16,7 @@ def state(
         typer.Option("--at", help="A log sequence, a time in ISO 8601, or '2 hours ago'."),
     ],
     thing: Annotated[
-        str, typer.Argument(help="deployment/ID or node/NAME; without it everything.")
+        str, typer.Argument(help="deployment/ID, node/NAME or cluster/ID; without it all.")
     ] = "",
     output: Output = AsTable,
 ) -> None:
@@ -37,7 +37,7 @@ def state(
         if kind == "deployment" and name:
             request.aggregate = f"deployment/{deployment_id(connection, name)}"
         then = connection.call(connection.audit.GetStateAt, request, PAST_TIMEOUT_S)
-    _print(then, output, one=bool(thing))
+    _print(then, output, one=kind in {"deployment", "node"})
 
 
 def _print(then: "GetStateAtResponse", output: OutputFormat, *, one: bool) -> None:

@@ -198,8 +198,9 @@ class GetStateAtRequest(_message.Message):
     sequence: _builtins.int
     """A log sequence."""
     aggregate: _builtins.str
-    """Only this thing, as `deployment/<id>` or `node/<id or name>`; empty for all that lists show:
-    to administrators everybody's deployments, to others their own, and nodes.
+    """Only this thing, as `deployment/<id>`, `node/<id or name>` or `cluster/<number>` (the
+    deployments in it, to its organization's members); empty for all that lists show: to
+    administrators everybody's deployments, to others their own, and nodes.
     """
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:

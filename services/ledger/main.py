@@ -72,7 +72,7 @@ async def build(service: Service, settings: LedgerSettings) -> None:
         credentials=ServiceTls(settings).server,
     )
     past = PastStates(
-        copy, PostgresHistory(reading), snapshots, replay_process, progress, clock=clock
+        copy, PostgresHistory(reading), snapshots, replay_process, progress, index=copy, clock=clock
     )
     verification = LogVerification(log, tree, tree, evidence, progress)
     pace = ScrubPace(settings.scrub_period_ms / 1_000, settings.scrub_rate)

@@ -33,7 +33,7 @@ async def audited(ledger: Ledger, log: StoredLog) -> AsyncIterator[Any]:
         client = LedgerClient(channel)
         fold = FleetFold(log.reader(), client)
         events = Events(fold, log.reader())
-        past = Past(cast("Any", None), Nodes(fold, client))
+        past = Past(cast("Any", None), Nodes(fold, client), cast("Any", None))
         service = AuditService(log.reader(), events, client, past, "log.")
         audit_service_pb2_grpc.add_AuditServiceServicer_to_server(service, front.grpc)
         front_port = await front.start("127.0.0.1:0")

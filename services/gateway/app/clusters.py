@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import structlog
 
 from fogbank.domain import events as ev
+from fogbank.domain.errors import NotFoundError
+from fogbank.domain.position import sequence_of
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.tenancy import ClusterFact, MembershipRole, Quota, Use, made_at
@@ -184,16 +186,27 @@ class Clusters:
             self._fold.position,
         )
 
+    def check_made(self, cluster_id: int, sequence: int) -> None:
+        """Raise NotFoundError unless a cluster was made at a log sequence, or before it."""
+        cluster = self._fold.fleet.facts.clusters.get(cluster_id)
+        if cluster is None or sequence_of(cluster.created_position) > sequence:
+            raise NotFoundError(f"There was no cluster {cluster_id} at log sequence {sequence}")
+
     async def deployments(
         self, principal: Principal, cluster_id: int, query: DeploymentQuery
     ) -> AsOf[Page[DeploymentView]]:
         """List all deployments of a cluster, whoever owns them, to members.
 
         Raises:
+            NotFoundError: no such cluster, or none at the moment that the query names.
+            InvalidArgumentError: the log has no such moment.
             UnavailableError: the ledger does not answer in time.
         """
         await self._rights.cluster(principal, cluster_id, MembershipRole.VIEWER)
         wanted = max(query.min_sequence, self._commands.last_write(principal.user_id))
-        return await self._ledger.deployments(
+        found = await self._ledger.deployments(
             replace(query, cluster_id=cluster_id, min_sequence=wanted)
         )
+        if query.moment is not None:
+            self.check_made(cluster_id, found.as_of_sequence)
+        return found

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.views import DeploymentView, Moment, NodeView
+from services.gateway.app.clusters import Clusters
 from services.gateway.app.deployments import Deployments
 from services.gateway.app.nodes import Nodes
 from services.gateway.app.ports import DeploymentQuery
@@ -26,14 +27,16 @@ class StateThen:
 class Past:
     """Shows past states to whoever may see the present one."""
 
-    def __init__(self, deployments: Deployments, nodes: Nodes) -> None:
+    def __init__(self, deployments: Deployments, nodes: Nodes, clusters: Clusters) -> None:
         self._deployments = deployments
         self._nodes = nodes
+        self._clusters = clusters
 
     async def state_at(self, principal: Principal, moment: Moment, aggregate: str) -> StateThen:
-        """Show a `deployment/<id>`, a `node/<id or name>`, or (empty) all that lists show.
+        """Show a `deployment/<id>`, a `node/<id or name>`, a `cluster/<number>`, or all (empty).
 
-        Administrators see everybody's deployments, others their own; everybody sees nodes.
+        Administrators see everybody's deployments, others their own and, of a cluster of theirs,
+        all; everybody sees nodes. Of a cluster the deployments are shown that were in it.
 
         Raises:
             NotFoundError: no such thing then, or not the caller's.
@@ -50,10 +53,24 @@ class Past:
             case "node" if name:
                 node = await self._nodes.get(name, moment=moment)
                 return StateThen(node.as_of_sequence, nodes=(node.value,))
+            case "cluster" if name.isdecimal() and name.isascii():
+                return await self._cluster(principal, int(name), moment)
         raise InvalidArgumentError.of_field(
             "aggregate",
-            f"must be deployment/<id>, node/<id or name> or empty, was {aggregate[:100]!r}",
+            "must be deployment/<id>, node/<id or name>, cluster/<number> or empty, "
+            f"was {aggregate[:100]!r}",
         )
+
+    async def _cluster(self, principal: Principal, cluster_id: int, moment: Moment) -> StateThen:
+        deployments: list[DeploymentView] = []
+        while True:
+            query = DeploymentQuery(limit=_AT_ONCE, offset=len(deployments), moment=moment)
+            found = await self._clusters.deployments(principal, cluster_id, query)
+            # A time stays the same commit for what follows.
+            moment = Moment(found.as_of_sequence)
+            deployments += found.value.items
+            if len(deployments) >= found.value.total:
+                return StateThen(moment.sequence, tuple(deployments))
 
     async def _all(self, principal: Principal, moment: Moment) -> StateThen:
         nodes: list[NodeView] = []

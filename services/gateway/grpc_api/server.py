@@ -104,7 +104,7 @@ def add_to_server(uses: GrpcDependencies, server: grpc.aio.Server) -> None:
             uses.log,
             uses.events,
             uses.audits,
-            Past(uses.deployments, uses.nodes),
+            Past(uses.deployments, uses.nodes, uses.clusters),
             uses.subject_prefix,
         ),
         server,

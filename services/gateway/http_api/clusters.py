@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
+from pydantic import Field
 from starlette.responses import Response
 
 from services.gateway.app.ports import DeploymentQuery
@@ -14,6 +15,8 @@ from services.gateway.http_api.access import Caller
 from services.gateway.http_api.answers import errors
 from services.gateway.http_api.bodies import documented, json_body
 from services.gateway.http_api.dependencies import used_by
+from services.gateway.http_api.moments import DESCRIPTION as AS_OF
+from services.gateway.http_api.moments import moment_of
 from services.gateway.http_api.paging import LISTED, ClusterId, PageQuery, page_headers
 from services.gateway.http_api.rendering import json_response
 from services.gateway.http_api.tenancy_models import (
@@ -80,17 +83,29 @@ async def status(caller: Caller, request: Request, cluster_id: ClusterId) -> Res
     return json_response(rendering.cluster_status(found), headers={"Cache-Control": "no-store"})
 
 
+class PastPageQuery(PageQuery):
+    """Which part of a list to show, and as of when."""
+
+    as_of: str = Field("", description=AS_OF)
+
+
 @router.get(
     "/{cluster_id}/deployments",
     response_model=list[JobAnswer],
-    responses={**LISTED, **errors(401, 404, 503)},
+    responses={**LISTED, **errors(400, 401, 404, 503)},
     operation_id="clusterDeployments",
 )
 async def deployments(
-    caller: Caller, request: Request, cluster_id: ClusterId, query: Annotated[PageQuery, Query()]
+    caller: Caller,
+    request: Request,
+    cluster_id: ClusterId,
+    query: Annotated[PastPageQuery, Query()],
 ) -> Response:
-    """List all deployments of a cluster, newest first, to members of its organization."""
-    asked = DeploymentQuery(limit=query.limit, offset=query.offset)
+    """List all deployments of a cluster, newest first, to members of its organization.
+
+    With `as_of` as they were then.
+    """
+    asked = DeploymentQuery(limit=query.limit, offset=query.offset, moment=moment_of(query.as_of))
     page = (await used_by(request).clusters.deployments(caller, cluster_id, asked)).value
     return json_response(
         [rendering.job(view) for view in page.items], headers=page_headers(page.total)

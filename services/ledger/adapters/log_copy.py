@@ -14,7 +14,7 @@ from services.ledger.adapters.tables import COMMITS, TOUCHES
 from services.ledger.app.ports import CopyDamagedError
 from services.ledger.app.records import Touched
 from services.ledger.app.replays import KeptCommit
-from services.ledger.core.touched import ThingKind
+from services.ledger.core.touched import ThingKind, is_id
 
 # A commit may be half a MiB.
 _AT_ONCE = 50
@@ -63,6 +63,8 @@ class PostgresLogCopy:
             CopyDamagedError: one of them isn't there.
             StoreUnavailableError: no answer.
         """
+        if not is_id(id_):
+            return
         position, last = pack(after + 1, 0), pack(upto + 1, 0)
         wanted = (_T.kind == int(kind)) & (_T.id == id_) & (_T.position < last)
         if counting:

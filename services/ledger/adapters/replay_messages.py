@@ -12,6 +12,7 @@ from fogbank.domain.policy import Policy
 from fogbank.domain.rederived import RederivedPart, Span
 from fogbank.domain.views import DeploymentView, NodeView
 from services.ledger.app.past import PastDeployment, Standing
+from services.ledger.app.records import Touched
 from services.ledger.app.replays import KeptCommit
 
 LENGTH_BYTES = 4
@@ -93,6 +94,29 @@ class ShowNodes(msgspec.Struct, tag=True, frozen=True):
     state: int
 
 
+class BeginAlone(msgspec.Struct, tag=True, frozen=True):
+    """Hold the events that touch one deployment from now on; `log_times_us` are by sequence."""
+
+    deployment_id: str
+    touched: tuple[Touched, ...]
+    log_times_us: dict[int, int]
+
+
+class ShowAlone(msgspec.Struct, tag=True, frozen=True):
+    """Show that deployment, once these events of its nodes are taken in too."""
+
+    standing: Standing
+    touched: tuple[Touched, ...]
+    log_times_us: dict[int, int]
+
+
+class AloneBegun(msgspec.Struct, tag=True, frozen=True):
+    """What is held: None for no deployment; and the nodes that it was ever placed on."""
+
+    deployment: PastDeployment | None
+    node_ids: tuple[str, ...]
+
+
 class Taken(msgspec.Struct, tag=True, frozen=True):
     """It was done."""
 
@@ -158,6 +182,8 @@ Request = (
     | ListDeployments
     | ShowDeployments
     | ShowNodes
+    | BeginAlone
+    | ShowAlone
 )
 Answer = (
     Taken
@@ -168,6 +194,7 @@ Answer = (
     | Deployments
     | ShownDeployments
     | ShownNodes
+    | AloneBegun
     | Failed
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from fogbank.domain.snapshots import Snapshot
 from fogbank.domain.views import DeploymentView, NodeView
 from services.ledger.adapters import replay_messages as say
 from services.ledger.app.past import PastDeployment, Standing
+from services.ledger.app.records import Touched
 from services.ledger.app.replays import KeptCommit, ReplayFailedError
 
 _log = structlog.get_logger(__name__)
@@ -83,6 +84,22 @@ class ReplayProcess:
     async def show_nodes(self, state: int) -> Sequence[NodeView]:
         """Return all nodes, removed ones too."""
         return (await self._ask(say.ShowNodes(state), say.ShownNodes)).views
+
+    async def begin_alone(
+        self, deployment_id: str, touched: Sequence[Touched], log_times_us: Mapping[int, int]
+    ) -> tuple[PastDeployment | None, Sequence[str]]:
+        """Hold the events that touch one deployment; return it, and the nodes it was ever on."""
+        request = say.BeginAlone(deployment_id, tuple(touched), dict(log_times_us))
+        begun = await self._ask(request, say.AloneBegun)
+        return begun.deployment, begun.node_ids
+
+    async def show_alone(
+        self, standing: Standing, touched: Sequence[Touched], log_times_us: Mapping[int, int]
+    ) -> DeploymentView:
+        """Return that deployment, once these events of its nodes are taken in too."""
+        request = say.ShowAlone(standing, tuple(touched), dict(log_times_us))
+        (view,) = (await self._ask(request, say.ShownDeployments)).views
+        return view
 
     async def _send(self, parts: AsyncGenerator[Snapshot]) -> say.SnapshotHead | None:
         """Send a snapshot's pieces; return the rest of it, None if there is no snapshot."""

@@ -26,7 +26,9 @@ from services.ledger.adapters.past_views import (
     shown_deployments,
     shown_nodes,
 )
+from services.ledger.app.records import Touched
 from services.ledger.app.replays import KeptCommit
+from services.ledger.core.alone import OwnEvents
 
 # Behind the ledger itself, which has a fleet to keep up with.
 _NICENESS = 5
@@ -40,6 +42,7 @@ class Replayer:
         self._rederiver: SpanRederiver | None = None
         self._comparison: Comparison | None = None
         self._states: dict[int, FleetState] = {}
+        self._alone: OwnEvents | None = None
 
     def answer(self, request: say.Request) -> say.Answer:
         """Do what is asked."""
@@ -67,6 +70,8 @@ class Replayer:
                 fleet = self._states[request.state]
                 views = shown_deployments(fleet, request.standings, whole=request.whole)
                 return say.ShownDeployments(tuple(views))
+            case say.BeginAlone() | say.ShowAlone():
+                return self._of_one(request)
             case say.ShowNodes():
                 return say.ShownNodes(tuple(shown_nodes(self._states[request.state])))
 
@@ -102,6 +107,21 @@ class Replayer:
         except (CodecError, DamagedError, StateDiffersError) as error:
             return say.Failed(str(error))
 
+    def _of_one(self, request: say.BeginAlone | say.ShowAlone) -> say.Answer:
+        if isinstance(request, say.BeginAlone):
+            self._alone = OwnEvents(request.deployment_id)
+        assert self._alone is not None  # noqa: S101  it was begun
+        try:
+            self._alone.add(_events(request.touched, request.log_times_us))
+        except (CodecError, DamagedError) as error:
+            return say.Failed(str(error))
+        if isinstance(request, say.ShowAlone):
+            views = shown_deployments(self._alone.state(), [request.standing], whole=True)
+            return say.ShownDeployments(tuple(views))
+        known = past_deployments(self._alone.state())
+        found = next((each for each in known if each.id == request.deployment_id), None)
+        return say.AloneBegun(found, self._alone.node_ids())
+
     def _begin_with(self, head: say.SnapshotHead | None) -> tuple[FleetState | None, str]:
         """Return the state that a snapshot holds, or why it can't be used."""
         pieces, self._pieces = tuple(self._pieces), []
@@ -127,6 +147,14 @@ def _begun(span: Span, fleet: FleetState | None) -> Span:
 
 class DamagedError(Exception):
     """A commit's bytes aren't those whose digest was noted."""
+
+
+def _events(
+    touched: tuple[Touched, ...], log_times_us: dict[int, int]
+) -> Iterator[tuple[Commit, tuple[int, ...]]]:
+    """Yield commits, with the log time as the time of their writing, and indexes of events."""
+    for commit, each in zip(_decoded(tuple(each.commit for each in touched)), touched, strict=True):
+        yield replace(commit, appended_at_us=log_times_us[commit.sequence]), each.indexes
 
 
 def _decoded(commits: tuple[KeptCommit, ...]) -> Iterator[Commit]:

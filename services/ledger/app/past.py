@@ -1,14 +1,20 @@
 """The state at past moments: folded again up to there, and shown as queries show the present one.
 
-What changed of a deployment's status, and when, is in its history, which is a table; all else comes
-from the newest snapshot before the moment and the commits behind it.
+What changed of a deployment's status, and when, is in its history, which is a table. One deployment
+is folded from its own events, which an index names; all else comes from the newest snapshot before
+the moment and the commits behind it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    aclosing,
+    asynccontextmanager,
+)
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -29,10 +35,12 @@ from fogbank.domain.views import (
 from fogbank.runtime.clock import Clock
 from services.ledger.app.ports import DeploymentFilter, DeploymentSort
 from services.ledger.app.progress import Progress
+from services.ledger.app.records import RecordIndex, Touched
 from services.ledger.app.replays import KeptCommit, LogCopy
 from services.ledger.app.snapshots import Snapshots
 from services.ledger.core.log_times import STRIDE
 from services.ledger.core.rows import STATUS_WORDS
+from services.ledger.core.touched import ThingKind
 
 # Folded states that are kept, for whoever asks about the same time again.
 STATES = 2
@@ -86,6 +94,19 @@ class StateHolder(Protocol):
     ) -> Sequence[DeploymentView]:
         """Return some; with their replicas and changes if `whole`."""
 
+    async def begin_alone(
+        self, deployment_id: str, touched: Sequence[Touched], log_times_us: Mapping[int, int]
+    ) -> tuple[PastDeployment | None, Sequence[str]]:
+        """Hold the events that touch one deployment, without a state.
+
+        Returns the deployment, None if there is none, and the nodes that it was ever placed on.
+        """
+
+    async def show_alone(
+        self, standing: Standing, touched: Sequence[Touched], log_times_us: Mapping[int, int]
+    ) -> DeploymentView:
+        """Return that deployment whole, once these events of its nodes are taken in too."""
+
     async def show_nodes(self, state: int) -> Sequence[NodeView]:
         """Return all nodes, removed ones too."""
 
@@ -116,6 +137,7 @@ class PastStates:
         holders: Callable[[], AbstractAsyncContextManager[StateHolder]],
         progress: Progress,
         *,
+        index: RecordIndex,
         clock: Clock,
     ) -> None:
         self._copy = copy
@@ -124,6 +146,7 @@ class PastStates:
         self._holders = holders
         self._progress = progress
         self._clock = clock
+        self._index = index
         self._turn = asyncio.Lock()
         self._open = AsyncExitStack()
         self._holder: StateHolder | None = None
@@ -156,15 +179,31 @@ class PastStates:
             InvalidArgumentError: the log has no such moment.
         """
         sequence = await self.sequence_of(moment)
-        async with self._turn:
-            holder, state = await self._state_at(sequence)
-            known = {each.id: each for each in await holder.past_deployments(state)}
-            found = known.get(deployment_id)
+        own = await self._touching(ThingKind.DEPLOYMENT, [deployment_id], sequence)
+        if not own:
+            raise NotFoundError("Deployment not found")
+        async with self._turn, self._holding() as holder:
+            times_us = await self._log_times_us(own)
+            found, node_ids = await holder.begin_alone(deployment_id, own, times_us)
             if found is None or (owner_id and found.owner_id != owner_id):
                 raise NotFoundError("Deployment not found")
-            standings = await self._standings([found], sequence)
-            (view,) = await holder.show_deployments(state, standings, whole=True)
-            return AsOf(view, sequence)
+            (standing,) = await self._standings([found], sequence)
+            nodes = await self._touching(ThingKind.STANDING, node_ids, sequence)
+            times_us = await self._log_times_us(nodes)
+            return AsOf(await holder.show_alone(standing, nodes, times_us), sequence)
+
+    async def _touching(self, kind: ThingKind, ids: Sequence[str], sequence: int) -> list[Touched]:
+        """Return the commits up to a sequence with events that touch some things, and count."""
+        return [
+            touched
+            for id_ in ids
+            async for touched in self._index.touching(kind, id_, 0, sequence, counting=True)
+        ]
+
+    async def _log_times_us(self, touched: Sequence[Touched]) -> Mapping[int, int]:
+        sequences = {each.commit.sequence for each in touched}
+        latest = await self._history.latest_appended_us(sequences)
+        return self._progress.log_times.of(latest)
 
     async def deployments(
         self, wanted: DeploymentFilter, moment: Moment
@@ -260,21 +299,28 @@ class PastStates:
             for id_ in ids
         ]
 
-    async def _state_at(self, sequence: int) -> tuple[StateHolder, int]:
-        """Return who holds the state right after a commit, and under which number."""
+    @asynccontextmanager
+    async def _holding(self) -> AsyncGenerator[StateHolder]:
+        """Have somebody who holds states; who fails is let go, with all of them."""
         self._questions += 1
         self._asked.set()
         try:
-            return await self._folded(sequence)
+            if self._holder is None:
+                self._holder = await self._open.enter_async_context(self._holders())
+            yield self._holder
+        except NotFoundError:
+            raise
         except BaseException:
             # A state half folded, or a process that is gone: begin anew next time.
             await self._let_go()
             raise
 
-    async def _folded(self, sequence: int) -> tuple[StateHolder, int]:
-        if self._holder is None:
-            self._holder = await self._open.enter_async_context(self._holders())
-        holder = self._holder
+    async def _state_at(self, sequence: int) -> tuple[StateHolder, int]:
+        """Return who holds the state right after a commit, and under which number."""
+        async with self._holding() as holder:
+            return await self._folded(holder, sequence)
+
+    async def _folded(self, holder: StateHolder, sequence: int) -> tuple[StateHolder, int]:
         async with aclosing(self._snapshots.newest(sequence)) as parts:
             first = await anext(parts, None)
             snapshot = first.position if first is not None else 0

@@ -113,7 +113,7 @@ def _of_command(
         case _:
             pass
     for user in users:
-        if _is_id(user):
+        if is_id(user):
             yield ThingKind.USER, user
 
 
@@ -181,7 +181,7 @@ def _nodes_of(fleet: FleetState, replica_ids: Iterable[str]) -> Iterator[_Thing]
 
 
 @lru_cache(_USERS_REMEMBERED)
-def _is_id(text: str) -> bool:
+def is_id(text: str) -> bool:
     """Tell whether a text is an id as the tables hold one."""
     try:
         return str(UUID(text)) == text

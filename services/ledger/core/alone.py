@@ -1,0 +1,110 @@
+"""One deployment's state from the events that touch it, instead of from the whole log.
+
+Whether an event counts depends on others that aren't here: on the rounds between, on what a node
+reported of other replicas. The index says which ones count; here they are taken at its word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from fogbank.domain import events as ev
+from fogbank.domain.envelope import SCHEDULER, Commit
+from fogbank.domain.facts import NodeFact
+from fogbank.domain.fleet import FleetState, Folded
+from fogbank.domain.node import Fingerprint
+from fogbank.domain.resources import NOTHING
+
+_UNKNOWN = Fingerprint(NOTHING, NOTHING)
+
+
+class OwnState(FleetState):
+    """A state that takes in chosen events only."""
+
+    __slots__ = ()
+
+    def fold(self, commit: Commit) -> Folded:
+        """Take in the next commit, which counts."""
+        folded = self._take_in(commit)
+        self.position = commit.sequence
+        return folded
+
+    def take(self, commit: Commit, indexes: Iterable[int], deployment_id: str) -> None:
+        """Take in some events of the next commit, as far as they concern a deployment."""
+        for index in indexes:
+            envelope = commit.envelopes[index]
+            match envelope.event:
+                case ev.RoundDecided() as event if commit.service == SCHEDULER:
+                    outcomes = tuple(
+                        each for each in event.outcomes if _concerns(each, deployment_id)
+                    )
+                    self.decisions.prev_digest = event.prev_digest
+                    self.decisions.prev_sequence = min(self.decisions.prev_sequence, event.facts_to)
+                    event = replace(event, outcomes=outcomes, observations=())
+                    self.fold(replace(commit, envelopes=(replace(envelope, event=event),)))
+                case ev.NodeReported() as event:
+                    self._expect(event)
+                    self.fold(_only(commit, index))
+                case _:
+                    self.fold(_only(commit, index))
+
+    def _expect(self, report: ev.NodeReported) -> None:
+        """Let a node be where this report is its next one."""
+        node = self.facts.nodes.get(report.node_id)
+        if node is None:
+            node = self.facts.nodes[report.node_id] = NodeFact(
+                report.node_id, "", _UNKNOWN, report.epoch, 0, len(self.facts.nodes)
+            )
+        node.epoch, node.last_report = report.epoch, report.number - 1
+
+
+class OwnEvents:
+    """The events that touch a deployment, and those that say how its nodes stood."""
+
+    def __init__(self, deployment_id: str) -> None:
+        self._deployment_id = deployment_id
+        self._commits: dict[int, Commit] = {}
+        self._indexes: dict[int, set[int]] = {}
+
+    def add(self, touching: Iterable[tuple[Commit, Iterable[int]]]) -> None:
+        """Add commits, each with the indexes of those of its events."""
+        for commit, indexes in touching:
+            self._commits[commit.sequence] = commit
+            self._indexes.setdefault(commit.sequence, set()).update(indexes)
+
+    def state(self) -> OwnState:
+        """Return the state that they lead to."""
+        state = OwnState()
+        for sequence in sorted(self._commits):
+            indexes = sorted(self._indexes[sequence])
+            state.take(self._commits[sequence], indexes, self._deployment_id)
+        return state
+
+    def node_ids(self) -> tuple[str, ...]:
+        """Return the nodes that the deployment was ever placed on."""
+        placements = self.state().decisions.placements.values()
+        nodes = {each.node_id for each in placements if each.deployment_id == self._deployment_id}
+        return tuple(sorted(nodes))
+
+
+def _concerns(outcome: ev.Outcome, deployment_id: str) -> bool:
+    match outcome:
+        case ev.NodeOffline():
+            return True
+        case ev.RebalanceEnded():
+            return False
+        case ev.DeploymentPlaced():
+            evicted = {each.deployment_id for each in outcome.evictions}
+            return outcome.deployment_id == deployment_id or deployment_id in evicted
+        case _:
+            return outcome.deployment_id == deployment_id
+
+
+def _only(commit: Commit, wanted: int) -> Commit:
+    """Return a commit with one of its events, which keeps its place."""
+    envelopes = tuple(
+        envelope if index == wanted else replace(envelope, event=None)
+        for index, envelope in enumerate(commit.envelopes[: wanted + 1])
+    )
+    return replace(commit, envelopes=envelopes)
