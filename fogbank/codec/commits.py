@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from google.protobuf.message import DecodeError
 
@@ -71,8 +71,14 @@ def _varint(number: int) -> bytes:
     return bytes(encoded)
 
 
-def decode_commit(sequence: int, service: str, instance: str, data: bytes) -> Commit:
-    """Return the commit that stored bytes hold.
+def decode_commit(
+    sequence: int,
+    service: str,
+    instance: str,
+    data: bytes,
+    only: Collection[int] | None = None,
+) -> Commit:
+    """Return the commit that stored bytes hold; of events that aren't among `only` the places.
 
     CodecError for bytes that are no commit, UnknownEventError for an event of an unknown type
     that its writer did not mark as one to ignore.
@@ -94,8 +100,14 @@ def decode_commit(sequence: int, service: str, instance: str, data: bytes) -> Co
         instance,
         digest(data),
         message.appended_at_us,
-        tuple(_envelope(sequence, envelope) for envelope in message.events),
+        tuple(
+            _envelope(sequence, envelope) if only is None or index in only else _LEFT_OUT
+            for index, envelope in enumerate(message.events)
+        ),
     )
+
+
+_LEFT_OUT = EventEnvelope("", None, "", "", 0, may_ignore=True)
 
 
 def _envelope(sequence: int, message: log_pb2.EventEnvelope) -> EventEnvelope:

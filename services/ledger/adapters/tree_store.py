@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import TextClause, func, select, text, tuple_
+from sqlalchemy import TextClause, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.ledger.adapters.database import outages_named
-from services.ledger.adapters.tables import COMMITS, LOG_TREE, TREE_NODES
+from services.ledger.adapters.tables import COMMITS, LOG_TREE
 from services.ledger.app.log_verification import CopyDigest
 from services.ledger.core.log_tree import Node, TreeGrowth, TreeHead
 
 _C = COMMITS.c
-_N = TREE_NODES.c
 
 _GROW: TextClause = text("UPDATE public.log_tree SET size = :size, frontier = :frontier")
 _ADD_NODES: TextClause = text(
     "INSERT INTO public.tree_nodes (level, number, hash) "
     "SELECT * FROM unnest(CAST(:levels AS smallint[]), CAST(:numbers AS bigint[]), "
     "CAST(:hashes AS bytea[]))"
+)
+
+
+# Thousands at a time: as arrays, for one parameter each would take longer than all else.
+_NODES: TextClause = text(
+    "SELECT level, number, hash FROM public.tree_nodes JOIN "
+    "unnest(CAST(:levels AS smallint[]), CAST(:numbers AS bigint[])) AS wanted (level, number) "
+    "USING (level, number)"
 )
 
 
@@ -50,9 +57,12 @@ class PostgresTree:
             return await read_head(connection)
 
     async def kept(self, nodes: Collection[Node]) -> dict[Node, bytes]:
-        query = select(_N.level, _N.number, _N.hash).where(tuple_(_N.level, _N.number).in_(nodes))
+        if not nodes:
+            return {}
+        levels, numbers = (list(column) for column in zip(*nodes, strict=True))
+        values = {"levels": levels, "numbers": numbers}
         async with outages_named(), self._engine.connect() as connection:
-            rows = (await connection.execute(query)).all() if nodes else []
+            rows = (await connection.execute(_NODES, values)).all()
         return {(row.level, row.number): row.hash for row in rows}
 
     async def digests(self, first: int, last: int) -> Sequence[CopyDigest]:

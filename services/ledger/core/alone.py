@@ -30,24 +30,21 @@ class OwnState(FleetState):
         self.position = commit.sequence
         return folded
 
-    def take(self, commit: Commit, indexes: Iterable[int], deployment_id: str) -> None:
-        """Take in some events of the next commit, as far as they concern a deployment."""
-        for index in indexes:
-            envelope = commit.envelopes[index]
-            match envelope.event:
-                case ev.RoundDecided() as event if commit.service == SCHEDULER:
-                    outcomes = tuple(
-                        each for each in event.outcomes if _concerns(each, deployment_id)
-                    )
-                    self.decisions.prev_digest = event.prev_digest
-                    self.decisions.prev_sequence = min(self.decisions.prev_sequence, event.facts_to)
-                    event = replace(event, outcomes=outcomes, observations=())
-                    self.fold(replace(commit, envelopes=(replace(envelope, event=event),)))
-                case ev.NodeReported() as event:
-                    self._expect(event)
-                    self.fold(_only(commit, index))
-                case _:
-                    self.fold(_only(commit, index))
+    def take(self, commit: Commit, index: int, deployment_id: str) -> None:
+        """Take in the next event, as far as it concerns a deployment."""
+        envelope = commit.envelopes[index]
+        match envelope.event:
+            case ev.RoundDecided() as event if commit.service == SCHEDULER:
+                outcomes = tuple(each for each in event.outcomes if _concerns(each, deployment_id))
+                self.decisions.prev_digest = event.prev_digest
+                self.decisions.prev_sequence = min(self.decisions.prev_sequence, event.facts_to)
+                event = replace(event, outcomes=outcomes, observations=())
+                self.fold(replace(commit, envelopes=(replace(envelope, event=event),)))
+            case ev.NodeReported() as event:
+                self._expect(event)
+                self.fold(_only(commit, index))
+            case _:
+                self.fold(_only(commit, index))
 
     def _expect(self, report: ev.NodeReported) -> None:
         """Let a node be where this report is its next one."""
@@ -64,21 +61,19 @@ class OwnEvents:
 
     def __init__(self, deployment_id: str) -> None:
         self._deployment_id = deployment_id
-        self._commits: dict[int, Commit] = {}
-        self._indexes: dict[int, set[int]] = {}
+        self._events: dict[tuple[int, int], Commit] = {}
 
     def add(self, touching: Iterable[tuple[Commit, Iterable[int]]]) -> None:
         """Add commits, each with the indexes of those of its events."""
         for commit, indexes in touching:
-            self._commits[commit.sequence] = commit
-            self._indexes.setdefault(commit.sequence, set()).update(indexes)
+            for index in indexes:
+                self._events[commit.sequence, index] = commit
 
     def state(self) -> OwnState:
         """Return the state that they lead to."""
         state = OwnState()
-        for sequence in sorted(self._commits):
-            indexes = sorted(self._indexes[sequence])
-            state.take(self._commits[sequence], indexes, self._deployment_id)
+        for place in sorted(self._events):
+            state.take(self._events[place], place[1], self._deployment_id)
         return state
 
     def node_ids(self) -> tuple[str, ...]:
