@@ -295,6 +295,7 @@ class RestFace:
     accounts: MemoryAccounts
     tokens: JwtAccessTokens
     log: MemoryLog
+    appender: GroupCommit
     users: dict[str, str] = field(default_factory=dict)
 
     def token(self, user: str = "bob", role: Role = Role.USER) -> str:
@@ -328,16 +329,21 @@ class RestFace:
 
 
 @asynccontextmanager
-async def rest_face(**settings: Any) -> AsyncIterator[RestFace]:
+async def rest_face(
+    *, max_pending: int = 100_000, max_backlog_bytes: int = 1 << 20, **settings: Any
+) -> AsyncIterator[RestFace]:
     """Run the face's loops while the context lasts; `settings` go into its dependencies."""
     store, clock = MemoryStore(), SystemClock()
     log = MemoryLog(store, Writer("gateway", "test"))
     await ensure_genesis(log, clock, "default", Policy())
-    fold, appender = FleetFold(log, LogStatuses(log)), GroupCommit(log, clock)
+    fold = FleetFold(log, LogStatuses(log))
+    appender = GroupCommit(log, clock, max_backlog_bytes=max_backlog_bytes)
     ledger, scheduler = FoldLedger(fold), FakeScheduler(fold)
     environments, accounts = MemoryEnvironments(), MemoryAccounts()
     command_log = CommandLog(fold, appender)
-    deployments = Deployments(fold, command_log, ledger, environments, clock)
+    deployments = Deployments(
+        fold, command_log, ledger, environments, clock, max_pending=max_pending
+    )
     tokens = JwtAccessTokens(SigningKey(SECRET), 1800)
     passwords = Argon2Passwords(CHEAP)
     identity = Identity(
@@ -368,6 +374,7 @@ async def rest_face(**settings: Any) -> AsyncIterator[RestFace]:
             accounts,
             tokens,
             log,
+            appender,
         )
     finally:
         for loop in loops:
