@@ -26,7 +26,7 @@ SHOWS_AT: dict[str, tuple[Profile, int]] = {
     "deleted-runs-on": ("brief", 2),
     "digests-not-compared": ("flipped", 4),
     "disk-not-synced": ("brief", 14),
-    "epoch-unchecked": ("brief", 289),
+    "epoch-unchecked": ("brief", 343),
     "expectation-ignored": ("brief", 2),
     "falling-states-taken-in": ("brief", 2),
     "leader-for-ever": ("brief", 2),

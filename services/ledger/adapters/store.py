@@ -1,4 +1,8 @@
-"""The tables, to their one writer: a batch is one transaction, its rows are copied in."""
+"""The tables, to their one writer: a batch is one transaction.
+
+A small one is one statement, for what it costs is the exchanges with the database; the rows of a
+large one are copied in, which costs less for each.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql.schema import Table
 
 from fogbank.runtime.crash_points import crash_point
+from services.ledger.adapters.batch_statement import BatchStatement, batch_statement, columns_of
 from services.ledger.adapters.database import LOCK_QUERY, outages_named
 from services.ledger.adapters.kept_copy import read_kept_copy
 from services.ledger.adapters.tables import (
@@ -41,17 +46,15 @@ WRITING_SESSION = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "enable_seqscan": "off",
+    "plan_cache_mode": "force_generic_plan",
 }
 
-_INSTANT_SUFFIX = "_us"
-
-
-def _columns(row: type[NamedTuple]) -> list[str]:
-    return [field.removesuffix(_INSTANT_SUFFIX) for field in row._fields]
+# A batch of at most so many rows is one statement.
+_FEW_ROWS = 400
 
 
 async def _driver(connection: AsyncConnection) -> asyncpg.Connection:
-    """Return what a connection, in its transaction already, talks by: it knows COPY."""
+    """Return what a connection talks by: it knows COPY, and nothing of SQLAlchemy's transaction."""
     raw = await connection.get_raw_connection()
     return cast("asyncpg.Connection", raw.driver_connection)
 
@@ -61,7 +64,7 @@ class _Rows:
 
     def __init__(self, table: Table, row: type[NamedTuple]) -> None:
         self._table = table.name
-        self._names = _columns(row)
+        self._names = columns_of(row)
         self._delete = f"DELETE FROM public.{table.name} WHERE id = ANY($1::uuid[])"  # noqa: S608 (our names)
 
     async def write(
@@ -80,7 +83,7 @@ class _States:
     """Some columns of rows that stand in their table."""
 
     def __init__(self, table: Table, row: type[NamedTuple]) -> None:
-        names = _columns(row)
+        names = columns_of(row)
         self._incoming = f"incoming_{table.name}"
         self._make = (
             f"CREATE TEMPORARY TABLE IF NOT EXISTS {self._incoming} ON COMMIT DELETE ROWS "  # noqa: S608 (our own names)
@@ -116,10 +119,14 @@ _ADVANCE: TextClause = text(
 
 
 class PostgresStore:
-    """A `LedgerStore` in PostgreSQL. `engine` needs two connections for it."""
+    """A `LedgerStore` in PostgreSQL. `engine` needs two connections for it.
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    A batch of at most `few_rows` is one statement.
+    """
+
+    def __init__(self, engine: AsyncEngine, few_rows: int = _FEW_ROWS) -> None:
         self._engine = engine
+        self._few_rows = few_rows
         self._leading: AsyncConnection | None = None
 
     async def checkpoint(self) -> Checkpoint:
@@ -145,6 +152,38 @@ class PostgresStore:
         growth: TreeGrowth,
     ) -> Checkpoint:
         reached = Checkpoint(commits[-1].sequence, commits[-1].digest)
+        if len(commits) + len(growth.nodes) + changes.rows <= self._few_rows:
+            statement = batch_statement(former, reached, commits, changes, growth)
+            async with outages_named(), self._engine.connect() as connection:
+                await self._write_at_once(connection, former, statement)
+        else:
+            await self._copy_in(former, reached, commits, changes, growth)
+        crash_point("ledger.after-commit")
+        return reached
+
+    async def _write_at_once(
+        self, connection: AsyncConnection, former: Checkpoint, statement: BatchStatement
+    ) -> None:
+        driver = await _driver(connection)
+        try:
+            async with driver.transaction():
+                # A rival waits for the end of this, and then finds that the checkpoint moved.
+                if not await driver.fetchval(statement.text, *statement.arguments):
+                    raise _rival(former)
+                self._written()
+        except BaseException:
+            # What happens to a connection behind the pool's back must not come back to the pool.
+            await connection.invalidate()
+            raise
+
+    async def _copy_in(
+        self,
+        former: Checkpoint,
+        reached: Checkpoint,
+        commits: Sequence[CommitRow],
+        changes: TableChanges,
+        growth: TreeGrowth,
+    ) -> None:
         async with outages_named(), self._engine.begin() as connection:
             # First of all: a rival waits here for this transaction's end, and then finds that the
             # checkpoint moved.
@@ -158,18 +197,15 @@ class PostgresStore:
                 },
             )
             if advanced.rowcount != 1:
-                raise RivalLedgerError(
-                    f"the checkpoint is no longer at {former.position}: another ledger writes to "
-                    "this database"
-                )
-            crash_point("ledger.after-checkpoint")
+                raise _rival(former)
             await _COMMITS.write(await _driver(connection), commits)
             await write_growth(connection, growth)
-            crash_point("ledger.after-copy")
             await self._write_changes(connection, changes)
-            crash_point("ledger.before-commit")
-        crash_point("ledger.after-commit")
-        return reached
+            self._written()
+
+    def _written(self) -> None:
+        """All is written, and the transaction not at its end."""
+        crash_point("ledger.before-commit")
 
     async def _write_changes(self, connection: AsyncConnection, changes: TableChanges) -> None:
         driver = await _driver(connection)
@@ -202,3 +238,9 @@ class PostgresStore:
             # The session must end with its lock; in the pool it would go on.
             await connection.invalidate()
             await connection.close()
+
+
+def _rival(former: Checkpoint) -> RivalLedgerError:
+    return RivalLedgerError(
+        f"the checkpoint is no longer at {former.position}: another ledger writes to this database"
+    )

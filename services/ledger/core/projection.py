@@ -53,6 +53,13 @@ class TableChanges:
     changes: list[ChangeRow] = field(default_factory=list)
     touches: list[TouchRow] = field(default_factory=list)
 
+    @property
+    def rows(self) -> int:
+        """How many rows there are to write."""
+        deployments = len(self.deployments) + len(self.deployment_states)
+        nodes = len(self.nodes) + len(self.node_states)
+        return deployments + nodes + len(self.changes) + len(self.touches)
+
 
 class Status(NamedTuple):
     """A deployment's status as its row has it, and since when the row is as it is."""

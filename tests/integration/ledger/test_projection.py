@@ -6,15 +6,16 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from hashlib import sha256
 
+import asyncpg
 import pytest
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fogbank.codec import CodecError
 from fogbank.domain import events as ev
 from fogbank.log.follower import decode
 from fogbank.log.port import Writer
 from services.ledger.adapters.database import make_engine, prepare
-from services.ledger.adapters.store import PostgresStore
+from services.ledger.adapters.store import WRITING_SESSION, PostgresStore
 from services.ledger.app.ports import (
     Checkpoint,
     RivalLedgerError,
@@ -161,32 +162,37 @@ async def test_every_commit_is_kept_byte_for_byte(
     assert [row["service"] for row in kept] == [commit.service for commit in fleet.log.commits]
 
 
+# More rows than any batch here has: each is one statement.
+ALL = 1 << 30
+
+
 class Killed(Exception):
     """Stands for the end of the process."""
 
 
 class CutShort(PostgresStore):
-    """Its second transaction ends between the last row and the commit, with an error."""
+    """Its second transaction ends when all is written, before the commit, with an error."""
 
-    def __init__(self, engine: AsyncEngine, error: Exception) -> None:
-        super().__init__(engine)
+    def __init__(self, engine: AsyncEngine, error: Exception, few_rows: int = ALL) -> None:
+        super().__init__(engine, few_rows)
         self._error = error
         self.writes = 0
 
-    async def _write_changes(self, connection: AsyncConnection, changes: TableChanges) -> None:
-        await super()._write_changes(connection, changes)
+    def _written(self) -> None:
+        super()._written()
         self.writes += 1
         if self.writes == 2:
             raise self._error
 
 
+@pytest.mark.parametrize("few_rows", [0, ALL], ids=["copied", "one statement"])
 async def test_killed_within_a_batch_it_goes_on_where_it_was(
-    url: str, postgres: PostgresServer, fleet: LittleFleet, log: StoredLog
+    url: str, postgres: PostgresServer, fleet: LittleFleet, log: StoredLog, few_rows: int
 ) -> None:
     part = StoredLog()
     part.publish(fleet.log, 20)
     engine = make_engine(url, 3)
-    store = CutShort(engine, Killed())
+    store = CutShort(engine, Killed(), few_rows)
     async with a_ledger(url, part, store) as ledger:
         async with asyncio.TaskGroup() as group:
             run = group.create_task(expect_killed(ledger.projector.run()))
@@ -352,3 +358,47 @@ async def test_a_database_that_crashes_is_waited_for(fleet: LittleFleet, log: St
                 await ledger.reaches(log.last)
                 await eventually(lambda: ledger.progress.ready, what="ready again")
             assert len(await rows_of(url, "SELECT 1 FROM commits")) == log.last
+
+
+async def test_one_statement_writes_what_copying_writes(
+    url: str, postgres: PostgresServer, fleet: LittleFleet, log: StoredLog
+) -> None:
+    """Commit by commit, so that rows are added, changed and replaced by both ways."""
+    written = []
+    async with postgres.database() as other:
+        for address, few_rows in ((url, ALL), (other, 0)):
+            engine, part = make_engine(address, 3, settings=WRITING_SESSION), StoredLog()
+            store = PostgresStore(engine, few_rows)
+            async with a_ledger(address, part, store) as ledger, asyncio.TaskGroup() as group:
+                task = group.create_task(ledger.projector.run())
+                for sequence in range(1, log.last + 1):
+                    part.publish(fleet.log, sequence)
+                    await ledger.reaches(sequence)
+                task.cancel()
+            await store.close()
+            await engine.dispose()
+            others = [
+                await rows_of(address, f"SELECT * FROM {table} ORDER BY 1, 2, 3")  # noqa: S608
+                for table in ("tree_nodes", "touches")
+            ]
+            written.append([await whole_tables(address), others])
+    assert written[0] == written[1]
+
+
+async def test_one_statement_of_a_rival_writes_nothing(url: str, log: StoredLog) -> None:
+    engine = make_engine(url, 6)
+    await prepare(engine, "default", 1)
+    store = PostgresStore(engine, ALL)
+    await store.write(Checkpoint(), *batch(log, 1, 5))
+    before = await whole_tables(url)
+    with pytest.raises(RivalLedgerError, match="no longer at 0"):
+        await store.write(Checkpoint(), *batch(log, 1, 12))
+    assert await whole_tables(url) == before
+    await store.write(store_at(before), *batch(log, 6, log.last))
+    await engine.dispose()
+    assert len(await rows_of(url, "SELECT 1 FROM commits")) == log.last
+
+
+def store_at(tables: dict[str, list[asyncpg.Record]]) -> Checkpoint:
+    (row,) = tables["checkpoint"]
+    return Checkpoint(row["position"], row["digest"])

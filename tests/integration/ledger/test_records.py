@@ -115,6 +115,7 @@ async def test_a_database_of_before_gets_its_index(url: str) -> None:
     kept = await rows_of(url, "SELECT * FROM touches ORDER BY kind, id, position")
     assert kept
     await rows_of(url, "DROP TABLE touches")
+    await rows_of(url, "DROP TYPE replica_list")
     await rows_of(url, f"UPDATE {MIGRATIONS.version_table} SET version_num = '0007'")  # noqa: S608
     engine = make_engine(url, 1)
     try:

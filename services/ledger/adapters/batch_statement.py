@@ -1,0 +1,177 @@
+"""A batch for the tables as one SQL statement, so that writing it takes one exchange.
+
+Rows go in as arrays, one for each column. Everything hangs on the checkpoint: where that is no
+longer what the writer knows, none of the statement's parts finds anything to do. Its text follows
+from which kinds of rows there are, so that few are prepared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.sql.schema import Column, Table
+from sqlalchemy.types import NullType
+
+from services.ledger.adapters.tables import (
+    COMMITS,
+    DEPLOYMENTS,
+    HISTORY,
+    NODES,
+    TOUCHES,
+    TREE_NODES,
+)
+from services.ledger.app.ports import Checkpoint
+from services.ledger.core.log_tree import TreeGrowth, TreeNodeRow
+from services.ledger.core.projection import TableChanges
+from services.ledger.core.rows import (
+    ChangeRow,
+    CommitRow,
+    DeploymentRow,
+    DeploymentStateRow,
+    NodeRow,
+    NodeStateRow,
+)
+from services.ledger.core.touched import TouchRow
+
+_INSTANT_SUFFIX = "_us"
+# What replicas go in as, each deployment's in an array of its own.
+_LISTS = "public.replica_list[]"
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+
+_ADVANCE = (
+    "WITH advanced AS (UPDATE public.checkpoint SET position = $1, digest = $2 "
+    "WHERE position = $3 AND digest = $4 RETURNING true), "
+    "grown AS (UPDATE public.log_tree SET size = $5, frontier = $6 FROM advanced)"
+)
+_FIRST_FREE = 7
+_ADVANCED = " SELECT EXISTS (SELECT FROM advanced)"
+
+
+def columns_of(row: type[NamedTuple]) -> list[str]:
+    """Return the names of the columns that rows of a kind have."""
+    return [field.removesuffix(_INSTANT_SUFFIX) for field in row._fields]
+
+
+class _Kind:
+    """Rows of one kind; their text names parameters from a number on, one for each column."""
+
+    def __init__(self, table: Table, row: type[NamedTuple]) -> None:
+        self.columns = columns_of(row)
+        self._table = f"public.{table.name}"
+        self._types = [_array_of(table.c[name]) for name in self.columns]
+        self._lists = [at for at, type_ in enumerate(self._types) if type_ == _LISTS]
+
+    def text(self, first: int) -> str:
+        """Return the part of a statement that writes the rows."""
+        raise NotImplementedError
+
+    def arguments(self, rows: Sequence[NamedTuple]) -> list[Sequence[Any]]:
+        """Return the columns of rows."""
+        columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
+        for at in self._lists:
+            # An array in an array needs something around it.
+            columns[at] = [(replicas,) for replicas in columns[at]]
+        return columns
+
+    def _incoming(self, first: int) -> str:
+        arrays = ", ".join(f"${first + at}::{type_}" for at, type_ in enumerate(self._types))
+        return f"advanced, unnest({arrays}) AS incoming ({', '.join(self.columns)})"
+
+
+class _Added(_Kind):
+    """Whole rows, in place of those that stand under the same ids if some do."""
+
+    def __init__(self, table: Table, row: type[NamedTuple], *, replace: bool = False) -> None:
+        super().__init__(table, row)
+        given = ", ".join(f"{name} = excluded.{name}" for name in self.columns if name != "id")
+        self._end = f" ON CONFLICT (id) DO UPDATE SET {given}" if replace else ""
+
+    def text(self, first: int) -> str:
+        names = ", ".join(self.columns)
+        values = ", ".join(f"incoming.{name}" for name in self.columns)
+        return (
+            f"INSERT INTO {self._table} ({names}) SELECT {values} FROM {self._incoming(first)}"  # noqa: S608 (our own names)
+            f"{self._end}"
+        )
+
+
+class _Changed(_Kind):
+    """Some columns of rows that stand in their table."""
+
+    def text(self, first: int) -> str:
+        given = ", ".join(f"{name} = incoming.{name}" for name in self.columns if name != "id")
+        return (
+            f"UPDATE {self._table} AS present SET {given} FROM {self._incoming(first)} "  # noqa: S608 (our own names)
+            "WHERE incoming.id = present.id"
+        )
+
+
+def _array_of(column: Column[Any]) -> str:
+    if isinstance(column.type, NullType):
+        return _LISTS
+    return f"{column.type.compile(dialect=_DIALECT)}[]"
+
+
+_COMMITS = _Added(COMMITS, CommitRow)
+_TREE_NODES = _Added(TREE_NODES, TreeNodeRow)
+_NODES = _Added(NODES, NodeRow)
+_NODES_AGAIN = _Added(NODES, NodeRow, replace=True)
+_NODE_STATES = _Changed(NODES, NodeStateRow)
+_DEPLOYMENTS = _Added(DEPLOYMENTS, DeploymentRow)
+_DEPLOYMENTS_AGAIN = _Added(DEPLOYMENTS, DeploymentRow, replace=True)
+_DEPLOYMENT_STATES = _Changed(DEPLOYMENTS, DeploymentStateRow)
+_HISTORY = _Added(HISTORY, ChangeRow)
+_TOUCHES = _Added(TOUCHES, TouchRow)
+
+
+class BatchStatement(NamedTuple):
+    """A statement that answers whether the checkpoint was where it should be, and its arguments."""
+
+    text: str
+    arguments: list[Any]
+
+
+def batch_statement(
+    former: Checkpoint,
+    reached: Checkpoint,
+    commits: Sequence[CommitRow],
+    changes: TableChanges,
+    growth: TreeGrowth,
+) -> BatchStatement:
+    """Return what writes commits, rows, tree and checkpoint if that is at `former`."""
+    parts: list[tuple[_Kind, Sequence[NamedTuple]]] = [
+        (_COMMITS, commits),
+        (_TREE_NODES, growth.nodes),
+        (_NODES_AGAIN if changes.former_nodes else _NODES, changes.nodes),
+        (_NODE_STATES, changes.node_states),
+        (
+            _DEPLOYMENTS_AGAIN if changes.former_deployments else _DEPLOYMENTS,
+            changes.deployments,
+        ),
+        (_DEPLOYMENT_STATES, changes.deployment_states),
+        (_HISTORY, changes.changes),
+        (_TOUCHES, changes.touches),
+    ]
+    arguments: list[Any] = [*_values(reached), *_values(former), *growth.head]
+    kinds = []
+    for kind, rows in parts:
+        if rows:
+            kinds.append(kind)
+            arguments += kind.arguments(rows)
+    return BatchStatement(_text(tuple(kinds)), arguments)
+
+
+def _values(checkpoint: Checkpoint) -> tuple[int, bytes]:
+    return checkpoint.position, checkpoint.digest
+
+
+@cache
+def _text(kinds: tuple[_Kind, ...]) -> str:
+    text, first = _ADVANCE, _FIRST_FREE
+    for number, kind in enumerate(kinds):
+        text += f", part_{number} AS ({kind.text(first)})"
+        first += len(kind.columns)
+    return text + _ADVANCED
