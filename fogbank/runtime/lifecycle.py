@@ -31,6 +31,8 @@ Setup = Callable[["Service"], Awaitable[None]]
 _STOP_TIMEOUT_S = 15.0
 _CANCEL_AGAIN_S = 1.0
 EXIT_FAILURE = 1
+# systemd is shown so often within its span that the loop turns.
+_WATCHDOG_SHARE = 3
 
 
 class LoopEndedError(Exception):
@@ -131,6 +133,8 @@ async def serve(setup: Setup) -> int:
                 if await service.build(setup):
                     _log.info("ready")
                     notify_supervisor("READY=1")
+                    if pause_s := _watchdog_pause_s():
+                        service.start_loop("watchdog", lambda: _feed_watchdog(pause_s))
                     await service.stopping.wait()
                 _log.info("stopping")
             finally:
@@ -181,6 +185,20 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
+def _watchdog_pause_s() -> float:
+    """Return how often systemd is to be shown that the event loop turns; 0 for never."""
+    span_us, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
+    if not span_us.isdecimal() or pid not in {"", str(os.getpid())}:
+        return 0
+    return int(span_us) / 1_000_000 / _WATCHDOG_SHARE
+
+
+async def _feed_watchdog(pause_s: float) -> None:
+    while True:
+        notify_supervisor("WATCHDOG=1")
+        await asyncio.sleep(pause_s)
+
+
 def notify_supervisor(state: str) -> None:
     """Tell systemd, if it started us and listens (Type=notify)."""
     address = os.environ.get("NOTIFY_SOCKET")
@@ -190,6 +208,8 @@ def notify_supervisor(state: str) -> None:
         address = "\0" + address[1:]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            # One that doesn't listen must not hold us up.
+            channel.setblocking(False)
             channel.connect(address)
             channel.sendall(state.encode())
     except OSError as error:

@@ -5,13 +5,14 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from fogbank.domain.errors import UnavailableError
 from fogbank.runtime.lifecycle import Service, notify_supervisor, serve
+from tests.support.waiting import eventually
 
 
 @asynccontextmanager
@@ -156,6 +157,34 @@ def test_the_supervisor_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         monkeypatch.setenv("NOTIFY_SOCKET", path)
         notify_supervisor("READY=1")
         assert channel.recv(64) == b"READY=1"
+
+
+async def test_a_supervisor_sees_that_the_loop_turns_and_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.bind(path)
+        channel.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", path)
+        monkeypatch.setenv("WATCHDOG_USEC", "3000")
+        monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
+        said: list[bytes] = []
+        running: list[Service] = []
+
+        async def setup(service: Service) -> None:
+            running.append(service)
+
+        def hear() -> bool:
+            with suppress(BlockingIOError):
+                said.append(channel.recv(64))
+            return said.count(b"WATCHDOG=1") > 1
+
+        serving = asyncio.create_task(serve(setup))
+        await eventually(hear, what="two signs of life")
+        running[0].request_stop()
+        assert await serving == 0
+    assert said[0] == b"READY=1"
 
 
 async def test_a_loop_that_forgot_that_it_was_cancelled_is_told_again() -> None:
