@@ -338,7 +338,15 @@ async def test_a_log_that_was_rewritten_is_reported_and_not_signed(
     # All of the tree is made anew over a log in which one commit is another.
     commit = log.store.commits[98]
     put(log.store.commits, 99, StoredCommit(99, Writer("gateway", "other"), commit.data))
-    for table in ("commits", "tree_nodes", "deployments", "nodes", "deployment_status_history"):
+    tables = (
+        "commits",
+        "tree_nodes",
+        "deployments",
+        "nodes",
+        "deployment_status_history",
+        "touches",
+    )
+    for table in tables:
         await rows_of(url, f"DELETE FROM {table}")  # noqa: S608
     await rows_of(url, "UPDATE checkpoint SET position = 0, digest = ''")
     await rows_of(url, "UPDATE log_tree SET size = 0, frontier = ''")
