@@ -41,6 +41,7 @@ app.command("why")(why_command.why)
 app.command("export")(export_command.export)
 app.command("compare")(compare_command.compare)
 app.command("restore")(restore_command.restore)
+app.command("rebuild")(restore_command.rebuild)
 
 
 @app.callback()

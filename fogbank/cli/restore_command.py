@@ -80,6 +80,38 @@ def restore(  # noqa: PLR0917  one parameter for each flag
     return EXIT_ERROR if wrong and (dry_run or report["lost_behind_the_copy"]) else EXIT_DONE
 
 
+def rebuild(
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+    database_url: Annotated[
+        str | None,
+        typer.Option(
+            "--database-url",
+            envvar="DATABASE_URL",
+            help="The ledger's; else that of the system in the data directory.",
+        ),
+    ] = None,
+    output: Output = AsTable,
+) -> None:
+    """Build the ledger's tables again from its copy of the log, beside those that answer.
+
+    Nobody is disturbed; at the end the rows that differ are exchanged in one transaction, and how
+    many those were is shown. Ended before that it has changed nothing.
+    """
+    if database_url:
+        environment = dict(os.environ) | {"DATABASE_URL": database_url}
+    else:
+        environment = _of_data_dir(data_dir)
+    with progress("rebuilding") as shown:
+        report = _report_of(["rebuild"], environment, shown)
+    if output in {OutputFormat.JSON, OutputFormat.YAML}:
+        print_data(report, output)
+        return
+    screen = console()
+    screen.print(f"{'tables are as of:':<27}{report['position']}", highlight=False)
+    for table, rows in report["rows_that_differed"].items():
+        screen.print(f"{table + ':':<27}{rows} rows differed", highlight=False)
+
+
 def _of_data_dir(data_dir: Path) -> dict[str, str]:
     """Return the environment of the ledger there, as the operator of the broker."""
     from fogbank.local.data_dir import DataDir

@@ -1,10 +1,12 @@
 """Starts a ledger: `python -m services.ledger.main`.
 
-`restore` behind it mends the broker's log from the database's copy, as `fog audit restore` does.
+`restore` behind it mends the broker's log from the database's copy, as `fog audit restore` does;
+`rebuild` builds the tables again.
 """
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -12,8 +14,10 @@ from contextlib import asynccontextmanager
 from functools import partial
 from types import MappingProxyType
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from fogbank.domain.errors import FogError
 from fogbank.log.fill_watch import FillWatch
 from fogbank.log.opening import open_log
 from fogbank.runtime.clock import SystemClock
@@ -25,6 +29,7 @@ from fogbank.runtime.settings import load
 from fogbank.runtime.tls import client_tls
 from services.ledger import grpc_api
 from services.ledger.adapters import maintenance
+from services.ledger.adapters.beside import is_of_this_release
 from services.ledger.adapters.checkpoint_files import CheckpointFolder, read_keys
 from services.ledger.adapters.database import make_engine, prepare
 from services.ledger.adapters.history import PostgresHistory
@@ -42,12 +47,16 @@ from services.ledger.app.past import PastStates
 from services.ledger.app.progress import Progress
 from services.ledger.app.projector import Projector
 from services.ledger.app.queries import LedgerQueries
+from services.ledger.app.rebuild import RebuildUnderWayError
 from services.ledger.app.records import Records
 from services.ledger.app.replays import DecisionReplays
 from services.ledger.app.scrub import Scrub, ScrubPace
 from services.ledger.app.snapshots import Snapshots
 from services.ledger.settings import LedgerSettings
 
+_log = structlog.get_logger(__name__)
+
+_REBUILD_PAUSE_S = 2.0
 # One to write, one that holds the leader's lock, one to look whether there is a database.
 _PROJECTION_CONNECTIONS = 3
 
@@ -90,7 +99,7 @@ async def build(service: Service, settings: LedgerSettings) -> None:
     grpc_api.add_to_server(answers, server.grpc, settings.longest_wait_ms / 1_000)
     await server.start(settings.grpc_listen)
     service.on_stop("grpc", server.stop)
-    service.start_loop("project", projector.run)
+    service.start_loop("project", partial(_project, projector, settings, reading))
     service.start_loop("keep snapshots", snapshots.run)
     service.start_loop("answer about the past", past.run)
     service.start_loop(
@@ -105,6 +114,25 @@ async def build(service: Service, settings: LedgerSettings) -> None:
     await progress.ready_changed(known=False)
     # What the log left behind stays for good: no need to look through it again and again.
     gc.freeze()
+
+
+async def _project(projector: Projector, settings: LedgerSettings, reading: AsyncEngine) -> None:
+    """Build tables again that another release's projection made, then project."""
+    url, tls = settings.database_url.get_secret_value(), client_tls(settings.database_tls_ca)
+    told = ""
+    while True:
+        try:
+            if await is_of_this_release(reading):
+                break
+            _log.info("The tables are built again: another release made them")
+            rebuilt = await maintenance.rebuild(url, tls, lambda *_: None)
+            _log.info("The tables were built again", position=rebuilt.position)
+        except (FogError, RebuildUnderWayError) as error:
+            if str(error) != told:
+                _log.warning("The tables cannot be built again yet", error=str(error))
+            told = str(error)
+            await asyncio.sleep(_REBUILD_PAUSE_S)
+    await projector.run()
 
 
 def _evidence(settings: LedgerSettings, tree: PostgresTree, copy: PostgresLogCopy) -> Evidence:

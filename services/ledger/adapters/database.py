@@ -22,6 +22,7 @@ from fogbank.runtime.migrations import Migrations
 from fogbank.runtime.operator_error import OperatorError
 from services.ledger.adapters.tables import CHECKPOINT
 from services.ledger.app.ports import LedgerMismatchError, StoreUnavailableError
+from services.ledger.core.projection import PROJECTION
 
 _log = structlog.get_logger(__name__)
 
@@ -69,11 +70,14 @@ def make_engine(
     pool_size: int,
     tls: SSLContext | None = None,
     settings: Mapping[str, str] = MappingProxyType({}),
+    *,
+    command_timeout_s: float = _COMMAND_TIMEOUT_S,
 ) -> AsyncEngine:
     """Return an engine that connects when first used, with at most `pool_size` connections.
 
     Instants go in and come out as microseconds since 1970. `tls` encrypts the connections;
-    parameters of the address (`?ssl=require`) do so as well. `settings` are the sessions'.
+    parameters of the address (`?ssl=require`) do so as well. `settings` are the sessions'. A
+    statement may take `command_timeout_s`.
 
     Raises:
         OperatorError: the address is none.
@@ -92,7 +96,7 @@ def make_engine(
         pool_timeout=_CONNECT_TIMEOUT_S,
         connect_args={
             "timeout": _CONNECT_TIMEOUT_S,
-            "command_timeout": _COMMAND_TIMEOUT_S,
+            "command_timeout": command_timeout_s,
             "server_settings": {"application_name": "fogbank-ledger", "jit": "off", **settings},
         }
         | ({"ssl": tls} if tls else {}),
@@ -183,7 +187,9 @@ async def _migrate_and_claim(engine: AsyncEngine, fleet: str, generation: int) -
             text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK}
         )
         await connection.run_sync(MIGRATIONS.apply)
-        await connection.execute(_CLAIM, {"fleet": fleet, "generation": generation})
+        await connection.execute(
+            _CLAIM, {"fleet": fleet, "generation": generation, "projection": PROJECTION}
+        )
         owner = (
             await connection.execute(select(CHECKPOINT.c.fleet, CHECKPOINT.c.generation))
         ).one()
@@ -192,7 +198,8 @@ async def _migrate_and_claim(engine: AsyncEngine, fleet: str, generation: int) -
 
 
 _CLAIM = text(
-    "INSERT INTO public.checkpoint VALUES (true, :fleet, :generation, 0, '') ON CONFLICT DO NOTHING"
+    "INSERT INTO public.checkpoint (only_row, fleet, generation, position, digest, projection) "
+    "VALUES (true, :fleet, :generation, 0, '', :projection) ON CONFLICT DO NOTHING"
 )
 
 LOCK_QUERY = text("SELECT pg_try_advisory_lock(:key)").bindparams(bindparam("key", LEADER_LOCK))

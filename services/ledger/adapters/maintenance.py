@@ -1,8 +1,9 @@
 """Work on the two stores that is done once and by request, in a process of its own.
 
 `python -m services.ledger.main restore` reads the ledger's settings, with the operator's user of
-the broker. What it says goes to standard output, one JSON object a line: `step`, `done` and `total`
-while it works, at the end `report`, or `error`.
+the broker; `rebuild` needs the database only. What it
+says goes to standard output, one JSON object a line: `step`, `done` and `total` while it works, at
+the end `report`, or `error`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
+from ssl import SSLContext
 from typing import Any
 
 from fogbank.domain.errors import FogError
@@ -23,28 +25,34 @@ from fogbank.runtime import logging
 from fogbank.runtime.operator_error import OperatorError
 from fogbank.runtime.tls import client_tls
 from fogbank.transparency.note import Checkpoint, NoteError, read
+from services.ledger.adapters.beside import TablesBeside
 from services.ledger.adapters.checkpoint_files import CheckpointFolder, read_keys
 from services.ledger.adapters.database import make_engine
+from services.ledger.adapters.log_copy import PostgresLogCopy
 from services.ledger.adapters.restorable_copy import RestorableCopy
+from services.ledger.app.rebuild import Rebuild, Rebuilt, Tell
 from services.ledger.app.restore import Findings, Leave, Report, Restore
 from services.ledger.settings import LedgerSettings
 
 _CONNECTIONS = 2
+# One that holds the lock, one that reads, one that writes.
+_REBUILD_CONNECTIONS = 3
+# Rows are exchanged in statements over whole tables.
+_REBUILD_TIMEOUT_S = 3_600.0
 
 
 def main(settings: LedgerSettings, arguments: Sequence[str]) -> int:
     """Do what the arguments say and return the exit code."""
     logging.configure("restore", settings.instance, "ERROR", "json", stream=sys.stderr)
     wanted = _parser().parse_args(arguments)
-    leave = Leave(wanted.dry_run, wanted.replace, wanted.accept_loss)
     try:
-        report = asyncio.run(_restore(settings, leave))
+        report = asyncio.run(_done(settings, wanted))
     except FogError as error:
         _say(error=error.message)
     except OperatorError as error:
         _say(error=str(error))
     else:
-        _say(report=_as_data(report))
+        _say(report=report)
         return 0
     return 1
 
@@ -52,11 +60,32 @@ def main(settings: LedgerSettings, arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m services.ledger.main")
     work = parser.add_subparsers(dest="work", required=True)
+    work.add_parser("rebuild", help="build the tables again from the copy of the log")
     restore = work.add_parser("restore", help="mend the broker's log from the database's copy")
     restore.add_argument("--dry-run", action="store_true")
     restore.add_argument("--replace", action="store_true")
     restore.add_argument("--accept-loss", action="store_true")
     return parser
+
+
+async def _done(settings: LedgerSettings, wanted: argparse.Namespace) -> dict[str, Any]:
+    if wanted.work == "rebuild":
+        url, tls = settings.database_url.get_secret_value(), client_tls(settings.database_tls_ca)
+        rebuilt = await rebuild(url, tls, _tell)
+        return {"position": rebuilt.position, "rows_that_differed": rebuilt.differed}
+    leave = Leave(wanted.dry_run, wanted.replace, wanted.accept_loss)
+    return _as_data(await _restore(settings, leave))
+
+
+async def rebuild(url: str, tls: SSLContext | None, tell: Tell) -> Rebuilt:
+    """Build the tables of a database again; raises as `Rebuild.run`."""
+    engine = make_engine(url, _REBUILD_CONNECTIONS, tls, command_timeout_s=_REBUILD_TIMEOUT_S)
+    beside = TablesBeside(engine)
+    try:
+        return await Rebuild(PostgresLogCopy(engine), beside, tell).run()
+    finally:
+        await beside.close()
+        await engine.dispose()
 
 
 async def _restore(settings: LedgerSettings, leave: Leave) -> Report:
@@ -75,7 +104,7 @@ async def _restore(settings: LedgerSettings, leave: Leave) -> Report:
                 LogStream(connection, aside, stream_settings),
                 RestorableCopy(engine),
                 await _signed(settings),
-                lambda step, done, total: _say(step=step, done=done, total=total),
+                _tell,
             )
             return await restore.run(leave)
     finally:
@@ -116,6 +145,10 @@ def _as_data(report: Report) -> dict[str, Any]:
         "commits_only_the_broker_had": max(0, found.end - found.position),
         "copies_mended": report.mended,
     }
+
+
+def _tell(step: str, done: int, total: int) -> None:
+    _say(step=step, done=done, total=total)
 
 
 def _say(**what: Any) -> None:

@@ -53,7 +53,7 @@ WRITING_SESSION = {
 _FEW_ROWS = 400
 
 
-async def _driver(connection: AsyncConnection) -> asyncpg.Connection:
+async def driver_of(connection: AsyncConnection) -> asyncpg.Connection:
     """Return what a connection talks by: it knows COPY, and nothing of SQLAlchemy's transaction."""
     raw = await connection.get_raw_connection()
     return cast("asyncpg.Connection", raw.driver_connection)
@@ -164,7 +164,7 @@ class PostgresStore:
     async def _write_at_once(
         self, connection: AsyncConnection, former: Checkpoint, statement: BatchStatement
     ) -> None:
-        driver = await _driver(connection)
+        driver = await driver_of(connection)
         try:
             async with driver.transaction():
                 # A rival waits for the end of this, and then finds that the checkpoint moved.
@@ -198,7 +198,7 @@ class PostgresStore:
             )
             if advanced.rowcount != 1:
                 raise _rival(former)
-            await _COMMITS.write(await _driver(connection), commits)
+            await _COMMITS.write(await driver_of(connection), commits)
             await write_growth(connection, growth)
             await self._write_changes(connection, changes)
             self._written()
@@ -208,7 +208,7 @@ class PostgresStore:
         crash_point("ledger.before-commit")
 
     async def _write_changes(self, connection: AsyncConnection, changes: TableChanges) -> None:
-        driver = await _driver(connection)
+        driver = await driver_of(connection)
         await _NODES.write(driver, changes.nodes, changes.former_nodes)
         await _NODE_STATES.write(driver, changes.node_states)
         await _DEPLOYMENTS.write(driver, changes.deployments, changes.former_deployments)

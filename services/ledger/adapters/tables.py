@@ -193,6 +193,7 @@ CHECKPOINT = Table(
     _integer("generation"),
     _big("position"),
     Column("digest", LargeBinary, nullable=False),
+    _integer("projection"),
 )
 
 SNAPSHOTS = Table(

@@ -35,6 +35,9 @@ from services.ledger.core.rows import (
 )
 from services.ledger.core.touched import TouchRow, touch_rows
 
+# Raised whenever the same log leads to other rows than before, so that ledgers build theirs again.
+PROJECTION = 1
+
 
 @dataclass(slots=True)
 class TableChanges:
@@ -154,12 +157,31 @@ class Projection:
             if change is not None:
                 self._changes.append(change)
 
-    def take(self) -> TableChanges:
-        """Return what differs from what was taken before, and count it as written."""
+    @property
+    def happened(self) -> int:
+        """How many rows there are that will never be others."""
+        return len(self._changes) + len(self._touches)
+
+    def take_happened(self) -> TableChanges:
+        """Return the rows that will never be others, without those of what there is now."""
         taken = TableChanges(
             changes=[change_row(change) for change in self._changes], touches=self._touches
         )
         self._touches = []
+        self._changes.clear()
+        return taken
+
+    def take_whole(self) -> TableChanges:
+        """Return what differs as `take` does, in whole rows only."""
+        for deployment_id in self._touched.keys() & self._versions.keys():
+            self._versions[deployment_id] = -1
+        for node_id in self._touched_nodes & self._hosts.keys():
+            self._hosts[node_id] = ()
+        return self.take()
+
+    def take(self) -> TableChanges:
+        """Return what differs from what was taken before, and count it as written."""
+        taken = self.take_happened()
         # Sorted, so that the same log leads to the same writes.
         for deployment_id in sorted(self._touched):
             self._take_deployment(deployment_id, self._touched[deployment_id], taken)
@@ -167,7 +189,6 @@ class Projection:
             node = self.fleet.facts.nodes.get(node_id)
             if node is not None:
                 self._take_node(node, taken)
-        self._changes.clear()
         self._touched.clear()
         self._touched_nodes.clear()
         return taken

@@ -168,3 +168,23 @@ async def test_an_unreadable_commit_ends_it_with_a_message(
             died = until(process, "service failed")[-1]
             assert process.wait(timeout=60) == 1
     assert "commit 1 cannot be decoded" in died["error"]
+
+
+async def test_rows_of_another_release_are_built_again_at_the_start(
+    broker: NatsServer, url: str
+) -> None:
+    fleet = LittleFleet()
+    fleet.connect("fog-0")
+    fleet.deploy(a_spec("app"))
+    async with appending(broker, "gateway") as log:
+        for data in fleet.log.data:
+            await log.append(data)
+    with ledger_process(broker, url) as process:
+        until(process, "ready")
+    await rows_of(url, "UPDATE checkpoint SET projection = 0")
+    await rows_of(url, "UPDATE deployments SET name = 'as a former release had it'")
+    with ledger_process(broker, url) as process:
+        said = [line["event"] for line in until(process, "ready")]
+    assert "The tables were built again" in said
+    ((name,),) = await rows_of(url, "SELECT name FROM deployments")
+    assert name == "app"

@@ -1,0 +1,176 @@
+"""Tables of the projection built beside those that answer, in a schema of their own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sqlalchemy import Table, bindparam, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from services.ledger.adapters.batch_statement import columns_of
+from services.ledger.adapters.database import outages_named
+from services.ledger.adapters.store import driver_of
+from services.ledger.adapters.tables import (
+    DEPLOYMENTS,
+    HISTORY,
+    LOG_TREE,
+    NODES,
+    TOUCHES,
+    TREE_NODES,
+)
+from services.ledger.app.ports import Checkpoint
+from services.ledger.app.rebuild import RebuildUnderWayError
+from services.ledger.core.log_tree import TreeGrowth, TreeHead
+from services.ledger.core.projection import PROJECTION, TableChanges
+
+_SCHEMA = "rebuilt"
+_TABLES = (DEPLOYMENTS, HISTORY, NODES, TOUCHES, TREE_NODES, LOG_TREE)
+# In the space of PostgreSQL's advisory locks, beside the others of the ledger.
+_REBUILD_LOCK = 0x666F67_0003
+
+_LOCK = text("SELECT pg_try_advisory_lock(:key)").bindparams(bindparam("key", _REBUILD_LOCK))
+_VERSION = text("SELECT projection FROM public.checkpoint")
+_CHECKPOINT = text("SELECT position, digest FROM public.checkpoint")
+_HOLD = text("SELECT position, digest FROM public.checkpoint FOR UPDATE")
+_NOTE = text("UPDATE public.checkpoint SET projection = :projection").bindparams(
+    projection=PROJECTION
+)
+_DROP = text(f"DROP SCHEMA IF EXISTS {_SCHEMA} CASCADE")
+
+
+async def is_of_this_release(engine: AsyncEngine) -> bool:
+    """Return whether the tables were made by a projection like this release's.
+
+    Raises:
+        StoreUnavailableError: no answer.
+    """
+    async with outages_named(), engine.connect() as connection:
+        return bool((await connection.execute(_VERSION)).scalar_one() == PROJECTION)
+
+
+class TablesBeside:
+    """A `Beside`. `engine` needs three connections for it, and patience."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._holder: AsyncConnection | None = None
+
+    async def begin(self) -> Checkpoint:
+        async with outages_named():
+            self._holder = await self._engine.connect()
+            if not (await self._holder.execute(_LOCK)).scalar_one():
+                raise RebuildUnderWayError("another process rebuilds these tables already")
+            # The lock is the session's; no transaction stays open for it.
+            await self._holder.commit()
+            async with self._engine.begin() as connection:
+                await connection.execute(_DROP)
+                await connection.execute(text(f"CREATE SCHEMA {_SCHEMA}"))
+                for table in _TABLES:
+                    await connection.execute(text(_beside(table)))
+                row = (await connection.execute(_CHECKPOINT)).one()
+        return Checkpoint(row.position, row.digest)
+
+    async def add(self, changes: TableChanges) -> None:
+        async with outages_named(), self._engine.begin() as connection:
+            await _write(connection, changes)
+
+    @asynccontextmanager
+    async def exchange(self) -> AsyncGenerator[TheExchange]:
+        async with outages_named(), self._engine.begin() as connection:
+            # Whoever projects moves the checkpoint first of all, and waits here.
+            row = (await connection.execute(_HOLD)).one()
+            yield TheExchange(connection, Checkpoint(row.position, row.digest))
+
+    async def close(self) -> None:
+        """Let others rebuild."""
+        if self._holder is not None:
+            holder, self._holder = self._holder, None
+            # The session must end with its lock; in the pool it would go on.
+            await holder.invalidate()
+            await holder.close()
+
+
+@dataclass(frozen=True, slots=True)
+class TheExchange:
+    """An `Exchange`, in the transaction that holds up the projection."""
+
+    connection: AsyncConnection
+    checkpoint: Checkpoint
+
+    async def finish(self, changes: TableChanges, growth: TreeGrowth) -> dict[str, int]:
+        connection = self.connection
+        await _write(connection, changes)
+        await _write_tree(connection, growth)
+        differed = {}
+        for table in _TABLES:
+            await connection.execute(text(f"ANALYZE {_SCHEMA}.{table.name}"))
+            dropped = (await connection.execute(text(_drop_others(table)))).rowcount
+            added = (await connection.execute(text(_add_missing(table)))).rowcount
+            differed[table.name] = max(dropped, added)
+        await connection.execute(_NOTE)
+        await connection.execute(_DROP)
+        return differed
+
+
+def _beside(table: Table) -> str:
+    name = table.name
+    return f"CREATE UNLOGGED TABLE {_SCHEMA}.{name} (LIKE public.{name} INCLUDING STORAGE)"
+
+
+def _drop_others(table: Table) -> str:
+    """Return what deletes the rows that are not the same beside."""
+    return (
+        f"DELETE FROM public.{table.name} AS p WHERE NOT EXISTS (SELECT 1 FROM "  # noqa: S608 (our names)
+        f"{_SCHEMA}.{table.name} AS r WHERE {_same_key(table)} "
+        "AND ROW(r.*) IS NOT DISTINCT FROM ROW(p.*))"
+    )
+
+
+def _add_missing(table: Table) -> str:
+    return (
+        f"INSERT INTO public.{table.name} SELECT r.* FROM {_SCHEMA}.{table.name} AS r "  # noqa: S608 (our names)
+        f"WHERE NOT EXISTS (SELECT 1 FROM public.{table.name} AS p WHERE {_same_key(table)})"
+    )
+
+
+def _same_key(table: Table) -> str:
+    return " AND ".join(f"r.{column.name} = p.{column.name}" for column in table.primary_key)
+
+
+async def _write(connection: AsyncConnection, changes: TableChanges) -> None:
+    for table, former in (
+        (DEPLOYMENTS, changes.former_deployments),
+        (NODES, changes.former_nodes),
+    ):
+        if former:
+            query = f"DELETE FROM {_SCHEMA}.{table.name} WHERE id = ANY($1::uuid[])"  # noqa: S608 (our names)
+            await (await driver_of(connection)).execute(query, former)
+    await _copy(connection, DEPLOYMENTS, changes.deployments)
+    await _copy(connection, NODES, changes.nodes)
+    await _copy(connection, HISTORY, changes.changes)
+    await _copy(connection, TOUCHES, changes.touches)
+
+
+class _HeadRow(NamedTuple):
+    only_row: bool
+    size: int
+    frontier: bytes
+
+
+async def _write_tree(connection: AsyncConnection, growth: TreeGrowth) -> None:
+    head: TreeHead = growth.head
+    await _copy(connection, TREE_NODES, growth.nodes)
+    await _copy(
+        connection, LOG_TREE, [_HeadRow(only_row=True, size=head.size, frontier=head.frontier)]
+    )
+
+
+async def _copy(connection: AsyncConnection, table: Table, rows: Sequence[NamedTuple]) -> None:
+    if rows:
+        driver = await driver_of(connection)
+        await driver.copy_records_to_table(
+            table.name, schema_name=_SCHEMA, records=rows, columns=columns_of(type(rows[0]))
+        )
