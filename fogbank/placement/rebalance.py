@@ -208,10 +208,19 @@ def _carried_out(fleet: FleetState, work: Work, move: Move, request: int) -> ev.
 
 
 def plan_rebalance(fleet: FleetState, arrays: FleetArrays, terms: RebalanceTerms) -> RebalancePlan:
-    """Return what a rebalance would do now if each step of it were over before the next begins.
+    """Return what a rebalance would do now if each step of it were over before the next begins."""
+    *_, plan = planned_so_far(fleet, arrays, terms)
+    return plan
+
+
+def planned_so_far(
+    fleet: FleetState, arrays: FleetArrays, terms: RebalanceTerms
+) -> Iterator[RebalancePlan]:
+    """Yield what is planned after each step; the last is the whole plan.
 
     A step has as many moves as there are at their best without touching the same node, however many
     are carried out at once: the deciding goes on meanwhile, and a plan must not keep it waiting.
+    Who goes on when the fleet has changed plans for two fleets at once.
     """
     arrays = arrays.without_devices_of([])
     stand = Stand(fleet, arrays)
@@ -225,7 +234,7 @@ def plan_rebalance(fleet: FleetState, arrays: FleetArrays, terms: RebalanceTerms
 
     weighing = Weighing(stand, booked, devices, candidates)
     replicas = sum(map(len, stand.pieces))
-    before = stand.worth()
+    before = after = stand.worth()
     planned: list[PlannedMove] = []
     complete = False
     for _ in range(_STEPS_PLANNED):
@@ -239,8 +248,9 @@ def plan_rebalance(fleet: FleetState, arrays: FleetArrays, terms: RebalanceTerms
             _rebook(arrays, booked, move)
             candidates.moved(move.piece, move.row)
             stand.move(move.piece, move.row, move.devices)
-    after = before + sum(move.gain for move in planned)
-    return RebalancePlan(tuple(planned), replicas, before, after, complete)
+        after += sum(move.gain for move in step)
+        yield RebalancePlan(tuple(planned), replicas, before, after, complete=False)
+    yield RebalancePlan(tuple(planned), replicas, before, after, complete)
 
 
 def _rebook(arrays: FleetArrays, booked: Integers, move: Move) -> None:

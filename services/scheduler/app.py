@@ -1,7 +1,6 @@
 """What a scheduler does: follow the log, notice what is to be decided, decide, append.
 
-One task folds, one decides. A round is appended and then waited for: whether it counts is the
-fold's to say, and only then is the next one decided.
+One task folds, one decides. The next round waits for what the fold says of the one before.
 """
 
 from __future__ import annotations
@@ -28,9 +27,10 @@ from fogbank.log.port import EventLog
 from fogbank.log.snapshots import SnapshotSource, ignored, state_to_begin_with
 from fogbank.placement import ENGINE, Decided, Planner
 from fogbank.placement.explanation import explain, plan
-from fogbank.placement.rebalance import plan_rebalance
+from fogbank.placement.rebalance import planned_so_far
 from fogbank.runtime.clock import Clock
 from fogbank.runtime.crash_points import crash_point
+from fogbank.runtime.turns import last_in_turns
 from services.scheduler.core.leadership import Leadership
 from services.scheduler.core.liveness import Liveness
 
@@ -410,15 +410,15 @@ class Scheduler:
     async def plan_rebalance(
         self, terms: RebalanceTerms, min_sequence: int = 0
     ) -> AsOf[RebalancePlan]:
-        """Say which replicas a rebalance would move; nothing is changed.
+        """Say which replicas a rebalance would move, as far as the log stands still meanwhile.
 
         Raises:
             UnavailableError: `min_sequence` is not folded in time.
         """
         await self._reached(min_sequence)
-        planner = self.planner
-        planned = plan_rebalance(planner.fleet, planner.arrays, terms)
-        return AsOf(planned, planner.fleet.position)
+        fleet, at = self.planner.fleet, self.planner.fleet.position
+        parts = planned_so_far(fleet, self.planner.arrays, terms)
+        return AsOf(await last_in_turns(parts, lambda: fleet.position == at), at)
 
     async def explain(
         self, deployment_id: str, min_sequence: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -20,7 +21,7 @@ from fogbank.domain.states import (
     ReplicaState,
     RestartPolicy,
 )
-from fogbank.placement.rebalance import plan_rebalance
+from fogbank.placement.rebalance import plan_rebalance, planned_so_far
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_fingerprint, a_spec
 
@@ -78,6 +79,19 @@ def test_nothing_moves_unless_somebody_asks() -> None:
     assert fleet.settle() == []
     assert not fleet.planner.has_work(fleet.log.now_us)
     assert phase(fleet) is RebalancePhase.NONE
+
+
+def test_each_step_adds_to_a_plan_and_keeps_its_sums() -> None:
+    fleet, _ = a_lopsided_fleet(10)
+    *steps, whole = planned_so_far(fleet.planner.fleet, fleet.planner.arrays, TERMS)
+    assert len(steps) > 1
+    assert whole == planned(fleet)
+    for sooner, later in pairwise(steps):
+        assert later.moves[: len(sooner.moves)] == sooner.moves
+        assert later.worth_after > sooner.worth_after
+    for each in steps:
+        assert not each.complete
+        assert each.worth_after == each.worth_before + sum(move.gain for move in each.moves)
 
 
 def test_a_successor_runs_before_its_predecessor_stops() -> None:
