@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from uuid import UUID, uuid5
 
@@ -203,21 +204,26 @@ class Placements:
         A node that has less than is booked may stay so, but then it takes nothing.
         """
         judged: set[str] = set()
+        later: dict[str, set[str]] = {}
+        for taken in self._taken:
+            later.setdefault(taken.node.id, set()).add(taken.replica.id)
         for taken in self._taken:
             self._check_start(taken)
-            self._check_devices(taken)
+            later[taken.node.id].discard(taken.replica.id)
+            self._check_devices(taken, later[taken.node.id])
             if taken.node.id not in judged:
                 judged.add(taken.node.id)
                 self._check_booked(taken)
 
-    def _check_devices(self, taken: _Taken) -> None:
+    def _check_devices(self, taken: _Taken, later: AbstractSet[str]) -> None:
+        """Judge what it starts beside; who was placed on its node later waits for it if need be."""
         node, replica = taken.node, taken.replica
         devices, who = replica.gpu_devices, f"replica {replica.id} on node {node.name}"
         if wrong := wrong_devices(node, replica.ask[-1], devices):
             self._found(taken.place, Rule.RESOURCES, f"{who} takes {wrong}")
         elif much := too_much_on(node, devices, held=False):
             self._found(taken.place, Rule.OVERBOOKED, f"{who} books {much}")
-        elif much := too_much_on(node, devices, held=True, without=replica.starts_after):
+        elif much := too_much_on(node, devices, held=True, without={*replica.starts_after, *later}):
             self._found(
                 taken.place, Rule.STARTS_AFTER, f"{who} may start while still held are {much}"
             )

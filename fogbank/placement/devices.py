@@ -22,6 +22,22 @@ def devices_fit(free: Integers, ask: int) -> Mask:
     return fit
 
 
+def copies_fit(free: Integers, ask: int) -> Integers:
+    """Return for each node how many of an ask surely fit on its devices, chosen one by one.
+
+    Of whole devices with a share it is one at most: its share may take a device that others need
+    whole.
+    """
+    whole, share = whole_and_share(ask)
+    if whole and share:
+        return devices_fit(free, ask).astype(np.int64)
+    if share:
+        fit: Integers = (np.maximum(free, 0) // share).sum(axis=0)
+        return fit
+    untouched: Integers = np.count_nonzero(free == WHOLE, axis=0) // whole
+    return untouched
+
+
 def choose(fleet: FleetState, arrays: FleetArrays, row: int, ask: int) -> tuple[int, ...]:
     """Return the devices that an ask takes on a node where it fits, and take them.
 

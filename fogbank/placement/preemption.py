@@ -19,7 +19,7 @@ from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.rollouts import wanted_revision
 from fogbank.placement.arrays import DIMENSIONS, GPU, FleetArrays, Integers, Mask, amounts
-from fogbank.placement.devices import amounts_on_devices, devices_fit
+from fogbank.placement.devices import amounts_on_devices, copies_fit, devices_fit
 from fogbank.placement.elsewhere import Elsewhere
 from fogbank.placement.filters import feasible_nodes
 from fogbank.placement.placements import occupied_rows, placements_on
@@ -49,8 +49,6 @@ def preempt(
     least = max(policy.preemption_min_priority, HIGH_PRIORITY_FROM)
     if spec.priority < least or shortage.impossible or shortage.no_nodes:
         return None
-    if spec.resources.gpu_thousandths and spec.allow_colocation:
-        return None  # several replicas on one node would have to share its devices out here
     evictions = work.evictions
     if evictions is None:
         evictions = Evictions.begin(work.victims, fleet, work.room, work.moved)
@@ -156,7 +154,7 @@ class _Ask:
         for row in rows:
             self.room.take([row], self.takes)
         chosen = list(zip(rows, scores[rows].tolist(), strict=True))
-        with self.evictions.lending_devices(self._arrays, rows if self._gpu else ()):
+        with self.evictions.lending_devices(self._arrays, list(copies) if self._gpu else ()):
             placements = placements_on(self.fleet, self.room, self.deployment, slots, chosen)
         return placements, tuple(ev.Eviction(known, tuple(ids)) for known, ids in victims.items())
 
@@ -232,6 +230,8 @@ class _Ask:
             each = int(self.takes[dimension, 0])
             if each:
                 copies = np.minimum(copies, free[dimension] // each)
+        if self._gpu:
+            copies = np.minimum(copies, copies_fit(arrays.gpu_free[:, feasible], self._gpu))
         return int(copies.sum())
 
     def _promised(self) -> Integers:
@@ -310,7 +310,7 @@ class _Ask:
         victims = []
         for place, entry in enumerate(entries):
             after, free_then = left + takes[:, place], free - devices[:, [place]]
-            if bool((after <= room).all()) and self._fit_on_devices(free_then).all():
+            if bool((after <= room).all()) and self._copies_fit(free_then, copies):
                 left, free = after, free_then
             else:
                 victims.append(int(entry))
@@ -322,15 +322,24 @@ class _Ask:
             return np.ones(free.shape[1], dtype=np.bool_)
         return devices_fit(free, self._gpu)
 
+    def _copies_fit(self, free: Integers, copies: int) -> bool:
+        """Tell whether several replicas fit on the devices of one node."""
+        if not self._gpu:
+            return True
+        return bool((copies_fit(free, self._gpu) >= copies).all())
+
     def _on_row(self, row: int) -> Integers:
         rows = np.array([row], dtype=np.int64)
         return self._entries(rows, self.evictions.gone | self.evictions.barred)
 
     def _price_on(self, row: int, copies: int) -> tuple[int, int]:
         """Return what several replicas on one node cost, and since when the oldest victim runs."""
-        away = self._table.takes[:, self._on_row(row)].sum(axis=1)
+        entries = self._on_row(row)
+        away = self._table.takes[:, entries].sum(axis=1)
         left = self._promised()[:, row] - away + self.takes[:, 0] * copies
-        if bool((left > self._arrays.allocatable[:, row]).any()):
+        free = self._with_devices_of(entries).gpu_free[:, [row]]
+        fits = bool((left <= self._arrays.allocatable[:, row]).all())
+        if not (fits and self._copies_fit(free, copies)):
             return _NO_PRICE, NOT_YET_US
         victims = self._victims_on(row, copies)
         where = np.zeros(len(victims), dtype=np.int64)

@@ -80,6 +80,61 @@ def test_only_who_is_on_the_device_gives_way() -> None:
     assert violations(fleet) == []
 
 
+@pytest.mark.parametrize(
+    ("ask", "lows_left"),
+    [(500, 2), (300, 2), (1_000, 0)],
+)
+def test_replicas_that_may_share_a_node_share_out_what_is_freed(ask: int, lows_left: int) -> None:
+    fleet = a_fleet(2)
+    lows = [run(fleet, 500) for _ in range(4)]
+    fleet.obey()
+    high = run(fleet, ask, priority=80, replicas=2, allow_colocation=True)
+    decisions = fleet.planner.fleet.decisions
+    replicas = [decisions.placements[known] for known in decisions.of(high).slots.values()]
+    assert len(replicas) == 2
+    assert len([low for low in lows if not gone(fleet, low)]) == lows_left
+    taken = sorted(replica.gpu_devices for replica in replicas)
+    assert taken == ([(0,), (1,)] if ask == 1_000 else [taken[0]] * 2 if ask == 500 else taken)
+    assert violations(fleet) == []
+
+
+def test_replicas_that_do_not_fit_side_by_side_evict_nobody() -> None:
+    fleet = a_fleet(1)
+    low = run(fleet, 500)
+    fleet.obey()
+    high = run(fleet, 600, priority=80, replicas=2, allow_colocation=True, wait_for_capacity=True)
+    assert fleet.status(high) is DeploymentStatus.PENDING
+    assert not gone(fleet, low)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 23, 55])
+def test_what_is_placed_side_by_side_never_has_too_much_of_a_device(seed: int) -> None:
+    chance = Random(f"side by side/{seed}")
+    fleet = a_fleet(*(chance.choice((1, 2, 4)) for _ in range(chance.randrange(2, 5))))
+    for _ in range(25):
+        ask = chance.choice((200, 300, 500, 700, 1_000, 1_500, 2_000))
+        run(
+            fleet,
+            ask,
+            priority=chance.choice((10, 30, 65, 80, 95)),
+            replicas=chance.choice((1, 2, 3, 5)),
+            allow_colocation=chance.random() < 0.7,
+            wait_for_capacity=chance.random() < 0.5,
+        )
+        if chance.random() < 0.7:
+            fleet.obey()
+    evicted = sum(
+        len(outcome.evictions)
+        for commit in fleet.log.commits
+        for envelope in commit.envelopes
+        if isinstance(envelope.event, ev.RoundDecided)
+        for outcome in envelope.event.outcomes
+        if isinstance(outcome, ev.DeploymentPlaced)
+    )
+    assert evicted
+    assert violations(fleet) == []
+
+
 def test_a_share_waits_for_the_device_though_the_node_has_room_in_sums() -> None:
     fleet = a_fleet(2)
     shares = [run(fleet, 600, strategy="spread"), run(fleet, 600, strategy="spread")]
