@@ -4,7 +4,9 @@ A real broker that syncs each append, a real PostgreSQL, a scheduler and a ledge
 gateway and no agents. Deployments of three replicas come in commits of many, as a gateway's group
 commit makes them; the generator shares the machine.
 
-- floor: appends of one event each to the same broker, one after the other;
+- floors: what the same broker takes of one event to an append, each durable before it is confirmed,
+  `one by one`, each published when the one before is confirmed, and `in flight`, 256 at once, as
+  many as a commit of this benchmark has events;
 - path: all that were submitted, divided by the time until the last stands in the tables as
   scheduled; CPU time per deployment of each process;
 - at a steady rate: the time from the append to the tables.
@@ -20,6 +22,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import asyncpg
 import nats
@@ -39,7 +42,8 @@ from tests.support.waiting import eventually
 
 PER_COMMIT = 256
 REPLICAS = 3
-FLOOR_APPENDS = 500
+FLOOR_APPENDS = 1_024
+FLOOR_EVENT = b"x" * 300
 STEP_S = 0.01
 LONGEST_S = 300.0
 
@@ -122,17 +126,28 @@ async def a_path(broker: NatsServer, database: PostgresServer) -> AsyncIterator[
         yield DecisionPath(services, log, tables)
 
 
-async def floor_rate(broker: NatsServer) -> float:
-    """Return appends a second of one event each, one after the other, each on disk."""
+class Floors(NamedTuple):
+    """Appends a second of one event each, each on disk when it is confirmed."""
+
+    one_by_one: float
+    in_flight: float
+
+
+async def floor_rates(broker: NatsServer) -> Floors:
+    """Return what the broker takes of one event to an append."""
     connection = await nats.connect(broker.url)
     stream = connection.jetstream()
     await stream.add_stream(name="FLOOR", subjects=["floor"])
-    began_s = time.perf_counter()
-    for _ in range(FLOOR_APPENDS):
-        await stream.publish("floor", b"x" * 300)
-    rate = FLOOR_APPENDS / (time.perf_counter() - began_s)
+
+    async def rate(at_once: int) -> float:
+        began_s = time.perf_counter()
+        for _ in range(0, FLOOR_APPENDS, at_once):
+            await asyncio.gather(*[stream.publish("floor", FLOOR_EVENT) for _ in range(at_once)])
+        return FLOOR_APPENDS / (time.perf_counter() - began_s)
+
+    rates = Floors(await rate(1), await rate(PER_COMMIT))
     await connection.close()
-    return rate
+    return rates
 
 
 def cpu_s(pids: dict[str, int]) -> dict[str, float]:
@@ -146,7 +161,7 @@ def cpu_s(pids: dict[str, int]) -> dict[str, float]:
     return spent
 
 
-async def all_at_once(path: DecisionPath, pids: dict[str, int], count: int, floor: float) -> None:
+async def all_at_once(path: DecisionPath, pids: dict[str, int], count: int, floors: Floors) -> None:
     """Submit as fast as the log takes it, and wait for the last one in the tables."""
     created: list[ev.Event] = [
         ev.DeploymentCreated(spec, an_id("owner")) for spec in asks(count, REPLICAS)
@@ -169,8 +184,10 @@ async def all_at_once(path: DecisionPath, pids: dict[str, int], count: int, floo
     )
     print(
         f"{count} deployments of {REPLICAS} replicas: {rate:,.0f} deployments/s, "
-        f"{rate * REPLICAS:,.0f} replicas/s; floor {floor:,.0f} appends/s, "
-        f"ratio {rate / floor:.1f}\n"
+        f"{rate * REPLICAS:,.0f} replicas/s\n"
+        f"floors: {floors.one_by_one:,.0f} appends/s one by one, ratio "
+        f"{rate / floors.one_by_one:.1f}; {floors.in_flight:,.0f} in flight, ratio "
+        f"{rate / floors.in_flight:.1f}\n"
         f"CPU per deployment: {spent}",
         flush=True,
     )
@@ -232,15 +249,15 @@ async def measure(given: argparse.Namespace) -> None:
     with nats_server() as broker, postgres_server() as database:
         async with a_path(broker, database) as path:
             await path.connect_nodes(given.nodes)
-            floor = await floor_rate(broker)
+            floors = await floor_rates(broker)
             pids = {
                 **path.services.pids,
                 "database": database.pid,
                 "broker": broker.pid,
                 "generator": psutil.Process().pid,
             }
-            await all_at_once(path, pids, given.count // 4, floor)
-            await all_at_once(path, pids, given.count, floor)
+            await all_at_once(path, pids, given.count // 4, floors)
+            await all_at_once(path, pids, given.count, floors)
             await steady(path, given.rate, given.seconds)
 
 

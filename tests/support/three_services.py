@@ -218,12 +218,12 @@ class User:
     def __init__(self, channel: grpc.aio.Channel, token: str) -> None:
         self.channel = channel
         self._stub: Any = deployment_service_pb2_grpc.DeploymentServiceStub(channel)
-        self._metadata = (("authorization", f"Bearer {token}"),)
+        self.metadata = (("authorization", f"Bearer {token}"),)
 
     async def deploy(self, name: str) -> str:
         """Deploy something and return its id once it is acknowledged."""
         request = pb.CreateDeploymentRequest(request_id=name, spec=spec_to_pb(a_spec(name)))
-        answer = await self._stub.CreateDeployment(request, metadata=self._metadata, timeout=60)
+        answer = await self._stub.CreateDeployment(request, metadata=self.metadata, timeout=60)
         return str(answer.deployment.id)
 
     async def deploy_many(self, prefix: str, count: int) -> set[str]:
@@ -234,7 +234,7 @@ class User:
     async def deployed(self) -> set[str]:
         """Return the ids of all deployments."""
         request = pb.ListDeploymentsRequest(page_size=1_000)
-        answer = await self._stub.ListDeployments(request, metadata=self._metadata, timeout=60)
+        answer = await self._stub.ListDeployments(request, metadata=self.metadata, timeout=60)
         return {deployment.id for deployment in answer.deployments}
 
 
