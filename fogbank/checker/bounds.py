@@ -11,6 +11,8 @@ from fogbank.v1 import deployments_pb2, facts_pb2, nodes_pb2, policies_pb2, reso
 _MOST = 1 << 40
 _MOST_REPLICAS = 10_000
 _MOST_MOVES = 1_000_000
+_MOST_USES = 1_000_000
+_DIGEST_BYTES = 32
 _MOST_RETRIES = 100
 # The last microsecond of the year 9999.
 _LAST_INSTANT_US = 253_402_300_799_999_999
@@ -64,6 +66,8 @@ def out_of_bounds(event_id: str, event: object) -> str:
             return f"a quota of {wrong[0]}" if wrong else ""
         case facts_pb2.MembershipSet():
             return _no_id(event.user_id)
+        case facts_pb2.JoinTokenCreated() | facts_pb2.NodeJoined():
+            return _joining(event_id, event)
         case facts_pb2.RebalanceRequested():
             return _rebalance(event)
         case facts_pb2.PolicyActivated():
@@ -76,6 +80,20 @@ def _rebalance(event: facts_pb2.RebalanceRequested) -> str:
     numbers = (event.budget, event.min_gain - 1, event.at_once - 1)
     bearable = all(0 <= number < _MOST_MOVES for number in numbers)
     return "" if bearable else f"a rebalance of {event.budget} moves"
+
+
+def _joining(event_id: str, event: facts_pb2.JoinTokenCreated | facts_pb2.NodeJoined) -> str:
+    if isinstance(event, facts_pb2.NodeJoined):
+        return _no_id(event.node_id) or _no_digest(event.key_digest)
+    if _no_id(event_id):
+        return _no_id(event_id)
+    if not 1 <= event.max_uses <= _MOST_USES:
+        return f"a token for {event.max_uses} uses"
+    return _no_digest(event.secret_digest) or _deadline(event.expires_at_us)
+
+
+def _no_digest(digest: bytes) -> str:
+    return "" if len(digest) == _DIGEST_BYTES else f"a digest of {len(digest)} bytes"
 
 
 def _no_id(text: str) -> str:

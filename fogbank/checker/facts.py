@@ -8,6 +8,7 @@ from typing import Any
 from fogbank.checker import rebalances, revisions
 from fogbank.checker.acknowledged import Promises
 from fogbank.checker.bounds import out_of_bounds
+from fogbank.checker.joining import Joining
 from fogbank.checker.node_commands import NodeCommands
 from fogbank.checker.report import Findings, Place, Rule
 from fogbank.checker.reports import Reports
@@ -39,6 +40,7 @@ class Facts:
         self._known: dict[str, int] = {}
         commands = NodeCommands(world)
         tenancy = Tenancy(world)
+        self._joining = Joining(world)
         self._by_kind: dict[type, Callable[[Place, log_pb2.EventEnvelope, Any], bool]] = {
             facts_pb2.OrganizationCreated: tenancy.organization,
             facts_pb2.ClusterCreated: tenancy.cluster,
@@ -58,6 +60,10 @@ class Facts:
             facts_pb2.NodeUncordoned: commands.uncordoned,
             facts_pb2.NodeDraining: commands.draining,
             facts_pb2.NodeRemoved: commands.removed,
+            facts_pb2.JoinTokenCreated: self._joining.created,
+            facts_pb2.JoinTokenRevoked: self._joining.revoked,
+            facts_pb2.NodeJoined: self._joining.joined,
+            facts_pb2.CopiedIdentityRefused: self._joining.copy_refused,
             facts_pb2.RebalanceRequested: self._rebalance,
         }
 
@@ -66,6 +72,7 @@ class Facts:
     ) -> bool:
         """Take a fact in; False if it is void."""
         self._forget(log_time_us)
+        self._joining.log_time_us = log_time_us
         counts = not self._is_known(envelope.event_id, event)
         if counts:
             if not isinstance(event, _GUARDED):

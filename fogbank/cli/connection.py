@@ -38,6 +38,11 @@ def described_target() -> str:
     return f"{_target} (from {_source})" if _target else "the server"
 
 
+def called_address() -> str:
+    """Return the `host:port` of the server called last."""
+    return _target
+
+
 def is_secure() -> bool:
     """Tell whether the server called last was called over TLS."""
     return bool(_ca)

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fogbank.cli import node_changes
+from fogbank.cli import node_changes, token_commands
 from fogbank.cli.output import (
     AsTable,
     At,
@@ -23,6 +23,7 @@ app.command("cordon")(node_changes.cordon)
 app.command("uncordon")(node_changes.uncordon)
 app.command("drain")(node_changes.drain)
 app.command("remove")(node_changes.remove)
+app.add_typer(token_commands.app, name="token")
 
 _COLUMNS = (
     Column("NAME", "name"),

@@ -12,7 +12,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from fogbank.codec import facts, node_commands, rebalances, rounds, tenancy
+from fogbank.codec import facts, joining, node_commands, rebalances, rounds, tenancy
 from fogbank.domain import events as ev
 from fogbank.v1 import facts_pb2, rounds_pb2
 
@@ -140,6 +140,30 @@ _TYPES = (
         facts_pb2.NodeRemoved,
         node_commands.node_removed_to_pb,
         node_commands.node_removed_from_pb,
+    ),
+    EventType(
+        ev.JoinTokenCreated,
+        facts_pb2.JoinTokenCreated,
+        joining.join_token_created_to_pb,
+        joining.join_token_created_from_pb,
+    ),
+    EventType(
+        ev.JoinTokenRevoked,
+        facts_pb2.JoinTokenRevoked,
+        joining.join_token_revoked_to_pb,
+        joining.join_token_revoked_from_pb,
+    ),
+    EventType(
+        ev.NodeJoined,
+        facts_pb2.NodeJoined,
+        joining.node_joined_to_pb,
+        joining.node_joined_from_pb,
+    ),
+    EventType(
+        ev.CopiedIdentityRefused,
+        facts_pb2.CopiedIdentityRefused,
+        joining.copied_identity_refused_to_pb,
+        joining.copied_identity_refused_from_pb,
     ),
     EventType(
         ev.RebalanceRequested,

@@ -20,6 +20,8 @@ MAX_REPLICAS = 10_000
 # As everybody writes them; other ways of writing them are borne too.
 _USUAL_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MAX_MOVES = 1_000_000
+MAX_JOIN_USES = 1_000_000
+DIGEST_BYTES = 32
 # The last microsecond of the year 9999.
 MAX_INSTANT_US = 253_402_300_799_999_999
 
@@ -43,6 +45,8 @@ def malformed(event_id: str, event: ev.Event) -> bool:
             return not _limits(event.quota)
         case ev.MembershipSet():
             return not _is_uuid(event.user_id)
+        case ev.JoinTokenCreated() | ev.NodeJoined():
+            return not _joinable(event_id, event)
         case ev.RebalanceRequested():
             numbers = (event.budget, event.min_gain - 1, event.at_once - 1)
             return not all(0 <= number < MAX_MOVES for number in numbers)
@@ -50,6 +54,17 @@ def malformed(event_id: str, event: ev.Event) -> bool:
             return bool(problems(event.policy))
         case _:
             return False
+
+
+def _joinable(event_id: str, event: ev.JoinTokenCreated | ev.NodeJoined) -> bool:
+    if isinstance(event, ev.NodeJoined):
+        return _is_uuid(event.node_id) and len(event.key_digest) == DIGEST_BYTES
+    return (
+        _is_uuid(event_id)
+        and len(event.secret_digest) == DIGEST_BYTES
+        and 1 <= event.max_uses <= MAX_JOIN_USES
+        and 0 <= event.expires_at_us <= MAX_INSTANT_US
+    )
 
 
 def _is_uuid(text: str) -> bool:

@@ -161,6 +161,43 @@ class NodeRemoved:
 
 
 @dataclass(frozen=True, slots=True)
+class JoinTokenCreated:
+    """Nodes may join by a token; its id is the event's.
+
+    `secret_digest` is the SHA-256 of its secret, `expires_at_us` counts from 1970.
+    """
+
+    secret_digest: bytes
+    max_uses: int
+    expires_at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class JoinTokenRevoked:
+    """Nobody joins by a token any more; who did, stays."""
+
+    token_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeJoined:
+    """A node proved a key (`key_digest`: SHA-256 of the public one) and is known by it now."""
+
+    token_id: str
+    node_id: str
+    key_digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedIdentityRefused:
+    """An agent called itself a node, but remembered less than the node had confirmed."""
+
+    node_id: str
+    last_epoch: int
+    confirmed_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class RebalanceRequested:
     """Replicas are to be moved to where they are worth more, within a budget of moves.
 
@@ -393,6 +430,10 @@ Fact = (
     | NodeUncordoned
     | NodeDraining
     | NodeRemoved
+    | JoinTokenCreated
+    | JoinTokenRevoked
+    | NodeJoined
+    | CopiedIdentityRefused
     | RebalanceRequested
 )
 Event = Fact | RoundDecided

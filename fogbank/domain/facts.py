@@ -10,6 +10,14 @@ from fogbank.domain.bounds import malformed
 from fogbank.domain.containers import PublishedPort
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import GATEWAY, Commit, EventEnvelope
+from fogbank.domain.join_rules import (
+    JoinTokenFact,
+    NodeIdentity,
+    copied_identity_refused,
+    join_token_created,
+    join_token_revoked,
+    node_joined,
+)
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.node_rules import (
     known_node,
@@ -146,6 +154,8 @@ class Facts:
     draining: dict[str, None] = field(default_factory=dict)
     policy_positions: list[int] = field(default_factory=list)
     rebalance: RebalanceFact | None = None
+    join_tokens: dict[str, JoinTokenFact] = field(default_factory=dict)
+    identities: dict[str, NodeIdentity] = field(default_factory=dict)
     _known: dict[str, _Known] = field(default_factory=dict)
 
     def fold(self, commit: Commit, index: int) -> Verdict:
@@ -400,6 +410,10 @@ _HANDLERS: dict[type, Callable[..., VoidReason | None]] = {
     ev.NodeUncordoned: node_uncordoned,
     ev.NodeDraining: node_draining,
     ev.NodeRemoved: node_removed,
+    ev.JoinTokenCreated: join_token_created,
+    ev.JoinTokenRevoked: join_token_revoked,
+    ev.NodeJoined: node_joined,
+    ev.CopiedIdentityRefused: copied_identity_refused,
     ev.RebalanceRequested: _rebalance_requested,
     ev.RoundDecided: lambda *_args: VoidReason.WRONG_WRITER,
 }

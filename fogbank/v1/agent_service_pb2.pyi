@@ -83,19 +83,23 @@ class JoinRequest(_message.Message):
 
     TOKEN_FIELD_NUMBER: _builtins.int
     CERTIFICATE_REQUEST_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """Join token."""
     certificate_request: _builtins.bytes
     """Certificate signing request, DER."""
+    node_id: _builtins.str
+    """Node's id (UUID), made once and kept on disk."""
     def __init__(
         self,
         *,
         token: _builtins.str = ...,
         certificate_request: _builtins.bytes = ...,
+        node_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_request", b"certificate_request", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_request", b"certificate_request", "node_id", b"node_id", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -262,6 +266,28 @@ class CapacityChange(_message.Message):
 Global___CapacityChange: _TypeAlias = CapacityChange  # noqa: Y015
 
 @_typing.final
+class CertificateRenewal(_message.Message):
+    """A wish for a new certificate, before the one that is shown ends."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CERTIFICATE_REQUEST_FIELD_NUMBER: _builtins.int
+    certificate_request: _builtins.bytes
+    """Certificate signing request, DER, signed with the key that the node joined with."""
+    def __init__(
+        self,
+        *,
+        certificate_request: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_request", b"certificate_request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CertificateRenewal: _TypeAlias = CertificateRenewal  # noqa: Y015
+
+@_typing.final
 class ConnectRequest(_message.Message):
     """From the agent."""
 
@@ -271,6 +297,7 @@ class ConnectRequest(_message.Message):
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     REPORT_FIELD_NUMBER: _builtins.int
     CAPACITY_CHANGE_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_RENEWAL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello:
         """First, and only first."""
@@ -287,6 +314,10 @@ class ConnectRequest(_message.Message):
     def capacity_change(self) -> Global___CapacityChange:
         """The host changed."""
 
+    @_builtins.property
+    def certificate_renewal(self) -> Global___CertificateRenewal:
+        """A wish for a new certificate."""
+
     def __init__(
         self,
         *,
@@ -294,12 +325,13 @@ class ConnectRequest(_message.Message):
         heartbeat: Global___Heartbeat | None = ...,
         report: Global___Report | None = ...,
         capacity_change: Global___CapacityChange | None = ...,
+        certificate_renewal: Global___CertificateRenewal | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["capacity_change", b"capacity_change", "heartbeat", b"heartbeat", "hello", b"hello", "message", b"message", "report", b"report"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["capacity_change", b"capacity_change", "certificate_renewal", b"certificate_renewal", "heartbeat", b"heartbeat", "hello", b"hello", "message", b"message", "report", b"report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity_change", b"capacity_change", "heartbeat", b"heartbeat", "hello", b"hello", "message", b"message", "report", b"report"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity_change", b"capacity_change", "certificate_renewal", b"certificate_renewal", "heartbeat", b"heartbeat", "hello", b"hello", "message", b"message", "report", b"report"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "heartbeat", "report", "capacity_change"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "heartbeat", "report", "capacity_change", "certificate_renewal"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -691,6 +723,32 @@ class ServeResponse(_message.Message):
 Global___ServeResponse: _TypeAlias = ServeResponse  # noqa: Y015
 
 @_typing.final
+class NodeCertificate(_message.Message):
+    """A new certificate, to be shown from the next call on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CERTIFICATE_PEM_FIELD_NUMBER: _builtins.int
+    AUTHORITY_PEM_FIELD_NUMBER: _builtins.int
+    certificate_pem: _builtins.str
+    """Certificate, PEM."""
+    authority_pem: _builtins.str
+    """Certificates of the fleet's authority, PEM."""
+    def __init__(
+        self,
+        *,
+        certificate_pem: _builtins.str = ...,
+        authority_pem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority_pem", b"authority_pem", "certificate_pem", b"certificate_pem"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeCertificate: _TypeAlias = NodeCertificate  # noqa: Y015
+
+@_typing.final
 class ConnectResponse(_message.Message):
     """From the gateway."""
 
@@ -702,6 +760,7 @@ class ConnectResponse(_message.Message):
     DRAIN_FIELD_NUMBER: _builtins.int
     HEARTBEAT_ANSWER_FIELD_NUMBER: _builtins.int
     ERRAND_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """First, and only first."""
@@ -726,6 +785,10 @@ class ConnectResponse(_message.Message):
     def errand(self) -> Global___Errand:
         """Something to do at once."""
 
+    @_builtins.property
+    def certificate(self) -> Global___NodeCertificate:
+        """A new certificate."""
+
     def __init__(
         self,
         *,
@@ -735,12 +798,13 @@ class ConnectResponse(_message.Message):
         drain: Global___Drain | None = ...,
         heartbeat_answer: Global___HeartbeatAnswer | None = ...,
         errand: Global___Errand | None = ...,
+        certificate: Global___NodeCertificate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "assignments", b"assignments", "drain", b"drain", "errand", b"errand", "heartbeat_answer", b"heartbeat_answer", "message", b"message", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "assignments", b"assignments", "certificate", b"certificate", "drain", b"drain", "errand", b"errand", "heartbeat_answer", b"heartbeat_answer", "message", b"message", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "assignments", b"assignments", "drain", b"drain", "errand", b"errand", "heartbeat_answer", b"heartbeat_answer", "message", b"message", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "assignments", b"assignments", "certificate", b"certificate", "drain", b"drain", "errand", b"errand", "heartbeat_answer", b"heartbeat_answer", "message", b"message", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "assignments", "ack", "drain", "heartbeat_answer", "errand"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "assignments", "ack", "drain", "heartbeat_answer", "errand", "certificate"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 

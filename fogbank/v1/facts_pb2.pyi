@@ -530,6 +530,120 @@ class NodeRemoved(_message.Message):
 Global___NodeRemoved: _TypeAlias = NodeRemoved  # noqa: Y015
 
 @_typing.final
+class JoinTokenCreated(_message.Message):
+    """Nodes may join by a token. The event's id is the token's."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECRET_DIGEST_FIELD_NUMBER: _builtins.int
+    MAX_USES_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_US_FIELD_NUMBER: _builtins.int
+    secret_digest: _builtins.bytes
+    """SHA-256 of its secret, 32 bytes."""
+    max_uses: _builtins.int
+    """How many nodes may join by it."""
+    expires_at_us: _builtins.int
+    """Until when, in microseconds since 1970."""
+    def __init__(
+        self,
+        *,
+        secret_digest: _builtins.bytes = ...,
+        max_uses: _builtins.int = ...,
+        expires_at_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at_us", b"expires_at_us", "max_uses", b"max_uses", "secret_digest", b"secret_digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JoinTokenCreated: _TypeAlias = JoinTokenCreated  # noqa: Y015
+
+@_typing.final
+class JoinTokenRevoked(_message.Message):
+    """Nobody joins by a token any more; who did, stays."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_ID_FIELD_NUMBER: _builtins.int
+    token_id: _builtins.str
+    """Token's id (UUID)."""
+    def __init__(
+        self,
+        *,
+        token_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token_id", b"token_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JoinTokenRevoked: _TypeAlias = JoinTokenRevoked  # noqa: Y015
+
+@_typing.final
+class NodeJoined(_message.Message):
+    """A node proved a key, and is known by it from now on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_ID_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    KEY_DIGEST_FIELD_NUMBER: _builtins.int
+    token_id: _builtins.str
+    """Id (UUID) of the token that it came with."""
+    node_id: _builtins.str
+    """Node's id (UUID)."""
+    key_digest: _builtins.bytes
+    """SHA-256 of its public key (SubjectPublicKeyInfo, DER), 32 bytes."""
+    def __init__(
+        self,
+        *,
+        token_id: _builtins.str = ...,
+        node_id: _builtins.str = ...,
+        key_digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_digest", b"key_digest", "node_id", b"node_id", "token_id", b"token_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeJoined: _TypeAlias = NodeJoined  # noqa: Y015
+
+@_typing.final
+class CopiedIdentityRefused(_message.Message):
+    """An agent called itself a node, but remembered less than the node had confirmed: a copy. It was
+    refused; this is for the record.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    LAST_EPOCH_FIELD_NUMBER: _builtins.int
+    CONFIRMED_EPOCH_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    """Node's id (UUID)."""
+    last_epoch: _builtins.int
+    """Epoch that the copy remembered."""
+    confirmed_epoch: _builtins.int
+    """Epoch that the node had confirmed."""
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        last_epoch: _builtins.int = ...,
+        confirmed_epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirmed_epoch", b"confirmed_epoch", "last_epoch", b"last_epoch", "node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CopiedIdentityRefused: _TypeAlias = CopiedIdentityRefused  # noqa: Y015
+
+@_typing.final
 class RebalanceRequested(_message.Message):
     """Replicas are to be moved to where they are worth more. The last request counts, and ends any before."""
 

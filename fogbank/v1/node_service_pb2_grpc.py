@@ -70,6 +70,16 @@ class NodeServiceStub:
                 request_serializer=fogbank_dot_v1_dot_node__service__pb2.CreateJoinTokenRequest.SerializeToString,
                 response_deserializer=fogbank_dot_v1_dot_node__service__pb2.CreateJoinTokenResponse.FromString,
                 _registered_method=True)
+        self.ListJoinTokens = channel.unary_unary(
+                '/fogbank.v1.NodeService/ListJoinTokens',
+                request_serializer=fogbank_dot_v1_dot_node__service__pb2.ListJoinTokensRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_node__service__pb2.ListJoinTokensResponse.FromString,
+                _registered_method=True)
+        self.RevokeJoinToken = channel.unary_unary(
+                '/fogbank.v1.NodeService/RevokeJoinToken',
+                request_serializer=fogbank_dot_v1_dot_node__service__pb2.RevokeJoinTokenRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_node__service__pb2.RevokeJoinTokenResponse.FromString,
+                _registered_method=True)
         self.PlanRebalance = channel.unary_unary(
                 '/fogbank.v1.NodeService/PlanRebalance',
                 request_serializer=fogbank_dot_v1_dot_node__service__pb2.PlanRebalanceRequest.SerializeToString,
@@ -145,6 +155,20 @@ class NodeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListJoinTokens(self, request, context):
+        """Lists the tokens with which agents join, without their secrets, the last made first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeJoinToken(self, request, context):
+        """Lets nobody join with a token any more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PlanRebalance(self, request, context):
         """Says which replicas a rebalance would move, and what the fleet would gain; changes nothing.
         """
@@ -210,6 +234,16 @@ def add_NodeServiceServicer_to_server(servicer, server):
                     servicer.CreateJoinToken,
                     request_deserializer=fogbank_dot_v1_dot_node__service__pb2.CreateJoinTokenRequest.FromString,
                     response_serializer=fogbank_dot_v1_dot_node__service__pb2.CreateJoinTokenResponse.SerializeToString,
+            ),
+            'ListJoinTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListJoinTokens,
+                    request_deserializer=fogbank_dot_v1_dot_node__service__pb2.ListJoinTokensRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_node__service__pb2.ListJoinTokensResponse.SerializeToString,
+            ),
+            'RevokeJoinToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeJoinToken,
+                    request_deserializer=fogbank_dot_v1_dot_node__service__pb2.RevokeJoinTokenRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_node__service__pb2.RevokeJoinTokenResponse.SerializeToString,
             ),
             'PlanRebalance': grpc.unary_unary_rpc_method_handler(
                     servicer.PlanRebalance,
@@ -422,6 +456,60 @@ class NodeService:
             '/fogbank.v1.NodeService/CreateJoinToken',
             fogbank_dot_v1_dot_node__service__pb2.CreateJoinTokenRequest.SerializeToString,
             fogbank_dot_v1_dot_node__service__pb2.CreateJoinTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListJoinTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fogbank.v1.NodeService/ListJoinTokens',
+            fogbank_dot_v1_dot_node__service__pb2.ListJoinTokensRequest.SerializeToString,
+            fogbank_dot_v1_dot_node__service__pb2.ListJoinTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeJoinToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fogbank.v1.NodeService/RevokeJoinToken',
+            fogbank_dot_v1_dot_node__service__pb2.RevokeJoinTokenRequest.SerializeToString,
+            fogbank_dot_v1_dot_node__service__pb2.RevokeJoinTokenResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,10 @@ class NodeServiceStub:
     """Removes a node from the fleet for good."""
     CreateJoinToken: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.CreateJoinTokenRequest, _node_service_pb2.CreateJoinTokenResponse]
     """Makes a token with which agents join."""
+    ListJoinTokens: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.ListJoinTokensRequest, _node_service_pb2.ListJoinTokensResponse]
+    """Lists the tokens with which agents join, without their secrets, the last made first."""
+    RevokeJoinToken: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.RevokeJoinTokenRequest, _node_service_pb2.RevokeJoinTokenResponse]
+    """Lets nobody join with a token any more."""
     PlanRebalance: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.PlanRebalanceRequest, _node_service_pb2.PlanRebalanceResponse]
     """Says which replicas a rebalance would move, and what the fleet would gain; changes nothing."""
     ApplyRebalance: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.ApplyRebalanceRequest, _node_service_pb2.ApplyRebalanceResponse]
@@ -75,6 +79,10 @@ class NodeServiceAsyncStub(NodeServiceStub):
     """Removes a node from the fleet for good."""
     CreateJoinToken: _aio.UnaryUnaryMultiCallable[_node_service_pb2.CreateJoinTokenRequest, _node_service_pb2.CreateJoinTokenResponse]  # type: ignore[assignment]
     """Makes a token with which agents join."""
+    ListJoinTokens: _aio.UnaryUnaryMultiCallable[_node_service_pb2.ListJoinTokensRequest, _node_service_pb2.ListJoinTokensResponse]  # type: ignore[assignment]
+    """Lists the tokens with which agents join, without their secrets, the last made first."""
+    RevokeJoinToken: _aio.UnaryUnaryMultiCallable[_node_service_pb2.RevokeJoinTokenRequest, _node_service_pb2.RevokeJoinTokenResponse]  # type: ignore[assignment]
+    """Lets nobody join with a token any more."""
     PlanRebalance: _aio.UnaryUnaryMultiCallable[_node_service_pb2.PlanRebalanceRequest, _node_service_pb2.PlanRebalanceResponse]  # type: ignore[assignment]
     """Says which replicas a rebalance would move, and what the fleet would gain; changes nothing."""
     ApplyRebalance: _aio.UnaryUnaryMultiCallable[_node_service_pb2.ApplyRebalanceRequest, _node_service_pb2.ApplyRebalanceResponse]  # type: ignore[assignment]
@@ -142,6 +150,22 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_node_service_pb2.CreateJoinTokenResponse, _abc.Awaitable[_node_service_pb2.CreateJoinTokenResponse]]:
         """Makes a token with which agents join."""
+
+    @_abc_1.abstractmethod
+    def ListJoinTokens(
+        self,
+        request: _node_service_pb2.ListJoinTokensRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_service_pb2.ListJoinTokensResponse, _abc.Awaitable[_node_service_pb2.ListJoinTokensResponse]]:
+        """Lists the tokens with which agents join, without their secrets, the last made first."""
+
+    @_abc_1.abstractmethod
+    def RevokeJoinToken(
+        self,
+        request: _node_service_pb2.RevokeJoinTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_service_pb2.RevokeJoinTokenResponse, _abc.Awaitable[_node_service_pb2.RevokeJoinTokenResponse]]:
+        """Lets nobody join with a token any more."""
 
     @_abc_1.abstractmethod
     def PlanRebalance(

@@ -32,6 +32,7 @@ from services.gateway.adapters.database import make_engine, migrate, ping
 from services.gateway.adapters.doors import Doors, agents_only_connect
 from services.gateway.adapters.invites import PostgresInvites
 from services.gateway.adapters.ledger_client import LedgerClient
+from services.gateway.adapters.node_authority import FleetAuthority, SealedTokenSecrets
 from services.gateway.adapters.passwords import Argon2Passwords, HashingCost
 from services.gateway.adapters.scheduler_client import SchedulerClient
 from services.gateway.adapters.sealing import SealedEnvironments
@@ -49,6 +50,7 @@ from services.gateway.app.fold import FleetFold
 from services.gateway.app.gate import Gate
 from services.gateway.app.genesis import ensure_genesis
 from services.gateway.app.identity import Identity
+from services.gateway.app.joining import Joining
 from services.gateway.app.limits import Limits
 from services.gateway.app.node_commands import NodeCommands
 from services.gateway.app.nodes import Nodes
@@ -152,6 +154,7 @@ async def build(service: Service, settings: GatewaySettings) -> None:
     fold = record.fold
     uses = _use_cases(settings, record, own, ledger, scheduler)
     agents = await _agents(service, settings, record, own.environments, clock)
+    joining = _joining(settings, record, doors, clock)
     system = System(fold, record.appender, agents, ledger, scheduler, gate=record.gate)
     face = GrpcDependencies(
         uses.deployments,
@@ -162,6 +165,7 @@ async def build(service: Service, settings: GatewaySettings) -> None:
         uses.rebalances,
         agents,
         Errands(uses.deployments, fold, agents),
+        joining,
         own.identity,
         uses.organizations,
         uses.clusters,
@@ -170,6 +174,7 @@ async def build(service: Service, settings: GatewaySettings) -> None:
         uses.events,
         ledger,
         subject_prefix=record.name.prefix,
+        fleet=settings.fleet,
         agent_token=settings.agent_token.get_secret_value(),
         bounds=settings.bounds,
     )
@@ -195,6 +200,17 @@ async def build(service: Service, settings: GatewaySettings) -> None:
     await agreement(record.log, LedgerCopy(ledger_channel), waits=record.gate.close)
     await _begin(service, settings, record, clock)
     await grpc.serving()
+
+
+def _joining(settings: GatewaySettings, record: _Record, doors: Doors, clock: Clock) -> Joining:
+    signs = doors.authority
+    return Joining(
+        record.fold,
+        CommandLog(record.fold, record.appender),
+        clock,
+        SealedTokenSecrets(settings.sealing_key.get_secret_value()),
+        FleetAuthority(signs, settings.agent_certificate_s, clock) if signs is not None else None,
+    )
 
 
 async def _inward(
@@ -269,7 +285,8 @@ async def _serve_grpc(
     )
     add_to_server(face, server.grpc)
     if doors.agents is not None:
-        server.listen(settings.agent_listen, doors.agents, "agents")
+        port = server.listen(settings.agent_listen, doors.agents, "agents")
+        face.joining.agent_port = port
     await server.start(settings.grpc_listen)
     service.on_stop("grpc", lambda: server.stop(_GRACE_S))
     return server

@@ -221,6 +221,10 @@ EXAMPLES: tuple[ev.Event, ...] = (
     ev.NodeUncordoned(_NODE),
     ev.NodeDraining(_NODE, _INSTANT_US + 600_000_000),
     ev.NodeRemoved(_OTHER_NODE),
+    ev.JoinTokenCreated(bytes(range(64, 96)), 5, _INSTANT_US + 3_600_000_000),
+    ev.JoinTokenRevoked(_OTHER_NODE),
+    ev.NodeJoined(_OTHER_NODE, _NODE, bytes(range(96, 128))),
+    ev.CopiedIdentityRefused(_NODE, 11 << 16, 14 << 16),
     ev.RebalanceRequested(100, 10, 4),
     ev.RoundDecided(
         prev_digest=bytes(range(32)),

@@ -9,8 +9,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, cast
 
+import grpc
 import grpc.aio
 
 from fogbank.codec import encode_commit, encode_envelope
@@ -24,8 +26,11 @@ from fogbank.log.group_commit import GroupCommit
 from fogbank.log.memory import MemoryLog, MemoryStore
 from fogbank.log.port import EventLog, Writer
 from fogbank.placement.causes import causes_of
+from fogbank.runtime.certificates import GATEWAY_NAME, Authority
 from fogbank.runtime.clock import SystemClock
+from fogbank.runtime.grpc_channel import open_channel
 from fogbank.runtime.grpc_server import GrpcServer
+from fogbank.runtime.grpc_tls import CertificateRule, OwnCertificate, server_credentials
 from fogbank.v1 import (
     agent_service_pb2_grpc,
     audit_service_pb2_grpc,
@@ -35,6 +40,8 @@ from fogbank.v1 import (
     policy_service_pb2_grpc,
     replica_service_pb2_grpc,
 )
+from services.gateway.adapters.doors import agents_only_connect
+from services.gateway.adapters.node_authority import FleetAuthority
 from services.gateway.app.agent_session import AgentPorts
 from services.gateway.app.agents import Agents
 from services.gateway.app.clusters import Clusters
@@ -45,6 +52,7 @@ from services.gateway.app.events import Events
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.genesis import ensure_genesis
 from services.gateway.app.identity import User
+from services.gateway.app.joining import Joining
 from services.gateway.app.node_commands import NodeCommands
 from services.gateway.app.nodes import Nodes
 from services.gateway.app.organizations import Organizations
@@ -72,6 +80,8 @@ from tests.support.tenancy import MemoryInvites
 AGENT_TOKEN = "the-agents-token"
 ALICE, BOB, CAROL, ADMIN = (Principal(an_id(name)) for name in ("alice", "bob", "carol", "admin"))
 ADMIN = Principal(ADMIN.user_id, Role.ADMIN)
+
+_HOSTS = (GATEWAY_NAME, "127.0.0.1")
 
 LogOf = Callable[[Writer], EventLog]
 
@@ -123,6 +133,13 @@ class Environments:
     def _require_up(self) -> None:
         if not self.up:
             raise UnavailableError("the database is down", retry_after_ms=10)
+
+
+class HashedSecrets:
+    """Secrets of join tokens that anybody can work out."""
+
+    def secret(self, token_id: str) -> bytes:
+        return sha256(token_id.encode()).digest()
 
 
 class NamedUsers:
@@ -226,6 +243,7 @@ class GatewayWorld:
     environments: Environments
     telemetry: HeardTelemetry
     scheduler: HandScheduler
+    agent_address: str = ""
     stubs: dict[str, Any] = field(default_factory=dict)
 
     async def deployed(self, replicas: int = 1, **env: str) -> str:
@@ -278,10 +296,12 @@ async def gateway_world(
     timeout_s: float = 60,
     planner: SchedulerQueries | None = None,
     invites: MemoryInvites | None = None,
+    authority: Authority | None = None,
 ) -> AsyncIterator[GatewayWorld]:
     """Run a gateway while the context lasts. Two on the same `log_of` share a fleet.
 
-    Without a `planner` it plans from its own fold; without `invites` it has its own.
+    Without a `planner` it plans from its own fold; without `invites` it has its own. With an
+    `authority` agents join by token, and connect at another door, with certificates.
     """
     log_of = log_of or memory_logs()
     clock = SystemClock()
@@ -295,15 +315,15 @@ async def gateway_world(
     )
     ports = AgentPorts(fold, appender, environments, telemetry, clock, fold_timeout_s=timeout_s)
     agents = Agents(ports)
-    server = GrpcServer([], interceptors=[Authenticate(NamedTokens())])
+    server, joining = _server(authority), _joining(fold, command_log, clock, authority)
     queries = planner or FakeScheduler(fold)
     planning = Planning(deployments, command_log, queries)
     rebalances = Rebalances(fold, command_log, queries, clock)
     updates = Updates(deployments, fold, command_log, environments, clock)
     service = DeploymentService(deployments, planning, updates, GRPC_BOUNDS)
     views = Nodes(fold, ledger)
-    nodes = NodeService(views, NodeCommands(fold, command_log, clock), rebalances)
-    _register(server, service, nodes, agents, Errands(deployments, fold, agents))
+    nodes = NodeService(views, NodeCommands(fold, command_log, clock), rebalances, joining)
+    _register(server, service, nodes, agents, joining, Errands(deployments, fold, agents))
     clusters = Clusters(fold, command_log, ledger, clock)
     events, past = Events(fold, log), Past(deployments, views, clusters)
     audit = AuditService(log, events, ledger, past, "fogbank.log.test.1.")
@@ -316,10 +336,8 @@ async def gateway_world(
         for loop in (fold.run, appender.run):
             stack.push_async_callback(_cancelled, asyncio.create_task(loop()))
         await fold.reached(await log.last_sequence())
-        port = await server.start("127.0.0.1:0")
-        stack.push_async_callback(server.stop, 0)
-        address = f"127.0.0.1:{port}"
-        channel = await stack.enter_async_context(grpc.aio.insecure_channel(address))
+        address = await stack.enter_async_context(_listening(server, joining, authority))
+        channel = await stack.enter_async_context(open_channel(address, credentials=_to(authority)))
         yield GatewayWorld(
             address,
             channel,
@@ -332,6 +350,7 @@ async def gateway_world(
             environments,
             telemetry,
             HandScheduler(log_of(Writer("scheduler", "hand")), fold),
+            f"127.0.0.1:{joining.agent_port}",
         )
 
 
@@ -339,17 +358,54 @@ def _fold(log: EventLog, kept_changes: int) -> FleetFold:
     return FleetFold(log, LogStatuses(log), kept_changes=kept_changes)
 
 
+@asynccontextmanager
+async def _listening(
+    server: GrpcServer, joining: Joining, authority: Authority | None
+) -> AsyncIterator[str]:
+    if authority is not None:
+        own = OwnCertificate(authority, "gateway", _HOSTS)
+        door = server_credentials(own, authority.certificate_pem)
+        joining.agent_port = server.listen("127.0.0.1:0", door, "agents")
+    port = await server.start("127.0.0.1:0")
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(0)
+
+
+def _server(authority: Authority | None) -> GrpcServer:
+    rules = [CertificateRule(agents_only_connect), Authenticate(NamedTokens())]
+    if authority is None:
+        return GrpcServer([], interceptors=rules)
+    own = OwnCertificate(authority, "gateway", _HOSTS)
+    return GrpcServer([], interceptors=rules, credentials=server_credentials(own))
+
+
+def _joining(
+    fold: FleetFold, command_log: CommandLog, clock: SystemClock, authority: Authority | None
+) -> Joining:
+    signs = FleetAuthority(authority, 3_600, clock) if authority is not None else None
+    return Joining(fold, command_log, clock, HashedSecrets(), signs)
+
+
+def _to(authority: Authority | None) -> grpc.ChannelCredentials | None:
+    if authority is None:
+        return None
+    return grpc.ssl_channel_credentials(authority.certificate_pem.encode())
+
+
 def _register(
     server: GrpcServer,
     deployments: DeploymentService,
     nodes: NodeService,
     agents: Agents,
+    joining: Joining,
     errands: Errands,
 ) -> None:
     deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(deployments, server.grpc)
     node_service_pb2_grpc.add_NodeServiceServicer_to_server(nodes, server.grpc)
     agent_service_pb2_grpc.add_AgentServiceServicer_to_server(
-        AgentService(agents, AGENT_TOKEN, errands), server.grpc
+        AgentService(agents, joining, errands, AGENT_TOKEN, "default"), server.grpc
     )
     replica_service_pb2_grpc.add_ReplicaServiceServicer_to_server(
         ReplicaService(errands), server.grpc

@@ -39,6 +39,7 @@ from services.gateway.core.agent_messages import (
     FromAgent,
     Heartbeat,
     HeartbeatAnswer,
+    NodeCertificate,
     Report,
     ToAgent,
     Welcome,
@@ -87,6 +88,7 @@ class AgentSession:
         self._ack_again = False
         self._beat_heard = self._beat_answered = 0
         self._errands: list[Errand] = []
+        self._certificate: NodeCertificate | None = None
         node = self._node()
         self._load = LoggedLoad(node.cpu_percent, node.memory_percent)
 
@@ -108,6 +110,11 @@ class AgentSession:
     def send(self, errand: Errand) -> None:
         """Have the agent run an errand."""
         self._errands.append(errand)
+        self._woken.set()
+
+    def renewed(self, certificate: NodeCertificate) -> None:
+        """Give the agent a new certificate."""
+        self._certificate = certificate
         self._woken.set()
 
     def drain(self, reason: str) -> None:
@@ -163,6 +170,9 @@ class AgentSession:
                 self._acked_number = node.last_report
                 crash_point("gateway.before-acknowledgement")
                 yield Ack(node.last_report)
+            if self._certificate is not None:
+                certificate, self._certificate = self._certificate, None
+                yield certificate
             if self._beat_heard > self._beat_answered:
                 self._beat_answered = self._beat_heard
                 yield HeartbeatAnswer(self._beat_heard)

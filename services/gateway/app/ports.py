@@ -40,6 +40,39 @@ class CommitAppender(Protocol):
         """
 
 
+class NodeAuthority(Protocol):
+    """Signs certificates of nodes."""
+
+    @property
+    def fingerprint(self) -> bytes:
+        """The SHA-256 of the authority's certificate, by which agents know it."""
+
+    @property
+    def certificate_pem(self) -> str:
+        """That certificate."""
+
+    def key_digest(self, request_der: bytes) -> bytes:
+        """Return the SHA-256 of the key that a request (PKCS#10, DER) was signed with.
+
+        Raises:
+            InvalidArgumentError: it is no such request.
+        """
+
+    def sign(self, node_id: str, request_der: bytes) -> str:
+        """Return a certificate, PEM, by which a request's key speaks for a node.
+
+        Raises:
+            InvalidArgumentError: it is no such request.
+        """
+
+
+class TokenSecrets(Protocol):
+    """The secrets of join tokens."""
+
+    def secret(self, token_id: str) -> bytes:
+        """Return a token's secret, 32 bytes, the same each time."""
+
+
 class DeploymentSort(StrEnum):
     """What a list is sorted by; ties go by id."""
 

@@ -134,4 +134,12 @@ class Errand:
     kind: LogsErrand | ExecErrand
 
 
-ToAgent = Welcome | Assignments | Ack | HeartbeatAnswer | Drain | Errand
+@dataclass(frozen=True, slots=True)
+class NodeCertificate:
+    """A certificate of the node, and the authority's to trust; both PEM."""
+
+    certificate_pem: str
+    authority_pem: str
+
+
+ToAgent = Welcome | Assignments | Ack | HeartbeatAnswer | Drain | Errand | NodeCertificate

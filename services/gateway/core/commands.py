@@ -20,6 +20,7 @@ from fogbank.domain.errors import (
 from fogbank.domain.ids import command_event_id, digest
 from fogbank.domain.resources import Resources
 from fogbank.domain.verdict import Verdict, VoidReason
+from services.gateway.core.join_refusals import join_refusal
 
 CREATE = "CreateDeployment"
 SCALE = "ScaleDeployment"
@@ -162,6 +163,8 @@ def settle(envelope: EventEnvelope, first: Verdict) -> int:
         )
     if first.reason is None:
         return first.position
+    if isinstance(envelope.event, ev.NodeJoined):
+        raise join_refusal(first.reason, envelope.event.node_id)
     if first.reason is VoidReason.STALE_VERSION:
         raise stale()
     if first.reason is VoidReason.DELETED:

@@ -42,12 +42,7 @@ class Hello:
 
 def check_hello(hello: Hello) -> None:
     """Raise InvalidArgumentError unless the message makes sense in itself."""
-    try:
-        canonical = str(UUID(hello.node_id))
-    except ValueError:
-        canonical = ""
-    if canonical != hello.node_id or not hello.node_id:
-        raise InvalidArgumentError.of_field("hello.node_id", "must be a UUID in lowercase")
+    check_node_id(hello.node_id, "hello.node_id")
     if not (1 <= len(hello.name) <= MAX_NAME and hello.name.isprintable()):
         raise InvalidArgumentError.of_field(
             "hello.name", f"must be 1 to {MAX_NAME} printable characters, got {len(hello.name)}"
@@ -56,6 +51,16 @@ def check_hello(hello: Hello) -> None:
         if value < 0:
             raise InvalidArgumentError.of_field(f"hello.{field}", f"must not be negative: {value}")
     check_fingerprint(hello.fingerprint, "hello.fingerprint")
+
+
+def check_node_id(node_id: str, path: str) -> None:
+    """Raise InvalidArgumentError unless a node's id is one."""
+    try:
+        canonical = str(UUID(node_id))
+    except ValueError:
+        canonical = ""
+    if canonical != node_id or not node_id:
+        raise InvalidArgumentError.of_field(path, "must be a UUID in lowercase")
 
 
 def check_fingerprint(fingerprint: Fingerprint, path: str) -> None:
@@ -106,7 +111,7 @@ def check_identity(fleet: FleetState, hello: Hello) -> None:
     node = fleet.facts.nodes.get(hello.node_id)
     if node is not None and node.removed:
         raise removed(node)
-    if node is not None and hello.last_epoch < node.confirmed_epoch:
+    if node is not None and is_copy(node, hello):
         raise FailedPreconditionError(
             f"node {hello.node_id} confirmed an epoch that this agent does not know: its data "
             "folder is a copy or was restored; give this agent an empty one",
@@ -122,6 +127,11 @@ def check_identity(fleet: FleetState, hello: Hello) -> None:
                 f"another node is called {hello.name!r}; it keeps the name until it is offline",
                 reason="NODE_NAME_TAKEN",
             )
+
+
+def is_copy(node: NodeFact, hello: Hello) -> bool:
+    """Tell whether an agent remembers less than the node confirmed."""
+    return hello.last_epoch < node.confirmed_epoch
 
 
 def removed(node: NodeFact) -> FailedPreconditionError:

@@ -14,16 +14,18 @@ from fogbank.codec.facts import observation_from_pb
 from fogbank.codec.values import fingerprint_from_pb, resources_to_pb
 from fogbank.domain.errors import (
     InvalidArgumentError,
+    PermissionDeniedError,
     UnauthenticatedError,
-    UnimplementedError,
 )
 from fogbank.domain.events import ReplicaObservation
+from fogbank.runtime.grpc_tls import peer_certificate
 from fogbank.v1 import agent_service_pb2 as pb
 from fogbank.v1 import agent_service_pb2_grpc as rpc
 from fogbank.v1 import deployments_pb2, facts_pb2
 from services.gateway.app.agent_session import AgentSession
 from services.gateway.app.agents import Agents
 from services.gateway.app.errands import Errands, Piece
+from services.gateway.app.joining import Joining, ShownCertificate
 from services.gateway.core import agent_messages as msg
 from services.gateway.core.hello import Hello
 
@@ -37,24 +39,37 @@ _MAX_ID = 256
 class AgentService(rpc.AgentServiceServicer):
     """Takes the streams of agents that have the fleet's bearer."""
 
-    def __init__(self, agents: Agents, token: str, errands: Errands) -> None:
+    def __init__(
+        self, agents: Agents, joining: Joining, errands: Errands, token: str, fleet: str
+    ) -> None:
+        """Know whom to let in; without a `token` agents come with certificates only."""
         self._agents = agents
+        self._joining = joining
         self._errands = errands
-        self._expected = f"Bearer {token}".encode()
+        self._expected = f"Bearer {token}".encode() if token else b""
+        self._fleet = fleet
 
     async def Join(self, request: pb.JoinRequest, context: Context) -> pb.JoinResponse:
-        """Not built yet."""
-        raise UnimplementedError("Join is not built yet; agents come with FOG_AGENT_TOKEN")
+        """Trade a join token for a certificate."""
+        signed = await self._joining.join(
+            request.token, request.node_id, request.certificate_request
+        )
+        return pb.JoinResponse(
+            certificate_pem=signed.certificate_pem, authority_pem=signed.authority_pem
+        )
 
     async def Connect(
         self, request_iterator: AsyncIterator[pb.ConnectRequest], context: Context
     ) -> AsyncIterator[pb.ConnectResponse]:
         """Shake hands with an agent, then listen and talk until either side has enough."""
-        self._authenticate(context)
+        shown = self._shown(context)
+        if shown is None:
+            self._authenticate(context)
         requests = aiter(request_iterator)
         hello = await _hello(requests)
+        await self._joining.check(hello, shown)
         async with self._agents.session(hello) as session:
-            reader = asyncio.create_task(_listen(requests, session))
+            reader = asyncio.create_task(self._listen(requests, session))
             try:
                 async for message in session.messages():
                     yield _response(message)
@@ -65,7 +80,8 @@ class AgentService(rpc.AgentServiceServicer):
         self, request_iterator: AsyncIterator[pb.ServeRequest], context: Context
     ) -> pb.ServeResponse:
         """Take what an agent brings for an errand, as fast as the user does."""
-        self._authenticate(context)
+        if self._shown(context) is None:
+            self._authenticate(context)
         requests = aiter(request_iterator)
         first = await anext(requests, None)
         if first is None or first.WhichOneof("message") != "errand_id":
@@ -83,11 +99,44 @@ class AgentService(rpc.AgentServiceServicer):
 
     def _authenticate(self, context: Context) -> None:
         for key, value in context.invocation_metadata() or ():
-            if key == "authorization":
+            if self._expected and key == "authorization":
                 given = value if isinstance(value, bytes) else value.encode()
                 if hmac.compare_digest(given, self._expected):
                     return
+        if not self._expected:
+            raise UnauthenticatedError(
+                "agents come with certificates here: have this one join with a token of "
+                "`fog nodes token`"
+            )
         raise UnauthenticatedError("FOG_AGENT_TOKEN is missing or not this fleet's")
+
+    def _shown(self, context: Context) -> ShownCertificate | None:
+        """Return what a caller's certificate says, which TLS has verified."""
+        certificate = peer_certificate(context)
+        if certificate is None:
+            return None
+        identity = certificate.identity
+        if identity is None or identity.kind != "node" or identity.fleet != self._fleet:
+            raise PermissionDeniedError(
+                f"the certificate speaks for no node of fleet {self._fleet}", reason="OTHER_NODE"
+            )
+        return ShownCertificate(identity.name, certificate.key_digest)
+
+    async def _listen(
+        self, requests: AsyncIterator[pb.ConnectRequest], session: AgentSession
+    ) -> None:
+        """Hand on what the agent says until it ends; whatever happens ends the session."""
+        try:
+            async for request in requests:
+                if request.WhichOneof("message") == "certificate_renewal":
+                    wish = request.certificate_renewal.certificate_request
+                    session.renewed(self._joining.renew(session.node_id, wish))
+                else:
+                    await session.receive(_message(request))
+        except Exception as error:  # noqa: BLE001 (raised again by the session, in the call's task)
+            session.end(error)
+        else:
+            session.end()
 
 
 async def _hello(requests: AsyncIterator[pb.ConnectRequest]) -> Hello:
@@ -106,17 +155,6 @@ async def _hello(requests: AsyncIterator[pb.ConnectRequest]) -> Hello:
     return Hello(
         message.node_id, message.name, message.last_epoch, message.last_sequence, fingerprint
     )
-
-
-async def _listen(requests: AsyncIterator[pb.ConnectRequest], session: AgentSession) -> None:
-    """Hand on what the agent says until it ends; whatever happens here ends the session."""
-    try:
-        async for request in requests:
-            await session.receive(_message(request))
-    except Exception as error:  # noqa: BLE001 (raised again by the session, in the call's own task)
-        session.end(error)
-    else:
-        session.end()
 
 
 def _message(request: pb.ConnectRequest) -> msg.FromAgent:
@@ -220,6 +258,12 @@ def _response(message: msg.ToAgent) -> pb.ConnectResponse:
             return pb.ConnectResponse(drain=pb.Drain(reason=message.reason))
         case msg.Errand():
             return pb.ConnectResponse(errand=_errand(message))
+        case msg.NodeCertificate():
+            return pb.ConnectResponse(
+                certificate=pb.NodeCertificate(
+                    certificate_pem=message.certificate_pem, authority_pem=message.authority_pem
+                )
+            )
 
 
 def _assignment(assignment: msg.Assignment) -> pb.Assignment:

@@ -6,13 +6,16 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc.aio
+from google.protobuf.duration_pb2 import Duration
 
 from fogbank.codec.rebalances import rebalance_plan_to_pb, rebalance_to_pb
 from fogbank.codec.views import moment_from_pb, node_to_pb
-from fogbank.domain.errors import InvalidArgumentError, UnimplementedError
+from fogbank.domain.errors import InvalidArgumentError
+from fogbank.domain.join_rules import JoinTokenFact
 from fogbank.domain.rebalancing import RebalanceTerms
 from fogbank.v1 import node_service_pb2 as pb
 from fogbank.v1 import node_service_pb2_grpc as rpc
+from services.gateway.app.joining import Joining
 from services.gateway.app.node_commands import NodeCommands
 from services.gateway.app.nodes import Nodes
 from services.gateway.app.principal import current_principal
@@ -28,8 +31,11 @@ _QUERY = b"nodes"
 class NodeService(rpc.NodeServiceServicer):
     """Shows nodes to everybody who is signed in; what changes them is for administrators."""
 
-    def __init__(self, nodes: Nodes, commands: NodeCommands, rebalances: Rebalances) -> None:
+    def __init__(
+        self, nodes: Nodes, commands: NodeCommands, rebalances: Rebalances, joining: Joining
+    ) -> None:
         self._nodes = nodes
+        self._joining = joining
         self._commands = commands
         self._rebalances = rebalances
 
@@ -94,7 +100,7 @@ class NodeService(rpc.NodeServiceServicer):
         """Move a node's replicas elsewhere."""
         deadline_ms: int | None = None
         if request.HasField("deadline"):
-            deadline_ms = request.deadline.seconds * 1_000 + request.deadline.nanos // 1_000_000
+            deadline_ms = _milliseconds(request.deadline)
         view = await self._commands.drain(
             current_principal(),
             request.node,
@@ -141,8 +147,43 @@ class NodeService(rpc.NodeServiceServicer):
     async def CreateJoinToken(
         self, request: pb.CreateJoinTokenRequest, context: Context
     ) -> pb.CreateJoinTokenResponse:
-        """Not built yet."""
-        raise UnimplementedError("CreateJoinToken is not built yet")
+        """Make a token with which agents join."""
+        lifetime_ms = _milliseconds(request.lifetime) if request.HasField("lifetime") else None
+        token, fact = await self._joining.create(
+            current_principal(), request.uses, lifetime_ms, request.request_id
+        )
+        made = _token(fact)
+        return pb.CreateJoinTokenResponse(
+            token=token.text,
+            expires_at=made.expires_at,
+            token_id=token.id,
+            agent_port=self._joining.agent_port,
+        )
+
+    async def ListJoinTokens(
+        self, request: pb.ListJoinTokensRequest, context: Context
+    ) -> pb.ListJoinTokensResponse:
+        """List the tokens."""
+        found = self._joining.list(current_principal())
+        return pb.ListJoinTokensResponse(tokens=[_token(fact) for fact in found])
+
+    async def RevokeJoinToken(
+        self, request: pb.RevokeJoinTokenRequest, context: Context
+    ) -> pb.RevokeJoinTokenResponse:
+        """Let nobody join with a token any more."""
+        fact = await self._joining.revoke(current_principal(), request.token_id, request.request_id)
+        return pb.RevokeJoinTokenResponse(token=_token(fact))
+
+
+def _token(fact: JoinTokenFact) -> pb.JoinToken:
+    message = pb.JoinToken(id=fact.id, max_uses=fact.max_uses, uses=fact.uses, revoked=fact.revoked)
+    message.created_at.FromMicroseconds(fact.created_at_us)
+    message.expires_at.FromMicroseconds(fact.expires_at_us)
+    return message
+
+
+def _milliseconds(span: Duration) -> int:
+    return span.seconds * 1_000 + span.nanos // 1_000_000
 
 
 def _sequence(number: int) -> int:

@@ -29,6 +29,7 @@ from services.gateway.app.deployments import Deployments
 from services.gateway.app.errands import Errands
 from services.gateway.app.events import Events
 from services.gateway.app.identity import Identity
+from services.gateway.app.joining import Joining
 from services.gateway.app.node_commands import NodeCommands
 from services.gateway.app.nodes import Nodes
 from services.gateway.app.organizations import Organizations
@@ -73,6 +74,7 @@ class GrpcDependencies:
     rebalances: Rebalances
     agents: Agents
     errands: Errands
+    joining: Joining
     identity: Identity
     organizations: Organizations
     clusters: Clusters
@@ -81,6 +83,7 @@ class GrpcDependencies:
     events: Events
     audits: LedgerAudits
     subject_prefix: str
+    fleet: str
     agent_token: str
     bounds: Bounds
 
@@ -91,7 +94,7 @@ def add_to_server(uses: GrpcDependencies, server: grpc.aio.Server) -> None:
         DeploymentService(uses.deployments, uses.planning, uses.updates, uses.bounds), server
     )
     node_service_pb2_grpc.add_NodeServiceServicer_to_server(
-        NodeService(uses.nodes, uses.node_commands, uses.rebalances), server
+        NodeService(uses.nodes, uses.node_commands, uses.rebalances, uses.joining), server
     )
     identity_service_pb2_grpc.add_IdentityServiceServicer_to_server(
         IdentityService(uses.identity, uses.organizations, uses.clusters), server
@@ -113,5 +116,6 @@ def add_to_server(uses: GrpcDependencies, server: grpc.aio.Server) -> None:
         ReplicaService(uses.errands), server
     )
     agent_service_pb2_grpc.add_AgentServiceServicer_to_server(
-        AgentService(uses.agents, uses.agent_token, uses.errands), server
+        AgentService(uses.agents, uses.joining, uses.errands, uses.agent_token, uses.fleet),
+        server,
     )

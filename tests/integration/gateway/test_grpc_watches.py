@@ -256,14 +256,3 @@ async def test_wrong_questions_of_the_record_are_refused(
         await take(events(world, user, **request_), 1)
 
     assert caught.value.code() is code
-
-
-async def test_what_is_not_built_says_so(world: GatewayWorld) -> None:
-    metadata = signed_in("admin")
-    nodes = world.node_service
-    for call in (
-        nodes.CreateJoinToken(node_service_pb2.CreateJoinTokenRequest(), metadata=metadata),
-    ):
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await call
-        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
