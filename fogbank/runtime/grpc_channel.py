@@ -30,19 +30,22 @@ async def open_channel(
     *,
     token: str | None = None,
     credentials: grpc.ChannelCredentials | None = None,
+    server_name: str = "",
 ) -> AsyncIterator[grpc.aio.Channel]:
     """Keep a channel to `address` (host:port) open while the context lasts.
 
     It connects when first used and again after each loss. `token` goes with every call as a
-    bearer; `credentials` are for TLS. Answers may be as large as 32 MiB.
+    bearer; `credentials` are for TLS, and `server_name` is the name that the server's certificate
+    must have in place of the address. Answers may be as large as 32 MiB.
     """
     interceptors = _bearer(token) if token else None
+    options = list(_OPTIONS)
+    if server_name:
+        options.append(("grpc.ssl_target_name_override", server_name))
     if credentials is None:
         channel = grpc.aio.insecure_channel(address, list(_OPTIONS), interceptors=interceptors)
     else:
-        channel = grpc.aio.secure_channel(
-            address, credentials, list(_OPTIONS), interceptors=interceptors
-        )
+        channel = grpc.aio.secure_channel(address, credentials, options, interceptors=interceptors)
     try:
         yield channel
     finally:

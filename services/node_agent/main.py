@@ -25,6 +25,7 @@ from services.node_agent.adapters.disk import FolderDisk, FolderLock
 from services.node_agent.adapters.engine import Engine
 from services.node_agent.adapters.fingerprint import DeclaredHost, MeasuredHost, SimulatedHost
 from services.node_agent.adapters.gateway_stream import GrpcGateways
+from services.node_agent.adapters.node_credentials import NodeCredentials
 from services.node_agent.adapters.simulated_runtime import SimulatedRuntime
 from services.node_agent.app.node import NodeAgent
 from services.node_agent.app.ports import ContainerRuntime, Gateways, Host
@@ -50,6 +51,7 @@ class Composition:
         self._clock = SystemClock()
         self._random = Random()  # noqa: S311 (jitter guards nothing)
         self.engines: list[Engine] = []
+        self.own_gateways: list[GrpcGateways] = []
 
     def agents(self) -> list[NodeAgent]:
         """Return an agent for every node that this process stands for."""
@@ -70,7 +72,7 @@ class Composition:
             gpu_model=settings.gpu_model,
             runtime=runtime.kind,
         )
-        return self._agent(settings.node_name, disk, runtime, host)
+        return self._agent(settings.node_name, disk, runtime, host, settings.data_dir)
 
     def _declared(self, node: NodeDescription) -> NodeAgent:
         folder = node.data_dir or self._settings.data_dir / node.name
@@ -85,7 +87,7 @@ class Composition:
                 labels=node.labels,
                 gpu_model=node.gpu_model,
             )
-            return self._agent(node.name, disk, containers, host)
+            return self._agent(node.name, disk, containers, host, folder)
         simulated = self._simulated(folder)
         host = SimulatedHost(
             node.capacity,
@@ -94,7 +96,7 @@ class Composition:
             labels=node.labels,
             gpu_model=node.gpu_model,
         )
-        return self._agent(node.name, disk, simulated, host)
+        return self._agent(node.name, disk, simulated, host, folder)
 
     def _disk(self, folder: Path) -> FolderDisk:
         return FolderDisk(folder, self._pool, sync=self._settings.disk_sync)
@@ -122,15 +124,26 @@ class Composition:
             start_delay_s=self._settings.simulated_start_ms / 1000,
         )
 
+    def _gateways_of(self, folder: Path) -> Gateways:
+        """Return the way to the gateways: of its own for a node that has an identity to show."""
+        settings = self._settings
+        token = settings.join_token.get_secret_value() if settings.join_token else ""
+        credentials = NodeCredentials(folder, settings.join_addr, token, self._random)
+        if not token and not credentials.exists:
+            return self._gateways
+        own = GrpcGateways(settings.gateway_addrs, credentials=credentials)
+        self.own_gateways.append(own)
+        return own
+
     def _agent(
-        self, name: str, disk: FolderDisk, runtime: ContainerRuntime, host: Host
+        self, name: str, disk: FolderDisk, runtime: ContainerRuntime, host: Host, folder: Path
     ) -> NodeAgent:
         return NodeAgent(
             name,
             disk=disk,
             runtime=runtime,
             host=host,
-            gateways=self._gateways,
+            gateways=self._gateways_of(folder),
             clock=self._clock.now_us,
             boot_clock=up_us,
             random=self._random,
@@ -156,12 +169,14 @@ def main() -> None:
         pool = service.enter_sync(
             ThreadPoolExecutor(settings.disk_threads, thread_name_prefix="disk")
         )
-        gateways = await service.enter(GrpcGateways(settings.gateway_addrs, settings.token))
+        gateways = GrpcGateways(settings.gateway_addrs, settings.token)
         choice = await choose_runtime(
             settings.runtime, settings.engine_socket, settings.data_dir / "engine"
         )
         composition = Composition(settings, pool, gateways, choice.engine_url)
         agents = composition.agents()
+        for each in (gateways, *composition.own_gateways):
+            await service.enter(each)
         for engine in composition.engines:
             await service.enter(engine)
         _log.info(

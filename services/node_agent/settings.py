@@ -111,6 +111,8 @@ class AgentSettings(Settings):
         "127.0.0.1:50051",
     )
     agent_token: SecretStr | None = None
+    join_token: SecretStr | None = None
+    join_addr: ListenAddress | None = None
     data_dir: Path = Path(".fogbank/node-agent")
     nodes: Annotated[tuple[NodeDescription, ...], NoDecode, BeforeValidator(_nodes)] = ()
     runtime: Literal["auto", "container", "simulated"] = "auto"
@@ -156,6 +158,8 @@ class AgentSettings(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.join_token is not None and self.join_addr is None:
+            raise ValueError("FOG_JOIN_TOKEN needs FOG_JOIN_ADDR, where the gateway takes joins")
         if not self.gateway_addrs:
             raise ValueError("FOG_GATEWAY_ADDRS names no gateway")
         if not re.fullmatch(_NAME, self.node_name):

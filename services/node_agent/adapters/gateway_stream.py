@@ -6,6 +6,7 @@ All nodes of a process share one connection per gateway address.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Self
@@ -19,8 +20,10 @@ from fogbank.domain.events import ReplicaObservation
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import RestartPolicy
+from fogbank.runtime.certificates import GATEWAY_NAME, CertificateError
 from fogbank.runtime.grpc_channel import open_channel
 from fogbank.runtime.grpc_errors import from_rpc_error
+from fogbank.runtime.tls_errors import tls_advice
 from fogbank.v1 import (
     agent_service_pb2,
     agent_service_pb2_grpc,
@@ -29,6 +32,7 @@ from fogbank.v1 import (
     nodes_pb2,
     resources_pb2,
 )
+from services.node_agent.adapters.node_credentials import NodeCredentials
 from services.node_agent.app.ports import (
     Brought,
     Errand,
@@ -56,6 +60,9 @@ _REFUSALS = frozenset(
 )
 
 
+# Between two wishes for a new certificate, should the first not be answered.
+_LEAST_RENEWAL_PAUSE_S = 1.0
+
 # The reason that a gateway gives a node that was removed from the fleet.
 _REMOVED = "NODE_REMOVED"
 
@@ -63,13 +70,23 @@ _REMOVED = "NODE_REMOVED"
 class GrpcGateways:
     """Gateways by address, `host:port` each. Use it as an async context manager."""
 
-    def __init__(self, addresses: Sequence[str], token: str = "") -> None:
-        """Know the addresses; `token` goes along as the bearer of every stream."""
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        token: str = "",
+        credentials: NodeCredentials | None = None,
+    ) -> None:
+        """Know the addresses; `token` goes along as the bearer of every stream.
+
+        With `credentials` it serves that one node, which shows its certificate.
+        """
         if not addresses:
             raise ValueError("at least one gateway address is needed")
         self._addresses = tuple(addresses)
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._credentials = credentials
+        self._channels: dict[tuple[str, int], grpc.aio.Channel] = {}
+        self._node_id = ""
         self._stack = AsyncExitStack()
         self._opening = asyncio.Lock()
 
@@ -88,11 +105,13 @@ class GrpcGateways:
 
     @asynccontextmanager
     async def open(self, number: int, node_id: str, name: str) -> AsyncIterator[GrpcStream]:
-        channel = await self._channel(self._addresses[number])
-        stream = GrpcStream(channel, self._metadata, node_id, name)
+        channel = await self._channel(self._addresses[number], node_id)
+        stream = GrpcStream(channel, self._metadata, node_id, name, self._credentials)
+        renewing = asyncio.create_task(stream.keep_fresh())
         try:
             yield stream
         finally:
+            renewing.cancel()
             stream.close()
 
     async def serve(self, number: int, errand_id: str, brought: AsyncIterator[Brought]) -> None:
@@ -101,7 +120,7 @@ class GrpcGateways:
             async for piece in brought:
                 yield _served(piece)
 
-        channel = await self._channel(self._addresses[number])
+        channel = await self._channel(self._addresses[number], self._node_id)
         stub = agent_service_pb2_grpc.AgentServiceStub(channel)
         call = stub.Serve(requests(), metadata=self._metadata)
         try:
@@ -111,13 +130,20 @@ class GrpcGateways:
                 raise ErrandRefusedError from error
             raise GatewayError(f"{error.code().name}: {error.details()}") from error
 
-    async def _channel(self, address: str) -> grpc.aio.Channel:
+    async def _channel(self, address: str, node_id: str) -> grpc.aio.Channel:
         async with self._opening:
-            if address not in self._channels:
-                self._channels[address] = await self._stack.enter_async_context(
-                    open_channel(address)
+            self._node_id = node_id
+            if self._credentials is None:
+                key, channel = (address, 0), open_channel(address)
+            else:
+                shown = await self._credentials.shown(node_id)
+                key = (address, shown.number)
+                channel = open_channel(
+                    address, credentials=shown.credentials, server_name=GATEWAY_NAME
                 )
-            return self._channels[address]
+            if key not in self._channels:
+                self._channels[key] = await self._stack.enter_async_context(channel)
+            return self._channels[key]
 
 
 class GrpcStream:
@@ -129,7 +155,10 @@ class GrpcStream:
         metadata: tuple[tuple[str, str], ...],
         node_id: str,
         name: str,
+        credentials: NodeCredentials | None = None,
     ) -> None:
+        self._credentials = credentials
+        self._welcomed = asyncio.Event()
         self._node_id = node_id
         self._name = name
         # None ends it.
@@ -143,6 +172,11 @@ class GrpcStream:
     async def messages(self) -> AsyncIterator[st.GatewayMessage | Errand]:
         try:
             async for response in self._call:
+                if response.WhichOneof("message") == "certificate":
+                    await self._keep(response.certificate)
+                    continue
+                if response.WhichOneof("message") == "welcome":
+                    self._welcomed.set()
                 message = _message(response)
                 if message is None:
                     _log.warning("unknown message from gateway", node=self._name)
@@ -150,8 +184,9 @@ class GrpcStream:
                     yield message
         except grpc.aio.AioRpcError as error:
             code = error.code()
+            advice = tls_advice(error.details() or "")
             raise GatewayError(
-                f"{code.name}: {error.details()}",
+                f"{code.name}: {advice or error.details()}",
                 refused=code in _REFUSALS,
                 removed=from_rpc_error(error).reason == _REMOVED,
             ) from error
@@ -162,6 +197,34 @@ class GrpcStream:
             reader = asyncio.current_task()
             if reader is not None and reader.cancelling():
                 raise
+
+    async def keep_fresh(self) -> None:
+        """Ask for a new certificate whenever it is time; does nothing for a node without one."""
+        if self._credentials is None:
+            return
+        await self._welcomed.wait()
+        while True:
+            wait_s = self._credentials.renew_at_s - time.time()
+            await asyncio.sleep(max(_LEAST_RENEWAL_PAUSE_S, wait_s))
+            if self._credentials.renew_at_s > time.time():
+                continue
+            request = await asyncio.to_thread(self._credentials.request, self._node_id)
+            self._outgoing.put_nowait(
+                agent_service_pb2.ConnectRequest(
+                    certificate_renewal=agent_service_pb2.CertificateRenewal(
+                        certificate_request=request
+                    )
+                )
+            )
+
+    async def _keep(self, certificate: agent_service_pb2.NodeCertificate) -> None:
+        if self._credentials is None:
+            return
+        try:
+            await self._credentials.keep(certificate.certificate_pem, certificate.authority_pem)
+            _log.info("certificate renewed", node=self._name)
+        except (OSError, CertificateError) as error:
+            _log.error("a new certificate can't be kept", node=self._name, error=str(error))
 
     def close(self) -> None:
         self._call.cancel()
