@@ -22,6 +22,7 @@ from services.gateway.app.deployments import Deployments
 from services.gateway.app.errands import Errands
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.genesis import ensure_genesis
+from services.gateway.app.joining import Joining
 from services.gateway.app.ports import Heard, HeardHeartbeat
 from services.gateway.app.updates import Updates
 from services.gateway.grpc_api.agent_service import AgentService
@@ -218,7 +219,9 @@ class GatewayActor(Actor):
                 command_log, sealed = CommandLog(fold, appender), self.cluster.sealed
                 self.deployments = Deployments(fold, command_log, never, sealed, self.clock)
                 errands = Errands(self.deployments, fold, agents)
-                self._service, self._agents = AgentService(agents, TOKEN, errands), agents
+                joining = Joining(fold, command_log, self.clock, never, None)
+                self._service = AgentService(agents, joining, errands, TOKEN, "default")
+                self._agents = agents
                 self.updates = Updates(self.deployments, fold, command_log, sealed, self.clock)
 
     def hear(self, instance: str, heartbeats: list[HeardHeartbeat]) -> None:

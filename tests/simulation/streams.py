@@ -201,6 +201,10 @@ class _Call:
     def invocation_metadata() -> tuple[tuple[str, str], ...]:
         return (("authorization", f"Bearer {TOKEN}"),)
 
+    @staticmethod
+    def auth_context() -> dict[str, list[bytes]]:
+        return {}
+
 
 async def serve_stream(service: Any, stream: SimStream, process: Process) -> None:
     """Run `AgentService.Connect` for one stream, and send what it says back."""
