@@ -89,6 +89,12 @@ def _why_unwanted(world: World, replica: Replica) -> str:
     return "" if successor in {replica, None} or replica.wish is Wish.LEAVING else "shares its slot"
 
 
+def _waits_for_node(deployment: Deployment) -> bool:
+    """Tell whether replicas on a silent node are not to be replaced, however long it is silent."""
+    rules = deployment.asked.disconnect
+    return rules.HasField("replace") and not rules.replace
+
+
 def _check_running(world: World, findings: Findings, place: Place, deployment: Deployment) -> None:
     vacant = 0
     for slot in range(deployment.replicas):
@@ -97,7 +103,7 @@ def _check_running(world: World, findings: Findings, place: Place, deployment: D
             continue
         node = None if replica is None else world.nodes.get(replica.node_id)
         if replica is None or replica.ended or node is None or node.offline:
-            vacant += 1
+            vacant += replica is None or replica.ended or not _waits_for_node(deployment)
             continue
         state = STATE_NAMES[replica.state] if replica.state else "not reported"
         findings.add(
@@ -133,7 +139,11 @@ def _check_rolled_out(
     ]
     rollout = deployment.spec.rollout
     surge = rollout.max_surge if rollout.HasField("max_surge") else _DEFAULT_SURGE
-    room = surge > 0 and places_for(world, deployment, 1) > 0
+    room = (
+        surge > 0
+        and places_for(world, deployment, 1) > 0
+        and not quota_lacks(world, deployment, 1)
+    )
     spare = rollout.max_unavailable > 0 and all(_runs(world, replica) for replica in slots)
     if old and (room or spare):
         findings.add(

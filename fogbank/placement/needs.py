@@ -61,8 +61,10 @@ def need_of(fleet: FleetState, deployment: DeploymentFact) -> Need:
         if not fleet.ended(placed) or fleet.replica_state(placed) is ReplicaState.COMPLETE:
             continue
         observed = fleet.observed(placed)
-        if observed is None or not is_broken(observed):
-            vacant.append((slot, 0))  # its node was removed, or stopped it, cut off for long
+        if observed is None or not observed.final:
+            vacant.append((slot, 0))  # its node was removed
+        elif not is_broken(observed):
+            vacant.append((slot, _stopped_until_us(fleet, observed)))
         else:
             vacant.append((slot, _reschedule_at_us(fleet, placed, observed)))
     return Need(unwanted, reason, tuple(vacant), _returned(fleet, decision, wanted), relieved)
@@ -150,6 +152,16 @@ def _ran_ms(observed: Observed) -> int:
     if not observed.started_at_us:
         return 0
     return (observed.observed_at_us - observed.started_at_us) // _MS
+
+
+def _stopped_until_us(fleet: FleetState, observed: Observed) -> int:
+    """Return when the slot of a replica may be filled again that its node stopped, cut off.
+
+    At once, unless it had hardly run: a node that is heard too seldom would stop one after the
+    other.
+    """
+    delay_ms = fleet.facts.policy.reschedule_delay_ms
+    return 0 if _ran_ms(observed) > delay_ms else observed.ended_at_us + delay_ms * _MS
 
 
 def _reschedule_at_us(fleet: FleetState, placed: PlacedReplica, observed: Observed) -> int:

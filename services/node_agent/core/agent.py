@@ -249,12 +249,23 @@ class AgentCore:
             else:
                 wake_us = min(wake_us or ends_us, ends_us)
         self._lifecycle.advance(now_us)
+        self._ask_for_contact(guarded)
+        if self._welcomed and guarded:
+            beat_us = min(self._contact.beat_due_us(record) for record in guarded)
+            wake_us = min(wake_us or beat_us, beat_us)
         if wake_us != self._wake_boot_us:
             self._wake_boot_us = wake_us
             self._workings.ask(WakeAtBoot(wake_us))
+
+    def _ask_for_contact(self, guarded: list[ReplicaRecord]) -> None:
+        """Have a heartbeat leave at once if a replica waits for its answer, or soon would."""
+        if not self._welcomed:
+            return
         waiting = any(waits_for_contact(record, self._contact) for record in guarded)
-        if waiting and self._welcomed and not self._beat_asked:
+        due = any(self._contact.beat_due_us(each) <= self._contact.now_us for each in guarded)
+        if due or (waiting and not self._beat_asked):
             self._beat_asked = True
+            self._contact.beat_asked()
             self._workings.ask(BeatNow(self._stream))
 
     @property

@@ -11,6 +11,10 @@ from collections.abc import Iterable
 
 from services.node_agent.core.replica import Desired, ReplicaRecord
 
+# So many heartbeats leave in the shortest time that a replica may run on: one may get lost.
+_BEATS = 3
+_LEAST_BETWEEN_BEATS_US = 200_000
+
 # An answer to a heartbeat older than so many others is of no use any more.
 _REMEMBERED = 64
 
@@ -26,6 +30,7 @@ class Contact:
         self._guarding_since_us: int | None = None
         self._hello_us = 0
         self._number = 0
+        self._beat_us = 0
         self._sent: dict[int, int] = {}
 
     def greeted(self) -> None:
@@ -39,6 +44,7 @@ class Contact:
 
     def beat(self) -> int:
         """Return the number of a heartbeat that is about to leave; 0 where nothing is guarded."""
+        self._beat_us = self.now_us
         if self._guarding_since_us is None:
             return 0
         self._number += 1
@@ -46,6 +52,19 @@ class Contact:
         if len(self._sent) > _REMEMBERED:
             del self._sent[next(iter(self._sent))]
         return self._number
+
+    def beat_asked(self) -> None:
+        """Note that a heartbeat is going to leave at once."""
+        self._beat_us = self.now_us
+
+    def beat_due_us(self, record: ReplicaRecord) -> int:
+        """Return when the next heartbeat has to leave for a replica to run on.
+
+        The fleet's period may be longer than the replica may run without an answer.
+        """
+        least_us = max(_stop_after_us(record) // _BEATS, _LEAST_BETWEEN_BEATS_US)
+        last_us = max(self._beat_us, self._heard_us or 0, self._guarding_since_us or 0)
+        return last_us + least_us
 
     def answered(self, number: int) -> None:
         """Note that a heartbeat was acknowledged."""

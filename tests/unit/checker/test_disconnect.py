@@ -25,3 +25,16 @@ def test_suspended_only_as_its_own_rules_say(
     log.now_us += late_us - 1
     log.round(suspending(web, node, a_replica(web)))
     assert log.rules() == ["suspended"]
+
+
+@pytest.mark.parametrize(("replaced", "found"), [(True, ["not-running"]), (False, [])])
+def test_in_the_end_a_slot_is_empty_only_if_its_replica_is_not_to_wait_for_its_node(
+    replaced: bool, found: list[str]
+) -> None:
+    log = Bytes()
+    rules = deployments_pb2.DisconnectRules(replace=replaced)
+    node, web = log.node("first"), log.deploy("web", disconnect=rules)
+    log.node("second")
+    log.place(web, node)
+    log.lose(node)
+    assert log.rules(settled=True) == found

@@ -171,3 +171,15 @@ def test_at_rest_who_has_no_quota_may_wait() -> None:
     assert log.rules(settled=True) == []
     log.fact(facts_pb2.ClusterQuotaSet(cluster_id=1))
     assert log.rules(settled=True) == ["not-running"]
+
+
+def test_at_rest_an_old_revision_may_stay_if_the_quota_has_no_room_for_its_successor() -> None:
+    log = a_log(replicas=1)
+    (known,) = fill(log, ["a"])
+    spec = deployments_pb2.DeploymentSpec(
+        name="a", replicas=1, resources=room(), container_image="new", cluster_id=1
+    )
+    log.fact(facts_pb2.DeploymentUpdated(deployment_id=known, spec=spec))
+    assert "outdated" not in log.rules(settled=True)
+    log.fact(facts_pb2.ClusterQuotaSet(cluster_id=1))
+    assert "outdated" in log.rules(settled=True)

@@ -135,6 +135,35 @@ def test_a_welcome_tells_that_the_hello_was_heard() -> None:
     assert stops(scene.pass_s(1)) == ["guarded"]
 
 
+def test_heartbeats_leave_often_enough_for_the_shortest_time_whatever_the_period() -> None:
+    scene = in_contact()
+    third_s = STOP_S / 3
+    asked = []
+    for _ in range(6):
+        effects = scene.pass_s(third_s - 0.01)
+        assert ef.BeatNow(1) not in effects
+        asked.append(ef.BeatNow(1) in scene.pass_s(0.02))
+        scene.happen(st.HeartbeatAnswered(beat(scene)))
+    assert all(asked)
+    assert scene.state("guarded") is ReplicaState.RUNNING
+
+
+def test_a_heartbeat_that_is_lost_is_followed_by_another_in_time() -> None:
+    scene = in_contact()
+    scene.happen(st.HeartbeatAnswered(beat(scene)))
+    for _ in range(2):
+        assert ef.BeatNow(1) in scene.pass_s(STOP_S / 3 + 0.01)
+        beat(scene)
+    assert stops(scene.pass_s(STOP_S / 3)) == ["guarded"]
+
+
+def test_a_regular_heartbeat_makes_another_one_needless() -> None:
+    scene = in_contact()
+    for _ in range(6):
+        assert ef.BeatNow(1) not in scene.pass_s(5)
+        scene.happen(st.HeartbeatAnswered(beat(scene)))
+
+
 def test_nobody_asks_for_answers_while_nothing_is_guarded() -> None:
     scene = Scene()
     scene.boot()

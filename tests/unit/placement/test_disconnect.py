@@ -116,12 +116,13 @@ def test_in_a_guarded_region_nobody_is_replaced_sooner_than_the_policy_says() ->
 STOPPED = DisconnectRules(40_000, stop_on_client_after_ms=10_000)
 
 
-def stopped_by_its_node(fleet: LittleFleet, deployment_id: str) -> None:
+def stopped_by_its_node(fleet: LittleFleet, deployment_id: str, ran_ms: int = 60_000) -> None:
     """Let the only replica of a deployment be reported as stopped, when its node is back."""
     decisions = fleet.planner.fleet.decisions
     (replica_id,) = decisions.of(deployment_id).replica_ids[:1]
     placed = decisions.placements[replica_id]
     seen = fleet.log.seen(replica_id, ReplicaState.STOPPED, final=True)
+    seen = replace(seen, started_at_us=seen.observed_at_us - ran_ms * 1_000)
     fleet.fold(fleet.log.report(placed.node_id, seen))
 
 
@@ -151,6 +152,19 @@ def test_what_its_node_stopped_in_a_short_outage_is_placed_again_at_once() -> No
     assert decision.generations == {0: 2}
     fleet.obey()
     assert fleet.status(deployment_id) is DeploymentStatus.RUNNING
+
+
+def test_a_node_that_stops_one_after_the_other_does_not_get_them_at_once() -> None:
+    fleet, (deployment_id,) = cut_off(STOPPED)
+    fleet.connect("near")
+    assert fleet.settle() == []
+    stopped_by_its_node(fleet, deployment_id, ran_ms=1_000)
+    delay_ms = fleet.planner.fleet.facts.policy.reschedule_delay_ms
+    assert fleet.planner.next_look_us() == fleet.log.now_us + delay_ms * 1_000
+    assert fleet.settle() == []
+    fleet.log.pass_ms(delay_ms)
+    fleet.settle()
+    assert fleet.planner.fleet.decisions.of(deployment_id).generations == {0: 2}
 
 
 def test_what_was_given_up_without_a_successor_is_placed_anew() -> None:
