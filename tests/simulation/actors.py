@@ -64,6 +64,7 @@ class Cluster:
 
     `flipped` is the process whose state was changed behind its back, and the log's end then;
     `differs` tells that a process found its state to be another than a round was decided on.
+    `cluster_ids` are the clusters that there are for sure, as callers know them.
     """
 
     world: World
@@ -78,6 +79,7 @@ class Cluster:
     schedulers: list[SchedulerActor] = field(default_factory=list)
     ledgers: list[LedgerActor] = field(default_factory=list)
     agents: list[AgentActor] = field(default_factory=list)
+    cluster_ids: list[int] = field(default_factory=lambda: [1])
 
     def event_at(self, position: int) -> str:
         """Return the id of the event at a packed position of the log; empty if there is none."""
@@ -189,6 +191,7 @@ class GatewayActor(Actor):
         super().__init__(cluster, name, clock)
         self.deployments: Deployments | None = None
         self.updates: Updates | None = None
+        self.command_log: CommandLog | None = None
         self.fold: FleetFold | None = None
         self.appender: GroupCommit | None = None
         self._tasks: asyncio.TaskGroup | None = None
@@ -216,7 +219,8 @@ class GatewayActor(Actor):
                 if fold.begun_at:
                     self.world.count("gateway begun with a snapshot")
                 self.fold, self.appender, self._tasks = fold, appender, tasks
-                command_log, sealed = CommandLog(fold, appender), self.cluster.sealed
+                self.command_log = command_log = CommandLog(fold, appender)
+                sealed = self.cluster.sealed
                 self.deployments = Deployments(fold, command_log, never, sealed, self.clock)
                 errands = Errands(self.deployments, fold, agents)
                 joining = Joining(fold, command_log, self.clock, never, None)
@@ -244,6 +248,7 @@ class GatewayActor(Actor):
 
     def gone(self) -> None:
         self.deployments = self.updates = self.fold = self.appender = None
+        self.command_log = None
         self._tasks = self._service = self._agents = None
         streams, self._streams = self._streams, []
         for stream in streams:
@@ -431,6 +436,7 @@ class AgentActor(Actor):
 
     def gone(self) -> None:
         self.agent = None
+        self.machine.unattended = True
 
 
 def fleet_of(actor: Actor) -> FleetState | None:

@@ -2,12 +2,20 @@
 
 from contextlib import ExitStack
 
-from tests.simulation import bugs_fleet, bugs_record, bugs_rounds
+from tests.simulation import bugs_fleet, bugs_record, bugs_rounds, bugs_sharing
 from tests.simulation.plan import Profile
 from tests.simulation.planting import BUGS, planted
 from tests.simulation.run import Result, run_seed
 
-__all__ = ["BUGS", "bugs_fleet", "bugs_record", "bugs_rounds", "planted", "run_planted"]
+__all__ = [
+    "BUGS",
+    "bugs_fleet",
+    "bugs_record",
+    "bugs_rounds",
+    "bugs_sharing",
+    "planted",
+    "run_planted",
+]
 
 
 def run_planted(seed: int, bug: str | None, profile: Profile = "usual") -> Result:

@@ -94,9 +94,12 @@ class Faults:
         self._then(fault.lasts_s, actor.start)
 
     def _freeze(self, fault: Fault, random: Random) -> None:
-        process = self._victim(random).process
+        actor = self._victim(random)
+        process = actor.process
         if process is None or not process.alive:
             return
+        if isinstance(actor, AgentActor):
+            actor.machine.unattended = True
         self._world.fault("freeze", process.name, f"{fault.lasts_s:.1f} s")
         self._world.loop.freeze(process)
         self._then(fault.lasts_s * 1.5, lambda: self._world.loop.thaw(process))
@@ -126,9 +129,15 @@ class Faults:
 
     def _isolate(self, fault: Fault, random: Random) -> None:
         """Cut an actor off from everybody: what it has in flight comes late."""
-        actor = self._victim(random)
+        self._part("isolate", self._victim(random), fault.lasts_s * 2, random)
+
+    def _cut_off(self, fault: Fault, random: Random) -> None:
+        """Cut a node off, mostly for long enough for its replicas to be replaced."""
+        self._part("cut off", self._agent(random), fault.lasts_s, random)
+
+    def _part(self, kind: str, actor: Actor, lasts_s: float, random: Random) -> None:
         there, back = random.choice(((True, True), (True, False), (False, True)))
-        self._world.fault("isolate", actor.name, f"{there=} {back=}")
+        self._world.fault(kind, actor.name, f"{there=} {back=}")
         links = [
             link
             for link in tuple(self._world.links.values())
@@ -141,7 +150,7 @@ class Faults:
             for link in links:
                 link.cut(there=False, back=False)
 
-        self._then(fault.lasts_s * 2, mend)
+        self._then(lasts_s, mend)
 
     def _hang_up(self, fault: Fault, random: Random) -> None:
         """End a gateway's streams, with a slow broker behind it: late words of old epochs."""

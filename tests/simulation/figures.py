@@ -26,6 +26,9 @@ _OF_FACTS: dict[type, str] = {
     ev.NodeDraining: "drains",
     ev.NodeRemoved: "removals",
     ev.PolicyActivated: "policies",
+    ev.ClusterQuotaSet: "quotas of clusters",
+    ev.OrganizationQuotaSet: "quotas of organizations",
+    ev.RebalanceRequested: "rebalances",
 }
 _OF_VOIDS: dict[VoidReason, str] = {
     VoidReason.STALE_VERSION: "stale versions",
@@ -41,6 +44,7 @@ NAMES = (
     "evictions",
     "starts after others",
     "successors",
+    "moved",
     "rolled out",
     *_OF_OUTCOMES.values(),
     "digests",
@@ -79,3 +83,4 @@ def _count_round(event: ev.RoundDecided, counted: Counter[str]) -> None:
             for placement in outcome.placements:
                 counted["starts after others"] += bool(placement.starts_after)
                 counted["successors"] += bool(placement.replaces)
+                counted["moved"] += bool(outcome.rebalance)

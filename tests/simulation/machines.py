@@ -66,7 +66,10 @@ class _Container:
 
 @dataclass(slots=True)
 class Machine:
-    """A fog host: its disk, its containers, its room; `journal` is what was synced."""
+    """A fog host: its disk, its containers, its room; `journal` is what was synced.
+
+    `unattended` tells that its agent did not run for some time, while containers did.
+    """
 
     world: World
     node_id: str
@@ -78,6 +81,7 @@ class Machine:
     containers: dict[str, _Container] = field(default_factory=dict)
     history: list[Ran] = field(default_factory=list)
     shrunk: bool = False
+    unattended: bool = False
     identities: int = 1
     events: asyncio.Queue[RuntimeEvent] = field(default_factory=asyncio.Queue)
 

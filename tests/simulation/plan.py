@@ -7,6 +7,8 @@ from random import Random
 from typing import Literal
 
 from fogbank.domain.policy import Policy
+from fogbank.domain.rebalancing import RebalanceTerms
+from tests.simulation.sharing import Room, Sharing, sharing_of
 
 Kind = Literal[
     "kill",
@@ -24,6 +26,7 @@ Kind = Literal[
     "disk",
     "isolate",
     "hang_up",
+    "cut_off",
     "cordon",
     "drain",
     "remove",
@@ -32,8 +35,8 @@ Kind = Literal[
     "canary",
     "flip",
 ]
-Profile = Literal["usual", "brief", "changes", "canary", "flipped"]
-PROFILES: tuple[Profile, ...] = ("usual", "brief", "changes", "canary", "flipped")
+Profile = Literal["usual", "brief", "changes", "shared", "canary", "flipped"]
+PROFILES: tuple[Profile, ...] = ("usual", "brief", "changes", "shared", "canary", "flipped")
 
 _KINDS: tuple[Kind, ...] = (
     "kill",
@@ -107,6 +110,7 @@ class Plan:
     updates: float = 0.0
     scarce: bool = False
     digest_every_rounds: int = 1_000
+    sharing: Sharing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +165,22 @@ _CHANGES = _Scale(
     faults=(1, 2, 4),
     spans_s=(0.5, 3.0, 8.0),
 )
+# Several callers who are in each other's way, and nodes that are cut off for long enough.
+_SHARED = replace(
+    _CHANGES,
+    lasts_s=(15.0, 30.0, 45.0),
+    clients=(2, 3),
+    pauses_s=(0.5, 1.0, 2.0),
+    faults=(1, 3, 5),
+    spans_s=(1.0, 8.0),
+)
+# How many runs of a profile have several clusters, with quotas.
+_SHARES: dict[Profile, float] = {"usual": 0.3, "brief": 0.15, "changes": 0.25, "shared": 1.0}
 _SCALES: dict[Profile, _Scale] = {
     "usual": _USUAL,
     "brief": _BRIEF,
     "changes": _CHANGES,
+    "shared": _SHARED,
     "canary": _BRIEF,
     "flipped": _BRIEF,
 }
@@ -175,7 +191,8 @@ def plan_of(seed: int, profile: Profile = "usual") -> Plan:
 
     `canary` runs lose commits that were acknowledged, in `flipped` runs a bit of what one process
     has folded becomes another: they show that it would be noticed. In
-    `changes` runs callers mostly change what runs, on fleets that are often nearly full.
+    `changes` runs callers mostly change what runs, on fleets that are often nearly full; in
+    `shared` runs they have clusters with quotas.
     """
     random = Random(f"{seed}/{profile}/plan")
     scale = _SCALES[profile]
@@ -199,7 +216,7 @@ def plan_of(seed: int, profile: Profile = "usual") -> Plan:
     much = profile == "changes"
     scarce = later.random() < (0.4 if much else 0.3)
     updates = later.choice((0.4, 0.6) if much else (0.0, 0.0, 0.15, 0.4))
-    return Plan(
+    plan = Plan(
         seed,
         profile,
         gateways=random.choice(scale.gateways),
@@ -220,6 +237,30 @@ def plan_of(seed: int, profile: Profile = "usual") -> Plan:
         scarce=scarce,
         digest_every_rounds=Random(f"{seed}/{profile}/digests").choice(scale.digests),
     )
+    return _shared(plan)
+
+
+def _shared(plan: Plan) -> Plan:
+    """Draw whether several tenants share the fleet, and how; it moves nothing else."""
+    random = Random(f"{plan.seed}/{plan.profile}/sharing")
+    if random.random() >= _SHARES.get(plan.profile, 0.0):
+        return plan
+    cpu = sum(node.cpu_millicores for node in plan.nodes)
+    memory = sum(node.memory_mib for node in plan.nodes)
+    sharing = sharing_of(random, Room(cpu, memory), plan.lasts_s)
+    policy = replace(plan.policy, preemption_across_clusters=random.random() < 0.5)
+    faults = plan.faults
+    if sharing.guarded and random.random() < 0.6:
+        cut = Fault(
+            random.uniform(1.0, plan.lasts_s / 3),
+            "cut_off",
+            random.uniform(14.0, 25.0),
+            random.getrandbits(32),
+        )
+        faults = tuple(sorted((*faults, cut), key=_at))
+    if random.random() < 0.5:
+        sharing = replace(sharing, last=RebalanceTerms(100, 1, random.choice((1, 1, 3))))
+    return replace(plan, sharing=sharing, policy=policy, faults=faults)
 
 
 def _cramped(node: Node, later: Random) -> Node:

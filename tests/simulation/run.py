@@ -26,13 +26,14 @@ from tests.simulation.figures import figures_of
 from tests.simulation.history import impossible_transitions
 from tests.simulation.loop import StalledError, VirtualLoop, current_process, pause, run_virtually
 from tests.simulation.machines import Database
+from tests.simulation.operator import Operator
 from tests.simulation.plan import Plan, Profile, plan_of
+from tests.simulation.slots import doubled_in_spite_of_rules, doubled_slots
 from tests.simulation.snapshots import differing_snapshots
 from tests.simulation.verify import (
     broken_answers,
     differing_states,
     differing_verdicts,
-    doubled_slots,
     flip_unnoticed,
     overfull_machines,
     report_on,
@@ -48,6 +49,7 @@ SETTLE_S: dict[Profile, float] = {
     "usual": 420.0,
     "brief": 120.0,
     "changes": 240.0,
+    "shared": 240.0,
     "canary": 60.0,
     "flipped": 60.0,
 }
@@ -142,13 +144,15 @@ class _Run:
         self._plan = plan
         self._cluster = Cluster(world, Broker(world, plan.window_s), Database(), plan.policy)
         self._clients = [Client(self._cluster, number, plan) for number in range(plan.clients)]
+        self._operator = Operator(self._cluster, plan)
 
     async def to_the_end(self) -> Result:
         """Run, mend, settle, check."""
         world, plan, cluster = self._world, self._plan, self._cluster
         self._start()
         faults = Faults(cluster, plan)
-        await asyncio.gather(faults.run(), *(client.run(plan.lasts_s) for client in self._clients))
+        clients = [client.run(plan.lasts_s) for client in self._clients]
+        await asyncio.gather(faults.run(), self._operator.run(), *clients)
         faults.end()
         healed_s = world.loop.time()
         counts, figures = Counts(), Counter(world.counts)
@@ -156,7 +160,9 @@ class _Run:
             # Rounds with the digests of a wrong state may be in the log: nobody comes to rest.
             await pause(_LOOK_S)
         else:
-            await asyncio.gather(*(client.finish() for client in self._clients))
+            await asyncio.gather(
+                self._operator.finish(), *(client.finish() for client in self._clients)
+            )
             try:
                 counts = await self._settle(healed_s)
                 figures = figures_of(cluster.broker.commits, world.counts)
@@ -263,6 +269,8 @@ class _Run:
             found += differing_states(cluster)
         found += overfull_machines(cluster)
         found += doubled_slots(cluster)
+        found += doubled_in_spite_of_rules(cluster)
+        found += self._operator.forgotten()
         found += differing_verdicts(cluster, counts)
         found += impossible_transitions(cluster.broker.commits)
         found += changed_by_void_events(cluster.broker.commits)

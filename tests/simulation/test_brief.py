@@ -8,9 +8,11 @@ from tests.simulation.run import run_seed
 
 # In groups, so that workers share them.
 _GROUP = 25
-BRIEF = tuple(range(1, 201, _GROUP))
+BRIEF = tuple(range(1, 151, _GROUP))
 CHANGES_GROUP = 12
 CHANGES = tuple(range(1, 25, CHANGES_GROUP))
+SHARED_GROUP = 4
+SHARED = tuple(range(1, 9, SHARED_GROUP))
 CANARIES = range(1, 21)
 FLIPPED = range(1, 16)
 
@@ -32,6 +34,12 @@ def test_clusters_mend_themselves(first: int) -> None:
 @pytest.mark.parametrize("first", CHANGES)
 def test_rollouts_come_to_an_end(first: int) -> None:
     found = complaints("changes", range(first, first + CHANGES_GROUP))
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("first", SHARED)
+def test_tenants_keep_to_their_quotas(first: int) -> None:
+    found = complaints("shared", range(first, first + SHARED_GROUP))
     assert not found, "\n".join(found)
 
 

@@ -15,6 +15,7 @@ USUAL = tuple(range(201, 211, _GROUP))
 _BRIEF_GROUP = 50
 BRIEF = tuple(range(301, 451, _BRIEF_GROUP))
 CHANGES = tuple(range(25, 45, _GROUP))
+SHARED = tuple(range(9, 29, _GROUP))
 MINUTES = float(os.environ.get("FOG_SIM_MINUTES", "30"))
 
 
@@ -44,6 +45,13 @@ def test_more_brief_runs(first: int) -> None:
 @pytest.mark.parametrize("first", CHANGES)
 def test_more_rollouts_come_to_an_end(first: int) -> None:
     found = complaints(range(first, first + _GROUP), "changes")
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", SHARED)
+def test_more_tenants_keep_to_their_quotas(first: int) -> None:
+    found = complaints(range(first, first + _GROUP), "shared")
     assert not found, "\n".join(found)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
@@ -15,11 +14,11 @@ from fogbank.domain.envelope import Commit
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import DeploymentStatus
-from fogbank.v1 import deployments_pb2, facts_pb2, log_pb2, rounds_pb2
+from fogbank.v1 import deployments_pb2, facts_pb2, log_pb2
 from services.ledger.core.log_tree import LogTree
 from services.ledger.core.projection import Projection
 from tests.simulation.actors import Cluster, SchedulerActor, fleet_of
-from tests.simulation.machines import Database, Machine, Ran, total
+from tests.simulation.machines import Database, Machine, total
 from tests.simulation.snapshots import change_of
 from tests.simulation.workload import Client
 from tests.support.laws import wrong_sums
@@ -275,7 +274,6 @@ def _commands(cluster: Cluster) -> Iterator[tuple[int, log_pb2.EventEnvelope, An
                 yield position, envelope, _COMMANDS[kind].FromString(envelope.payload)
 
 
-_NEVER = 1 << 62
 _COMMANDS: dict[str, Any] = {
     "DeploymentCreated": facts_pb2.DeploymentCreated,
     "DeploymentScaled": facts_pb2.DeploymentScaled,
@@ -310,59 +308,3 @@ def _most_at_once(machine: Machine) -> Resources:
 
 def _amounts(room: Resources) -> str:
     return f"{room.cpu_millicores} millicores and {room.memory_mib} MiB"
-
-
-def _removed_nodes(cluster: Cluster) -> Iterator[str]:
-    for stored in cluster.broker.commits:
-        for envelope in log_pb2.Commit.FromString(stored.data).events:
-            if envelope.type == "fogbank.v1.NodeRemoved":
-                yield facts_pb2.NodeRemoved.FromString(envelope.payload).node_id
-
-
-def doubled_slots(cluster: Cluster) -> list[str]:
-    """Find slots of which two replicas ran at once although both were to.
-
-    One that was cut off may run on, and so may one that was released before the other was placed,
-    until its agent has stopped it, and one that leaves: until a successor runs, be it a later one.
-    """
-    slot_of: dict[str, tuple[str, int]] = {}
-    placed_at: dict[str, int] = {}
-    released_at: dict[str, int] = {}
-    cut_off: set[str] = set()
-    leaving: set[str] = set()
-    removed = set(_removed_nodes(cluster))
-    for stored in cluster.broker.commits:
-        if stored.writer.service != "scheduler":
-            continue
-        for envelope in log_pb2.Commit.FromString(stored.data).events:
-            decided = rounds_pb2.RoundDecided.FromString(envelope.payload)
-            for outcome in decided.outcomes:
-                for placement in outcome.placed.placements:
-                    key = (outcome.placed.deployment_id, placement.slot)
-                    slot_of.setdefault(placement.replica_id, key)
-                    placed_at.setdefault(placement.replica_id, stored.sequence)
-                    leaving.add(placement.replaces)
-                    if placement.node_id in removed:
-                        cut_off.add(placement.replica_id)
-                for replica_id in outcome.released.replica_ids:
-                    released_at.setdefault(replica_id, stored.sequence)
-                for eviction in outcome.placed.evictions:
-                    for replica_id in eviction.replica_ids:
-                        released_at.setdefault(replica_id, stored.sequence)
-                cut_off.update(outcome.suspended.replica_ids)
-    rans: dict[tuple[str, int], list[Ran]] = defaultdict(list)
-    for agent in cluster.agents:
-        for ran in agent.machine.history:
-            if ran.replica_id in slot_of and ran.replica_id not in cut_off:
-                rans[slot_of[ran.replica_id]].append(ran)
-    return [
-        f"slot {slot} of {deployment_id} ran twice at once: {one.replica_id} and {other.replica_id}"
-        for (deployment_id, slot), of_slot in rans.items()
-        for one in of_slot
-        for other in of_slot
-        if one is not other
-        and not {one.replica_id, other.replica_id} & leaving
-        and one.began_s <= other.began_s < one.ended_s
-        and released_at.get(one.replica_id, _NEVER) > placed_at[other.replica_id]
-        and released_at.get(other.replica_id, _NEVER) > placed_at[one.replica_id]
-    ]

@@ -23,11 +23,12 @@ from fogbank.domain.errors import (
 from fogbank.domain.ids import command_event_id
 from fogbank.domain.rollouts import as_wanted
 from services.gateway.app.deployments import Accepted
-from services.gateway.app.principal import Principal
+from services.gateway.app.principal import Principal, Role
 from services.gateway.core import commands
 from tests.simulation.actors import Cluster, GatewayActor
 from tests.simulation.loop import pause
 from tests.simulation.plan import Plan
+from tests.simulation.sharing import as_tenant
 from tests.simulation.wishes import Change, Wish, a_change, a_deployment, never_rests
 
 Kind = Literal["create", "scale", "delete", "update", "undo"]
@@ -43,7 +44,14 @@ _LAST_TRIES = 60
 # An update that meets others goes into the log under further ids, so many in all.
 _IDS_OF_AN_UPDATE = 5
 # So long a caller waits in the end for what fails to be rolled back, in seconds.
-_PATIENCE_S = {"usual": 150.0, "brief": 50.0, "changes": 100.0, "canary": 5.0, "flipped": 5.0}
+_PATIENCE_S = {
+    "usual": 150.0,
+    "brief": 50.0,
+    "changes": 100.0,
+    "shared": 100.0,
+    "canary": 5.0,
+    "flipped": 5.0,
+}
 
 
 @dataclass(slots=True)
@@ -95,7 +103,8 @@ class Client:
         self._plan = plan
         self.name = f"client-{number}"
         self.user_id = str(UUID(int=self._random.getrandbits(128), version=4))
-        self._principal = Principal(self.user_id)
+        self._shared = cluster.world.chance(f"client/{number}/sharing")
+        self._principal = Principal(self.user_id, Role.ADMIN if plan.sharing else Role.USER)
         self._requests = 0
         self.owned: list[Owned] = []
         self.acknowledged: list[Acknowledged] = []
@@ -178,6 +187,8 @@ class Client:
         random = self._random
         name = f"{self.name}-{len(self.owned)}"
         spec = a_deployment(name, random, self._apart, self._later, self._plan)
+        if self._plan.sharing is not None:
+            spec = as_tenant(spec, self._shared, self._cluster.cluster_ids, self._plan.sharing)
         request_id = self._next_request()
         name = f"{self.user_id}\nCreateDeployment\n{request_id}"
         deployment_id = str(uuid5(UUID("6f6ce9a5-32f5-5a0e-9a0b-5d9b2e7f3c11"), name))
