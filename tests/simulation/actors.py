@@ -7,7 +7,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from fogbank.domain import events as ev
 from fogbank.domain.fleet import FleetState, StateDiffersError
 from fogbank.domain.policy import Policy
 from fogbank.log.group_commit import GroupCommit
@@ -448,8 +447,3 @@ def fleet_of(actor: Actor) -> FleetState | None:
     if isinstance(actor, LedgerActor) and actor.projector is not None and actor.leads:
         return actor.projector._projection.fleet
     return None
-
-
-def policy_event(policy: Policy) -> ev.PolicyActivated:
-    """Return the event that activates a policy."""
-    return ev.PolicyActivated(policy)
