@@ -38,6 +38,7 @@ from tests.simulation.verify import (
     overfull_machines,
     report_on,
     restless_nodes,
+    unasked_commands,
     unfinished,
 )
 from tests.simulation.workload import Client
@@ -265,6 +266,7 @@ class _Run:
         cluster = self._cluster
         quiet_s = healed_s + _CALM_S - self._world.loop.time()
         found = broken_answers(cluster, self._clients)
+        found += unasked_commands(cluster, self._clients)
         if not late:
             found += differing_states(cluster)
         found += overfull_machines(cluster)

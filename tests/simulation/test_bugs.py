@@ -48,6 +48,7 @@ SHOWS_AT: dict[str, tuple[Profile, int]] = {
     "rebalance-moves-all-at-once": ("shared", 37),
     "report-numbers-unchecked": ("brief", 102),
     "reports-not-repeated": ("brief", 52),
+    "retry-with-new-bytes": ("usual", 3),
     "returned-never-settled": ("brief", 33),
     "rolled-back-again-and-again": ("changes", 5),
     "room-released-before-the-end": ("brief", 10),
@@ -71,7 +72,6 @@ NOT_SEEN = frozenset(
     {
         "equals-evicted",
         "evicted-in-vain",
-        "retry-with-new-bytes",
         "snapshot-pieces-unverified",
         "successors-side-by-side",
     }
@@ -91,6 +91,7 @@ COSTLY = frozenset(
         "prev-unchecked-by-ledgers",
         "raised-quota-unnoticed",
         "rebalance-moves-all-at-once",
+        "retry-with-new-bytes",
         "rolled-back-again-and-again",
         "runs-on-when-cut-off",
         "snapshot-of-another-position",

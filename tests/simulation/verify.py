@@ -225,6 +225,16 @@ def broken_answers(cluster: Cluster, clients: list[Client]) -> list[str]:
     return found
 
 
+def unasked_commands(cluster: Cluster, clients: list[Client]) -> list[str]:
+    """Find commands in the log that no caller asked for, be it under another id."""
+    asked: set[str] = set().union(*(client.asked() for client in clients))
+    return [
+        f"nobody asked for the {type(message).__name__} {envelope.event_id} at {position >> 16}"
+        for position, envelope, message in _commands(cluster)
+        if envelope.event_id not in asked
+    ]
+
+
 def _told(spec: DeploymentSpec, replicas: int) -> tuple[int, str, int, int]:
     """Return what commands change of a deployment."""
     return replicas, spec.container_image, spec.resources.cpu_millicores, spec.priority

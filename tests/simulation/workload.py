@@ -105,7 +105,7 @@ class Client:
         self.user_id = str(UUID(int=self._random.getrandbits(128), version=4))
         self._shared = cluster.world.chance(f"client/{number}/sharing")
         self._principal = Principal(self.user_id, Role.ADMIN if plan.sharing else Role.USER)
-        self._requests = 0
+        self._asked: set[str] = set()
         self.owned: list[Owned] = []
         self.acknowledged: list[Acknowledged] = []
 
@@ -198,8 +198,22 @@ class Client:
         await self._issue(owned, command, _TRIES)
 
     def _next_request(self) -> str:
-        self._requests += 1
-        return str(UUID(int=self._random.getrandbits(128), version=4))
+        request_id = str(UUID(int=self._random.getrandbits(128), version=4))
+        self._asked.add(request_id)
+        return request_id
+
+    def asked(self) -> set[str]:
+        """Return the ids of all events that what was asked for may be in the log under."""
+        names = {
+            f"{asked}#{tried}" if tried else asked
+            for asked in self._asked
+            for tried in range(_IDS_OF_AN_UPDATE)
+        }
+        return {
+            command_event_id(self.user_id, method, name)
+            for method in _METHODS.values()
+            for name in names
+        }
 
     def _command(self, kind: Kind, owned: Owned, replicas: int) -> Command:
         return Command(kind, self._next_request(), owned.id, owned.spec, replicas)
