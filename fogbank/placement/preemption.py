@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from operator import add, le
 
 import numpy as np
 
@@ -303,17 +304,26 @@ class _Ask:
         """Return who must leave a node so that replicas fit there."""
         entries = self._on_row(row)
         takes = self._table.takes[:, entries]
-        left = self.room.booked[:, row] - self.evictions.freed[:, row] - takes.sum(axis=1)
-        room = self._arrays.allocatable[:, row] - self.takes[:, 0] * copies
+        booked = self.room.booked[:, row] - self.evictions.freed[:, row] - takes.sum(axis=1)
+        room = (self._arrays.allocatable[:, row] - self.takes[:, 0] * copies).tolist()
+        # Of so few numbers plain ones are added and compared in a fifth of the time.
+        left = booked.tolist()
         devices = self._devices_of(entries)
         free = self._with_devices_of(entries).gpu_free[:, [row]]
         victims = []
-        for place, entry in enumerate(entries):
-            after, free_then = left + takes[:, place], free - devices[:, [place]]
-            if bool((after <= room).all()) and self._copies_fit(free_then, copies):
-                left, free = after, free_then
+        for place, (entry, frees) in enumerate(
+            zip(entries.tolist(), takes.T.tolist(), strict=True)
+        ):
+            after = [*map(add, left, frees)]
+            fits = all(map(le, after, room))
+            if fits and self._gpu:
+                free_then = free - devices[:, [place]]
+                fits = self._copies_fit(free_then, copies)
+                free = free_then if fits else free
+            if fits:
+                left = after
             else:
-                victims.append(int(entry))
+                victims.append(entry)
         return victims
 
     def _fit_on_devices(self, free: Integers) -> Mask:
