@@ -307,21 +307,14 @@ class _Ask:
         booked = self.room.booked[:, row] - self.evictions.freed[:, row] - takes.sum(axis=1)
         room = (self._arrays.allocatable[:, row] - self.takes[:, 0] * copies).tolist()
         # Of so few numbers plain ones are added and compared in a fifth of the time.
-        left = booked.tolist()
+        left, frees = booked.tolist(), takes.T.tolist()
         devices = self._devices_of(entries)
         free = self._with_devices_of(entries).gpu_free[:, [row]]
         victims = []
-        for place, (entry, frees) in enumerate(
-            zip(entries.tolist(), takes.T.tolist(), strict=True)
-        ):
-            after = [*map(add, left, frees)]
-            fits = all(map(le, after, room))
-            if fits and self._gpu:
-                free_then = free - devices[:, [place]]
-                fits = self._copies_fit(free_then, copies)
-                free = free_then if fits else free
-            if fits:
-                left = after
+        for place, entry in enumerate(entries.tolist()):
+            after, free_then = [*map(add, left, frees[place])], free - devices[:, [place]]
+            if all(map(le, after, room)) and self._copies_fit(free_then, copies):
+                left, free = after, free_then
             else:
                 victims.append(entry)
         return victims
