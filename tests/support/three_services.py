@@ -102,6 +102,13 @@ class ThreeServices:
                     stderr=subprocess.STDOUT,
                 )
 
+    async def restart(self, service: str) -> None:
+        """End one by force, start it again and wait until all serve."""
+        self._running[service].kill()
+        await self.ended(service)
+        self.start(service)
+        await self.ready()
+
     def start_again(self) -> None:
         """Start those that ended by themselves, as a supervisor does."""
         ended = [name for name, process in self._running.items() if process.poll() is not None]
@@ -219,6 +226,11 @@ class User:
         self.channel = channel
         self._stub: Any = deployment_service_pb2_grpc.DeploymentServiceStub(channel)
         self.metadata = (("authorization", f"Bearer {token}"),)
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What calls are made with."""
+        return self._metadata
 
     async def deploy(self, name: str) -> str:
         """Deploy something and return its id once it is acknowledged."""

@@ -29,7 +29,7 @@ pytestmark = [
 ]
 
 KILLS = 50
-COMMITS_A_KILL = 30
+COMMITS_A_KILL = 20
 SEED = 7
 
 
