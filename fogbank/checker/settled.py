@@ -140,9 +140,7 @@ def _check_rolled_out(
     rollout = deployment.spec.rollout
     surge = rollout.max_surge if rollout.HasField("max_surge") else _DEFAULT_SURGE
     room = (
-        surge > 0
-        and places_for(world, deployment, 1) > 0
-        and not quota_lacks(world, deployment, 1)
+        surge > 0 and places_for(world, deployment, 1) > 0 and not quota_lacks(world, deployment, 1)
     )
     spare = rollout.max_unavailable > 0 and all(_runs(world, replica) for replica in slots)
     if old and (room or spare):

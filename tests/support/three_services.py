@@ -227,11 +227,6 @@ class User:
         self._stub: Any = deployment_service_pb2_grpc.DeploymentServiceStub(channel)
         self.metadata = (("authorization", f"Bearer {token}"),)
 
-    @property
-    def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What calls are made with."""
-        return self._metadata
-
     async def deploy(self, name: str) -> str:
         """Deploy something and return its id once it is acknowledged."""
         request = pb.CreateDeploymentRequest(request_id=name, spec=spec_to_pb(a_spec(name)))
