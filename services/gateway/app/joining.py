@@ -219,7 +219,7 @@ class Joining:
     def _require_authority(self) -> NodeAuthority:
         if self._authority is None:
             raise FailedPreconditionError(
-                "nobody joins by token here: the gateway has no FOG_CA_DIR (`fog up --tls` has)",
+                "nobody joins by token here: the gateway has no FOG_CA_DIR",
                 reason="NO_AUTHORITY",
             )
         return self._authority

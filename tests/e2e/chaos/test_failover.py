@@ -20,13 +20,12 @@ from tests.support.chaos import (
     SchedulerView,
     Verdict,
     chaos_system,
-    disturbed_load,
     freeze,
     judge,
     new_record,
     thaw,
 )
-from tests.support.command_load import delete_all
+from tests.support.command_load import Record, command_load, delete_all
 from tests.support.waiting import eventually_sync
 
 FAILOVERS = int(os.environ.get("FOG_FAILOVERS", "20"))
@@ -42,6 +41,7 @@ PAIR = ("scheduler-1", "scheduler-2")
 # Slow enough that there is work for each leader.
 PACE_S = 0.1
 COMMANDS_EACH = 90
+EARLY = 0.2
 
 
 class Leaders:
@@ -56,8 +56,12 @@ class Leaders:
         leaders = {view.status().leader for view in self._views.values()}
         return leaders.pop() if len(leaders) == 1 else ""
 
+    def agree(self) -> str:
+        """Wait until both know of one leader, and return its name."""
+        return eventually_sync(self._agreed, 120, what="one leader")
+
     def _leader_and_standby(self) -> tuple[str, str]:
-        leader = eventually_sync(self._agreed, 120, what="one leader")
+        leader = self.agree()
         return leader, PAIR[1] if leader == PAIR[0] else PAIR[0]
 
     def freeze(self) -> None:
@@ -93,18 +97,23 @@ def failovers(times: int) -> tuple[Verdict, dict[str, list[float]]]:
     """
     with chaos_system("--schedulers", "2") as system:
         leaders, record = Leaders(system), new_record(system)
-        for number in range(times):
+        for number, how in enumerate([leaders.kill, leaders.freeze] * times):
             if number:
                 delete_all(system, record, f"load{number - 1}")
-            disturbed_load(
-                system,
-                [leaders.kill, leaders.freeze],
-                record=record,
-                prefix=f"load{number}",
-                count=2 * COMMANDS_EACH,
-                pace_s=PACE_S,
-            )
+            leaders.agree()
+            _under_load(system, record, f"load{number}", how)
         return judge(system, record), leaders.took
+
+
+def _under_load(
+    system: ChaosSystem, record: Record, prefix: str, disturb: Callable[[], object]
+) -> None:
+    """Disturb a load early on, so that there is work for whoever leads next."""
+    with command_load(system, record, prefix, count=COMMANDS_EACH, pace_s=PACE_S) as load:
+        load.reach(EARLY)
+        disturb()
+        load.go_on()
+        load.finish()
 
 
 @pytest.mark.timeout(900)
