@@ -91,7 +91,7 @@ class ReplicaAnswer(Answer):
     status: Literal["pending", "starting", "running", "failed", "stopped"]
     container_id: str | None
     started_at: datetime | None
-    ports: list[PortAnswer]
+    ports: list[PortAnswer] = Field(default=[], description="Only where it publishes some.")
 
 
 class ChangeAnswer(Answer):

@@ -94,21 +94,23 @@ def deployment_status(view: DeploymentView) -> dict[str, Any]:
 
 
 def _replica(replica: ReplicaSummary) -> dict[str, Any]:
-    return {
+    content: dict[str, Any] = {
         "id": replica.id,
         "node_id": replica.node_id or None,
         "status": _REPLICA_STATUS.get(replica.state, "pending"),
         "container_id": replica.container_id or None,
         "started_at": instant(replica.started_at_us) if replica.started_at_us else None,
-        "ports": [
+    }
+    if replica.ports:
+        content["ports"] = [
             {
                 "number": port.number,
                 "protocol": port.protocol.name.lower(),
                 "host_port": port.host_port,
             }
             for port in replica.ports
-        ],
-    }
+        ]
+    return content
 
 
 def _change(change: StatusChange) -> dict[str, Any]:

@@ -97,6 +97,7 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/api/orgs/{organization_id}/invite"): Row(Who.OWNERS),
     ("POST", "/api/orgs/{organization_id}/invite"): Row(Who.OWNERS, {}),
     ("DELETE", "/api/orgs/{organization_id}/invite"): Row(Who.OWNERS),
+    ("GET", "/api/orgs/{organization_id}/quota"): Row(Who.MEMBERS),
     ("PUT", "/api/orgs/{organization_id}/quota"): Row(Who.ADMINISTRATORS, QUOTA),
     ("POST", "/api/clusters"): Row(
         Who.OPERATORS, QUOTA | {"name": "mill", "organization_id": "{organization_id}"}
