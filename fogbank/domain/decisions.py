@@ -94,7 +94,8 @@ class Decisions:
     """All accepted rounds up to a position.
 
     `prev_sequence` is the last one's and `before_sequence` the one's before it; `digest_round` is
-    the number of the last round that carried, or should have carried, a state digest;
+    the number of the last round that carried, or should have carried, a state digest, and
+    `digest_placements` how many placements there were then;
     `offline_sequences` are the rounds that found the nodes in `offline` silent.
     """
 
@@ -105,6 +106,7 @@ class Decisions:
     engine: int = 0
     rounds: int = 0
     digest_round: int = 0
+    digest_placements: int = 0
     placed_total: int = 0
     failed_total: int = 0
     deployments: dict[str, DeploymentDecision] = field(default_factory=dict)

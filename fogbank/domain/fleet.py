@@ -23,10 +23,12 @@ from fogbank.domain.verdict import Verdict
 
 _UNUSED = NodeUse()
 
-# A round carries its state's digest after so many without; where a state has more than ten times
-# as many records, after a tenth of their number, so that no round pays for more than ten.
+# A round carries its state's digest after so many without, once they have earned it: a round pays
+# for ten of the state's records, a replica that is placed for two. So where rounds are large, and
+# the state grows with each, digests still come: whenever it has doubled at the latest.
 DIGEST_EVERY_ROUNDS = 1_000
 _RECORDS_PER_ROUND = 10
+_RECORDS_PER_REPLICA = 2
 
 # Follows the message where a service stands still.
 IF_STATES_DIFFER = (
@@ -107,6 +109,7 @@ class FleetState:
         """
         if event.state_digest or self.due_digest:
             self.decisions.digest_round = self.decisions.rounds
+            self.decisions.digest_placements = len(self.decisions.placements)
         self.due_digest = b""
         if self._digest_is_due():
             pieces = encode_state(self.parts)
@@ -118,8 +121,10 @@ class FleetState:
     def _digest_is_due(self) -> bool:
         decisions = self.decisions
         records = len(decisions.placements) + len(self.facts.deployments) + len(self.facts.nodes)
-        since = decisions.rounds - decisions.digest_round
-        return since + 1 >= max(DIGEST_EVERY_ROUNDS, records // _RECORDS_PER_ROUND)
+        rounds = decisions.rounds - decisions.digest_round + 1
+        placed = len(decisions.placements) - decisions.digest_placements
+        worth_it = rounds * _RECORDS_PER_ROUND + placed * _RECORDS_PER_REPLICA >= records
+        return rounds >= DIGEST_EVERY_ROUNDS and worth_it
 
     def stands_at(self, position: int, due_digest: bytes) -> None:
         """Derive from both halves, just read back, what follows from them.

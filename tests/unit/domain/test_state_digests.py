@@ -26,6 +26,7 @@ from fogbank.domain.state_encoding import (
     structure_of,
 )
 from fogbank.placement import Planner
+from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import LittleLog, a_fingerprint, a_spec
 from tests.support.mixed_story import MixedStory, rederive, tell
 
@@ -201,6 +202,23 @@ def test_rounds_carry_digests_that_every_reader_finds_too(
     rederiver, found = rederive(told.log.commits)
     assert all(each.same for each in found)
     assert rederiver.fleet.decisions.digest_round == carrying[-1]
+
+
+def test_digests_come_also_where_every_round_makes_the_state_grow(
+    digests_every: Callable[[int], None],
+) -> None:
+    digests_every(3)
+    fleet = LittleFleet()
+    for number in range(40):
+        fleet.connect(f"fog-{number}", a_fingerprint(cpu=16_000_000, memory=1_000_000_000))
+    decisions, sizes = fleet.planner.fleet.decisions, []
+    for _ in range(60):
+        fleet.deploy(a_spec(replicas=40))
+        fleet.decide()
+        if decisions.digest_round == decisions.rounds:
+            sizes.append(len(decisions.placements))
+    assert len(sizes) > 3
+    assert all(later < 3 * earlier for earlier, later in pairwise(sizes)), sizes
 
 
 def test_a_reader_with_another_state_stops_and_says_where(
