@@ -8,7 +8,7 @@ from tests.simulation.run import run_seed
 
 # In groups, so that workers share them.
 _GROUP = 25
-BRIEF = tuple(range(1, 151, _GROUP))
+BRIEF = tuple(range(1, 251, _GROUP))
 CHANGES_GROUP = 12
 CHANGES = tuple(range(1, 25, CHANGES_GROUP))
 SHARED_GROUP = 4
