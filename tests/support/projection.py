@@ -74,7 +74,7 @@ async def _check(nats_url: str, database_url: str, within_s: float) -> int:
 
 
 async def _position(tables: Tables) -> int:
-    ((*_, position, _digest),) = tables["checkpoint"]
+    ((*_, position, _digest, _projection),) = tables["checkpoint"]
     return int(position)
 
 

@@ -41,6 +41,7 @@ from services.gateway.app.events import Events
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.genesis import ensure_genesis
 from services.gateway.app.identity import Identity, Redeemed, User
+from services.gateway.app.limits import Allowance, Limits
 from services.gateway.app.nodes import Nodes
 from services.gateway.app.organizations import Organizations
 from services.gateway.app.planning import Planning
@@ -347,7 +348,11 @@ async def rest_face(
     tokens = JwtAccessTokens(SigningKey(SECRET), 1800)
     passwords = Argon2Passwords(CHEAP)
     identity = Identity(
-        accounts, accounts, passwords, tokens, clock_us=clock.now_us, refresh_lifetime_s=3600
+        *(accounts, accounts, passwords, tokens),
+        clock_us=clock.now_us,
+        refresh_lifetime_s=3600,
+        # All tests' requests come from one address.
+        limits=Limits(clock.now_us, Allowance(1_000_000, 1_000_000, 1_000_000)),
     )
     dependencies = HttpDependencies(
         deployments,

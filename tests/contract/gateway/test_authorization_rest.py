@@ -14,9 +14,7 @@ from typing import Any
 
 import pytest
 
-from fogbank.runtime.clock import SystemClock
 from services.gateway import http_api
-from services.gateway.app.limits import Allowance, Limits
 from services.gateway.app.principal import Role
 from tests.support.bad_tokens import OTHER_KINDS, QUICK_KINDS, bad_tokens
 from tests.support.rest_face import SECRET, RestFace, rest_face
@@ -193,10 +191,6 @@ class Tenants:
 @pytest.fixture
 async def tenants() -> AsyncIterator[Tenants]:
     async with rest_face() as face:
-        # All of them come from one address.
-        allowance = Allowance(1_000_000, 1_000_000, 1_000_000)
-        identity = face.app.state.dependencies.identity
-        identity.limits = Limits(SystemClock().now_us, allowance)
         made = Tenants(face)
         await face.add_nodes("fog-1")
         organization = await made.done("alice", "POST", "/api/orgs/create", {"name": "org1"})

@@ -56,12 +56,8 @@ class Leaders:
         leaders = {view.status().leader for view in self._views.values()}
         return leaders.pop() if len(leaders) == 1 else ""
 
-    def agree(self) -> str:
-        """Wait until both know of one leader, and return its name."""
-        return eventually_sync(self._agreed, 120, what="one leader")
-
     def _leader_and_standby(self) -> tuple[str, str]:
-        leader = self.agree()
+        leader = eventually_sync(self._agreed, 120, what="one leader")
         return leader, PAIR[1] if leader == PAIR[0] else PAIR[0]
 
     def freeze(self) -> None:
@@ -100,7 +96,6 @@ def failovers(times: int) -> tuple[Verdict, dict[str, list[float]]]:
         for number, how in enumerate([leaders.kill, leaders.freeze] * times):
             if number:
                 delete_all(system, record, f"load{number - 1}")
-            leaders.agree()
             _under_load(system, record, f"load{number}", how)
         return judge(system, record), leaders.took
 
