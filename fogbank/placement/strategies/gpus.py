@@ -76,12 +76,14 @@ def fgd(rows: Rows, ask: Integers, _spec: DeploymentSpec, policy: Policy) -> dic
     A node's fragmentation is the room of its GPUs that an ask drawn from the mix could not use: all
     of it where the ask does not fit (or wants no GPU), else that of the devices too full for it.
     """
-    if not policy.gpu_mix or not rows.gpu_free.shape[0]:
+    if not policy.gpu_mix:
         return {"fragmentation": np.zeros(rows.count, dtype=np.float64)}
     mix = _Mix(policy.gpu_mix)
     gpu = int(ask[GPU, 0])
     whole, share = whole_and_share(gpu)
-    free = rows.gpu_free
+    # A fleet without devices is one whose devices have no room: that there were some before is not
+    # to be told from scores, since who begins with a snapshot doesn't know.
+    free = rows.gpu_free if rows.gpu_free.shape[0] else np.zeros((1, rows.count), dtype=np.int64)
     cpu = rows.allocatable[CPU] - rows.booked[CPU]
     sizes = mix.sizes[:, None, None]
     fits = free >= sizes

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fogbank.domain import events as ev
-from fogbank.domain.policy import AskClass, Policy, ResourceWeights, Ties
+from fogbank.domain.policy import AskClass, MixedAsk, Policy, ResourceWeights, Ties
 from fogbank.domain.resources import Resources
 from fogbank.placement.arrays import FleetArrays, amounts
 from fogbank.placement.strategies import (
@@ -220,3 +220,13 @@ def test_every_strategy_places(strategy: str) -> None:
     deployment_id = fleet.deploy(a_spec(replicas=2, gpu=1, strategy=strategy))
     fleet.settle()
     assert len(fleet.nodes_of(deployment_id)) == 2
+
+
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+def test_a_fleet_scores_the_same_after_its_last_gpu_has_gone(strategy: str) -> None:
+    arrays = arrays_of((4000, 8000), (2000, 4000), (16000, 64000))
+    policy = replace(POLICY, gpu_mix=(MixedAsk(500, 1000, 1), MixedAsk(2000, 0, 3)))
+    never = scores(strategy, arrays, cpu=1000, memory=1000, policy=policy)
+    assert not arrays.gpu_free.size
+    arrays.gpu_free = np.zeros((2, arrays.gpu_free.shape[1]), dtype=np.int64)
+    assert scores(strategy, arrays, cpu=1000, memory=1000, policy=policy) == never
