@@ -6,7 +6,7 @@ import socket
 
 # Below those that the kernel gives to whoever asks for any: a client's connection must not take the
 # port of a server that starts a moment later, or starts again. Above what `fog up` takes.
-_PORTS = range(30_000, 32_768)
+_PORTS = range(32_000, 32_768)
 _drawn: set[int] = set()
 
 
