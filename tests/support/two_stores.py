@@ -100,8 +100,7 @@ async def assert_refused(services: ThreeServices, why: str) -> None:
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
         async with scripted_agent(channel, token=AGENT_TOKEN) as agent:
             code = await refusal_of(agent)
-            # Mostly UNAVAILABLE; a stream can also break before its reason arrives.
-            assert code is not grpc.StatusCode.OK, code
+            assert code is grpc.StatusCode.UNAVAILABLE, code
 
 
 async def refusal_of(agent: ScriptedAgent) -> grpc.StatusCode:

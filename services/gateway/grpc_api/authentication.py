@@ -10,7 +10,8 @@ from urllib.parse import unquote
 import grpc
 import grpc.aio
 
-from fogbank.domain.errors import FogError, UnauthenticatedError
+from fogbank.domain.errors import FogError, ResourceExhaustedError, UnauthenticatedError
+from fogbank.runtime.grpc_interceptors import guarded
 from services.gateway.app.limits import Limits
 from services.gateway.app.principal import Principal, set_current_principal
 
@@ -106,26 +107,12 @@ def refusal(handler: Handler, error: FogError, limits: Limits | None = None) -> 
     With `limits` it counts as a call from its address, by somebody who isn't known.
     """
 
-    async def unary(_request: Any, context: Any) -> Any:
-        if limits is not None:
-            limits.anonymous(address_of(context))
-        raise error
+    def refused(context: Any) -> FogError:
+        try:
+            if limits is not None:
+                limits.anonymous(address_of(context))
+        except ResourceExhaustedError as too_many:
+            return too_many
+        return error
 
-    async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
-        yield await unary(request, context)
-
-    if handler.request_streaming and handler.response_streaming:
-        return grpc.stream_stream_rpc_method_handler(
-            stream, handler.request_deserializer, handler.response_serializer
-        )
-    if handler.request_streaming:
-        return grpc.stream_unary_rpc_method_handler(
-            unary, handler.request_deserializer, handler.response_serializer
-        )
-    if handler.response_streaming:
-        return grpc.unary_stream_rpc_method_handler(
-            stream, handler.request_deserializer, handler.response_serializer
-        )
-    return grpc.unary_unary_rpc_method_handler(
-        unary, handler.request_deserializer, handler.response_serializer
-    )
+    return guarded(handler, refused)
