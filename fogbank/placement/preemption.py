@@ -8,6 +8,7 @@ is the node's price. The cheapest nodes are chosen.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from operator import add, le
@@ -24,16 +25,13 @@ from fogbank.placement.devices import amounts_on_devices, copies_fit, devices_fi
 from fogbank.placement.elsewhere import Elsewhere
 from fogbank.placement.filters import feasible_nodes
 from fogbank.placement.placements import occupied_rows, placements_on
+from fogbank.placement.prices import NO_PRICE, Prices, prices_of
 from fogbank.placement.quota_evictions import QuotaAsk
 from fogbank.placement.room import Room, Shortage
 from fogbank.placement.strategies import best_rows, score
-from fogbank.placement.victims import NOT_YET_US, Evictions, Prices, VictimTable
+from fogbank.placement.victims import NOT_YET_US, Evictions, VictimTable
 from fogbank.placement.work import Work
 
-# A price as one number, the smaller the better: highest priority evicted (one up, 0 for nobody),
-# sum of priorities, victims, deployments broken. So many bits for each of the last three.
-_SUM_BITS, _COUNT_BITS = 24, 12
-_NO_PRICE = (1 << 62) - 1
 # Among nodes of one price so many are asked whether their victims fit elsewhere.
 _ASKED_ELSEWHERE = 16
 
@@ -134,7 +132,7 @@ class _Ask:
         if spec.allow_colocation:
             rows = self._stack(len(slots), scores, price, since)
         else:
-            price[self._occupied(slots)] = _NO_PRICE
+            price[self._occupied(slots)] = NO_PRICE
             rows = self._choose(len(slots), scores, price, since)
         if len(rows) < len(slots):
             return None
@@ -144,6 +142,7 @@ class _Ask:
         others = self.quota.victims(everybody, chain.from_iterable(leaving.values()))
         if others is None:
             return None
+        self._spare(leaving, others, copies)
         for entry in others:
             leaving.setdefault(int(self._table.row[entry]), []).append(entry)
         victims: dict[str, list[str]] = {}
@@ -158,6 +157,21 @@ class _Ask:
         with self.evictions.lending_devices(self._arrays, list(copies) if self._gpu else ()):
             placements = placements_on(self.fleet, self.room, self.deployment, slots, chosen)
         return placements, tuple(ev.Eviction(known, tuple(ids)) for known, ids in victims.items())
+
+    def _spare(
+        self, leaving: dict[int, list[int]], others: list[int], copies: Mapping[int, int]
+    ) -> None:
+        """Let stay who need not leave a node, since others leave it anyway for a full quota."""
+        for row, entries in leaving.items():
+            also = [entry for entry in others if self._table.row[entry] == row]
+            if not also:
+                continue
+            for entry in tuple(entries):
+                entries.remove(entry)
+                everybody = [*chain.from_iterable(leaving.values()), *others]
+                away = np.array(entries + also, dtype=np.int64)
+                if not (self._fits_without(away, row, copies[row]) and self.quota.met(everybody)):
+                    entries.append(entry)
 
     def leftover(self) -> bool:
         """Tell whether what is closed to it until the next round has room for it."""
@@ -276,7 +290,7 @@ class _Ask:
         """Return up to `count` nodes, the cheapest first; the free ones by their scores."""
         chosen = best_rows(scores, price == 0, count)
         wanted = count - len(chosen)
-        rows = np.flatnonzero((price > 0) & (price < _NO_PRICE))
+        rows = np.flatnonzero((price > 0) & (price < NO_PRICE))
         if not wanted or not rows.size:
             return chosen
         if rows.size > wanted:
@@ -335,18 +349,22 @@ class _Ask:
         rows = np.array([row], dtype=np.int64)
         return self._entries(rows, self.evictions.gone | self.evictions.barred)
 
+    def _fits_without(self, away: Integers, row: int, copies: int) -> bool:
+        """Tell whether so many replicas fit on a node if some that are there were away."""
+        freed = self._table.takes[:, away].sum(axis=1)
+        left = self._promised()[:, row] - freed + self.takes[:, 0] * copies
+        free = self._with_devices_of(away).gpu_free[:, [row]]
+        return bool((left <= self._arrays.allocatable[:, row]).all()) and self._copies_fit(
+            free, copies
+        )
+
     def _price_on(self, row: int, copies: int) -> tuple[int, int]:
         """Return what several replicas on one node cost, and since when the oldest victim runs."""
-        entries = self._on_row(row)
-        away = self._table.takes[:, entries].sum(axis=1)
-        left = self._promised()[:, row] - away + self.takes[:, 0] * copies
-        free = self._with_devices_of(entries).gpu_free[:, [row]]
-        fits = bool((left <= self._arrays.allocatable[:, row]).all())
-        if not (fits and self._copies_fit(free, copies)):
-            return _NO_PRICE, NOT_YET_US
+        if not self._fits_without(self._on_row(row), row, copies):
+            return NO_PRICE, NOT_YET_US
         victims = self._victims_on(row, copies)
         where = np.zeros(len(victims), dtype=np.int64)
-        price, since = self._sum_up(where, np.array(victims, dtype=np.int64), 1)
+        price, since = prices_of(self._table, where, np.array(victims, dtype=np.int64), 1)
         return int(price[0]), int(since[0])
 
     def _prices(self) -> Prices:
@@ -362,12 +380,7 @@ class _Ask:
         now = np.vstack((self._promised(), self.evictions.evicted))
         prices = self.evictions.prices.get(key)
         if prices is None:
-            size = self._arrays.size
-            prices = Prices(
-                np.full(size, _NO_PRICE, dtype=np.int64),
-                np.full(size, NOT_YET_US, dtype=np.int64),
-                now,
-            )
+            prices = Prices.begin(now, self._arrays.size)
             self.evictions.prices[key] = prices
             self._reckon(prices, None)
         else:
@@ -386,29 +399,12 @@ class _Ask:
         feasible = feasible_nodes(arrays, left, spec, self.takes, []).feasible & ~self._closed()
         entries = entries[feasible[table.row[entries]]]
         victims = entries[self._kept_away(entries, left, arrays.gpu_free.copy())]
-        price, since = self._sum_up(table.row[victims], victims, arrays.size)
-        price[~feasible] = _NO_PRICE
+        price, since = prices_of(table, table.row[victims], victims, arrays.size)
+        price[~feasible] = NO_PRICE
         if rows is None:
             prices.price, prices.since = price, since
         else:
             prices.price[rows], prices.since[rows] = price[rows], since[rows]
-
-    def _sum_up(self, where: Integers, victims: Integers, size: int) -> tuple[Integers, Integers]:
-        """Return what evicting victims costs, and since when the oldest runs, by where they are."""
-        table = self._table
-        highest = np.zeros(size, dtype=np.int64)
-        np.maximum.at(highest, where, table.priority[victims] + 1)
-        total = np.zeros_like(highest)
-        np.add.at(total, where, table.priority[victims])
-        since = np.full(size, NOT_YET_US, dtype=np.int64)
-        np.minimum.at(since, where, table.since[victims])
-        price = highest << _SUM_BITS | np.minimum(total, (1 << _SUM_BITS) - 1)
-        for part in (
-            np.bincount(where, minlength=size),
-            _distinct(where, table.deployment[victims], size),
-        ):
-            price = price << _COUNT_BITS | np.minimum(part, (1 << _COUNT_BITS) - 1)
-        return price, since
 
     def _kept_away(self, entries: Integers, left: Integers, free: Integers) -> Mask:
         """Give replicas back, on all nodes at once the first, then the second, and so on.
@@ -437,12 +433,3 @@ class _Ask:
             away[chosen[~fits]] = True
             begin = int(end)
         return away
-
-
-def _distinct(rows: Integers, deployments: Integers, size: int) -> Integers:
-    """Return for each node how many deployments there are among entries."""
-    order = np.lexsort((deployments, rows))
-    rows, deployments = rows[order], deployments[order]
-    first = np.ones(rows.size, dtype=np.bool_)
-    first[1:] = (rows[1:] != rows[:-1]) | (deployments[1:] != deployments[:-1])
-    return np.bincount(rows[first], minlength=size)

@@ -152,6 +152,11 @@ class QuotaAsk:
         victims = self._kept_away(candidates, freed, spare)
         return victims if len(victims) <= _MOST_EVICTED else None
 
+    def met(self, leaving: Iterable[int]) -> bool:
+        """Tell whether the ask keeps to its quotas if those leave and nobody else."""
+        freed = self._freed_by(np.array([*leaving], dtype=np.int64)).sum(axis=1)
+        return self._keeps(freed + self._credit(self.evictions.quota.evicted))
+
     def _kept_away(self, entries: Integers, freed: Integers, spare: Integers) -> list[int]:
         """Give replicas back, the most important first, while they are within what is to spare."""
         table = self._table

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from fogbank.placement.arrays import GPU, FleetArrays, Integers, Mask, amounts
 from fogbank.placement.devices import amounts_on_devices
 from fogbank.placement.quota_evictions import FreedQuota
 from fogbank.placement.room import Room
+
+if TYPE_CHECKING:
+    from fogbank.placement.prices import Prices
 
 _FIRST_ENTRIES = 64
 _PLACE, _ROW, _PRIORITY, _CLUSTER, _DEPLOYMENT, _SINCE, _TAKES = range(7)
@@ -214,18 +218,6 @@ class Fresh:
     row: int
     takes: Integers
     devices: tuple[int, ...] = ()
-
-
-@dataclass(slots=True)
-class Prices:
-    """What each node costs for one kind of ask, kept while a round is decided.
-
-    `price` is a number, the smaller the cheaper; `since` is since when the oldest victim runs.
-    """
-
-    price: Integers
-    since: Integers
-    reckoned_with: Integers
 
 
 @dataclass(slots=True)

@@ -109,6 +109,17 @@ def test_nodes_and_quota_may_need_different_victims() -> None:
     assert sorted(evicted(fleet.settle())) == sorted([on_full, on_free])
 
 
+def test_who_leaves_for_the_quota_frees_a_node_as_well() -> None:
+    fleet = a_fleet(Quota(cpu_millicores=1000), nodes=0)
+    fleet.fact(ev.PolicyActivated(Policy(preemption_across_clusters=True)))
+    fleet.connect("only", a_fingerprint(memory=1000))
+    stays = run(fleet, low(100, memory=600, priority=0, cluster_id=FREE))
+    leaves = run(fleet, low(memory=300))
+    fleet.deploy(high(memory=300))
+    assert evicted(fleet.settle()) == [leaves]
+    assert fleet.nodes_of(stays)
+
+
 def test_nobody_gives_way_in_vain() -> None:
     fleet = a_fleet(Quota(cpu_millicores=3000))
     lows = [run(fleet, low()), run(fleet, low(priority=75)), run(fleet, low(priority=75))]
