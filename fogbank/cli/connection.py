@@ -183,6 +183,26 @@ def sign_in(connection: Connection, user: str, password: str) -> Tokens:
     return _received(answer.tokens)
 
 
+def end_session(session: Session) -> None:
+    """Let the tokens of a session work no more at its server, if they still do.
+
+    Raises:
+        grpc.RpcError: the server did not answer.
+    """
+    tokens = session.tokens
+    with open_channel(session.address, session.source, session.ca) as connection:
+        if tokens is not None and not tokens.is_fresh:
+            tokens = _refreshed(connection, tokens)
+        if tokens is None:
+            return
+        connection.token = tokens.access
+        try:
+            connection.call(connection.identity.Logout, identity_service_pb2.LogoutRequest())
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.UNAUTHENTICATED:
+                raise
+
+
 def _signed_in(connection: Connection, session: Session) -> str:
     """Return an access token: the stored one, a refreshed one, or one for the local first user."""
     tokens = session.tokens

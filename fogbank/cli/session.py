@@ -68,16 +68,9 @@ def find_session() -> Session:
     if token := os.environ.get("FOG_TOKEN"):
         where, source = _address(address)
         return Session(where, source, token=token, ca=find_ca(where))
-    config = read_json(config_file())
-    if isinstance(config, dict) and address in {"", config.get("address")}:
-        return Session(
-            address=str(config["address"]),
-            source=str(config_file()),
-            tokens=_tokens(config),
-            store=config_file(),
-            user=str(config.get("user", "")),
-            ca=find_ca(str(config["address"])),
-        )
+    stored = stored_session()
+    if stored is not None and address in {"", stored.address}:
+        return stored
     local = read_state(local_data_dir())
     if local is not None and address in {"", local.grpc}:
         return _local_session(local)
@@ -89,6 +82,21 @@ def find_session() -> Session:
         )
     raise CommandError(
         f"not signed in at {address}", hint="run `fog login`, or give a token in FOG_TOKEN"
+    )
+
+
+def stored_session() -> Session | None:
+    """Return what `fog login` stored; None if it stored nothing, or something else did."""
+    config = read_json(config_file())
+    if not isinstance(config, dict) or "address" not in config:
+        return None
+    return Session(
+        address=str(config["address"]),
+        source=str(config_file()),
+        tokens=_tokens(config),
+        store=config_file(),
+        user=str(config.get("user", "")),
+        ca=find_ca(str(config["address"])),
     )
 
 

@@ -51,11 +51,17 @@ def login(
 
 
 def logout() -> None:
-    """Forget the stored sign-in."""
-    from fogbank.cli.session import config_file
+    """End the session that `fog login` began, at every gateway, and forget it."""
+    from fogbank.cli.session import config_file, stored_session
 
+    session = stored_session()
+    if session is not None:
+        from fogbank.cli.connection import end_session
+
+        # What the server doesn't hear of is kept: it could not be ended later.
+        end_session(session)
     config_file().unlink(missing_ok=True)
-    print("signed out")
+    print("signed out" if session is not None else "nobody was signed in")
 
 
 def register(

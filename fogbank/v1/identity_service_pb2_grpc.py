@@ -50,6 +50,11 @@ class IdentityServiceStub:
                 request_serializer=fogbank_dot_v1_dot_identity__service__pb2.RefreshTokenRequest.SerializeToString,
                 response_deserializer=fogbank_dot_v1_dot_identity__service__pb2.RefreshTokenResponse.FromString,
                 _registered_method=True)
+        self.Logout = channel.unary_unary(
+                '/fogbank.v1.IdentityService/Logout',
+                request_serializer=fogbank_dot_v1_dot_identity__service__pb2.LogoutRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_identity__service__pb2.LogoutResponse.FromString,
+                _registered_method=True)
         self.CreateOrganization = channel.unary_unary(
                 '/fogbank.v1.IdentityService/CreateOrganization',
                 request_serializer=fogbank_dot_v1_dot_identity__service__pb2.CreateOrganizationRequest.SerializeToString,
@@ -147,6 +152,14 @@ class IdentityServiceServicer:
 
     def RefreshToken(self, request, context):
         """Trades a refresh token for new tokens.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Logout(self, request, context):
+        """Ends the session of the access token that this is called with: that token and all others of the
+        sign-in, the refresh token included, work no more at any gateway.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -274,6 +287,11 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.RefreshToken,
                     request_deserializer=fogbank_dot_v1_dot_identity__service__pb2.RefreshTokenRequest.FromString,
                     response_serializer=fogbank_dot_v1_dot_identity__service__pb2.RefreshTokenResponse.SerializeToString,
+            ),
+            'Logout': grpc.unary_unary_rpc_method_handler(
+                    servicer.Logout,
+                    request_deserializer=fogbank_dot_v1_dot_identity__service__pb2.LogoutRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_identity__service__pb2.LogoutResponse.SerializeToString,
             ),
             'CreateOrganization': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateOrganization,
@@ -433,6 +451,33 @@ class IdentityService:
             '/fogbank.v1.IdentityService/RefreshToken',
             fogbank_dot_v1_dot_identity__service__pb2.RefreshTokenRequest.SerializeToString,
             fogbank_dot_v1_dot_identity__service__pb2.RefreshTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Logout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fogbank.v1.IdentityService/Logout',
+            fogbank_dot_v1_dot_identity__service__pb2.LogoutRequest.SerializeToString,
+            fogbank_dot_v1_dot_identity__service__pb2.LogoutResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,10 @@ class IdentityServiceStub:
     """Trades a name and password for tokens."""
     RefreshToken: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.RefreshTokenRequest, _identity_service_pb2.RefreshTokenResponse]
     """Trades a refresh token for new tokens."""
+    Logout: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.LogoutRequest, _identity_service_pb2.LogoutResponse]
+    """Ends the session of the access token that this is called with: that token and all others of the
+    sign-in, the refresh token included, work no more at any gateway.
+    """
     CreateOrganization: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.CreateOrganizationRequest, _identity_service_pb2.CreateOrganizationResponse]
     """Makes an organization owned by the caller."""
     JoinOrganization: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.JoinOrganizationRequest, _identity_service_pb2.JoinOrganizationResponse]
@@ -81,6 +85,10 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """Trades a name and password for tokens."""
     RefreshToken: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.RefreshTokenRequest, _identity_service_pb2.RefreshTokenResponse]  # type: ignore[assignment]
     """Trades a refresh token for new tokens."""
+    Logout: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.LogoutRequest, _identity_service_pb2.LogoutResponse]  # type: ignore[assignment]
+    """Ends the session of the access token that this is called with: that token and all others of the
+    sign-in, the refresh token included, work no more at any gateway.
+    """
     CreateOrganization: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.CreateOrganizationRequest, _identity_service_pb2.CreateOrganizationResponse]  # type: ignore[assignment]
     """Makes an organization owned by the caller."""
     JoinOrganization: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.JoinOrganizationRequest, _identity_service_pb2.JoinOrganizationResponse]  # type: ignore[assignment]
@@ -138,6 +146,16 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_identity_service_pb2.RefreshTokenResponse, _abc.Awaitable[_identity_service_pb2.RefreshTokenResponse]]:
         """Trades a refresh token for new tokens."""
+
+    @_abc_1.abstractmethod
+    def Logout(
+        self,
+        request: _identity_service_pb2.LogoutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.LogoutResponse, _abc.Awaitable[_identity_service_pb2.LogoutResponse]]:
+        """Ends the session of the access token that this is called with: that token and all others of the
+        sign-in, the refresh token included, work no more at any gateway.
+        """
 
     @_abc_1.abstractmethod
     def CreateOrganization(

@@ -29,6 +29,7 @@ from fogbank.runtime.lifecycle import Service, run
 from fogbank.runtime.settings import load
 from fogbank.runtime.tls import client_tls
 from services.gateway.adapters.database import make_engine, migrate, ping
+from services.gateway.adapters.denials import PostgresDenials
 from services.gateway.adapters.doors import Doors, agents_only_connect
 from services.gateway.adapters.invites import PostgresInvites
 from services.gateway.adapters.ledger_client import LedgerClient
@@ -37,7 +38,7 @@ from services.gateway.adapters.passwords import Argon2Passwords, HashingCost
 from services.gateway.adapters.scheduler_client import SchedulerClient
 from services.gateway.adapters.sealing import SealedEnvironments
 from services.gateway.adapters.telemetry import NatsTelemetry, heard_heartbeats
-from services.gateway.adapters.tokens import JwtAccessTokens, SigningKey
+from services.gateway.adapters.tokens import JwtAccessTokens, signing_keys
 from services.gateway.adapters.users import PostgresRefreshTokens, PostgresUsers
 from services.gateway.app.agent_session import AgentPorts
 from services.gateway.app.agents import Agents
@@ -307,13 +308,16 @@ async def _open_log(
 
 
 async def _open_database(service: Service, settings: GatewaySettings, clock: Clock) -> _Own:
-    key = SigningKey(settings.jwt_secret.get_secret_value(), settings.jwt_algorithm)
-    tokens = JwtAccessTokens(key, settings.jwt_expire_minutes * 60)
+    keys = signing_keys(settings.jwt_secret.get_secret_value(), settings.jwt_algorithm)
+    tokens = JwtAccessTokens(keys, settings.jwt_expire_minutes * 60)
     engine = await service.enter(_engine(settings))
     sealing_key = settings.sealing_key.get_secret_value()
     environments = SealedEnvironments(engine, sealing_key)
     users = PostgresUsers(engine)
     await migrate(engine)
+    denials = PostgresDenials(engine, clock.now_us)
+    await denials.read()
+    service.start_loop("denials", denials.follow)
     cost = HashingCost(
         settings.password_time_cost, settings.password_memory_kib, settings.password_parallelism
     )
@@ -324,6 +328,7 @@ async def _open_database(service: Service, settings: GatewaySettings, clock: Clo
         PostgresRefreshTokens(engine),
         passwords,
         tokens,
+        denials,
         clock_us=clock.now_us,
         refresh_lifetime_s=settings.refresh_expire_hours * 3600,
         limits=Limits(clock.now_us, settings.allowance),

@@ -98,8 +98,15 @@ def test_users_see_their_own_only(system: FogUp) -> None:
         assert fog(system, "ps", "-o", "json").stdout.strip() == "[]"
         assert "Deployment not found" in fog(system, "status", made).stderr
         assert fog(system, "ps", "--all-owners").returncode == 1
+        kept = json.loads(stored.read_text())
     finally:
-        fog(system, "logout")
+        signed_out = fog(system, "logout")
+    assert signed_out.stdout == "signed out\n", signed_out.stderr
+    stored.write_text(json.dumps(kept))
+    ended = fog(system, "ps")
+    assert (ended.returncode, "fog login" in ended.stderr) == (1, True)
+    assert fog(system, "logout").returncode == 0
+    assert fog(system, "logout").stdout == "nobody was signed in\n"
     assert fog(system, "delete", made, "-y", "--wait").returncode == 0
 
 

@@ -15,6 +15,7 @@ OTHER_KINDS = (
     "wrong audience",
     "wrong issuer",
     "wrong key",
+    "unknown key id",
     "another algorithm",
     "no signature",
     "signature of another",
@@ -26,8 +27,10 @@ def bad_tokens(good: str, secret: str) -> dict[str, str]:
     claims = jwt.decode(good, options={"verify_signature": False})
     now_s = int(time.time())
 
+    header = jwt.get_unverified_header(good)
+
     def signed(changes: dict[str, Any], key: str = secret, algorithm: str = "HS256") -> str:
-        return jwt.encode(claims | changes, key, algorithm)
+        return jwt.encode(claims | changes, key, algorithm, headers={"kid": header["kid"]})
 
     head, body, signature = good.split(".")
     return {
@@ -37,6 +40,7 @@ def bad_tokens(good: str, secret: str) -> dict[str, str]:
         "wrong audience": signed({"aud": f"not {AUDIENCE}"}),
         "wrong issuer": signed({"iss": f"not {ISSUER}"}),
         "wrong key": signed({}, key="f" * 64),
+        "unknown key id": jwt.encode(claims, secret, headers={"kid": "0123456789abcdef"}),
         "another algorithm": signed({}, algorithm="HS512"),
         "alg none": jwt.encode(claims, "", "none"),
         "no signature": f"{head}.{body}.",

@@ -95,6 +95,8 @@ class MemoryAccounts:
         self._users: dict[str, User] = {}
         self._tokens: dict[bytes, User] = {}
         self._used: set[bytes] = set()
+        self._sessions: dict[bytes, str] = {}
+        self._denied: set[str] = set()
 
     async def add(self, user: User, name_key: str) -> bool:
         return self._users.setdefault(name_key, user) is user
@@ -107,8 +109,19 @@ class MemoryAccounts:
 
     async def set_password_hash(self, user_id: str, password_hash: str) -> None: ...
 
-    async def begin(self, user_id: str, token: bytes, now_us: int, expires_at_us: int) -> None:
+    async def begin(self, user_id: str, token: bytes, now_us: int, expires_at_us: int) -> str:
         (self._tokens[token],) = (user for user in self._users.values() if user.id == user_id)
+        return self._sessions.setdefault(token, str(uuid4()))
+
+    async def end(self, session_id: str) -> None:
+        for token in [each for each, of in self._sessions.items() if of == session_id]:
+            del self._tokens[token]
+
+    async def deny(self, ids: Collection[str], until_us: int) -> None:
+        self._denied |= set(ids)
+
+    def denies(self, principal: Principal) -> bool:
+        return not self._denied.isdisjoint({principal.token_id, principal.session_id})
 
     async def rotate(
         self, token: bytes, successor: bytes, now_us: int, expires_at_us: int
@@ -120,7 +133,8 @@ class MemoryAccounts:
             return Redeemed.UNKNOWN
         self._used.add(token)
         self._tokens[successor] = user
-        return Principal(user.id, user.role)
+        session_id = self._sessions[successor] = self._sessions[token]
+        return Principal(user.id, user.role, session_id)
 
 
 class MemoryEnvironments:
@@ -348,7 +362,7 @@ async def rest_face(
     tokens = JwtAccessTokens(SigningKey(SECRET), 1800)
     passwords = Argon2Passwords(CHEAP)
     identity = Identity(
-        *(accounts, accounts, passwords, tokens),
+        *(accounts, accounts, passwords, tokens, accounts),
         clock_us=clock.now_us,
         refresh_lifetime_s=3600,
         # All tests' requests come from one address.

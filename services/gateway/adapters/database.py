@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from ssl import SSLContext
 
@@ -80,6 +81,14 @@ refresh_tokens = Table(
     ),
     Column("expires_at", DateTime(timezone=True), nullable=False),
     Column("used_at", DateTime(timezone=True)),
+)
+
+# Ids of access tokens and of sessions that were signed out before they ended.
+denied_ids = Table(
+    "denied_ids",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("expires_at", DateTime(timezone=True), nullable=False, index=True),
 )
 
 sealed_environments = Table(
@@ -175,6 +184,11 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         if error.connection_invalidated or isinstance(_cause(error), _OUTAGES):
             raise _out_of_reach() from error
         raise
+
+
+def instant(us: int) -> datetime:
+    """Return microseconds since 1970 as the columns have it."""
+    return datetime.fromtimestamp(us / 1_000_000, UTC)
 
 
 def _cause(error: DBAPIError) -> BaseException:

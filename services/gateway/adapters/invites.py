@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, and_, delete, func, select, tuple_, update
@@ -12,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fogbank.domain.tenancy import MembershipRole
-from services.gateway.adapters.database import invite_codes, invite_uses, transaction
+from services.gateway.adapters.database import instant, invite_codes, invite_uses, transaction
 from services.gateway.adapters.sealing import Seal
 from services.gateway.app.ports import Invite, Invited, InviteTerms, OrganizationKey
 
@@ -111,7 +110,7 @@ class PostgresInvites:
         if lock:
             statement = statement.with_for_update()
         row = (await connection.execute(statement)).first()
-        if row is None or (row.expires_at is not None and row.expires_at <= _instant(now_us)):
+        if row is None or (row.expires_at is not None and row.expires_at <= instant(now_us)):
             return None
         return row
 
@@ -149,7 +148,7 @@ class PostgresInvites:
             "code_name": self.mark(code),
             "ciphertext": self._seal.close(code.encode(), _bound_to(organization)),
             "role": terms.role.name.lower(),
-            "expires_at": _instant(terms.expires_at_us) if terms.expires_at_us else None,
+            "expires_at": instant(terms.expires_at_us) if terms.expires_at_us else None,
             "max_uses": terms.max_uses,
             "request": request,
         }
@@ -169,7 +168,3 @@ def _invited(row: Row[Any]) -> Invited:
 
 def _bound_to(organization: OrganizationKey) -> bytes:
     return f"invite code {organization.id}".encode()
-
-
-def _instant(us: int) -> datetime:
-    return datetime.fromtimestamp(us / _SECOND_US, UTC)

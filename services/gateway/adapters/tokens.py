@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import jwt
 
@@ -56,15 +60,33 @@ class SigningKey:
         if len(set(self.secret)) == 1:
             raise UnsafeSecretError(f"JWT_SECRET repeats one character: {_ADVICE}")
 
+    @property
+    def id(self) -> str:
+        """What tokens name the key by (`kid`); it tells nothing of the secret."""
+        return hmac.digest(self.secret.encode(), b"fogbank kid", "sha256")[:8].hex()
+
     def __repr__(self) -> str:
         return f"SigningKey(algorithm={self.algorithm!r})"
 
 
-class JwtAccessTokens:
-    """Signs and reads access tokens."""
+def signing_keys(secrets: str, algorithm: str = "HS256") -> tuple[SigningKey, ...]:
+    """Return the keys of a setting: one a line, of which the first signs and all are read with.
 
-    def __init__(self, key: SigningKey, lifetime_s: int) -> None:
-        self._key = key
+    Raises:
+        UnsafeSecretError: one of them could be guessed, or stands there twice.
+    """
+    lines = [line.strip() for line in secrets.splitlines() if line.strip()]
+    if len(set(lines)) < len(lines):
+        raise UnsafeSecretError("JWT_SECRET has the same line twice: each key stands there once")
+    return tuple(SigningKey(line, algorithm) for line in lines or [""])
+
+
+class JwtAccessTokens:
+    """Signs access tokens with the first of its keys, and reads those of all of them."""
+
+    def __init__(self, keys: SigningKey | Sequence[SigningKey], lifetime_s: int) -> None:
+        self._keys = (keys,) if isinstance(keys, SigningKey) else tuple(keys)
+        self._by_id = {key.id: key for key in self._keys}
         self._lifetime_s = lifetime_s
         # Tokens whose signature was checked, and until when they count (seconds since 1970).
         self._checked: dict[str, tuple[Principal, float]] = {}
@@ -74,8 +96,13 @@ class JwtAccessTokens:
         """How long a token counts, in seconds."""
         return self._lifetime_s
 
+    @property
+    def longest_us(self) -> int:
+        """How long a token made now may count at most, in microseconds."""
+        return (self._lifetime_s + 2 * LEEWAY_S) * 1_000_000
+
     def issue(self, principal: Principal, now_us: int) -> str:
-        """Return a token for a user."""
+        """Return a token for a user, of their session if they have one."""
         now_s = now_us // 1_000_000
         claims = {
             "iss": ISSUER,
@@ -84,8 +111,12 @@ class JwtAccessTokens:
             "role": principal.role.value,
             "iat": now_s,
             "exp": now_s + self._lifetime_s,
+            "jti": str(uuid4()),
         }
-        return jwt.encode(claims, self._key.secret, algorithm=self._key.algorithm)
+        if principal.session_id:
+            claims["sid"] = principal.session_id
+        signs = self._keys[0]
+        return jwt.encode(claims, signs.secret, signs.algorithm, headers={"kid": signs.id})
 
     def read(self, token: str) -> Principal:
         """Return whose token it is, or raise UnauthenticatedError, which never says more."""
@@ -96,20 +127,41 @@ class JwtAccessTokens:
         if not token or len(token) > LONGEST_TOKEN:
             raise UnauthenticatedError("Not authenticated")
         try:
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                self._key.secret,
-                algorithms=[self._key.algorithm],
-                audience=AUDIENCE,
-                issuer=ISSUER,
-                leeway=timedelta(seconds=LEEWAY_S),
-                options={"require": list(_REQUIRED)},
+            claims = self._claims(token)
+            principal = Principal(
+                str(UUID(claims["sub"])),
+                Role(claims["role"]),
+                str(claims.get("sid", "")),
+                str(claims.get("jti") or hashlib.sha256(token.encode()).hexdigest()),
             )
-            principal = Principal(str(UUID(claims["sub"])), Role(claims["role"]))
             ends_s = float(claims["exp"]) + LEEWAY_S
-        except (jwt.PyJWTError, ValueError, TypeError, AttributeError) as error:
+        except (jwt.PyJWTError, LookupError, ValueError, TypeError, AttributeError) as error:
             raise UnauthenticatedError("Not authenticated") from error
         if len(self._checked) >= _CHECKED_TOKENS:
             self._checked.clear()
         self._checked[token] = (principal, ends_s)
         return principal
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        """Return what a token says, if the key that it names signed it."""
+        named = jwt.get_unverified_header(token).get("kid")
+        if named is not None:
+            return _decoded(token, self._by_id[str(named)])
+        # As gateways made them that didn't name their keys yet.
+        for key in self._keys[:-1]:
+            with suppress(jwt.InvalidSignatureError):
+                return _decoded(token, key)
+        return _decoded(token, self._keys[-1])
+
+
+def _decoded(token: str, key: SigningKey) -> dict[str, Any]:
+    claims: dict[str, Any] = jwt.decode(
+        token,
+        key.secret,
+        algorithms=[key.algorithm],
+        audience=AUDIENCE,
+        issuer=ISSUER,
+        leeway=timedelta(seconds=LEEWAY_S),
+        options={"require": list(_REQUIRED)},
+    )
+    return claims

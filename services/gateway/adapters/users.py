@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import UTC, datetime
 from uuid import uuid4
 
 from sqlalchemy import delete, insert, select, update
@@ -12,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fogbank.runtime.crash_points import crash_point
 from services.gateway.adapters.database import (
+    instant,
     refresh_families,
     refresh_tokens,
     transaction,
@@ -77,23 +77,31 @@ class PostgresRefreshTokens:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def begin(self, user_id: str, token: bytes, now_us: int, expires_at_us: int) -> None:
-        """Start a family with its first token; the user's expired families go."""
+    async def begin(self, user_id: str, token: bytes, now_us: int, expires_at_us: int) -> str:
+        """Start a family with its first token and return its id; the user's expired ones go."""
         family_id = str(uuid4())
         async with transaction(self._engine) as connection:
             await connection.execute(
                 delete(refresh_families).where(
                     refresh_families.c.user_id == user_id,
-                    refresh_families.c.expires_at <= _instant(now_us),
+                    refresh_families.c.expires_at <= instant(now_us),
                 )
             )
             await connection.execute(
                 insert(refresh_families).values(
-                    id=family_id, user_id=user_id, expires_at=_instant(expires_at_us)
+                    id=family_id, user_id=user_id, expires_at=instant(expires_at_us)
                 )
             )
             await _keep(connection, token, family_id, expires_at_us)
         crash_point("gateway.after-session-commit")
+        return family_id
+
+    async def end(self, session_id: str) -> None:
+        """Forget a family and its tokens."""
+        async with transaction(self._engine) as connection:
+            await connection.execute(
+                delete(refresh_families).where(refresh_families.c.id == session_id)
+            )
 
     async def rotate(
         self, token: bytes, successor: bytes, now_us: int, expires_at_us: int
@@ -116,7 +124,7 @@ class PostgresRefreshTokens:
                     .where(refresh_tokens.c.token_digest == token)
                 )
             ).first()
-            if row is None or row.expires_at <= _instant(now_us):
+            if row is None or row.expires_at <= instant(now_us):
                 return Redeemed.UNKNOWN
             if row.used_at is not None:
                 await connection.execute(
@@ -126,7 +134,7 @@ class PostgresRefreshTokens:
             await _replace(connection, family_id, token, now_us, expires_at_us)
             await _keep(connection, successor, family_id, expires_at_us)
         crash_point("gateway.after-rotation-commit")
-        return Principal(row.id, Role(row.role))
+        return Principal(row.id, Role(row.role), family_id)
 
 
 async def _lock_family_of(connection: AsyncConnection, token: bytes) -> str | None:
@@ -147,17 +155,17 @@ async def _replace(
     await connection.execute(
         update(refresh_tokens)
         .where(refresh_tokens.c.token_digest == token)
-        .values(used_at=_instant(now_us))
+        .values(used_at=instant(now_us))
     )
     await connection.execute(
         update(refresh_families)
         .where(refresh_families.c.id == family_id)
-        .values(expires_at=_instant(expires_at_us))
+        .values(expires_at=instant(expires_at_us))
     )
     await connection.execute(
         delete(refresh_tokens).where(
             refresh_tokens.c.family_id == family_id,
-            refresh_tokens.c.expires_at <= _instant(now_us),
+            refresh_tokens.c.expires_at <= instant(now_us),
         )
     )
 
@@ -167,10 +175,6 @@ async def _keep(
 ) -> None:
     await connection.execute(
         insert(refresh_tokens).values(
-            token_digest=token, family_id=family_id, expires_at=_instant(expires_at_us)
+            token_digest=token, family_id=family_id, expires_at=instant(expires_at_us)
         )
     )
-
-
-def _instant(us: int) -> datetime:
-    return datetime.fromtimestamp(us / 1_000_000, UTC)

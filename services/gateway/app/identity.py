@@ -75,8 +75,15 @@ class Users(Protocol):
 class RefreshTokens(Protocol):
     """Where digests of refresh tokens are kept; never the tokens."""
 
-    async def begin(self, user_id: str, token: bytes, now_us: int, expires_at_us: int) -> None:
-        """Keep the first token of a new family, and forget the user's expired ones."""
+    async def begin(self, user_id: str, token: bytes, now_us: int, expires_at_us: int) -> str:
+        """Keep the first token of a new family, and forget the user's expired ones.
+
+        Return the family's id (UUID), which names the session.
+        """
+        ...
+
+    async def end(self, session_id: str) -> None:
+        """Let no token of a family work any more."""
         ...
 
     async def rotate(
@@ -86,6 +93,18 @@ class RefreshTokens(Protocol):
 
         A token used before ends its whole family: either its owner or a thief holds a copy.
         """
+        ...
+
+
+class Denials(Protocol):
+    """Tokens and sessions that count no more, though their signatures are good."""
+
+    async def deny(self, ids: Collection[str], until_us: int) -> None:
+        """Keep ids that no gateway lets in any more, at least until they have ended anyway."""
+        ...
+
+    def denies(self, principal: Principal) -> bool:
+        """Tell whether a caller's token or session is denied, without asking anybody."""
         ...
 
 
@@ -111,6 +130,11 @@ class AccessTokens(Protocol):
     @property
     def lifetime_s(self) -> int: ...
 
+    @property
+    def longest_us(self) -> int:
+        """How long a token made now may be taken for good at most, in microseconds."""
+        ...
+
     def issue(self, principal: Principal, now_us: int) -> str: ...
 
     def read(self, token: str) -> Principal:
@@ -127,6 +151,7 @@ class Identity:
         refresh_tokens: RefreshTokens,
         passwords: Passwords,
         access_tokens: AccessTokens,
+        denials: Denials,
         *,
         clock_us: Callable[[], int],
         refresh_lifetime_s: int,
@@ -136,6 +161,7 @@ class Identity:
         self._refresh_tokens = refresh_tokens
         self._passwords = passwords
         self._access_tokens = access_tokens
+        self._denials = denials
         self._clock_us = clock_us
         self.limits = limits or Limits(clock_us, Allowance())
         self._refresh_lifetime_us = refresh_lifetime_s * _SECOND_US
@@ -176,10 +202,10 @@ class Identity:
             await self._users.set_password_hash(user.id, newer_hash)
         now_us = self._clock_us()
         refresh_token = secrets.token_urlsafe(32)
-        await self._refresh_tokens.begin(
+        session_id = await self._refresh_tokens.begin(
             user.id, _digest(refresh_token), now_us, now_us + self._refresh_lifetime_us
         )
-        return self._session(Principal(user.id, user.role), refresh_token, now_us)
+        return self._session(Principal(user.id, user.role, session_id), refresh_token, now_us)
 
     async def refresh(self, refresh_token: str) -> Session:
         """Trade a refresh token for a new session; the old token is used up.
@@ -210,9 +236,26 @@ class Identity:
         """Return whose access token it is, without asking anybody.
 
         Raises:
-            UnauthenticatedError: it is malformed, forged, expired or meant for others.
+            UnauthenticatedError: it is malformed, forged, expired, signed out or meant for others.
         """
-        return self._access_tokens.read(access_token)
+        principal = self._access_tokens.read(access_token)
+        if self._denials.denies(principal):
+            raise UnauthenticatedError("Not authenticated")
+        return principal
+
+    async def logout(self, principal: Principal) -> None:
+        """End the session of a caller: its access tokens and its refresh token work no more.
+
+        Other sessions of the same user go on.
+
+        Raises:
+            UnavailableError: the database is out of reach; the session goes on.
+        """
+        # Denied first: a refresh that was quicker than the end made a token of the same session.
+        ids = [each for each in (principal.token_id, principal.session_id) if each]
+        await self._denials.deny(ids, self._clock_us() + self._access_tokens.longest_us)
+        if principal.session_id:
+            await self._refresh_tokens.end(principal.session_id)
 
     async def ensure_admin(self, username: str, password: str) -> bool:
         """Make the administrator's account unless there is one; tell whether it was made.

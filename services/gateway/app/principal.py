@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from fogbank.domain.errors import PermissionDeniedError, UnauthenticatedError
@@ -18,10 +18,16 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A signed-in user; `user_id` is a UUID."""
+    """A signed-in user; `user_id` is a UUID.
+
+    `token_id` names the token that says so, `session_id` the sign-in that it descends from; empty
+    where there is none.
+    """
 
     user_id: str
     role: Role = Role.USER
+    session_id: str = field(default="", compare=False)
+    token_id: str = field(default="", compare=False)
 
     @property
     def is_admin(self) -> bool:

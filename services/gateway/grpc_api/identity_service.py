@@ -65,6 +65,11 @@ class IdentityService(identity_service_pb2_grpc.IdentityServiceServicer):
             tokens=_tokens(await self._identity.refresh(request.refresh_token))
         )
 
+    async def Logout(self, request: pb.LogoutRequest, context: Context) -> pb.LogoutResponse:
+        """End the caller's session."""
+        await self._identity.logout(current_principal())
+        return pb.LogoutResponse()
+
     async def CreateOrganization(
         self, request: pb.CreateOrganizationRequest, context: Context
     ) -> pb.CreateOrganizationResponse:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from services.gateway.app.identity import Session
-from services.gateway.http_api.access import address_of
+from services.gateway.http_api.access import Caller, address_of
 from services.gateway.http_api.answers import SessionAnswer, UserAnswer, errors
 from services.gateway.http_api.bodies import documented, json_body
 from services.gateway.http_api.dependencies import used_by
@@ -90,6 +90,26 @@ async def refresh(
     identity = used_by(request).identity
     identity.limits.anonymous(address_of(request))
     return _session(await identity.refresh(body.refresh_token))
+
+
+@router.post(
+    "/api/users/logout",
+    status_code=204,
+    response_class=Response,
+    responses=errors(401, 429, 503),
+    operation_id="logoutUser",
+)
+@router.post(
+    "/api/auth/logout",
+    status_code=204,
+    response_class=Response,
+    responses=errors(401, 429, 503),
+    operation_id="logout",
+)
+async def logout(caller: Caller, request: Request) -> Response:
+    """End the session of the token that this is asked with: all its tokens work no more."""
+    await used_by(request).identity.logout(caller)
+    return Response(status_code=204)
 
 
 def _session(session: Session) -> Response:

@@ -21,6 +21,7 @@ from services.gateway.core.bounds import GRPC_BOUNDS
 from services.gateway.grpc_api.authentication import Authenticate
 from services.gateway.grpc_api.server import SERVICE_NAMES, GrpcDependencies, add_to_server
 from tests.support.bad_tokens import OTHER_KINDS, QUICK_KINDS, bad_tokens
+from tests.support.rest_face import MemoryAccounts
 
 SECRET = "another-honest-secret-of-over-32-bytes"
 # To get a user's token, and to join as an agent.
@@ -50,7 +51,9 @@ async def channel() -> AsyncIterator[grpc.aio.Channel]:
     clock, nothing = SystemClock(), cast("Any", None)
     tokens = JwtAccessTokens(SigningKey(SECRET), 1800)
     identity = Identity(
-        *(nothing, nothing, nothing, tokens), clock_us=clock.now_us, refresh_lifetime_s=3600
+        *(nothing, nothing, nothing, tokens, MemoryAccounts()),
+        clock_us=clock.now_us,
+        refresh_lifetime_s=3600,
     )
     # All of them come from one address.
     limits = Limits(clock.now_us, Allowance(1_000_000, 1_000_000, 1_000_000))
@@ -92,15 +95,15 @@ def test_every_open_method_is_there() -> None:
 async def test_every_method_asks_for_a_good_token(
     channel: grpc.aio.Channel, kinds: tuple[str, ...]
 ) -> None:
-    good = JwtAccessTokens(SigningKey(SECRET), 1800).issue(
-        Principal("11111111-1111-4111-8111-111111111111"), SystemClock().now_us()
-    )
-    tokens = bad_tokens(good, SECRET)
+    user = Principal("11111111-1111-4111-8111-111111111111")
+    issued = JwtAccessTokens(SigningKey(SECRET), 1800)
+    tokens = bad_tokens(issued.issue(user, SystemClock().now_us()), SECRET)
     for name, method in methods().items():
         if name in OPEN:
             continue
         for what in kinds:
             assert await code_of(channel, method, tokens[what]) == "UNAUTHENTICATED", (name, what)
-        # Past the door there is nothing here that could answer.
+        # Past the door there is little here that could answer. Who signs out needs another token.
+        good = issued.issue(user, SystemClock().now_us())
         refused = await code_of(channel, method, good) == "UNAUTHENTICATED"
         assert refused == (name in OF_AGENTS), name

@@ -1,10 +1,12 @@
 """Accounts and sessions on a real database."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fogbank.domain.errors import (
@@ -18,15 +20,19 @@ from fogbank.runtime.clock import ManualClock, SystemClock
 from fogbank.runtime.operator_error import OperatorError
 from services.gateway.adapters import database
 from services.gateway.adapters.database import make_engine, migrate, ping
+from services.gateway.adapters.denials import PostgresDenials
 from services.gateway.adapters.passwords import Argon2Passwords, HashingCost
 from services.gateway.adapters.tokens import JwtAccessTokens, SigningKey
 from services.gateway.adapters.users import PostgresRefreshTokens, PostgresUsers
-from services.gateway.app.identity import Identity
-from services.gateway.app.principal import Role
+from services.gateway.app.identity import Identity, Session
+from services.gateway.app.principal import Principal, Role
+from tests.integration.gateway.conftest import migrated
 from tests.support.postgres import PostgresServer
+from tests.support.waiting import eventually
 
 CHEAP = HashingCost(time_cost=1, memory_kib=8, parallelism=1)
 WEEK_S = 7 * 24 * 3600
+NOBODY = "11111111-1111-4111-8111-111111111111"
 
 
 @pytest.fixture
@@ -48,6 +54,7 @@ def identity(engine: AsyncEngine, passwords: Argon2Passwords, clock: ManualClock
         PostgresRefreshTokens(engine),
         passwords,
         JwtAccessTokens(SigningKey("0123456789abcdef" * 2), 1800),
+        PostgresDenials(engine, clock.now_us),
         clock_us=clock.now_us,
         refresh_lifetime_s=WEEK_S,
     )
@@ -176,6 +183,7 @@ async def test_an_old_hash_is_renewed_at_sign_in(identity: Identity, engine: Asy
         PostgresRefreshTokens(engine),
         dearer,
         JwtAccessTokens(SigningKey("0123456789abcdef" * 2), 1800),
+        PostgresDenials(engine, SystemClock().now_us),
         clock_us=SystemClock().now_us,
         refresh_lifetime_s=WEEK_S,
     )
@@ -232,9 +240,109 @@ async def test_without_a_database_accounts_are_unavailable(
         PostgresRefreshTokens(engine),
         passwords,
         tokens,
+        PostgresDenials(engine, clock.now_us),
         clock_us=clock.now_us,
         refresh_lifetime_s=WEEK_S,
     )
     with pytest.raises(UnavailableError):
         await identity.login("bob", "secret-1")
     await engine.dispose()
+
+
+@dataclass
+class Gateways:
+    """Two gateways' views of one database, the second of which can be restarted."""
+
+    url: str
+    first: Identity
+    second: Identity
+
+
+@pytest.fixture
+async def gateways(postgres: PostgresServer, passwords: Argon2Passwords) -> AsyncIterator[Gateways]:
+    async with postgres.database("gateway", migrated) as url, AsyncExitStack() as stack:
+        found = [await stack.enter_async_context(_gateway(url, passwords)) for _ in range(2)]
+        yield Gateways(url, *found)
+
+
+@asynccontextmanager
+async def _gateway(url: str, passwords: Argon2Passwords) -> AsyncIterator[Identity]:
+    engine, now_us = make_engine(url), SystemClock().now_us
+    denials = PostgresDenials(engine, now_us)
+    await denials.read()
+    following = asyncio.create_task(denials.follow())
+    try:
+        yield Identity(
+            PostgresUsers(engine),
+            PostgresRefreshTokens(engine),
+            passwords,
+            JwtAccessTokens(SigningKey("0123456789abcdef" * 2), 1800),
+            denials,
+            clock_us=now_us,
+            refresh_lifetime_s=WEEK_S,
+        )
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await engine.dispose()
+
+
+def _is_in(identity: Identity, session: Session) -> bool:
+    try:
+        identity.authenticate(session.access_token)
+    except UnauthenticatedError:
+        return False
+    return True
+
+
+async def test_who_signs_out_is_out_at_every_gateway(
+    gateways: Gateways, passwords: Argon2Passwords
+) -> None:
+    await gateways.first.register("bob", "secret-1")
+    session, other = [await gateways.first.login("bob", "secret-1") for _ in range(2)]
+    newer = await gateways.second.refresh(session.refresh_token)
+    assert _is_in(gateways.second, session)
+    await gateways.first.logout(gateways.first.authenticate(newer.access_token))
+    assert not _is_in(gateways.first, session)
+    await eventually(lambda: not _is_in(gateways.second, session))
+    assert not _is_in(gateways.second, newer)
+    with pytest.raises(UnauthenticatedError):
+        await gateways.second.refresh(newer.refresh_token)
+    assert _is_in(gateways.second, other)
+    # Also at one that starts later.
+    async with _gateway(gateways.url, passwords) as third:
+        assert not _is_in(third, session)
+        assert _is_in(third, other)
+
+
+async def test_a_gateway_hears_of_sign_outs_after_its_connection_was_lost(
+    gateways: Gateways,
+) -> None:
+    await gateways.first.register("bob", "secret-1")
+    session = await gateways.first.login("bob", "secret-1")
+    engine = make_engine(gateways.url)
+    async with engine.begin() as connection:
+        await connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+    await engine.dispose()
+    await gateways.first.logout(gateways.first.authenticate(session.access_token))
+    await eventually(lambda: not _is_in(gateways.second, session))
+
+
+async def test_what_was_denied_is_forgotten_when_it_has_ended(
+    engine: AsyncEngine, clock: ManualClock
+) -> None:
+    denials = PostgresDenials(engine, clock.now_us)
+    gone, longer = [Principal(NOBODY, token_id=each) for each in ("gone", "longer")]
+    await denials.deny(["gone"], clock.now_us() + 1_000_000)
+    clock.advance(2_000_000)
+    await denials.deny(["longer"], clock.now_us() + 1_000_000)
+    await denials.read()
+    assert (denials.denies(gone), denials.denies(longer)) == (False, True)
+    async with engine.connect() as connection:
+        kept = (await connection.execute(select(database.denied_ids.c.id))).scalars().all()
+    assert kept == ["longer"]

@@ -33,6 +33,7 @@ async def stub() -> AsyncIterator[rpc.IdentityServiceAsyncStub]:
         accounts,
         passwords,
         JwtAccessTokens(SigningKey(SECRET), 1800),
+        accounts,
         clock_us=SystemClock().now_us,
         refresh_lifetime_s=3600,
     )
@@ -59,6 +60,25 @@ async def test_register_login_refresh(stub: rpc.IdentityServiceAsyncStub) -> Non
         await stub.RefreshToken(request)
     assert refusal.value.code() is grpc.StatusCode.UNAUTHENTICATED
     assert from_rpc_error(refusal.value).reason == "REFRESH_TOKEN_REUSED"
+
+
+async def test_who_signs_out_has_no_use_of_any_token(stub: rpc.IdentityServiceAsyncStub) -> None:
+    await stub.Register(pb.RegisterRequest(**USER))
+    first, other = [(await stub.Login(pb.LoginRequest(**USER))).tokens for _ in range(2)]
+    trade = pb.RefreshTokenRequest(refresh_token=first.refresh_token)
+    second = (await stub.RefreshToken(trade)).tokens
+
+    async def logout(token: str) -> str:
+        call = stub.Logout(pb.LogoutRequest(), metadata=(("authorization", f"Bearer {token}"),))
+        return str((await call.code()).name)
+
+    assert await logout(second.access_token) == "OK"
+    # Those that the session had before as well.
+    assert await logout(first.access_token) == "UNAUTHENTICATED"
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:
+        await stub.RefreshToken(pb.RefreshTokenRequest(refresh_token=second.refresh_token))
+    assert refusal.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert await logout(other.access_token) == "OK"
 
 
 async def test_refusals_carry_reasons_and_fields(stub: rpc.IdentityServiceAsyncStub) -> None:

@@ -1,6 +1,7 @@
 """Access tokens: what is read back, and all that is refused."""
 
 import base64
+import hmac
 import json
 import time
 from typing import Any
@@ -10,7 +11,12 @@ import jwt
 import pytest
 
 from fogbank.domain.errors import UnauthenticatedError
-from services.gateway.adapters.tokens import JwtAccessTokens, SigningKey, UnsafeSecretError
+from services.gateway.adapters.tokens import (
+    JwtAccessTokens,
+    SigningKey,
+    UnsafeSecretError,
+    signing_keys,
+)
 from services.gateway.app.principal import Principal, Role
 
 SECRET = "0123456789abcdef" * 4
@@ -138,3 +144,51 @@ def test_unsafe_signing_settings_are_refused_with_advice(
 
 def test_a_signing_key_hides_its_secret() -> None:
     assert SECRET not in repr(SigningKey(SECRET))
+
+
+OTHER = SECRET[::-1]
+
+
+def test_keys_are_exchanged_without_anybody_signing_in_anew() -> None:
+    old, both, turned, new = [
+        JwtAccessTokens(signing_keys(lines), 1800)
+        for lines in (SECRET, f"{SECRET}\n{OTHER}\n", f"{OTHER}\n{SECRET}", OTHER)
+    ]
+    by_old, by_new = (each.issue(Principal(USER), _now_us()) for each in (both, turned))
+    for tokens in (old, both, turned):
+        assert tokens.read(by_old) == Principal(USER)
+    for tokens in (both, turned, new):
+        assert tokens.read(by_new) == Principal(USER)
+    # A key that is not there (any more) is nobody's, though the signature was good once.
+    for tokens, token in ((new, by_old), (old, by_new)):
+        with pytest.raises(UnauthenticatedError):
+            tokens.read(token)
+    without_id = jwt.encode(_claims(), SECRET, "HS256")
+    assert turned.read(without_id) == both.read(without_id) == Principal(USER)
+
+
+@pytest.mark.parametrize("named", ["", "0123456789abcdef", "../keys", 5, None, ["x"]])
+def test_a_key_that_is_not_there_is_refused(tokens: JwtAccessTokens, named: object) -> None:
+    header = {"alg": "HS256", "typ": "JWT", "kid": named}
+    signed = f"{_segment(header)}.{_segment(_claims())}"
+    signature = base64.urlsafe_b64encode(hmac.digest(SECRET.encode(), signed.encode(), "sha256"))
+    with pytest.raises(UnauthenticatedError):
+        tokens.read(f"{signed}.{signature.rstrip(b'=').decode()}")
+
+
+def test_a_token_names_itself_and_its_session(tokens: JwtAccessTokens) -> None:
+    one, two = (
+        tokens.read(tokens.issue(Principal(USER, session_id="s"), _now_us())) for _ in range(2)
+    )
+    assert one.session_id == two.session_id == "s"
+    assert one.token_id != two.token_id
+    assert tokens.read(jwt.encode(_claims(), SECRET, "HS256")).token_id
+
+
+def test_every_line_must_be_a_safe_key() -> None:
+    with pytest.raises(UnsafeSecretError, match="5 bytes"):
+        signing_keys(f"{SECRET}\nshort")
+    with pytest.raises(UnsafeSecretError, match="twice"):
+        signing_keys(f"{SECRET}\n{SECRET}")
+    with pytest.raises(UnsafeSecretError, match="missing"):
+        signing_keys("\n")
