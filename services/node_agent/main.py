@@ -7,6 +7,7 @@ run on, and it finds them again when it starts next.
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
@@ -21,17 +22,22 @@ from fogbank.runtime.settings import load
 from services.node_agent.adapters.boot_clock import up_us
 from services.node_agent.adapters.container_config import ContainerLimits
 from services.node_agent.adapters.container_runtime import EngineRuntime
-from services.node_agent.adapters.disk import FolderDisk, FolderLock
 from services.node_agent.adapters.engine import Engine
 from services.node_agent.adapters.fingerprint import DeclaredHost, MeasuredHost, SimulatedHost
 from services.node_agent.adapters.gateway_stream import GrpcGateways
 from services.node_agent.adapters.node_credentials import NodeCredentials
+from services.node_agent.adapters.node_folder import FolderLock
 from services.node_agent.adapters.simulated_runtime import SimulatedRuntime
+from services.node_agent.adapters.store import SqliteStore
 from services.node_agent.app.node import NodeAgent
 from services.node_agent.app.ports import ContainerRuntime, Gateways, Host
 from services.node_agent.settings import AgentSettings, NodeDescription
 
 _log = structlog.get_logger(__name__)
+
+# The store of each node has two files open; the rest is for connections.
+_FILES = 512
+_FILES_PER_NODE = 4
 
 
 class Composition:
@@ -61,7 +67,7 @@ class Composition:
 
     def _own(self) -> NodeAgent:
         settings = self._settings
-        disk = self._disk(settings.data_dir)
+        disk = self._store(settings.data_dir)
         runtime = self._containers(disk) or self._simulated(settings.data_dir)
         host = MeasuredHost(
             settings.data_dir,
@@ -76,7 +82,7 @@ class Composition:
 
     def _declared(self, node: NodeDescription) -> NodeAgent:
         folder = node.data_dir or self._settings.data_dir / node.name
-        disk = self._disk(folder)
+        disk = self._store(folder)
         containers = self._containers(disk)
         host: Host
         if containers is not None:
@@ -98,10 +104,10 @@ class Composition:
         )
         return self._agent(node.name, disk, simulated, host, folder)
 
-    def _disk(self, folder: Path) -> FolderDisk:
-        return FolderDisk(folder, self._pool, sync=self._settings.disk_sync)
+    def _store(self, folder: Path) -> SqliteStore:
+        return SqliteStore(folder, self._pool, sync=self._settings.disk_sync)
 
-    def _containers(self, disk: FolderDisk) -> EngineRuntime | None:
+    def _containers(self, disk: SqliteStore) -> EngineRuntime | None:
         """Return the node's real containers, if it has such."""
         if not self._engine_url:
             return None
@@ -136,7 +142,7 @@ class Composition:
         return own
 
     def _agent(
-        self, name: str, disk: FolderDisk, runtime: ContainerRuntime, host: Host, folder: Path
+        self, name: str, disk: SqliteStore, runtime: ContainerRuntime, host: Host, folder: Path
     ) -> NodeAgent:
         return NodeAgent(
             name,
@@ -149,6 +155,17 @@ class Composition:
             random=self._random,
             settings=self._settings.node_settings,
         )
+
+
+def allow_open_files(nodes: int) -> None:
+    """Raise the number of files that this process may have open to what its nodes need."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = _FILES + _FILES_PER_NODE * nodes
+    if resource.RLIM_INFINITY != soft < needed:
+        allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        if allowed < needed:
+            _log.warning("may open too few files for its nodes", allowed=allowed, needed=needed)
 
 
 async def run_all(agents: Sequence[NodeAgent]) -> None:
@@ -175,6 +192,7 @@ def main() -> None:
         )
         composition = Composition(settings, pool, gateways, choice.engine_url)
         agents = composition.agents()
+        allow_open_files(len(agents))
         for each in (gateways, *composition.own_gateways):
             await service.enter(each)
         for engine in composition.engines:

@@ -25,7 +25,6 @@ from services.ledger.app.ports import (
 from services.ledger.core.log_tree import TreeGrowth, TreeHead
 from services.ledger.core.projection import TableChanges
 from services.ledger.core.rows import CommitRow
-from services.node_agent.adapters.entries import decode_entry, encode_entry
 from services.node_agent.app.ports import Brought, ProbeTry, RuntimeFaultError, StartedContainer
 from services.node_agent.core.kept import Entry, Kept, apply
 from services.node_agent.core.replica import FoundContainer, ReplicaSpec
@@ -77,7 +76,7 @@ class Machine:
     clock: SimClock
     fingerprint: Fingerprint
     load_percent: float = 10.0
-    journal: list[str] = field(default_factory=list)
+    journal: list[tuple[Entry, ...]] = field(default_factory=list)
     containers: dict[str, _Container] = field(default_factory=dict)
     history: list[Ran] = field(default_factory=list)
     shrunk: bool = False
@@ -125,22 +124,25 @@ class SimDisk:
     async def load(self) -> tuple[str, Kept]:
         await pause(self._link.delay_s())
         kept = Kept()
-        for line in self._machine.journal:
-            for entry in json.loads(line):
-                apply(kept, decode_entry(entry))
+        for saved in self._machine.journal:
+            for entry in saved:
+                apply(kept, entry)
         return self._machine.node_id, kept
 
     async def save(self, entries: Sequence[Entry], kept: Kept) -> None:
         if not self._process.alive:
             return
-        line = json.dumps([encode_entry(entry) for entry in entries])
+        saved = tuple(entries)
         written = self._link.uniform(0, 1)
         if written < 0.5:
-            self._machine.journal.append(line)
+            self._machine.journal.append(saved)
         await pause(self._link.delay_s())
         require_alive(self._process)
         if written >= 0.5:
-            self._machine.journal.append(line)
+            self._machine.journal.append(saved)
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
 
 class SimRuntime:

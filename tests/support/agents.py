@@ -13,10 +13,10 @@ from random import Random
 from fogbank.domain.resources import Resources
 from fogbank.runtime.clock import SystemClock
 from services.node_agent.adapters.boot_clock import up_us
-from services.node_agent.adapters.disk import FolderDisk
 from services.node_agent.adapters.fingerprint import SimulatedHost
 from services.node_agent.adapters.gateway_stream import GrpcGateways
 from services.node_agent.adapters.simulated_runtime import SimulatedRuntime
+from services.node_agent.adapters.store import SqliteStore
 from services.node_agent.app.node import NodeAgent, NodeSettings
 from services.node_agent.app.session import Backoff
 from services.node_agent.core.restarts import AgentPolicy
@@ -64,7 +64,7 @@ async def running_agent(
             )
             agent = NodeAgent(
                 name,
-                disk=FolderDisk(folder, pool),
+                disk=SqliteStore(folder, pool),
                 runtime=runtime,
                 host=SimulatedHost(
                     Resources(4000, 8192, 100), runtime.running_resources, region="us-east"

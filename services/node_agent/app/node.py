@@ -141,6 +141,7 @@ class NodeAgent:
                 if timer is not None:
                     timer.cancel()
             await self._save(())
+            await self._disk.close()
 
     def _timers(self) -> tuple[asyncio.TimerHandle | None, ...]:
         return self._flush_timer, self._wake_timer, self._beat_timer, self._boot_timer

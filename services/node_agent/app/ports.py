@@ -181,6 +181,9 @@ class NodeDisk(Protocol):
             OSError: they may or may not be there at the next `load`.
         """
 
+    async def close(self) -> None:
+        """Let go of what `load` opened; saves that were begun are done first."""
+
 
 class DiskDamagedError(Exception):
     """What was kept on disk can't be trusted; the text names the file."""

@@ -179,8 +179,8 @@ async def test_a_refused_agent_keeps_trying(gateway: FakeGateway, tmp_path: Path
 async def test_a_damaged_disk_ends_the_agent(gateway: FakeGateway, tmp_path: Path) -> None:
     async with running_agent(tmp_path, [gateway.address], token="secret"):
         await eventually(lambda: gateway.connected("node-1"))
-    journal = tmp_path / "journal-0.log"
-    journal.write_bytes(b"x" + journal.read_bytes()[1:] + journal.read_bytes())
+    store = tmp_path / "agent.sqlite"
+    store.write_bytes(b"x" + store.read_bytes()[1:])
     async with running_agent(tmp_path, [gateway.address], token="secret") as agent:
-        with pytest.raises(DiskDamagedError, match="journal-0"):
+        with pytest.raises(DiskDamagedError, match=r"agent\.sqlite is damaged"):
             await agent.ended()

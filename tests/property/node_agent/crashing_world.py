@@ -5,6 +5,7 @@ The agent's process is only memory and may be lost at any step: before a batch i
 and before its effects, or in the middle of these.
 """
 
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -12,16 +13,11 @@ from fogbank.domain.events import ReplicaObservation
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.resources import NOTHING
 from fogbank.domain.states import RestartPolicy
-from services.node_agent.adapters.entries import (
-    decode_entry,
-    decode_kept,
-    encode_entry,
-    encode_kept,
-)
+from services.node_agent.adapters import store_tables
 from services.node_agent.core import effects as ef
 from services.node_agent.core import stimuli as st
 from services.node_agent.core.agent import AgentCore
-from services.node_agent.core.kept import Entry, Kept, apply
+from services.node_agent.core.kept import Entry
 from services.node_agent.core.replica import Assignment, Desired, FoundContainer, ReplicaSpec
 from services.node_agent.core.restarts import AgentPolicy
 
@@ -71,7 +67,8 @@ class World:
     def __init__(self) -> None:
         self.now_us = 1_000_000
         self.log = FleetLog()
-        self.disk: list[list[Entry]] = []
+        self.disk = sqlite3.connect(":memory:", isolation_level=None)
+        store_tables.open_tables(self.disk)
         self.lazy: list[Entry] = []
         self.containers: dict[str, Container] = {}
         self.answers: list[st.Stimulus] = []
@@ -86,11 +83,7 @@ class World:
 
     def boot(self) -> None:
         """Start the process from the disk alone."""
-        kept = Kept()
-        for batch in self.disk:
-            for entry in batch:
-                apply(kept, decode_entry(encode_entry(entry)))
-        self.core = AgentCore(decode_kept(encode_kept(kept)), POLICY)
+        self.core = AgentCore(store_tables.read(self.disk), POLICY)
         self.stream, self.answers, self.lazy = 0, [], []
         found = tuple(
             FoundContainer(name, each.restart_count, f"c-{name}", each.running, 1, each.exit_code)
@@ -112,8 +105,9 @@ class World:
             return
         self.lazy += entries
         if any(save.urgent for save in saves):
-            self.disk.append(self.lazy)
+            store_tables.write(self.disk, self.lazy, self.core.kept)
             self.lazy = []
+            assert store_tables.read(self.disk) == self.core.kept
         for effect in effects:
             if self.crashes():
                 return
