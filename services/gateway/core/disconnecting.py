@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 from fogbank.domain.deployment import STOP_GRACE_MS, DisconnectRules
 
-MIN_DISCONNECT_MS = 100
+MIN_LOST_MS = 100
+# Answers come each 0.2 s and take a round through the broker: below this a hiccup stops replicas.
+MIN_STOP_MS = 1_000
 MAX_DISCONNECT_MS = 7 * 24 * 3600 * 1_000
 LOST_AFTER = "disconnect.lost_after_ms"
 STOP_AFTER = "disconnect.stop_on_client_after_ms"
@@ -20,13 +22,13 @@ def disconnect_problems(
     Rules without a time of their own are compared with the policy's `policy_ms`, where known.
     """
     bounded = True
-    for field, value in (
-        (LOST_AFTER, rules.lost_after_ms),
-        (STOP_AFTER, rules.stop_on_client_after_ms),
+    for field, value, least in (
+        (LOST_AFTER, rules.lost_after_ms, MIN_LOST_MS),
+        (STOP_AFTER, rules.stop_on_client_after_ms, MIN_STOP_MS),
     ):
-        if value and not MIN_DISCONNECT_MS <= value <= MAX_DISCONNECT_MS:
+        if value and not least <= value <= MAX_DISCONNECT_MS:
             bounded = False
-            allowed = f"0 for the default, or {MIN_DISCONNECT_MS} to {MAX_DISCONNECT_MS}"
+            allowed = f"0 for the default, or {least} to {MAX_DISCONNECT_MS}"
             yield field, f"must be {allowed}, got {value}"
     lost_ms = rules.lost_after_ms or policy_ms
     stopped_ms = rules.stopped_after_ms

@@ -29,7 +29,7 @@ from services.gateway.app.identity import (
 from services.gateway.core import asks
 from services.gateway.core.asks import Ask
 from services.gateway.core.bounds import REST_BOUNDS, Amount
-from services.gateway.core.disconnecting import MAX_DISCONNECT_MS, MIN_DISCONNECT_MS
+from services.gateway.core.disconnecting import MAX_DISCONNECT_MS, MIN_LOST_MS, MIN_STOP_MS
 from services.gateway.http_api.bodies import Body
 from services.gateway.http_api.container_models import ContainerBody
 
@@ -76,9 +76,6 @@ Priority = Annotated[
         }
     ),
 ]
-_TIMES: dict[str, Any] = {
-    "anyOf": [{"const": 0}, {"minimum": MIN_DISCONNECT_MS, "maximum": MAX_DISCONNECT_MS}]
-}
 _Restart = Literal["always", "on-failure", "never"]
 _Operator = Literal["equal", "not_equal", "in", "exists"]
 
@@ -105,15 +102,23 @@ class ConstraintBody(Body):
     )
 
 
+def _time_from(least_ms: int) -> dict[str, Any]:
+    return {"anyOf": [{"const": 0}, {"minimum": least_ms, "maximum": MAX_DISCONNECT_MS}]}
+
+
 class DisconnectBody(Body):
     """What becomes of replicas whose node is cut off; times in milliseconds."""
 
     lost_after_ms: int = Field(
-        0, description="Replaced elsewhere after; 0: as the policy says.", json_schema_extra=_TIMES
+        0,
+        description="Replaced elsewhere after; 0: as the policy says.",
+        json_schema_extra=_time_from(MIN_LOST_MS),
     )
     replace: bool = Field(default=True, description="False: each waits for its node.")
     stop_on_client_after_ms: int = Field(
-        0, description="Stopped by their own node after; 0: never.", json_schema_extra=_TIMES
+        0,
+        description="Stopped by their own node after; 0: never.",
+        json_schema_extra=_time_from(MIN_STOP_MS),
     )
 
     def rules(self) -> DisconnectRules:

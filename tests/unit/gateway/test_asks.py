@@ -88,7 +88,11 @@ def test_a_good_ask_becomes_a_spec_with_defaults() -> None:
         ),
         (
             {"disconnect": DisconnectRules(stop_on_client_after_ms=604_800_001)},
-            "disconnect.stop_on_client_after_ms: must be 0 for the default, or 100 to 604800000",
+            "disconnect.stop_on_client_after_ms: must be 0 for the default, or 1000 to 604800000",
+        ),
+        (
+            {"disconnect": DisconnectRules(stop_on_client_after_ms=999)},
+            "stop_on_client_after_ms: must be 0 for the default, or 1000 to 604800000, got 999",
         ),
         (
             {"disconnect": DisconnectRules(30_000, stop_on_client_after_ms=20_000)},
