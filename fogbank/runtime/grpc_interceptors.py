@@ -191,7 +191,7 @@ class RequireBearer(grpc.aio.ServerInterceptor):
         # Raised where `Boundary` catches it: inside the handler.
         async def unary(request: Any, _context: Context) -> Any:
             if handler.request_streaming:
-                await _first(request)
+                await take_first(request)
             raise UnauthenticatedError("this service answers only other services of the fleet")
 
         async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
@@ -209,7 +209,7 @@ def guarded(handler: Handler, refusal: Callable[[Context], FogError | None]) -> 
         error = refusal(context)
         if error is not None:
             if handler.request_streaming:
-                await _first(request)
+                await take_first(request)
             raise error
 
     async def unary(request: Any, context: Context) -> Any:
@@ -224,8 +224,8 @@ def guarded(handler: Handler, refusal: Callable[[Context], FogError | None]) -> 
     return _rebuild(handler, unary, stream)
 
 
-async def _first(requests: AsyncIterator[Any]) -> None:
-    """Take a stream's first message, if it comes soon.
+async def take_first(requests: AsyncIterator[Any]) -> None:
+    """Take the first message of a stream that is to be refused, if it comes soon.
 
     A Python client whose stream is refused while it sends its first message gets INTERNAL from its
     own library instead of the refusal.

@@ -223,7 +223,7 @@ class GatewayActor(Actor):
                 self.deployments = Deployments(fold, command_log, never, sealed, self.clock)
                 errands = Errands(self.deployments, fold, agents)
                 joining = Joining(fold, command_log, self.clock, never, None)
-                self._service = AgentService(agents, joining, errands, TOKEN, "default")
+                self._service = AgentService(agents, joining, errands, never, TOKEN, "default")
                 self._agents = agents
                 self.updates = Updates(self.deployments, fold, command_log, sealed, self.clock)
 

@@ -27,7 +27,7 @@ from fogbank.log.memory import MemoryLog, MemoryStore
 from fogbank.log.port import EventLog, Writer
 from fogbank.placement.causes import causes_of
 from fogbank.runtime.certificates import GATEWAY_NAME, Authority
-from fogbank.runtime.clock import SystemClock
+from fogbank.runtime.clock import Clock, SystemClock
 from fogbank.runtime.grpc_channel import open_channel
 from fogbank.runtime.grpc_server import GrpcServer
 from fogbank.runtime.grpc_tls import CertificateRule, OwnCertificate, server_credentials
@@ -53,6 +53,7 @@ from services.gateway.app.fold import FleetFold
 from services.gateway.app.genesis import ensure_genesis
 from services.gateway.app.identity import User
 from services.gateway.app.joining import Joining
+from services.gateway.app.limits import Allowance, Limits
 from services.gateway.app.node_commands import NodeCommands
 from services.gateway.app.nodes import Nodes
 from services.gateway.app.organizations import Organizations
@@ -81,6 +82,7 @@ AGENT_TOKEN = "the-agents-token"
 ALICE, BOB, CAROL, ADMIN = (Principal(an_id(name)) for name in ("alice", "bob", "carol", "admin"))
 ADMIN = Principal(ADMIN.user_id, Role.ADMIN)
 
+PLENTY = Allowance()
 _HOSTS = (GATEWAY_NAME, "127.0.0.1")
 
 LogOf = Callable[[Writer], EventLog]
@@ -297,17 +299,19 @@ async def gateway_world(
     planner: SchedulerQueries | None = None,
     invites: MemoryInvites | None = None,
     authority: Authority | None = None,
+    clock: Clock | None = None,
+    allowance: Allowance = PLENTY,
 ) -> AsyncIterator[GatewayWorld]:
     """Run a gateway while the context lasts. Two on the same `log_of` share a fleet.
 
     Without a `planner` it plans from its own fold; without `invites` it has its own. With an
-    `authority` agents join by token, and connect at another door, with certificates.
+    `authority` agents join by token, and connect at another door, with certificates. The
+    `allowance` is for those who join; the broker's clock is the system's, whatever `clock` says.
     """
-    log_of = log_of or memory_logs()
-    clock = SystemClock()
+    log_of, clock = log_of or memory_logs(), clock or SystemClock()
     log = log_of(Writer("gateway", instance))
     await ensure_genesis(log, clock, "default", Policy())
-    fold, appender = _fold(log, kept_changes), GroupCommit(log, clock)
+    fold, appender = _fold(log, kept_changes), GroupCommit(log, SystemClock())
     environments, telemetry, ledger = Environments(), HeardTelemetry(), FoldLedger(fold)
     command_log = CommandLog(fold, appender, verdict_timeout_s=timeout_s)
     deployments = Deployments(
@@ -318,18 +322,17 @@ async def gateway_world(
     server, joining = _server(authority), _joining(fold, command_log, clock, authority)
     queries = planner or FakeScheduler(fold)
     planning = Planning(deployments, command_log, queries)
-    rebalances = Rebalances(fold, command_log, queries, clock)
     updates = Updates(deployments, fold, command_log, environments, clock)
     service = DeploymentService(deployments, planning, updates, GRPC_BOUNDS)
-    views = Nodes(fold, ledger)
-    nodes = NodeService(views, NodeCommands(fold, command_log, clock), rebalances, joining)
-    _register(server, service, nodes, agents, joining, Errands(deployments, fold, agents))
+    views, changes = Nodes(fold, ledger), NodeCommands(fold, command_log, clock)
+    nodes = NodeService(views, changes, Rebalances(fold, command_log, queries, clock), joining)
+    errands, limits = Errands(deployments, fold, agents), Limits(clock.now_us, allowance)
+    _register(server, service, nodes, agents, joining, errands, limits)
     clusters = Clusters(fold, command_log, ledger, clock)
-    events, past = Events(fold, log), Past(deployments, views, clusters)
-    audit = AuditService(log, events, ledger, past, "fogbank.log.test.1.")
+    past = Past(deployments, views, clusters)
+    audit = AuditService(log, Events(fold, log), ledger, past, "fogbank.log.test.1.")
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(audit, server.grpc)
-    kept = invites or MemoryInvites()
-    organizations = Organizations(fold, command_log, NamedUsers(), kept, clock)
+    organizations = _organizations(fold, command_log, clock, invites)
     _register_identity(server, organizations, clusters, Policies(fold, command_log, clock))
     async with AsyncExitStack() as stack:
         stack.enter_context(agents.running())
@@ -373,6 +376,12 @@ async def _listening(
         await server.stop(0)
 
 
+def _organizations(
+    fold: FleetFold, command_log: CommandLog, clock: Clock, invites: MemoryInvites | None
+) -> Organizations:
+    return Organizations(fold, command_log, NamedUsers(), invites or MemoryInvites(), clock)
+
+
 def _server(authority: Authority | None) -> GrpcServer:
     rules = [CertificateRule(agents_only_connect), Authenticate(NamedTokens())]
     if authority is None:
@@ -382,7 +391,7 @@ def _server(authority: Authority | None) -> GrpcServer:
 
 
 def _joining(
-    fold: FleetFold, command_log: CommandLog, clock: SystemClock, authority: Authority | None
+    fold: FleetFold, command_log: CommandLog, clock: Clock, authority: Authority | None
 ) -> Joining:
     signs = FleetAuthority(authority, 3_600, clock) if authority is not None else None
     return Joining(fold, command_log, clock, HashedSecrets(), signs)
@@ -401,11 +410,12 @@ def _register(
     agents: Agents,
     joining: Joining,
     errands: Errands,
+    limits: Limits,
 ) -> None:
     deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(deployments, server.grpc)
     node_service_pb2_grpc.add_NodeServiceServicer_to_server(nodes, server.grpc)
     agent_service_pb2_grpc.add_AgentServiceServicer_to_server(
-        AgentService(agents, joining, errands, AGENT_TOKEN, "default"), server.grpc
+        AgentService(agents, joining, errands, limits, AGENT_TOKEN, "default"), server.grpc
     )
     replica_service_pb2_grpc.add_ReplicaServiceServicer_to_server(
         ReplicaService(errands), server.grpc

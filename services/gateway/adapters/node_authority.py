@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from fogbank.domain.errors import InvalidArgumentError
-from fogbank.runtime.certificates import Authority, CertificateError, key_digest_of_request
+from fogbank.runtime.certificates import (
+    Authority,
+    Certificate,
+    CertificateError,
+    key_digest_of_request,
+)
 from fogbank.runtime.clock import Clock
 from services.gateway.adapters.sealing import Seal
+from services.gateway.core.agent_messages import NodeCertificate
 
 _US_PER_S = 1_000_000
 
@@ -22,22 +28,20 @@ class FleetAuthority:
     def fingerprint(self) -> bytes:
         return self._authority.fingerprint
 
-    @property
-    def certificate_pem(self) -> str:
-        return self._authority.certificate_pem
-
     def key_digest(self, request_der: bytes) -> bytes:
         try:
             return key_digest_of_request(request_der)
         except CertificateError as error:
             raise InvalidArgumentError.of_field("certificate_request", str(error)) from error
 
-    def sign(self, node_id: str, request_der: bytes) -> str:
+    def sign(self, node_id: str, request_der: bytes) -> NodeCertificate:
         now_s = self._clock.now_us() / _US_PER_S
         try:
-            return self._authority.sign_node(request_der, node_id, self._lifetime_s, now_s)
+            signed = self._authority.sign_node(request_der, node_id, self._lifetime_s, now_s)
         except CertificateError as error:
             raise InvalidArgumentError.of_field("certificate_request", str(error)) from error
+        ends_at_us = round(Certificate.read(signed).ends_at_s * _US_PER_S)
+        return NodeCertificate(signed, self._authority.certificate_pem, ends_at_us)
 
 
 class SealedTokenSecrets:

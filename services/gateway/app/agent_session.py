@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -46,12 +47,14 @@ from services.gateway.core.agent_messages import (
 )
 from services.gateway.core.assignments import Task, Wanted, changed_tasks, tasks_of
 from services.gateway.core.hello import Hello, check_fingerprint, removed
+from services.gateway.core.joining import certificate_ended
 from services.gateway.core.load_steps import LoggedLoad, next_load
 
 _log = structlog.get_logger(__name__)
 
 _RETRY_S = 1.0
 _RETRY_HINT_MS = 1_000
+_US_PER_S = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +75,15 @@ class AgentSession:
     Both raise a FogError when the stream is to be closed; the agent shakes hands again then.
     """
 
-    def __init__(self, hello: Hello, welcome: Welcome, ports: AgentPorts) -> None:
+    def __init__(
+        self,
+        hello: Hello,
+        welcome: Welcome,
+        ports: AgentPorts,
+        trusted_until_us: int | None = None,
+    ) -> None:
         self._hello = hello
+        self._trusted_until_us = trusted_until_us
         self._welcome = welcome
         self._ports = ports
         self._fold = ports.fold
@@ -113,8 +123,9 @@ class AgentSession:
         self._woken.set()
 
     def renewed(self, certificate: NodeCertificate) -> None:
-        """Give the agent a new certificate."""
+        """Give the agent a new certificate, and trust it for as long as that lasts."""
         self._certificate = certificate
+        self._trusted_until_us = certificate.ends_at_us
         self._woken.set()
 
     def drain(self, reason: str) -> None:
@@ -139,7 +150,8 @@ class AgentSession:
         Raises:
             AbortedError: the node shook hands again, here or elsewhere, or was declared offline.
             FailedPreconditionError: the node was removed.
-        UnavailableError: this gateway is not as far as the agent's last assignments.
+            UnauthenticatedError: its certificate ended and was not renewed.
+            UnavailableError: this gateway is not as far as the agent's last assignments.
         """
         crash_point("gateway.before-welcome")
         yield self._welcome
@@ -164,7 +176,7 @@ class AgentSession:
                     assignments=(),
                 )
                 raise removed(node)
-            self._check_epoch(node)
+            self._check_trust_and_epoch(node)
             if self._ack_again or node.last_report > self._acked_number:
                 self._ack_again = False
                 self._acked_number = node.last_report
@@ -182,14 +194,14 @@ class AgentSession:
                 message = await self._next_assignments(complete=complete)
             except UnavailableError as error:
                 _log.warning("assignments wait", node=self.node_id, error=error.message)
-                await self._pause()
+                await self._wait(_RETRY_S)
                 continue
             if message is not None:
                 crash_point("gateway.before-assignments")
                 yield message
                 crash_point("gateway.after-assignments")
                 complete = False
-            await self._woken.wait()
+            await self._wait(self._trusted_for_s())
 
     async def _as_far_as_the_agent(self) -> None:
         try:
@@ -203,15 +215,21 @@ class AgentSession:
                 retry_after_ms=_RETRY_HINT_MS,
             ) from None
 
-    async def _pause(self) -> None:
-        """Wait for a moment, shorter if there is news."""
-        try:
-            async with asyncio.timeout(_RETRY_S):
-                await self._woken.wait()
-        except TimeoutError:
-            pass
+    def _trusted_for_s(self) -> float:
+        """Return how long the agent's certificate lasts, infinity for one that shows none."""
+        if self._trusted_until_us is None:
+            return math.inf
+        return (self._trusted_until_us - self._ports.clock.now_us()) / _US_PER_S
 
-    def _check_epoch(self, node: NodeFact) -> None:
+    async def _wait(self, limit_s: float) -> None:
+        """Wait until there is news, no longer than so."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s if math.isfinite(limit_s) else None):
+                await self._woken.wait()
+
+    def _check_trust_and_epoch(self, node: NodeFact) -> None:
+        if self._trusted_for_s() <= 0:
+            raise certificate_ended(self.node_id)
         if node.epoch != self._welcome.epoch:
             raise AbortedError("the node shook hands again", reason="SUPERSEDED")
         if self._fold.fleet.offline_since_us(node) is not None:

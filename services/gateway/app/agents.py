@@ -98,8 +98,12 @@ class Agents:
             session.drain(reason)
 
     @asynccontextmanager
-    async def session(self, hello: Hello) -> AsyncIterator[AgentSession]:
+    async def session(
+        self, hello: Hello, trusted_until_us: int | None = None
+    ) -> AsyncIterator[AgentSession]:
         """Shake hands, and keep the session while the context lasts.
+
+        It ends at `trusted_until_us`, the end of the node's certificate, unless that is renewed.
 
         Raises:
             InvalidArgumentError: the message makes no sense.
@@ -112,7 +116,7 @@ class Agents:
         check_identity(self._fold.fleet, hello)
         with self._name(hello):
             welcome = await self._connect(hello)
-        session = AgentSession(hello, welcome, self._ports)
+        session = AgentSession(hello, welcome, self._ports, trusted_until_us)
         self._require_open()
         self._sessions[hello.node_id] = session
         _log.info("node connected", node=hello.node_id, name=hello.name, epoch=welcome.epoch)

@@ -44,9 +44,10 @@ class Piece:
 
 
 class Delivery:
-    """What an agent brings for one errand, piece by piece."""
+    """What an agent brings for one errand of its node, piece by piece."""
 
-    def __init__(self) -> None:
+    def __init__(self, node_id: str) -> None:
+        self.node_id = node_id
         self._pieces: asyncio.Queue[Piece | None] = asyncio.Queue(_PIECES)
         self._begun = asyncio.Event()
         self._unwanted = asyncio.Event()
@@ -143,16 +144,25 @@ class Errands:
             async for piece in delivery.pieces():
                 yield piece
 
+    def node_of(self, errand_id: str) -> str:
+        """Return the node that was sent on an errand; NotFoundError if nobody waits for it here."""
+        return self._wanted(errand_id).node_id
+
     def taken(self, errand_id: str) -> Delivery:
         """Return where an agent is to bring what it has for an errand.
 
         Raises:
             NotFoundError: nobody waits for it here.
         """
-        delivery = self._waiting.pop(errand_id, None)
+        delivery = self._wanted(errand_id)
+        del self._waiting[errand_id]
+        delivery.begin()
+        return delivery
+
+    def _wanted(self, errand_id: str) -> Delivery:
+        delivery = self._waiting.get(errand_id)
         if delivery is None:
             raise NotFoundError("nobody waits for that here", reason="NO_SUCH_ERRAND")
-        delivery.begin()
         return delivery
 
     @asynccontextmanager
@@ -161,7 +171,7 @@ class Errands:
     ) -> AsyncIterator[Delivery]:
         node_id, replica_id = self._where(deployment, replica_id)
         errand = Errand(str(uuid4()), replica_id, kind)
-        delivery = self._waiting[errand.errand_id] = Delivery()
+        delivery = self._waiting[errand.errand_id] = Delivery(node_id)
         try:
             self._agents.send(node_id, errand)
             try:

@@ -28,7 +28,7 @@ from services.gateway.app.principal import Principal
 from services.gateway.core import joining as core
 from services.gateway.core.agent_messages import NodeCertificate
 from services.gateway.core.asks import check_request_id
-from services.gateway.core.hello import Hello, check_node_id, is_copy
+from services.gateway.core.hello import Hello, check_node_id, is_copy, removed
 from services.gateway.core.join_refusals import join_refusal
 
 _log = structlog.get_logger(__name__)
@@ -36,10 +36,11 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ShownCertificate:
-    """What of a caller's certificate counts: the node that it speaks for, and its key's SHA-256."""
+    """What of a caller's certificate counts: its node, its key's SHA-256, and its end."""
 
     node_id: str
     key_digest: bytes
+    ends_at_us: int
 
 
 class Joining:
@@ -153,7 +154,7 @@ class Joining:
         await self._commands.submit(f"node/{node_id}", envelope)
         certificate = authority.sign(node_id, request_der)
         _log.info("node joined", node=node_id, token=token.id)
-        return NodeCertificate(certificate, authority.certificate_pem)
+        return certificate
 
     async def _check_token(self, token: JoinToken, node_id: str, key_digest: bytes) -> None:
         """Raise before anything is logged: what comes without a good token leaves no trace."""
@@ -177,29 +178,42 @@ class Joining:
         key_digest = authority.key_digest(request_der)
         core.check_certificate(self._fold.fleet.facts, node_id, node_id, key_digest)
         _log.info("certificate renewed", node=node_id)
-        certificate = authority.sign(node_id, request_der)
-        return NodeCertificate(certificate, authority.certificate_pem)
+        return authority.sign(node_id, request_der)
 
     async def check(self, hello: Hello, shown: ShownCertificate | None) -> None:
         """Raise unless whoever says hello is the node that it says.
 
         Raises:
+            FogError: as `speaks_for`; a copy of the node is logged.
+        """
+        known = hello.node_id in self._fold.fleet.facts.identities
+        if shown is not None and shown.node_id == hello.node_id and not known:
+            await self._commands.catch_up()  # joined a moment ago, at another gateway
+        self.speaks_for(hello.node_id, shown)
+        await self._tell_of_copy(hello)
+
+    def speaks_for(self, node_id: str, shown: ShownCertificate | None) -> None:
+        """Raise unless a caller that showed this certificate, or none, may speak for a node.
+
+        Raises:
             PermissionDeniedError: the certificate is missing, another node's, or not known.
-            FailedPreconditionError: a copy of the node; that is logged.
+            UnauthenticatedError: it has ended; TLS looks when a connection begins, not later.
+            FailedPreconditionError: the node was removed.
         """
         facts = self._fold.fleet.facts
-        if shown is None:
-            if hello.node_id in facts.identities:
-                raise PermissionDeniedError(
-                    f"node {hello.node_id} joined, so it must show its certificate: have its agent "
-                    "call FOG_AGENT_LISTEN's port",
-                    reason="CERTIFICATE_REQUIRED",
-                )
-        else:
-            if shown.node_id == hello.node_id and shown.node_id not in facts.identities:
-                await self._commands.catch_up()  # joined a moment ago, at another gateway
-            core.check_certificate(facts, shown.node_id, hello.node_id, shown.key_digest)
-        await self._tell_of_copy(hello)
+        node = facts.nodes.get(node_id)
+        if shown is not None:
+            if shown.ends_at_us <= self._clock.now_us():
+                raise core.certificate_ended(node_id)
+            core.check_certificate(facts, shown.node_id, node_id, shown.key_digest)
+        elif node_id in facts.identities:
+            raise PermissionDeniedError(
+                f"node {node_id} joined, so it must show its certificate: have its agent "
+                "call FOG_AGENT_LISTEN's port",
+                reason="CERTIFICATE_REQUIRED",
+            )
+        if node is not None and node.removed:
+            raise removed(node)
 
     async def _tell_of_copy(self, hello: Hello) -> None:
         """Log that a copy called; it is refused where all hellos are checked."""

@@ -20,6 +20,7 @@ from fogbank.domain.status import StatusChange
 from fogbank.domain.tenancy import MembershipRole
 from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page, StatusRecord
 from fogbank.log.port import StoredCommit
+from services.gateway.core.agent_messages import NodeCertificate
 from services.gateway.core.touching import Kind
 
 
@@ -47,10 +48,6 @@ class NodeAuthority(Protocol):
     def fingerprint(self) -> bytes:
         """The SHA-256 of the authority's certificate, by which agents know it."""
 
-    @property
-    def certificate_pem(self) -> str:
-        """That certificate."""
-
     def key_digest(self, request_der: bytes) -> bytes:
         """Return the SHA-256 of the key that a request (PKCS#10, DER) was signed with.
 
@@ -58,8 +55,8 @@ class NodeAuthority(Protocol):
             InvalidArgumentError: it is no such request.
         """
 
-    def sign(self, node_id: str, request_der: bytes) -> str:
-        """Return a certificate, PEM, by which a request's key speaks for a node.
+    def sign(self, node_id: str, request_der: bytes) -> NodeCertificate:
+        """Return a certificate by which a request's key speaks for a node.
 
         Raises:
             InvalidArgumentError: it is no such request.

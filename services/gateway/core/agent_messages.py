@@ -136,10 +136,11 @@ class Errand:
 
 @dataclass(frozen=True, slots=True)
 class NodeCertificate:
-    """A certificate of the node, and the authority's to trust; both PEM."""
+    """A certificate of the node until an instant, and the authority's to trust; both PEM."""
 
     certificate_pem: str
     authority_pem: str
+    ends_at_us: int
 
 
 ToAgent = Welcome | Assignments | Ack | HeartbeatAnswer | Drain | Errand | NodeCertificate

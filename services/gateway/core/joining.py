@@ -11,6 +11,7 @@ from fogbank.domain.errors import (
     InvalidArgumentError,
     NotFoundError,
     PermissionDeniedError,
+    UnauthenticatedError,
 )
 from fogbank.domain.facts import Facts
 from fogbank.domain.ids import command_event_id
@@ -119,6 +120,15 @@ def find_token(facts: Facts, id_or_beginning: str) -> JoinTokenFact:
     if len(found) != 1:
         raise token_not_found()
     return found[0]
+
+
+def certificate_ended(node_id: str) -> UnauthenticatedError:
+    """Return the error for a node whose certificate ended before it was renewed."""
+    return UnauthenticatedError(
+        f"the certificate of node {node_id} has ended: its agent must join again, with a token of "
+        "`fog nodes token` and the key that it has",
+        reason="CERTIFICATE_ENDED",
+    )
 
 
 def check_certificate(facts: Facts, node_id: str, said_id: str, key_digest: bytes) -> None:

@@ -13,11 +13,13 @@ from fogbank.codec.containers import container_to_pb
 from fogbank.codec.facts import observation_from_pb
 from fogbank.codec.values import fingerprint_from_pb, resources_to_pb
 from fogbank.domain.errors import (
+    FogError,
     InvalidArgumentError,
     PermissionDeniedError,
     UnauthenticatedError,
 )
 from fogbank.domain.events import ReplicaObservation
+from fogbank.runtime.grpc_interceptors import take_first
 from fogbank.runtime.grpc_tls import peer_certificate
 from fogbank.v1 import agent_service_pb2 as pb
 from fogbank.v1 import agent_service_pb2_grpc as rpc
@@ -26,31 +28,42 @@ from services.gateway.app.agent_session import AgentSession
 from services.gateway.app.agents import Agents
 from services.gateway.app.errands import Errands, Piece
 from services.gateway.app.joining import Joining, ShownCertificate
+from services.gateway.app.limits import Limits
 from services.gateway.core import agent_messages as msg
 from services.gateway.core.hello import Hello
+from services.gateway.grpc_api.authentication import address_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 _HELLO_TIMEOUT_S = 10.0
 _MAX_REASON = 1_024
 _MAX_ID = 256
+_US_PER_S = 1_000_000
 
 
 class AgentService(rpc.AgentServiceServicer):
     """Takes the streams of agents that have the fleet's bearer."""
 
-    def __init__(
-        self, agents: Agents, joining: Joining, errands: Errands, token: str, fleet: str
+    def __init__(  # noqa: PLR0917  the parts behind it
+        self,
+        agents: Agents,
+        joining: Joining,
+        errands: Errands,
+        limits: Limits,
+        token: str,
+        fleet: str,
     ) -> None:
         """Know whom to let in; without a `token` agents come with certificates only."""
         self._agents = agents
         self._joining = joining
         self._errands = errands
+        self._limits = limits
         self._expected = f"Bearer {token}".encode() if token else b""
         self._fleet = fleet
 
     async def Join(self, request: pb.JoinRequest, context: Context) -> pb.JoinResponse:
-        """Trade a join token for a certificate."""
+        """Trade a join token for a certificate; counted by address, as all who aren't known."""
+        self._limits.anonymous(address_of(context))
         signed = await self._joining.join(
             request.token, request.node_id, request.certificate_request
         )
@@ -62,13 +75,12 @@ class AgentService(rpc.AgentServiceServicer):
         self, request_iterator: AsyncIterator[pb.ConnectRequest], context: Context
     ) -> AsyncIterator[pb.ConnectResponse]:
         """Shake hands with an agent, then listen and talk until either side has enough."""
-        shown = self._shown(context)
-        if shown is None:
-            self._authenticate(context)
         requests = aiter(request_iterator)
+        shown = await self._caller(requests, context)
         hello = await _hello(requests)
         await self._joining.check(hello, shown)
-        async with self._agents.session(hello) as session:
+        trusted_until_us = shown.ends_at_us if shown is not None else None
+        async with self._agents.session(hello, trusted_until_us) as session:
             reader = asyncio.create_task(self._listen(requests, session))
             try:
                 async for message in session.messages():
@@ -79,16 +91,19 @@ class AgentService(rpc.AgentServiceServicer):
     async def Serve(
         self, request_iterator: AsyncIterator[pb.ServeRequest], context: Context
     ) -> pb.ServeResponse:
-        """Take what an agent brings for an errand, as fast as the user does."""
-        if self._shown(context) is None:
-            self._authenticate(context)
+        """Take what an agent brings for an errand of its own node, as fast as the user does."""
         requests = aiter(request_iterator)
+        shown = await self._caller(requests, context)
         first = await anext(requests, None)
         if first is None or first.WhichOneof("message") != "errand_id":
             raise InvalidArgumentError.of_field("errand_id", "must be the first message")
+        node_id = self._errands.node_of(first.errand_id)
+        self._joining.speaks_for(node_id, shown)
         delivery = self._errands.taken(first.errand_id)
         try:
             async for request in requests:
+                # The node may have been removed since.
+                self._joining.speaks_for(node_id, shown)
                 if not await delivery.put(_piece(request)):
                     return pb.ServeResponse()
         except BaseException:
@@ -96,6 +111,19 @@ class AgentService(rpc.AgentServiceServicer):
             raise
         await delivery.put(None)
         return pb.ServeResponse()
+
+    async def _caller(
+        self, requests: AsyncIterator[Any], context: Context
+    ) -> ShownCertificate | None:
+        """Return what a caller showed that is let in; None if it came with the fleet's bearer."""
+        try:
+            shown = self._shown(context)
+            if shown is None:
+                self._authenticate(context)
+        except FogError:
+            await take_first(requests)
+            raise
+        return shown
 
     def _authenticate(self, context: Context) -> None:
         for key, value in context.invocation_metadata() or ():
@@ -120,7 +148,8 @@ class AgentService(rpc.AgentServiceServicer):
             raise PermissionDeniedError(
                 f"the certificate speaks for no node of fleet {self._fleet}", reason="OTHER_NODE"
             )
-        return ShownCertificate(identity.name, certificate.key_digest)
+        ends_at_us = round(certificate.ends_at_s * _US_PER_S)
+        return ShownCertificate(identity.name, certificate.key_digest, ends_at_us)
 
     async def _listen(
         self, requests: AsyncIterator[pb.ConnectRequest], session: AgentSession

@@ -116,6 +116,13 @@ def add_to_server(uses: GrpcDependencies, server: grpc.aio.Server) -> None:
         ReplicaService(uses.errands), server
     )
     agent_service_pb2_grpc.add_AgentServiceServicer_to_server(
-        AgentService(uses.agents, uses.joining, uses.errands, uses.agent_token, uses.fleet),
+        AgentService(
+            uses.agents,
+            uses.joining,
+            uses.errands,
+            uses.identity.limits,
+            uses.agent_token,
+            uses.fleet,
+        ),
         server,
     )

@@ -44,6 +44,8 @@ _HANDSHAKE_S = 5.0
 _JOIN_S = 10.0
 # A certificate is renewed when so much of its life is over; chance spreads a fleet's renewals.
 _RENEW_FROM, _RENEW_TO = 0.6, 0.75
+# What keeps a node from joining now and won't in a moment.
+_PASSING = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED})
 _BEGIN = "-----BEGIN CERTIFICATE-----"
 
 
@@ -162,7 +164,7 @@ class NodeCredentials:
 def _refused(error: grpc.aio.AioRpcError) -> GatewayError:
     details = error.details() or ""
     text = f"cannot join: {tls_advice(details) or details or error.code().name}"
-    return GatewayError(text, refused=error.code() is not grpc.StatusCode.UNAVAILABLE)
+    return GatewayError(text, refused=error.code() not in _PASSING)
 
 
 def _authority(address: str, wanted: bytes) -> str:

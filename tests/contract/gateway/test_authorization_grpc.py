@@ -1,8 +1,11 @@
-"""Who gets in over gRPC: every method, by every kind of token that doesn't count."""
+"""Who gets in over gRPC: every method, by tokens that don't count and by nodes' certificates."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import grpc
@@ -11,8 +14,12 @@ import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pool import Default
 
+from fogbank.codec.values import fingerprint_to_pb
+from fogbank.runtime.certificates import Authority, make_key, make_request
 from fogbank.runtime.clock import SystemClock
+from fogbank.runtime.grpc_channel import open_channel
 from fogbank.runtime.grpc_server import GrpcServer
+from fogbank.v1 import agent_service_pb2, agent_service_pb2_grpc, node_service_pb2
 from services.gateway.adapters.tokens import JwtAccessTokens, SigningKey
 from services.gateway.app.identity import Identity
 from services.gateway.app.limits import Allowance, Limits
@@ -21,6 +28,8 @@ from services.gateway.core.bounds import GRPC_BOUNDS
 from services.gateway.grpc_api.authentication import Authenticate
 from services.gateway.grpc_api.server import SERVICE_NAMES, GrpcDependencies, add_to_server
 from tests.support.bad_tokens import OTHER_KINDS, QUICK_KINDS, bad_tokens
+from tests.support.fleet_log import a_fingerprint, an_id
+from tests.support.gateway import GatewayWorld, gateway_world, signed_in
 from tests.support.rest_face import MemoryAccounts
 
 SECRET = "another-honest-secret-of-over-32-bytes"
@@ -73,14 +82,16 @@ async def channel() -> AsyncIterator[grpc.aio.Channel]:
         await server.stop(0)
 
 
-async def code_of(channel: grpc.aio.Channel, method: MethodDescriptor, token: str) -> str:
-    """Call a method with an empty request and return how it ended."""
+async def code_of(
+    channel: grpc.aio.Channel, method: MethodDescriptor, token: str = "", first: bytes = b""
+) -> str:
+    """Call a method with one message, empty as a rule, and return how it ended."""
     path = f"/{method.containing_service.full_name}/{method.name}"
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
     kind = f"{'stream' if method.client_streaming else 'unary'}_"
     kind += "stream" if method.server_streaming else "unary"
     call = getattr(channel, kind)(path)
-    request = iter([b""]) if method.client_streaming else b""
+    request = iter([first]) if method.client_streaming else first
     made = call(request, metadata=metadata, timeout=60)
     return str((await made.code()).name)
 
@@ -107,3 +118,55 @@ async def test_every_method_asks_for_a_good_token(
         good = issued.issue(user, SystemClock().now_us())
         refused = await code_of(channel, method, good) == "UNAUTHENTICATED"
         assert refused == (name in OF_AGENTS), name
+
+
+@asynccontextmanager
+async def showing(
+    world: GatewayWorld, authority: Authority, key: str, certificate: str
+) -> AsyncIterator[grpc.aio.Channel]:
+    """Come to the agents' door with a certificate."""
+    shown = grpc.ssl_channel_credentials(
+        authority.certificate_pem.encode(), key.encode(), certificate.encode()
+    )
+    async with open_channel(world.agent_address, credentials=shown) as channel:
+        yield channel
+
+
+async def test_a_nodes_certificate_opens_its_own_nodes_calls_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    authority = Authority.of_folder(tmp_path, "default")
+    async with gateway_world(authority=authority) as world:
+        key, certificate = await joined_node(world, "node A")
+        async with showing(world, authority, key, certificate) as channel:
+            for name, method in methods().items():
+                if name in OF_AGENTS:
+                    # It got in, and what it says makes no sense.
+                    assert await code_of(channel, method) == "INVALID_ARGUMENT", name
+                    continue
+                for token in ("", "alice", "admin"):
+                    assert await code_of(channel, method, token) == "PERMISSION_DENIED", name
+            await joined_node(world, "node B")
+            hello = agent_service_pb2.Hello(
+                node_id=an_id("node B"), name="B", fingerprint=fingerprint_to_pb(a_fingerprint())
+            )
+            first = agent_service_pb2.ConnectRequest(hello=hello).SerializeToString()
+            connect = methods()["AgentService.Connect"]
+            assert await code_of(channel, connect, first=first) == "PERMISSION_DENIED"
+        service_key, service = authority.issue("scheduler", ["127.0.0.1"], 3_600, time.time())
+        async with showing(world, authority, service_key, service) as channel:
+            for name, method in methods().items():
+                assert await code_of(channel, method, "admin") == "PERMISSION_DENIED", name
+
+
+async def joined_node(world: GatewayWorld, name: str) -> tuple[str, str]:
+    """Have a node join; return its key and certificate."""
+    token = await world.node_service.CreateJoinToken(
+        node_service_pb2.CreateJoinTokenRequest(), metadata=signed_in("admin")
+    )
+    key = make_key()
+    request = agent_service_pb2.JoinRequest(
+        token=token.token, node_id=an_id(name), certificate_request=make_request(key, name)
+    )
+    stub: Any = agent_service_pb2_grpc.AgentServiceStub(world.channel)
+    return key, str((await stub.Join(request)).certificate_pem)

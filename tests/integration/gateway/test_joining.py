@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -14,15 +15,25 @@ from google.protobuf.duration_pb2 import Duration
 
 from fogbank.codec.registry import BY_DOMAIN
 from fogbank.domain import events as ev
+from fogbank.domain.errors import UnauthenticatedError
 from fogbank.domain.join_tokens import JoinToken
 from fogbank.runtime.certificates import Authority, Certificate, Identity, make_key, make_request
+from fogbank.runtime.clock import ManualClock, SystemClock
 from fogbank.runtime.grpc_channel import open_channel
 from fogbank.runtime.grpc_errors import from_rpc_error
-from fogbank.v1 import agent_service_pb2, agent_service_pb2_grpc
+from fogbank.v1 import agent_service_pb2, agent_service_pb2_grpc, replica_service_pb2
 from fogbank.v1 import node_service_pb2 as pb
-from fogbank.v1.node_service_pb2_grpc import NodeServiceStub
-from tests.support.fleet_log import an_id
-from tests.support.gateway import AGENT_TOKEN, GatewayWorld, gateway_world, refusal, signed_in
+from services.gateway.app.limits import Allowance
+from services.gateway.core.hello import Hello
+from tests.support.fleet_log import a_fingerprint, a_spec, an_id
+from tests.support.gateway import (
+    AGENT_TOKEN,
+    ALICE,
+    GatewayWorld,
+    gateway_world,
+    refusal,
+    signed_in,
+)
 from tests.support.scripted_agent import ScriptedAgent, scripted_agent
 from tests.support.waiting import eventually
 
@@ -186,26 +197,6 @@ async def test_a_certificate_speaks_for_its_own_node_only(
         assert "must show its certificate" in (await agent.end()).details
 
 
-async def test_a_certificate_opens_nothing_that_is_for_users(
-    world: GatewayWorld, authority: Authority
-) -> None:
-    key = make_key()
-    certificate = await join(world, await a_token(world), "fog-1", key)
-    async with open_channel(
-        world.agent_address, credentials=credentials(authority, key, certificate)
-    ) as channel:
-        nodes: Any = NodeServiceStub(channel)
-        agents: Any = agent_service_pb2_grpc.AgentServiceStub(channel)
-        for call in (
-            nodes.ListNodes(pb.ListNodesRequest()),
-            nodes.ListNodes(pb.ListNodesRequest(), metadata=ADMIN),
-            agents.Join(agent_service_pb2.JoinRequest()),
-        ):
-            error = await refusal(call)
-            assert error.code() is grpc.StatusCode.PERMISSION_DENIED
-            assert from_rpc_error(error).reason == "NODE_CERTIFICATE"
-
-
 async def test_a_removed_node_is_cut_off_and_stays_out(
     world: GatewayWorld, authority: Authority
 ) -> None:
@@ -267,6 +258,94 @@ async def test_a_certificate_is_renewed_over_the_stream(
             )
         )
         await eventually(lambda: world.agents.count == 0, what="the end of the stream")
+
+
+async def test_a_stream_ends_with_its_certificate_unless_that_is_renewed(
+    authority: Authority,
+) -> None:
+    clock, key = ManualClock(SystemClock().now_us()), make_key()
+    async with gateway_world(authority=authority, clock=clock) as world:
+        certificate = await join(world, await a_token(world), "fog-1", key)
+        shown = credentials(authority, key, certificate)
+        async with open_channel(world.agent_address, credentials=shown) as channel:
+            async with scripted_agent(channel, "fog-1", token="") as agent:
+                await agent.shake_hands()
+                clock.advance(1_800)
+                renewal = agent_service_pb2.CertificateRenewal(
+                    certificate_request=make_request(key, "fog-1")
+                )
+                await agent.say(certificate_renewal=renewal)
+                await agent.next("certificate")
+                clock.advance(2_400)
+                await agent.report()
+                clock.advance(1_800)
+                await agent.send_report(agent.last_report + 1)
+                end = await agent.end()
+            assert end.code is grpc.StatusCode.UNAUTHENTICATED
+            assert "has ended" in end.details
+            # The connection that TLS looked at once lets nobody in later.
+            async with scripted_agent(channel, "fog-1", token="") as again:
+                await again.hello(last_epoch=agent.epoch)
+                assert (await again.end()).details == end.details
+
+
+async def test_a_stream_on_which_nothing_is_said_ends_with_its_certificate_too(
+    world: GatewayWorld,
+) -> None:
+    hello = Hello(an_id("fog-1"), "fog-1", 0, 0, a_fingerprint())
+    ends_at_us = SystemClock().now_us() + 50_000
+    async with world.agents.session(hello, ends_at_us) as session:
+        with pytest.raises(UnauthenticatedError, match="has ended"):
+            async for _ in session.messages():
+                pass
+
+
+async def test_an_errand_is_brought_back_by_the_node_that_was_sent(
+    world: GatewayWorld, authority: Authority
+) -> None:
+    token, keys = await a_token(world, uses=2), {"fog-1": make_key(), "fog-2": make_key()}
+    certificates = {name: await join(world, token, name, keys[name]) for name in keys}
+    spec = replace(a_spec(), container_image="nginx")
+    async with agent_of(world, authority, keys["fog-1"], certificates["fog-1"], "fog-1") as agent:
+        await agent.shake_hands()
+        deployment_id = (await world.deployments.create(ALICE, spec, {})).deployment_id
+        await world.scheduler.place(deployment_id, agent.node_id)
+        await agent.assigned()
+        request = replica_service_pb2.ReadLogsRequest(deployment_id=deployment_id)
+        reading = world.replica_service.ReadLogs(request, metadata=signed_in("alice"))
+        errand_id = (await agent.next("errand")).errand_id
+        assert await reason(_serve(world.channel, errand_id, AGENT_TOKEN)) == "CERTIFICATE_REQUIRED"
+        for name in ("fog-2", "fog-1"):
+            shown = credentials(authority, keys[name], certificates[name])
+            async with open_channel(world.agent_address, credentials=shown) as channel:
+                if name == "fog-2":
+                    assert await reason(_serve(channel, errand_id)) == "OTHER_NODE"
+                else:
+                    await _serve(channel, errand_id)
+        assert [piece.data async for piece in reading] == [b"line"]
+
+
+async def _serve(channel: grpc.aio.Channel, errand_id: str, token: str = "") -> None:
+    stub: Any = agent_service_pb2_grpc.AgentServiceStub(channel)
+    brought = [
+        agent_service_pb2.ServeRequest(errand_id=errand_id),
+        agent_service_pb2.ServeRequest(output=b"line"),
+    ]
+    metadata = (("authorization", f"Bearer {token}"),) if token else ()
+    await stub.Serve(iter(brought), metadata=metadata)
+
+
+async def test_joins_are_counted_by_address(authority: Authority) -> None:
+    few = Allowance(anonymous_requests_per_second=1)
+    clock = ManualClock(SystemClock().now_us())
+    async with gateway_world(authority=authority, clock=clock, allowance=few) as world:
+        tried = [await reason(join(world, "nonsense", "fog-1", make_key())) for _ in range(3)]
+        assert tried == ["INVALID_ARGUMENT", "INVALID_ARGUMENT", "RATE_LIMITED"]
+        token = await a_token(world)
+        error = from_rpc_error(await refusal(join(world, token, "fog-1", make_key())))
+        assert error.retry_after_ms == 1_000
+        clock.advance(1)
+        await join(world, token, "fog-1", make_key())
 
 
 async def test_without_an_authority_there_are_no_tokens() -> None:

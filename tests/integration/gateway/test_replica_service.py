@@ -117,7 +117,7 @@ async def test_what_makes_no_sense_is_said(world: GatewayWorld) -> None:
 
 
 async def test_a_slow_user_holds_the_agent_back_and_one_who_leaves_lets_it_go() -> None:
-    delivery = Delivery()
+    delivery = Delivery("")
     handed = 0
 
     async def bring() -> None:
