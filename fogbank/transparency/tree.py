@@ -26,7 +26,9 @@ def leaf_hash(service: str, instance: str, data: bytes) -> bytes:
 
     Neither name holds a line break, so that no two commits share what is hashed.
     """
-    return sha256(b"%b%b/%b\n%b" % (_LEAF, service.encode(), instance.encode(), data)).digest()
+    hashed = sha256(b"%b%b/%b\n" % (_LEAF, service.encode(), instance.encode()))
+    hashed.update(data)
+    return hashed.digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:

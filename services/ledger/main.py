@@ -83,7 +83,7 @@ async def build(service: Service, settings: LedgerSettings) -> None:
     past = PastStates(
         copy, PostgresHistory(reading), snapshots, replay_process, progress, index=copy, clock=clock
     )
-    verification = LogVerification(log, tree, tree, evidence, progress)
+    verification = LogVerification(log, copy, tree, evidence, progress)
     pace = ScrubPace(settings.scrub_period_ms / 1_000, settings.scrub_rate)
     scrub = Scrub(verification, progress, clock, pace)
     answers = grpc_api.Answers(

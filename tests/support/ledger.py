@@ -153,7 +153,7 @@ async def a_ledger(
         keys = read_keys(checkpoints / "keys", ORIGIN) if checkpoints else Keys(())
         folder = CheckpointFolder(checkpoints) if checkpoints else None
         evidence = Evidence(tree, copy, ORIGIN, keys, folder)
-        verification = LogVerification(log.reader(), tree, tree, evidence, progress)
+        verification = LogVerification(log.reader(), copy, tree, evidence, progress)
         comparisons = Comparisons(copy, snapshots, replay, progress)
         records = Records(copy, progress)
         scrub = Scrub(verification, progress, SystemClock(), ScrubPace(3_600, 1_000_000))

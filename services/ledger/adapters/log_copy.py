@@ -20,10 +20,11 @@ from services.ledger.core.touched import ThingKind, is_id
 _AT_ONCE = 50
 
 _C, _T = COMMITS.c, TOUCHES.c
+_KEPT = select(_C.sequence, _C.service, _C.instance, _C.digest, _C.data).order_by(_C.sequence)
 
 
 class PostgresLogCopy:
-    """A `LogCopy` and a `RecordIndex`.
+    """A `LogCopy`, `CopyReads` and a `RecordIndex`.
 
     Each batch is a query of its own, so that no connection is held for long.
     """
@@ -38,19 +39,26 @@ class PostgresLogCopy:
             CopyDamagedError: one of them isn't there.
             StoreUnavailableError: no answer.
         """
-        columns = select(_C.sequence, _C.service, _C.instance, _C.digest, _C.data)
         while first <= last:
             upto = min(last, first + _AT_ONCE - 1)
-            query = columns.where(_C.sequence.between(first, upto)).order_by(_C.sequence)
-            async with outages_named(), self._engine.connect() as connection:
-                rows = (await connection.execute(query)).all()
-            for expected, row in enumerate(rows, first):
-                if row.sequence != expected:
+            kept = await self.kept(first, upto)
+            for expected, commit in enumerate(kept, first):
+                if commit.sequence != expected:
                     raise _gone(expected)
-            if len(rows) <= upto - first:
-                raise _gone(first + len(rows))
-            yield [KeptCommit(*row) for row in rows]
+            if len(kept) <= upto - first:
+                raise _gone(first + len(kept))
+            yield kept
             first = upto + 1
+
+    async def kept(self, first: int, last: int) -> Sequence[KeptCommit]:
+        """Return those of the commits `first` to `last` that are there, in order, at once.
+
+        Raises:
+            StoreUnavailableError: no answer.
+        """
+        query = _KEPT.where(_C.sequence.between(first, last))
+        async with outages_named(), self._engine.connect() as connection:
+            return [KeptCommit(*row) for row in await connection.execute(query)]
 
     async def touching(
         self, kind: ThingKind, id_: str, after: int, upto: int, *, counting: bool = False
@@ -79,8 +87,7 @@ class PostgresLogCopy:
             async with outages_named(), self._engine.connect() as connection:
                 found = list((await connection.execute(places)).scalars())
                 sequences = {sequence_of(each) for each in found}
-                columns = select(_C.sequence, _C.service, _C.instance, _C.digest, _C.data)
-                query = columns.where(_C.sequence.in_(sequences)).order_by(_C.sequence)
+                query = _KEPT.where(_C.sequence.in_(sequences))
                 rows = (await connection.execute(query)).all() if found else []
             if missing := sequences - {row.sequence for row in rows}:
                 raise _gone(min(missing))

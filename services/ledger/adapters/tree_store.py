@@ -1,18 +1,15 @@
-"""The tree over the log in PostgreSQL, and the digests of the copy that it is compared with."""
+"""The tree over the log in PostgreSQL."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
-from sqlalchemy import TextClause, func, select, text
+from sqlalchemy import TextClause, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.ledger.adapters.database import outages_named
-from services.ledger.adapters.tables import COMMITS, LOG_TREE
-from services.ledger.app.log_verification import CopyDigest
+from services.ledger.adapters.tables import LOG_TREE
 from services.ledger.core.log_tree import Node, TreeGrowth, TreeHead
-
-_C = COMMITS.c
 
 _GROW: TextClause = text("UPDATE public.log_tree SET size = :size, frontier = :frontier")
 _ADD_NODES: TextClause = text(
@@ -47,7 +44,7 @@ async def write_growth(connection: AsyncConnection, growth: TreeGrowth) -> None:
 
 
 class PostgresTree:
-    """`TreeReads` and `CopyDigests`."""
+    """`TreeReads`."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -64,13 +61,3 @@ class PostgresTree:
         async with outages_named(), self._engine.connect() as connection:
             rows = (await connection.execute(_NODES, values)).all()
         return {(row.level, row.number): row.hash for row in rows}
-
-    async def digests(self, first: int, last: int) -> Sequence[CopyDigest]:
-        # The database computes them: a commit may be half a MiB.
-        query = (
-            select(_C.sequence, _C.service, _C.instance, _C.digest, func.sha256(_C.data))
-            .where(_C.sequence.between(first, last))
-            .order_by(_C.sequence)
-        )
-        async with outages_named(), self._engine.connect() as connection:
-            return [CopyDigest(*row) for row in await connection.execute(query)]

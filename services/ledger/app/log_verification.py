@@ -3,41 +3,51 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Protocol
 
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.log_evidence import VerifiedPart
 from fogbank.log.port import EventLog, LogBrokenError, StoredCommit
+from fogbank.runtime.ahead import taken_ahead
 from fogbank.transparency.note import Checkpoint, NoteError, read
 from fogbank.transparency.tree import subtrees
 from services.ledger.app.evidence import Evidence, TreeReads
 from services.ledger.app.progress import Progress
-from services.ledger.core.log_tree import LogTree, TreeHead, hashes_from, nodes_needed
+from services.ledger.app.replays import KeptCommit
+from services.ledger.core.log_tree import (
+    LogTree,
+    Node,
+    TreeHead,
+    hashes_from,
+    nodes_completed,
+    nodes_needed,
+)
 
 # The log has it, and the tables will: how long to wait for that, in seconds.
 _BEHIND_S = 10.0
 _SHOWN = 16
+# Batches that may wait for their comparison, each at most `MAX_BATCH_BYTES` twice.
+_AHEAD = 1
+
+
+class CopyReads(Protocol):
+    """The copy of the log; StoreUnavailableError when the database does not answer."""
+
+    async def kept(self, first: int, last: int) -> Sequence[KeptCommit]:
+        """Return those of the commits `first` to `last` that are there, in order."""
 
 
 @dataclass(frozen=True, slots=True)
-class CopyDigest:
-    """A commit of the copy: who wrote it, the digest noted of its bytes, and what they come to."""
+class _Batch:
+    """Some commits of the log, and what is kept of them: their copies, and nodes of the tree."""
 
-    sequence: int
-    service: str
-    instance: str
-    noted: bytes
-    computed: bytes
-
-
-class CopyDigests(Protocol):
-    """The copy of the log by its digests; StoreUnavailableError when the database is silent."""
-
-    async def digests(self, first: int, last: int) -> Sequence[CopyDigest]:
-        """Return what is kept of the commits `first` to `last`, in order."""
+    commits: Sequence[StoredCommit]
+    copies: Sequence[KeptCommit]
+    nodes: Mapping[Node, bytes]
 
 
 @dataclass(slots=True)
@@ -50,7 +60,6 @@ class _Check:
     signed: dict[int, Checkpoint]
     part: VerifiedPart
     fits_upto: int = 0
-    batch: list[StoredCommit] = field(default_factory=list)
 
 
 class _FoundError(Exception):
@@ -67,7 +76,7 @@ class LogVerification:
     def __init__(
         self,
         log: EventLog,
-        copy: CopyDigests,
+        copy: CopyReads,
         trees: TreeReads,
         evidence: Evidence,
         progress: Progress,
@@ -99,10 +108,12 @@ class LogVerification:
                     self._progress.log_sequence + 1,
                     f"a tree of {beyond} commits was signed, and the log ends before that",
                 )
-            async with aclosing(self._log.read(check.first, check.last)) as batches:
+            # The next batches are on their way while one is hashed.
+            reading = taken_ahead(self._batches(check.first, check.last), _AHEAD)
+            async with aclosing(reading) as batches:
                 async for batch in batches:
-                    check.batch = batch
-                    await self._take(check)
+                    # A batch may be some MiB to hash, and the projection goes on meanwhile.
+                    await asyncio.to_thread(_compare_batch, check, batch)
                     yield check.part
             if check.tree.size < check.last:
                 raise _FoundError(check.tree.size + 1, "the log ends before it")
@@ -153,39 +164,40 @@ class LogVerification:
             signed[size] = checkpoint
         return signed
 
-    async def _take(self, check: _Check) -> None:
-        """Compare a batch of the log's commits."""
-        batch = check.batch
-        copies = await self._copy.digests(batch[0].sequence, batch[-1].sequence)
-        # A batch may be some MiB to hash, and the projection goes on meanwhile.
-        await asyncio.to_thread(_compare_batch, check, copies)
-        await self._compare_nodes(check)
-        check.part = replace(check.part, checked=check.tree.size - check.first + 1)
-
-    async def _compare_nodes(self, check: _Check) -> None:
-        computed = {(row.level, row.number): row.hash for row in check.tree.grown().nodes}
-        kept = await self._trees.kept(computed) if computed else {}
-        for (level, index), hashed in sorted(computed.items()):
-            if kept.get((level, index)) != hashed:
-                first, last = (index << level) + 1, (index + 1) << level
-                raise _FoundError(
-                    max(first, check.first),
-                    f"the tree's node over the commits {first} to {last} isn't what was kept of "
-                    "it: that was changed, or one of them in the log and its copy alike",
-                )
+    async def _batches(self, first: int, last: int) -> AsyncGenerator[_Batch]:
+        """Yield the log's commits with all that they are compared with."""
+        async with aclosing(self._log.read(first, last)) as batches:
+            async for commits in batches:
+                begin, end = commits[0].sequence, commits[-1].sequence
+                copies = await self._copy.kept(begin, end)
+                nodes = await self._trees.kept(nodes_completed(begin - 1, end))
+                yield _Batch(commits, copies, nodes)
 
 
-def _compare_batch(check: _Check, copies: Sequence[CopyDigest]) -> None:
-    kept = {copy.sequence: copy for copy in copies}
-    for stored in check.batch:
-        _compare(stored, kept.get(stored.sequence))
+def _compare_batch(check: _Check, batch: _Batch) -> None:
+    copies = {copy.sequence: copy for copy in batch.copies}
+    for stored in batch.commits:
+        _compare(stored, copies.get(stored.sequence))
         check.tree.take(stored.writer.service, stored.writer.instance, stored.data)
         signed = check.signed.get(stored.sequence)
         if signed is not None:
             _compare_root(check, signed)
+    _compare_nodes(check, batch.nodes)
+    check.part = replace(check.part, checked=check.tree.size - check.first + 1)
 
 
-def _compare(stored: StoredCommit, copy: CopyDigest | None) -> None:
+def _compare_nodes(check: _Check, kept: Mapping[Node, bytes]) -> None:
+    for level, index, hashed in sorted(check.tree.grown().nodes):
+        if kept.get((level, index)) != hashed:
+            first, last = (index << level) + 1, (index + 1) << level
+            raise _FoundError(
+                max(first, check.first),
+                f"the tree's node over the commits {first} to {last} isn't what was kept of "
+                "it: that was changed, or one of them in the log and its copy alike",
+            )
+
+
+def _compare(stored: StoredCommit, copy: KeptCommit | None) -> None:
     sequence = stored.sequence
     if copy is None:
         raise _FoundError(sequence, f"the ledger's copy of commit {sequence} is gone")
@@ -196,18 +208,19 @@ def _compare(stored: StoredCommit, copy: CopyDigest | None) -> None:
             f"commit {sequence} is by {writer} in the log and by {copy.service}/{copy.instance} "
             "in the ledger's copy",
         )
-    if stored.digest == copy.noted == copy.computed:
+    if stored.data == copy.data and stored.digest == copy.digest:
         return
-    if copy.noted == copy.computed:
+    copied = sha256(copy.data).digest()
+    if copied == copy.digest:
         what = "the log's commit {} was changed: its bytes have sha256 {}, those of the copy {}"
         raise _FoundError(
-            sequence, what.format(sequence, _short(stored.digest), _short(copy.noted))
+            sequence, what.format(sequence, _short(stored.digest), _short(copy.digest))
         )
-    if stored.digest == copy.noted:
+    if stored.digest == copy.digest:
         what = "the ledger's copy of commit {} was changed: its bytes have sha256 {}, noted was {}"
     else:
         what = "commit {} or what is noted of it was changed: the copy has sha256 {}, noted was {}"
-    raise _FoundError(sequence, what.format(sequence, _short(copy.computed), _short(copy.noted)))
+    raise _FoundError(sequence, what.format(sequence, _short(copied), _short(copy.digest)))
 
 
 def _compare_root(check: _Check, signed: Checkpoint) -> None:

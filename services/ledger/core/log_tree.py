@@ -81,6 +81,16 @@ class LogTree:
         return TreeGrowth(TreeHead(self.size, b"".join(self._frontier.hashes)), nodes)
 
 
+def nodes_completed(former: int, size: int) -> list[Node]:
+    """Return the kept nodes that a tree of `former` commits completes as it grows to `size`."""
+    nodes: list[Node] = []
+    level = LEVELS_APART
+    while size >> level:
+        nodes += ((level, index) for index in range(former >> level, size >> level))
+        level += LEVELS_APART
+    return nodes
+
+
 def nodes_needed(proof: Callable[[HashOf], object]) -> set[Node]:
     """Return the kept nodes and leaves that a proof is computed from.
 

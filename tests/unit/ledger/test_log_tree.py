@@ -18,6 +18,7 @@ from services.ledger.core.log_tree import (
     Node,
     TreeHead,
     hashes_from,
+    nodes_completed,
     nodes_needed,
 )
 
@@ -62,3 +63,14 @@ def test_a_tree_goes_on_from_its_head() -> None:
     for leaf in LEAVES:
         frontier.append(leaf)
     assert head.grow_on() == frontier
+
+
+@pytest.mark.parametrize(("former", "size"), [(0, 70_000), (0, 255), (255, 256), (65_535, 65_537)])
+def test_the_nodes_that_a_tree_completes_are_known_before(former: int, size: int) -> None:
+    tree = LogTree()
+    for _ in range(former):
+        tree.take("gateway", "one", b"")
+    tree.grown()
+    for _ in range(former, size):
+        tree.take("gateway", "one", b"")
+    assert sorted(nodes_completed(former, size)) == sorted(row[:2] for row in tree.grown().nodes)
