@@ -55,6 +55,8 @@ SETTLE_S: dict[Profile, float] = {
     "flipped": 60.0,
 }
 _LOOK_S = 5.0
+# Where it never gets quiet the log is looked at every so many looks.
+_LOOKS_APART = 6
 # From so long after the faults on, no stream may break any more.
 _CALM_S = 100.0
 _SHOWN = 8
@@ -219,27 +221,35 @@ class _Run:
         return [each for client in self._clients for each in client.acknowledged]
 
     async def _settle(self, healed_s: float) -> Counts:
-        """Wait until everything rests, then check; complain if it takes too long."""
+        """Wait until everything rests, then check; complain if it takes too long.
+
+        What broke a rule of the log will not be right later: nobody waits for the end of that.
+        """
         world, cluster = self._world, self._cluster
-        seen = -1
+        seen, looks = -1, 0
         while True:
             await pause(_LOOK_S)
+            looks += 1
             end = len(cluster.broker.commits)
             quiet, seen = end == seen, end
             late = world.loop.time() - healed_s > self._patience_s()
-            if not quiet and not late:
+            if not quiet and not late and looks % _LOOKS_APART:
                 continue
             left = unfinished(cluster)
             report = report_on(cluster, self._acknowledged(), settled=not left)
             left += [str(each) for each in report.violations]
-            if not left:
+            if not left and (quiet or late):
                 break
-            if late or world.problems:
+            if late or world.problems or self._broken():
                 for sentence in left[:_SHOWN]:
                     world.problem(f"{world.loop.time() - healed_s:.0f} s after faults: {sentence}")
                 break
         self._check(report.counts, world.now_us(), healed_s, late=bool(left))
         return report.counts
+
+    def _broken(self) -> bool:
+        """Tell whether the log broke a rule, whatever else is to come."""
+        return bool(report_on(self._cluster, self._acknowledged(), settled=False).violations)
 
     def _patience_s(self) -> float:
         """Return how long after the faults everything must rest.
