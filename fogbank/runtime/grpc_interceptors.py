@@ -37,6 +37,8 @@ Continue = Callable[[Details], Awaitable[Handler | None]]
 # A unary call without a deadline of its own gets this one, in seconds.
 DEFAULT_DEADLINE_S = 60.0
 _FIRST_MESSAGE_S = 5.0
+# How long a client may take to read up to the status that its call ended with.
+_STATUS_S = 60.0
 # Open to anyone: probes and tools must work before anybody has a token.
 OPEN_METHODS = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 
@@ -161,7 +163,12 @@ class _Call:
             status = internal_status()
             _log.error("call failed", method=self._method, exc_info=error)
         self._code = _CODES[status.code]
-        await context.abort_with_status(rpc_status.to_status(status))
+        try:
+            async with asyncio.timeout(_STATUS_S):
+                await context.abort_with_status(rpc_status.to_status(status))
+        except TimeoutError:
+            # It waits behind a message that nobody reads: the call ends without one.
+            raise asyncio.CancelledError from None
         raise AssertionError("abort raises")  # pragma: no cover
 
 

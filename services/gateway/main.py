@@ -180,7 +180,18 @@ async def build(service: Service, settings: GatewaySettings) -> None:
         bounds=settings.bounds,
     )
     grpc = await _serve_grpc(service, face, record.gate, settings, doors)
-    http = HttpDependencies(
+    _serve_http(service, settings, doors, _http(settings, record, own, uses, system))
+    service.start_loop("certificate", doors.keep_fresh)
+    service.on_stop("agents", lambda: _send_agents_away(grpc, agents))
+    await agreement(record.log, LedgerCopy(ledger_channel), waits=record.gate.close)
+    await _begin(service, settings, record, clock)
+    await grpc.serving()
+
+
+def _http(
+    settings: GatewaySettings, record: _Record, own: _Own, uses: _UseCases, system: System
+) -> HttpDependencies:
+    return HttpDependencies(
         uses.deployments,
         uses.planning,
         uses.updates,
@@ -192,15 +203,10 @@ async def build(service: Service, settings: GatewaySettings) -> None:
         system,
         database_answers=lambda: ping(own.engine),
         max_body_bytes=settings.max_body_bytes,
+        client_patience_s=settings.client_patience_s,
         gate=record.gate,
         bounds=settings.bounds,
     )
-    _serve_http(service, HttpServer(create_app(http), settings.http_listen, doors.https))
-    service.start_loop("certificate", doors.keep_fresh)
-    service.on_stop("agents", lambda: _send_agents_away(grpc, agents))
-    await agreement(record.log, LedgerCopy(ledger_channel), waits=record.gate.close)
-    await _begin(service, settings, record, clock)
-    await grpc.serving()
 
 
 def _joining(settings: GatewaySettings, record: _Record, doors: Doors, clock: Clock) -> Joining:
@@ -280,7 +286,7 @@ async def _serve_grpc(
         interceptors=[
             CertificateRule(agents_only_connect),
             Gatekeeper(gate),
-            Authenticate(face.identity, face.identity.limits),
+            Authenticate(face.identity, face.identity.limits, settings.client_patience_s),
         ],
         credentials=doors.users,
     )
@@ -356,7 +362,15 @@ async def _engine(settings: GatewaySettings) -> AsyncIterator[AsyncEngine]:
         await engine.dispose()
 
 
-def _serve_http(service: Service, server: HttpServer) -> None:
+def _serve_http(
+    service: Service, settings: GatewaySettings, doors: Doors, face: HttpDependencies
+) -> None:
+    server = HttpServer(
+        create_app(face),
+        settings.http_listen,
+        doors.https,
+        client_patience_s=settings.client_patience_s,
+    )
     ended = asyncio.Event()
 
     async def serve() -> None:

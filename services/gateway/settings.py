@@ -76,6 +76,7 @@ class GatewaySettings(DatabaseSettings):
     anonymous_requests_per_second: float = Field(default=50, gt=0, le=1_000_000)
     failed_sign_ins_per_minute: float = Field(default=10, gt=0, le=1_000_000)
     streams_per_user: int = Field(default=1_000, ge=1, le=1_000_000)
+    client_patience_s: float = Field(default=30, ge=1, le=3600)
     max_body_bytes: int = Field(default=1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     kept_status_changes: int = Field(default=100_000, ge=1)
     database_connections: int = Field(default=5, ge=1, le=100)

@@ -301,6 +301,7 @@ async def gateway_world(
     authority: Authority | None = None,
     clock: Clock | None = None,
     allowance: Allowance = PLENTY,
+    patience_s: float = 30,
 ) -> AsyncIterator[GatewayWorld]:
     """Run a gateway while the context lasts. Two on the same `log_of` share a fleet.
 
@@ -319,7 +320,7 @@ async def gateway_world(
     )
     ports = AgentPorts(fold, appender, environments, telemetry, clock, fold_timeout_s=timeout_s)
     agents = Agents(ports)
-    server, joining = _server(authority), _joining(fold, command_log, clock, authority)
+    server, joining = _server(authority, patience_s), _joining(fold, command_log, clock, authority)
     queries = planner or FakeScheduler(fold)
     planning = Planning(deployments, command_log, queries)
     updates = Updates(deployments, fold, command_log, environments, clock)
@@ -328,8 +329,7 @@ async def gateway_world(
     nodes = NodeService(views, changes, Rebalances(fold, command_log, queries, clock), joining)
     errands, limits = Errands(deployments, fold, agents), Limits(clock.now_us, allowance)
     _register(server, service, nodes, agents, joining, errands, limits)
-    clusters = Clusters(fold, command_log, ledger, clock)
-    past = Past(deployments, views, clusters)
+    past = Past(deployments, views, clusters := Clusters(fold, command_log, ledger, clock))
     audit = AuditService(log, Events(fold, log), ledger, past, "fogbank.log.test.1.")
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(audit, server.grpc)
     organizations = _organizations(fold, command_log, clock, invites)
@@ -382,8 +382,9 @@ def _organizations(
     return Organizations(fold, command_log, NamedUsers(), invites or MemoryInvites(), clock)
 
 
-def _server(authority: Authority | None) -> GrpcServer:
-    rules = [CertificateRule(agents_only_connect), Authenticate(NamedTokens())]
+def _server(authority: Authority | None, patience_s: float) -> GrpcServer:
+    named = Authenticate(NamedTokens(), patience_s=patience_s)
+    rules = [CertificateRule(agents_only_connect), named]
     if authority is None:
         return GrpcServer([], interceptors=rules)
     own = OwnCertificate(authority, "gateway", _HOSTS)

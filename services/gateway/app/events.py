@@ -51,6 +51,15 @@ class Events:
         """The log sequence up to which this gateway has read."""
         return self._fold.position
 
+    async def after(self, cursor: int) -> list[Commit]:
+        """Wait for commits after a sequence; return the next, in order, without gaps.
+
+        Raises:
+            LogUnavailableError: the log does not answer.
+        """
+        await self._fold.advance(cursor)
+        return await self._commits_after(cursor, self._fold.position)
+
     async def follow(self, principal: Principal, after_sequence: int) -> AsyncIterator[Seen]:
         """Yield every commit after a sequence for ever, in order, without gaps.
 
@@ -62,8 +71,7 @@ class Events:
         """
         cursor = after_sequence
         while True:
-            await self._fold.advance(cursor)
-            for commit in await self._commits_after(cursor, self._fold.position):
+            for commit in await self.after(cursor):
                 yield self.seen(principal, commit)
                 cursor = commit.sequence
 

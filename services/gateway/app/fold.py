@@ -26,6 +26,7 @@ from services.gateway.app.beginning import Begun, begun_fold
 from services.gateway.app.cluster_counts import ClusterCounts
 from services.gateway.app.ports import LedgerStatuses
 from services.gateway.app.status_history import StatusHistory
+from services.gateway.app.waking import Turns
 
 _log = structlog.get_logger(__name__)
 
@@ -67,7 +68,7 @@ class FleetFold:
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._waiter_number = 0
         self._status_waiters: dict[str, dict[asyncio.Event, None]] = {}
-        self._advanced = asyncio.Event()
+        self._followers = Turns()
         self._listeners: list[Callable[[Batch], None]] = []
         self._live_from = 0
         # Set once all is folded that the log held at the start: before, the fold may begin again.
@@ -178,8 +179,7 @@ class FleetFold:
             for change in batch.changes:
                 for waiter in self._status_waiters.get(change.deployment_id, ()):
                     waiter.set()
-        self._advanced.set()
-        self._advanced = asyncio.Event()
+        self._followers.wake()
         for listener in self._listeners:
             listener(batch)
 
@@ -219,9 +219,9 @@ class FleetFold:
             return (await anext(read))[0]
 
     async def advance(self, beyond: int) -> None:
-        """Wait until the fold is further than a sequence."""
+        """Wait until the fold is further than a sequence, and for one's turn among followers."""
         while self.position <= beyond:
-            await self._advanced.wait()
+            await self._followers.news()
 
     async def status_in(self, deployment_id: str, wanted: frozenset[DeploymentStatus]) -> None:
         """Wait until a deployment's status is one of those wanted."""
@@ -279,8 +279,7 @@ class FleetFold:
                 continue
             if cursor < self._history.forgotten_sequence:
                 continue
-            changes = self._history.after(cursor)
-            cursor = self.position
+            changes, cursor = self._history.after(cursor, self.position)
             yield changes, cursor
 
 

@@ -9,6 +9,9 @@ from fogbank.domain.status import StatusChange
 from fogbank.domain.views import RECENT_CHANGES, StatusRecord
 from services.gateway.app.ports import LedgerStatuses
 
+# Changes that are handed out at once.
+_CHANGES_AT_ONCE = 1_000
+
 
 class StatusHistory:
     """The latest `kept` changes of all deployments, and the latest 10 of each.
@@ -43,10 +46,19 @@ class StatusHistory:
         """Return a deployment's latest changes, newest first, at most 10."""
         return self._recent.get(deployment_id, ())
 
-    def after(self, sequence: int) -> list[StatusChange]:
-        """Return the changes after a sequence, none of them forgotten."""
-        start = bisect_right(self._changes, sequence, key=lambda change: change.sequence)
-        return self._changes[start:]
+    def after(self, sequence: int, upto: int) -> tuple[list[StatusChange], int]:
+        """Return the next changes after a sequence, none of them forgotten, and how far they go.
+
+        They are complete up to there: to `upto`, the last commit that was taken in, or to the end
+        of some commit before, so that nobody holds many at once.
+        """
+        changes = self._changes
+        start = bisect_right(changes, sequence, key=lambda change: change.sequence)
+        if len(changes) - start <= _CHANGES_AT_ONCE:
+            return changes[start:], upto
+        last = changes[start + _CHANGES_AT_ONCE].sequence
+        end = bisect_right(changes, last, start, key=lambda change: change.sequence)
+        return changes[start:end], last if end < len(changes) else upto
 
     def forgotten(self, after: int) -> AsyncGenerator[tuple[list[StatusChange], int]]:
         """Yield forgotten changes after a sequence, with how far they are complete.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from urllib.parse import unquote
 
 import grpc
 import grpc.aio
+from prometheus_client import Counter
 
 from fogbank.domain.errors import FogError, ResourceExhaustedError, UnauthenticatedError
 from fogbank.runtime.grpc_interceptors import guarded
@@ -32,6 +34,11 @@ OPEN_METHODS = (
     "/fogbank.v1.IdentityService/RefreshToken",
 )
 
+CUT = Counter("fog_grpc_streams_cut", "Streams ended because the client did not read.")
+
+_PATIENCE_S = 30.0
+_RETRY_HINT_MS = 1_000
+
 # Clients poll it.
 _NEVER_LIMITED = frozenset({"/fogbank.v1.DeploymentService/GetDeployment"})
 
@@ -46,9 +53,16 @@ class Authenticator(Protocol):
 class Authenticate(grpc.aio.ServerInterceptor):
     """Lets only callers with a valid token in, and notes who they are."""
 
-    def __init__(self, authenticator: Authenticator, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        limits: Limits | None = None,
+        patience_s: float = _PATIENCE_S,
+    ) -> None:
+        """Without `limits` nothing is counted; a stream's message must be read in `patience_s`."""
         self._authenticator = authenticator
         self._limits = limits
+        self._patience_s = patience_s
 
     async def intercept_service(self, continuation: Continue, details: Details) -> Handler | None:
         handler = await continuation(details)
@@ -64,20 +78,35 @@ class Authenticate(grpc.aio.ServerInterceptor):
             return refusal(handler, error)
         # A call is handled in the task that its interceptors run in.
         set_current_principal(principal)
-        if self._limits is not None and handler.unary_stream is not None:
-            return _counted(handler, self._limits, principal)
-        return handler
+        if handler.unary_stream is None:
+            return handler
+        counted = nullcontext() if self._limits is None else self._limits.stream(principal)
+        return _patient(handler, counted, self._patience_s)
 
 
-def _counted(handler: Handler, limits: Limits, principal: Principal) -> Handler:
-    """Return the handler of a stream as one that counts as long as it lasts."""
+def _patient(handler: Handler, counted: AbstractContextManager[None], patience_s: float) -> Handler:
+    """Return the handler of a stream as one that counts while it lasts, and ends if nobody reads.
+
+    What waits for a client is bounded by its own window. One that does not take a message in time
+    holds a stream for nobody.
+    """
     begin: Any = handler.unary_stream
 
-    async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
-        with limits.stream(principal):
+    async def stream(request: Any, context: Any) -> None:
+        with counted:
             async with aclosing(begin(request, context)) as messages:
                 async for message in messages:
-                    yield message
+                    try:
+                        async with asyncio.timeout(patience_s):
+                            await context.write(message)
+                    except TimeoutError:
+                        CUT.inc()
+                        raise ResourceExhaustedError(
+                            f"A message was not read within {patience_s:g} s; go on after the "
+                            "last sequence that you got",
+                            reason="CLIENT_TOO_SLOW",
+                            retry_after_ms=_RETRY_HINT_MS,
+                        ) from None
 
     return grpc.unary_stream_rpc_method_handler(
         stream, handler.request_deserializer, handler.response_serializer

@@ -21,6 +21,7 @@ _DESCRIPTIONS = {
     404: "There is no such thing, or it is somebody else's.",
     409: "It clashes with what is there.",
     412: "If-Match is not the current ETag.",
+    408: "The body takes too long.",
     413: "The body is too large.",
     429: "Too much at once; Retry-After says when to try again.",
     500: "A defect of the server.",
@@ -34,7 +35,8 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     problem = {"$ref": f"#/components/schemas/{Problem.__name__}"}
     documented: dict[int | str, dict[str, Any]] = {}
     limited = {429} if HTTPStatus.UNAUTHORIZED in statuses else set()
-    for status in sorted({*statuses, *limited, 400, 500}):
+    with_body = {408} if HTTPStatus.REQUEST_ENTITY_TOO_LARGE in statuses else set()
+    for status in sorted({*statuses, *limited, *with_body, 400, 500}):
         documented[status] = {
             "description": _DESCRIPTIONS[status],
             "content": {"application/json": {"schema": schema}, PROBLEM_JSON: {"schema": problem}},

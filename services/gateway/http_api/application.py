@@ -24,6 +24,7 @@ from services.gateway.http_api import (
 )
 from services.gateway.http_api.dependencies import HttpDependencies
 from services.gateway.http_api.errors import ErrorBody, Problem
+from services.gateway.http_api.event_messages import EventMessages
 from services.gateway.http_api.gatekeeper import Gatekeeper
 from services.gateway.http_api.middleware import Boundary
 from services.gateway.http_api.models import BODIES
@@ -50,6 +51,8 @@ def create_app(dependencies: HttpDependencies) -> FastAPI:
     )
     app.state.dependencies = dependencies
     app.state.max_body_bytes = dependencies.max_body_bytes
+    app.state.client_patience_s = dependencies.client_patience_s
+    app.state.event_messages = EventMessages(dependencies.events)
     errors.install(app)
     app.add_middleware(Gatekeeper, gate=dependencies.gate)
     app.add_middleware(Boundary)

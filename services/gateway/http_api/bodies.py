@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -9,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from fogbank.domain.errors import InvalidArgumentError
-from services.gateway.http_api.errors import TooLargeError
+from services.gateway.http_api.errors import TooLargeError, TooSlowError
 from services.gateway.http_api.wording import describe_body, shown
 
 M = TypeVar("M", bound="Body")
@@ -30,12 +31,18 @@ def json_body(model: type[M], *, required: bool = True) -> Callable[[Request], A
 
     Raises:
         TooLargeError: more bytes than the app takes.
+        TooSlowError: it takes longer than the app waits.
         InvalidArgumentError: it isn't JSON, or not what the model wants.
     """
 
     async def read(request: Request) -> M:
         _check_content_type(request)
-        data = await _read(request, request.app.state.max_body_bytes)
+        state = request.app.state
+        try:
+            async with asyncio.timeout(state.client_patience_s):
+                data = await _read(request, state.max_body_bytes)
+        except TimeoutError:
+            raise TooSlowError.of_limit(state.client_patience_s) from None
         try:
             return model.model_validate_json(data if data or required else b"{}")
         except ValidationError as error:

@@ -20,14 +20,16 @@ from services.gateway.app.updates import Updates
 from services.gateway.core.bounds import GRPC_BOUNDS, Bounds
 
 MAX_BODY_BYTES = 1024 * 1024
+CLIENT_PATIENCE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class HttpDependencies:
     """The application layer behind the HTTP face.
 
-    `database_answers` belongs to readiness; `max_body_bytes` bounds request bodies, `bounds` what
-    jobs may ask for in clusters without a quota.
+    `database_answers` belongs to readiness; `max_body_bytes` bounds request bodies, and
+    `client_patience_s` how long one may take; `bounds` what jobs may ask for in clusters without a
+    quota.
     """
 
     deployments: Deployments
@@ -41,6 +43,7 @@ class HttpDependencies:
     system: System
     database_answers: Callable[[], Awaitable[bool]] | None = None
     max_body_bytes: int = MAX_BODY_BYTES
+    client_patience_s: float = CLIENT_PATIENCE_S
     gate: Gate = field(default_factory=Gate.opened)
     bounds: Bounds = GRPC_BOUNDS
 

@@ -41,6 +41,18 @@ class TooLargeError(InvalidArgumentError):
         return cls(f"body: {description}", violations=(FieldViolation("body", description),))
 
 
+class TooSlowError(InvalidArgumentError):
+    """A body that does not come."""
+
+    default_reason = "BODY_TOO_SLOW"
+
+    @classmethod
+    def of_limit(cls, limit_s: float) -> TooSlowError:
+        """Say what the limit is."""
+        description = f"must be sent within {limit_s:g} s"
+        return cls(f"body: {description}", violations=(FieldViolation("body", description),))
+
+
 class ErrorBody(BaseModel):
     """What every error answers with."""
 
@@ -71,6 +83,8 @@ def status_of(error: FogError) -> int:
     """Return the HTTP status of an error."""
     if isinstance(error, TooLargeError):
         return HTTPStatus.REQUEST_ENTITY_TOO_LARGE.value
+    if isinstance(error, TooSlowError):
+        return HTTPStatus.REQUEST_TIMEOUT.value
     return outside(error).http_status
 
 
@@ -78,6 +92,8 @@ def error_response(request: Request, error: FogError) -> Response:
     """Return the answer for an error of the domain."""
     status = status_of(error)
     headers = {}
+    if isinstance(error, TooSlowError):
+        headers["Connection"] = "close"  # for the rest of the body is still to come
     if isinstance(error, UnauthenticatedError):
         headers["WWW-Authenticate"] = "Bearer"
     if error.retry_after_ms is not None or status in {

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from contextlib import aclosing
-from typing import Annotated, Any
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import Annotated
 from uuid import UUID
 
 import structlog
 from fastapi import APIRouter, Header, Query, Request, WebSocket
-from pydantic_core import to_json
 from starlette.responses import Response, StreamingResponse
 from starlette.websockets import WebSocketDisconnect
 
-from fogbank.codec import EVENT_TYPES
 from fogbank.domain.errors import FogError, InvalidArgumentError, UnauthenticatedError
 from fogbank.domain.status import StatusChange
 from services.gateway.app.deployments import Progress
-from services.gateway.app.events import Events, Seen
-from services.gateway.app.limits import Limits
 from services.gateway.app.principal import Principal
 from services.gateway.http_api import rendering
 from services.gateway.http_api.access import WEBSOCKET_PROTOCOL, Caller, websocket_caller
 from services.gateway.http_api.answers import errors
-from services.gateway.http_api.dependencies import used_by
+from services.gateway.http_api.dependencies import HttpDependencies, used_by
 from services.gateway.http_api.errors import status_of
+from services.gateway.http_api.event_messages import EventMessages
 from services.gateway.http_api.wording import shown
 
 _log = structlog.get_logger(__name__)
@@ -36,10 +32,7 @@ _KEEPALIVE_S = 15.0
 _LARGEST_SEQUENCE = 2**47
 # A WebSocket's close code for "try again later".
 _TRY_LATER = 1013
-
-# Keys of sealed environments say nothing without the sealing key, and are nobody's business.
-_HIDDEN = frozenset({"env_key"})
-_TYPE_NAMES = {kind.domain: kind.name for kind in EVENT_TYPES.values()}
+_PIECE_BYTES = 64 * 1024
 
 After = Annotated[
     int,
@@ -69,77 +62,58 @@ async def follow(
 ) -> Response:
     """Follow the log: administrators all of it, others what concerns their deployments."""
     cursor = _sequence("Last-Event-ID", last_event_id) if last_event_id else after
-    events, limits = used_by(request).events, used_by(request).identity.limits
+    uses = used_by(request)
     # Before the answer begins; from then on an error can only end it.
-    limits.room_for_stream(caller)
-    stream = _counted(limits, caller, _messages(events, caller, cursor or events.position))
+    uses.identity.limits.room_for_stream(caller)
+    made = request.app.state.event_messages
+    stream = _messages(uses, made, caller, cursor or uses.events.position)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, 200, headers, "text/event-stream")
 
 
-async def _counted(
-    limits: Limits, caller: Principal, messages: AsyncGenerator[bytes]
+async def _messages(
+    uses: HttpDependencies, made: EventMessages, caller: Principal, after: int
 ) -> AsyncIterator[bytes]:
-    async with aclosing(messages):
-        with limits.stream(caller):
-            async for message in messages:
-                yield message
-
-
-async def _messages(events: Events, caller: Principal, after: int) -> AsyncGenerator[bytes]:
-    """Yield a message per commit that has something for the caller.
+    """Yield the messages of all commits that have something for the caller.
 
     In a quiet time, and after commits without anything, the id alone is sent: it moves the point
     at which a client resumes, and keeps proxies from closing the connection.
     """
-    yield b"retry: 1000\n\n"
     told = cursor = after
-    following = events.follow(caller, after)
-    upcoming = asyncio.ensure_future(anext(following))
-    try:
+    with uses.identity.limits.stream(caller):
+        yield b"retry: 1000\n\n"
         while True:
-            done, _ = await asyncio.wait({upcoming}, timeout=_KEEPALIVE_S)
-            if not done:
+            try:
+                async with asyncio.timeout(_KEEPALIVE_S):
+                    commits = await uses.events.after(cursor)
+            except TimeoutError:
                 yield _id_only(cursor) if cursor != told else b":\n\n"
                 told = cursor
                 continue
-            seen = upcoming.result()
-            upcoming = asyncio.ensure_future(anext(following))
-            cursor = seen.commit.sequence
-            if seen.events:
-                yield b"id: %d\ndata: %s\n\n" % (cursor, to_json(_commit(seen)))
+            except FogError as error:
+                _log.info("event stream ended", reason=error.reason)
+                yield b": %s, come again\n\n" % error.reason.encode()
+                return
+            cursor = commits[-1].sequence
+            for piece in _pieces(made.of(caller, commit) for commit in commits):
+                yield piece
                 told = cursor
-    except FogError as error:
-        _log.info("event stream ended", reason=error.reason)
-    finally:
-        upcoming.cancel()
-        await asyncio.gather(upcoming, return_exceptions=True)
-        await following.aclose()  # type: ignore[attr-defined]
+
+
+def _pieces(messages: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield messages joined, so that each write is neither tiny nor huge."""
+    piece = b""
+    for message in messages:
+        piece += message
+        if len(piece) >= _PIECE_BYTES:
+            yield piece
+            piece = b""
+    if piece:
+        yield piece
 
 
 def _id_only(sequence: int) -> bytes:
     return b"id: %d\n\n" % sequence
-
-
-def _commit(seen: Seen) -> dict[str, Any]:
-    commit = seen.commit
-    return {
-        "sequence": commit.sequence,
-        "appended_at": rendering.instant(commit.appended_at_us),
-        "writer": {"service": commit.service, "instance": commit.instance},
-        "events": [
-            {
-                "index": index,
-                "id": commit.envelopes[index].event_id,
-                "type": _TYPE_NAMES.get(type(event), "") if event is not None else "",
-                "aggregate": commit.envelopes[index].aggregate,
-                "actor": commit.envelopes[index].actor,
-                "occurred_at": rendering.instant(commit.envelopes[index].occurred_at_us),
-                "data": rendering.plain(event, hidden=_HIDDEN) if event is not None else None,
-            }
-            for index, event in zip(seen.indexes, seen.events, strict=True)
-        ],
-    }
 
 
 @router.websocket("/ws/deployments/{deployment_id}")

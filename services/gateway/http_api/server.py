@@ -12,6 +12,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from fogbank.runtime.settings import host_and_port
+from services.gateway.http_api.connections import PatientConfig
+from services.gateway.http_api.dependencies import CLIENT_PATIENCE_S
 
 _BACKLOG = 2048
 # Event streams never end by themselves: they get this long when the service stops.
@@ -34,8 +36,17 @@ class _Server(uvicorn.Server):
 class HttpServer:
     """One listener. `run` belongs in the service's task group; `stop` lets it return."""
 
-    def __init__(self, app: ASGIApp, listen: str, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        listen: str,
+        tls: ssl.SSLContext | None = None,
+        *,
+        client_patience_s: float = CLIENT_PATIENCE_S,
+    ) -> None:
         """Bind `listen` (host:port, 0 for a free port) at once; with `tls` it speaks HTTPS.
+
+        Clients that neither read nor send what is due for so many seconds lose their connection.
 
         Raises:
             OSError: the address is taken or not ours.
@@ -47,10 +58,9 @@ class HttpServer:
             (host, port), family=family, backlog=_BACKLOG, reuse_port=False
         )
         self._server = _Server(
-            uvicorn.Config(
+            PatientConfig(
                 app,
-                http="httptools",
-                ws="websockets-sansio",
+                client_patience_s=client_patience_s,
                 loop="none",
                 lifespan="off",
                 log_config=None,
