@@ -120,7 +120,8 @@ class Composition:
             user_processes=settings.container_user_processes,
             capabilities=settings.container_capabilities,
         )
-        return EngineRuntime(engine, disk.node_id, limits=limits)
+        credentials = settings.registry_config
+        return EngineRuntime(engine, disk.node_id, limits=limits, credentials=credentials)
 
     def _simulated(self, folder: Path) -> SimulatedRuntime:
         return SimulatedRuntime(

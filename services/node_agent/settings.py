@@ -117,6 +117,7 @@ class AgentSettings(Settings):
     nodes: Annotated[tuple[NodeDescription, ...], NoDecode, BeforeValidator(_nodes)] = ()
     runtime: Literal["auto", "container", "simulated"] = "auto"
     engine_socket: str = ""
+    registry_config: Path | None = None
     container_pids: int = Field(default=512, ge=0)
     container_open_files: int = Field(default=1024, ge=0)
     container_user_processes: int = Field(default=1024, ge=0)
@@ -140,6 +141,7 @@ class AgentSettings(Settings):
     restart_delay_s: float = Field(default=15, ge=0)
     prepare_retries: int = Field(default=2, ge=0)
     prepare_retry_delay_s: float = Field(default=1, ge=0)
+    prepare_longest_pause_s: float = Field(default=300, ge=0)
     stop_grace_s: float = Field(default=10, ge=0)
 
     reconnect_first_ms: int = Field(default=200, ge=1)
@@ -193,6 +195,7 @@ class AgentSettings(Settings):
                 restart_delay_us=round(self.restart_delay_s * _US_PER_S),
                 prepare_retries=self.prepare_retries,
                 prepare_retry_delay_us=round(self.prepare_retry_delay_s * _US_PER_S),
+                prepare_longest_pause_us=round(self.prepare_longest_pause_s * _US_PER_S),
             ),
             backoff=Backoff(
                 first_s=self.reconnect_first_ms / 1000,

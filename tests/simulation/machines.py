@@ -25,7 +25,13 @@ from services.ledger.app.ports import (
 from services.ledger.core.log_tree import TreeGrowth, TreeHead
 from services.ledger.core.projection import TableChanges
 from services.ledger.core.rows import CommitRow
-from services.node_agent.app.ports import Brought, ProbeTry, RuntimeFaultError, StartedContainer
+from services.node_agent.app.ports import (
+    Brought,
+    ProbeTry,
+    Progress,
+    RuntimeFaultError,
+    StartedContainer,
+)
 from services.node_agent.core.kept import Entry, Kept, apply
 from services.node_agent.core.replica import FoundContainer, ReplicaSpec
 from services.node_agent.core.stimuli import ContainerEnded, RuntimeEvent
@@ -162,7 +168,7 @@ class SimRuntime:
     def kind(self) -> RuntimeKind:
         return RuntimeKind.SIMULATED
 
-    async def prepare(self, spec: ReplicaSpec) -> None:
+    async def prepare(self, spec: ReplicaSpec, progress: Progress) -> None:
         await self._takes(0.3)
         if self._link.happens(self._machine.world.noise.start_fails):
             raise RuntimeFaultError("the image cannot be fetched for now")

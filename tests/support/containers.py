@@ -6,6 +6,8 @@ temporary folder. When the tests end, the service is ended and what it had is re
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import shutil
@@ -16,6 +18,7 @@ import threading
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,7 @@ _SERVE = (
 RUNS = "localhost/fogbank-test/page:1"
 EXITS_WITH_3 = "localhost/fogbank-test/exits:1"
 STUBBORN = "localhost/fogbank-test/stubborn:1"
+_SERVED = "localhost/fogbank-test/served:1"
 UNSTARTABLE = "localhost/fogbank-test/unstartable:1"
 IMAGES: dict[str, Sequence[str]] = {
     RUNS: ("/bin/sh", "-c", _SERVE),
@@ -140,11 +144,19 @@ class PodmanEngine:
 
     def make_images(self) -> None:
         """Import the offline images."""
-        archive = self.folder / "image.tar"
-        _write_root(archive, self.folder / "root")
+        _write_root(self._archive, self.folder / "root")
         for name, command in IMAGES.items():
-            change = f"CMD {json.dumps(list(command))}"
-            self.podman("import", "--quiet", "--change", change, str(archive), name)
+            self.make_image(name, command)
+
+    def make_image(self, name: str, command: Sequence[str], *changes: str) -> None:
+        """Import an image of its own that runs the command."""
+        wanted = [f"CMD {json.dumps(list(command))}", *changes]
+        given = [part for change in wanted for part in ("--change", change)]
+        self.podman("import", "--quiet", *given, str(self._archive), name)
+
+    @property
+    def _archive(self) -> Path:
+        return self.folder / "image.tar"
 
     def end(self) -> None:
         """Remove all containers and the service."""
@@ -190,24 +202,49 @@ class Registry:
 
     address: str
     image: str
+    digest: str
+
+
+class Heard:
+    """A `Progress` that remembers what it heard."""
+
+    def __init__(self) -> None:
+        self.noted: list[str] = []
+        self.told: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Take in how far it is."""
+        self.noted.append(text)
+
+    def tell(self, text: str) -> None:
+        """Take in what is to be known."""
+        self.told.append(text)
 
 
 @contextmanager
-def image_registry(engine: PodmanEngine) -> Generator[Registry]:
-    """Serve RUNS under another name from a registry on this machine."""
+def image_registry(engine: PodmanEngine, login: str = "") -> Generator[Registry]:
+    """Serve an image like RUNS, which the engine does not have, from a registry on this machine.
+
+    With a `login` (`user:password`) it wants to be shown that.
+    """
     folder = engine.folder / "registry"
     if not folder.exists():
-        engine.podman("save", "--quiet", "--format", "docker-dir", "--output", str(folder), RUNS)
+        engine.make_image(_SERVED, IMAGES[RUNS], "LABEL served=yes")
+        engine.podman("save", "--quiet", "--format", "docker-dir", "--output", str(folder), _SERVED)
+        engine.podman("rmi", "--force", _SERVED)
 
     class Handler(_RegistryHandler):
         blobs = folder
+        manifest = (folder / "manifest.json").read_bytes()
+        digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
+        wants = f"Basic {base64.b64encode(login.encode()).decode()}" if login else ""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     address = f"127.0.0.1:{server.server_port}"
     try:
-        yield Registry(address, f"{address}/page:1")
+        yield Registry(address, f"{address}/page:1", Handler.digest)
     finally:
         server.shutdown()
         thread.join(10)
@@ -218,13 +255,18 @@ class _RegistryHandler(BaseHTTPRequestHandler):
     """As much of the distribution protocol as a pull needs."""
 
     blobs: Path
+    manifest: bytes
+    digest: str
+    wants: str
 
     def do_GET(self) -> None:
-        if self.path == "/v2/":
+        if self.wants and self.headers.get("Authorization") != self.wants:
+            problem = b'{"errors": [{"code": "UNAUTHORIZED", "message": "no, thanks"}]}'
+            self._answer("application/json", problem, status=401)
+        elif self.path == "/v2/":
             self._answer("application/json", b"{}")
-        elif self.path == "/v2/page/manifests/1":
-            manifest = (self.blobs / "manifest.json").read_bytes()
-            self._answer(json.loads(manifest)["mediaType"], manifest)
+        elif self.path in {"/v2/page/manifests/1", f"/v2/page/manifests/{self.digest}"}:
+            self._answer(json.loads(self.manifest)["mediaType"], self.manifest)
         elif self.path.startswith("/v2/page/blobs/sha256:"):
             name = Path(self.path.rpartition(":")[2]).name
             self._answer("application/octet-stream", (self.blobs / name).read_bytes())
@@ -236,6 +278,8 @@ class _RegistryHandler(BaseHTTPRequestHandler):
 
     def _answer(self, content_type: str, body: bytes, status: int = 200) -> None:
         self.send_response(status)
+        if status == HTTPStatus.UNAUTHORIZED:
+            self.send_header("WWW-Authenticate", 'Basic realm="test"')
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -34,6 +35,7 @@ from services.node_agent.adapters.container_config import (
 )
 from services.node_agent.adapters.container_usage import UsageMeter
 from services.node_agent.adapters.engine import Engine, EngineAwayError, EngineRefusedError
+from services.node_agent.adapters.images import Images
 from services.node_agent.adapters.one_container import (
     NO_TIMEOUT,
     delete,
@@ -50,6 +52,7 @@ from services.node_agent.app.ports import (
     Brought,
     ImageMissingError,
     ProbeTry,
+    Progress,
     RuntimeFaultError,
     StartedContainer,
 )
@@ -65,16 +68,6 @@ _RECONNECT_S = 0.5
 _OVERLAP_S = 1
 _INSPECTED_AT_ONCE = 4
 _NO_EXIT_CODE = -1
-# How engines and registries say that there is no such image, or none for us.
-_NO_SUCH_IMAGE = (
-    "manifest unknown",
-    "name unknown",
-    "not found",
-    "no such image",
-    "does not exist",
-    "denied",
-    "unauthorized",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +85,13 @@ class EngineRuntime:
         identity: Callable[[], Awaitable[str]],
         *,
         limits: ContainerLimits | None = None,
+        credentials: Path | None = None,
         look_every_s: float = _LOOK_EVERY_S,
     ) -> None:
-        """Run containers on an open `engine`; `identity` returns the node's id."""
+        """Run containers on an open `engine`; `identity` returns the node's id.
+
+        `credentials` is a file with those for registries, in the form of Docker's config.json.
+        """
         self._engine = engine
         self._identity = identity
         self._limits = limits or ContainerLimits()
@@ -105,6 +102,7 @@ class EngineRuntime:
         self._running: dict[str, _Running] = {}
         self._told: asyncio.Queue[RuntimeEvent] = asyncio.Queue()
         self._usage = UsageMeter()
+        self._images = Images(engine, credentials)
 
     @property
     def kind(self) -> RuntimeKind:
@@ -116,8 +114,8 @@ class EngineRuntime:
 
     # --- the port ---------------------------------------------------------------------------
 
-    async def prepare(self, spec: ReplicaSpec) -> None:
-        await self._engine.insist(lambda docker: self._fetch(docker, spec.image))
+    async def prepare(self, spec: ReplicaSpec, progress: Progress) -> None:
+        await self._images.fetch(spec.image, progress)
 
     async def start(
         self, replica_id: str, restart_count: int, spec: ReplicaSpec
@@ -224,26 +222,6 @@ class EngineRuntime:
         return self._node_id
 
     # --- one thing at a time ----------------------------------------------------------------
-
-    @staticmethod
-    async def _fetch(docker: Docker, image: str) -> None:
-        """Get the image unless it is there. What is there isn't looked for again."""
-        try:
-            await docker.images.inspect(image)
-        except DockerError as error:
-            raise_unless_missing(error)
-        else:
-            return
-        _log.info("fetching image", image=image)
-        try:
-            await docker.images.pull(image)
-            # A pull that was cut off ends without a word.
-            await docker.images.inspect(image)
-        except DockerError as error:
-            text = error.message.lower()
-            if any(words in text for words in _NO_SUCH_IMAGE):
-                raise ImageMissingError(f"image not found: {image}: {error.message}") from error
-            raise
 
     async def _processors(self, docker: Docker) -> int:
         if not self._most_millicores:

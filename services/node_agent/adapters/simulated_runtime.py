@@ -36,6 +36,7 @@ from services.node_agent.app.ports import (
     Clock,
     ImageMissingError,
     ProbeTry,
+    Progress,
     RuntimeFaultError,
     StartedContainer,
 )
@@ -112,7 +113,7 @@ class SimulatedRuntime:
             timer.cancel()
         self._ends.clear()
 
-    async def prepare(self, spec: ReplicaSpec) -> None:
+    async def prepare(self, spec: ReplicaSpec, progress: Progress) -> None:
         if _simulated(spec.image)[0] == "missing":
             raise ImageMissingError(f"image not found: {spec.image}")
 

@@ -23,6 +23,7 @@ from services.node_agent.app.ports import (
     NodeDisk,
     RuntimeFaultError,
 )
+from services.node_agent.app.preparing import ProgressReports
 from services.node_agent.app.prober import Prober
 from services.node_agent.app.session import Backoff, Session
 from services.node_agent.core import effects as ef
@@ -43,7 +44,10 @@ _LOOK_AT_BOOT_CLOCK_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
-    """How one agent behaves. What isn't urgent is on disk after at most `flush_s` seconds."""
+    """How one agent behaves. What isn't urgent is on disk after at most `flush_s` seconds.
+
+    How far a fetch is, is told at most every `progress_s` seconds.
+    """
 
     policy: AgentPolicy = field(default_factory=AgentPolicy)
     backoff: Backoff = field(default_factory=Backoff)
@@ -51,6 +55,7 @@ class NodeSettings:
     flush_s: float = 2.0
     fingerprint_period_s: float = 60.0
     runtime_retry_s: float = 1.0
+    progress_s: float = 10.0
 
 
 class NodeAgent:
@@ -316,11 +321,17 @@ class NodeAgent:
 
     async def _prepare(self, replica_id: str, spec: ReplicaSpec) -> None:
         crash_point("agent.before-preparation")
+        progress = ProgressReports(
+            lambda text: self.post(st.PrepareProgress(replica_id, text)),
+            self._boot_clock,
+            self._settings.progress_s,
+        )
         try:
-            await self._runtime.prepare(spec)
+            await self._runtime.prepare(spec, progress)
             crash_point("agent.after-preparation")
         except Exception as error:  # noqa: BLE001 - one replica's trouble isn't the node's
-            self.post(st.PrepareFailed(replica_id, self._why(error, replica_id)))
+            why, chance = self._why(error, replica_id), self._random.random()
+            self.post(st.PrepareFailed(replica_id, why, chance))
         else:
             self.post(st.Prepared(replica_id))
 

@@ -76,6 +76,16 @@ class Brought:
 ProbeTry = Callable[[], Awaitable[str]]
 
 
+class Progress(Protocol):
+    """Hears how far the preparation of one replica is, in words for people."""
+
+    def note(self, text: str) -> None:
+        """Take in how far it is now; much of it may be passed over."""
+
+    def tell(self, text: str) -> None:
+        """Take in what is to be known in any case."""
+
+
 class ContainerRuntime(Protocol):
     """Runs one container per replica. Containers outlive the agent; their label finds them again.
 
@@ -86,7 +96,7 @@ class ContainerRuntime(Protocol):
     def kind(self) -> RuntimeKind:
         """What kind of runtime this is."""
 
-    async def prepare(self, spec: ReplicaSpec) -> None:
+    async def prepare(self, spec: ReplicaSpec, progress: Progress) -> None:
         """Fetch what the replica needs, such as its image.
 
         Raises:

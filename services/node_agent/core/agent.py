@@ -31,6 +31,7 @@ from services.node_agent.core.kept import (
     SequenceKept,
 )
 from services.node_agent.core.lifecycle import Lifecycle
+from services.node_agent.core.preparing import note_progress
 from services.node_agent.core.replica import ReplicaRecord
 from services.node_agent.core.restarts import AgentPolicy
 from services.node_agent.core.workings import Workings
@@ -113,6 +114,8 @@ class AgentCore:
                 lifecycle.boot(containers, now_us)
             case st.Prepared():
                 lifecycle.prepared(stimulus)
+            case st.PrepareProgress(replica_id, text):
+                note_progress(self._workings, replica_id, text, now_us)
             case st.PrepareFailed():
                 lifecycle.prepare_failed(stimulus, now_us)
             case st.Started():

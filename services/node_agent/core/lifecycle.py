@@ -22,6 +22,7 @@ from services.node_agent.core.effects import (
     StopContainer,
 )
 from services.node_agent.core.kept import AssignmentKept, ObservationKept, ReplicaDropped
+from services.node_agent.core.preparing import retry_pause_us
 from services.node_agent.core.probing import begin_probing, end_probing
 from services.node_agent.core.replica import Assignment, Desired, FoundContainer, ReplicaRecord
 from services.node_agent.core.restarts import AgentPolicy, verdict
@@ -53,7 +54,7 @@ class Lifecycle:
         record = self._records.get(replica_id)
         if record is None:
             return None
-        if record.observed is not None:
+        if record.begun and record.observed is not None:
             return record.observed.state
         activity = self._activities.of(replica_id)
         if activity.prepared:
@@ -70,8 +71,7 @@ class Lifecycle:
         waiting = [
             record.since_sequence
             for record in self._records.values()
-            if record.desired is Desired.RUN
-            and (record.observed is None or record.observed.state is ReplicaState.STARTING)
+            if record.desired is Desired.RUN and (not record.begun or record.starting)
         ]
         sequence = self._workings.kept.sequence
         return min([sequence, *(since - 1 for since in waiting)])
@@ -168,7 +168,7 @@ class Lifecycle:
 
     def _resume(self, record: ReplicaRecord, found: FoundContainer | None, now_us: int) -> None:
         observed = record.observed
-        if observed is None:
+        if observed is None or not record.begun:
             return
         if observed.final:
             if found is not None and found.running:
@@ -229,7 +229,7 @@ class Lifecycle:
             record = self._records[stimulus.replica_id]
             self._finish(record, ReplicaState.REJECTED, 0, stimulus.reason, now_us)
         else:
-            pause_us = self._policy.prepare_retry_delay_us << (activity.failures - 1)
+            pause_us = retry_pause_us(self._policy, activity.failures, stimulus.chance)
             activity.wait(now_us, pause_us)
 
     def started(self, stimulus: st.Started, now_us: int) -> None:
@@ -318,7 +318,7 @@ class Lifecycle:
             activity.busy = Busy.PREPARING
             self._workings.ask(PrepareReplica(record.replica_id, record.spec))
         elif not self._must_wait(record) and not self._contact.holds_back(record):
-            again = record.observed is not None
+            again = record.begun
             self._observe(
                 record.seen(ReplicaState.STARTING, now_us, again=again),
                 restarted_at_us=now_us if again else 0,

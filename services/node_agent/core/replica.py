@@ -105,6 +105,11 @@ class ReplicaRecord:
         return self.observed is not None and self.observed.final
 
     @property
+    def begun(self) -> bool:
+        """Tell whether its container was ever asked for, or it ended before that."""
+        return self.observed is not None and self.observed.state is not ReplicaState.PREPARING
+
+    @property
     def alive(self) -> bool:
         """Tell whether its container is being started or runs, as far as is known."""
         return self.observed is not None and self.observed.state in _ALIVE

@@ -15,7 +15,8 @@ class AgentPolicy:
     """The agent's patience. Instants and spans are in microseconds.
 
     At most `restart_limit` restarts within `restart_window_us`, each `restart_delay_us` after the
-    end. An image that can't be fetched is tried `prepare_retries` times more, the pause doubling.
+    end. An image that can't be fetched is tried `prepare_retries` times more, the pause doubling
+    up to the longest, and jittered.
     `report_window` reports may be unacknowledged at once, `report_size` observations go in one:
     what is seen meanwhile collects, so a slow gateway gets larger reports, not more of them.
     """
@@ -25,6 +26,7 @@ class AgentPolicy:
     restart_delay_us: int = 15 * _US_PER_S
     prepare_retries: int = 2
     prepare_retry_delay_us: int = 1 * _US_PER_S
+    prepare_longest_pause_us: int = 300 * _US_PER_S
     stop_retry_delay_us: int = 5 * _US_PER_S
     report_window: int = 2
     report_size: int = 256

@@ -98,11 +98,20 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
+class PrepareProgress:
+    """What the replica needs is being fetched; this is how far, for people."""
+
+    replica_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class PrepareFailed:
-    """What the replica needs could not be fetched."""
+    """What the replica needs could not be fetched; `chance` is 0 to 1, for the pause to come."""
 
     replica_id: str
     reason: str
+    chance: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +191,7 @@ Stimulus = (
     | HeartbeatDue
     | FingerprintChanged
     | Prepared
+    | PrepareProgress
     | PrepareFailed
     | Started
     | StartFailed

@@ -30,6 +30,7 @@ from tests.support.containers import (
     RUNS,
     STUBBORN,
     UNSTARTABLE,
+    Heard,
     PodmanEngine,
     image_registry,
     lines_of,
@@ -143,7 +144,7 @@ async def only(runtime: ContainerRuntime) -> FoundContainer:
 
 
 async def test_a_started_container_is_found(engine: Engine, replica_id: str) -> None:
-    await engine.runtime.prepare(spec(engine.runs))
+    await engine.runtime.prepare(spec(engine.runs), Heard())
     started = await engine.runtime.start(replica_id, 0, spec(engine.runs))
     found = await only(engine.runtime)
     assert started.container_id
@@ -210,7 +211,7 @@ async def test_a_container_that_ended_can_be_started_again(
 
 async def test_a_missing_image_is_an_error_of_its_own(engine: Engine) -> None:
     with pytest.raises(ImageMissingError, match="image not found"):
-        await engine.runtime.prepare(spec(engine.missing))
+        await engine.runtime.prepare(spec(engine.missing), Heard())
 
 
 async def test_a_start_that_fails_leaves_nothing(engine: Engine, replica_id: str) -> None:

@@ -35,6 +35,7 @@ from services.node_agent.core.replica import ReplicaSpec
 from services.node_agent.core.stimuli import ContainerEnded, RuntimeEvent
 from tests.support.containers import (
     RUNS,
+    Heard,
     PodmanEngine,
     image_registry,
     lines_of,
@@ -143,15 +144,15 @@ async def test_an_absent_image_is_fetched_once(
 ) -> None:
     runtime = await nodes.open()
     with image_registry(podman) as registry:
-        await runtime.prepare(spec(registry.image))
+        await runtime.prepare(spec(registry.image), Heard())
         image = registry.image
     # The registry is away now, and nobody misses it.
-    await runtime.prepare(spec(image))
+    await runtime.prepare(spec(image), Heard())
     assert (await runtime.start(replica_id, 0, spec(image))).container_id
     await runtime.remove(replica_id)
     podman.podman("rmi", "--force", image)
     with pytest.raises(RuntimeFaultError, match="refused"):
-        await runtime.prepare(spec(image))
+        await runtime.prepare(spec(image), Heard())
 
 
 async def test_an_image_that_is_nowhere_is_refused_in_the_engines_words(
@@ -161,7 +162,7 @@ async def test_an_image_that_is_nowhere_is_refused_in_the_engines_words(
     with image_registry(podman) as registry:
         image = f"{registry.address}/nobody/made-this:1"
         with pytest.raises(ImageMissingError, match=f"image not found: {image}: .*manifest"):
-            await runtime.prepare(spec(image))
+            await runtime.prepare(spec(image), Heard())
     with pytest.raises(ImageMissingError, match="image not found"):
         await runtime.start(replica_id, 0, spec(image))
 
@@ -277,7 +278,7 @@ async def test_what_is_asked_of_an_engine_that_is_away_is_done_when_it_is_back(
     async with asyncio.TaskGroup() as tasks:
         start = tasks.create_task(runtime.start(replica_id, 0, spec()))
         stop = tasks.create_task(runtime.stop(gone, 2_000))
-        prepare = tasks.create_task(runtime.prepare(spec()))
+        prepare = tasks.create_task(runtime.prepare(spec(), Heard()))
         with pytest.raises(RuntimeFaultError):
             await runtime.containers()
         assert not any(each.done() for each in (start, stop, prepare))

@@ -5,6 +5,7 @@ import pytest
 from fogbank.domain.states import Health, ReplicaState, RestartPolicy
 from services.node_agent.core import effects as ef
 from services.node_agent.core import stimuli as st
+from services.node_agent.core.preparing import retry_pause_us
 from services.node_agent.core.restarts import AgentPolicy
 from tests.unit.node_agent.scenes import (
     Scene,
@@ -266,6 +267,28 @@ class TestPreparing:
         seen = scene.last_seen("a")
         assert (seen.state, seen.final) == (ReplicaState.REJECTED, True)
         assert seen.reason == "image not found: nginx"
+
+    def test_how_far_it_is_goes_into_the_log_and_changes_nothing_else(self, scene: Scene) -> None:
+        scene.complete(to_run("a"))
+        scene.happen(st.PrepareProgress("a", "pulling 40 %"))
+        seen = scene.last_seen("a")
+        assert (seen.state, seen.reason, seen.final) == (
+            ReplicaState.PREPARING,
+            "pulling 40 %",
+            False,
+        )
+        scene.happen(st.PrepareProgress("gone", "pulling 40 %"))
+        assert scene.reboot() == [ef.PrepareReplica("a", spec())], "at once, and from the beginning"
+        scene.connect(last_report_number=1)
+        scene.run("a")
+        scene.happen(st.PrepareProgress("a", "pulling 50 %"))
+        assert scene.states("a")[-2:] == [(0, "STARTING"), (0, "RUNNING")]
+
+    def test_pauses_between_fetches_double_up_to_the_longest(self) -> None:
+        policy = AgentPolicy(prepare_retry_delay_us=1_000, prepare_longest_pause_us=5_000)
+        pauses = [retry_pause_us(policy, failures, 1.0) for failures in (1, 2, 3, 4, 5_000)]
+        assert pauses == [1_000, 2_000, 4_000, 5_000, 5_000]
+        assert retry_pause_us(policy, 2, 0.0) == 1_000
 
 
 class TestComingBack:
