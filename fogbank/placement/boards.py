@@ -14,6 +14,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 from itertools import compress
+from operator import sub
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +23,7 @@ from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.policy import Policy, Ties
 from fogbank.placement.arrays import DIMENSIONS, Integers, amounts, pick
 from fogbank.placement.filters import Filters, passing
-from fogbank.placement.strategies import Rows, score_rows, strategy_of
+from fogbank.placement.strategies import Rows, nearness, score_rows, strategy_of
 
 if TYPE_CHECKING:
     from fogbank.placement.room import Room
@@ -53,6 +54,7 @@ class Board:
     def __init__(self, room: Room, spec: DeploymentSpec, policy: Policy) -> None:
         """Work out all nodes."""
         self.ask = amounts(spec.resources)
+        self._asked: list[int] = self.ask[:, 0].tolist()
         self._room = room
         self._spec = spec
         self._policy = policy
@@ -65,9 +67,14 @@ class Board:
         self._next: dict[int, list[int]] = {}
         # Which device is taken is not to be foreseen from sums.
         self._foreseeable = spec.resources.gpu_thousandths == 0
-        self._falls = strategy_of(spec, policy).falls and self._foreseeable
+        self._strategy = strategy_of(spec, policy)
+        self._falls = self._strategy.falls and self._foreseeable
+        # Whether a few rows that are worth less than before are worked out in plain numbers.
+        self._plain = self._falls and self._strategy.of_one is not None
+        if self._falls:
+            room.expect(self.ask)
         self._stale: set[int] = set()
-        self._seen = self._seen_renewed = -1
+        self._seen = self._seen_renewed = self._seen_scarce = -1
 
     # Keeping up.
 
@@ -80,20 +87,29 @@ class Board:
         room = self._room
         changed = room.changes.since(self._seen)
         renewed = room.renewed.since(self._seen_renewed)
-        self._seen, self._seen_renewed = room.changes.end, room.renewed.end
-        if changed is None or renewed is None or len(changed) > room.arrays.size // 2:
+        scarce = room.scarce.since(self._seen_scarce)
+        self._seen_up_to_here()
+        few = room.arrays.size // 2
+        if changed is None or renewed is None or scarce is None or len(changed) > few:
             self._work_out_all()
             self._line_up()
         elif changed:
-            anew = {*renewed, *self._unfit(changed)} if self._falls else set(changed)
+            anew = {*renewed, *self._unfit(scarce)} if self._falls else set(changed)
             self._stale.update(changed)
             if len(anew) > _FEW:
                 self._line_up()
             elif anew:
                 self._work_out_few(list(anew))
 
+    def _seen_up_to_here(self) -> None:
+        room = self._room
+        self._seen, self._seen_renewed = room.changes.end, room.renewed.end
+        self._seen_scarce = room.scarce.end
+
     def _unfit(self, rows: list[int]) -> Iterable[int]:
         """Return those of the rows on which the ask has no room."""
+        if not rows:
+            return ()
         room, numbers = self._room, np.array(rows, dtype=np.int64)
         spare = pick(room.arrays.allocatable, numbers) - pick(room.booked, numbers) - self.ask
         least = np.minimum.reduce(spare)
@@ -117,6 +133,28 @@ class Board:
         for row, key in zip(rows, keys, strict=True):
             self._move(row, key)
         self._stale.difference_update(rows)
+
+    def _lower(self, rows: list[int]) -> None:
+        """Move a few rows in front, on which more was taken, to their places: in plain numbers."""
+        for row in rows:
+            self._next.pop(row, None)
+            self._move(row, self._key_of(row))
+        self._stale.difference_update(rows)
+
+    def _key_of(self, row: int) -> int:
+        """Work out a row that passes all filters, but for those by amount, in plain numbers."""
+        arrays, strategy = self._room.arrays, self._strategy
+        has, taken = arrays.allocatable[:, row].tolist(), self._room.booked[:, row].tolist()
+        free = [*map(sub, map(sub, has, taken), self._asked)]
+        if min(free) < 0:
+            short = next(number for number, left in enumerate(free) if left < 0)
+            rank = _REFUSED + len(self._filters) - DIMENSIONS + short
+        else:
+            near = nearness(arrays.near, arrays.regions, self._spec.region, self._policy)
+            share = near.item(arrays.region_codes.item(row))
+            load = arrays.load[:, row].tolist()
+            rank = _MIDDLE - strategy.score_of_one(has, free, load, share, self._policy)
+        return rank << _ROW_BITS | row
 
     def _foresee(self, rows: list[int], depth: int) -> None:
         """Work out what rows are worth, and will be, in so many steps."""
@@ -211,17 +249,23 @@ class Board:
 
     def _best(self, count: int, occupied: Sequence[int]) -> list[int]:
         wanted = count + len(occupied)
+        lowered = 0
         while True:
             if len(self._front) < wanted and self._bound < _REFUSED_KEY:
                 self._line_up()
                 if len(self._front) < wanted and self._bound < _REFUSED_KEY:
                     return self._best_of_all(count, occupied)
             first = self._front[:wanted]
-            if not self._stale or self._stale.isdisjoint([key & _ROW_MASK for key in first]):
+            stale = self._stale.intersection([key & _ROW_MASK for key in first])
+            if not stale:
                 break
-            stale = self._stale.intersection([key & _ROW_MASK for key in self._front])
-            if len(stale) > _FEW:
+            lowered += len(stale)
+            if not self._plain:
+                stale = self._stale.intersection([key & _ROW_MASK for key in self._front])
+            if max(len(stale), lowered) > _FEW:
                 self._line_up()
+            elif self._plain:
+                self._lower(list(stale))
             else:
                 self._work_out_few(list(stale))
         if not occupied:
@@ -256,12 +300,13 @@ class Board:
         self._room.take(rows, self.ask)
         if not self._foreseeable:
             return
-        self._seen = self._room.changes.end
+        self._seen_up_to_here()
         unknown = [row for row in rows if not self._next.get(row)]
-        if unknown:
+        if unknown and not (self._plain and len(unknown) <= _FEW):
             self._foresee(unknown, _DEPTH)
         for row in rows:
-            self._move(row, self._next[row].pop())
+            known = self._next.get(row)
+            self._move(row, known.pop() if known else self._key_of(row))
 
 
 def _mark_refused(ranks: Integers, filters: Filters) -> None:

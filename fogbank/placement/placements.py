@@ -49,14 +49,17 @@ def placements_on(
     name = replica_ids(deployment.id)
     gpu = deployment.spec.resources.gpu_thousandths
     devices: tuple[int, ...] = ()
+    # What is booked fits: only more that is held can be too much.
+    held = bool(ending) or room.frees
+    starts_after: tuple[str, ...] = ()
     placements = []
     for slot, (row, points) in zip(slots, chosen, strict=True):
         generation = generations.get(slot, 0) + 1
         if gpu:
             devices = choose(fleet, room.arrays, row, gpu)
-        # What is booked fits: only more that is held can be too much.
-        held = row in ending or room.freed(row)
-        starts_after = _starts_after(fleet, room, row, devices) if held else ()
+        if held:
+            held_here = row in ending or room.freed(row)
+            starts_after = _starts_after(fleet, room, row, devices) if held_here else ()
         replica_id = name(slot, generation)
         placements.append(
             ev.Placement(replica_id, slot, generation, ids[row], points, starts_after, "", devices)

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
-from operator import add
+from operator import add, lt, sub
 
 import numpy as np
 
 from fogbank.domain import events as ev
 from fogbank.domain.tenancy import Use
-from fogbank.placement.arrays import FleetArrays, Integers
+from fogbank.placement.arrays import DIMENSIONS, FleetArrays, Integers, pick
 from fogbank.placement.boards import Boards
 from fogbank.placement.journal import Journal
+
+# Above so many rows one step of arrays costs less than a step for each.
+_SOME = 3
 
 
 class Room:
@@ -21,9 +24,11 @@ class Room:
 
     `booked` can only be read: what a round takes goes through `take`, and what it promises to free
     through `free`, so that whoever keeps something for each node (`changes`) learns of it; on rows
-    that are not among the `renewed` ones as well, only more was taken or seen. `leaving` are, by
-    row, the replicas that the round itself orders to stop, `successors` by deployment the rows that
-    it has placed successors of its replicas on, `taken` what it placed by cluster.
+    that are not among the `renewed` ones as well, only more was taken or seen, and where more was
+    taken on rows that are not among the `scarce` ones, there is still room for all that `expect`
+    told of. `leaving` are, by row, the replicas that the round itself orders to stop, `successors`
+    by deployment the rows that it has placed successors of its replicas on, `taken` what it placed
+    by cluster.
     """
 
     def __init__(self, arrays: FleetArrays) -> None:
@@ -31,6 +36,8 @@ class Room:
         self.arrays = arrays
         self.changes = Journal()
         self.renewed = Journal()
+        self.scarce = Journal()
+        self._largest = [0] * DIMENSIONS
         self.leaving: dict[int, list[str]] = {}
         self.successors: dict[str, list[int]] = {}
         self.taken: dict[int, list[int]] = {}
@@ -59,10 +66,14 @@ class Room:
             self._copy()
             self.changes = Journal(self.changes.end + 1)
             self.renewed = Journal(self.renewed.end + 1)
+            self.scarce = Journal(self.scarce.end + 1)
         elif rows := list(dict.fromkeys([*said, *taken])):
-            booked = arrays.booked[:, rows]
-            fell = np.logical_or.reduce(booked < self._booked[:, rows])
-            self._booked[:, rows] = booked
+            numbers = np.array(rows, dtype=np.int64)
+            before, booked = pick(self._booked, numbers), pick(arrays.booked, numbers)
+            fell = np.logical_or.reduce(booked < before)
+            self._booked[:, numbers] = booked
+            if (booked > before).any():
+                self._note_scarce(numbers, booked)
             self.changes.note_all(rows)
             self.renewed.note_all([*renewed, *compress(rows, fell.tolist())])
         self._log_read, self._log_renewed = arrays.changes.end, arrays.renewed.end
@@ -79,10 +90,31 @@ class Room:
 
     def take(self, rows: Sequence[int], ask: Integers) -> None:
         """Take what a replica asks for (a column) on each of these nodes: some, which differ."""
-        booked, amounts = self._booked.T, ask[:, 0]
-        for row in rows:
-            booked[row] += amounts
         self.changes.note_all(rows)
+        if len(rows) > _SOME:
+            numbers = np.array(rows, dtype=np.int64)
+            booked = pick(self._booked, numbers)
+            booked += ask
+            self._booked[:, numbers] = booked
+            self._note_scarce(numbers, booked)
+            return
+        amounts, allocatable = ask[:, 0], self.arrays.allocatable
+        for row in rows:
+            booked = self._booked[:, row]
+            booked += amounts
+            left = map(sub, allocatable[:, row].tolist(), booked.tolist())
+            if any(map(lt, left, self._largest)):
+                self.scarce.note_all([row])
+
+    def expect(self, ask: Integers) -> None:
+        """Note rows as `scarce` from now on where there is no room for an ask (a column)."""
+        self._largest = [*map(max, self._largest, ask[:, 0].tolist())]
+
+    def _note_scarce(self, rows: Integers, booked: Integers) -> None:
+        free = pick(self.arrays.allocatable, rows) - booked
+        scarce = np.less(free.T, self._largest)
+        if scarce.any():
+            self.scarce.note_all(rows[np.logical_or.reduce(scarce, axis=1)].tolist())
 
     def take_quota(self, cluster_id: int, more: Use) -> None:
         """Note what a cluster got of its quota, and of its organization's."""
@@ -101,6 +133,11 @@ class Room:
         arrays = self.arrays
         taken = self._booked[:, row] + self._freed.get(row, 0) - arrays.booked[:, row]
         return bool((arrays.held[:, row] + taken > arrays.allocatable[:, row]).any())
+
+    @property
+    def frees(self) -> bool:
+        """Whether this round promised to free anything."""
+        return bool(self._freed)
 
     def freed(self, row: int) -> bool:
         """Tell whether this round promised to free something on a node."""

@@ -21,7 +21,7 @@ from fogbank.placement.strategies.catalogue import (
     strategy_of,
     terms_of,
 )
-from fogbank.placement.strategies.rows import ALL, Rows
+from fogbank.placement.strategies.rows import ALL, Rows, nearness
 from fogbank.placement.strategies.ties import tie_keys
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Selection",
     "Strategy",
     "best_rows",
+    "nearness",
     "score",
     "score_rows",
     "strategy_name",

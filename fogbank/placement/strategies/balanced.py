@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.policy import Policy
 from fogbank.placement.arrays import CPU, MEMORY, Floats, Integers
 from fogbank.placement.strategies.rows import Rows
+
+_Number = TypeVar("_Number", float, Floats)
 
 
 def balanced(rows: Rows, ask: Integers, spec: DeploymentSpec, policy: Policy) -> dict[str, Floats]:
@@ -16,9 +21,37 @@ def balanced(rows: Rows, ask: Integers, spec: DeploymentSpec, policy: Policy) ->
     """
     cpu_free, memory_free = rows.free_share_after(ask, slice(CPU, MEMORY + 1))
     cpu_idle, memory_idle = 1.0 - rows.load
-    return {
-        "resources": (cpu_free + memory_free) / 2.0 * policy.resource_weight,
-        "cpu load": cpu_idle * policy.cpu_load_weight,
-        "memory load": memory_idle * policy.memory_load_weight,
-        "locality": rows.locality(spec.region, policy) * policy.locality_weight,
-    }
+    near = rows.locality(spec.region, policy)
+    terms = _weighed(policy, (cpu_free, memory_free), (cpu_idle, memory_idle), near)
+    return dict(zip(("resources", "cpu load", "memory load", "locality"), terms, strict=True))
+
+
+def balanced_of_one(
+    room: Sequence[int], free: Sequence[int], load: Sequence[float], near: float, policy: Policy
+) -> float:
+    """Return what the terms of one node sum to: the same arithmetic on plain numbers."""
+    resources, cpu, memory, locality = _weighed(
+        policy,
+        (
+            max(float(free[CPU]), 0.0) / max(float(room[CPU]), 1.0),
+            max(float(free[MEMORY]), 0.0) / max(float(room[MEMORY]), 1.0),
+        ),
+        (1.0 - load[CPU], 1.0 - load[MEMORY]),
+        near,
+    )
+    return resources + cpu + memory + locality
+
+
+def _weighed(
+    policy: Policy,
+    free: tuple[_Number, _Number],
+    idle: tuple[_Number, _Number],
+    near: _Number,
+) -> tuple[_Number, _Number, _Number, _Number]:
+    """Return the terms, from what of cpu and of memory is free after placing and idle."""
+    return (
+        (free[CPU] + free[MEMORY]) / 2.0 * policy.resource_weight,
+        idle[CPU] * policy.cpu_load_weight,
+        idle[MEMORY] * policy.memory_load_weight,
+        near * policy.locality_weight,
+    )

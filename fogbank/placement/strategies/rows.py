@@ -85,13 +85,7 @@ class Rows:
 
         Where the policy knows the round trip it is a falling function of that instead.
         """
-        known = self.near.get(region)
-        if known is None or known[0] is not policy:
-            by_region = np.array(
-                [_nearness(region, other, policy) for other in self.regions], dtype=np.float64
-            )
-            known = self.near[region] = (policy, by_region)
-        return known[1].take(self.region_codes)
+        return nearness(self.near, self.regions, region, policy).take(self.region_codes)
 
 
 class _Selected(Sequence[Mapping[str, str]]):
@@ -114,6 +108,17 @@ class _Selected(Sequence[Mapping[str, str]]):
 
     def __iter__(self) -> Iterator[Mapping[str, str]]:
         return iter(self._chosen())
+
+
+def nearness(
+    known: dict[str, tuple[Policy, Floats]], regions: Sequence[str], wanted: str, policy: Policy
+) -> Floats:
+    """Return how near each of the regions is to the wanted one, and remember it in `known`."""
+    near = known.get(wanted)
+    if near is None or near[0] is not policy:
+        by_region = [_nearness(wanted, other, policy) for other in regions]
+        near = known[wanted] = (policy, np.array(by_region, dtype=np.float64))
+    return near[1]
 
 
 def _nearness(wanted: str, other: str, policy: Policy) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 
 import numpy as np
 from hypothesis import given, settings
@@ -191,3 +192,36 @@ def test_a_kept_board_is_as_good_as_a_new_one(
             board.refresh()
             check(room, board, spec, [], count)
     assert np.array_equal(Room(world.arrays).booked, world.arrays.booked)
+
+
+def test_boards_of_the_default_score_stay_right_until_every_node_is_full() -> None:
+    chance = Random(5)
+    acts = ["log the round"] * 4 + ["lose the round", "load", "cordon", "end"]
+    specs = [
+        a_spec(cpu=cpu, memory=memory, storage=1, region=region, constraints=constraints)
+        for cpu, memory in ((300, 1500), (500, 100), (130, 260))
+        for region, constraints in (("us-east", ()), ("us-west", ()), ("us-west", (EAST,)))
+    ]
+    world = World([(chance.choice([900, 1500, 2400]), number) for number in range(150)])
+    found = 1
+    while found:
+        found = 0
+        for spec in chance.sample(specs, len(specs)):
+            board = world.room.boards.board(spec, POLICY)
+            assert board is not None
+            count = chance.choice([1, 2, 12])
+            check(world.room, board, spec, [chance.randrange(150)], count)
+            if rows := [row for row, _ in board.best(count, [])]:
+                board.take(rows)
+                world.propose(spec, rows)
+                check(world.room, board, spec, [], count)
+            found += len(rows)
+        if chance.random() < 0.5:
+            ACTS[chance.choice(acts)](world, chance.randrange(1_000))
+        else:
+            world.log_round(0)
+            board = world.room.boards.board(specs[0], POLICY)
+            assert board is not None
+            if rows := [row for row, _ in board.best(2, [])]:
+                world.propose(specs[0], rows)
+                world.log_round(0)  # another scheduler's: nobody took room for it here

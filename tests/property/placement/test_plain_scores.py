@@ -1,0 +1,62 @@
+"""A single node's score in plain numbers is what arrays give it, to the last bit."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fogbank.domain.policy import Policy
+from fogbank.placement.arrays import amounts
+from fogbank.placement.strategies import STRATEGIES, Rows, nearness, terms_of
+from fogbank.placement.strategies.catalogue import score_rows
+from tests.support.fleet_log import a_spec
+
+REGIONS = ["us-east", "us-west", "eu-north"]
+PLAIN = sorted(name for name, each in STRATEGIES.items() if each.of_one is not None)
+
+shares = st.floats(0, 1)
+amount = st.integers(0, 1 << 60)
+nodes = st.tuples(
+    st.lists(amount, min_size=4, max_size=4),
+    st.lists(amount, min_size=4, max_size=4),
+    st.tuples(shares, shares),
+    st.integers(0, len(REGIONS) - 1),
+)
+
+
+@given(
+    st.sampled_from(PLAIN),
+    st.lists(nodes, min_size=1, max_size=5),
+    st.tuples(amount, amount, shares, shares, shares),
+)
+def test_plain_numbers_and_arrays_agree(
+    name: str,
+    fleet: list[tuple[list[int], list[int], tuple[float, float], int]],
+    more: tuple[int, int, float, float, float],
+) -> None:
+    cpu, memory, resources, load, near = more
+    policy = Policy(resource_weight=resources, cpu_load_weight=load, locality_weight=near)
+    spec = a_spec(cpu=cpu, memory=memory, storage=1, strategy=name)
+    strategy, ask = STRATEGIES[name], amounts(spec.resources)
+    rows = Rows(
+        np.array([room for room, *_ in fleet], dtype=np.int64).T,
+        np.array([booked for _, booked, *_ in fleet], dtype=np.int64).T,
+        np.array([loads for *_, loads, _ in fleet], dtype=np.float64).T,
+        np.array([region for *_, region in fleet], dtype=np.int64),
+        REGIONS,
+        [{} for _ in fleet],
+        np.zeros((0, len(fleet)), dtype=np.int64),
+    )
+    sums = sum(terms_of(rows, ask, spec, policy).values(), np.zeros(len(fleet)))
+    scores = score_rows(rows, ask, spec, policy)
+    by_region = nearness({}, REGIONS, spec.region, policy)
+    for number, (room, booked, loads, region) in enumerate(fleet):
+        free = [
+            has - taken - asked
+            for has, taken, asked in zip(room, booked, ask[:, 0].tolist(), strict=True)
+        ]
+        seen = room, free, loads, by_region.item(region), policy
+        assert strategy.of_one is not None
+        assert strategy.of_one(*seen) == sums[number]
+        assert strategy.score_of_one(*seen) == scores[number]
