@@ -63,6 +63,7 @@ class Facts:
             facts_pb2.JoinTokenCreated: self._joining.created,
             facts_pb2.JoinTokenRevoked: self._joining.revoked,
             facts_pb2.NodeJoined: self._joining.joined,
+            facts_pb2.NodeIdentityRevoked: self._joining.struck_off,
             facts_pb2.CopiedIdentityRefused: self._joining.copy_refused,
             facts_pb2.RebalanceRequested: self._rebalance,
         }
@@ -172,7 +173,7 @@ class Facts:
 
     def _connected(self, place: Place, _envelope: object, event: facts_pb2.NodeConnected) -> bool:
         node = self._world.nodes.get(event.node_id)
-        if node is not None and node.removed:
+        if (node is not None and node.removed) or event.node_id in self._joining.outcasts:
             return False
         if node is None:
             node = self._world.nodes[event.node_id] = Node(event.node_id)

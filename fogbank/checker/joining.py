@@ -24,6 +24,8 @@ class Joining:
         self._tokens: dict[str, _Token] = {}
         # Each node's key, and the token that it came by last.
         self._keys: dict[str, tuple[bytes, str]] = {}
+        # Nodes that were struck off before they ever connected.
+        self.outcasts: set[str] = set()
         self.log_time_us = 0
 
     def created(
@@ -46,7 +48,9 @@ class Joining:
         node = self._world.nodes.get(event.node_id)
         key, last = self._keys.get(event.node_id, (event.key_digest, ""))
         token = self._tokens.get(event.token_id)
-        if (node is not None and node.removed) or key != event.key_digest:
+        if (node is not None and node.removed) or event.node_id in self.outcasts:
+            return False
+        if key != event.key_digest:
             return False
         if token is None or not token.open:
             return False
@@ -57,6 +61,16 @@ class Joining:
             return False
         token.uses += 1
         self._keys[event.node_id] = (key, event.token_id)
+        return True
+
+    def struck_off(
+        self, _place: object, _envelope: object, event: facts_pb2.NodeIdentityRevoked
+    ) -> bool:
+        """Keep a node out that has a key and was never seen."""
+        known = event.node_id in self._keys and event.node_id not in self._world.nodes
+        if not known or event.node_id in self.outcasts:
+            return False
+        self.outcasts.add(event.node_id)
         return True
 
     def copy_refused(

@@ -34,6 +34,7 @@ _MESSAGES: dict[str, type[Message]] = {
     "fogbank.v1.JoinTokenCreated": facts_pb2.JoinTokenCreated,
     "fogbank.v1.JoinTokenRevoked": facts_pb2.JoinTokenRevoked,
     "fogbank.v1.NodeJoined": facts_pb2.NodeJoined,
+    "fogbank.v1.NodeIdentityRevoked": facts_pb2.NodeIdentityRevoked,
     "fogbank.v1.CopiedIdentityRefused": facts_pb2.CopiedIdentityRefused,
     "fogbank.v1.RebalanceRequested": facts_pb2.RebalanceRequested,
     ROUND: rounds_pb2.RoundDecided,

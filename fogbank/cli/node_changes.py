@@ -92,7 +92,10 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     request_id: RequestId = "",
 ) -> None:
-    """Remove a node from the fleet for good; its agent is refused from then on."""
+    """Remove a node from the fleet for good; its agent is refused from then on.
+
+    One that joined and never connected goes by its id; `fog nodes token list` shows it.
+    """
     from uuid import uuid4
 
     from fogbank.cli.connection import connect

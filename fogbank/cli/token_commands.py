@@ -21,6 +21,7 @@ _COLUMNS = (
     Column("OF", "max_uses"),
     Column("CREATED", "created_at"),
     Column("EXPIRES", "expires_at"),
+    Column("NOT CONNECTED YET", "waiting_nodes"),
 )
 
 Uses = Annotated[int, typer.Option("--uses", min=1, help="How many hosts may join with it.")]
@@ -138,4 +139,5 @@ def _row(token: "node_service_pb2.JoinToken") -> dict[str, Any]:
         "max_uses": token.max_uses,
         "created_at": instant(token.created_at),
         "expires_at": instant(token.expires_at),
+        "waiting_nodes": list(token.waiting_node_ids),
     }

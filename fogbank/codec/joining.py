@@ -42,6 +42,16 @@ def node_joined_from_pb(message: pb.NodeJoined) -> ev.NodeJoined:
     return ev.NodeJoined(message.token_id, message.node_id, message.key_digest)
 
 
+def node_identity_revoked_to_pb(event: ev.NodeIdentityRevoked) -> pb.NodeIdentityRevoked:
+    """Return the event's message."""
+    return pb.NodeIdentityRevoked(node_id=event.node_id)
+
+
+def node_identity_revoked_from_pb(message: pb.NodeIdentityRevoked) -> ev.NodeIdentityRevoked:
+    """Return the message's event."""
+    return ev.NodeIdentityRevoked(message.node_id)
+
+
 def copied_identity_refused_to_pb(
     event: ev.CopiedIdentityRefused,
 ) -> pb.CopiedIdentityRefused:

@@ -160,6 +160,12 @@ _TYPES = (
         joining.node_joined_from_pb,
     ),
     EventType(
+        ev.NodeIdentityRevoked,
+        facts_pb2.NodeIdentityRevoked,
+        joining.node_identity_revoked_to_pb,
+        joining.node_identity_revoked_from_pb,
+    ),
+    EventType(
         ev.CopiedIdentityRefused,
         facts_pb2.CopiedIdentityRefused,
         joining.copied_identity_refused_to_pb,

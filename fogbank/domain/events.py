@@ -189,6 +189,13 @@ class NodeJoined:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeIdentityRevoked:
+    """A node that joined and never connected is struck off: its key counts no more."""
+
+    node_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class CopiedIdentityRefused:
     """An agent called itself a node, but remembered less than the node had confirmed."""
 
@@ -433,6 +440,7 @@ Fact = (
     | JoinTokenCreated
     | JoinTokenRevoked
     | NodeJoined
+    | NodeIdentityRevoked
     | CopiedIdentityRefused
     | RebalanceRequested
 )

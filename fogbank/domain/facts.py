@@ -16,6 +16,7 @@ from fogbank.domain.join_rules import (
     copied_identity_refused,
     join_token_created,
     join_token_revoked,
+    node_identity_revoked,
     node_joined,
 )
 from fogbank.domain.node import Fingerprint
@@ -289,7 +290,8 @@ def _node_connected(
     facts: Facts, _envelope: EventEnvelope, event: ev.NodeConnected, position: int
 ) -> VoidReason | None:
     node = facts.nodes.get(event.node_id)
-    if node is not None and node.removed:
+    identity = facts.identities.get(event.node_id)
+    if (node is not None and node.removed) or (identity is not None and identity.revoked):
         return VoidReason.NODE_REMOVED
     if node is None:
         facts.nodes[event.node_id] = NodeFact(
@@ -413,6 +415,7 @@ _HANDLERS: dict[type, Callable[..., VoidReason | None]] = {
     ev.JoinTokenCreated: join_token_created,
     ev.JoinTokenRevoked: join_token_revoked,
     ev.NodeJoined: node_joined,
+    ev.NodeIdentityRevoked: node_identity_revoked,
     ev.CopiedIdentityRefused: copied_identity_refused,
     ev.RebalanceRequested: _rebalance_requested,
     ev.RoundDecided: lambda *_args: VoidReason.WRONG_WRITER,

@@ -32,11 +32,19 @@ class JoinTokenFact:
 
 @dataclass(slots=True)
 class NodeIdentity:
-    """The key that a node proves itself with (SHA-256), and the token that it last joined by."""
+    """The key that a node proves itself with (SHA-256), and the token that it last joined by.
+
+    One that was revoked has no key.
+    """
 
     key_digest: bytes
     token_id: str
     joined_at_us: int
+
+    @property
+    def revoked(self) -> bool:
+        """Tell whether the node was struck off before it ever connected."""
+        return not self.key_digest
 
 
 def why_not_join(facts: Facts, token_id: str, node_id: str, key_digest: bytes) -> VoidReason | None:
@@ -45,9 +53,9 @@ def why_not_join(facts: Facts, token_id: str, node_id: str, key_digest: bytes) -
     A node that joined by this very token may do so again with its key: it may not have heard.
     """
     node = facts.nodes.get(node_id)
-    if node is not None and node.removed:
-        return VoidReason.NODE_REMOVED
     identity = facts.identities.get(node_id)
+    if (node is not None and node.removed) or (identity is not None and identity.revoked):
+        return VoidReason.NODE_REMOVED
     if identity is not None and identity.key_digest != key_digest:
         return VoidReason.OTHER_KEY
     token = facts.join_tokens.get(token_id)
@@ -100,6 +108,21 @@ def node_joined(
         facts.identities[event.node_id] = NodeIdentity(
             event.key_digest, event.token_id, facts.log_time_us
         )
+    return None
+
+
+def node_identity_revoked(
+    facts: Facts, _envelope: EventEnvelope, event: ev.NodeIdentityRevoked, _position: int
+) -> VoidReason | None:
+    """Take its key from a node that never connected; one that did is removed like any other."""
+    if event.node_id in facts.nodes:
+        return VoidReason.NODE_CONNECTED
+    identity = facts.identities.get(event.node_id)
+    if identity is None:
+        return VoidReason.UNKNOWN_NODE
+    if identity.revoked:
+        return VoidReason.NODE_REMOVED
+    identity.key_digest = b""
     return None
 
 

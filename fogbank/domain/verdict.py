@@ -20,6 +20,7 @@ class VoidReason(StrEnum):
     DELETED = "deployment deleted"
     UNKNOWN_NODE = "unknown node"
     NODE_REMOVED = "node removed"
+    NODE_CONNECTED = "the node connected before"
     OLD_EPOCH = "old epoch"
     NOT_NEXT_REPORT = "not the next report"
     UNKNOWN_ORGANIZATION = "unknown organization"

@@ -612,6 +612,28 @@ class NodeJoined(_message.Message):
 Global___NodeJoined: _TypeAlias = NodeJoined  # noqa: Y015
 
 @_typing.final
+class NodeIdentityRevoked(_message.Message):
+    """A node that joined and never connected is struck off: its key counts no more, and it stays out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    """Node's id (UUID)."""
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeIdentityRevoked: _TypeAlias = NodeIdentityRevoked  # noqa: Y015
+
+@_typing.final
 class CopiedIdentityRefused(_message.Message):
     """An agent called itself a node, but remembered less than the node had confirmed: a copy. It was
     refused; this is for the record.

@@ -496,6 +496,7 @@ class JoinToken(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     REVOKED_FIELD_NUMBER: _builtins.int
+    WAITING_NODE_IDS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id (UUID)."""
     max_uses: _builtins.int
@@ -512,6 +513,10 @@ class JoinToken(_message.Message):
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """When it ends."""
 
+    @_builtins.property
+    def waiting_node_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids (UUID) of nodes that joined with it last and have not connected yet."""
+
     def __init__(
         self,
         *,
@@ -521,10 +526,11 @@ class JoinToken(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         revoked: _builtins.bool = ...,
+        waiting_node_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "id", b"id", "max_uses", b"max_uses", "revoked", b"revoked", "uses", b"uses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "id", b"id", "max_uses", b"max_uses", "revoked", b"revoked", "uses", b"uses", "waiting_node_ids", b"waiting_node_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

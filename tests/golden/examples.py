@@ -224,6 +224,7 @@ EXAMPLES: tuple[ev.Event, ...] = (
     ev.JoinTokenCreated(bytes(range(64, 96)), 5, _INSTANT_US + 3_600_000_000),
     ev.JoinTokenRevoked(_OTHER_NODE),
     ev.NodeJoined(_OTHER_NODE, _NODE, bytes(range(96, 128))),
+    ev.NodeIdentityRevoked(_OTHER_NODE),
     ev.CopiedIdentityRefused(_NODE, 11 << 16, 14 << 16),
     ev.RebalanceRequested(100, 10, 4),
     ev.RoundDecided(

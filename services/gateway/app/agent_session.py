@@ -46,7 +46,8 @@ from services.gateway.core.agent_messages import (
     Welcome,
 )
 from services.gateway.core.assignments import Task, Wanted, changed_tasks, tasks_of
-from services.gateway.core.hello import Hello, check_fingerprint, removed
+from services.gateway.core.hello import Hello, check_fingerprint
+from services.gateway.core.join_refusals import removed
 from services.gateway.core.joining import certificate_ended
 from services.gateway.core.load_steps import LoggedLoad, next_load
 
@@ -175,7 +176,7 @@ class AgentSession:
                     previous_sequence=self._told_sequence,
                     assignments=(),
                 )
-                raise removed(node)
+                raise removed(node.id, node.name)
             self._check_trust_and_epoch(node)
             if self._ack_again or node.last_report > self._acked_number:
                 self._ack_again = False

@@ -24,6 +24,7 @@ from services.gateway.app.ports import HeardHeartbeat
 from services.gateway.core.agent_events import connected
 from services.gateway.core.agent_messages import Errand, Welcome
 from services.gateway.core.hello import Hello, check_hello, check_identity
+from services.gateway.core.join_refusals import removed
 
 _log = structlog.get_logger(__name__)
 
@@ -158,8 +159,10 @@ class Agents:
                 "this gateway cannot read the log", retry_after_ms=_RETRY_HINT_MS
             ) from None
         facts = self._fold.fleet.facts
-        node = facts.nodes[hello.node_id]
+        node = facts.nodes.get(hello.node_id)
         epoch = pack(sequence, index)
+        if node is None:
+            raise removed(hello.node_id, hello.name)
         if node.epoch != epoch:
             raise AbortedError("the node shook hands again meanwhile", reason="SUPERSEDED")
         return Welcome(

@@ -28,8 +28,8 @@ from services.gateway.app.principal import Principal
 from services.gateway.core import joining as core
 from services.gateway.core.agent_messages import NodeCertificate
 from services.gateway.core.asks import check_request_id
-from services.gateway.core.hello import Hello, check_node_id, is_copy, removed
-from services.gateway.core.join_refusals import join_refusal
+from services.gateway.core.hello import Hello, check_node_id, is_copy
+from services.gateway.core.join_refusals import join_refusal, removed
 
 _log = structlog.get_logger(__name__)
 
@@ -102,10 +102,17 @@ class Joining:
         )
         return token, self._fold.fleet.facts.join_tokens[token_id]
 
-    def list(self, principal: Principal) -> list[JoinTokenFact]:
-        """Return all tokens, the last made first; administrators only."""
+    def list(self, principal: Principal) -> list[tuple[JoinTokenFact, tuple[str, ...]]]:
+        """Return all tokens, the last made first; administrators only.
+
+        With each come the nodes that joined by it and have not connected yet.
+        """
         principal.require_admin()
-        return list(reversed(self._fold.fleet.facts.join_tokens.values()))
+        facts = self._fold.fleet.facts
+        waiting = core.never_connected(facts)
+        return [
+            (token, waiting.get(token.id, ())) for token in reversed(facts.join_tokens.values())
+        ]
 
     async def revoke(
         self, principal: Principal, token_id: str, request_id: str = ""
@@ -213,7 +220,7 @@ class Joining:
                 reason="CERTIFICATE_REQUIRED",
             )
         if node is not None and node.removed:
-            raise removed(node)
+            raise removed(node.id, node.name)
 
     async def _tell_of_copy(self, hello: Hello) -> None:
         """Log that a copy called; it is refused where all hellos are checked."""

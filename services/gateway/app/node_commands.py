@@ -22,7 +22,7 @@ from services.gateway.core.asks import check_request_id
 
 _log = structlog.get_logger(__name__)
 
-_NodeEvent = ev.NodeCordoned | ev.NodeUncordoned | ev.NodeDraining | ev.NodeRemoved
+_NodeEvent = ev.NodeCordoned | ev.NodeUncordoned | ev.NodeDraining | core.Removal
 
 
 class NodeCommands:
@@ -50,7 +50,7 @@ class NodeCommands:
             core.CORDON,
             request_id,
             content,
-            lambda known: ev.NodeCordoned(known.id, reason),
+            lambda: ev.NodeCordoned(self._known(node).id, reason),
         )
         return self._view(node)
 
@@ -61,7 +61,7 @@ class NodeCommands:
             core.UNCORDON,
             request_id,
             {"node": node},
-            lambda known: ev.NodeUncordoned(known.id),
+            lambda: ev.NodeUncordoned(self._known(node).id),
         )
         return self._view(node)
 
@@ -77,7 +77,7 @@ class NodeCommands:
             core.DRAIN,
             request_id,
             {"node": node, "deadline_ms": deadline_ms},
-            lambda known: ev.NodeDraining(known.id, deadline_us),
+            lambda: ev.NodeDraining(self._known(node).id, deadline_us),
         )
         return self._view(node)
 
@@ -86,16 +86,17 @@ class NodeCommands:
     ) -> int:
         """Remove a node from the fleet for good; return the log sequence that says so.
 
+        One that joined and never connected goes by its id.
+
         Raises:
             FailedPreconditionError: replicas are on it, and it isn't forced.
         """
-
-        def removal(known: NodeFact) -> ev.NodeRemoved:
-            core.check_removal(self._fold.fleet, known, force=force)
-            return ev.NodeRemoved(known.id)
-
         position = await self._submit(
-            principal, core.REMOVE, request_id, {"node": node, "force": force}, removal
+            principal,
+            core.REMOVE,
+            request_id,
+            {"node": node, "force": force},
+            lambda: core.removal(self._fold.fleet, node, force=force),
         )
         return sequence_of(position)
 
@@ -105,7 +106,7 @@ class NodeCommands:
         method: str,
         request_id: str,
         content: Mapping[str, Any],
-        event_of: Callable[[NodeFact], _NodeEvent],
+        event_of: Callable[[], _NodeEvent],
     ) -> int:
         principal.require_admin()
         check_request_id(request_id)
@@ -117,14 +118,16 @@ class NodeCommands:
         answered = self._commands.answered(asked)
         if answered is not None:
             return answered
-        known = core.find_node(self._fold.fleet, content["node"])
-        event = event_of(known)
+        event = event_of()
         position = await self._commands.submit(
             user_id,
             core.node_envelope(user_id, method, request_id, event, content=content, now_us=now_us),
         )
-        _log.info("node command", method=method, node=known.id, name=known.name)
+        _log.info("node command", method=method, node=event.node_id, named=content["node"])
         return position
 
+    def _known(self, node: str) -> NodeFact:
+        return core.find_node(self._fold.fleet, node)
+
     def _view(self, node: str) -> NodeView:
-        return node_view(self._fold, core.find_node(self._fold.fleet, node))
+        return node_view(self._fold, self._known(node))

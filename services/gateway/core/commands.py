@@ -173,6 +173,11 @@ def settle(envelope: EventEnvelope, first: Verdict) -> int:
         raise not_found()
     if first.reason in {VoidReason.UNKNOWN_NODE, VoidReason.NODE_REMOVED}:
         raise NotFoundError("Node not found", reason="NODE_NOT_FOUND")
+    if first.reason is VoidReason.NODE_CONNECTED:
+        raise AbortedError(
+            "The node connected for the first time just now; remove it again",
+            reason="NODE_CONNECTED",
+        )
     if first.reason is VoidReason.UNKNOWN_ORGANIZATION:
         raise organization_not_found()
     if first.reason is VoidReason.UNKNOWN_CLUSTER:

@@ -17,6 +17,7 @@ from fogbank.domain.node import Fingerprint
 from fogbank.domain.policy_bounds import MAX_AMOUNT
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import NodeStatus
+from services.gateway.core.join_refusals import removed
 
 MAX_NAME = 100
 MAX_LABELS = 64
@@ -110,7 +111,7 @@ def check_identity(fleet: FleetState, hello: Hello) -> None:
     """
     node = fleet.facts.nodes.get(hello.node_id)
     if node is not None and node.removed:
-        raise removed(node)
+        raise removed(node.id, node.name)
     if node is not None and is_copy(node, hello):
         raise FailedPreconditionError(
             f"node {hello.node_id} confirmed an epoch that this agent does not know: its data "
@@ -132,12 +133,3 @@ def check_identity(fleet: FleetState, hello: Hello) -> None:
 def is_copy(node: NodeFact, hello: Hello) -> bool:
     """Tell whether an agent remembers less than the node confirmed."""
     return hello.last_epoch < node.confirmed_epoch
-
-
-def removed(node: NodeFact) -> FailedPreconditionError:
-    """Return the error for a node that comes back after it was removed."""
-    return FailedPreconditionError(
-        f"node {node.name} ({node.id}) was removed from the fleet; to let this host back in, give "
-        "its agent an empty data folder",
-        reason="NODE_REMOVED",
-    )

@@ -14,14 +14,20 @@ _REFUSALS = {
 }
 
 
+def removed(node_id: str, name: str = "") -> FailedPreconditionError:
+    """Return the error for a node that comes back after it was removed."""
+    who = f"{name} ({node_id})" if name else node_id
+    return FailedPreconditionError(
+        f"node {who} was removed from the fleet; to let this host back in, give its agent an "
+        "empty data folder",
+        reason="NODE_REMOVED",
+    )
+
+
 def join_refusal(why: VoidReason, node_id: str) -> FogError:
     """Return the error for a node that can't join, with what to do about it."""
     if why is VoidReason.NODE_REMOVED:
-        return FailedPreconditionError(
-            f"node {node_id} was removed from the fleet; to let this host back in, give its agent "
-            "an empty data folder",
-            reason="NODE_REMOVED",
-        )
+        return removed(node_id)
     if why is VoidReason.OTHER_KEY:
         return FailedPreconditionError(
             f"node {node_id} has another key: this is a copy of it, or its key was lost; give this "

@@ -17,7 +17,7 @@ from fogbank.domain.facts import Facts
 from fogbank.domain.ids import command_event_id
 from fogbank.domain.join_rules import JoinTokenFact
 from services.gateway.core.commands import content_digest
-from services.gateway.core.join_refusals import MAKE_ANOTHER
+from services.gateway.core.join_refusals import MAKE_ANOTHER, removed
 
 CREATE_TOKEN = "CreateJoinToken"  # noqa: S105 (a method's name)
 REVOKE_TOKEN = "RevokeJoinToken"  # noqa: S105
@@ -122,6 +122,15 @@ def find_token(facts: Facts, id_or_beginning: str) -> JoinTokenFact:
     return found[0]
 
 
+def never_connected(facts: Facts) -> dict[str, tuple[str, ...]]:
+    """Return the ids of nodes that joined and have not connected, by the token they came with."""
+    waiting: dict[str, tuple[str, ...]] = {}
+    for node_id, identity in facts.identities.items():
+        if node_id not in facts.nodes and not identity.revoked:
+            waiting[identity.token_id] = (*waiting.get(identity.token_id, ()), node_id)
+    return waiting
+
+
 def certificate_ended(node_id: str) -> UnauthenticatedError:
     """Return the error for a node whose certificate ended before it was renewed."""
     return UnauthenticatedError(
@@ -136,6 +145,7 @@ def check_certificate(facts: Facts, node_id: str, said_id: str, key_digest: byte
 
     Raises:
         PermissionDeniedError: it is another node's, or the log doesn't know it.
+        FailedPreconditionError: the node was removed before it ever connected.
     """
     if node_id != said_id:
         raise PermissionDeniedError(
@@ -144,6 +154,8 @@ def check_certificate(facts: Facts, node_id: str, said_id: str, key_digest: byte
             reason="OTHER_NODE",
         )
     identity = facts.identities.get(node_id)
+    if identity is not None and identity.revoked:
+        raise removed(node_id)
     if identity is None or identity.key_digest != key_digest:
         raise PermissionDeniedError(
             f"the fleet's log knows node {node_id} with another key, or not at all: give this "

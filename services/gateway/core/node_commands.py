@@ -22,6 +22,8 @@ UNCORDON = "UncordonNode"
 DRAIN = "DrainNode"
 REMOVE = "RemoveNode"
 
+Removal = ev.NodeRemoved | ev.NodeIdentityRevoked
+
 MAX_REASON = 256
 # The longest deadline of a drain: a year.
 MAX_DRAIN_MS = 365 * 24 * 3600 * 1000
@@ -45,6 +47,25 @@ def find_node(fleet: FleetState, id_or_name: str) -> NodeFact:
     if not named:
         raise not_found()
     return max(named, key=lambda node: node.epoch)
+
+
+def removal(fleet: FleetState, id_or_name: str, *, force: bool) -> Removal:
+    """Return the event that removes a node; one that joined and never connected goes by its id.
+
+    Raises:
+        FailedPreconditionError: replicas are on it, and it isn't forced.
+        InvalidArgumentError, NotFoundError: as `find_node`.
+    """
+    identity = fleet.facts.identities.get(id_or_name.lower())
+    if (
+        identity is not None
+        and not identity.revoked
+        and id_or_name.lower() not in fleet.facts.nodes
+    ):
+        return ev.NodeIdentityRevoked(id_or_name.lower())
+    node = find_node(fleet, id_or_name)
+    check_removal(fleet, node, force=force)
+    return ev.NodeRemoved(node.id)
 
 
 def not_found() -> NotFoundError:
@@ -88,7 +109,7 @@ def node_envelope(
     user_id: str,
     method: str,
     request_id: str,
-    event: ev.NodeCordoned | ev.NodeUncordoned | ev.NodeDraining | ev.NodeRemoved,
+    event: ev.NodeCordoned | ev.NodeUncordoned | ev.NodeDraining | Removal,
     *,
     content: Mapping[str, Any],
     now_us: int,

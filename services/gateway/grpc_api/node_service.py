@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc.aio
@@ -165,7 +165,7 @@ class NodeService(rpc.NodeServiceServicer):
     ) -> pb.ListJoinTokensResponse:
         """List the tokens."""
         found = self._joining.list(current_principal())
-        return pb.ListJoinTokensResponse(tokens=[_token(fact) for fact in found])
+        return pb.ListJoinTokensResponse(tokens=[_token(*each) for each in found])
 
     async def RevokeJoinToken(
         self, request: pb.RevokeJoinTokenRequest, context: Context
@@ -175,8 +175,14 @@ class NodeService(rpc.NodeServiceServicer):
         return pb.RevokeJoinTokenResponse(token=_token(fact))
 
 
-def _token(fact: JoinTokenFact) -> pb.JoinToken:
-    message = pb.JoinToken(id=fact.id, max_uses=fact.max_uses, uses=fact.uses, revoked=fact.revoked)
+def _token(fact: JoinTokenFact, waiting: Sequence[str] = ()) -> pb.JoinToken:
+    message = pb.JoinToken(
+        id=fact.id,
+        max_uses=fact.max_uses,
+        uses=fact.uses,
+        revoked=fact.revoked,
+        waiting_node_ids=waiting,
+    )
     message.created_at.FromMicroseconds(fact.created_at_us)
     message.expires_at.FromMicroseconds(fact.expires_at_us)
     return message

@@ -215,6 +215,34 @@ async def test_a_removed_node_is_cut_off_and_stays_out(
     assert await reason(join(world, token, "fog-1", key)) == "NODE_REMOVED"
 
 
+async def test_a_node_that_never_connected_is_found_and_removed(
+    world: GatewayWorld, authority: Authority
+) -> None:
+    token, key, node_id = await a_token(world, uses=2), make_key(), an_id("fog-1")
+    certificate = await join(world, token, "fog-1", key)
+
+    async def waiting() -> list[str]:
+        request = pb.ListJoinTokensRequest()
+        (listed,) = (await world.node_service.ListJoinTokens(request, metadata=ADMIN)).tokens
+        return list(listed.waiting_node_ids)
+
+    assert await waiting() == [node_id]
+    removal = pb.RemoveNodeRequest(node=node_id, request_id="once")
+    for _ in range(2):  # a repeat gets the first one's answer
+        await world.node_service.RemoveNode(removal, metadata=ADMIN)
+    assert await waiting() == []
+    async with agent_of(world, authority, key, certificate, "fog-1") as agent:
+        await agent.hello()
+        assert "was removed" in (await agent.end()).details
+    assert await reason(join(world, token, "fog-1", key)) == "NODE_REMOVED"
+    again = world.node_service.RemoveNode(pb.RemoveNodeRequest(node=node_id), metadata=ADMIN)
+    assert (await refusal(again)).code() is grpc.StatusCode.NOT_FOUND
+    other = await join(world, token, "fog-2", key)
+    async with agent_of(world, authority, key, other, "fog-2") as agent:
+        await agent.shake_hands()
+        assert await waiting() == []
+
+
 async def test_a_copy_is_refused_and_the_log_says_so_once(
     world: GatewayWorld, authority: Authority
 ) -> None:

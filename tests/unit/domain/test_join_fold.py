@@ -74,6 +74,27 @@ STORIES: dict[str, tuple[Story, VoidReason | None]] = {
         [(TOKEN, a_token(2)), joined(), CONNECTED, ev.NodeRemoved(NODE), joined()],
         VoidReason.NODE_REMOVED,
     ),
+    "who never connected can be struck off": (
+        [(TOKEN, a_token()), joined(), ev.NodeIdentityRevoked(NODE)],
+        None,
+    ),
+    "and doesn't come back": (
+        [(TOKEN, a_token(2)), joined(), ev.NodeIdentityRevoked(NODE), joined()],
+        VoidReason.NODE_REMOVED,
+    ),
+    "nor connects": (
+        [(TOKEN, a_token()), joined(), ev.NodeIdentityRevoked(NODE), CONNECTED],
+        VoidReason.NODE_REMOVED,
+    ),
+    "nor is struck off twice": (
+        [(TOKEN, a_token()), joined(), *[ev.NodeIdentityRevoked(NODE)] * 2],
+        VoidReason.NODE_REMOVED,
+    ),
+    "who connected is not struck off": (
+        [(TOKEN, a_token()), joined(), CONNECTED, ev.NodeIdentityRevoked(NODE)],
+        VoidReason.NODE_CONNECTED,
+    ),
+    "nor who never joined": ([ev.NodeIdentityRevoked(NODE)], VoidReason.UNKNOWN_NODE),
     "a copy is told of": (
         [CONNECTED, ev.CopiedIdentityRefused(NODE, 1, 2)],
         None,
