@@ -49,6 +49,14 @@ Schedulers = Annotated[
     int, typer.Option("--schedulers", min=1, max=8, help="How many to run; one leads.")
 ]
 StartTimeout = Annotated[float, typer.Option("--timeout", help="Seconds until all must be ready.")]
+Tls = Annotated[
+    bool,
+    typer.Option("--tls", help="With an authority of its own: TLS everywhere, from then on."),
+]
+Host = Annotated[
+    str,
+    typer.Option("--host", help="Name or address by which other hosts call this one; needs --tls."),
+]
 Json = Annotated[
     bool, typer.Option("--json", help="Print one line of JSON when ready, nothing else.")
 ]
@@ -63,6 +71,8 @@ def up(  # noqa: PLR0917  one parameter for each flag
     runtime: RuntimeKind = Runtime.AUTO,
     gateways: Gateways = 1,
     schedulers: Schedulers = 1,
+    tls: Tls = False,
+    host: Host = "",
     timeout: StartTimeout = 120,
     json: Json = False,
 ) -> int:
@@ -87,6 +97,8 @@ def up(  # noqa: PLR0917  one parameter for each flag
             http_port=http_port,
             gateways=gateways,
             schedulers=schedulers,
+            tls=tls,
+            host=host,
             runtime=runtime.value,
             engine=os.environ.get("FOG_ENGINE_SOCKET", ""),
             start_timeout_s=timeout,

@@ -55,6 +55,11 @@ def _nodes(connected: int, engine: str) -> str:
     return f"{connected} simulated nodes (they only pretend to run\ncontainers)"
 
 
+def _trust(ca: str) -> str:
+    """Return the line that names whom to trust; none for a system without TLS."""
+    return f"  trust      {ca}\n" if ca else ""
+
+
 def _for_psql(address: str) -> str:
     """Return an address of a database as PostgreSQL's own tools take it."""
     return address.replace("postgresql+asyncpg://", "postgresql://", 1)
@@ -120,7 +125,7 @@ Fogbank is ready after {seconds:.1f} s, with {_nodes(connected, state.engine)}.
   REST       {state.http}    documentation: {state.http}/docs
   user       {state.admin_user}
   password   {state.admin_password}
-  SQL        psql {_for_psql(state.database)}
+{_trust(state.ca)}  SQL        psql {_for_psql(state.database)}
   data       {state.data_dir}    logs: {state.data_dir}/logs
 
 Try, in another terminal in this folder:

@@ -6,11 +6,14 @@ import signal
 import sys
 from collections.abc import Collection
 from typing import Protocol, Self
+from uuid import uuid4
 
 import grpc
 import structlog
 
+from fogbank.cli.connection import channel_credentials
 from fogbank.cli.failures import EXIT_DONE, EXIT_INTERRUPTED
+from fogbank.local.errors import LocalError
 from fogbank.local.state import LocalState
 from fogbank.local.system import LocalSystem, Reporter, UpOptions
 from fogbank.v1 import (
@@ -86,8 +89,8 @@ class _Signals:
 
 async def _run(options: UpOptions, reporter: UpReporter) -> int:
     signals = _Signals()
-    async with _NodeCounter() as counter:
-        system = LocalSystem(options, reporter, counter.count)
+    async with _FirstUser() as user:
+        system = LocalSystem(options, reporter, user)
         async with system:
             killer = asyncio.create_task(_kill_when_asked(signals, system))
             try:
@@ -123,8 +126,8 @@ async def _kill_when_asked(signals: _Signals, system: LocalSystem) -> None:
     system.kill()
 
 
-class _NodeCounter:
-    """Asks the gateway as the first user how many nodes are connected."""
+class _FirstUser:
+    """Asks the gateway as the first user: how many nodes are connected, and for a join token."""
 
     def __init__(self) -> None:
         self._channel: grpc.aio.Channel | None = None
@@ -139,12 +142,8 @@ class _NodeCounter:
 
     async def count(self, state: LocalState, names: Collection[str], since: float) -> int:
         """Return how many of these nodes shook hands since then; 0 while the gateway can't say."""
-        if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(state.grpc)
         try:
-            if not self._token:
-                self._token = await self._sign_in(self._channel, state)
-            nodes = await self._nodes(self._channel)
+            nodes = await self._nodes(await self._signed_in(state))
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNAUTHENTICATED:
                 self._token = ""
@@ -156,6 +155,38 @@ class _NodeCounter:
             and node.connected_at.ToMicroseconds() >= since * _US_PER_S
             for node in nodes
         )
+
+    async def join_token(self, state: LocalState, uses: int) -> str:
+        """Return a token with which so many nodes may join.
+
+        Raises:
+            LocalError: the gateway gives none.
+        """
+        request = node_service_pb2.CreateJoinTokenRequest(request_id=str(uuid4()), uses=uses)
+        try:
+            channel = await self._signed_in(state)
+            made = await node_service_pb2_grpc.NodeServiceStub(channel).CreateJoinToken(
+                request, timeout=_CALL_TIMEOUT_S, metadata=self._metadata
+            )
+        except grpc.aio.AioRpcError as error:
+            raise LocalError(f"no join token for the nodes: {error.details()}") from error
+        return str(made.token)
+
+    async def _signed_in(self, state: LocalState) -> grpc.aio.Channel:
+        if self._channel is None:
+            credentials = channel_credentials(state.ca)
+            self._channel = (
+                grpc.aio.insecure_channel(state.grpc)
+                if credentials is None
+                else grpc.aio.secure_channel(state.grpc, credentials)
+            )
+        if not self._token:
+            self._token = await self._sign_in(self._channel, state)
+        return self._channel
+
+    @property
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        return (("authorization", f"Bearer {self._token}"),)
 
     @staticmethod
     async def _sign_in(channel: grpc.aio.Channel, state: LocalState) -> str:
@@ -176,7 +207,7 @@ class _NodeCounter:
             page = await stub.ListNodes(
                 request,
                 timeout=_CALL_TIMEOUT_S,
-                metadata=(("authorization", f"Bearer {self._token}"),),
+                metadata=self._metadata,
             )
             nodes += page.nodes
             if not page.next_page_token:

@@ -59,6 +59,11 @@ class DataDir:
         return self.root / "secrets"
 
     @property
+    def ca(self) -> Path:
+        """The fleet's own authority and what it signed; there if the system speaks TLS."""
+        return self.root / "ca"
+
+    @property
     def logs(self) -> Path:
         """One file for each child."""
         return self.root / "logs"
@@ -87,6 +92,10 @@ class DataDir:
     def agents(self) -> Path:
         """What node agents keep."""
         return self.root / "agents"
+
+    def node_folder(self, name: str) -> Path:
+        """What the agent keeps of one node, by its name, whichever process hosts it."""
+        return self.agents / "nodes" / name
 
     def log_file(self, child: str) -> Path:
         """Where the output of a child goes."""

@@ -39,6 +39,11 @@ class SecretFiles:
         return self.folder / "agent_token"
 
     @property
+    def join_token(self) -> Path:
+        """With which nodes get their certificates, in a system that speaks TLS."""
+        return self.folder / "join_token"
+
+    @property
     def service_token(self) -> Path:
         """With which services call each other."""
         return self.folder / "service_token"

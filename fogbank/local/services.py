@@ -11,8 +11,10 @@ from fogbank.local.data_dir import DataDir, write_json
 from fogbank.local.fleet import AgentGroup
 from fogbank.local.ports import HOST, Ports
 from fogbank.local.secret_files import SecretFiles
+from fogbank.local.tls import LocalTls
 
 ADMIN_USER = "admin"
+_ALL_INTERFACES = "0.0.0.0"  # noqa: S104  only if other hosts are to call
 
 
 def python_module(service: str) -> tuple[str, ...]:
@@ -29,6 +31,7 @@ class Addresses:
     schedulers: tuple[str, ...]
     ledger: str
     metrics: Mapping[str, str]
+    agents: tuple[str, ...]  # where agents connect that have certificates
 
 
 def choose_addresses(
@@ -57,6 +60,7 @@ def choose_addresses(
         schedulers=tuple(internal(f"scheduler-{n}-grpc") for n in range(1, schedulers + 1)),
         ledger=internal("ledger-1-grpc"),
         metrics={name: internal(f"{name}-metrics") for name in names},
+        agents=tuple(internal(f"gateway-{n}-agents") for n in range(1, gateways + 1)),
     )
 
 
@@ -70,6 +74,8 @@ class ServicePlan:
     nats: Callable[[str], Mapping[str, str]]  # a service's settings that lead to the broker
     database_url: str
     command: Callable[[str], Sequence[str]] = python_module
+    tls: LocalTls | None = None  # None: nothing speaks TLS
+    host: str = ""  # under which other hosts call the gateways; empty: none does
 
     def gateways(self) -> list[ChildSpec]:
         """Return how to run each gateway."""
@@ -78,22 +84,39 @@ class ServicePlan:
                 "gateway",
                 number,
                 {
-                    "FOG_GRPC_LISTEN": grpc,
-                    "FOG_HTTP_LISTEN": http,
+                    "FOG_GRPC_LISTEN": self._open(grpc),
+                    "FOG_HTTP_LISTEN": self._open(http),
+                    "FOG_TLS_NAMES": self.host,
                     "FOG_LEDGER_ADDR": self.addresses.ledger,
                     "FOG_SCHEDULER_ADDR": self.addresses.schedulers[0],
                     "FOG_JWT_SECRET_FILE": str(self.secrets.jwt_secret),
-                    "FOG_AGENT_TOKEN_FILE": str(self.secrets.agent_token),
+                    "FOG_AGENT_LISTEN": self._open(agents),
                     "FOG_ADMIN_USER": ADMIN_USER,
                     "FOG_ADMIN_PASSWORD_FILE": str(self.secrets.admin_password),
                     "FOG_SEALING_KEY_FILE": str(self.secrets.sealing_key),
                     "FOG_DATABASE_URL": self.database_url,
-                },
+                }
+                | self._agent_token(),
             )
-            for number, (grpc, http) in enumerate(
-                zip(self.addresses.gateways, self.addresses.http, strict=True), start=1
+            for number, (grpc, http, agents) in enumerate(
+                zip(
+                    self.addresses.gateways, self.addresses.http, self.addresses.agents, strict=True
+                ),
+                start=1,
             )
         ]
+
+    def _open(self, address: str) -> str:
+        """Return where a gateway listens for calls to an address of this host."""
+        return f"{_ALL_INTERFACES}:{address.rpartition(':')[2]}" if self.host else address
+
+    def outside(self, address: str) -> str:
+        """Return the address under which users call: as other hosts do, if any does."""
+        return f"{self.host}:{address.rpartition(':')[2]}" if self.host else address
+
+    def _agent_token(self) -> dict[str, str]:
+        """Return the token that agents show which have no certificates."""
+        return {} if self.tls else {"FOG_AGENT_TOKEN_FILE": str(self.secrets.agent_token)}
 
     def schedulers(self) -> list[ChildSpec]:
         """Return how to run each scheduler."""
@@ -141,7 +164,7 @@ class ServicePlan:
                     "gpu_model": node.gpu_model,
                     "labels": node.labels,
                     # By its name, so that it stays itself whichever process hosts it.
-                    "data_dir": str(self.data.agents / "nodes" / node.name),
+                    "data_dir": str(self.data.node_folder(node.name)),
                 }
                 for node in group.nodes
             ],
@@ -151,9 +174,8 @@ class ServicePlan:
             command=tuple(self.command("node_agent")),
             log=self.data.log_file(group.name),
             env=_environment(
+                self._to_gateways(),
                 {
-                    "FOG_GATEWAY_ADDRS": ",".join(self.addresses.gateways),
-                    "FOG_AGENT_TOKEN_FILE": str(self.secrets.agent_token),
                     "FOG_NODES_FILE": str(nodes_file),
                     "FOG_DATA_DIR": str(self.data.agents / group.name),
                     "FOG_RUNTIME": "container" if engine_url else "simulated",
@@ -161,10 +183,20 @@ class ServicePlan:
                     "FOG_INSTANCE": _instance(group.name),
                     "FOG_METRICS_LISTEN": f"{HOST}:0",
                     "FOG_LOG_FORMAT": "json",
-                }
+                },
             ),
             stop_timeout_s=3,
         )
+
+    def _to_gateways(self) -> dict[str, str]:
+        """Return where agents call, and what they show there."""
+        if self.tls is None:
+            return {"FOG_GATEWAY_ADDRS": ",".join(self.addresses.gateways)} | self._agent_token()
+        settings = {"FOG_GATEWAY_ADDRS": ",".join(self.addresses.agents)}
+        if self.secrets.join_token.exists():
+            settings["FOG_JOIN_ADDR"] = self.addresses.gateways[0]
+            settings["FOG_JOIN_TOKEN_FILE"] = str(self.secrets.join_token)
+        return settings
 
     def _child(self, service: str, number: int, settings: Mapping[str, str]) -> ChildSpec:
         name = f"{service}-{number}"
@@ -174,6 +206,7 @@ class ServicePlan:
             log=self.data.log_file(name),
             env=_environment(
                 self.nats(service),
+                self.tls.service(service) if self.tls else {},
                 {
                     "FOG_SERVICE_TOKEN_FILE": str(self.secrets.service_token),
                     "FOG_INSTANCE": name,

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Protocol, Self
@@ -27,21 +27,34 @@ from fogbank.local.readiness import Probe, grpc_serving, http_ok, until
 from fogbank.local.secret_files import SecretFiles, read_secret
 from fogbank.local.services import ADMIN_USER, ServicePlan, choose_addresses, python_module
 from fogbank.local.state import LocalState
+from fogbank.local.tls import LocalTls
 from fogbank.log.stream import StreamName
+from fogbank.runtime.certificates import CertificateError
 from fogbank.runtime.container_engine import (
     NoEngineError,
     RuntimeChoice,
     RuntimeWish,
     choose_runtime,
 )
+from fogbank.runtime.private_files import write_private
 from fogbank.runtime.settings import FleetSettings, load
 
 _LOG_POLL_S = 0.5
 _MOST_ENDS_AT_START = 6
 _LINES_OF_A_FAILURE = 8
 
-# Returns how many of the nodes with these names shook hands since an instant (seconds since 1970).
-CountNodes = Callable[[LocalState, Collection[str], float], Awaitable[int]]
+
+class FirstUser(Protocol):
+    """Asks a running gateway as its first user."""
+
+    async def count(self, state: LocalState, names: Collection[str], since: float) -> int:
+        """Return how many of the nodes with these names shook hands since then.
+
+        `since` is in seconds since 1970.
+        """
+
+    async def join_token(self, state: LocalState, uses: int) -> str:
+        """Return a token with which so many nodes may join."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +67,8 @@ class UpOptions:
     http_port: int = 8000
     gateways: int = 1
     schedulers: int = 1
+    tls: bool = False  # a system that spoke TLS once goes on to
+    host: str = ""  # under which other hosts call the gateways, over TLS; empty: none does
     runtime: RuntimeWish = "auto"
     engine: str = ""  # socket or URL of a container engine; empty looks at the usual places
     start_timeout_s: float = 120
@@ -81,11 +96,11 @@ class Reporter(ChildObserver, Protocol):
 class LocalSystem:
     """Runs all parts as child processes; use `async with`, then `start`, then `stop`."""
 
-    def __init__(self, options: UpOptions, reporter: Reporter, count_nodes: CountNodes) -> None:
+    def __init__(self, options: UpOptions, reporter: Reporter, first_user: FirstUser) -> None:
         self._options = options
         self._data = options.data_dir
         self._reporter = reporter
-        self._count_nodes = count_nodes
+        self._first_user = first_user
         self._register = ChildRegister(self._data.children_file)
         self._ports = Ports(self._data.ports_file)
         self._secrets = SecretFiles(self._data.secrets)
@@ -169,6 +184,7 @@ class LocalSystem:
         postgres = PostgresServer(
             self._ports.internal("postgres"), read_secret(self._secrets.postgres_password)
         )
+        tls = self._tls(settings.fleet)
         plan = ServicePlan(
             data=self._data,
             secrets=self._secrets,
@@ -182,17 +198,20 @@ class LocalSystem:
             nats=(lambda _: {}) if options.nats_url else nats.settings,
             database_url=options.database_url or postgres.url,
             command=options.service_command,
+            tls=tls,
+            host=options.host,
         )
         self._ports.save()
         self._state = LocalState(
-            grpc=plan.addresses.gateways[0],
-            http=f"http://{plan.addresses.http[0]}",
+            grpc=plan.outside(plan.addresses.gateways[0]),
+            http=f"{'https' if tls else 'http'}://{plan.outside(plan.addresses.http[0])}",
             nats=options.nats_url or nats.url,
             database=plan.database_url,
             admin_user=ADMIN_USER,
             admin_password=read_secret(self._secrets.admin_password),
             data_dir=str(self._data.root),
             pids={},
+            ca=str(tls.trusted) if tls else "",
             engine=choice.engine_url,
         )
         await self._start_engines(nats, postgres)
@@ -200,6 +219,22 @@ class LocalSystem:
             await nats.make_log(settings)
         await self._start_services(plan)
         await self._start_agents(plan, nodes, choice)
+
+    def _tls(self, fleet: str) -> LocalTls | None:
+        """Return how the system speaks TLS, if it does."""
+        if not self._options.tls and not self._data.ca.exists():
+            if self._options.host:
+                raise LocalError(
+                    "--host lets other hosts call, which would send passwords in the clear: give "
+                    "--tls as well"
+                )
+            return None
+        tls = LocalTls(self._data)
+        try:
+            tls.ensure(fleet)
+        except (CertificateError, OSError) as error:
+            raise LocalError(f"no authority in {self._data.ca}: {error}") from error
+        return tls
 
     async def _start_engines(self, nats: NatsServer, postgres: PostgresServer) -> None:
         """Start the broker and the database, unless the user has both."""
@@ -222,14 +257,15 @@ class LocalSystem:
         self._reporter.step("starting gateway, scheduler and ledger")
         addresses = plan.addresses
         ledger, gateways, schedulers = plan.ledger(), plan.gateways(), plan.schedulers()
+        shown = plan.tls.shown_by("scheduler") if plan.tls else None
         probes = {
-            ledger.name: grpc_serving(addresses.ledger),
+            ledger.name: grpc_serving(addresses.ledger, shown),
             **{
-                spec.name: grpc_serving(address)
+                spec.name: grpc_serving(address, shown)
                 for spec, address in zip(gateways, addresses.gateways, strict=True)
             },
             **{
-                spec.name: grpc_serving(address)
+                spec.name: grpc_serving(address, shown)
                 for spec, address in zip(schedulers, addresses.schedulers, strict=True)
             },
         }
@@ -238,9 +274,10 @@ class LocalSystem:
         await self._start_stage([ledger], {})
         await self._start_stage(gateways, {})
         await self._start_stage(schedulers, probes)
+        scheme, trusted = ("https", plan.tls.client()) if plan.tls else ("http", None)
         await self._wait_ready(
             {
-                spec.name: http_ok(f"http://{address}/readiness")
+                spec.name: http_ok(f"{scheme}://{address}/readiness", trusted)
                 for spec, address in zip(gateways, addresses.http, strict=True)
             }
         )
@@ -250,15 +287,28 @@ class LocalSystem:
     ) -> None:
         kind = "nodes with containers" if choice.is_container else "simulated nodes"
         self._reporter.step(f"starting {len(nodes)} {kind} ({choice.why})")
+        await self._let_join(plan, nodes)
         agents = plan.agents(group_fleet(nodes), choice.engine_url)
         names, since = frozenset(node.name for node in nodes), time.time()
 
         async def all_connected() -> bool:
-            connected = await self._count_nodes(self.state, names, since)
+            connected = await self._first_user.count(self.state, names, since)
             self._reporter.nodes_connected(connected, len(nodes))
             return connected >= len(nodes)
 
         await self._start_stage(agents, {"nodes": all_connected})
+
+    async def _let_join(self, plan: ServicePlan, nodes: Sequence[SimulatedNode]) -> None:
+        """Make a token for nodes that have no certificate yet, in a system that speaks TLS."""
+        path = self._secrets.join_token
+        path.unlink(missing_ok=True)
+        if plan.tls is None:
+            return
+        folders = {node.name: self._data.node_folder(node.name) for node in nodes}
+        missing = plan.tls.without_certificate(folders)
+        if missing:
+            self._reporter.step(f"making a join token for {len(missing)} nodes")
+            write_private(path, await self._first_user.join_token(self.state, len(missing)) + "\n")
 
     async def _start_stage(self, specs: Sequence[ChildSpec], probes: dict[str, Probe]) -> None:
         stage = []

@@ -240,7 +240,8 @@ class Joining:
     def _require_authority(self) -> NodeAuthority:
         if self._authority is None:
             raise FailedPreconditionError(
-                "nobody joins by token here: the gateway has no FOG_CA_DIR",
+                "nobody joins by token here: the gateway has no authority; start it with "
+                "FOG_CA_DIR (a folder, filled at the first start), or `fog up` with --tls",
                 reason="NO_AUTHORITY",
             )
         return self._authority

@@ -378,4 +378,6 @@ async def test_joins_are_counted_by_address(authority: Authority) -> None:
 
 async def test_without_an_authority_there_are_no_tokens() -> None:
     async with gateway_world() as plain:
-        assert await reason(a_token(plain)) == "NO_AUTHORITY"
+        error = await refusal(a_token(plain))
+    assert from_rpc_error(error).reason == "NO_AUTHORITY"
+    assert "start it with FOG_CA_DIR" in (error.details() or "")
