@@ -51,7 +51,8 @@ class Evictions:
     def _why_not(self, replica: Replica) -> str:
         """Return why a replica may not be evicted, in words; empty if it may."""
         world, taker = self.world, self.taker.spec
-        victim = world.deployments[replica.deployment_id].spec
+        deployment = world.deployments[replica.deployment_id]
+        victim, cluster_id = deployment.spec, deployment.cluster_of(replica.revision)
         if replica.wish is not Wish.LIVE:
             return f"was {replica.wish.value} already"
         if replica.ended:
@@ -60,8 +61,8 @@ class Evictions:
             return f"nobody gives way to priority {taker.priority}"
         if victim.priority > taker.priority - world.preemption_min_gap:
             return f"has priority {victim.priority}, too near to {taker.priority}"
-        if victim.cluster_id != taker.cluster_id and not world.preemption_across_clusters:
-            return f"is of cluster {victim.cluster_id} instead of {taker.cluster_id}"
+        if cluster_id != self.taker.cluster_id and not world.preemption_across_clusters:
+            return f"is of cluster {cluster_id} instead of {self.taker.cluster_id}"
         return ""
 
     def _carry_out(self, replica: Replica) -> None:

@@ -155,7 +155,11 @@ class Facts:
         self, place: Place, envelope: log_pb2.EventEnvelope, event: facts_pb2.DeploymentUpdated
     ) -> bool:
         deployment = self._commanded(envelope, event.deployment_id)
-        if deployment is None or (event.spec.cluster_id or 1) != deployment.cluster_id:
+        if deployment is None:
+            return False
+        number = event.spec.cluster_id or 1
+        stays = number == (deployment.asked.cluster_id or 1)
+        if not stays and not 1 <= number <= len(self._world.clusters):
             return False
         revisions.update(deployment, event)
         deployment.version = position(place)

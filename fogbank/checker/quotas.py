@@ -109,7 +109,8 @@ class Quotas:
                 replica = self.world.replicas.get(replica_id)
                 victim = self.world.deployments.get(eviction.deployment_id)
                 if replica is not None and victim is not None:
-                    self._add(victim.cluster_id, (*replica.ask, 1), -1)
+                    cluster_id = victim.cluster_of(replica.revision)
+                    self._add(cluster_id, (*replica.ask, 1), -1)
         more = [0] * len(_WORDS)
         for placement in outcome.placements:
             placed = self.world.replicas[placement.replica_id]
@@ -133,7 +134,7 @@ class Quotas:
 
     def short_with(self, taker: Deployment, victim: Replica) -> bool:
         """Tell whether a quota of who was just placed would be exceeded if a victim had stayed."""
-        cluster_id = self.world.deployments[victim.deployment_id].cluster_id
+        cluster_id = self.world.deployments[victim.deployment_id].cluster_of(victim.revision)
         sizes = zip((*victim.ask, 1), (*taker.ask, 1), strict=True)
         back = [size if asked else 0 for size, asked in sizes]
         return any(

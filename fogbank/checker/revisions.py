@@ -14,10 +14,7 @@ _OF_REPLICAS = (
 
 def update(deployment: Deployment, event: facts_pb2.DeploymentUpdated) -> None:
     """Take an update in."""
-    same = event.env_key == deployment.env_key and all(
-        getattr(event.spec, name) == getattr(deployment.asked, name) for name in _OF_REPLICAS
-    )
-    if not same:
+    if event.env_key != deployment.env_key or not _alike(event.spec, deployment.asked):
         deployment.earlier[deployment.revision] = deployment.asked
         deployment.revision += 1
     deployment.asked = event.spec
@@ -42,7 +39,14 @@ def outdated(deployment: Deployment, revision: int) -> bool:
     if revision == wanted(deployment):
         return False
     own = deployment.earlier.get(revision, deployment.asked)
-    return any(getattr(own, name) != getattr(deployment.spec, name) for name in _OF_REPLICAS)
+    return not _alike(own, deployment.spec)
+
+
+def _alike(one: deployments_pb2.DeploymentSpec, other: deployments_pb2.DeploymentSpec) -> bool:
+    """Tell whether replicas would be the same, the cluster whose quota they take included."""
+    return (one.cluster_id or 1) == (other.cluster_id or 1) and all(
+        getattr(one, name) == getattr(other, name) for name in _OF_REPLICAS
+    )
 
 
 def wanted(deployment: Deployment) -> int:
@@ -68,5 +72,6 @@ def _settle(deployment: Deployment) -> None:
             container=other.container if other.HasField("container") else None,
         )
         spec.MergeFrom(taken)
+        spec.cluster_id = other.cluster_id
     deployment.spec = spec
     deployment.ask = amounts(spec.resources)

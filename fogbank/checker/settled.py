@@ -139,10 +139,15 @@ def _check_rolled_out(
     ]
     rollout = deployment.spec.rollout
     surge = rollout.max_surge if rollout.HasField("max_surge") else _DEFAULT_SURGE
-    room = (
-        surge > 0 and places_for(world, deployment, 1) > 0 and not quota_lacks(world, deployment, 1)
+    lacks = quota_lacks(world, deployment, 1)
+    room = surge > 0 and places_for(world, deployment, 1) > 0 and not lacks
+    # Who moves to another cluster has nothing there to let go of.
+    moves = any(deployment.cluster_of(each.revision) != deployment.cluster_id for each in old)
+    spare = (
+        rollout.max_unavailable > 0
+        and all(_runs(world, replica) for replica in slots)
+        and not (lacks and moves)
     )
-    spare = rollout.max_unavailable > 0 and all(_runs(world, replica) for replica in slots)
     if old and (room or spare):
         findings.add(
             place,

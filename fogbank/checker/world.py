@@ -151,8 +151,12 @@ class Deployment:
 
     @property
     def cluster_id(self) -> int:
-        """The cluster that it was made in, for good."""
+        """The cluster that its replicas are to be in."""
         return self.spec.cluster_id or 1
+
+    def cluster_of(self, revision: int) -> int:
+        """Return the cluster that replicas of a revision are in, for good."""
+        return self.earlier.get(revision, self.asked).cluster_id or 1
 
     @property
     def failed(self) -> bool:
@@ -256,7 +260,8 @@ class World:
         if counts == replica.counted or deployment is None:
             return
         replica.counted = counts
-        used = self.used.setdefault(deployment.cluster_id, [0] * 5)
+        cluster_id = deployment.cluster_of(replica.revision)
+        used = self.used.setdefault(cluster_id, [0] * 5)
         _take(used, (*replica.ask, 1), 1 if counts else -1)
 
     def put(self, replica: Replica) -> None:

@@ -69,6 +69,9 @@ def update(  # noqa: PLR0917  one parameter for each flag
     priority: Annotated[
         str | None, typer.Option("--priority", help="0 to 100, or low, medium, high.")
     ] = None,
+    cluster: Annotated[
+        int | None, typer.Option("--cluster", help="Number of the cluster to move it to.")
+    ] = None,
     env: Annotated[
         list[str] | None,
         typer.Option("--env", "-e", help="KEY=VALUE; repeatable; all together are the new ones."),
@@ -130,7 +133,11 @@ def _fill(request: Any, flags: dict[str, Any]) -> None:
         if flags[flag] is not None:
             setattr(spec.resources, path.partition(".")[2], round(flags[flag] * scale))
             mask.append(path)
-    for flag, name in (("image", "container_image"), ("region", "region")):
+    for flag, name in (
+        ("image", "container_image"),
+        ("region", "region"),
+        ("cluster", "cluster_id"),
+    ):
         if flags[flag] is not None:
             setattr(spec, name, flags[flag])
             mask.append(name)

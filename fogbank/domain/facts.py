@@ -61,6 +61,8 @@ class DeploymentFact:
     content_digest: bytes = b""
     # Of a deployment that was updated; before that its only revision is what it is.
     updates: tuple[Revision, ...] = ()
+    # Of one that moved: the first revision in each of its clusters, the present one last.
+    clusters: tuple[tuple[int, int], ...] = ()
 
     @property
     def deleted(self) -> bool:
@@ -79,6 +81,13 @@ class DeploymentFact:
     def revision(self) -> int:
         """The number of the revision that its author asked for last."""
         return self.updates[-1].number if self.updates else 1
+
+    def cluster_of(self, revision: int) -> int:
+        """Return the cluster whose quota replicas of a revision take."""
+        for first, cluster_id in reversed(self.clusters):
+            if revision >= first:
+                return cluster_id
+        return self.spec.cluster_id
 
     def revision_of(self, number: int) -> Revision:
         """Return a revision; the oldest one kept for one that is kept no more."""
@@ -264,11 +273,15 @@ def _deployment_updated(
     void = _void_command(facts, envelope, event.deployment_id)
     if void is None:
         deployment = facts.deployments[event.deployment_id]
-        if event.spec.cluster_id != deployment.spec.cluster_id:
-            return VoidReason.OTHER_CLUSTER
+        before, cluster_id = deployment.spec.cluster_id, event.spec.cluster_id
+        if cluster_id != before and cluster_id not in facts.clusters:
+            return VoidReason.UNKNOWN_CLUSTER
         deployment.updates = next_revisions(
             deployment.revisions, event.spec, event.env_key, position, facts.log_time_us
         )
+        if cluster_id != before:
+            moves = deployment.clusters or ((1, before),)
+            deployment.clusters = (*moves, (deployment.revision, cluster_id))
         deployment.spec = event.spec
         deployment.env_key = event.env_key
         deployment.version = position

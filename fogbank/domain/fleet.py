@@ -136,7 +136,7 @@ class FleetState:
         for placed in self.decisions.placements.values():
             if not self.ended(placed):
                 self._use_of(placed.node_id).put(placed)
-                self._quota_use.put(placed, self._cluster_of(placed))
+                self._quota_use.put(placed, self.cluster_of(placed))
 
     @property
     def parts(self) -> dict[str, object]:
@@ -177,14 +177,17 @@ class FleetState:
         if not self.ended(placed):
             self._use_of(placed.node_id).put(placed)
             # One given up with its node frees its quota, and on the node nothing.
-            freed = self._quota_use.put(placed, self._cluster_of(placed))
+            freed = self._quota_use.put(placed, self.cluster_of(placed))
             if freed or placed.desired is Desired.RELEASED:
                 folded.room_appeared = True
 
-    def _cluster_of(self, placed: PlacedReplica) -> int:
-        """Return the cluster of a replica's deployment, which it keeps; 0 for none."""
+    def cluster_of(self, placed: PlacedReplica) -> int:
+        """Return the cluster whose quota a replica takes, for good; 0 for none.
+
+        It is that of its deployment, or was when the replica's revision was asked for.
+        """
         deployment = self.facts.deployments.get(placed.deployment_id)
-        return deployment.spec.cluster_id if deployment is not None else 0
+        return deployment.cluster_of(placed.revision) if deployment is not None else 0
 
     def _use_of(self, node_id: str) -> NodeUse:
         use = self._use.get(node_id)
@@ -246,7 +249,7 @@ class FleetState:
     def _end_all_on(self, node_id: str) -> None:
         gone = self._use.pop(node_id, _UNUSED)
         for placed, _ in gone.replicas.values():
-            self._quota_use.remove(placed, self._cluster_of(placed))
+            self._quota_use.remove(placed, self.cluster_of(placed))
 
     def _touch_update(self, event: ev.DeploymentUpdated, folded: Folded) -> None:
         """With another priority its replicas may give way to others than before."""
@@ -271,7 +274,7 @@ class FleetState:
                 continue
             folded.deployments.add(placed.deployment_id)
             if self.ended(placed) and self._use_of(placed.node_id).remove(placed.id):
-                self._quota_use.remove(placed, self._cluster_of(placed))
+                self._quota_use.remove(placed, self.cluster_of(placed))
                 folded.room_appeared = True
 
     # Derived reads.

@@ -1,7 +1,8 @@
 """Revisions of a deployment: what its replicas were to be, time after time.
 
-A revision is what a replica can't change while it runs: image, resources, environment and the
-like. A change of anything else (labels, priority, how many) makes no new one.
+A revision is what a replica can't change while it runs: image, resources, environment, the cluster
+whose quota it takes, and the like. A change of anything else (labels, priority, how many) makes no
+new one.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ def with_replicas_of(spec: DeploymentSpec, other: DeploymentSpec) -> DeploymentS
         gpu_model=other.gpu_model,
         restart=other.restart,
         container=other.container,
+        cluster_id=other.cluster_id,
     )
 
 

@@ -25,7 +25,6 @@ class VoidReason(StrEnum):
     NOT_NEXT_REPORT = "not the next report"
     UNKNOWN_ORGANIZATION = "unknown organization"
     UNKNOWN_CLUSTER = "unknown cluster"
-    OTHER_CLUSTER = "a deployment keeps its cluster"
     LAST_OWNER = "an organization keeps an owner"
     JOIN_UNKNOWN = "unknown join token"
     JOIN_REVOKED = "join token revoked"

@@ -27,6 +27,7 @@ from fogbank.domain.states import ReplicaState
 from fogbank.placement.agenda import Agenda, rollout_look
 from fogbank.placement.looks import look
 from fogbank.placement.movements import losses, lost_at_us
+from fogbank.placement.quotas import refused_by_quota
 from fogbank.placement.room import Room
 from fogbank.placement.work import Work
 
@@ -135,13 +136,20 @@ def _replace(
             outcomes.append(found._replace(placements=placements))
             _note_successor(work.room, deployment.id, placement.node_id)
             surge -= 1
-        elif spare > 0:
+        elif spare > 0 and not _awaits_quota(fleet, work, meant, old):
             outcomes.append(gone)
             spare -= 1
             let_go = surge > 0
     if not outcomes:
         work.looked_in_vain.add(rollout_look(deployment.id))
     return outcomes
+
+
+def _awaits_quota(fleet: FleetState, work: Work, meant: DeploymentFact, old: PlacedReplica) -> bool:
+    """Tell whether a move to another cluster waits for its quota: no end of an old one helps."""
+    if fleet.cluster_of(old) == meant.spec.cluster_id:
+        return False
+    return refused_by_quota(fleet, work.room, meant.spec, 1) is not None
 
 
 def _note_successor(room: Room, deployment_id: str, node_id: str) -> None:

@@ -182,7 +182,7 @@ class VictimTable:
                     row << _RANK_BITS | rank,
                     row,
                     deployment.spec.priority,
-                    deployment.spec.cluster_id,
+                    deployment.cluster_of(placed.revision),
                     deployment.created_position,
                     key[1],
                     takes.cpu_millicores,
@@ -279,11 +279,10 @@ class Evictions:
         self.outcomes_seen = len(outcomes)
 
     def _released(self, fleet: FleetState, room: Room, outcome: ev.ReplicasReleased) -> None:
-        cluster_id = fleet.facts.deployments[outcome.deployment_id].spec.cluster_id
         for replica_id in outcome.replica_ids:
             placed = fleet.decisions.placements[replica_id]
             if placed.desired in COUNTING and not fleet.ended(placed):
-                self.quota.release(cluster_id, use_of(placed.resources, 1))
+                self.quota.release(fleet.cluster_of(placed), use_of(placed.resources, 1))
             row = room.arrays.row(placed.node_id)
             if row is None or placed.desired is Desired.RELEASED or fleet.ended(placed):
                 continue
@@ -294,13 +293,14 @@ class Evictions:
             self.highest[row] = _ABOVE_ALL
 
     def _placed(self, fleet: FleetState, room: Room, outcome: ev.DeploymentPlaced) -> None:
-        spec = fleet.facts.deployments[outcome.deployment_id].spec
+        deployment = fleet.facts.deployments[outcome.deployment_id]
+        priority, cluster_id = deployment.spec.priority, deployment.cluster_of(outcome.revision)
         takes = amounts(outcome.resources)
         for placement in outcome.placements:
             row = room.arrays.row(placement.node_id)
             if row is not None:
                 devices = placement.gpu_devices
-                self.fresh.append(Fresh(spec.priority, spec.cluster_id, row, takes, devices))
+                self.fresh.append(Fresh(priority, cluster_id, row, takes, devices))
 
     def evict(self, room: Room, row: int, entries: Sequence[int], ask: Integers) -> None:
         """Evict replicas from a node for an ask that takes room there next.

@@ -72,11 +72,12 @@ class Updates:
         """Change a deployment; its replicas are replaced by and by where that takes new ones.
 
         `applied` returns the changed spec, checked; `content` says what was asked, so that a
-        repeat can be told. Without `env` the environment stays.
+        repeat can be told. Without `env` the environment stays. Into another cluster a caller
+        moves a deployment with the rights to deploy in both.
 
         Raises:
             InvalidArgumentError: what it comes to is no good.
-            NotFoundError, PermissionDeniedError: as `Deployments.changeable`.
+            NotFoundError, PermissionDeniedError: as `Deployments.changeable`; or of the cluster.
             FailedPreconditionError: it is deleted.
             AbortedError: its version is another one than expected.
             AlreadyExistsError, UnavailableError: as `Deployments.create`.
@@ -181,6 +182,8 @@ class Updates:
                     if expected_version and expected_version < deployment.version:
                         raise commands.stale()
                     spec, env_key = changed(deployment)
+                    if spec.cluster_id != deployment.spec.cluster_id:
+                        await self._deployments.check_new(principal, spec)
                     if validate_only:
                         return Accepted(deployment.id, 0, deployment.version, spec)
                     made = ev.DeploymentUpdated(deployment.id, spec, env_key)

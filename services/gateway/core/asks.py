@@ -39,6 +39,7 @@ MAX_ENV_NAME = 256
 MAX_ENV_BYTES = 64 * 1024
 MAX_ROLLOUT_STEP = 1_000
 MAX_ROLLOUT_MS = 24 * 3600 * 1_000
+CLUSTER = Amount("cluster_id", 1, (1 << 63) - 1)
 _SHOWN = 40
 
 _REGION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62})")
@@ -164,6 +165,17 @@ def spec_of(ask: Ask, bounds: Bounds) -> DeploymentSpec:
         disconnect=ask.disconnect,
         container=ask.container,
     )
+
+
+def checked_cluster(cluster_id: int) -> int:
+    """Return the number of a cluster that a deployment is to move to.
+
+    Raises:
+        InvalidArgumentError: no cluster can have it.
+    """
+    if (problem := CLUSTER.problem(cluster_id)) is not None:
+        raise InvalidArgumentError.of_field(CLUSTER.path, problem)
+    return cluster_id
 
 
 def ask_of(spec: DeploymentSpec) -> Ask:

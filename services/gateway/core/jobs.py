@@ -15,10 +15,8 @@ from fogbank.domain.deployment import (
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.states import ServiceType
 from fogbank.domain.tenancy import Quota
-from services.gateway.core.asks import MAX_NAME, Ask, ask_of, check_image, spec_of
+from services.gateway.core.asks import CLUSTER, MAX_NAME, Ask, ask_of, check_image, spec_of
 from services.gateway.core.bounds import Amount, Bounds
-
-_CLUSTER = Amount("cluster_id", 1, (1 << 63) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +71,10 @@ def check_change(job: JobFields, bounds: Bounds) -> None:
         (bounds.cpu, job.required_cpu),
         (bounds.memory, job.required_ram),
         (bounds.gpu, job.required_gpu),
-        (_CLUSTER, job.cluster_id),
+        (CLUSTER, job.cluster_id),
     ):
         if value is not None and (problem := amount.problem(value)) is not None:
             raise InvalidArgumentError.of_field(amount.path, problem)
-
-
-def check_cluster(job: JobFields, cluster_id: int) -> None:
-    """Raise InvalidArgumentError if a change would move a deployment to another cluster."""
-    if job.cluster_id not in {None, cluster_id}:
-        raise InvalidArgumentError.of_field(
-            "cluster_id",
-            f"must be {cluster_id} as it is, got {job.cluster_id}: a deployment stays in its "
-            "cluster; make another in that one and delete this",
-        )
 
 
 def job_spec(job: JobFields, cluster_id: int, bounds: Bounds) -> DeploymentSpec:
@@ -117,16 +105,18 @@ def job_spec(job: JobFields, cluster_id: int, bounds: Bounds) -> DeploymentSpec:
 def changed_job(spec: DeploymentSpec, job: JobFields, bounds: Bounds) -> DeploymentSpec:
     """Return a spec with what was given of a job in it; its name stays.
 
+    `bounds` are those of the cluster that it is in afterwards.
+
     Raises:
         InvalidArgumentError: names each field that is wrong.
     """
-    check_cluster(job, spec.cluster_id)
     given = {
         "container_image": job.image,
         "cpu_millicores": job.required_cpu,
         "memory_mib": job.required_ram,
         "gpu_thousandths": job.required_gpu,
         "priority": job.priority,
+        "cluster_id": job.cluster_id,
     }
     known = {name: value for name, value in given.items() if value is not None}
     return spec_of(replace(ask_of(spec), **known), bounds)  # type: ignore[arg-type]

@@ -17,12 +17,11 @@ from fogbank.domain.states import ConstraintOperator, RestartPolicy
 from fogbank.v1 import deployment_service_pb2 as pb
 from fogbank.v1 import deployments_pb2
 from services.gateway.app.deployments import CreateAsk
-from services.gateway.core.asks import Ask, spec_of
+from services.gateway.core.asks import Ask, checked_cluster, spec_of
 from services.gateway.core.bounds import Bounds
 
 _ENV = "env"
-# Another cluster would be another quota and other rights.
-_FIXED = frozenset({"cluster_id"})
+_CLUSTER = "cluster_id"
 
 
 def create_ask(request: pb.CreateDeploymentRequest, bounds: Bounds) -> CreateAsk:
@@ -159,7 +158,7 @@ def change_of(request: pb.UpdateDeploymentRequest) -> Change:
     """Return what an update asks for.
 
     Raises:
-        InvalidArgumentError: a field that isn't there, or that can't be changed; or none.
+        InvalidArgumentError: a field that isn't there, or none; or a cluster that can't be.
     """
     paths = sorted(request.update_mask.paths)
     if not paths:
@@ -172,9 +171,12 @@ def change_of(request: pb.UpdateDeploymentRequest) -> Change:
         known = FieldMask(paths=[path]).IsValidForDescriptor(
             deployments_pb2.DeploymentSpec.DESCRIPTOR
         )
-        if not known or path.partition(".")[0] in _FIXED:
-            what = "can't be changed" if known else "is no field of a deployment"
-            raise InvalidArgumentError.of_field("update_mask", f"{path} {what}")
+        if not known:
+            raise InvalidArgumentError.of_field(
+                "update_mask", f"{path} is no field of a deployment"
+            )
+    if _CLUSTER in of_spec:
+        checked_cluster(request.spec.cluster_id)
     return Change(request.spec, of_spec, dict(request.env) if _ENV in paths else None)
 
 

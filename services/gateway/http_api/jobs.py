@@ -117,13 +117,20 @@ async def update(
     idempotency_key: IdempotencyKey = "",
     if_match: IfMatch = "",
 ) -> Response:
-    """Change some fields of a deployment; its replica is replaced where that takes a new one."""
+    """Change some fields of a deployment; its replica is replaced where that takes a new one.
+
+    With another `cluster_id` it moves there: the new replica takes that cluster's quota, and the
+    old one runs on in its own until the new one does.
+    """
     uses = used_by(request)
     job = body.fields_given()
     check_change(job, job_bounds(UNLIMITED, uses.bounds))
+    if job.cluster_id is not None:
+        await uses.clusters.get(caller, job.cluster_id, MembershipRole.OPERATOR)
 
     def applied(spec: DeploymentSpec) -> DeploymentSpec:
-        return changed_job(spec, job, job_bounds(uses.clusters.quota(spec.cluster_id), uses.bounds))
+        quota = uses.clusters.quota(job.cluster_id or spec.cluster_id)
+        return changed_job(spec, job, job_bounds(quota, uses.bounds))
 
     accepted = await uses.updates.update(
         caller,

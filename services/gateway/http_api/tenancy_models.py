@@ -186,7 +186,9 @@ class JobChangeBody(Body):
 
     model_config = _examples({"required_cpu": 40, "priority": "LOW"})
 
-    cluster_id: int | None = Field(default=None, json_schema_extra={"minimum": 1})
+    cluster_id: int | None = Field(
+        default=None, description="Moves it to this cluster.", json_schema_extra={"minimum": 1}
+    )
     image: str | None = Field(default=None, json_schema_extra=_texts(MAX_IMAGE))
     required_cpu: int | None = _optional(1, "Millicores, up to the cluster's total.")
     required_ram: int | None = _optional(1, "MiB, up to the cluster's total.")

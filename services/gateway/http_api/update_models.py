@@ -88,6 +88,11 @@ class UpdateBody(Body):
     )
     region: str = Field(default_factory=str, json_schema_extra=texts(1, 63))
     priority: Priority = Field(default_factory=str, description="A number, or a word in any case.")
+    cluster_id: int = Field(
+        default_factory=int,
+        description="Moves it to this cluster.",
+        json_schema_extra=within(asks.CLUSTER),
+    )
     strategy: str = Field(default_factory=str, description="Empty for the policy's own.")
     wait_for_capacity: bool = Field(default_factory=bool)
     constraints: list[ConstraintBody] = Field(
@@ -144,6 +149,8 @@ class UpdateBody(Body):
             "disconnect": self.disconnect.rules(),
             "container": self.container.spec(),
         }
+        if "cluster_id" in self.model_fields_set:
+            taken["cluster_id"] = asks.checked_cluster(self.cluster_id)
         changed: dict[str, Any] = {
             name: value for name, value in taken.items() if name in self.model_fields_set
         }

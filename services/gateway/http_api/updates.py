@@ -35,7 +35,7 @@ _TRACK = "Use /rollout/{deployment_id} to track progress."
     "/update/{deployment_id}",
     status_code=202,
     response_model=CommandAnswer,
-    responses=errors(401, 404, 409, 412, 413, 429, 503),
+    responses=errors(401, 403, 404, 409, 412, 413, 429, 503),
     openapi_extra=documented(UpdateBody),
     operation_id="updateDeployment",
 )
@@ -87,7 +87,7 @@ async def rollout(caller: Caller, request: Request, deployment_id: DeploymentId)
     "/rollback/{deployment_id}",
     status_code=202,
     response_model=CommandAnswer,
-    responses=errors(401, 404, 409, 412, 413, 429, 503),
+    responses=errors(401, 403, 404, 409, 412, 413, 429, 503),
     openapi_extra=documented(RollbackBody, required=False),
     operation_id="rollbackDeployment",
 )

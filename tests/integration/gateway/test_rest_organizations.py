@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from services.gateway.app.principal import Role
-from tests.support.rest_face import RestFace, rest_face
+from tests.support.rest_face import RestFace, deploy_body, rest_face
 
 CLUSTER = {
     "name": "cluster_high",
@@ -324,7 +324,6 @@ async def test_a_bad_change_is_named(face: RestFace, ours: Any) -> None:
         ({"required_cpu": True}, "required_cpu"),
         ({"priority": "medium"}, "priority"),
         ({"image": "a b"}, "image"),
-        ({"cluster_id": 1}, "stays in its cluster"),
         ({"cluster_id": 0}, "cluster_id: must be between 1"),
     ):
         status, answer = await call(face, "alice", "POST", path, body)
@@ -336,3 +335,46 @@ async def test_a_bad_change_is_named(face: RestFace, ours: Any) -> None:
     assert (await call(face, "alice", "GET", "/api/deployments/x"))[0] == 400
     unknown = "/api/deployments/0b7a3b58-7a53-4f5e-9d0c-5d3a3f0c8a11"
     assert (await call(face, "alice", "GET", unknown))[0] == 404
+
+
+async def test_a_job_moves_with_rights_in_both_clusters(face: RestFace, ours: Any) -> None:
+    other = CLUSTER | {"name": "small", "total_cpu": 100}
+    assert (await call(face, "alice", "POST", "/api/clusters", other))[0] == 201
+    _, made = await call(face, "alice", "POST", "/api/deployments", job(cluster_id=2))
+    path = f"/api/deployments/{made['id']}"
+    too_large = await call(face, "alice", "POST", path, {"cluster_id": 3, "required_cpu": 101})
+    assert (too_large[0], "required_cpu" in too_large[1]["detail"]) == (400, True)
+    assert await call(face, "alice", "POST", path, {"cluster_id": 99}) == (
+        404,
+        {"detail": "Cluster not found"},
+    )
+    status, moved = await call(face, "alice", "POST", path, {"cluster_id": 3, "required_cpu": 90})
+    assert (status, moved["cluster_id"], moved["required_cpu"]) == (200, 3, 90)
+    assert (await call(face, "alice", "GET", path))[1]["cluster_id"] == 3
+    listed = {}
+    for number in (2, 3):
+        _, listed[number] = await call(
+            face, "alice", "GET", f"/api/deployments?cluster_id={number}"
+        )
+    assert [[each["id"] for each in listed[number]] for number in (2, 3)] == [[], [made["id"]]]
+
+    # Eve may deploy in the fleet's own cluster, and is a stranger here.
+    _, hers = await call(face, "eve", "POST", "/api/deployments", job(cluster_id=1))
+    elsewhere = f"/api/deployments/{hers['id']}"
+    assert (await call(face, "eve", "POST", elsewhere, {"cluster_id": 3}))[0] == 404
+    _, large = await call(face, "eve", "POST", "/api/deployment/deploy", deploy_body())
+    update = f"/api/deployment/update/{large['deployment_id']}"
+    assert (await call(face, "eve", "POST", update, {"cluster_id": 3}))[0] == 404
+    # A viewer there may look, and not move anything in.
+    await call(face, "eve", "POST", "/api/orgs/join", {"invite_code": ours["invite_code"]})
+    _, members = await call(face, "alice", "GET", "/api/orgs/2/members")
+    (eve,) = [each["user_id"] for each in members if each["role"] == "operator"]
+    await call(face, "alice", "PUT", f"/api/orgs/2/members/{eve}", {"role": "viewer"})
+    assert (await call(face, "eve", "POST", elsewhere, {"cluster_id": 3}))[0] == 403
+    await call(face, "alice", "PUT", f"/api/orgs/2/members/{eve}", {"role": "operator"})
+    assert (await call(face, "eve", "POST", update, {"cluster_id": 3}))[0] == 202
+    # Going back to the revision before moves it back.
+    rollback = f"/api/deployment/rollback/{made['id']}"
+    back = await call(face, "alice", "POST", rollback)
+    assert back[0] == 202
+    assert (await call(face, "alice", "GET", path))[1]["cluster_id"] == 2

@@ -126,7 +126,7 @@ async def test_a_repeat_gets_the_same_answer_and_a_stale_one_is_refused(face: Re
         ({"replicas": 11}, "replicas: must be between 1 and 10, got 11"),
         ({"replicas": None}, "replicas: must be an integer between 1 and 10, got null"),
         ({"resources": {"cpu": 0.1}}, "resources.cpu: must be between 0.5 and 16 cores, got 0.1"),
-        ({"cluster_id": 2}, "cluster_id: is not a known field"),
+        ({"cluster_id": 0}, "cluster_id: must be between 1"),
         ({"type": "web"}, "Invalid type. Must be one of:"),
         ({"rollout": {"surge": 1}}, "rollout.surge: is not a known field"),
         ({"rollout": {"max_surge": -1}}, "rollout.max_surge: must be between 0 and 1000, got -1"),

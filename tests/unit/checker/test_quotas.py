@@ -157,12 +157,30 @@ def test_above_its_quota_a_deployment_fails_at_once_even_if_it_is_to_wait() -> N
     assert log.rules() == ["failed"]
 
 
-def test_an_update_into_another_cluster_is_void() -> None:
+def test_an_update_into_a_cluster_that_is_not_there_is_void() -> None:
     log = a_log()
     (known,) = fill(log, ["a"])
-    spec = deployments_pb2.DeploymentSpec(name="a", replicas=1, resources=room(), cluster_id=2)
+    spec = deployments_pb2.DeploymentSpec(name="a", replicas=1, resources=room(), cluster_id=3)
     log.fact(facts_pb2.DeploymentUpdated(deployment_id=known, spec=spec))
     assert log.check().counts.events_void == 1
+
+
+def test_who_moved_takes_the_quota_of_where_it_is() -> None:
+    """The replica placed before stays in its own cluster, the next one needs room in the new."""
+    log = a_log(replicas=1)
+    (known,) = fill(log, ["a"])
+    log.fact(
+        facts_pb2.ClusterCreated(
+            name="full", organization_id=1, quota=resources_pb2.Quota(replicas=0)
+        )
+    )
+    spec = deployments_pb2.DeploymentSpec(name="a", replicas=1, resources=room(), cluster_id=3)
+    log.fact(facts_pb2.DeploymentUpdated(deployment_id=known, spec=spec))
+    log.report(nodes(log)[0], seen(a_replica(known), RUNNING))
+    assert log.check().counts.events_void == 0
+    assert log.rules(settled=True) == [], "there is no quota for it"
+    log.fact(facts_pb2.ClusterQuotaSet(cluster_id=3))
+    assert log.rules(settled=True) == ["outdated"]
 
 
 def test_at_rest_who_has_no_quota_may_wait() -> None:

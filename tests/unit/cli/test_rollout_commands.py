@@ -70,15 +70,16 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Deploym
 
 def test_an_update_names_what_was_given_and_nothing_else(server: Deployments) -> None:
     flags = ["--image", "nginx:2", "--cpu", "0.5", "--env", "A=1", "--max-unavailable", "1"]
-    assert run(["update", ID, *flags, "--wait"]) == 0
+    assert run(["update", ID, *flags, "--cluster", "2", "--wait"]) == 0
     (request,) = server.requests
     assert sorted(request.update_mask.paths) == [
+        "cluster_id",
         "container_image",
         "env",
         "resources.cpu_millicores",
         "rollout.max_unavailable",
     ]
-    assert request.spec.container_image == "nginx:2"
+    assert (request.spec.container_image, request.spec.cluster_id) == ("nginx:2", 2)
     assert request.spec.resources.cpu_millicores == 500
     assert dict(request.env) == {"A": "1"}
 

@@ -322,14 +322,6 @@ def test_a_surge_needs_quota_and_one_that_may_be_missing_gives_way() -> None:
     assert used(fleet).replicas == 1
 
 
-def test_a_deployment_keeps_its_cluster() -> None:
-    fleet = a_fleet(Quota(replicas=1))
-    known = run(fleet, ask())
-    spec = replace(fleet.planner.fleet.facts.deployments[known].spec, cluster_id=FREE)
-    fleet.fact(ev.DeploymentUpdated(known, spec))
-    assert fleet.planner.fleet.facts.deployments[known].spec.cluster_id == LIMITED
-
-
 # What is told.
 
 
