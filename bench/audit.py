@@ -3,32 +3,37 @@
 The log is `bench.long_log`'s. It is put into a real broker, and projected by the real projector
 into a real PostgreSQL; then, one after the other:
 
-- read: the commits read from JetStream, as bytes, by the log's own reader: the floor of verifying;
-- verify: the ledger's `VerifyLog`: log, copy, tree and digests compared commit by commit; the ratio
-  is verify to read (aim: half);
-- copy: `COPY` of the same commits, as bytes, into a table like the ledger's;
-- project: the whole projection made anew from the log, as a ledger does whose database is lost; the
-  ratio is project to copy (aim: a third);
-- decide: every round derived again by the ledger's process from its copy (no floor but folding);
+- project: the whole projection made anew from the log, as a ledger does whose database is lost;
+- copy: `COPY` of all rows that projecting left, in its binary form, into tables like the ledger's
+  with their keys and indexes; the ratio is project to copy (aim: a third);
+- read: the commits read from JetStream, as bytes, by the log's own reader;
+- verify: the ledger's `VerifyLog`: log, copy, tree and digests compared commit by commit; it reads
+  the commits twice, from either store, and hashes them twice; the ratio is verify to read (aim:
+  half);
 - one then: one deployment, drawn at random, at a random commit after its creation, from the index
   (aim: 95 of 100 within 200 ms);
-- all then: all deployments and nodes at a random commit, from the newest snapshot before it.
+- all then: all deployments and nodes at a random commit, from the newest snapshot before it;
+- decide: every round derived again by the ledger's process from its copy (no floor but folding).
 
-Rates are events a second.
+Rates are events a second. Beside the clock stands the CPU time of all processes that took part, and
+its ratio: on a machine that others use it tells more.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import resource
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from random import Random
 
 import asyncpg
+import psutil
 
 from bench.long_log import long_log, read_log
 from fogbank.domain.views import Moment
@@ -46,43 +51,95 @@ from tests.support.postgres import postgres_server
 
 _NAME = StreamName()
 _SINGLE, _WHOLE = 200, 5
-_COPIED_AT_ONCE = 50
+_ROWS = (
+    "commits",
+    "tree_nodes",
+    "touches",
+    "deployment_status_history",
+    "deployments",
+    "nodes",
+)
 _CREATED = "SELECT id::text, min(position) >> 16 AS at FROM touches WHERE kind = 1 GROUP BY id"
 
 
-def figure(name: str, events: int, seconds: float, floor_s: float = 0) -> None:
+@dataclass
+class Cost:
+    """What something took: seconds on the clock, and of CPU time in all processes."""
+
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+
+
+class Costs:
+    """Measures what this process, its children and the servers take."""
+
+    def __init__(self, servers: Sequence[int]) -> None:
+        """`servers` are the process ids of broker and postmaster."""
+        self._servers = servers
+
+    @asynccontextmanager
+    async def of(self) -> AsyncIterator[Cost]:
+        """Measure what happens in the context; the cost is known behind it."""
+        cost = Cost()
+        began_s, began_cpu_s = time.perf_counter(), self._cpu_s()
+        yield cost
+        cost.wall_s = time.perf_counter() - began_s
+        cost.cpu_s = self._cpu_s() - began_cpu_s
+
+    def _cpu_s(self) -> float:
+        # Children that ended are counted with their parents, here and by the postmaster.
+        total = 0.0
+        for pid in (os.getpid(), *self._servers):
+            process = psutil.Process(pid)
+            children = process.children(recursive=True) if pid in self._servers else []
+            for each in (process, *children):
+                times = each.cpu_times()
+                total += times.user + times.system
+                total += times.children_user + times.children_system
+        return total
+
+
+def figure(name: str, events: int, cost: Cost, floor: Cost | None = None) -> None:
     """Print a rate, and what part of its floor that is."""
-    ratio = f", ratio {floor_s / seconds:.2f}" if floor_s else ""
-    print(f"{name:<10} {seconds:>8.1f} s {events / seconds:>12,.0f} events/s{ratio}", flush=True)
+    ratio = ""
+    if floor is not None:
+        ratio = f", ratio {floor.wall_s / cost.wall_s:.2f}, of CPU {floor.cpu_s / cost.cpu_s:.2f}"
+    print(
+        f"{name:<10} {cost.wall_s:>8.1f} s {events / cost.wall_s:>12,.0f} events/s, "
+        f"{cost.cpu_s:.1f} s CPU{ratio}",
+        flush=True,
+    )
 
 
-async def reading(log: EventLog, last: int) -> float:
-    """Return the seconds that reading the log takes."""
-    began_s = time.perf_counter()
+async def read_all(log: EventLog, last: int) -> None:
+    """Read the whole log."""
     seen = 0
     async for batch in log.read(1, last):
         seen += len(batch)
     assert seen == last, seen
-    return time.perf_counter() - began_s
 
 
-async def copying(url: str, commits: Sequence[StoredCommit]) -> float:
-    """Return the seconds that COPY takes for the commits, in transactions."""
+async def copied(url: str, costs: Costs) -> Cost:
+    """Return what COPY of all rows of the projection takes, into tables like its own."""
     connection = await asyncpg.connect(url.replace("postgresql+asyncpg", "postgresql"))
-    await connection.execute(
-        "CREATE TABLE floor_commits (sequence bigint PRIMARY KEY, service text, instance text, "
-        "digest bytea, data bytea)"
-    )
-    rows = [(c.sequence, c.writer.service, c.writer.instance, c.digest, c.data) for c in commits]
-    began_s = time.perf_counter()
-    for start in range(0, len(rows), _COPIED_AT_ONCE):
-        await connection.copy_records_to_table(
-            "floor_commits", records=rows[start : start + _COPIED_AT_ONCE]
+    rows = {}
+    for table in _ROWS:
+        rows[table] = BytesIO()
+        await connection.copy_from_table(
+            table, schema_name="public", output=rows[table], format="binary"
         )
-    took_s = time.perf_counter() - began_s
-    await connection.execute("DROP TABLE floor_commits")
+        rows[table].seek(0)
+    await connection.execute("CREATE SCHEMA floor")
+    for table in _ROWS:
+        await connection.execute(f"CREATE TABLE floor.{table} (LIKE public.{table} INCLUDING ALL)")
+    async with costs.of() as cost:
+        for table in _ROWS:
+            await connection.copy_to_table(
+                table, schema_name="floor", source=rows[table], format="binary"
+            )
+    await connection.execute("DROP SCHEMA floor CASCADE")
     await connection.close()
-    return took_s
+    return cost
 
 
 @dataclass
@@ -115,38 +172,42 @@ class BrokerLog(StoredLog):
 async def measure(commits: list[StoredCommit], events: int) -> None:
     """Run the benchmark and print its figures."""
     with nats_server(sync_always=False) as broker, postgres_server() as server:
+        costs = Costs([broker.pid, server.pid])
         async with connect(broker.url, "bench") as connection:
             log = BrokerLog(connection=connection)
             await log.publish_all(commits)
-            async with server.database() as url:
-                copy_s = await copying(url, commits)
-                figure("copy", events, copy_s)
-                began_s = time.perf_counter()
-                async with a_running_ledger(url, log) as ledger:
-                    figure("project", events, time.perf_counter() - began_s, copy_s)
-                    await replaying(ledger, log, events)
-                    await asking(ledger, url, log.last)
+            async with server.database() as url, AsyncExitStack() as running:
+                async with costs.of() as project:
+                    ledger = await running.enter_async_context(a_running_ledger(url, log))
+                copy = await copied(url, costs)
+                figure("copy", events, copy)
+                figure("project", events, project, copy)
+                await verifying(ledger, log, events, costs)
+                await asking(ledger, url, log.last)
+                await deriving(ledger, events, costs)
 
 
-async def replaying(ledger: Ledger, log: StoredLog, events: int) -> None:
-    """Read, check and derive again."""
-    read_s = await reading(log.reader(), log.last)
-    figure("read", events, read_s)
-    began_s = time.perf_counter()
-    async for part in ledger.answers.verification.verify(0, 0):
-        assert not part.problem, part
-    figure("verify", events, time.perf_counter() - began_s, read_s)
-    # The process that derives ends before its answer does, and is counted then.
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    began_s = time.perf_counter()
+async def verifying(ledger: Ledger, log: StoredLog, events: int, costs: Costs) -> None:
+    """Read and check."""
+    async with costs.of() as read:
+        await read_all(log.reader(), log.last)
+    figure("read", events, read)
+    async with costs.of() as verify:
+        async for part in ledger.answers.verification.verify(0, 0):
+            assert not part.problem, part
+    figure("verify", events, verify, read)
+
+
+async def deriving(ledger: Ledger, events: int, costs: Costs) -> None:
+    """Derive every round again."""
     rounds = 0
-    async for derived in ledger.answers.replays.rederive(0, 0):
-        assert not derived.found, derived.found[:1]
-        rounds += derived.same
-    figure("decide", events, time.perf_counter() - began_s)
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu_s = ended.ru_utime + ended.ru_stime - before.ru_utime - before.ru_stime
-    print(f"           of which {cpu_s:.1f} s of CPU time, {rounds / cpu_s:,.0f} rounds a second")
+    async with costs.of() as cost:
+        # The process that derives ends before its answer does, and is counted then.
+        async for derived in ledger.answers.replays.rederive(0, 0):
+            assert not derived.found, derived.found[:1]
+            rounds += derived.same
+    figure("decide", events, cost)
+    print(f"           {rounds:,} rounds, {rounds / cost.cpu_s:,.0f} a second of CPU", flush=True)
 
 
 async def asking(ledger: Ledger, url: str, last: int) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fogbank.domain.envelope import SCHEDULER
-from fogbank.domain.position import index_of, pack, sequence_of
+from fogbank.domain.position import INDEX_BITS, index_of, pack, sequence_of
 from services.ledger.adapters.database import outages_named
 from services.ledger.adapters.tables import COMMITS, TOUCHES
 from services.ledger.app.ports import CopyDamagedError
@@ -20,6 +20,14 @@ from services.ledger.core.touched import ThingKind, is_id
 _AT_ONCE = 50
 
 _C, _T = COMMITS.c, TOUCHES.c
+# Positions as `fogbank.domain.position` packs them.
+_COUNTING = text(
+    "SELECT touched.sequence, touched.positions, c.service, c.instance, c.digest, c.data FROM ("
+    "SELECT position >> :bits AS sequence, array_agg(DISTINCT position) AS positions "
+    "FROM public.touches WHERE kind = :kind AND id = ANY(CAST(:ids AS uuid[])) "
+    "AND position < :before AND counts GROUP BY 1) AS touched "
+    "LEFT JOIN public.commits AS c USING (sequence) ORDER BY touched.sequence"
+).bindparams(bits=INDEX_BITS)
 _KEPT = select(_C.sequence, _C.service, _C.instance, _C.digest, _C.data).order_by(_C.sequence)
 
 
@@ -61,11 +69,9 @@ class PostgresLogCopy:
             return [KeptCommit(*row) for row in await connection.execute(query)]
 
     async def touching(
-        self, kind: ThingKind, id_: str, after: int, upto: int, *, counting: bool = False
+        self, kind: ThingKind, id_: str, after: int, upto: int
     ) -> AsyncGenerator[Touched]:
         """Yield the commits that touch a thing, from after a sequence up to another, in order.
-
-        With `counting` only for events that aren't void.
 
         Raises:
             CopyDamagedError: one of them isn't there.
@@ -75,8 +81,6 @@ class PostgresLogCopy:
             return
         position, last = pack(after + 1, 0), pack(upto + 1, 0)
         wanted = (_T.kind == int(kind)) & (_T.id == id_) & (_T.position < last)
-        if counting:
-            wanted &= _T.counts
         while True:
             places = (
                 select(_T.position)
@@ -99,6 +103,33 @@ class PostgresLogCopy:
             if len(found) < _AT_ONCE:
                 return
             position = found[-1] + 1
+
+    async def counting(self, kind: ThingKind, ids: Collection[str], upto: int) -> list[Touched]:
+        """Return the commits up to a sequence that touch any of some things, in order and at once.
+
+        Only events that count are named.
+
+        Raises:
+            CopyDamagedError: one of them isn't there.
+            StoreUnavailableError: no answer.
+        """
+        values = {
+            "kind": int(kind),
+            "ids": [id_ for id_ in ids if is_id(id_)],
+            "before": pack(upto + 1, 0),
+        }
+        async with outages_named(), self._engine.connect() as connection:
+            rows = (await connection.execute(_COUNTING, values)).all()
+        for row in rows:
+            if row.data is None:
+                raise _gone(row.sequence)
+        return [
+            Touched(
+                KeptCommit(row.sequence, row.service, row.instance, row.digest, row.data),
+                tuple([index_of(position) for position in row.positions]),
+            )
+            for row in rows
+        ]
 
     async def rounds(self, first: int, last: int) -> int:
         """Return how many commits of schedulers lie between, both included.

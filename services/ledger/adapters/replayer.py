@@ -28,7 +28,7 @@ from services.ledger.adapters.past_views import (
 )
 from services.ledger.app.records import Touched
 from services.ledger.app.replays import KeptCommit
-from services.ledger.core.alone import OwnEvents
+from services.ledger.core.alone import OwnEvents, node_ids_of
 
 # Behind the ledger itself, which has a fleet to keep up with.
 _NICENESS = 5
@@ -115,12 +115,13 @@ class Replayer:
             self._alone.add(_events(request.touched, request.log_times_us))
         except (CodecError, DamagedError) as error:
             return say.Failed(str(error))
+        state = self._alone.state()
         if isinstance(request, say.ShowAlone):
-            views = shown_deployments(self._alone.state(), [request.standing], whole=True)
+            views = shown_deployments(state, [request.standing], whole=True)
             return say.ShownDeployments(tuple(views))
-        known = past_deployments(self._alone.state())
+        known = past_deployments(state)
         found = next((each for each in known if each.id == request.deployment_id), None)
-        return say.AloneBegun(found, self._alone.node_ids())
+        return say.AloneBegun(found, node_ids_of(state, request.deployment_id))
 
     def _begin_with(self, head: say.SnapshotHead | None) -> tuple[FleetState | None, str]:
         """Return the state that a snapshot holds, or why it can't be used."""

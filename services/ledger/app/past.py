@@ -179,7 +179,7 @@ class PastStates:
             InvalidArgumentError: the log has no such moment.
         """
         sequence = await self.sequence_of(moment)
-        own = await self._touching(ThingKind.DEPLOYMENT, [deployment_id], sequence)
+        own = await self._index.counting(ThingKind.DEPLOYMENT, [deployment_id], sequence)
         if not own:
             raise NotFoundError("Deployment not found")
         async with self._turn, self._holding() as holder:
@@ -188,17 +188,9 @@ class PastStates:
             if found is None or (owner_id and found.owner_id != owner_id):
                 raise NotFoundError("Deployment not found")
             (standing,) = await self._standings([found], sequence)
-            nodes = await self._touching(ThingKind.STANDING, node_ids, sequence)
+            nodes = await self._index.counting(ThingKind.STANDING, node_ids, sequence)
             times_us = await self._log_times_us(nodes)
             return AsOf(await holder.show_alone(standing, nodes, times_us), sequence)
-
-    async def _touching(self, kind: ThingKind, ids: Sequence[str], sequence: int) -> list[Touched]:
-        """Return the commits up to a sequence with events that touch some things, and count."""
-        return [
-            touched
-            for id_ in ids
-            async for touched in self._index.touching(kind, id_, 0, sequence, counting=True)
-        ]
 
     async def _log_times_us(self, touched: Sequence[Touched]) -> Mapping[int, int]:
         sequences = {each.commit.sequence for each in touched}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,13 +26,19 @@ class Touched:
 class RecordIndex(Protocol):
     """The second copy of the log by things; StoreUnavailableError when it does not answer."""
 
-    def touching(
-        self, kind: ThingKind, id_: str, after: int, upto: int, *, counting: bool = False
-    ) -> AsyncGenerator[Touched]:
+    def touching(self, kind: ThingKind, id_: str, after: int, upto: int) -> AsyncGenerator[Touched]:
         """Yield the commits after a sequence up to another that touch a thing, in order.
 
-        One with many such events may come in parts. With `counting` only for events that aren't
-        void.
+        One with many such events may come in parts.
+
+        Raises:
+            CopyDamagedError: one of them isn't there.
+        """
+
+    async def counting(self, kind: ThingKind, ids: Collection[str], upto: int) -> Sequence[Touched]:
+        """Return the commits up to a sequence that touch any of some things, in order and at once.
+
+        Only events that count are named.
 
         Raises:
             CopyDamagedError: one of them isn't there.

@@ -76,11 +76,13 @@ class OwnEvents:
             state.take(self._events[place], place[1], self._deployment_id)
         return state
 
-    def node_ids(self) -> tuple[str, ...]:
-        """Return the nodes that the deployment was ever placed on."""
-        placements = self.state().decisions.placements.values()
-        nodes = {each.node_id for each in placements if each.deployment_id == self._deployment_id}
-        return tuple(sorted(nodes))
+
+def node_ids_of(state: FleetState, deployment_id: str) -> tuple[str, ...]:
+    """Return the nodes that a deployment was ever placed on, as its own state knows them."""
+    placements = state.decisions.placements.values()
+    return tuple(
+        sorted({each.node_id for each in placements if each.deployment_id == deployment_id})
+    )
 
 
 def _concerns(outcome: ev.Outcome, deployment_id: str) -> bool:
