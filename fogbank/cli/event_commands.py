@@ -11,13 +11,13 @@ from fogbank.cli.output import AsTable, Output, OutputFormat, as_text
 
 if TYPE_CHECKING:
     from fogbank.cli.connection import Connection
-    from fogbank.v1.audit_service_pb2 import ReadEventsResponse
+    from fogbank.v1.audit_service_pb2 import ReadEventsRequest, ReadEventsResponse
 
 _RETRY_PAUSE_S = 0.5
 _SHORT_ID = 8
 
 
-def events(
+def events(  # noqa: PLR0917  one parameter for each flag
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with new ones until Ctrl-C.")
     ] = False,
@@ -30,45 +30,50 @@ def events(
         list[str] | None,
         typer.Option("--about", help="Only this thing, as deployment/ID or node/ID; repeatable."),
     ] = None,
+    subjects: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--subject",
+            help="Only commits on this subject of the log, as 'fogbank.log.*.*.scheduler.>'; "
+            "repeatable.",
+        ),
+    ] = None,
     output: Output = AsTable,
 ) -> None:
     """Print the log's events; -o json prints one JSON object a line."""
     from fogbank.cli.connection import connect
+    from fogbank.v1.audit_service_pb2 import ReadEventsRequest
 
+    wanted = ReadEventsRequest(
+        after_sequence=after, follow=follow, types=types, aggregates=about, subjects=subjects
+    )
     with connect() as connection:
-        for commit in _commits(connection, after, types or [], about or [], follow=follow):
+        for commit in _commits(connection, wanted):
             for event in rows(commit):
                 _print(event, output)
             sys.stdout.flush()
 
 
 def _commits(
-    connection: "Connection", after: int, types: list[str], about: list[str], *, follow: bool
+    connection: "Connection", wanted: "ReadEventsRequest"
 ) -> "Iterator[ReadEventsResponse]":
     """Yield commits in order; goes on where it was when the server was away."""
     import time
 
     import grpc
 
-    from fogbank.v1 import audit_service_pb2
-
     while True:
-        stream = connection.audit.ReadEvents(
-            audit_service_pb2.ReadEventsRequest(
-                after_sequence=after, follow=follow, types=types, aggregates=about
-            ),
-            metadata=connection.metadata,
-        )
+        stream = connection.audit.ReadEvents(wanted, metadata=connection.metadata)
         try:
             for commit in stream:
-                after = max(after, commit.sequence)
+                wanted.after_sequence = max(wanted.after_sequence, commit.sequence)
                 yield commit
         except grpc.RpcError as error:
-            if not follow or error.code() is not grpc.StatusCode.UNAVAILABLE:
+            if not wanted.follow or error.code() is not grpc.StatusCode.UNAVAILABLE:
                 raise
             time.sleep(_RETRY_PAUSE_S)
         else:
-            if not follow:
+            if not wanted.follow:
                 return
 
 

@@ -94,7 +94,9 @@ def print_scrub(scrub: "GetLogScrubResponse", output: OutputFormat) -> None:
         screen.print(f"{'commits compared:':<22}{scrub.commits}", highlight=False)
         for found in scrub.findings:
             screen.print(f"{found.sequence}: {found.problem}", style="red", markup=False)
-        if ended and not scrub.findings:
+        if ended and not scrub.commits:
+            screen.print(f"{'verdict:':<22}none: there was no commit to look at", style="yellow")
+        elif ended and not scrub.findings:
             screen.print(f"{'verdict:':<22}both stores are sound", style="green")
 
 

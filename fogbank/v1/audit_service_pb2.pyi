@@ -34,6 +34,7 @@ class ReadEventsRequest(_message.Message):
     TYPES_FIELD_NUMBER: _builtins.int
     AGGREGATES_FIELD_NUMBER: _builtins.int
     TOUCHING_FIELD_NUMBER: _builtins.int
+    SUBJECTS_FIELD_NUMBER: _builtins.int
     after_sequence: _builtins.int
     """Commits after this sequence; 0 for the whole log."""
     follow: _builtins.bool
@@ -51,6 +52,13 @@ class ReadEventsRequest(_message.Message):
     def aggregates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only events of these aggregates; empty for all."""
 
+    @_builtins.property
+    def subjects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only commits that were appended on a subject that one of these fits, with the broker's
+        wildcards: `*` stands for one token, `>` at the end for all that follow. At most 16; empty for
+        all.
+        """
+
     def __init__(
         self,
         *,
@@ -59,10 +67,11 @@ class ReadEventsRequest(_message.Message):
         types: _abc.Iterable[_builtins.str] | None = ...,
         aggregates: _abc.Iterable[_builtins.str] | None = ...,
         touching: _builtins.str = ...,
+        subjects: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "aggregates", b"aggregates", "follow", b"follow", "touching", b"touching", "types", b"types"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "aggregates", b"aggregates", "follow", b"follow", "subjects", b"subjects", "touching", b"touching", "types", b"types"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

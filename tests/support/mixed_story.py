@@ -81,6 +81,9 @@ class MixedStory:
 
     def change_a_deployment(self) -> None:
         wanted = [known.id for known in self._fleet.facts.deployments.values() if not known.deleted]
+        if not wanted:
+            self.deploy()
+            return
         if len(wanted) > MAX_DEPLOYMENTS or self.chance.random() < 0.4:
             event: ev.Event = ev.DeploymentDeleted(self.chance.choice(wanted))
         else:

@@ -32,6 +32,7 @@ from services.gateway.app.principal import Principal, current_principal
 from services.gateway.app.records import Records
 from services.gateway.core import policies
 from services.gateway.core.causes import causes_of_part
+from services.gateway.core.subjects import SubjectFilter
 from services.gateway.core.touching import Touching
 from services.gateway.grpc_api.causes import Causes
 
@@ -73,7 +74,11 @@ class AuditService(rpc.AuditServiceServicer):
             raise InvalidArgumentError.of_field(
                 "after_sequence", f"must be at most the log's last sequence {last}, got {after}"
             )
-        wanted = _Wanted(frozenset(request.types), frozenset(request.aggregates))
+        wanted = _Wanted(
+            frozenset(request.types),
+            frozenset(request.aggregates),
+            SubjectFilter.parse(request.subjects),
+        )
         upto = None if request.follow else last
         if request.touching:
             messages = self._touching(principal, wanted, request.touching, after, upto)
@@ -93,6 +98,8 @@ class AuditService(rpc.AuditServiceServicer):
         batches = self._log.follow(after) if upto is None else self._log.read(after + 1, upto)
         async for batch in batches:
             for stored in batch:
+                if not wanted.subjects.fits(self._subject(stored)):
+                    continue
                 commit = log_pb2.Commit.FromString(stored.data)
                 envelopes = wanted.of(enumerate(commit.events))
                 message = self._response(stored, commit.appended_at_us, envelopes)
@@ -108,7 +115,8 @@ class AuditService(rpc.AuditServiceServicer):
         async with aclosing(found):
             async for recorded in found:
                 message = pb.ReadEventsResponse(sequence=recorded.sequence)
-                if recorded.stored is not None:
+                stored = recorded.stored
+                if stored is not None and wanted.subjects.fits(self._subject(stored)):
                     message = self._recorded(principal, wanted, thing, recorded)
                     await self._causes.name(message)
                 if message.events or recorded.stored is None:
@@ -152,9 +160,10 @@ class AuditService(rpc.AuditServiceServicer):
                 for index, event in zip(seen.indexes, seen.events, strict=True)
                 if event is not None
             )
-            message = self._response(commit, commit.appended_at_us, wanted.of(envelopes))
-            if message.events:
-                yield message
+            if wanted.subjects.fits(self._subject(commit)):
+                message = self._response(commit, commit.appended_at_us, wanted.of(envelopes))
+                if message.events:
+                    yield message
             if upto is not None and commit.sequence >= upto:
                 return
 
@@ -164,16 +173,19 @@ class AuditService(rpc.AuditServiceServicer):
         appended_at_us: int,
         envelopes: Iterable[tuple[int, log_pb2.EventEnvelope]],
     ) -> pb.ReadEventsResponse:
-        writer = commit.writer if isinstance(commit, StoredCommit) else commit
         return pb.ReadEventsResponse(
             sequence=commit.sequence,
-            subject=f"{self._prefix}{writer.service}.{writer.instance}",
+            subject=self._subject(commit),
             appended_at=timestamp_to_pb(appended_at_us),
             events=[
                 pb.LoggedEvent(index=index, envelope=envelope, payload_json=_as_json(envelope))
                 for index, envelope in envelopes
             ],
         )
+
+    def _subject(self, commit: Commit | StoredCommit) -> str:
+        writer = commit.writer if isinstance(commit, StoredCommit) else commit
+        return f"{self._prefix}{writer.service}.{writer.instance}"
 
     async def GetStateAt(
         self, request: pb.GetStateAtRequest, context: Context
@@ -258,10 +270,11 @@ class AuditService(rpc.AuditServiceServicer):
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """Which events were asked for; empty for all."""
+    """Which events were asked for, and of which commits; empty for all."""
 
     types: frozenset[str]
     aggregates: frozenset[str]
+    subjects: SubjectFilter
 
     def of(
         self, envelopes: Iterable[tuple[int, log_pb2.EventEnvelope]]

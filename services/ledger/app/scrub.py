@@ -84,7 +84,9 @@ class Scrub:
         self._told &= set(found)
         metrics.SCRUB_ENDED.set(self.last.ended_at_us / _MICROS)
         metrics.SCRUB_FINDINGS.set(len(found))
-        if not found:
+        if not last:
+            _log.info("There was nothing to scrub: the log is empty")
+        elif not found:
             _log.info("The log was scrubbed and is sound", commits=last)
         return self.last
 

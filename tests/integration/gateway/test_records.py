@@ -91,6 +91,34 @@ async def test_replicas_nodes_and_users(world: GatewayWorld) -> None:
     assert [each.sequence for each in await record(world, f"user/{BOB.user_id}", "bob")] == [3]
 
 
+async def subjects_of(world: GatewayWorld, user: str, **wanted: Any) -> list[tuple[int, str]]:
+    request = pb.ReadEventsRequest(**wanted)
+    answers = world.audit_service.ReadEvents(request, metadata=signed_in(user))
+    return [(message.sequence, message.subject) async for message in answers if message.events]
+
+
+async def test_by_subject_of_the_log(world: GatewayWorld) -> None:
+    mine, _, _ = await preempted(world)
+    everything = await subjects_of(world, "admin")
+    for user, wanted in (
+        ("admin", {}),
+        ("alice", {}),
+        ("admin", {"touching": f"deployment/{mine}"}),
+    ):
+        seen = await subjects_of(world, user, **wanted)
+        rounds = await subjects_of(world, user, subjects=["fogbank.log.*.*.scheduler.>"], **wanted)
+        assert rounds == [each for each in seen if ".scheduler." in each[1]] != []
+        assert {sequence for sequence, _ in rounds} < {sequence for sequence, _ in seen}
+        (first, _), *rest = rounds
+        assert rest == await subjects_of(
+            world, user, subjects=["*.*.*.*.scheduler.*"], after_sequence=first, **wanted
+        )
+    assert everything == await subjects_of(world, "admin", subjects=[">"])
+    with pytest.raises(grpc.aio.AioRpcError, match="subjects: must be tokens") as caught:
+        await subjects_of(world, "admin", subjects=["a..b"])
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 async def test_who_may_not_and_what_there_is_not(world: GatewayWorld) -> None:
     mine, _, replica = await preempted(world)
     for thing, user, code, words in (
