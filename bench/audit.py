@@ -51,6 +51,8 @@ from tests.support.postgres import postgres_server
 
 _NAME = StreamName()
 _SINGLE, _WHOLE = 200, 5
+# For a long log to be projected, on a machine with other work.
+_PATIENCE_S = 3_600
 _ROWS = (
     "commits",
     "tree_nodes",
@@ -178,7 +180,9 @@ async def measure(commits: list[StoredCommit], events: int) -> None:
             await log.publish_all(commits)
             async with server.database() as url, AsyncExitStack() as running:
                 async with costs.of() as project:
-                    ledger = await running.enter_async_context(a_running_ledger(url, log))
+                    ledger = await running.enter_async_context(
+                        a_running_ledger(url, log, patience_s=_PATIENCE_S)
+                    )
                 copy = await copied(url, costs)
                 figure("copy", events, copy)
                 figure("project", events, project, copy)

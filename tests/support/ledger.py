@@ -98,9 +98,11 @@ class Ledger:
         """Make a server answer for this ledger."""
         grpc_api.add_to_server(self.answers, server, longest_wait_s=5)
 
-    async def reaches(self, sequence: int) -> None:
+    async def reaches(self, sequence: int, patience_s: float = 60) -> None:
         """Wait until the tables hold a commit."""
-        await eventually(lambda: self.progress.position >= sequence, what=f"commit {sequence}")
+        await eventually(
+            lambda: self.progress.position >= sequence, patience_s, what=f"commit {sequence}"
+        )
 
 
 class ReplayHere(ReplayProcess):
@@ -169,9 +171,13 @@ async def a_ledger(
 
 @asynccontextmanager
 async def a_running_ledger(
-    url: str, log: StoredLog, replay: Replay = replay_process, checkpoints: Path | None = None
+    url: str,
+    log: StoredLog,
+    replay: Replay = replay_process,
+    checkpoints: Path | None = None,
+    patience_s: float = 60,
 ) -> AsyncIterator[Ledger]:
-    """Run a ledger, which has taken in the log when the context begins."""
+    """Run a ledger, which has taken in the log when the context begins, within so long."""
     made = a_ledger(url, log, replay=replay, checkpoints=checkpoints)
     async with made as ledger, asyncio.TaskGroup() as group:
         tasks = [
@@ -184,7 +190,7 @@ async def a_running_ledger(
                 ledger.past.run,
             )
         ]
-        await ledger.reaches(log.last)
+        await ledger.reaches(log.last, patience_s)
         try:
             yield ledger
         finally:
