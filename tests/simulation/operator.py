@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -56,6 +57,7 @@ class Operator:
         self._open: list[_Wish] = []
         self._organizations = [1]
         self.told: dict[str, Quota] = {}
+        self._limits: Counter[str] = Counter()
 
     async def run(self) -> None:
         """Make the clusters, then do what the plan says."""
@@ -164,11 +166,14 @@ class Operator:
         tries: int,
         ask: Callable[[GatewayActor, str], Awaitable[Any]],
     ) -> None:
-        # Until it is answered nobody knows which one the log holds last.
+        # Until it is answered nobody knows which one the log holds last; nor if another came after
+        # it meanwhile, for what is repeated then may have been in the log long before that.
         self.told.pop(owner, None)
+        self._limits[owner] += 1
+        mine = self._limits[owner]
 
         def taken(_: Any) -> None:
-            if not any(owner in wish.what for wish in self._open):
+            if mine == self._limits[owner] and not any(owner in each.what for each in self._open):
                 self.told[owner] = quota
 
         await self._insist(self._wish(f"{quota} for {owner}", ask, taken), tries)
