@@ -89,6 +89,8 @@ def _of_command(
             yield from _deployment(fleet, envelope.event_id)
         case ev.DeploymentScaled() | ev.DeploymentUpdated() | ev.DeploymentDeleted():
             yield from _deployment(fleet, event.deployment_id)
+            if isinstance(event, ev.DeploymentUpdated):
+                yield from _left(fleet, event.deployment_id, verdict.position)
         case ev.OrganizationCreated() if verdict.accepted:
             made = made_at(fleet.facts.organizations, verdict.position)
             yield ThingKind.ORGANIZATION, numbered(made.id)
@@ -152,6 +154,16 @@ def _deployment(fleet: FleetState, deployment_id: str) -> Iterator[_Thing]:
     if deployment is not None:
         yield ThingKind.DEPLOYMENT, deployment_id
         yield from _cluster(fleet, deployment.spec.cluster_id)
+
+
+def _left(fleet: FleetState, deployment_id: str, position: int) -> Iterator[_Thing]:
+    """Yield the cluster that a deployment left with a command, with its organization."""
+    deployment = fleet.facts.deployments.get(deployment_id)
+    if deployment is None or len(deployment.clusters) <= 1:
+        return
+    (_, before), (revision, _) = deployment.clusters[-2:]
+    if deployment.revision_of(revision).position == position:
+        yield from _cluster(fleet, before)
 
 
 def _cluster(fleet: FleetState, cluster_id: int) -> Iterator[_Thing]:
