@@ -159,8 +159,8 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Expect nothing until there is something to read."""
         super().connection_made(transport)
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 (uvicorn's own cast)
-        self._reading = _Patience(transport, self.config, self._close)
+        # Not asserted: uvloop's transports are no subclass.
+        self._reading = _Patience(cast("asyncio.Transport", transport), self.config, self._close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Expect nothing more."""
