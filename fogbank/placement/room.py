@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
-from operator import add, lt, sub
+from operator import add, sub
 
 import numpy as np
 
@@ -24,11 +25,10 @@ class Room:
 
     `booked` can only be read: what a round takes goes through `take`, and what it promises to free
     through `free`, so that whoever keeps something for each node (`changes`) learns of it; on rows
-    that are not among the `renewed` ones as well, only more was taken or seen, and where more was
-    taken on rows that are not among the `scarce` ones, there is still room for all that `expect`
-    told of. `leaving` are, by row, the replicas that the round itself orders to stop, `successors`
-    by deployment the rows that it has placed successors of its replicas on, `taken` what it placed
-    by cluster.
+    that are not among the `renewed` ones as well, only more was taken or seen, and only on
+    the `scarce` ones what `expect` told of fitted before and does so no more. `leaving` are, by
+    row, the replicas that the round itself orders to stop, `successors` by deployment the rows that
+    it has placed successors of its replicas on, `taken` what it placed by cluster.
     """
 
     def __init__(self, arrays: FleetArrays) -> None:
@@ -37,7 +37,9 @@ class Room:
         self.changes = Journal()
         self.renewed = Journal()
         self.scarce = Journal()
-        self._largest = [0] * DIMENSIONS
+        # All amounts that are expected, in their order, and the largest, by dimension.
+        self._expected = [[0] for _ in range(DIMENSIONS)]
+        self._largest = np.zeros((DIMENSIONS, 1), dtype=np.int64)
         self.leaving: dict[int, list[str]] = {}
         self.successors: dict[str, list[int]] = {}
         self.taken: dict[int, list[int]] = {}
@@ -73,7 +75,7 @@ class Room:
             fell = np.logical_or.reduce(booked < before)
             self._booked[:, numbers] = booked
             if (booked > before).any():
-                self._note_scarce(numbers, booked)
+                self._note_scarce(rows, pick(arrays.allocatable, numbers) - booked, booked - before)
             self.changes.note_all(rows)
             self.renewed.note_all([*renewed, *compress(rows, fell.tolist())])
         self._log_read, self._log_renewed = arrays.changes.end, arrays.renewed.end
@@ -96,25 +98,38 @@ class Room:
             booked = pick(self._booked, numbers)
             booked += ask
             self._booked[:, numbers] = booked
-            self._note_scarce(numbers, booked)
+            self._note_scarce(rows, pick(self.arrays.allocatable, numbers) - booked, ask)
             return
         amounts, allocatable = ask[:, 0], self.arrays.allocatable
+        asked = amounts.tolist()
         for row in rows:
             booked = self._booked[:, row]
             booked += amounts
-            left = map(sub, allocatable[:, row].tolist(), booked.tolist())
-            if any(map(lt, left, self._largest)):
+            free = [*map(sub, allocatable[:, row].tolist(), booked.tolist())]
+            if self._ends(free, asked):
                 self.scarce.note_all([row])
 
     def expect(self, ask: Integers) -> None:
-        """Note rows as `scarce` from now on where there is no room for an ask (a column)."""
-        self._largest = [*map(max, self._largest, ask[:, 0].tolist())]
+        """Note rows as `scarce` from now on where room for an ask (a column) comes to an end."""
+        for known, amount in zip(self._expected, ask[:, 0].tolist(), strict=True):
+            if amount not in known:
+                insort(known, amount)
+        np.maximum(self._largest, ask, out=self._largest)
 
-    def _note_scarce(self, rows: Integers, booked: Integers) -> None:
-        free = pick(self.arrays.allocatable, rows) - booked
-        scarce = np.less(free.T, self._largest)
-        if scarce.any():
-            self.scarce.note_all(rows[np.logical_or.reduce(scarce, axis=1)].tolist())
+    def _note_scarce(self, rows: Sequence[int], free: Integers, taken: Integers) -> None:
+        """Note those of the rows that are scarce now: what is left, and what was taken of each."""
+        if (free < self._largest).any():
+            every = np.broadcast_to(taken, free.shape)
+            for row, left, less in zip(rows, free.T.tolist(), every.T.tolist(), strict=True):
+                if self._ends(left, less):
+                    self.scarce.note_all([row])
+
+    def _ends(self, left: Sequence[int], taken: Sequence[int]) -> bool:
+        """Tell whether an amount that is expected fitted before so much was taken, and not now."""
+        for known, now, less in zip(self._expected, left, taken, strict=True):
+            if now < known[-1] and known[bisect_right(known, now)] <= now + less:
+                return True
+        return False
 
     def take_quota(self, cluster_id: int, more: Use) -> None:
         """Note what a cluster got of its quota, and of its organization's."""

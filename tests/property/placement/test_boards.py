@@ -199,7 +199,7 @@ def test_boards_of_the_default_score_stay_right_until_every_node_is_full() -> No
     acts = ["log the round"] * 4 + ["lose the round", "load", "cordon", "end"]
     specs = [
         a_spec(cpu=cpu, memory=memory, storage=1, region=region, constraints=constraints)
-        for cpu, memory in ((300, 1500), (500, 100), (130, 260))
+        for cpu, memory in ((300, 1500), (500, 100), (100, 200))
         for region, constraints in (("us-east", ()), ("us-west", ()), ("us-west", (EAST,)))
     ]
     world = World([(chance.choice([900, 1500, 2400]), number) for number in range(150)])
