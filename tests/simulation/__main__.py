@@ -1,5 +1,8 @@
 # ruff: noqa: T201 (a command prints)
-"""Runs seeds: `python -m tests.simulation --seeds A..B [--profile brief]`, or replays one."""
+"""Runs seeds: `python -m tests.simulation --seeds A..B [--profile brief]`, or replays one.
+
+`--mistakes --seeds 1..1000` counts how many seeds each planted mistake takes.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from pathlib import Path
 
 from tests.simulation.bugs import BUGS, planted, run_planted
 from tests.simulation.figures import NAMES
+from tests.simulation.mistakes import sightings
 from tests.simulation.plan import PROFILES, Plan, Profile, plan_of
 from tests.simulation.run import Result, run_seed
 
@@ -27,6 +31,8 @@ def main() -> int:
     """Run what the command line asks for; 1 if a seed fails."""
     asked = _arguments()
     with ExitStack() as stack:
+        if asked.mistakes:
+            return _try_mistakes(asked)
         if asked.seed is None:
             return _hunt(asked)
         if asked.bug:
@@ -49,6 +55,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--profile", choices=PROFILES, default="usual", help="how large runs are")
     parser.add_argument("--bug", choices=sorted(BUGS), help="plant a mistake in the code")
+    parser.add_argument(
+        "--mistakes", action="store_true", help="count the seeds that each planted mistake takes"
+    )
     parser.add_argument("--keep-going", action="store_true", help="do not stop at a failing seed")
     return parser.parse_args()
 
@@ -92,9 +101,24 @@ def _minimised(plan: Plan) -> Plan:
 # --- many seeds -------------------------------------------------------------------------------
 
 
-def _hunt(asked: argparse.Namespace) -> int:
+def _seeds(asked: argparse.Namespace) -> range:
     first, _, last = asked.seeds.partition("..")
-    seeds = range(int(first), int(last or first) + 1)
+    return range(int(first), int(last or first) + 1)
+
+
+def _try_mistakes(asked: argparse.Namespace) -> int:
+    """Print a table of planted mistakes; 1 if one of them does not show."""
+    seeds, missed = _seeds(asked), 0
+    print("| mistake | profile | seeds | seen as |\n|---|---|---|---|", flush=True)
+    for bug, profile, seed, complaint in sightings(seeds, asked.jobs):
+        missed += seed is None
+        took = "none" if seed is None else seed - seeds.start + 1
+        print(f"| {bug} | {profile} | {took} | {complaint} |", flush=True)
+    return int(missed > 0)
+
+
+def _hunt(asked: argparse.Namespace) -> int:
+    seeds = _seeds(asked)
     began_s = time.monotonic()
     ends_s = began_s + asked.minutes * 60 if asked.minutes else float("inf")
     totals: Counter[str] = Counter()

@@ -91,7 +91,8 @@ class Plan:
     """All that a seed decides beforehand; the workload draws from the seed as it goes.
 
     `updates` is the share of a caller's steps that change what runs; `scarce` fleets have hardly
-    room for what is asked of them.
+    room for what is asked of them, unless a machine with much of it joins (`relieved`). `bursts` is
+    the share of a caller's steps that ask for several things at once.
     """
 
     seed: int
@@ -109,6 +110,8 @@ class Plan:
     policy: Policy = field(default_factory=Policy)
     updates: float = 0.0
     scarce: bool = False
+    relieved: bool = False
+    bursts: float = 0.0
     digest_every_rounds: int = 1_000
     sharing: Sharing | None = None
 
@@ -237,7 +240,21 @@ def plan_of(seed: int, profile: Profile = "usual") -> Plan:
         scarce=scarce,
         digest_every_rounds=Random(f"{seed}/{profile}/digests").choice(scale.digests),
     )
-    return _shared(plan)
+    return _shared(_crowded(plan))
+
+
+def _crowded(plan: Plan) -> Plan:
+    """Draw what a fleet that is nearly full meets besides; it moves nothing where there is room."""
+    if not plan.scarce:
+        return plan
+    random = Random(f"{plan.seed}/{plan.profile}/crowded")
+    plan = replace(plan, bursts=random.choice((0.0, 0.0, 0.3, 0.6)))
+    if random.random() >= 0.3:
+        return plan
+    number = len(plan.nodes)
+    joins_s = random.uniform(plan.lasts_s / 4, plan.lasts_s * 2 / 3)
+    large = Node(f"fog-{number}", 8000, 16_384, "us-east", joins_s=joins_s)
+    return replace(plan, nodes=(*plan.nodes, large), relieved=True)
 
 
 def _shared(plan: Plan) -> Plan:

@@ -19,7 +19,8 @@ _NEVER = 1 << 62
 class _Rounds:
     """What rounds said of replicas: their slots, when they were placed and released.
 
-    `suspended` were given up with their nodes, `leaving` were to go when their successor runs.
+    `suspended` were given up with their nodes, `leaving` were to go when their successor runs;
+    `holders` are those that were given each slot last.
     """
 
     slot_of: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -28,6 +29,7 @@ class _Rounds:
     suspended: set[str] = field(default_factory=set)
     leaving: set[str] = field(default_factory=set)
     on_removed: set[str] = field(default_factory=set)
+    holders: dict[tuple[str, int], str] = field(default_factory=dict)
 
     def take(self, outcome: Any, sequence: int, removed: Collection[str]) -> None:
         """Take in an outcome of a round."""
@@ -35,12 +37,18 @@ class _Rounds:
             key = (outcome.placed.deployment_id, placement.slot)
             self.slot_of.setdefault(placement.replica_id, key)
             self.placed_at.setdefault(placement.replica_id, sequence)
+            self.holders[key] = placement.replica_id
             self.leaving.add(placement.replaces)
             if placement.node_id in removed:
                 self.on_removed.add(placement.replica_id)
         evicted = [each for out in outcome.placed.evictions for each in out.replica_ids]
         for replica_id in (*outcome.released.replica_ids, *evicted):
             self.released_at.setdefault(replica_id, sequence)
+        for replica_id in outcome.restored.replica_ids:
+            restored_key = self.slot_of[replica_id]
+            if self.holders[restored_key] != replica_id:  # whoever came in its place goes
+                self.released_at.setdefault(self.holders[restored_key], sequence)
+            self.holders[restored_key] = replica_id
         self.suspended.update(outcome.suspended.replica_ids)
 
     def both_wanted(self, one: Ran, other: Ran) -> bool:

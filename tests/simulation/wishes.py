@@ -1,9 +1,10 @@
-"""What callers wish for: deployments, and what they change about them later."""
+"""What callers wish for: deployments, what they change about them, and what they were told."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import Literal
 
 from fogbank.domain.deployment import DeploymentSpec, RolloutSpec
 from fogbank.domain.resources import Resources
@@ -13,6 +14,7 @@ from fogbank.placement.strategies import STRATEGIES
 from tests.simulation.machines import GOOD_IMAGES, ends_badly
 from tests.simulation.plan import Plan
 
+Kind = Literal["create", "scale", "delete", "update", "undo"]
 _STRATEGIES = sorted(STRATEGIES)
 
 
@@ -42,8 +44,10 @@ def a_deployment(
         spec = replace(spec, restart=RestartPolicy.NEVER)
     if plan.scarce:
         spec = _for_a_full_fleet(spec, later)
+    if plan.relieved:
+        spec = _for_small_machines(spec, later)
     if plan.updates:
-        spec = replace(spec, rollout=_rollout(later))
+        spec = replace(spec, rollout=_rollout(later, hasty=plan.relieved))
     return spec
 
 
@@ -59,8 +63,22 @@ def _for_a_full_fleet(spec: DeploymentSpec, later: Random) -> DeploymentSpec:
     )
 
 
-def _rollout(later: Random) -> RolloutSpec:
-    surge, unavailable = later.choice(((1, 0), (1, 0), (1, 1), (2, 0), (0, 1), (0, 2)))
+def _for_small_machines(spec: DeploymentSpec, later: Random) -> DeploymentSpec:
+    """Ask for whole machines, so that updates wait for more room, and then find it in one place."""
+    asked = replace(spec.resources, cpu_millicores=later.choice((600, 700, 900)))
+    return replace(
+        spec,
+        container_image="web",
+        replicas=later.choice((1, 2, 2, 3)),
+        resources=asked,
+        allow_colocation=False,
+    )
+
+
+def _rollout(later: Random, *, hasty: bool) -> RolloutSpec:
+    """Draw how an update goes on; hasty ones replace several at once where there is room."""
+    bounds = ((1, 0), (1, 0), (1, 1), (2, 0), (0, 1), (0, 2))
+    surge, unavailable = later.choice(((2, 0), (2, 0), (3, 0), (2, 1)) if hasty else bounds)
     return RolloutSpec(
         surge,
         unavailable,
@@ -131,6 +149,42 @@ class Wish:
         else:
             self.revisions.append(spec)
         self.spec = spec
+
+
+@dataclass(slots=True)
+class Command:
+    """What a caller wants once, and what it was told about it.
+
+    `versions` are the positions that answers named: a repeat gets the first one's answer.
+    `expected` is the version it is meant for, 0 for any.
+    """
+
+    kind: Kind
+    request_id: str
+    deployment_id: str
+    spec: DeploymentSpec
+    replicas: int
+    versions: list[int] = field(default_factory=list)
+    change: Change = field(default_factory=Change)
+    expected: int = 0
+
+
+@dataclass(slots=True)
+class Owned:
+    """A deployment as its owner knows it; `doubtful` once a command was given up unanswered."""
+
+    id: str
+    wish: Wish
+    replicas: int
+    version: int = 0
+    deleted: bool = False
+    doubtful: bool = False
+    open: Command | None = None
+
+    @property
+    def spec(self) -> DeploymentSpec:
+        """What it is, for all that its owner knows."""
+        return self.wish.spec
 
 
 def never_rests(spec: DeploymentSpec) -> bool:

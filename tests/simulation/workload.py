@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID, uuid5
 
 from fogbank.checker import Acknowledged
@@ -29,9 +28,16 @@ from tests.simulation.actors import Cluster, GatewayActor
 from tests.simulation.loop import pause
 from tests.simulation.plan import Plan
 from tests.simulation.sharing import as_tenant
-from tests.simulation.wishes import Change, Wish, a_change, a_deployment, never_rests
+from tests.simulation.wishes import (
+    Command,
+    Kind,
+    Owned,
+    Wish,
+    a_change,
+    a_deployment,
+    never_rests,
+)
 
-Kind = Literal["create", "scale", "delete", "update", "undo"]
 _METHODS: dict[Kind, str] = {
     "create": commands.CREATE,
     "scale": commands.SCALE,
@@ -54,44 +60,8 @@ _PATIENCE_S = {
 }
 
 
-@dataclass(slots=True)
-class Command:
-    """What a caller wants once, and what it was told about it.
-
-    `versions` are the positions that answers named: a repeat gets the first one's answer.
-    `expected` is the version it is meant for, 0 for any.
-    """
-
-    kind: Kind
-    request_id: str
-    deployment_id: str
-    spec: DeploymentSpec
-    replicas: int
-    versions: list[int] = field(default_factory=list)
-    change: Change = field(default_factory=Change)
-    expected: int = 0
-
-
-@dataclass(slots=True)
-class Owned:
-    """A deployment as its owner knows it; `doubtful` once a command was given up unanswered."""
-
-    id: str
-    wish: Wish
-    replicas: int
-    version: int = 0
-    deleted: bool = False
-    doubtful: bool = False
-    open: Command | None = None
-
-    @property
-    def spec(self) -> DeploymentSpec:
-        """What it is, for all that its owner knows."""
-        return self.wish.spec
-
-
 class Client:
-    """One caller with deployments of its own; one command at a time."""
+    """One caller with deployments of its own; one command at a time, but for bursts."""
 
     def __init__(self, cluster: Cluster, number: int, plan: Plan) -> None:
         self._cluster = cluster
@@ -104,6 +74,7 @@ class Client:
         self.name = f"client-{number}"
         self.user_id = str(UUID(int=self._random.getrandbits(128), version=4))
         self._shared = cluster.world.chance(f"client/{number}/sharing")
+        self._bursts = cluster.world.chance(f"client/{number}/bursts")
         self._principal = Principal(self.user_id, Role.ADMIN if plan.sharing else Role.USER)
         self._asked: set[str] = set()
         self.owned: list[Owned] = []
@@ -155,6 +126,9 @@ class Client:
 
     async def _one(self) -> None:
         random = self._random
+        if self._bursts.random() < self._plan.bursts:
+            await self._burst()
+            return
         mine = [each for each in self.owned if not each.deleted]
         if not mine or random.random() < 0.35:
             await self._create()
@@ -196,6 +170,17 @@ class Client:
         self.owned.append(owned)
         command = Command("create", request_id, deployment_id, spec, spec.replicas)
         await self._issue(owned, command, _TRIES)
+
+    async def _burst(self) -> None:
+        """Delete some and create others at once, so that one round may see them together."""
+        random = self._bursts
+        idle = [each for each in self.owned if each.version and each.open is None]
+        going = [each for each in idle if not each.deleted]
+        going = random.sample(going, min(len(going), random.choice((1, 2))))
+        await asyncio.gather(
+            *(self._issue(owned, self._command("delete", owned, 0), _TRIES) for owned in going),
+            *(self._create() for _ in range(random.choice((1, 2, 3)))),
+        )
 
     def _next_request(self) -> str:
         request_id = str(UUID(int=self._random.getrandbits(128), version=4))
