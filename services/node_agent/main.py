@@ -25,6 +25,8 @@ from services.node_agent.adapters.container_runtime import EngineRuntime
 from services.node_agent.adapters.engine import Engine
 from services.node_agent.adapters.fingerprint import DeclaredHost, MeasuredHost, SimulatedHost
 from services.node_agent.adapters.gateway_stream import GrpcGateways
+from services.node_agent.adapters.image_collector import ImageCollector, ImageUses
+from services.node_agent.adapters.images import Images
 from services.node_agent.adapters.node_credentials import NodeCredentials
 from services.node_agent.adapters.node_folder import FolderLock
 from services.node_agent.adapters.simulated_runtime import SimulatedRuntime
@@ -120,8 +122,18 @@ class Composition:
             user_processes=settings.container_user_processes,
             capabilities=settings.container_capabilities,
         )
-        credentials = settings.registry_config
-        return EngineRuntime(engine, disk.node_id, limits=limits, credentials=credentials)
+        if settings.nodes:
+            # They share the engine's images, and none knows what the others need.
+            images = Images(engine, settings.registry_config)
+            return EngineRuntime(engine, disk.node_id, limits=limits, images=images)
+        uses = ImageUses(settings.data_dir / "images.json", self._clock.now_us)
+        return EngineRuntime(
+            engine,
+            disk.node_id,
+            limits=limits,
+            images=Images(engine, settings.registry_config, uses),
+            collector=ImageCollector(engine, uses, settings.image_rules, self._clock.now_us),
+        )
 
     def _simulated(self, folder: Path) -> SimulatedRuntime:
         return SimulatedRuntime(

@@ -24,6 +24,7 @@ from fogbank.domain.resources import Resources
 from fogbank.runtime.settings import ListenAddress, Settings, separated
 from services.node_agent.app.node import NodeSettings
 from services.node_agent.app.session import Backoff
+from services.node_agent.core.garbage import ImageRules
 from services.node_agent.core.restarts import AgentPolicy
 
 # A node's name is a folder's name too.
@@ -118,6 +119,9 @@ class AgentSettings(Settings):
     runtime: Literal["auto", "container", "simulated"] = "auto"
     engine_socket: str = ""
     registry_config: Path | None = None
+    images_high_percent: int = Field(default=85, ge=1, le=100)
+    images_low_percent: int = Field(default=80, ge=0, le=100)
+    images_unused_s: float = Field(default=3600, ge=60)
     container_pids: int = Field(default=512, ge=0)
     container_open_files: int = Field(default=1024, ge=0)
     container_user_processes: int = Field(default=1024, ge=0)
@@ -162,6 +166,11 @@ class AgentSettings(Settings):
     def _check(self) -> Self:
         if self.join_token is not None and self.join_addr is None:
             raise ValueError("FOG_JOIN_TOKEN needs FOG_JOIN_ADDR, where the gateway takes joins")
+        if self.images_low_percent > self.images_high_percent:
+            raise ValueError(
+                f"FOG_IMAGES_LOW_PERCENT {self.images_low_percent} must not be above "
+                f"FOG_IMAGES_HIGH_PERCENT {self.images_high_percent}"
+            )
         if not self.gateway_addrs:
             raise ValueError("FOG_GATEWAY_ADDRS names no gateway")
         if not re.fullmatch(_NAME, self.node_name):
@@ -183,6 +192,15 @@ class AgentSettings(Settings):
             round(self.reserved_cpu_cores * 1000),
             self.reserved_memory_mib,
             self.reserved_storage_gib,
+        )
+
+    @property
+    def image_rules(self) -> ImageRules:
+        """When images are removed."""
+        return ImageRules(
+            self.images_high_percent,
+            self.images_low_percent,
+            round(self.images_unused_s * _US_PER_S),
         )
 
     @property

@@ -175,6 +175,9 @@ class SimRuntime:
         if spec.image == "absent":
             raise RuntimeFaultError("no such image")
 
+    async def collect(self, needed: Collection[str]) -> None:
+        """There are no images to remove."""
+
     async def start(
         self, replica_id: str, restart_count: int, spec: ReplicaSpec
     ) -> StartedContainer:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -35,6 +34,7 @@ from services.node_agent.adapters.container_config import (
 )
 from services.node_agent.adapters.container_usage import UsageMeter
 from services.node_agent.adapters.engine import Engine, EngineAwayError, EngineRefusedError
+from services.node_agent.adapters.image_collector import ImageCollector
 from services.node_agent.adapters.images import Images
 from services.node_agent.adapters.one_container import (
     NO_TIMEOUT,
@@ -85,12 +85,13 @@ class EngineRuntime:
         identity: Callable[[], Awaitable[str]],
         *,
         limits: ContainerLimits | None = None,
-        credentials: Path | None = None,
+        images: Images | None = None,
+        collector: ImageCollector | None = None,
         look_every_s: float = _LOOK_EVERY_S,
     ) -> None:
         """Run containers on an open `engine`; `identity` returns the node's id.
 
-        `credentials` is a file with those for registries, in the form of Docker's config.json.
+        Without `images` they are fetched without credentials; without a `collector` none go.
         """
         self._engine = engine
         self._identity = identity
@@ -102,7 +103,8 @@ class EngineRuntime:
         self._running: dict[str, _Running] = {}
         self._told: asyncio.Queue[RuntimeEvent] = asyncio.Queue()
         self._usage = UsageMeter()
-        self._images = Images(engine, credentials)
+        self._images = images or Images(engine)
+        self._collector = collector
 
     @property
     def kind(self) -> RuntimeKind:
@@ -116,6 +118,10 @@ class EngineRuntime:
 
     async def prepare(self, spec: ReplicaSpec, progress: Progress) -> None:
         await self._images.fetch(spec.image, progress)
+
+    async def collect(self, needed: Collection[str]) -> None:
+        if self._collector is not None:
+            await self._collector.collect(needed)
 
     async def start(
         self, replica_id: str, restart_count: int, spec: ReplicaSpec

@@ -11,6 +11,7 @@ import structlog
 from aiodocker import Docker, DockerError
 
 from services.node_agent.adapters.engine import Engine
+from services.node_agent.adapters.image_collector import ImageUses
 from services.node_agent.adapters.one_container import raise_unless_missing
 from services.node_agent.adapters.registry_credentials import full_name, login_for
 from services.node_agent.app.ports import ImageMissingError, Progress, RuntimeFaultError
@@ -34,9 +35,15 @@ _LAYER_DONE = {"Download complete", "Pull complete", "Already exists"}
 class Images:
     """The images of one engine, as far as one node fetches them."""
 
-    def __init__(self, engine: Engine, credentials: Path | None = None) -> None:
-        """Fetch through an open engine; `credentials` is a file as of Docker's config.json."""
+    def __init__(
+        self, engine: Engine, credentials: Path | None = None, uses: ImageUses | None = None
+    ) -> None:
+        """Fetch through an open engine; `credentials` is a file as of Docker's config.json.
+
+        `uses` hears what was fetched, and what is needed.
+        """
         self._engine = engine
+        self._uses = uses
         self._credentials = credentials
         # Several replicas that begin with the same image wait for one fetch.
         self._fetching: dict[str, asyncio.Lock] = {}
@@ -48,6 +55,8 @@ class Images:
             ImageMissingError: there is no such image, or none for us.
             RuntimeFaultError: it could not be fetched, or is not what its digest says.
         """
+        if self._uses is not None:
+            self._uses.need([image])
         lock = self._fetching.setdefault(image, asyncio.Lock())
         try:
             async with lock:
@@ -60,6 +69,8 @@ class Images:
         shown = await _inspect(docker, image)
         if shown is None:
             shown = await self._pull(docker, image, progress)
+            if self._uses is not None:
+                await asyncio.to_thread(self._uses.fetched, image)
             digest = digest_of(image, shown)
             progress.tell(f"pulled {digest}" if digest else "pulled")
             _log.info("fetched image", image=image, digest=digest)

@@ -30,7 +30,7 @@ def identity_in(folder: Path, *, sync: bool) -> str:
     path = folder / "identity.json"
     if not path.exists():
         node_id = str(uuid4())
-        _write_whole(path, _line({"node_id": node_id}), sync=sync)
+        write_whole(path, _line({"node_id": node_id}), sync=sync)
         return node_id
     try:
         return str(UUID(_content(path.read_bytes().rstrip(b"\n"))["node_id"]))
@@ -84,7 +84,8 @@ class FolderLock:
         os.close(self._descriptor)
 
 
-def _write_whole(path: Path, data: bytes, *, sync: bool) -> None:
+def write_whole(path: Path, data: bytes, *, sync: bool) -> None:
+    """Write a file beside its name, then give it that: it is there as a whole or as it was."""
     beside = path.with_suffix(".new")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:

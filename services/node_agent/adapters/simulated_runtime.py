@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -116,6 +116,9 @@ class SimulatedRuntime:
     async def prepare(self, spec: ReplicaSpec, progress: Progress) -> None:
         if _simulated(spec.image)[0] == "missing":
             raise ImageMissingError(f"image not found: {spec.image}")
+
+    async def collect(self, needed: Collection[str]) -> None:
+        """There are no images to remove."""
 
     async def start(
         self, replica_id: str, restart_count: int, spec: ReplicaSpec

@@ -56,6 +56,7 @@ class NodeSettings:
     fingerprint_period_s: float = 60.0
     runtime_retry_s: float = 1.0
     progress_s: float = 10.0
+    collect_period_s: float = 300.0
 
 
 class NodeAgent:
@@ -135,6 +136,7 @@ class NodeAgent:
                 # What is on disk is started before anybody is dialled.
                 await self._turn([st.Booted(tuple(await self._look()))])
                 self._tasks.create_task(self._watch_runtime(), name=f"{self._name}:runtime")
+                self._tasks.create_task(self._collect(), name=f"{self._name}:collect")
                 self._tasks.create_task(self._watch_host(), name=f"{self._name}:host")
                 self._tasks.create_task(self._session.run(), name=f"{self._name}:session")
                 while True:
@@ -318,6 +320,17 @@ class NodeAgent:
             if now != known:
                 known = now
                 self.post(st.FingerprintChanged(now))
+
+    async def _collect(self) -> None:
+        """Have images removed that nobody needs, every now and then."""
+        while True:
+            await asyncio.sleep(self._settings.collect_period_s)
+            records = self._core.kept.replicas.values()
+            needed = {each.spec.image for each in records if each.spec and not each.ended}
+            try:
+                await self._runtime.collect(needed)
+            except (RuntimeFaultError, OSError) as fault:
+                self._log.warning("images not looked through", reason=str(fault))
 
     async def _prepare(self, replica_id: str, spec: ReplicaSpec) -> None:
         crash_point("agent.before-preparation")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -129,6 +129,15 @@ class ContainerRuntime(Protocol):
 
     async def containers(self) -> Sequence[FoundContainer]:
         """Return every container that was started and not removed, ended ones included.
+
+        Raises:
+            RuntimeFaultError: the runtime gives no answer.
+        """
+
+    async def collect(self, needed: Collection[str]) -> None:
+        """Remove images that were fetched and are not needed, if room is short.
+
+        Those in `needed` are never removed.
 
         Raises:
             RuntimeFaultError: the runtime gives no answer.

@@ -9,8 +9,10 @@ import pytest
 import structlog
 
 from services.node_agent.adapters.engine import Engine
+from services.node_agent.adapters.image_collector import ImageCollector, ImageUses, disk_of
 from services.node_agent.adapters.images import Images
 from services.node_agent.app.ports import ImageMissingError, RuntimeFaultError
+from services.node_agent.core.garbage import DiskUse, ImageRules
 from tests.support.containers import RUNS, Heard, PodmanEngine, image_registry
 
 pytestmark = pytest.mark.container
@@ -65,3 +67,47 @@ async def test_an_image_made_here_has_nothing_to_be_told(engine: Engine) -> None
     await Images(engine).fetch(RUNS, heard)
     assert not heard.told
     assert not heard.noted
+
+
+async def test_images_that_nobody_needs_go_when_the_disk_is_full(
+    podman: PodmanEngine, engine: Engine, tmp_path: Path
+) -> None:
+    now_us, disk = 0, DiskUse(100, 84)
+    path = tmp_path / "images.json"
+    uses = ImageUses(path, lambda: now_us)
+    rules = ImageRules(85, 80, unused_us=60)
+    with image_registry(podman) as registry:
+        image = registry.image
+        await Images(engine, uses=uses).fetch(image, Heard())
+
+    async def collected(*needed: str) -> list[str]:
+        # As an agent that came back: what it fetched is in the file.
+        again = ImageUses(path, lambda: now_us)
+        collector = ImageCollector(engine, again, rules, lambda: now_us, lambda _: disk)
+        return await collector.collect(needed)
+
+    now_us = 1_000
+    assert await collected() == [], "there is room"
+    disk = DiskUse(100, 99)
+    assert await collected(image) == [], "it is needed"
+    now_us += 59
+    assert await collected() == [], "it was needed lately"
+    now_us += 1
+    nice = ("--ulimit", "nofile=64:64", "--ulimit", "nproc=64:64")
+    podman.podman("run", "--detach", "--name", "somebodys", *nice, image)
+    assert await collected() == [], "somebody's container runs on it"
+    podman.podman("rm", "--force", "--time", "0", "somebodys")
+    assert await collected() == [image]
+    assert await collected() == []
+    left = podman.podman("images", "--format", "{{.Repository}}:{{.Tag}}").split()
+    assert image not in left
+    assert RUNS in left, "nobody's, and not fetched by this agent"
+
+
+async def test_the_disk_that_counts_is_the_engines(podman: PodmanEngine, engine: Engine) -> None:
+    info = await engine.call(lambda docker: docker.system.info())
+    disk = disk_of(info["DockerRootDir"])
+    assert disk is not None
+    assert 0 < disk.used < disk.total
+    assert Path(info["DockerRootDir"]).is_relative_to(podman.folder)
+    assert disk_of(str(podman.folder / "absent")) is None
