@@ -20,6 +20,7 @@ from fogbank.v1 import (
     node_service_pb2_grpc,
     policy_service_pb2_grpc,
     replica_service_pb2_grpc,
+    token_service_pb2_grpc,
 )
 
 CALL_TIMEOUT_S = 15.0
@@ -105,6 +106,11 @@ class Connection:
     def identity(self) -> identity_service_pb2_grpc.IdentityServiceStub:
         """IdentityService."""
         return identity_service_pb2_grpc.IdentityServiceStub(self.channel)
+
+    @cached_property
+    def tokens(self) -> token_service_pb2_grpc.TokenServiceStub:
+        """TokenService."""
+        return token_service_pb2_grpc.TokenServiceStub(self.channel)
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:

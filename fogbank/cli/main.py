@@ -40,6 +40,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "rebalance": ("rebalance_command", "rebalance"),
     "org": ("organization_commands", "app"),
     "cluster": ("cluster_commands", "app"),
+    "token": ("api_token_commands", "app"),
     "policy": ("policy_commands", "app"),
     "events": ("event_commands", "events"),
     "audit": ("audit", "app"),

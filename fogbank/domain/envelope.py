@@ -9,6 +9,10 @@ from fogbank.domain.events import Event
 GATEWAY = "gateway"
 SCHEDULER = "scheduler"
 
+# What actors that give commands are: their id follows, after a slash.
+USER = "user"
+SERVICE_ACCOUNT = "service-account"
+
 
 @dataclass(frozen=True, slots=True)
 class CommandTerms:

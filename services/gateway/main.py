@@ -28,6 +28,7 @@ from fogbank.runtime.grpc_tls import CertificateRule, ServiceTls
 from fogbank.runtime.lifecycle import Service, run
 from fogbank.runtime.settings import load
 from fogbank.runtime.tls import client_tls
+from services.gateway.adapters.api_tokens import PostgresApiTokens
 from services.gateway.adapters.database import make_engine, migrate, ping
 from services.gateway.adapters.denials import PostgresDenials
 from services.gateway.adapters.doors import Doors, agents_only_connect
@@ -59,6 +60,8 @@ from services.gateway.app.organizations import Organizations
 from services.gateway.app.planning import Planning
 from services.gateway.app.policies import Policies
 from services.gateway.app.rebalances import Rebalances
+from services.gateway.app.rights import Rights
+from services.gateway.app.service_accounts import ServiceAccounts
 from services.gateway.app.system import System
 from services.gateway.app.updates import Updates
 from services.gateway.grpc_api.authentication import Authenticate
@@ -97,6 +100,8 @@ class _Own:
     users: PostgresUsers
     invites: PostgresInvites
     environments: SealedEnvironments
+    api_tokens: PostgresApiTokens
+    denials: PostgresDenials
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +116,7 @@ class _UseCases:
     rebalances: Rebalances
     organizations: Organizations
     clusters: Clusters
+    service_accounts: ServiceAccounts
     policies: Policies
     events: Events
 
@@ -137,6 +143,7 @@ def _use_cases(
         Rebalances(fold, command_log, scheduler, clock),
         Organizations(fold, command_log, own.users, own.invites, clock),
         Clusters(fold, command_log, ledger, clock),
+        ServiceAccounts(own.api_tokens, own.denials, Rights(fold, command_log), clock),
         Policies(fold, command_log, clock),
         Events(fold, record.log),
     )
@@ -170,6 +177,7 @@ async def build(service: Service, settings: GatewaySettings) -> None:
         own.identity,
         uses.organizations,
         uses.clusters,
+        uses.service_accounts,
         uses.policies,
         record.log,
         uses.events,
@@ -197,6 +205,7 @@ def _http(
         uses.updates,
         uses.organizations,
         uses.clusters,
+        uses.service_accounts,
         uses.nodes,
         own.identity,
         uses.events,
@@ -329,12 +338,14 @@ async def _open_database(service: Service, settings: GatewaySettings, clock: Clo
     )
     threads = settings.password_threads
     passwords = service.enter_sync(closing(Argon2Passwords(cost, threads=threads)))
+    api_tokens = PostgresApiTokens(engine, clock.now_us)
     identity = Identity(
         users,
         PostgresRefreshTokens(engine),
         passwords,
         tokens,
         denials,
+        api_tokens=api_tokens,
         clock_us=clock.now_us,
         refresh_lifetime_s=settings.refresh_expire_hours * 3600,
         limits=Limits(clock.now_us, settings.allowance),
@@ -346,7 +357,8 @@ async def _open_database(service: Service, settings: GatewaySettings, clock: Clo
         settings.admin_user, settings.admin_password.get_secret_value()
     ):
         _log.info("administrator made")
-    return _Own(engine, identity, users, PostgresInvites(engine, sealing_key), environments)
+    invites = PostgresInvites(engine, sealing_key)
+    return _Own(engine, identity, users, invites, environments, api_tokens, denials)
 
 
 @asynccontextmanager

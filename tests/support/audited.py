@@ -18,8 +18,8 @@ from services.gateway.app.nodes import Nodes
 from services.gateway.app.past import Past
 from services.gateway.grpc_api.audit_service import AuditService
 from services.gateway.grpc_api.authentication import Authenticate
-from tests.support.gateway import NamedTokens
 from tests.support.ledger import Ledger, StoredLog
+from tests.support.named_users import NamedTokens
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ import grpc.aio
 from fogbank.codec import encode_commit, encode_envelope
 from fogbank.domain import events as ev
 from fogbank.domain.envelope import EventEnvelope
-from fogbank.domain.errors import UnauthenticatedError, UnavailableError
+from fogbank.domain.errors import UnavailableError
 from fogbank.domain.ids import replica_id, round_event_id
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.policy import Policy
@@ -39,6 +39,7 @@ from fogbank.v1 import (
     node_service_pb2_grpc,
     policy_service_pb2_grpc,
     replica_service_pb2_grpc,
+    token_service_pb2_grpc,
 )
 from services.gateway.adapters.doors import agents_only_connect
 from services.gateway.adapters.node_authority import FleetAuthority
@@ -51,7 +52,6 @@ from services.gateway.app.errands import Errands
 from services.gateway.app.events import Events
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.genesis import ensure_genesis
-from services.gateway.app.identity import User
 from services.gateway.app.joining import Joining
 from services.gateway.app.limits import Allowance, Limits
 from services.gateway.app.node_commands import NodeCommands
@@ -61,8 +61,8 @@ from services.gateway.app.past import Past
 from services.gateway.app.planning import Planning
 from services.gateway.app.policies import Policies
 from services.gateway.app.ports import Heard, SchedulerQueries
-from services.gateway.app.principal import Principal, Role
 from services.gateway.app.rebalances import Rebalances
+from services.gateway.app.rights import Rights
 from services.gateway.app.updates import Updates
 from services.gateway.core.bounds import GRPC_BOUNDS
 from services.gateway.grpc_api.agent_service import AgentService
@@ -74,13 +74,12 @@ from services.gateway.grpc_api.node_service import NodeService
 from services.gateway.grpc_api.policy_service import PolicyService
 from services.gateway.grpc_api.replica_service import ReplicaService
 from tests.support.fleet_log import a_fingerprint, a_spec, an_id
-from tests.support.rest_face import FakeScheduler, FoldLedger
+from tests.support.named_users import ALICE, NamedTokens, NamedUsers
+from tests.support.rest_face import FakeScheduler, FoldLedger, MemoryAccounts
 from tests.support.statuses import LogStatuses
-from tests.support.tenancy import MemoryInvites
+from tests.support.tenancy import MemoryApiTokens, MemoryInvites, add_token_service
 
 AGENT_TOKEN = "the-agents-token"
-ALICE, BOB, CAROL, ADMIN = (Principal(an_id(name)) for name in ("alice", "bob", "carol", "admin"))
-ADMIN = Principal(ADMIN.user_id, Role.ADMIN)
 
 PLENTY = Allowance()
 _HOSTS = (GATEWAY_NAME, "127.0.0.1")
@@ -92,22 +91,6 @@ def memory_logs(store: MemoryStore | None = None) -> LogOf:
     """Return handles on one log in memory."""
     shared = store or MemoryStore()
     return lambda writer: MemoryLog(shared, writer)
-
-
-class NamedTokens:
-    """Takes a user's name for their token."""
-
-    _users: Mapping[str, Principal] = {
-        "alice": ALICE,
-        "bob": BOB,
-        "carol": CAROL,
-        "admin": ADMIN,
-    }
-
-    def authenticate(self, token: str) -> Principal:
-        if token not in self._users:
-            raise UnauthenticatedError("Not authenticated")
-        return self._users[token]
 
 
 def signed_in(name: str) -> tuple[tuple[str, str], ...]:
@@ -142,26 +125,6 @@ class HashedSecrets:
 
     def secret(self, token_id: str) -> bytes:
         return sha256(token_id.encode()).digest()
-
-
-class NamedUsers:
-    """The accounts of those who have tokens."""
-
-    async def add(self, user: User, name_key: str) -> bool:
-        raise NotImplementedError
-
-    async def by_name_key(self, name_key: str) -> User | None:
-        raise NotImplementedError
-
-    async def names(self, user_ids: Collection[str]) -> dict[str, str]:
-        return {
-            user_id: name
-            for name in ("alice", "bob", "carol", "admin")
-            if (user_id := an_id(name)) in user_ids
-        }
-
-    async def set_password_hash(self, user_id: str, password_hash: str) -> None:
-        raise NotImplementedError
 
 
 class HeardTelemetry:
@@ -284,6 +247,10 @@ class GatewayWorld:
         return identity_service_pb2_grpc.IdentityServiceStub(self.channel)
 
     @property
+    def token_service(self) -> Any:
+        return token_service_pb2_grpc.TokenServiceStub(self.channel)
+
+    @property
     def audit_service(self) -> Any:
         return audit_service_pb2_grpc.AuditServiceStub(self.channel)
 
@@ -319,9 +286,9 @@ async def gateway_world(
         fold, command_log, ledger, environments, clock, max_pending=max_pending
     )
     ports = AgentPorts(fold, appender, environments, telemetry, clock, fold_timeout_s=timeout_s)
-    agents = Agents(ports)
-    server, joining = _server(authority, patience_s), _joining(fold, command_log, clock, authority)
-    queries = planner or FakeScheduler(fold)
+    agents, queries, tokens = Agents(ports), planner or FakeScheduler(fold), MemoryApiTokens()
+    named = Authenticate(NamedTokens(tokens), patience_s=patience_s)
+    server, joining = _server(authority, named), _joining(fold, command_log, clock, authority)
     planning = Planning(deployments, command_log, queries)
     updates = Updates(deployments, fold, command_log, environments, clock)
     service = DeploymentService(deployments, planning, updates, GRPC_BOUNDS)
@@ -334,6 +301,7 @@ async def gateway_world(
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(audit, server.grpc)
     organizations = _organizations(fold, command_log, clock, invites)
     _register_identity(server, organizations, clusters, Policies(fold, command_log, clock))
+    add_token_service(server, tokens, MemoryAccounts(), Rights(fold, command_log))
     async with AsyncExitStack() as stack:
         stack.enter_context(agents.running())
         for loop in (fold.run, appender.run):
@@ -382,8 +350,7 @@ def _organizations(
     return Organizations(fold, command_log, NamedUsers(), invites or MemoryInvites(), clock)
 
 
-def _server(authority: Authority | None, patience_s: float) -> GrpcServer:
-    named = Authenticate(NamedTokens(), patience_s=patience_s)
+def _server(authority: Authority | None, named: Authenticate) -> GrpcServer:
     rules = [CertificateRule(agents_only_connect), named]
     if authority is None:
         return GrpcServer([], interceptors=rules)

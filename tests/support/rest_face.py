@@ -53,6 +53,8 @@ from services.gateway.app.ports import (
     SchedulerStatus,
 )
 from services.gateway.app.principal import Principal, Role
+from services.gateway.app.rights import Rights
+from services.gateway.app.service_accounts import ServiceAccounts
 from services.gateway.app.system import System
 from services.gateway.app.updates import Updates
 from services.gateway.app.views import deployment_view, node_view
@@ -61,7 +63,7 @@ from services.gateway.http_api.application import create_app
 from services.gateway.http_api.dependencies import HttpDependencies
 from tests.support.fleet_log import a_fingerprint
 from tests.support.statuses import LogStatuses
-from tests.support.tenancy import MemoryInvites
+from tests.support.tenancy import MemoryApiTokens, MemoryInvites
 from tests.support.waiting import eventually
 
 SECRET = "an-honest-secret-of-more-than-32-bytes"
@@ -311,6 +313,7 @@ class RestFace:
     tokens: JwtAccessTokens
     log: MemoryLog
     appender: GroupCommit
+    api_tokens: MemoryApiTokens
     users: dict[str, str] = field(default_factory=dict)
 
     def token(self, user: str = "bob", role: Role = Role.USER) -> str:
@@ -360,9 +363,10 @@ async def rest_face(
         fold, command_log, ledger, environments, clock, max_pending=max_pending
     )
     tokens = JwtAccessTokens(SigningKey(SECRET), 1800)
-    passwords = Argon2Passwords(CHEAP)
+    passwords, api_tokens = Argon2Passwords(CHEAP), MemoryApiTokens()
     identity = Identity(
         *(accounts, accounts, passwords, tokens, accounts),
+        api_tokens=api_tokens,
         clock_us=clock.now_us,
         refresh_lifetime_s=3600,
         # All tests' requests come from one address.
@@ -374,6 +378,7 @@ async def rest_face(
         Updates(deployments, fold, command_log, environments, clock),
         Organizations(fold, command_log, accounts, MemoryInvites(), clock),
         Clusters(fold, command_log, ledger, clock),
+        ServiceAccounts(api_tokens, accounts, Rights(fold, command_log), clock),
         Nodes(fold, ledger),
         identity,
         Events(fold, log),
@@ -394,6 +399,7 @@ async def rest_face(
             tokens,
             log,
             appender,
+            api_tokens,
         )
     finally:
         for loop in loops:

@@ -1,11 +1,22 @@
-"""Invite codes in memory, with the rules that the database has."""
+"""Invite codes and tokens in memory, with the rules that the database has."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from itertools import count
 
+from fogbank.domain.errors import UnauthenticatedError
+from fogbank.runtime.clock import SystemClock
+from fogbank.runtime.grpc_server import GrpcServer
+from fogbank.v1 import token_service_pb2_grpc
+from services.gateway.app.identity import Denials
 from services.gateway.app.ports import Invite, Invited, InviteTerms, OrganizationKey
+from services.gateway.app.principal import Principal, Service
+from services.gateway.app.rights import Rights
+from services.gateway.app.service_accounts import ApiToken, ServiceAccounts, digest_of
+from services.gateway.core.service_accounts import shown_already
+from services.gateway.grpc_api.token_service import TokenService
 
 _CODES = count(1)
 
@@ -54,3 +65,51 @@ class MemoryInvites:
     def _invite(self, key: OrganizationKey) -> Invite:
         invite, _request = self._kept[key]
         return Invite(invite.code, invite.terms, len(self._used_by.get(invite.code, ())))
+
+
+class MemoryApiTokens:
+    """Tokens of service accounts in memory."""
+
+    def __init__(self) -> None:
+        self._kept: dict[bytes, ApiToken] = {}
+        self._requests: dict[str, str] = {}
+
+    async def add(self, token: ApiToken, digest: bytes, request: str) -> ApiToken:
+        if request in self._requests:
+            raise shown_already(self._requests[request])
+        for each in await self.of(token.organization):
+            if each.account == token.account:
+                token = replace(token, account_id=each.account_id)
+        self._requests[request] = token.id
+        self._kept[digest] = token
+        return token
+
+    async def of(self, organization: OrganizationKey) -> list[ApiToken]:
+        found = [each for each in self._kept.values() if each.organization == organization]
+        return sorted(found, key=lambda token: token.created_at_us, reverse=True)
+
+    async def revoke(self, token_id: str, now_us: int) -> None:
+        for digest, token in self._kept.items():
+            if token.id == token_id:
+                self._kept[digest] = replace(token, revoked_at_us=now_us)
+
+    def expire(self, token: str) -> None:
+        """Let a token have ended."""
+        digest = digest_of(token)
+        self._kept[digest] = replace(self._kept[digest], expires_at_us=1)
+
+    async def read(self, token: str) -> Principal:
+        found = self._kept.get(digest_of(token))
+        now_us = SystemClock().now_us()
+        if found is None or found.revoked_at_us or found.expires_at_us <= now_us:
+            raise UnauthenticatedError("Not authenticated")
+        service = Service(found.organization, found.scopes)
+        return Principal(found.account_id, token_id=found.id, service=service)
+
+
+def add_token_service(
+    server: GrpcServer, api_tokens: MemoryApiTokens, denials: Denials, rights: Rights
+) -> None:
+    """Let a server have the service that makes and revokes these tokens."""
+    accounts = ServiceAccounts(api_tokens, denials, rights, SystemClock())
+    token_service_pb2_grpc.add_TokenServiceServicer_to_server(TokenService(accounts), server.grpc)

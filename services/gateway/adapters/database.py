@@ -20,6 +20,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
     func,
     make_url,
     text,
@@ -115,6 +116,39 @@ invite_codes = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 
+# `owner_id` is the organization's, empty for that of everybody: the number could be another log's.
+service_accounts = Table(
+    "service_accounts",
+    metadata,
+    Column("id", UUID(as_uuid=False), primary_key=True),
+    Column("organization_id", BigInteger, nullable=False),
+    Column("owner_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    UniqueConstraint("organization_id", "owner_id", "name", name="service_accounts_named_once"),
+)
+
+# `request` is the command that made it; `scopes` are separated by commas.
+api_tokens = Table(
+    "api_tokens",
+    metadata,
+    Column("id", UUID(as_uuid=False), primary_key=True),
+    Column(
+        "account_id",
+        ForeignKey(service_accounts.c.id, ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("token_digest", LargeBinary, nullable=False, unique=True),
+    Column("scopes", Text, nullable=False),
+    Column("created_by", UUID(as_uuid=False), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("last_used_at", DateTime(timezone=True)),
+    Column("revoked_at", DateTime(timezone=True)),
+    Column("request", Text, nullable=False, unique=True),
+)
+
 invite_uses = Table(
     "invite_uses",
     metadata,
@@ -189,6 +223,11 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 def instant(us: int) -> datetime:
     """Return microseconds since 1970 as the columns have it."""
     return datetime.fromtimestamp(us / 1_000_000, UTC)
+
+
+def microseconds(column: datetime | None) -> int:
+    """Return what a column holds in microseconds since 1970, 0 for nothing."""
+    return 0 if column is None else round(column.timestamp() * 1_000_000)
 
 
 def _cause(error: DBAPIError) -> BaseException:

@@ -17,7 +17,13 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fogbank.domain.errors import UnavailableError
-from services.gateway.adapters.database import SCHEMA, denied_ids, instant, transaction
+from services.gateway.adapters.database import (
+    SCHEMA,
+    denied_ids,
+    instant,
+    microseconds,
+    transaction,
+)
 from services.gateway.app.principal import Principal
 
 _log = structlog.get_logger(__name__)
@@ -25,7 +31,6 @@ _log = structlog.get_logger(__name__)
 _CHANNEL = f"{SCHEMA}_denied_ids"
 _READ_AGAIN_S = 15.0
 _TRY_AGAIN_S = 1.0
-_SECOND_US = 1_000_000
 _LOST = (UnavailableError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
@@ -66,7 +71,7 @@ class PostgresDenials:
             rows = (await connection.execute(select(denied_ids))).all()
         now_us = self._clock_us()
         # Added to, not replaced: another may have been denied since the table was read.
-        self._known |= {row.id: round(row.expires_at.timestamp() * _SECOND_US) for row in rows}
+        self._known |= {row.id: microseconds(row.expires_at) for row in rows}
         self._known = {each: until for each, until in self._known.items() if until > now_us}
 
     async def follow(self) -> None:

@@ -11,14 +11,19 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fogbank.domain.tenancy import MembershipRole
-from services.gateway.adapters.database import instant, invite_codes, invite_uses, transaction
+from services.gateway.adapters.database import (
+    instant,
+    invite_codes,
+    invite_uses,
+    microseconds,
+    transaction,
+)
 from services.gateway.adapters.sealing import Seal
 from services.gateway.app.ports import Invite, Invited, InviteTerms, OrganizationKey
 
 # No letters or digits that look like others: people read codes to each other. 78 bits.
 _ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789"
 _LENGTH = 14
-_SECOND_US = 1_000_000
 _MADE = "made"
 
 
@@ -132,10 +137,8 @@ class PostgresInvites:
         if row.ciphertext is not None:
             bound_to = _bound_to(OrganizationKey(row.organization_id, row.owner_id))
             code = self._seal.open(row.ciphertext, bound_to).decode()
-        expires_at_us = 0
-        if row.expires_at is not None:
-            expires_at_us = round(row.expires_at.timestamp() * _SECOND_US)
-        terms = InviteTerms(MembershipRole[row.role.upper()], expires_at_us, row.max_uses)
+        role = MembershipRole[row.role.upper()]
+        terms = InviteTerms(role, microseconds(row.expires_at), row.max_uses)
         return Invite(code, terms, row.uses)
 
     def _fresh(

@@ -15,6 +15,7 @@ from fogbank.log.port import CommitTooLargeError
 from fogbank.runtime.crash_points import crash_point
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.ports import CommitAppender
+from services.gateway.app.principal import Principal
 from services.gateway.core import commands
 
 _EVENTS_PER_APPEND = 64
@@ -55,8 +56,10 @@ class CommandLog:
                 return Verdict(deployment.created_position, None, deployment.content_digest)
         return known
 
-    async def submit(self, user_id: str, envelope: EventEnvelope) -> int:
+    async def submit(self, author: Principal | None, envelope: EventEnvelope) -> int:
         """Append a command and return the position at which it counts.
+
+        It is the author's, whatever the envelope says; None is for what no user asked for.
 
         Raises:
             FogError: what it is refused for.
@@ -65,34 +68,34 @@ class CommandLog:
         known = self.answered(envelope)
         if known is not None:
             return known
-        await self._append(user_id, [envelope])
+        await self._append(author, [envelope])
         return self._verdict(envelope)
 
     async def submit_many(
-        self, user_id: str, envelopes: Sequence[EventEnvelope]
+        self, author: Principal, envelopes: Sequence[EventEnvelope]
     ) -> list[int | FogError]:
         """Append many commands, each with an outcome of its own; as `submit`."""
         groups = [
             envelopes[start : start + _EVENTS_PER_APPEND]
             for start in range(0, len(envelopes), _EVENTS_PER_APPEND)
         ]
-        settled = await asyncio.gather(*(self._submit_group(user_id, group) for group in groups))
+        settled = await asyncio.gather(*(self._submit_group(author, group) for group in groups))
         return [outcome for group in settled for outcome in group]
 
     async def _submit_group(
-        self, user_id: str, envelopes: Sequence[EventEnvelope]
+        self, author: Principal, envelopes: Sequence[EventEnvelope]
     ) -> list[int | FogError]:
         fresh = [each for each in envelopes if self._first(each) is None]
         try:
             if fresh:
-                await self._append(user_id, fresh)
+                await self._append(author, fresh)
         except CommitTooLargeError as error:
             if len(envelopes) == 1:
                 return [error]
             half = len(envelopes) // 2
             return [
-                *await self._submit_group(user_id, envelopes[:half]),
-                *await self._submit_group(user_id, envelopes[half:]),
+                *await self._submit_group(author, envelopes[:half]),
+                *await self._submit_group(author, envelopes[half:]),
             ]
         except FogError as error:
             return [error] * len(envelopes)
@@ -111,15 +114,19 @@ class CommandLog:
             raise RuntimeError(message)
         return position
 
-    async def _append(self, user_id: str, envelopes: Sequence[EventEnvelope]) -> None:
+    async def _append(self, author: Principal | None, envelopes: Sequence[EventEnvelope]) -> None:
         """Append events and wait until the fold has judged them."""
+        if author is not None:
+            envelopes = [author.signed(each) for each in envelopes]
         crash_point("gateway.before-command-append")
         sequence, _index = await self._appender.append(envelopes)
         crash_point("gateway.after-command-append")
         await self.wait_for(sequence)
         crash_point("gateway.before-answer")
-        self._last_write[user_id] = sequence
-        self._last_write.move_to_end(user_id)
+        if author is None:
+            return
+        self._last_write[author.user_id] = sequence
+        self._last_write.move_to_end(author.user_id)
         if len(self._last_write) > _REMEMBERED_WRITERS:
             self._last_write.popitem(last=False)
 

@@ -134,7 +134,7 @@ class Deployments:
         self._check_room(1)
         self._creating += 1
         try:
-            position = await self._commands.submit(principal.user_id, envelope)
+            position = await self._commands.submit(principal, envelope)
         finally:
             self._creating -= 1
         _log.info(
@@ -165,7 +165,7 @@ class Deployments:
                 return [draft if isinstance(draft, FogError) else error for draft in drafts]
         self._creating += len(envelopes)
         try:
-            settled = iter(await self._commands.submit_many(principal.user_id, envelopes))
+            settled = iter(await self._commands.submit_many(principal, envelopes))
         finally:
             self._creating -= len(envelopes)
         outcomes: Outcomes = []
@@ -289,7 +289,7 @@ class Deployments:
             PermissionDeniedError: everybody's were asked for by somebody who may not.
             UnavailableError: the ledger does not answer in time.
         """
-        if query.all_owners:
+        if query.all_owners and not principal.sees_all:
             principal.require_admin()
         wanted = max(query.min_sequence, self._commands.last_write(principal.user_id))
         if wanted != query.min_sequence:
@@ -427,7 +427,7 @@ class Deployments:
             raise commands.stale()
         if validate_only:
             return Accepted(deployment.id, 0, deployment.version, deployment.spec)
-        position = await self._commands.submit(principal.user_id, envelope)
+        position = await self._commands.submit(principal, envelope)
         return self._accepted(deployment.id, position)
 
     def _accepted(self, deployment_id: str, position: int) -> Accepted:

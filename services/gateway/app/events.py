@@ -17,7 +17,7 @@ from fogbank.log.follower import read_commits
 from fogbank.log.port import EventLog
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.principal import Principal
-from services.gateway.core.tenancy import role_of
+from services.gateway.app.rights import own_role
 from services.gateway.core.touching import Kind, Touching, parse_thing, touching
 
 _KEPT_COMMITS = 500
@@ -102,7 +102,7 @@ class Events:
 
     def seen(self, principal: Principal, commit: Commit) -> Seen:
         """Return a commit with what of it a caller may see."""
-        if principal.is_admin:
+        if principal.sees_all:
             events = tuple(envelope.event for envelope in commit.envelopes)
             return Seen(commit, tuple(range(len(events))), events)
         own = [
@@ -163,7 +163,7 @@ class Events:
         """
         kind, id_ = parse_thing(thing)
         found = touching(self._fold.fleet, kind, id_)
-        if found is None or not (principal.is_admin or self._may_see(principal, kind, id_)):
+        if found is None or not (principal.sees_all or self._may_see(principal, kind, id_)):
             raise NotFoundError(f"{kind.capitalize()} not found")
         if kind is Kind.REPLICA:
             return found, self._fold.fleet.decisions.placements[found.id].deployment_id
@@ -188,7 +188,7 @@ class Events:
 
     def _is_owner_of(self, principal: Principal, organization_id: int) -> bool:
         organization = self._fold.fleet.facts.organizations[organization_id]
-        return role_of(organization, principal.user_id) is MembershipRole.OWNER
+        return own_role(principal, organization) is MembershipRole.OWNER
 
     def _owns(self, user_id: str, deployment_id: str) -> bool:
         deployment = self._fold.fleet.facts.deployments.get(deployment_id)

@@ -24,6 +24,8 @@ from fogbank.domain.errors import (
 from services.gateway.app.limits import Allowance, Limits
 from services.gateway.app.principal import Principal, Role
 
+# So that a leaked token is known for what it is, to people and to programs that look for such.
+TOKEN_PREFIX = "fogtok_"  # noqa: S105 (public)
 MIN_USERNAME, MAX_USERNAME = 3, 64
 MIN_PASSWORD, MAX_PASSWORD = 6, 256
 MAX_REFRESH_TOKEN = 256
@@ -142,6 +144,18 @@ class AccessTokens(Protocol):
         ...
 
 
+class TokenReader(Protocol):
+    """Knows the tokens of service accounts."""
+
+    async def read(self, token: str) -> Principal:
+        """Return whose token it is, or raise UnauthenticatedError.
+
+        Raises:
+            UnavailableError: nobody can tell now.
+        """
+        ...
+
+
 class Identity:
     """The use cases, over the ports above; `clock_us` tells microseconds since 1970."""
 
@@ -153,6 +167,7 @@ class Identity:
         access_tokens: AccessTokens,
         denials: Denials,
         *,
+        api_tokens: TokenReader | None = None,
         clock_us: Callable[[], int],
         refresh_lifetime_s: int,
         limits: Limits | None = None,
@@ -162,6 +177,7 @@ class Identity:
         self._passwords = passwords
         self._access_tokens = access_tokens
         self._denials = denials
+        self._api_tokens = api_tokens
         self._clock_us = clock_us
         self.limits = limits or Limits(clock_us, Allowance())
         self._refresh_lifetime_us = refresh_lifetime_s * _SECOND_US
@@ -232,13 +248,20 @@ class Identity:
             )
         return self._session(outcome, successor, now_us)
 
-    def authenticate(self, access_token: str) -> Principal:
-        """Return whose access token it is, without asking anybody.
+    async def authenticate(self, token: str) -> Principal:
+        """Return whose token it is: a user's access token, or a service account's.
+
+        Access tokens are read without asking anybody, the others are looked up now and then.
 
         Raises:
-            UnauthenticatedError: it is malformed, forged, expired, signed out or meant for others.
+            UnauthenticatedError: it is malformed, forged, expired, signed out, revoked or meant for
+                others.
+            UnavailableError: it is a service account's, and the database is out of reach.
         """
-        principal = self._access_tokens.read(access_token)
+        if self._api_tokens is not None and token.startswith(TOKEN_PREFIX):
+            principal = await self._api_tokens.read(token)
+        else:
+            principal = self._access_tokens.read(token)
         if self._denials.denies(principal):
             raise UnauthenticatedError("Not authenticated")
         return principal

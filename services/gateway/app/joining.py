@@ -30,6 +30,7 @@ from services.gateway.core.agent_messages import NodeCertificate
 from services.gateway.core.asks import check_request_id
 from services.gateway.core.hello import Hello, check_node_id, is_copy
 from services.gateway.core.join_refusals import join_refusal, removed
+from services.gateway.core.service_accounts import Scope
 
 _log = structlog.get_logger(__name__)
 
@@ -78,7 +79,7 @@ class Joining:
         Raises:
             FailedPreconditionError: this gateway has no authority.
         """
-        principal.require_admin()
+        principal.require_admin(Scope.NODES)
         authority = self._require_authority()
         check_request_id(request_id)
         request_id = request_id or str(uuid4())
@@ -90,7 +91,7 @@ class Joining:
             token.secret_digest, content["uses"], now_us + content["lifetime_ms"] * 1_000
         )
         await self._commands.submit(
-            principal.user_id,
+            principal,
             core.token_envelope(
                 principal.user_id,
                 core.CREATE_TOKEN,
@@ -107,7 +108,7 @@ class Joining:
 
         With each come the nodes that joined by it and have not connected yet.
         """
-        principal.require_admin()
+        principal.require_admin(Scope.NODES)
         facts = self._fold.fleet.facts
         waiting = core.never_connected(facts)
         return [
@@ -122,11 +123,11 @@ class Joining:
         Raises:
             NotFoundError: there is no such token.
         """
-        principal.require_admin()
+        principal.require_admin(Scope.NODES)
         check_request_id(request_id)
         known = core.find_token(self._fold.fleet.facts, token_id)
         await self._commands.submit(
-            principal.user_id,
+            principal,
             core.token_envelope(
                 principal.user_id,
                 core.REVOKE_TOKEN,
@@ -158,7 +159,7 @@ class Joining:
         await self._check_token(token, node_id, key_digest)
         event = ev.NodeJoined(token.id, node_id, key_digest)
         envelope = core.join_envelope(event, self._clock.now_us())
-        await self._commands.submit(f"node/{node_id}", envelope)
+        await self._commands.submit(None, envelope)
         certificate = authority.sign(node_id, request_der)
         _log.info("node joined", node=node_id, token=token.id)
         return certificate
@@ -229,9 +230,7 @@ class Joining:
             return
         event = ev.CopiedIdentityRefused(node.id, hello.last_epoch, node.confirmed_epoch)
         try:
-            await self._commands.submit(
-                f"node/{node.id}", core.copy_envelope(event, self._clock.now_us())
-            )
+            await self._commands.submit(None, core.copy_envelope(event, self._clock.now_us()))
         except UnavailableError as error:
             _log.warning("a copied identity is not logged", node=node.id, error=error.message)
         except FogError as error:

@@ -19,6 +19,7 @@ from services.gateway.app.principal import Principal
 from services.gateway.app.views import node_view
 from services.gateway.core import node_commands as core
 from services.gateway.core.asks import check_request_id
+from services.gateway.core.service_accounts import Scope
 
 _log = structlog.get_logger(__name__)
 
@@ -108,7 +109,7 @@ class NodeCommands:
         content: Mapping[str, Any],
         event_of: Callable[[], _NodeEvent],
     ) -> int:
-        principal.require_admin()
+        principal.require_admin(Scope.NODES)
         check_request_id(request_id)
         request_id = request_id or str(uuid4())
         user_id, now_us = principal.user_id, self._clock.now_us()
@@ -120,7 +121,7 @@ class NodeCommands:
             return answered
         event = event_of()
         position = await self._commands.submit(
-            user_id,
+            principal,
             core.node_envelope(user_id, method, request_id, event, content=content, now_us=now_us),
         )
         _log.info("node command", method=method, node=event.node_id, named=content["node"])

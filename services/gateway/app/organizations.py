@@ -18,7 +18,7 @@ from services.gateway.app.fold import FleetFold
 from services.gateway.app.identity import Users, name_key
 from services.gateway.app.ports import Invite, Invites, InviteTerms, OrganizationKey
 from services.gateway.app.principal import Principal
-from services.gateway.app.rights import Rights
+from services.gateway.app.rights import Rights, own_role
 from services.gateway.app.tenancy_commands import TenancyCommands
 from services.gateway.core import tenancy as core
 from services.gateway.core.asks import check_request_id
@@ -169,7 +169,7 @@ class Organizations:
         own = [
             organization
             for organization in self._fold.fleet.facts.organizations.values()
-            if core.role_of(organization, principal.user_id) is not None
+            if own_role(principal, organization) is not None
         ]
         return await self._views(principal, own)
 
@@ -190,7 +190,7 @@ class Organizations:
     async def _views(
         self, principal: Principal, organizations: Sequence[OrganizationFact]
     ) -> tuple[OrganizationView, ...]:
-        roles = [core.role_of(each, principal.user_id) for each in organizations]
+        roles = [own_role(principal, each) for each in organizations]
         owned = [
             _key(organization)
             for organization, role in zip(organizations, roles, strict=True)

@@ -84,7 +84,7 @@ class Past:
         deployments: list[DeploymentView] = []
         while True:
             query = DeploymentQuery(
-                all_owners=principal.is_admin,
+                all_owners=principal.sees_all,
                 limit=_AT_ONCE,
                 offset=len(deployments),
                 moment=moment,

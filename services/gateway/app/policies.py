@@ -66,6 +66,6 @@ class Policies:
         envelope = rules.activate_envelope(
             principal.user_id, request_id or str(uuid4()), policy, self._clock.now_us()
         )
-        position = await self._command_log.submit(principal.user_id, envelope)
+        position = await self._command_log.submit(principal, envelope)
         version = self._fold.fleet.facts.policy_positions.index(position) + 1
         return Activated(replace(policy, version=version), sequence_of(position))

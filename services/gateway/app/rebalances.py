@@ -16,6 +16,7 @@ from services.gateway.app.ports import SchedulerQueries
 from services.gateway.app.principal import Principal
 from services.gateway.core import rebalances as core
 from services.gateway.core.asks import check_request_id
+from services.gateway.core.service_accounts import Scope
 
 _log = structlog.get_logger(__name__)
 
@@ -41,7 +42,7 @@ class Rebalances:
         Raises:
             UnavailableError: no scheduler answers.
         """
-        principal.require_admin()
+        principal.require_admin(Scope.NODES)
         core.check_terms(terms)
         seen = self._commands.last_write(principal.user_id)
         return await self._scheduler.plan_rebalance(terms, seen)
@@ -59,18 +60,18 @@ class Rebalances:
         Raises:
             UnavailableError: the log is down, or isn't read in time.
         """
-        principal.require_admin()
+        principal.require_admin(Scope.NODES)
         core.check_terms(terms)
         check_request_id(request_id)
         if not validate_only:
             envelope = core.rebalance_envelope(
                 principal.user_id, request_id or str(uuid4()), terms, self._clock.now_us()
             )
-            await self._commands.submit(principal.user_id, envelope)
+            await self._commands.submit(principal, envelope)
             _log.info("rebalance requested", budget=terms.budget, min_gain=terms.min_gain)
         return rebalance_view(self._fold.fleet)
 
     def status(self, principal: Principal) -> RebalanceView:
         """Say how far the last rebalance is."""
-        principal.require_admin()
+        principal.require_admin(Scope.NODES)
         return rebalance_view(self._fold.fleet)

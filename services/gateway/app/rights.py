@@ -10,10 +10,24 @@ from services.gateway.app.command_log import CommandLog
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.principal import Principal
 from services.gateway.core import commands
+from services.gateway.core.service_accounts import role_by
 from services.gateway.core.tenancy import check_role, role_of
 
 _OPERATOR = MembershipRole.OPERATOR
 _VIEWER = MembershipRole.VIEWER
+
+
+def own_role(principal: Principal, organization: OrganizationFact) -> MembershipRole | None:
+    """Return what a caller is in an organization, whatever administrators may; None for a stranger.
+
+    A service account is what its token is for, in its own organization, and nothing elsewhere.
+    """
+    service = principal.service
+    if service is None:
+        return role_of(organization, principal.user_id)
+    if service.organization != (organization.id, organization.owner_id):
+        return None
+    return role_by(service.scopes)
 
 
 class Rights:
@@ -31,7 +45,7 @@ class Rights:
         """Return what a caller may do in an organization; None for a stranger."""
         if principal.is_admin:
             return MembershipRole.OWNER
-        return role_of(organization, principal.user_id)
+        return own_role(principal, organization)
 
     async def organization(
         self, principal: Principal, organization_id: int, least: MembershipRole = _VIEWER

@@ -51,4 +51,4 @@ class TenancyCommands:
         answered = self._commands.answered(envelope(ev.OrganizationCreated("")))
         if answered is not None:
             return answered
-        return await self._commands.submit(user_id, envelope(await make()))
+        return await self._commands.submit(principal, envelope(await make()))

@@ -187,9 +187,7 @@ class Updates:
                     if validate_only:
                         return Accepted(deployment.id, 0, deployment.version, spec)
                     made = ev.DeploymentUpdated(deployment.id, spec, env_key)
-                    position = await self._commands.submit(
-                        principal.user_id, replace(envelope, event=made)
-                    )
+                    position = await self._commands.submit(principal, replace(envelope, event=made))
             except AbortedError:
                 if expected_version:
                     raise

@@ -7,7 +7,7 @@ from dataclasses import replace
 from enum import StrEnum
 
 from fogbank.domain import events as ev
-from fogbank.domain.envelope import EventEnvelope
+from fogbank.domain.envelope import SERVICE_ACCOUNT, USER, EventEnvelope
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.fleet import FleetState
 
@@ -68,7 +68,8 @@ class Touching:
 
     def _of_user(self, envelope: EventEnvelope) -> bool:
         event = envelope.event
-        return envelope.actor == f"user/{self.id}" or self.id in {
+        return self.id in {
+            envelope.actor.removeprefix(f"{USER}/").removeprefix(f"{SERVICE_ACCOUNT}/"),
             getattr(event, "owner_id", ""),
             getattr(event, "user_id", ""),
         }

@@ -32,6 +32,7 @@ from services.gateway.app.principal import Principal, current_principal
 from services.gateway.app.records import Records
 from services.gateway.core import policies
 from services.gateway.core.causes import causes_of_part
+from services.gateway.core.service_accounts import Scope
 from services.gateway.core.subjects import SubjectFilter
 from services.gateway.core.touching import Touching
 from services.gateway.grpc_api.causes import Causes
@@ -82,7 +83,7 @@ class AuditService(rpc.AuditServiceServicer):
         upto = None if request.follow else last
         if request.touching:
             messages = self._touching(principal, wanted, request.touching, after, upto)
-        elif principal.is_admin:
+        elif principal.sees_all:
             messages = self._everything(wanted, after, upto)
         else:
             messages = self._own(principal, wanted, after, upto)
@@ -129,7 +130,7 @@ class AuditService(rpc.AuditServiceServicer):
         assert recorded.stored is not None  # noqa: S101  else there is nothing to show
         stored, indexes = recorded.stored, recorded.indexes
         commit = decode(stored)
-        if principal.is_admin or thing.kind.numbered:
+        if principal.sees_all or thing.kind.numbered:
             raw = log_pb2.Commit.FromString(stored.data).events
             envelopes = _touching(thing, commit, wanted.of(enumerate(raw)))
         else:
@@ -212,7 +213,7 @@ class AuditService(rpc.AuditServiceServicer):
         self, request: pb.VerifyLogRequest, context: Context
     ) -> AsyncIterator[pb.VerifyLogResponse]:
         """Let the ledger compare the log with what it knows of it, and pass on what comes of it."""
-        current_principal().require_admin()
+        current_principal().require_admin(Scope.AUDIT)
         parts = self._ledger.verify_log(request.from_sequence, request.to_sequence)
         async with aclosing(parts):
             async for part in parts:
@@ -223,28 +224,28 @@ class AuditService(rpc.AuditServiceServicer):
     ) -> pb.GetLogCheckpointResponse:
         """Return the log as it was signed last: that shows nothing of what is in it."""
         if request.fresh:
-            current_principal().require_admin()
+            current_principal().require_admin(Scope.AUDIT)
         return signed_to_pb(await self._ledger.signed_log(fresh=request.fresh))
 
     async def GetLogScrub(
         self, request: pb.GetLogScrubRequest, context: Context
     ) -> pb.GetLogScrubResponse:
         """Return what the last scrub of the log and its copy came to."""
-        current_principal().require_admin()
+        current_principal().require_admin(Scope.AUDIT)
         return scrub_to_pb(await self._ledger.scrub())
 
     async def ProveCommit(
         self, request: pb.ProveCommitRequest, context: Context
     ) -> pb.ProveCommitResponse:
         """Return a commit with the proof that it is in the log."""
-        current_principal().require_admin()
+        current_principal().require_admin(Scope.AUDIT)
         return proof_to_pb(await self._ledger.prove(request.sequence))
 
     async def VerifyDecisions(
         self, request: pb.VerifyDecisionsRequest, context: Context
     ) -> AsyncIterator[pb.VerifyDecisionsResponse]:
         """Let the ledger derive a span's rounds again, and pass on what comes of it."""
-        current_principal().require_admin()
+        current_principal().require_admin(Scope.AUDIT)
         parts = self._ledger.rederive(request.from_sequence, request.to_sequence)
         async with aclosing(parts), aclosing(rederived_to_pb(parts)) as messages:
             async for message in messages:
@@ -254,7 +255,7 @@ class AuditService(rpc.AuditServiceServicer):
         self, request: pb.CompareReplayRequest, context: Context
     ) -> AsyncIterator[pb.CompareReplayResponse]:
         """Let the ledger decide a span by another policy, and pass on what comes of it."""
-        current_principal().require_admin()
+        current_principal().require_admin(Scope.AUDIT)
         if bool(request.policy_name) == request.HasField("policy"):
             raise InvalidArgumentError.of_field(
                 "policy", "must be given whole, or by a known policy's name: one of both"

@@ -16,6 +16,7 @@ from fogbank.domain.errors import FogError, ResourceExhaustedError, Unauthentica
 from fogbank.runtime.grpc_interceptors import guarded
 from services.gateway.app.limits import Limits
 from services.gateway.app.principal import Principal, set_current_principal
+from services.gateway.grpc_api.scopes import scope_of
 
 if TYPE_CHECKING:  # generic in the stubs only
     Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
@@ -46,7 +47,7 @@ _NEVER_LIMITED = frozenset({"/fogbank.v1.DeploymentService/GetDeployment"})
 class Authenticator(Protocol):
     """Whoever can tell what a token stands for."""
 
-    def authenticate(self, token: str) -> Principal:
+    async def authenticate(self, token: str) -> Principal:
         """Return who a token belongs to; UnauthenticatedError if it doesn't count."""
 
 
@@ -69,7 +70,8 @@ class Authenticate(grpc.aio.ServerInterceptor):
         if handler is None or details.method.startswith(OPEN_METHODS):
             return handler
         try:
-            principal = self._authenticator.authenticate(_bearer(details))
+            principal = await self._authenticator.authenticate(_bearer(details))
+            principal.require_scope(scope_of(details.method))
             if self._limits is not None and details.method not in _NEVER_LIMITED:
                 self._limits.request(principal)
         except UnauthenticatedError as error:

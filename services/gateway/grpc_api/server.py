@@ -22,6 +22,8 @@ from fogbank.v1 import (
     policy_service_pb2_grpc,
     replica_service_pb2,
     replica_service_pb2_grpc,
+    token_service_pb2,
+    token_service_pb2_grpc,
 )
 from services.gateway.app.agents import Agents
 from services.gateway.app.clusters import Clusters
@@ -38,6 +40,7 @@ from services.gateway.app.planning import Planning
 from services.gateway.app.policies import Policies
 from services.gateway.app.ports import LedgerAudits
 from services.gateway.app.rebalances import Rebalances
+from services.gateway.app.service_accounts import ServiceAccounts
 from services.gateway.app.updates import Updates
 from services.gateway.core.bounds import Bounds
 from services.gateway.grpc_api.agent_service import AgentService
@@ -47,6 +50,7 @@ from services.gateway.grpc_api.identity_service import IdentityService
 from services.gateway.grpc_api.node_service import NodeService
 from services.gateway.grpc_api.policy_service import PolicyService
 from services.gateway.grpc_api.replica_service import ReplicaService
+from services.gateway.grpc_api.token_service import TokenService
 
 SERVICE_NAMES = tuple(
     module.DESCRIPTOR.services_by_name[name].full_name
@@ -58,6 +62,7 @@ SERVICE_NAMES = tuple(
         (audit_service_pb2, "AuditService"),
         (replica_service_pb2, "ReplicaService"),
         (agent_service_pb2, "AgentService"),
+        (token_service_pb2, "TokenService"),
     )
 )
 
@@ -78,6 +83,7 @@ class GrpcDependencies:
     identity: Identity
     organizations: Organizations
     clusters: Clusters
+    service_accounts: ServiceAccounts
     policies: Policies
     log: EventLog
     events: Events
@@ -98,6 +104,9 @@ def add_to_server(uses: GrpcDependencies, server: grpc.aio.Server) -> None:
     )
     identity_service_pb2_grpc.add_IdentityServiceServicer_to_server(
         IdentityService(uses.identity, uses.organizations, uses.clusters), server
+    )
+    token_service_pb2_grpc.add_TokenServiceServicer_to_server(
+        TokenService(uses.service_accounts), server
     )
     policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(
         PolicyService(uses.policies), server

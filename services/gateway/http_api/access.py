@@ -12,6 +12,7 @@ from fogbank.domain.errors import UnauthenticatedError
 from services.gateway.app.identity import Identity
 from services.gateway.app.principal import Principal
 from services.gateway.http_api.dependencies import used_by
+from services.gateway.http_api.scopes import scope_of
 
 # Browsers can't send headers with a WebSocket; they offer this protocol and the token as another.
 WEBSOCKET_PROTOCOL = "bearer"
@@ -29,13 +30,12 @@ class _Caller(HTTPBearer):
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             token = ""
-        return _admitted(request, used_by(request).identity, token)
+        return await _admitted(request, used_by(request).identity, token)
 
 
 _caller = _Caller(
-    bearerFormat="JWT",
     scheme_name="bearer",
-    description="The access token of `/api/auth/login`.",
+    description="The access token of `/api/auth/login`, or a service account's token.",
 )
 
 # For routes that only need somebody to be signed in.
@@ -44,7 +44,7 @@ SIGNED_IN = Security(_caller)
 Caller = Annotated[Principal, SIGNED_IN]
 
 
-def websocket_caller(connection: HTTPConnection, identity: Identity) -> Principal:
+async def websocket_caller(connection: HTTPConnection, identity: Identity) -> Principal:
     """Return who opens a WebSocket: by header, or by the protocols `bearer, <token>`."""
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
@@ -53,7 +53,7 @@ def websocket_caller(connection: HTTPConnection, identity: Identity) -> Principa
         token = ""
         if protocols[0] == WEBSOCKET_PROTOCOL and len(protocols) > 1:
             token = protocols[1]
-    return _admitted(connection, identity, token)
+    return await _admitted(connection, identity, token)
 
 
 def address_of(connection: HTTPConnection) -> str:
@@ -61,14 +61,16 @@ def address_of(connection: HTTPConnection) -> str:
     return connection.client.host if connection.client else ""
 
 
-def _admitted(connection: HTTPConnection, identity: Identity, token: str) -> Principal:
+async def _admitted(connection: HTTPConnection, identity: Identity, token: str) -> Principal:
     """Return who is calling, unless it is too often."""
     try:
-        caller = identity.authenticate(token.strip())
+        caller = await identity.authenticate(token.strip())
     except UnauthenticatedError:
         identity.limits.anonymous(address_of(connection))
         raise
     route = getattr(connection.scope.get("route"), "path", "")
-    if connection.scope.get("method") != "GET" or route not in _NEVER_LIMITED:
+    method = connection.scope.get("method", "WEBSOCKET")
+    caller.require_scope(scope_of(method, route))
+    if method != "GET" or route not in _NEVER_LIMITED:
         identity.limits.request(caller)
     return caller

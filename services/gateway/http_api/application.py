@@ -20,6 +20,7 @@ from services.gateway.http_api import (
     live,
     organizations,
     system,
+    tokens,
     updates,
 )
 from services.gateway.http_api.dependencies import HttpDependencies
@@ -56,7 +57,10 @@ def create_app(dependencies: HttpDependencies) -> FastAPI:
     errors.install(app)
     app.add_middleware(Gatekeeper, gate=dependencies.gate)
     app.add_middleware(Boundary)
-    parts = (deployments, updates, jobs, identity, organizations, clusters, fleet, live, system)
+    parts = (
+        *(deployments, updates, jobs, identity, organizations, tokens, clusters),
+        *(fleet, live, system),
+    )
     for part in parts:
         app.include_router(part.router)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
@@ -73,7 +77,8 @@ def _document(app: FastAPI) -> dict[str, Any]:
             routes=app.routes,
         )
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        documented = (*BODIES, *UPDATE_BODIES, *TENANCY_BODIES, ErrorBody, Problem)
+        bodies = (*BODIES, *UPDATE_BODIES, *TENANCY_BODIES, tokens.TokenBody)
+        documented = (*bodies, ErrorBody, Problem)
         models: Any = [(model, "validation") for model in documented]
         _, definitions = models_json_schema(models, ref_template="#/components/schemas/{model}")
         schemas.update(definitions["$defs"])

@@ -15,6 +15,7 @@ from services.gateway.app.identity import Identity
 from services.gateway.app.nodes import Nodes
 from services.gateway.app.organizations import Organizations
 from services.gateway.app.planning import Planning
+from services.gateway.app.service_accounts import ServiceAccounts
 from services.gateway.app.system import System
 from services.gateway.app.updates import Updates
 from services.gateway.core.bounds import GRPC_BOUNDS, Bounds
@@ -37,6 +38,7 @@ class HttpDependencies:
     updates: Updates
     organizations: Organizations
     clusters: Clusters
+    service_accounts: ServiceAccounts
     nodes: Nodes
     identity: Identity
     events: Events

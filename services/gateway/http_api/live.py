@@ -125,7 +125,7 @@ async def deployment_changes(websocket: WebSocket, deployment_id: str) -> None:
     """
     uses = used_by(websocket)
     try:
-        caller = websocket_caller(websocket, uses.identity)
+        caller = await websocket_caller(websocket, uses.identity)
         after = _after(websocket)
         view = uses.deployments.show(caller, _uuid(deployment_id))
         uses.identity.limits.room_for_stream(caller)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from fogbank.domain import events as ev
-from fogbank.domain.envelope import Commit, EventEnvelope
+from fogbank.domain.envelope import SERVICE_ACCOUNT, USER, Commit, EventEnvelope
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.tenancy import made_at
 from fogbank.domain.verdict import Verdict
@@ -83,7 +83,7 @@ def _of_command(
     fleet: FleetState, envelope: EventEnvelope, event: ev.Event, verdict: Verdict
 ) -> Iterator[_Thing]:
     who, _, id_ = envelope.actor.partition("/")
-    users = {id_ if who == "user" else "", getattr(event, "owner_id", "")}
+    users = {id_ if who in {USER, SERVICE_ACCOUNT} else "", getattr(event, "owner_id", "")}
     match event:
         case ev.DeploymentCreated():
             yield from _deployment(fleet, envelope.event_id)

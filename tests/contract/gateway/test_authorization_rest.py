@@ -9,15 +9,17 @@ import importlib
 import pkgutil
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from enum import Enum, auto
 from typing import Any
 
 import pytest
 
 from services.gateway import http_api
 from services.gateway.app.principal import Role
+from services.gateway.core.service_accounts import Scope, includes
+from services.gateway.http_api.scopes import FOR_PEOPLE, ROUTES, scope_of
 from tests.support.bad_tokens import OTHER_KINDS, QUICK_KINDS, bad_tokens
 from tests.support.rest_face import SECRET, RestFace, rest_face
+from tests.support.who_may import Who
 
 JOB = {"image": "nginx", "required_cpu": 20, "required_ram": 10, "required_gpu": 0}
 QUOTA = {"total_cpu": 4000, "total_ram": 4096, "total_gpu": 0}
@@ -28,20 +30,6 @@ DEPLOYMENT = {
     "replicas": 1,
     "resources": {"cpu": 1.0, "memory": 512},
 }
-
-
-class Who(Enum):
-    """Who may use a route at all."""
-
-    ANYBODY = auto()
-    SIGNED_IN = auto()
-    # A deployment is its author's, to see and to delete for ever, to change while an operator.
-    AUTHOR = auto()
-    OPERATING_AUTHOR = auto()
-    MEMBERS = auto()
-    OPERATORS = auto()
-    OWNERS = auto()
-    ADMINISTRATORS = auto()
 
 
 @dataclass(frozen=True)
@@ -96,6 +84,11 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/api/orgs/{organization_id}/invite"): Row(Who.OWNERS),
     ("POST", "/api/orgs/{organization_id}/invite"): Row(Who.OWNERS, {}),
     ("DELETE", "/api/orgs/{organization_id}/invite"): Row(Who.OWNERS),
+    ("POST", "/api/orgs/{organization_id}/tokens"): Row(
+        Who.OWNERS, {"name": "ci", "scopes": ["read"]}
+    ),
+    ("GET", "/api/orgs/{organization_id}/tokens"): Row(Who.OWNERS),
+    ("DELETE", "/api/orgs/{organization_id}/tokens/{token_id}"): Row(Who.OWNERS),
     ("GET", "/api/orgs/{organization_id}/quota"): Row(Who.MEMBERS),
     ("PUT", "/api/orgs/{organization_id}/quota"): Row(Who.ADMINISTRATORS, QUOTA),
     ("POST", "/api/clusters"): Row(
@@ -182,6 +175,18 @@ class Tenants:
         made = await self.done(who, "POST", "/api/deployment/deploy", ask)
         return str(made["deployment_id"])
 
+    async def api_token(self, *scopes: str, by: str = "alice", **things: Any) -> str:
+        """Make a token of a service account and return it."""
+        role = Role.ADMIN if by == "root" else Role.USER
+        async with self.face.client(by, role) as client:
+            answer = await client.post(
+                "/api/orgs/{organization_id}/tokens".format(**self.things | things),
+                json={"name": "robot", "scopes": scopes},
+            )
+        made = answer.json()
+        self.things["token_id"] = made["id"]
+        return str(made["token"])
+
     def _filled(self, body: Mapping[str, Any] | None) -> dict[str, Any] | None:
         if body is None:
             return None
@@ -218,6 +223,7 @@ async def tenants() -> AsyncIterator[Tenants]:
             await made.done("alice", "PUT", path, {"role": role})
         await made.done("alice", "DELETE", path)
         made.things |= {"user": face.users["alice"], "deployment_id": made.own["alice"]}
+        await made.api_token("read")
         yield made
 
 
@@ -295,3 +301,42 @@ async def test_owners_and_administrators_may_do_all_of_it(tenants: Tenants, role
             assert status == 403, key
         elif row.who is not Who.ANYBODY:
             assert status not in {401, 403}, key
+
+
+def test_every_route_has_a_scope_or_is_for_people() -> None:
+    named = [route for found in (*ROUTES.values(), FOR_PEOPLE) for route in found]
+    assert sorted(named) == sorted(key for key, row in ROWS.items() if row.who is not Who.ANYBODY)
+
+
+@pytest.mark.parametrize("scope", list(Scope))
+async def test_a_token_does_what_it_is_for_and_nothing_else(tenants: Tenants, scope: Scope) -> None:
+    token = await tenants.api_token(scope, by="root")
+    for key, row in ASKED.items():
+        if row.who is Who.ANYBODY:
+            continue
+        status, wanted = await tenants.call(key, token), scope_of(*key)
+        if wanted is None or not includes([scope], wanted):
+            assert status == 403, key
+        elif row.who in {Who.AUTHOR, Who.OPERATING_AUTHOR}:
+            assert status == 404, key
+        else:
+            assert status not in {401, 403, 404}, key
+
+
+async def test_tokens_that_count_no_more_or_elsewhere_only(tenants: Tenants) -> None:
+    revoked = await tenants.api_token("admin")
+    await tenants.done("alice", "DELETE", "/api/orgs/{organization_id}/tokens/{token_id}")
+    expired = await tenants.api_token("admin")
+    tenants.face.api_tokens.expire(expired)
+    theirs = await tenants.done("mallory", "POST", "/api/orgs/create", {"name": "theirs"})
+    foreign = await tenants.api_token("admin", by="mallory", organization_id=theirs["id"])
+    for key, row in ASKED.items():
+        if row.who is Who.ANYBODY:
+            continue
+        for token in (revoked, expired):
+            assert await tenants.call(key, token) == 401, key
+        status = await tenants.call(key, foreign)
+        if key in FOR_PEOPLE:
+            assert status == 403, key
+        elif row.who is not Who.SIGNED_IN:
+            assert status == 404, key

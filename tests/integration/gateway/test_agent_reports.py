@@ -10,7 +10,8 @@ from fogbank.v1 import agent_service_pb2 as pb
 from fogbank.v1 import facts_pb2, resources_pb2
 from services.gateway.app.ports import HeardHeartbeat
 from tests.support.fleet_log import a_fingerprint, an_id
-from tests.support.gateway import ALICE, GatewayWorld, gateway_world, memory_logs
+from tests.support.gateway import GatewayWorld, gateway_world, memory_logs
+from tests.support.named_users import ALICE
 from tests.support.scripted_agent import ScriptedAgent, scripted_agent, seen
 from tests.support.waiting import eventually
 

@@ -10,7 +10,8 @@ from fogbank.domain import events as ev
 from fogbank.domain.states import NodeStatus, ReplicaState
 from fogbank.v1 import agent_service_pb2 as pb
 from tests.support.fleet_log import a_fingerprint, a_spec, an_id
-from tests.support.gateway import ALICE, GatewayWorld, gateway_world
+from tests.support.gateway import GatewayWorld, gateway_world
+from tests.support.named_users import ALICE
 from tests.support.scripted_agent import ScriptedAgent, scripted_agent, seen
 from tests.support.waiting import eventually
 

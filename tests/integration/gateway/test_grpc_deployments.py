@@ -14,14 +14,8 @@ from fogbank.log.memory import MemoryStore
 from fogbank.v1 import deployment_service_pb2 as pb
 from fogbank.v1 import deployments_pb2
 from tests.support.fleet_log import a_spec, an_id
-from tests.support.gateway import (
-    ALICE,
-    GatewayWorld,
-    gateway_world,
-    memory_logs,
-    refusal,
-    signed_in,
-)
+from tests.support.gateway import GatewayWorld, gateway_world, memory_logs, refusal, signed_in
+from tests.support.named_users import ALICE
 from tests.support.waiting import eventually
 
 ALICES, BOBS, ADMINS = signed_in("alice"), signed_in("bob"), signed_in("admin")

@@ -13,7 +13,8 @@ from fogbank.codec.values import spec_to_pb
 from fogbank.v1 import audit_service_pb2, deployments_pb2, node_service_pb2, policy_service_pb2
 from fogbank.v1 import deployment_service_pb2 as pb
 from tests.support.fleet_log import a_spec, an_id
-from tests.support.gateway import ALICE, BOB, GatewayWorld, gateway_world, signed_in
+from tests.support.gateway import GatewayWorld, gateway_world, signed_in
+from tests.support.named_users import ALICE, BOB
 from tests.support.scripted_agent import scripted_agent
 
 _PATIENCE_S = 5

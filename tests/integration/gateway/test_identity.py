@@ -63,7 +63,7 @@ def identity(engine: AsyncEngine, passwords: Argon2Passwords, clock: ManualClock
 async def test_register_login_and_be_known(identity: Identity) -> None:
     user = await identity.register("ambesh4", "ambesh")
     session = await identity.login("AMBESH4", "ambesh")
-    principal = identity.authenticate(session.access_token)
+    principal = await identity.authenticate(session.access_token)
     assert (principal.user_id, principal.role) == (user.id, Role.USER)
     assert session.expires_in_s == 1800
 
@@ -109,7 +109,7 @@ async def test_a_refresh_token_works_once_and_its_reuse_ends_the_family(
     first = await identity.login("bob", "secret-1")
     other = await identity.login("bob", "secret-1")
     second = await identity.refresh(first.refresh_token)
-    assert identity.authenticate(second.access_token).user_id == user.id
+    assert (await identity.authenticate(second.access_token)).user_id == user.id
     with pytest.raises(UnauthenticatedError) as refusal:
         await identity.refresh(first.refresh_token)
     assert refusal.value.reason == "REFRESH_TOKEN_REUSED"
@@ -161,7 +161,7 @@ async def test_the_admin_is_made_once_and_keeps_the_first_password(identity: Ide
     assert await identity.ensure_admin("admin", "secret-1")
     assert not await identity.ensure_admin("Admin", "secret-2")
     session = await identity.login("admin", "secret-1")
-    assert identity.authenticate(session.access_token).is_admin
+    assert (await identity.authenticate(session.access_token)).is_admin
 
 
 async def test_gateways_that_start_together_make_one_admin(identity: Identity) -> None:
@@ -287,12 +287,12 @@ async def _gateway(url: str, passwords: Argon2Passwords) -> AsyncIterator[Identi
         await engine.dispose()
 
 
-def _is_in(identity: Identity, session: Session) -> bool:
+async def _is_out(identity: Identity, session: Session) -> bool:
     try:
-        identity.authenticate(session.access_token)
+        await identity.authenticate(session.access_token)
     except UnauthenticatedError:
-        return False
-    return True
+        return True
+    return False
 
 
 async def test_who_signs_out_is_out_at_every_gateway(
@@ -301,18 +301,18 @@ async def test_who_signs_out_is_out_at_every_gateway(
     await gateways.first.register("bob", "secret-1")
     session, other = [await gateways.first.login("bob", "secret-1") for _ in range(2)]
     newer = await gateways.second.refresh(session.refresh_token)
-    assert _is_in(gateways.second, session)
-    await gateways.first.logout(gateways.first.authenticate(newer.access_token))
-    assert not _is_in(gateways.first, session)
-    await eventually(lambda: not _is_in(gateways.second, session))
-    assert not _is_in(gateways.second, newer)
+    assert not await _is_out(gateways.second, session)
+    await gateways.first.logout(await gateways.first.authenticate(newer.access_token))
+    assert await _is_out(gateways.first, session)
+    await eventually(lambda: _is_out(gateways.second, session))
+    assert await _is_out(gateways.second, newer)
     with pytest.raises(UnauthenticatedError):
         await gateways.second.refresh(newer.refresh_token)
-    assert _is_in(gateways.second, other)
+    assert not await _is_out(gateways.second, other)
     # Also at one that starts later.
     async with _gateway(gateways.url, passwords) as third:
-        assert not _is_in(third, session)
-        assert _is_in(third, other)
+        assert await _is_out(third, session)
+        assert not await _is_out(third, other)
 
 
 async def test_a_gateway_hears_of_sign_outs_after_its_connection_was_lost(
@@ -329,8 +329,8 @@ async def test_a_gateway_hears_of_sign_outs_after_its_connection_was_lost(
             )
         )
     await engine.dispose()
-    await gateways.first.logout(gateways.first.authenticate(session.access_token))
-    await eventually(lambda: not _is_in(gateways.second, session))
+    await gateways.first.logout(await gateways.first.authenticate(session.access_token))
+    await eventually(lambda: _is_out(gateways.second, session))
 
 
 async def test_what_was_denied_is_forgotten_when_it_has_ended(

@@ -26,14 +26,8 @@ from fogbank.v1 import node_service_pb2 as pb
 from services.gateway.app.limits import Allowance
 from services.gateway.core.hello import Hello
 from tests.support.fleet_log import a_fingerprint, a_spec, an_id
-from tests.support.gateway import (
-    AGENT_TOKEN,
-    ALICE,
-    GatewayWorld,
-    gateway_world,
-    refusal,
-    signed_in,
-)
+from tests.support.gateway import AGENT_TOKEN, GatewayWorld, gateway_world, refusal, signed_in
+from tests.support.named_users import ALICE
 from tests.support.scripted_agent import ScriptedAgent, scripted_agent
 from tests.support.waiting import eventually
 

@@ -20,7 +20,7 @@ from fogbank.v1 import deployment_service_pb2_grpc
 from services.gateway.app.limits import Allowance, Limits
 from services.gateway.app.principal import Principal
 from services.gateway.grpc_api.authentication import Authenticate
-from tests.support.gateway import NamedTokens
+from tests.support.named_users import NamedTokens
 from tests.support.rest_face import RestFace, rest_face
 from tests.support.waiting import eventually
 

@@ -15,16 +15,8 @@ from fogbank.runtime.grpc_errors import from_rpc_error
 from fogbank.v1 import facts_pb2, resources_pb2
 from fogbank.v1 import identity_service_pb2 as pb
 from tests.support.fleet_log import an_id
-from tests.support.gateway import (
-    ALICE,
-    BOB,
-    CAROL,
-    GatewayWorld,
-    gateway_world,
-    memory_logs,
-    refusal,
-    signed_in,
-)
+from tests.support.gateway import GatewayWorld, gateway_world, memory_logs, refusal, signed_in
+from tests.support.named_users import ALICE, BOB, CAROL
 from tests.support.tenancy import MemoryInvites
 
 OWNER = facts_pb2.MEMBERSHIP_ROLE_OWNER

@@ -19,7 +19,8 @@ from fogbank.domain import events as ev
 from fogbank.domain.ids import replica_id
 from fogbank.v1 import audit_service_pb2 as pb
 from tests.support.fleet_log import a_spec, an_id
-from tests.support.gateway import ADMIN, ALICE, BOB, GatewayWorld, gateway_world, signed_in
+from tests.support.gateway import GatewayWorld, gateway_world, signed_in
+from tests.support.named_users import ADMIN, ALICE, BOB
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from fogbank.v1 import replica_service_pb2 as pb
 from services.gateway.app.errands import Delivery, Piece
 from tests.support.agents import RunningAgent, running_agent
 from tests.support.fleet_log import a_spec, an_id
-from tests.support.gateway import AGENT_TOKEN, ALICE, GatewayWorld, signed_in
+from tests.support.gateway import AGENT_TOKEN, GatewayWorld, signed_in
+from tests.support.named_users import ALICE
 from tests.support.waiting import eventually
 
 
