@@ -44,6 +44,8 @@ _VERBS: dict[str, tuple[str, str]] = {
     "policy": ("policy_commands", "app"),
     "events": ("event_commands", "events"),
     "audit": ("audit", "app"),
+    "backup": ("backup_commands", "backup"),
+    "restore": ("backup_commands", "restore"),
     "certificate": ("certificate_command", "certificate"),
     "login": ("session_commands", "login"),
     "logout": ("session_commands", "logout"),

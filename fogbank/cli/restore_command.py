@@ -1,16 +1,12 @@
 """`fog audit restore`: the broker's log refilled from the ledger's copy of it."""
 
-import json
 import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from fogbank.cli.failures import EXIT_DONE, EXIT_ERROR, CommandError, UsageFailure
+from fogbank.cli.failures import EXIT_DONE, EXIT_ERROR, CommandError
 from fogbank.cli.log_reading import (
     DEFAULT_DATA_DIR,
     DataDirOption,
@@ -20,6 +16,7 @@ from fogbank.cli.log_reading import (
     progress,
 )
 from fogbank.cli.output import AsTable, Output, OutputFormat, console, print_data
+from fogbank.cli.service_work import report_of
 
 _OPERATOR = "operator"
 
@@ -72,8 +69,11 @@ def restore(  # noqa: PLR0917  one parameter for each flag
     environment |= {"FOG_FLEET": fleet, "FOG_GENERATION": str(generation)}
     flags = {"--dry-run": dry_run, "--replace": replace, "--accept-loss": accept_loss}
     with progress("restoring") as shown:
-        report = _report_of(
-            ["restore", *(flag for flag, given in flags.items() if given)], environment, shown
+        report = report_of(
+            "ledger",
+            ["restore", *(flag for flag, given in flags.items() if given)],
+            environment,
+            shown,
         )
     _print(report, output)
     wrong = any(report[name] for name in _WRONG)
@@ -102,7 +102,7 @@ def rebuild(
     else:
         environment = _of_data_dir(data_dir)
     with progress("rebuilding") as shown:
-        report = _report_of(["rebuild"], environment, shown)
+        report = report_of("ledger", ["rebuild"], environment, shown)
     if output in {OutputFormat.JSON, OutputFormat.YAML}:
         print_data(report, output)
         return
@@ -124,40 +124,6 @@ def _of_data_dir(data_dir: Path) -> dict[str, str]:
             hint="name its data directory with --data-dir, or a broker with --nats-url",
         )
     return environment
-
-
-def _report_of(
-    arguments: list[str], environment: Mapping[str, str], shown: Callable[[int, int], None]
-) -> dict[str, Any]:
-    """Let the ledger's program do it, show how far it is and return what it reports.
-
-    Raises:
-        CommandError: it could not be done; says why.
-    """
-    command = [sys.executable, "-m", "services.ledger.main", *arguments]
-    with subprocess.Popen(
-        command, env=dict(environment), stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            for said in _lines(process.stdout or ()):
-                if "report" in said:
-                    report: dict[str, Any] = said["report"]
-                    return report
-                if "error" in said:
-                    raise CommandError(str(said["error"]))
-                shown(said["done"], said["total"])
-        except KeyboardInterrupt:
-            process.terminate()
-            raise
-        code = process.wait()
-    if code == UsageFailure.exit_code:
-        raise UsageFailure("the settings are not complete; see above")
-    raise CommandError(f"the ledger's program ended with {code} and said nothing")
-
-
-def _lines(output: Iterable[str]) -> Iterator[dict[str, Any]]:
-    for line in output:
-        yield json.loads(line)
 
 
 def _print(report: dict[str, Any], output: OutputFormat) -> None:

@@ -45,3 +45,16 @@ def maintenance_environment(data: DataDir, broker_user: str) -> dict[str, str] |
         # A broker of the user's own: how to sign in there is in the environment.
         environment["FOG_NATS_URL"] = state.nats
     return environment
+
+
+def accounts_environment(data: DataDir) -> dict[str, str] | None:
+    """Return the environment for work on a system's accounts: its database and its sealing key.
+
+    None where no system was started.
+    """
+    environment = maintenance_environment(data, "gateway")
+    if environment is None:
+        return None
+    environment.pop("FOG_SEALING_KEY", None)
+    sealing_key = SecretFiles(data.secrets).sealing_key
+    return environment | {"FOG_SEALING_KEY_FILE": str(sealing_key)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from fogbank.runtime.grpc_tls import CertificateRule, ServiceTls
 from fogbank.runtime.lifecycle import Service, run
 from fogbank.runtime.settings import load
 from fogbank.runtime.tls import client_tls
+from services.gateway.adapters import maintenance
 from services.gateway.adapters.api_tokens import PostgresApiTokens
 from services.gateway.adapters.database import make_engine, migrate, ping
 from services.gateway.adapters.denials import PostgresDenials
@@ -70,7 +72,7 @@ from services.gateway.grpc_api.server import SERVICE_NAMES, GrpcDependencies, ad
 from services.gateway.http_api.application import create_app
 from services.gateway.http_api.dependencies import HttpDependencies
 from services.gateway.http_api.server import HttpServer
-from services.gateway.settings import GatewaySettings
+from services.gateway.settings import AccountsSettings, GatewaySettings
 
 _log = structlog.get_logger(__name__)
 
@@ -404,7 +406,9 @@ def _serve_http(
 
 
 def main() -> None:
-    """Run until told to stop."""
+    """Run until told to stop; with arguments, do that work on the own tables and leave."""
+    if sys.argv[1:]:
+        sys.exit(maintenance.main(load(AccountsSettings), sys.argv[1:]))
     settings = load(GatewaySettings)
     run(settings, lambda service: build(service, settings))
 

@@ -25,6 +25,14 @@ def _named(name: str, other: str) -> Any:
     return AliasChoices(f"FOG_{name.upper()}", other, name)
 
 
+class AccountsSettings(DatabaseSettings):
+    """What work on the gateway's own tables needs, and nothing else."""
+
+    service: ClassVar[str] = "gateway"
+
+    sealing_key: SecretStr = SecretStr("")
+
+
 class GatewaySettings(DatabaseSettings):
     """What the gateway reads from its environment, beside what all services have.
 
