@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -112,8 +112,9 @@ class Room:
     def expect(self, ask: Integers) -> None:
         """Note rows as `scarce` from now on where room for an ask (a column) comes to an end."""
         for known, amount in zip(self._expected, ask[:, 0].tolist(), strict=True):
-            if amount not in known:
-                insort(known, amount)
+            place = bisect_left(known, amount)
+            if known[place : place + 1] != [amount]:
+                known.insert(place, amount)
         np.maximum(self._largest, ask, out=self._largest)
 
     def _note_scarce(self, rows: Sequence[int], free: Integers, taken: Integers) -> None:

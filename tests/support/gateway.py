@@ -297,8 +297,9 @@ async def gateway_world(
     errands, limits = Errands(deployments, fold, agents), Limits(clock.now_us, allowance)
     _register(server, service, nodes, agents, joining, errands, limits)
     past = Past(deployments, views, clusters := Clusters(fold, command_log, ledger, clock))
-    audit = AuditService(log, Events(fold, log), ledger, past, "fogbank.log.test.1.")
-    audit_service_pb2_grpc.add_AuditServiceServicer_to_server(audit, server.grpc)
+    _register_audit(
+        server, AuditService(log, Events(fold, log), ledger, past, "fogbank.log.test.1.")
+    )
     organizations = _organizations(fold, command_log, clock, invites)
     _register_identity(server, organizations, clusters, Policies(fold, command_log, clock))
     add_token_service(server, tokens, MemoryAccounts(), Rights(fold, command_log))
@@ -323,6 +324,10 @@ async def gateway_world(
             HandScheduler(log_of(Writer("scheduler", "hand")), fold),
             f"127.0.0.1:{joining.agent_port}",
         )
+
+
+def _register_audit(server: GrpcServer, audit: AuditService) -> None:
+    audit_service_pb2_grpc.add_AuditServiceServicer_to_server(audit, server.grpc)
 
 
 def _fold(log: EventLog, kept_changes: int) -> FleetFold:
