@@ -88,9 +88,13 @@ class GatewayProcess:
 
     async def grpc_port(self) -> int:
         """Wait until it is ready, and return where it listens."""
+        return await self.port("grpc")
+
+    async def port(self, protocol: str) -> int:
+        """Wait until it is ready, and return where it listens for a protocol."""
         lines = await eventually(self._lines_to_ready, timeout_s=60, what="the gateway's start")
         assert lines is not None
-        (port,) = [line["port"] for line in lines if line.get("protocol") == "grpc"]
+        (port,) = [line["port"] for line in lines if line.get("protocol") == protocol]
         assert isinstance(port, int)
         return port
 
