@@ -24,6 +24,11 @@ class Body(BaseModel):
     )
 
 
+def examples(*values: dict[str, Any]) -> ConfigDict:
+    """Return what a model's configuration says of examples, for the OpenAPI document."""
+    return ConfigDict(json_schema_extra={"examples": list(values)})
+
+
 def json_body(model: type[M], *, required: bool = True) -> Callable[[Request], Awaitable[M]]:
     """Return a dependency that reads a request's body as `model`; none stands for an empty one.
 

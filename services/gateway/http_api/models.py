@@ -30,7 +30,7 @@ from services.gateway.core import asks
 from services.gateway.core.asks import Ask
 from services.gateway.core.bounds import REST_BOUNDS, Amount
 from services.gateway.core.disconnecting import MAX_DISCONNECT_MS, MIN_LOST_MS, MIN_STOP_MS
-from services.gateway.http_api.bodies import Body
+from services.gateway.http_api.bodies import Body, examples
 from services.gateway.http_api.container_models import ContainerBody
 
 TYPES = [member.name.lower() for member in ServiceType]
@@ -161,6 +161,19 @@ class RolloutBody(Body):
 class DeployBody(Body):
     """A deployment to make."""
 
+    model_config = examples(
+        {
+            "name": "web-api",
+            "type": "compute",
+            "container_image": "nginx:1.27",
+            "replicas": 3,
+            "resources": {"cpu": 2.0, "memory": 2048, "gpu": 0, "storage": 20},
+            "env": {"LOG_LEVEL": "info"},
+            "region": "us-east",
+            "priority": "high",
+        }
+    )
+
     name: str = Field(json_schema_extra=texts(1, asks.MAX_NAME))
     type: Type
     container_image: str = Field(json_schema_extra=texts(1, asks.MAX_IMAGE))
@@ -224,6 +237,8 @@ class DeployBody(Body):
 class ScaleBody(Body):
     """A new number of replicas."""
 
+    model_config = examples({"replicas": 5})
+
     replicas: int = Field(json_schema_extra=within(REST_BOUNDS.replicas))
     request_id: str = Field(
         "",
@@ -235,6 +250,8 @@ class ScaleBody(Body):
 class RegisterBody(Body):
     """An account to make."""
 
+    model_config = examples({"username": "alice", "password": "correct horse battery"})
+
     username: str = Field(json_schema_extra=texts(MIN_USERNAME, MAX_USERNAME))
     password: str = Field(json_schema_extra=texts(MIN_PASSWORD, MAX_PASSWORD))
 
@@ -242,12 +259,16 @@ class RegisterBody(Body):
 class LoginBody(Body):
     """A name and its password."""
 
+    model_config = examples({"username": "alice", "password": "correct horse battery"})
+
     username: str
     password: str
 
 
 class RefreshBody(Body):
     """A refresh token to trade; it is used up."""
+
+    model_config = examples({"refresh_token": "3q2-7wAbCdEfGhIjKlMnOpQrStUvWxYz"})
 
     refresh_token: str = Field(json_schema_extra=texts(1, MAX_REFRESH_TOKEN))
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from fogbank.domain.policy_bounds import MAX_AMOUNT
 from fogbank.domain.tenancy import Quota
@@ -18,7 +18,7 @@ from services.gateway.core import tenancy
 from services.gateway.core.asks import MAX_IMAGE, MAX_REQUEST_ID
 from services.gateway.core.jobs import JobFields
 from services.gateway.http_api.answers import Answer, Status
-from services.gateway.http_api.bodies import Body
+from services.gateway.http_api.bodies import Body, examples
 
 Role = Literal["owner", "operator", "viewer"]
 Priority = Literal["HIGH", "LOW"]
@@ -59,14 +59,10 @@ def _request_id() -> Any:
     )
 
 
-def _examples(*examples: dict[str, Any]) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"examples": list(examples)})
-
-
 class OrganizationBody(Body):
     """An organization to make."""
 
-    model_config = _examples({"name": "org1"})
+    model_config = examples({"name": "org1"})
 
     name: str = Field(json_schema_extra=_texts(tenancy.MAX_NAME))
     request_id: str = _request_id()
@@ -75,7 +71,7 @@ class OrganizationBody(Body):
 class JoinBody(Body):
     """An organization to join."""
 
-    model_config = _examples({"invite_code": "XNwDkZzK6MctFq"})
+    model_config = examples({"invite_code": "XNwDkZzK6MctFq"})
 
     invite_code: str = Field(json_schema_extra=_texts(tenancy.MAX_INVITE_CODE))
     request_id: str = _request_id()
@@ -84,7 +80,7 @@ class JoinBody(Body):
 class InviteBody(Body):
     """The limits of a new invite code."""
 
-    model_config = _examples({"expires_in_seconds": 604800, "max_uses": 5, "role": "viewer"})
+    model_config = examples({"expires_in_seconds": 604800, "max_uses": 5, "role": "viewer"})
 
     expires_in_seconds: int | None = Field(
         default=None,
@@ -103,7 +99,7 @@ class InviteBody(Body):
 class RoleBody(Body):
     """A role to give to a member."""
 
-    model_config = _examples({"role": "viewer"})
+    model_config = examples({"role": "viewer"})
 
     role: Role
     request_id: str = _request_id()
@@ -112,7 +108,7 @@ class RoleBody(Body):
 class QuotaBody(Body):
     """A whole quota; what is left out or null is unlimited."""
 
-    model_config = _examples({"total_cpu": 80000, "total_ram": 16384, "total_gpu": 2000})
+    model_config = examples({"total_cpu": 80000, "total_ram": 16384, "total_gpu": 2000})
 
     total_cpu: int | None = _optional(1, "Millicores.")
     total_ram: int | None = _optional(1, "MiB.")
@@ -135,7 +131,7 @@ class QuotaBody(Body):
 class ClusterBody(QuotaBody):
     """A cluster to make: an organization's share of the fleet."""
 
-    model_config = _examples(
+    model_config = examples(
         {
             "name": "cluster_high",
             "organization_id": 1,
@@ -155,7 +151,7 @@ class ClusterBody(QuotaBody):
 class JobBody(Body):
     """A deployment of one replica to make."""
 
-    model_config = _examples(
+    model_config = examples(
         {
             "cluster_id": 1,
             "image": "nginx11",
@@ -184,7 +180,7 @@ class JobBody(Body):
 class JobChangeBody(Body):
     """What is to change of a deployment; the rest stays."""
 
-    model_config = _examples({"required_cpu": 40, "priority": "LOW"})
+    model_config = examples({"required_cpu": 40, "priority": "LOW"})
 
     cluster_id: int | None = Field(
         default=None, description="Moves it to this cluster.", json_schema_extra={"minimum": 1}
@@ -223,7 +219,7 @@ TENANCY_BODIES: tuple[type[Body], ...] = (
 class OrganizationAnswer(Answer):
     """An organization: strangers see its number and name, members their role."""
 
-    model_config = _examples({"id": 2, "name": "org1", "role": "owner", "invite_code": "XNwDkZ..."})
+    model_config = examples({"id": 2, "name": "org1", "role": "owner", "invite_code": "XNwDkZ..."})
 
     id: int
     name: str

@@ -76,9 +76,22 @@ def address() -> Iterator[Address]:
     thread.join(30)
 
 
+MODES = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+@pytest.mark.parametrize("mode", MODES)
 def test_every_answer_is_documented(address: Address, mode: GenerationMode) -> None:
+    _every_answer_is_documented(address, mode, 30)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("mode", MODES)
+def test_every_answer_is_documented_at_length(address: Address, mode: GenerationMode) -> None:
+    _every_answer_is_documented(address, mode, 1_000)
+
+
+def _every_answer_is_documented(address: Address, mode: GenerationMode, examples: int) -> None:
     whole = schemathesis.openapi.from_url(f"{address.url}/openapi.json")
     # An event stream has no end to wait for.
     document = whole.exclude(path="/api/events")
@@ -89,7 +102,7 @@ def test_every_answer_is_documented(address: Address, mode: GenerationMode) -> N
         operation: Any = result.ok()  # type: ignore[union-attr]  # else it raises, as it should
         tried += 1
         try:
-            _try_out(operation, mode, headers)
+            _try_out(operation, mode, headers, examples)
         except Unsatisfiable:
             continue  # nothing to get wrong: no parameters, no body
         except Exception as error:  # noqa: BLE001 (every operation gets its turn)
@@ -98,10 +111,14 @@ def test_every_answer_is_documented(address: Address, mode: GenerationMode) -> N
     assert not problems, "\n\n".join(problems)
 
 
-def _try_out(operation: Any, mode: GenerationMode, headers: dict[str, str]) -> None:
+def _try_out(operation: Any, mode: GenerationMode, headers: dict[str, str], examples: int) -> None:
     @given(case=operation.as_strategy(generation_mode=mode))
     @settings(
-        max_examples=30, derandomize=True, suppress_health_check=list(HealthCheck), database=None
+        max_examples=examples,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+        deadline=None,
     )
     def check(case: Any) -> None:
         case.call_and_validate(headers=headers, checks=CHECKS)

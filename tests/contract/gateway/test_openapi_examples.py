@@ -1,0 +1,68 @@
+"""The examples of request bodies in the OpenAPI document: each body has some, and they work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx2
+
+from services.gateway.app.principal import Role
+from tests.support.rest_face import RestFace, deploy_body, rest_face
+
+# What these name is made up: a session, a code.
+_UNKNOWN = {"RefreshBody": 401, "LoginBody": 401, "JoinBody": 404}
+
+
+def bodies(document: dict[str, Any]) -> list[tuple[str, str, str, list[Any]]]:
+    """Return (method, path, schema, examples) of every operation with a body."""
+    found = []
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if "requestBody" in operation:
+                (content,) = operation["requestBody"]["content"].values()
+                name = content["schema"]["$ref"].rpartition("/")[2]
+                schema = document["components"]["schemas"][name]
+                found.append((method, path, name, schema.get("examples", [])))
+    return found
+
+
+async def made(admin: httpx2.AsyncClient, face: RestFace) -> dict[str, Any]:
+    """Make what the examples are about; return the parts of paths by name."""
+    organization = await admin.post("/api/orgs/create", json={"name": "org"})
+    quota = {"total_cpu": 80000, "total_ram": 16384, "total_gpu": 2000}
+    cluster = {"name": "edge", "organization_id": organization.json()["id"], **quota}
+    answer = await admin.post("/api/clusters", json=cluster)
+    assert answer.status_code == 201, answer.text
+    async with face.client("eve") as eve:
+        await eve.post("/api/orgs/join", json={"invite_code": organization.json()["invite_code"]})
+    deployed = await admin.post("/api/deployment/deploy", json=deploy_body())
+    known = deployed.json()["deployment_id"]
+    # So that there is a revision to go back to.
+    image = {"container_image": "nginx:1"}
+    await admin.post(f"/api/deployment/update/{known}", json=image)
+    return {
+        "deployment_id": known,
+        "organization_id": organization.json()["id"],
+        "cluster_id": answer.json()["id"],
+        "user": face.users["eve"],
+    }
+
+
+async def test_the_examples_of_bodies_are_accepted() -> None:
+    async with rest_face() as face:
+        document = face.app.openapi()
+        assert document["openapi"].startswith("3.1")
+        tried = 0
+        for method, path, name, examples in bodies(document):
+            assert examples, f"{name} has no example"
+            for example in examples:
+                async with rest_face() as fresh, fresh.client("root", Role.ADMIN) as admin:
+                    where = path.format(**await made(admin, fresh))
+                    answer = await admin.request(method, where, json=example)
+                    expected = _UNKNOWN.get(name)
+                    if expected is None:
+                        assert answer.status_code < 300, (method, path, example, answer.text)
+                    else:
+                        assert answer.status_code == expected, (path, answer.text)
+                    tried += 1
+        assert tried > 15
