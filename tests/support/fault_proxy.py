@@ -1,10 +1,10 @@
-"""A TCP proxy that misbehaves on demand: swallows answers, swallows all, cuts connections."""
+"""A TCP proxy that misbehaves on demand: swallows, delays, drips, cuts connections."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, pause
 
 
 class FaultProxy:
@@ -18,6 +18,10 @@ class FaultProxy:
         self.swallow_requests = False
         self.refuse = False
         self.swallowed_bytes = 0
+        # So long everything takes, each way; what comes keeps its order.
+        self.delay_s = 0.0
+        # So many bytes go on at a time, 0 for all there are; between two, others get their turn.
+        self.drip_bytes = 0
 
     @property
     def port(self) -> int:
@@ -62,8 +66,12 @@ class FaultProxy:
                     continue
                 if not answers:
                     await self._before_request(data)
-                writer.write(data)
-                await writer.drain()
+                if self.delay_s:
+                    await pause(self.delay_s)
+                for piece in _pieces(data, self.drip_bytes):
+                    writer.write(piece)
+                    await writer.drain()
+                    await asyncio.sleep(0)
         writer.transport.abort()
 
     async def _before_request(self, data: bytes) -> None:
@@ -80,6 +88,11 @@ class FaultProxy:
         self._server.close()
         await self._server.wait_closed()
         await eventually(lambda: not self._writers, what="the end of all connections")
+
+
+def _pieces(data: bytes, most: int) -> list[bytes]:
+    step = most or len(data)
+    return [data[start : start + step] for start in range(0, len(data), step)]
 
 
 class HoldingProxy(FaultProxy):

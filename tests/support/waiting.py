@@ -57,6 +57,11 @@ async def eventually(
         pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)
 
 
+async def pause(seconds: float) -> None:
+    """Let time pass, for stand-ins that are slow on purpose; no test may depend on how slow."""
+    await asyncio.sleep(seconds)
+
+
 def eventually_sync(
     predicate: Callable[[], T],
     timeout_s: float = PATIENCE_S,

@@ -26,6 +26,8 @@ _log = structlog.get_logger(__name__)
 
 # So many failures lead to the longest pause, whatever the first one is.
 _MANY = 30
+# How often the time for a Welcome is doubled at most.
+_DOUBLINGS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,14 @@ class Backoff:
     first_s: float = 0.2
     longest_s: float = 10.0
     welcome_s: float = 15.0
+
+    def patience_s(self, failures: int) -> float:
+        """Return how long a Welcome may take after so many failures in a row.
+
+        It grows: a gateway that a whole fleet calls at once must not do each handshake in vain
+        because its agent has given up and called again.
+        """
+        return self.welcome_s * 2.0 ** min(failures, _DOUBLINGS)
 
     def pause_s(self, failures: int, random: Random, heartbeat_period_s: float = 0) -> float:
         """Return the pause after so many failures in a row; the upper half of it is chance.
@@ -115,7 +125,7 @@ class Session:
         crash_point("agent.before-dial")
         try:
             async with (
-                asyncio.timeout(self._backoff.welcome_s) as patience,
+                asyncio.timeout(self._backoff.patience_s(self._failures)) as patience,
                 self._gateways.open(address, self._node_id, self._name) as stream,
             ):
                 self._number += 1

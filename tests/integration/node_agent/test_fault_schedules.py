@@ -14,7 +14,9 @@ from tests.support.fault_proxy import FaultProxy, fault_proxy
 from tests.support.waiting import eventually
 
 STEPS = 6
-FAULTS = ("none", "cut", "half open", "deaf", "refusing", "agent restarts", "gateway hangs up")
+BREAKS = ("cut", "half open", "deaf", "refusing", "agent restarts", "gateway hangs up")
+SLOWS = ("delayed", "dripping")
+FAULTS = ("none", *BREAKS, *SLOWS)
 
 
 class _Schedule:
@@ -70,7 +72,7 @@ class _Schedule:
         self.happened.append(f"{replica_id} {image}, {fault}")
         epoch = self.node.epoch
         await self._befall(fault)
-        if fault != "none":
+        if fault in BREAKS:
             await eventually(
                 lambda: self.node.epoch > epoch and self._gateway.connected("node-1"),
                 what=str(self.happened),
@@ -78,12 +80,15 @@ class _Schedule:
 
     async def _befall(self, fault: str) -> None:
         proxy = self._proxy
+        # What is slow stays so until the next step.
+        proxy.delay_s = self._random.uniform(0.01, 0.05) if fault == "delayed" else 0.0
+        proxy.drip_bytes = self._random.randint(1, 20) if fault == "dripping" else 0
         if fault == "agent restarts":
             await self._stack.aclose()
             await self._start()
         elif fault == "gateway hangs up":
             self._gateway.hang_up()
-        elif fault != "none":
+        elif fault in BREAKS:
             proxy.swallow_answers = fault == "half open"
             proxy.swallow_requests = fault == "deaf"
             if proxy.swallow_answers or proxy.swallow_requests:

@@ -19,3 +19,9 @@ def test_a_pause_is_shorter_than_what_makes_a_node_look_silent() -> None:
     assert max(backoff.pause_s(20, random, 5) for _ in range(50)) <= 2.5
     assert max(backoff.pause_s(20, random, 60) for _ in range(50)) > 5
     assert min(backoff.pause_s(20, random, 0.02) for _ in range(50)) >= 0.1
+
+
+def test_the_patience_for_a_welcome_grows_to_an_end() -> None:
+    assert [Backoff(welcome_s=15).patience_s(failures) for failures in (0, 1, 2, 9)] == [
+        *(15, 30, 60, 60)
+    ]
