@@ -297,9 +297,7 @@ async def gateway_world(
     errands, limits = Errands(deployments, fold, agents), Limits(clock.now_us, allowance)
     _register(server, service, nodes, agents, joining, errands, limits)
     past = Past(deployments, views, clusters := Clusters(fold, command_log, ledger, clock))
-    _register_audit(
-        server, AuditService(log, Events(fold, log), ledger, past, "fogbank.log.test.1.")
-    )
+    _register_audit(server, log, fold, ledger, past)
     organizations = _organizations(fold, command_log, clock, invites)
     _register_identity(server, organizations, clusters, Policies(fold, command_log, clock))
     add_token_service(server, tokens, MemoryAccounts(), Rights(fold, command_log))
@@ -326,7 +324,10 @@ async def gateway_world(
         )
 
 
-def _register_audit(server: GrpcServer, audit: AuditService) -> None:
+def _register_audit(
+    server: GrpcServer, log: EventLog, fold: FleetFold, ledger: FoldLedger, past: Past
+) -> None:
+    audit = AuditService(log, Events(fold, log), ledger, past, "fogbank.log.test.1.")
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(audit, server.grpc)
 
 
