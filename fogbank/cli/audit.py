@@ -42,6 +42,7 @@ app.command("export")(export_command.export)
 app.command("compare")(compare_command.compare)
 app.command("restore")(restore_command.restore)
 app.command("rebuild")(restore_command.rebuild)
+app.command("keys")(restore_command.keys)
 
 
 @app.callback()

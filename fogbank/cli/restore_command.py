@@ -1,4 +1,4 @@
-"""`fog audit restore`: the broker's log refilled from the ledger's copy of it."""
+"""`fog audit restore`, `rebuild` and `keys`: work on what the ledger keeps, by its own program."""
 
 import os
 from pathlib import Path
@@ -110,6 +110,51 @@ def rebuild(
     screen.print(f"{'tables are as of:':<27}{report['position']}", highlight=False)
     for table, rows in report["rows_that_differed"].items():
         screen.print(f"{table + ':':<27}{rows} rows differed", highlight=False)
+
+
+def keys(  # noqa: PLR0917  one parameter for each flag
+    add: Annotated[
+        bool, typer.Option("--add", help="Make a new key, which signs beside the others.")
+    ] = False,
+    retire: Annotated[
+        bool,
+        typer.Option("--retire", help="Let the newest key alone sign; the others' notes count on."),
+    ] = False,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--key-file",
+            envvar="FOG_CHECKPOINT_KEY_FILE",
+            help="The ledger's; else that of the system in the data directory.",
+        ),
+    ] = None,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+    fleet: FleetName = "default",
+    output: Output = AsTable,
+) -> None:
+    """Show or change the keys that sign checkpoints of the log; shown are their public lines.
+
+    To exchange a key: --add, start the ledger again, let all who audit fetch the new public key
+    (`fog audit checkpoint --keys`); later --retire, and start the ledger again. What was signed
+    before can be checked for ever. A ledger reads its keys when it starts.
+    """
+    if add and retire:
+        raise UsageFailure("--add and --retire are two steps: the new key must be known before")
+    environment = dict(os.environ) if key_file else _of_data_dir(data_dir)
+    if key_file:
+        environment["FOG_CHECKPOINT_KEY_FILE"] = str(key_file)
+        # The ledger's settings have both or none; the folder is left alone.
+        environment.setdefault("FOG_CHECKPOINT_DIR", str(key_file.absolute().parent))
+    environment["FOG_FLEET"] = fleet
+    change = "add" if add else "retire" if retire else "show"
+    report = _report_of(["keys", change], environment, lambda *_: None)
+    if output in {OutputFormat.JSON, OutputFormat.YAML}:
+        print_data(report, output)
+        return
+    screen = console()
+    for state, lines in report.items():
+        for line in lines:
+            screen.print(f"{state + ':':<10}{line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _of_data_dir(data_dir: Path) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Starts a ledger: `python -m services.ledger.main`.
 
 `restore` behind it mends the broker's log from the database's copy, as `fog audit restore` does;
-`rebuild` builds the tables again.
+`rebuild` builds the tables again, `keys` shows or changes the keys that sign checkpoints.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fogbank.runtime.operator_error import OperatorError
-from fogbank.runtime.private_files import make_once, sync_folder
+from fogbank.runtime.private_files import make_once, sync_folder, write_private
 from fogbank.transparency.note import NoteError, Signer, VerifierKey
 from services.ledger.app.evidence import Keys
 from services.ledger.core.snapshot_keeping import to_drop
@@ -89,6 +89,40 @@ def read_keys(path: Path, name: str) -> Keys:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise OperatorError(f"FOG_CHECKPOINT_KEY_FILE {path}: {why}") from error
+
+
+def add_key(path: Path, name: str) -> Keys:
+    """Add a new key to a file of keys: from the ledger's next start on it signs beside the others.
+
+    Raises:
+        OperatorError: as `read_keys`, or the file can't be written.
+    """
+    keys = read_keys(path, name)
+    added = Signer(name, Ed25519PrivateKey.generate())
+    return _written(path, Keys((*keys.signers, added), keys.retired))
+
+
+def retire_keys(path: Path, name: str) -> Keys:
+    """Leave of all keys but the newest their public part: what they signed still counts.
+
+    Raises:
+        OperatorError: as `add_key`, or there is no newer key.
+    """
+    keys = read_keys(path, name)
+    *former, newest = keys.signers
+    if not former:
+        raise OperatorError(f"{path} has one key that signs: add another one before it retires")
+    retired = (*keys.retired, *(signer.verifier for signer in former))
+    return _written(path, Keys((newest,), retired))
+
+
+def _written(path: Path, keys: Keys) -> Keys:
+    lines = (*(each.text for each in keys.retired), *(each.text for each in keys.signers))
+    try:
+        write_private(path, "".join(f"{line}\n" for line in lines))
+    except OSError as error:
+        raise OperatorError(f"FOG_CHECKPOINT_KEY_FILE {path}: {error.strerror}") from error
+    return keys
 
 
 def _keys_of(lines: list[str]) -> Keys:

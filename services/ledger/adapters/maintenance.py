@@ -1,9 +1,9 @@
 """Work on the two stores that is done once and by request, in a process of its own.
 
 `python -m services.ledger.main restore` reads the ledger's settings, with the operator's user of
-the broker; `rebuild` needs the database only. What it
-says goes to standard output, one JSON object a line: `step`, `done` and `total` while it works, at
-the end `report`, or `error`.
+the broker; `rebuild` needs the database only, `keys` the file of the keys that sign checkpoints.
+What it says goes to standard output, one JSON object a line: `step`, `done` and `total` while it
+works, at the end `report`, or `error`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,12 @@ from fogbank.runtime.operator_error import OperatorError
 from fogbank.runtime.tls import client_tls
 from fogbank.transparency.note import Checkpoint, NoteError, read
 from services.ledger.adapters.beside import TablesBeside
-from services.ledger.adapters.checkpoint_files import CheckpointFolder, read_keys
+from services.ledger.adapters.checkpoint_files import (
+    CheckpointFolder,
+    add_key,
+    read_keys,
+    retire_keys,
+)
 from services.ledger.adapters.database import make_engine
 from services.ledger.adapters.log_copy import PostgresLogCopy
 from services.ledger.adapters.restorable_copy import RestorableCopy
@@ -39,6 +44,8 @@ _CONNECTIONS = 2
 _REBUILD_CONNECTIONS = 3
 # Rows are exchanged in statements over whole tables.
 _REBUILD_TIMEOUT_S = 3_600.0
+_SHOWN = "show"
+_CHANGES = {_SHOWN: read_keys, "add": add_key, "retire": retire_keys}
 
 
 def main(settings: LedgerSettings, arguments: Sequence[str]) -> int:
@@ -65,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     restore.add_argument("--dry-run", action="store_true")
     restore.add_argument("--replace", action="store_true")
     restore.add_argument("--accept-loss", action="store_true")
+    keys = work.add_parser("keys", help="show or change the keys that sign checkpoints")
+    keys.add_argument("change", nargs="?", choices=sorted(_CHANGES), default=_SHOWN)
     return parser
 
 
@@ -73,8 +82,28 @@ async def _done(settings: LedgerSettings, wanted: argparse.Namespace) -> dict[st
         url, tls = settings.database_url.get_secret_value(), client_tls(settings.database_tls_ca)
         rebuilt = await rebuild(url, tls, _tell)
         return {"position": rebuilt.position, "rows_that_differed": rebuilt.differed}
+    if wanted.work == "keys":
+        return _keys(settings, wanted.change)
     leave = Leave(wanted.dry_run, wanted.replace, wanted.accept_loss)
     return _as_data(await _restore(settings, leave))
+
+
+def _keys(settings: LedgerSettings, change: str) -> dict[str, Any]:
+    path = settings.checkpoint_key_file
+    if path is None:
+        raise OperatorError("nothing is signed here: set FOG_CHECKPOINT_KEY_FILE")
+    if not path.exists():
+        raise OperatorError(f"there is no {path}: the ledger makes it at its first start")
+    keys = _CHANGES[change](path, _origin(settings))
+    return {
+        "signing": [signer.verifier.text for signer in keys.signers],
+        "retired": [key.text for key in keys.retired],
+    }
+
+
+def _origin(settings: LedgerSettings) -> str:
+    # Sequences go on through a fleet's generations, and so does the tree.
+    return f"fogbank/{settings.fleet}"
 
 
 async def rebuild(url: str, tls: SSLContext | None, tell: Tell) -> Rebuilt:
@@ -116,7 +145,7 @@ async def _signed(settings: LedgerSettings) -> dict[int, Checkpoint]:
     folder, key_file = settings.checkpoint_dir, settings.checkpoint_key_file
     if folder is None or key_file is None or not key_file.exists():
         return {}
-    keys = read_keys(key_file, f"fogbank/{settings.fleet}").trusted
+    keys = read_keys(key_file, _origin(settings)).trusted
     signed = {}
     for size, note in (await CheckpointFolder(folder).read()).items():
         try:

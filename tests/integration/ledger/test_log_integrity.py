@@ -1,6 +1,7 @@
 """Whatever is changed in the log, its copy, its tree or what was signed is found, and where."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,11 +16,12 @@ import structlog.testing
 
 from fogbank.cli.failures import CommandError
 from fogbank.cli.log_evidence import check_proof, read_key
+from fogbank.cli.main import run
 from fogbank.codec.log_evidence import proof_from_pb, verified_from_pb
 from fogbank.domain.log_evidence import VerifiedPart
 from fogbank.log.port import StoredCommit, Writer
 from fogbank.runtime.operator_error import OperatorError
-from fogbank.transparency.note import Signer, VerifierKey, read, sign
+from fogbank.transparency.note import Checkpoint, NoteError, Signer, VerifierKey, read, sign
 from fogbank.transparency.tree import leaf_hash, root_of
 from fogbank.v1 import audit_service_pb2 as pb
 from services.ledger.adapters.checkpoint_files import CheckpointFolder, read_keys
@@ -394,6 +396,35 @@ def test_keys_are_made_once_and_change_hands(tmp_path: Path) -> None:
     changed = read_keys(path, ORIGIN)
     assert [signer.verifier for signer in changed.signers] == list(newer.trusted)
     assert changed.trusted == (*newer.trusted, *made.trusted)
+
+
+def test_the_command_exchanges_a_key_in_two_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@/none")
+    path = tmp_path / "keys"
+    former = read_keys(path, ORIGIN)
+
+    def keys(*flags: str) -> dict[str, list[str]]:
+        assert run(["audit", "keys", "--key-file", str(path), *flags, "-o", "json"]) == 0
+        said: dict[str, list[str]] = json.loads(capsys.readouterr().out)
+        return said
+
+    (old,) = keys()["signing"]
+    assert run(["audit", "keys", "--key-file", str(path), "--retire"]) != 0
+    assert "add another one before" in capsys.readouterr().err
+    old_note = sign(Checkpoint(ORIGIN, 1, bytes(32)), former.signers)
+    _, new = keys("--add")["signing"]
+    both = read_keys(path, ORIGIN)
+    note = sign(Checkpoint(ORIGIN, 2, bytes(32)), both.signers)
+    assert [read(note, [VerifierKey.parse(key)]).size for key in (old, new)] == [2, 2]
+    assert keys("--retire") == {"signing": [new], "retired": [old]}
+    after = read_keys(path, ORIGIN)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert read(old_note, after.trusted).size == 1
+    with pytest.raises(NoteError):
+        read(sign(Checkpoint(ORIGIN, 3, bytes(32)), after.signers), [VerifierKey.parse(old)])
+    assert "PRIVATE" not in json.dumps(keys())
 
 
 @pytest.mark.parametrize(
