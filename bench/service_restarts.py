@@ -5,7 +5,8 @@ of its steps, so that most events are loads and a snapshot comes now and then. T
 it into PostgreSQL; then ledger, scheduler and gateway end and start again, first with the
 snapshots that the ledger kept, then with none. Measured is each start, until the service's health
 says that it serves: seconds, and CPU seconds of the process, which tell more on a shared machine.
-Imports are in it.
+Imports are in it. A ledger that folds the log makes a snapshot again: that is deleted as well,
+before scheduler and gateway start.
 
 The ratio is the CPU time without a snapshot to that with one.
 """
@@ -16,7 +17,7 @@ import argparse
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -51,10 +52,13 @@ class _LongLogged(ThreeServices):
 Start = tuple[float, float]
 
 
-async def started(services: ThreeServices) -> dict[str, Start]:
-    """Start the services one after the other; each is measured alone."""
+async def started(
+    services: ThreeServices, prepare: Callable[[str], Awaitable[None]]
+) -> dict[str, Start]:
+    """Start the services one after the other, each after `prepare`; each is measured alone."""
     took = {}
     for name in ORDER:
+        await prepare(name)
         began_s = time.perf_counter()
         services.start(name)
         process = psutil.Process(services.pids[name])
@@ -123,10 +127,25 @@ async def measure(commits: Iterable[StoredCommit]) -> None:
 
         newest = await tables.fetchval("SELECT max(position) FROM snapshots")
         print(f"the newest snapshot is of {newest or 0:,} of {last:,} commits", flush=True)
-        with_one = await started(services)
+
+        async def kept(_name: str) -> None:
+            """Wait for the newest snapshot."""
+            position = "SELECT max(position) FROM snapshots"
+
+            async def there() -> bool:
+                return bool(await tables.fetchval(position) == newest)
+
+            await eventually(there, LONGEST_S, what="the newest snapshot")
+
+        async def none(name: str) -> None:
+            """Let there be no snapshot, also after a ledger that made it again from the log."""
+            if name == ORDER[1]:
+                await kept(name)
+            await tables.execute("DELETE FROM snapshots")
+
+        with_one = await started(services, kept)
         await services.stop()
-        await tables.execute("DELETE FROM snapshots")
-        without = await started(services)
+        without = await started(services, none)
         for name in SERVICES:
             (quick_s, quick_cpu_s), (slow_s, slow_cpu_s) = with_one[name], without[name]
             print(
