@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from fogbank.domain import events as ev
@@ -89,6 +90,8 @@ class Book:
             case ev.DeploymentScaled() if not self.asks[event.deployment_id].deleted:
                 ask = self.asks[event.deployment_id]
                 ask.replicas, ask.version = event.replicas, position
+            case ev.DeploymentUpdated() if not self.asks[event.deployment_id].deleted:
+                self.asks[event.deployment_id].version = position
             case ev.DeploymentDeleted() if not self.asks[event.deployment_id].deleted:
                 ask = self.asks[event.deployment_id]
                 ask.deleted, ask.version = True, position
@@ -132,7 +135,7 @@ class Book:
                     self._evict(outcome.deployment_id, eviction)
                 takes = [getattr(outcome.resources, name) for name in AMOUNTS]
                 for placement in outcome.placements:
-                    self._clear(outcome.deployment_id, placement.slot)
+                    self._clear(outcome.deployment_id, placement.slot, placement.replaces)
                     assert placement.replica_id not in self.pieces, "a replica placed twice"
                     self.pieces[placement.replica_id] = Piece(
                         outcome.deployment_id, placement.slot, placement.node_id, takes
@@ -145,8 +148,7 @@ class Book:
                 self._want(outcome.replica_ids, "suspended")
             case ev.ReplicasRestored():
                 for replica_id in outcome.replica_ids:
-                    self._clear(outcome.deployment_id, self.pieces[replica_id].slot)
-                self._want(outcome.replica_ids, "live")
+                    self._restore(replica_id)
             case ev.NodeOffline():
                 self.hosts[outcome.node_id].offline_epoch = outcome.epoch
             case _:
@@ -165,12 +167,33 @@ class Book:
             self.preempted[eviction.deployment_id, piece.slot] = by
         self._want(eviction.replica_ids, "released")
 
-    def _clear(self, deployment: str, slot: int) -> None:
-        """Whoever takes a slot takes it from one that ended, never from one that runs."""
-        for replica_id, piece in self.pieces.items():
-            if (piece.deployment, piece.slot, piece.wanted) == (deployment, slot, "live"):
+    def _clear(self, deployment: str, slot: int, relieved: str) -> None:
+        """Take a slot: from one that ended, or one that leaves now; never from others that run."""
+        for replica_id, piece in self._in_slot(deployment, slot):
+            if replica_id == relieved:
+                assert piece.wanted == "live", "relieved though it is not to run"
+                piece.wanted = "leaving"
+            elif piece.wanted == "live":
                 assert self.has_ended(replica_id), "two in one slot"
                 piece.wanted = "released"
+            elif piece.wanted == "leaving" and relieved:
+                piece.wanted = "released"
+
+    def _restore(self, restored: str) -> None:
+        """Take one back, in the place of its successor; whose node was lost has none that runs."""
+        taken_back = self.pieces[restored]
+        assert taken_back.wanted in {"suspended", "leaving"}
+        for replica_id, piece in self._in_slot(taken_back.deployment, taken_back.slot):
+            if piece.wanted == "live":
+                was_leaving = taken_back.wanted == "leaving"
+                assert was_leaving or self.has_ended(replica_id), "two in one slot"
+                piece.wanted = "released"
+        taken_back.wanted = "live"
+
+    def _in_slot(self, deployment: str, slot: int) -> Iterator[tuple[str, Piece]]:
+        for replica_id, piece in self.pieces.items():
+            if (piece.deployment, piece.slot) == (deployment, slot):
+                yield replica_id, piece
 
     def _want(self, replica_ids: tuple[str, ...], wanted: str) -> None:
         for replica_id in replica_ids:

@@ -10,7 +10,8 @@ from fogbank.domain.fleet import FleetState
 from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.status import StatusTracker, derive_status, replica_views
 from fogbank.placement import Planner
-from tests.property.placement.book import Book
+from tests.property.placement.book import Book, Piece
+from tests.property.placement.rollout_bounds import check_rollouts, rollout_standing
 from tests.support.fleet_log import LittleLog
 
 
@@ -28,6 +29,7 @@ class CheckedFleet:
 
     def take(self, commit: Commit) -> None:
         """Let everybody take a commit in, and check what it led to."""
+        before = rollout_standing(self.planner.fleet) if commit.service == SCHEDULER else {}
         folded = self.planner.fold(commit)
         assert self.standby.fold(commit).verdicts == folded.verdicts
         self.tracker.update(self.planner.fleet, folded)
@@ -39,6 +41,7 @@ class CheckedFleet:
             assert folded.verdicts[0].accepted is counts
             if counts:
                 self._check_round(commit)
+                check_rollouts(self.planner.fleet, commit, before)
                 self.now.take_round(commit)
         self._check_sums()
 
@@ -155,9 +158,12 @@ def _check_considered(considered: ev.Considered) -> None:
 
 
 def _check_apart(book: Book) -> None:
-    pairs = [
-        (piece.deployment, piece.node)
-        for replica_id, piece in book.pieces.items()
-        if piece.wanted != "released" and not book.has_ended(replica_id)
-    ]
-    assert len(pairs) == len(set(pairs)), "two replicas of a deployment on one node"
+    """No two replicas of a deployment share a node, but for one that leaves and its successor."""
+    together: dict[tuple[str, str], list[Piece]] = {}
+    for replica_id, piece in book.pieces.items():
+        if piece.wanted != "released" and not book.has_ended(replica_id):
+            together.setdefault((piece.deployment, piece.node), []).append(piece)
+    for pieces in together.values():
+        slots, wanted = {piece.slot for piece in pieces}, [piece.wanted for piece in pieces]
+        relieved = len(slots) == 1 and wanted.count("leaving") == 1
+        assert len(pieces) <= 1 + relieved, "two replicas of a deployment on one node"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from fogbank.domain import events as ev
+from fogbank.domain.deployment import DeploymentSpec, RolloutSpec
 from fogbank.domain.envelope import Commit
+from fogbank.domain.facts import DeploymentFact
+from fogbank.domain.revisions import with_replicas_of
 from fogbank.domain.states import ReplicaState
 from tests.property.placement.checked_fleet import CheckedFleet
 from tests.support.fleet_log import a_fingerprint, a_spec
@@ -22,6 +27,9 @@ RUNNING, STOPPED, FAILED, COMPLETE = (
 )
 REGIONS = st.sampled_from(["us-east", "us-central", "eu-north"])
 pick = st.integers(0, 2**16)
+ROLLOUTS = st.sampled_from(
+    [RolloutSpec(), RolloutSpec(1, 1), RolloutSpec(0, 1), RolloutSpec(2, 0), RolloutSpec(3, 0, 0)]
+)
 limits = st.sampled_from([1, 3, 384])
 
 
@@ -61,6 +69,7 @@ class FleetMachine(RuleBasedStateMachine):
         priority=st.sampled_from([20, 50, 60, 80, 95]),
         wait=st.booleans(),
         region=REGIONS,
+        rollout=ROLLOUTS,
     )
     def deploy(
         self,
@@ -72,6 +81,7 @@ class FleetMachine(RuleBasedStateMachine):
         *,
         wait: bool,
         region: str,
+        rollout: RolloutSpec,
     ) -> None:
         spec = a_spec(
             "d",
@@ -82,6 +92,7 @@ class FleetMachine(RuleBasedStateMachine):
             priority=priority,
             wait_for_capacity=wait,
             region=region,
+            rollout=rollout,
         )
         self.fleet.take(self.fleet.log.deploy(spec)[1])
 
@@ -91,6 +102,34 @@ class FleetMachine(RuleBasedStateMachine):
         ids = self._deployments()
         scaled = ev.DeploymentScaled(ids[which % len(ids)], replicas)
         self.fleet.take(self.fleet.log.fact(scaled))
+
+    @precondition(lambda self: self._deployments())
+    @rule(
+        which=pick,
+        image=st.sampled_from(["nginx:1.24", "nginx:1.25", "nginx:1.26"]),
+        cpu=st.sampled_from([500, 1500]),
+    )
+    def update(self, which: int, image: str, cpu: int) -> None:
+        deployment = self._deployment(which)
+        resources = replace(deployment.spec.resources, cpu_millicores=cpu)
+        self._become(
+            deployment, replace(deployment.spec, container_image=image, resources=resources)
+        )
+
+    @precondition(lambda self: self._deployments())
+    @rule(which=pick, revision=pick)
+    def go_back(self, which: int, revision: int) -> None:
+        deployment = self._deployment(which)
+        kept = deployment.revisions
+        former = kept[revision % len(kept)].spec
+        self._become(deployment, with_replicas_of(deployment.spec, former))
+
+    def _deployment(self, which: int) -> DeploymentFact:
+        deployments = self.fleet.planner.fleet.facts.deployments
+        return deployments[self._deployments()[which % len(deployments)]]
+
+    def _become(self, deployment: DeploymentFact, spec: DeploymentSpec) -> None:
+        self.fleet.take(self.fleet.log.fact(ev.DeploymentUpdated(deployment.id, spec)))
 
     @precondition(lambda self: self._deployments())
     @rule(which=pick)
@@ -142,7 +181,8 @@ class FleetMachine(RuleBasedStateMachine):
         node_id = nodes[which % len(nodes)]
         seen = []
         for number, placed in enumerate(self.fleet.planner.fleet.on_node(node_id)):
-            state = states[number % len(states)] if placed.desired == "live" else STOPPED
+            to_run = placed.desired in {"live", "leaving"}
+            state = states[number % len(states)] if to_run else STOPPED
             seen.append(self.fleet.log.seen(placed.id, state, final=state is not RUNNING))
         self.fleet.take(self.fleet.log.report(node_id, *seen))
 
@@ -160,7 +200,7 @@ class FleetMachine(RuleBasedStateMachine):
 
     # Time and schedulers.
 
-    @rule(ms=st.sampled_from([1, 1_000, 15_000, 30_000, 90_000]))
+    @rule(ms=st.sampled_from([1, 1_000, 6_000, 30_000, 90_000, 700_000]))
     def wait(self, ms: int) -> None:
         self.fleet.log.pass_ms(ms)
 
