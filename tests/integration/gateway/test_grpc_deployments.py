@@ -146,7 +146,7 @@ async def test_validate_only_writes_nothing(world: GatewayWorld) -> None:
 
 
 async def test_nobody_is_served_without_a_token(world: GatewayWorld) -> None:
-    for metadata in ((), signed_in("mallory"), (("authorization", "Basic alice"),)):
+    for metadata in ((), signed_in("nobody"), (("authorization", "Basic alice"),)):
         error = await refusal(create(world, metadata=metadata))
         assert error.code() is grpc.StatusCode.UNAUTHENTICATED
         assert error.details() == "Not authenticated"
