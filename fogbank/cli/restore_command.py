@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fogbank.cli.failures import EXIT_DONE, EXIT_ERROR, CommandError
+from fogbank.cli.failures import EXIT_DONE, EXIT_ERROR, CommandError, UsageFailure
 from fogbank.cli.log_reading import (
     DEFAULT_DATA_DIR,
     DataDirOption,
@@ -147,7 +147,7 @@ def keys(  # noqa: PLR0917  one parameter for each flag
         environment.setdefault("FOG_CHECKPOINT_DIR", str(key_file.absolute().parent))
     environment["FOG_FLEET"] = fleet
     change = "add" if add else "retire" if retire else "show"
-    report = _report_of(["keys", change], environment, lambda *_: None)
+    report = report_of("ledger", ["keys", change], environment)
     if output in {OutputFormat.JSON, OutputFormat.YAML}:
         print_data(report, output)
         return
