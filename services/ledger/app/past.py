@@ -202,8 +202,7 @@ class PastStates:
     ) -> AsOf[Page[DeploymentView]]:
         """Return some deployments as they were, without replicas and changes."""
         sequence = await self.sequence_of(moment)
-        async with self._turn:
-            holder, state = await self._state_at(sequence)
+        async with self._state_at(sequence) as (holder, state):
             known = [each for each in await holder.past_deployments(state) if _fits(each, wanted)]
             changes = await self._history.changes([each.id for each in known], sequence, 1)
             statuses = {each.id: changes[each.id][0].new for each in known}
@@ -221,8 +220,7 @@ class PastStates:
     async def node(self, node: str, moment: Moment) -> AsOf[NodeView]:
         """Return a node by its id or name, as it was; NotFoundError if there was none."""
         sequence = await self.sequence_of(moment)
-        async with self._turn:
-            holder, state = await self._state_at(sequence)
+        async with self._state_at(sequence) as (holder, state):
             views = await holder.show_nodes(state)
         named = [each for each in views if each.name == node and _of_the_fleet(each)]
         named.sort(key=lambda each: each.epoch)
@@ -234,8 +232,7 @@ class PastStates:
     async def nodes(self, limit: int, offset: int, moment: Moment) -> AsOf[Page[NodeView]]:
         """Return some nodes by name, as they were."""
         sequence = await self.sequence_of(moment)
-        async with self._turn:
-            holder, state = await self._state_at(sequence)
+        async with self._state_at(sequence) as (holder, state):
             views = [each for each in await holder.show_nodes(state) if _of_the_fleet(each)]
         views.sort(key=lambda each: (each.name, each.id))
         return AsOf(Page(tuple(views[offset : offset + limit]), len(views)), sequence)
@@ -307,12 +304,14 @@ class PastStates:
             await self._let_go()
             raise
 
-    async def _state_at(self, sequence: int) -> tuple[StateHolder, int]:
-        """Return who holds the state right after a commit, and under which number."""
-        async with self._holding() as holder:
-            return await self._folded(holder, sequence)
+    @asynccontextmanager
+    async def _state_at(self, sequence: int) -> AsyncGenerator[tuple[StateHolder, int]]:
+        """Have who holds the state right after a commit, and its number, for one question."""
+        async with self._turn, self._holding() as holder:
+            yield holder, await self._folded(holder, sequence)
 
-    async def _folded(self, holder: StateHolder, sequence: int) -> tuple[StateHolder, int]:
+    async def _folded(self, holder: StateHolder, sequence: int) -> int:
+        """Return the number of the state right after a commit."""
         async with aclosing(self._snapshots.newest(sequence)) as parts:
             first = await anext(parts, None)
             snapshot = first.position if first is not None else 0
@@ -328,7 +327,7 @@ class PastStates:
                 async for batch in batches:
                     await holder.fold(state, batch)
         self._held[state] = sequence
-        return holder, state
+        return state
 
     def _free(self) -> int:
         """Return the number of a state that may be given up."""

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from random import Random
+from typing import NoReturn
 
 import grpc.aio
 import pytest
 
 from fogbank.domain import fleet as fleet_module
-from fogbank.domain.errors import InvalidArgumentError, NotFoundError
+from fogbank.domain.errors import InvalidArgumentError, NotFoundError, UnavailableError
 from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page
 from fogbank.runtime.grpc_server import GrpcServer
 from services.gateway.adapters.ledger_client import LedgerClient
 from services.gateway.app.ports import DeploymentQuery
+from services.ledger.adapters.replay_process import ReplayProcess
 from services.ledger.app.ports import DeploymentFilter, DeploymentSort
 from services.ledger.app.queries import LedgerQueries, Wait
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import OWNER, a_spec
-from tests.support.ledger import StoredLog, a_running_ledger, replay_here, rows_of
+from tests.support.ledger import ReplayHere, StoredLog, a_running_ledger, replay_here, rows_of
 from tests.support.mixed_story import tell
 from tests.support.waiting import eventually
 
@@ -119,6 +123,30 @@ async def test_moments_that_the_log_does_not_have(url: str) -> None:
             with pytest.raises(NotFoundError):
                 await asked
         assert (await past.deployment(deployment_id, owner, NOW, then)).value.owner_id == owner
+
+
+class Dying(ReplayHere):
+    """Ends at the first question about a state, as a process does that is killed."""
+
+    async def show_nodes(self, state: int) -> NoReturn:
+        raise UnavailableError("it ended")
+
+
+async def test_who_ends_between_folding_and_showing_is_replaced(url: str) -> None:
+    fleet = LittleFleet()
+    fleet.connect("fog-0")
+    log, holders = StoredLog(), iter((Dying(), ReplayHere()))
+    log.publish(fleet.log)
+
+    @asynccontextmanager
+    async def next_holder() -> AsyncIterator[ReplayProcess]:
+        yield next(holders)
+
+    async with a_running_ledger(url, log, replay=next_holder) as ledger:
+        past, then = ledger.answers.queries, Moment(log.last)
+        with pytest.raises(UnavailableError):
+            await past.nodes(9, 0, NOW, then)
+        assert [each.name for each in (await past.nodes(9, 0, NOW, then)).value.items] == ["fog-0"]
 
 
 async def test_a_process_of_its_own_answers_a_gateway(url: str) -> None:
