@@ -6,6 +6,7 @@ import typer
 
 from fogbank.cli.output import (
     AsTable,
+    At,
     Column,
     Output,
     OutputFormat,
@@ -118,24 +119,29 @@ def quota(  # noqa: PLR0917  one parameter for each flag
 
 
 @app.command("status")
-def status(cluster: ClusterArgument, output: Output = AsTable) -> None:
+def status(cluster: ClusterArgument, at: At = "", output: Output = AsTable) -> None:
     """Show how much of a cluster is used, and how its deployments do."""
-    from fogbank.cli.connection import connect
+    from fogbank.cli.connection import CALL_TIMEOUT_S, PAST_TIMEOUT_S, connect
+    from fogbank.cli.moments import moment
     from fogbank.cli.tenancy_lookups import cluster_number
     from fogbank.cli.tenancy_views import cluster_status_row
     from fogbank.v1 import identity_service_pb2
 
+    as_of = moment(at) if at else None
     with connect() as connection:
         request = identity_service_pb2.GetClusterStatusRequest(
-            cluster_id=cluster_number(connection, cluster)
+            cluster_id=cluster_number(connection, cluster), as_of=as_of
         )
-        answer = connection.call(connection.identity.GetClusterStatus, request)
+        timeout_s = PAST_TIMEOUT_S if at else CALL_TIMEOUT_S
+        answer = connection.call(connection.identity.GetClusterStatus, request, timeout_s)
     row = cluster_status_row(answer)
     if output is OutputFormat.NAME:
         print(row["id"])
     elif output in {OutputFormat.JSON, OutputFormat.YAML}:
         print_data(row, output)
     else:
+        if at:
+            console().print(f"as of log sequence {answer.as_of_sequence}", style="dim")
         _print_status(row)
 
 

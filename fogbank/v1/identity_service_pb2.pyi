@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from fogbank.v1 import facts_pb2 as _facts_pb2
+from fogbank.v1 import moments_pb2 as _moments_pb2
 from fogbank.v1 import resources_pb2 as _resources_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
@@ -1070,16 +1071,22 @@ class GetClusterStatusRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CLUSTER_ID_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.int
     """Cluster's number."""
+    @_builtins.property
+    def as_of(self) -> _moments_pb2.Moment:
+        """As it was then, and not as it is; absent for now."""
+
     def __init__(
         self,
         *,
         cluster_id: _builtins.int = ...,
+        as_of: _moments_pb2.Moment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "cluster_id", b"cluster_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

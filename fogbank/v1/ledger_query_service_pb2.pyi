@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from fogbank.v1 import audit_service_pb2 as _audit_service_pb2
 from fogbank.v1 import deployments_pb2 as _deployments_pb2
+from fogbank.v1 import identity_service_pb2 as _identity_service_pb2
 from fogbank.v1 import moments_pb2 as _moments_pb2
 from fogbank.v1 import nodes_pb2 as _nodes_pb2
 from google.protobuf import descriptor as _descriptor
@@ -385,6 +386,62 @@ class QueryNodesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___QueryNodesResponse: _TypeAlias = QueryNodesResponse  # noqa: Y015
+
+@_typing.final
+class QueryClusterStatusRequest(_message.Message):
+    """Which cluster's use to show."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_ID_FIELD_NUMBER: _builtins.int
+    MIN_SEQUENCE_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    cluster_id: _builtins.int
+    """Cluster's number."""
+    min_sequence: _builtins.int
+    """Wait until this log sequence is projected; 0 for whatever is."""
+    @_builtins.property
+    def as_of(self) -> _moments_pb2.Moment:
+        """As it was then; never absent."""
+
+    def __init__(
+        self,
+        *,
+        cluster_id: _builtins.int = ...,
+        min_sequence: _builtins.int = ...,
+        as_of: _moments_pb2.Moment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "cluster_id", b"cluster_id", "min_sequence", b"min_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryClusterStatusRequest: _TypeAlias = QueryClusterStatusRequest  # noqa: Y015
+
+@_typing.final
+class QueryClusterStatusResponse(_message.Message):
+    """How much of a cluster was used."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def status(self) -> _identity_service_pb2.GetClusterStatusResponse:
+        """As its organization's members are told."""
+
+    def __init__(
+        self,
+        *,
+        status: _identity_service_pb2.GetClusterStatusResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryClusterStatusResponse: _TypeAlias = QueryClusterStatusResponse  # noqa: Y015
 
 @_typing.final
 class GetLedgerStatusRequest(_message.Message):

@@ -55,6 +55,11 @@ class LedgerQueryServiceStub:
                 request_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryNodesRequest.SerializeToString,
                 response_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryNodesResponse.FromString,
                 _registered_method=True)
+        self.QueryClusterStatus = channel.unary_unary(
+                '/fogbank.v1.LedgerQueryService/QueryClusterStatus',
+                request_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryClusterStatusRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryClusterStatusResponse.FromString,
+                _registered_method=True)
         self.GetLedgerStatus = channel.unary_unary(
                 '/fogbank.v1.LedgerQueryService/GetLedgerStatus',
                 request_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.GetLedgerStatusRequest.SerializeToString,
@@ -139,6 +144,13 @@ class LedgerQueryServiceServicer:
 
     def QueryNodes(self, request, context):
         """Lists nodes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QueryClusterStatus(self, request, context):
+        """Shows how much of a cluster was used.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -243,6 +255,11 @@ def add_LedgerQueryServiceServicer_to_server(servicer, server):
                     servicer.QueryNodes,
                     request_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryNodesRequest.FromString,
                     response_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryNodesResponse.SerializeToString,
+            ),
+            'QueryClusterStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.QueryClusterStatus,
+                    request_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryClusterStatusRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryClusterStatusResponse.SerializeToString,
             ),
             'GetLedgerStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetLedgerStatus,
@@ -409,6 +426,33 @@ class LedgerQueryService:
             '/fogbank.v1.LedgerQueryService/QueryNodes',
             fogbank_dot_v1_dot_ledger__query__service__pb2.QueryNodesRequest.SerializeToString,
             fogbank_dot_v1_dot_ledger__query__service__pb2.QueryNodesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QueryClusterStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fogbank.v1.LedgerQueryService/QueryClusterStatus',
+            fogbank_dot_v1_dot_ledger__query__service__pb2.QueryClusterStatusRequest.SerializeToString,
+            fogbank_dot_v1_dot_ledger__query__service__pb2.QueryClusterStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,8 @@ class LedgerQueryServiceStub:
     """Shows one node."""
     QueryNodes: _grpc.UnaryUnaryMultiCallable[_ledger_query_service_pb2.QueryNodesRequest, _ledger_query_service_pb2.QueryNodesResponse]
     """Lists nodes."""
+    QueryClusterStatus: _grpc.UnaryUnaryMultiCallable[_ledger_query_service_pb2.QueryClusterStatusRequest, _ledger_query_service_pb2.QueryClusterStatusResponse]
+    """Shows how much of a cluster was used."""
     GetLedgerStatus: _grpc.UnaryUnaryMultiCallable[_ledger_query_service_pb2.GetLedgerStatusRequest, _ledger_query_service_pb2.GetLedgerStatusResponse]
     """Says how far the projection is."""
     ReadSnapshot: _grpc.UnaryStreamMultiCallable[_ledger_query_service_pb2.ReadSnapshotRequest, _ledger_query_service_pb2.ReadSnapshotResponse]
@@ -77,6 +79,8 @@ class LedgerQueryServiceAsyncStub(LedgerQueryServiceStub):
     """Shows one node."""
     QueryNodes: _aio.UnaryUnaryMultiCallable[_ledger_query_service_pb2.QueryNodesRequest, _ledger_query_service_pb2.QueryNodesResponse]  # type: ignore[assignment]
     """Lists nodes."""
+    QueryClusterStatus: _aio.UnaryUnaryMultiCallable[_ledger_query_service_pb2.QueryClusterStatusRequest, _ledger_query_service_pb2.QueryClusterStatusResponse]  # type: ignore[assignment]
+    """Shows how much of a cluster was used."""
     GetLedgerStatus: _aio.UnaryUnaryMultiCallable[_ledger_query_service_pb2.GetLedgerStatusRequest, _ledger_query_service_pb2.GetLedgerStatusResponse]  # type: ignore[assignment]
     """Says how far the projection is."""
     ReadSnapshot: _aio.UnaryStreamMultiCallable[_ledger_query_service_pb2.ReadSnapshotRequest, _ledger_query_service_pb2.ReadSnapshotResponse]  # type: ignore[assignment]
@@ -134,6 +138,14 @@ class LedgerQueryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_query_service_pb2.QueryNodesResponse, _abc.Awaitable[_ledger_query_service_pb2.QueryNodesResponse]]:
         """Lists nodes."""
+
+    @_abc_1.abstractmethod
+    def QueryClusterStatus(
+        self,
+        request: _ledger_query_service_pb2.QueryClusterStatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_query_service_pb2.QueryClusterStatusResponse, _abc.Awaitable[_ledger_query_service_pb2.QueryClusterStatusResponse]]:
+        """Shows how much of a cluster was used."""
 
     @_abc_1.abstractmethod
     def GetLedgerStatus(

@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 
 from fogbank.codec.audit import rederived_to_pb
+from fogbank.codec.clusters import cluster_status_to_pb
 from fogbank.codec.comparison import compared_to_pb
 from fogbank.codec.log_evidence import proof_to_pb, scrub_to_pb, signed_to_pb, verified_to_pb
 from fogbank.codec.policies import policy_from_pb
@@ -120,6 +121,17 @@ class LedgerQueryServicer(pb_grpc.LedgerQueryServiceServicer):
             total_size=found.value.total,
             as_of_sequence=found.as_of_sequence,
         )
+
+    async def QueryClusterStatus(
+        self, request: pb.QueryClusterStatusRequest, context: Context
+    ) -> pb.QueryClusterStatusResponse:
+        moment = moment_from_pb(request.as_of)
+        if moment is None:
+            raise InvalidArgumentError.of_field("as_of", "must be a sequence or a time")
+        found = await self._answers.queries.cluster_status(
+            request.cluster_id, self._wait(request.min_sequence, context), moment
+        )
+        return pb.QueryClusterStatusResponse(status=cluster_status_to_pb(found))
 
     async def GetLedgerStatus(
         self, request: pb.GetLedgerStatusRequest, context: Context

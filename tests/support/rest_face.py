@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from fogbank.codec import encode_commit, encode_envelope
 from fogbank.domain import events as ev
+from fogbank.domain.cluster_status import ClusterStatus, cluster_use
 from fogbank.domain.comparison import ComparedPart
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import EventEnvelope
@@ -221,6 +222,13 @@ class FoldLedger:
         facts = sorted(self._fold.fleet.facts.nodes.values(), key=lambda fact: fact.name)
         views = [node_view(self._fold, fact) for fact in facts if not fact.removed]
         return self._answer(Page(tuple(views[offset : offset + limit]), len(views)))
+
+    async def cluster_status(
+        self, cluster_id: int, moment: Moment, min_sequence: int = 0
+    ) -> AsOf[ClusterStatus]:
+        self.moments.append(moment)
+        counts = self._fold.cluster_counts.of(cluster_id)
+        return self._answer(ClusterStatus(cluster_use(self._fold.fleet, cluster_id), counts))
 
     async def rederive(self, first: int, last: int) -> AsyncGenerator[RederivedPart]:
         at_the_end = Span(first or 1, last or self._fold.position)

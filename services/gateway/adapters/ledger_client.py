@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 import grpc.aio
 
 from fogbank.codec.audit import rederived_from_pb
+from fogbank.codec.clusters import cluster_status_from_pb
 from fogbank.codec.comparison import compared_from_pb
 from fogbank.codec.log_evidence import (
     proof_from_pb,
@@ -23,6 +24,7 @@ from fogbank.codec.views import (
     status_record_from_pb,
     timestamp_to_pb,
 )
+from fogbank.domain.cluster_status import ClusterStatus
 from fogbank.domain.comparison import ComparedPart
 from fogbank.domain.errors import FogError, NotFoundError
 from fogbank.domain.log_evidence import CommitProof, LogScrub, SignedLog, VerifiedPart
@@ -138,6 +140,18 @@ class LedgerClient:
             raise _error(error) from error
         items = tuple(node_from_pb(node) for node in answer.nodes)
         return AsOf(Page(items, answer.total_size), answer.as_of_sequence)
+
+    async def cluster_status(
+        self, cluster_id: int, moment: Moment, min_sequence: int = 0
+    ) -> AsOf[ClusterStatus]:
+        request = pb.QueryClusterStatusRequest(
+            cluster_id=cluster_id, min_sequence=min_sequence, as_of=moment_to_pb(moment)
+        )
+        try:
+            answer = await self._stub.QueryClusterStatus(request, timeout=_PAST_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            raise _error(error) from error
+        return cluster_status_from_pb(answer.status)
 
     def _patience_s(self, moment: Moment | None) -> float:
         return self._timeout_s if moment is None else _PAST_TIMEOUT_S

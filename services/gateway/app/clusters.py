@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import structlog
 
 from fogbank.domain import events as ev
-from fogbank.domain.errors import NotFoundError
+from fogbank.domain.cluster_status import ClusterStatus, cluster_use, no_cluster_then
 from fogbank.domain.position import sequence_of
-from fogbank.domain.resources import Resources
-from fogbank.domain.states import DeploymentStatus
-from fogbank.domain.tenancy import ClusterFact, MembershipRole, Quota, Use, made_at
-from fogbank.domain.views import AsOf, DeploymentView, Page
+from fogbank.domain.tenancy import ClusterFact, MembershipRole, Quota, made_at
+from fogbank.domain.views import AsOf, DeploymentView, Moment, Page
 from fogbank.runtime.clock import Clock
 from services.gateway.app.command_log import CommandLog
 from services.gateway.app.fold import FleetFold
@@ -24,48 +21,6 @@ from services.gateway.app.tenancy_commands import TenancyCommands
 from services.gateway.core import tenancy as core
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class QuotaUse:
-    """A quota, what replicas take of it, and how much is left (None: unlimited)."""
-
-    quota: Quota
-    taken: Use
-
-    @property
-    def used(self) -> Resources:
-        """What replicas book in all."""
-        return Resources(*self.taken[: Use._fields.index("replicas")])
-
-    @property
-    def replicas(self) -> int:
-        """How many they are."""
-        return self.taken.replicas
-
-    @property
-    def available(self) -> Quota:
-        """What is left of the quota."""
-        return core.available(self.quota, self.taken)
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterStatus:
-    """How much of a cluster, and of all clusters of its organization, is used.
-
-    `deployments` counts by status; deleted ones don't count.
-    """
-
-    cluster: ClusterFact
-    own: QuotaUse
-    organization: QuotaUse
-    deployments: Mapping[DeploymentStatus, int]
-    as_of_sequence: int
-
-    @property
-    def available(self) -> Quota:
-        """What both quotas leave over."""
-        return core.least_of(self.own.available, self.organization.available)
 
 
 class Clusters:
@@ -168,29 +123,32 @@ class Clusters:
         ]
         return Page(tuple(seen[offset : offset + limit]), len(seen))
 
-    async def status(self, principal: Principal, cluster_id: int) -> ClusterStatus:
+    async def status(
+        self, principal: Principal, cluster_id: int, moment: Moment | None = None
+    ) -> AsOf[ClusterStatus]:
         """Show how much of a cluster is used, to members, as this gateway's fold has it.
 
+        With a `moment` as it was then, to those who are members now.
+
         Raises:
-            UnavailableError: the log is down, or isn't read in time.
+            NotFoundError: no such cluster, or none at that moment.
+            InvalidArgumentError: the log has no such moment.
+            UnavailableError: the log is down, isn't read in time, or the ledger does not answer.
         """
         cluster = await self._rights.cluster(principal, cluster_id, MembershipRole.VIEWER)
-        await self._commands.wait_for(self._commands.last_write(principal.user_id))
-        fleet = self._fold.fleet
-        organization = fleet.facts.organizations[cluster.organization_id]
-        return ClusterStatus(
-            cluster,
-            QuotaUse(cluster.quota, fleet.used_by_cluster(cluster.id)),
-            QuotaUse(organization.quota, fleet.used_by_organization(organization.id)),
-            self._fold.cluster_counts.of(cluster.id),
-            self._fold.position,
-        )
+        last_write = self._commands.last_write(principal.user_id)
+        if moment is not None:
+            return await self._ledger.cluster_status(cluster_id, moment, last_write)
+        await self._commands.wait_for(last_write)
+        counts = self._fold.cluster_counts.of(cluster.id)
+        status = ClusterStatus(cluster_use(self._fold.fleet, cluster.id), counts)
+        return AsOf(status, self._fold.position)
 
     def check_made(self, cluster_id: int, sequence: int) -> None:
         """Raise NotFoundError unless a cluster was made at a log sequence, or before it."""
         cluster = self._fold.fleet.facts.clusters.get(cluster_id)
         if cluster is None or sequence_of(cluster.created_position) > sequence:
-            raise NotFoundError(f"There was no cluster {cluster_id} at log sequence {sequence}")
+            raise no_cluster_then(cluster_id, sequence)
 
     async def deployments(
         self, principal: Principal, cluster_id: int, query: DeploymentQuery

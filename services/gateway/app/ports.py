@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from fogbank.domain.cluster_status import ClusterStatus
 from fogbank.domain.comparison import ComparedPart
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import EventEnvelope
@@ -141,6 +142,11 @@ class LedgerQueries(Protocol):
         self, limit: int, offset: int, min_sequence: int = 0, moment: Moment | None = None
     ) -> AsOf[Page[NodeView]]:
         """Return a page of nodes, by name; `limit` is 1 to 1,000."""
+
+    async def cluster_status(
+        self, cluster_id: int, moment: Moment, min_sequence: int = 0
+    ) -> AsOf[ClusterStatus]:
+        """Return how much of a cluster was used; NotFoundError if there was none then."""
 
     async def status(self) -> LedgerStatus:
         """Return how far the projection is."""

@@ -17,7 +17,7 @@ from fogbank.domain.errors import (
 )
 from fogbank.domain.ids import command_event_id
 from fogbank.domain.policy_bounds import MAX_AMOUNT
-from fogbank.domain.tenancy import MembershipRole, OrganizationFact, Quota, Use
+from fogbank.domain.tenancy import MembershipRole, OrganizationFact, Quota
 from services.gateway.core.commands import content_digest
 
 CREATE_ORGANIZATION = "CreateOrganization"
@@ -124,24 +124,6 @@ def check_invite_terms(lifetime_s: float | None, max_uses: int, role: Membership
         raise InvalidArgumentError.of_field(
             "role", f"must be one of {names}, got {role.name.lower()}"
         )
-
-
-def available(quota: Quota, taken: Use) -> Quota:
-    """Return what a quota leaves over; nothing where more is used, since a quota may shrink."""
-    return Quota(
-        *(
-            None if limit is None else max(0, limit - amount)
-            for limit, amount in zip(quota.limits, taken, strict=True)
-        )
-    )
-
-
-def least_of(one: Quota, other: Quota) -> Quota:
-    """Return the smaller of each two limits."""
-    limits: dict[str, int] = quota_content(one)
-    for name, limit in quota_content(other).items():
-        limits[name] = min(limit, limits.get(name, limit))
-    return Quota(**limits)
 
 
 def quota_content(quota: Quota) -> dict[str, int]:

@@ -6,7 +6,9 @@ from typing import Any
 
 import grpc.aio
 
+from fogbank.codec.clusters import cluster_status_to_pb, cluster_to_pb
 from fogbank.codec.tenancy import quota_from_pb
+from fogbank.codec.views import moment_from_pb
 from fogbank.domain.tenancy import MembershipRole
 from fogbank.v1 import identity_service_pb2 as pb
 from fogbank.v1 import identity_service_pb2_grpc
@@ -19,8 +21,6 @@ from services.gateway.grpc_api.paging import page_offset, page_size, page_token
 from services.gateway.grpc_api.tenancy import (
     CLUSTER_QUOTA,
     ORGANIZATION_QUOTA,
-    cluster_status_to_pb,
-    cluster_to_pb,
     invite_to_pb,
     member_to_pb,
     organization_to_pb,
@@ -222,8 +222,11 @@ class IdentityService(identity_service_pb2_grpc.IdentityServiceServicer):
         self, request: pb.GetClusterStatusRequest, context: Context
     ) -> pb.GetClusterStatusResponse:
         """Show how much of a cluster is used."""
-        status = await self._clusters.status(current_principal(), request.cluster_id)
-        return cluster_status_to_pb(status)
+        return cluster_status_to_pb(
+            await self._clusters.status(
+                current_principal(), request.cluster_id, moment_from_pb(request.as_of)
+            )
+        )
 
     async def SetClusterQuota(
         self, request: pb.SetClusterQuotaRequest, context: Context

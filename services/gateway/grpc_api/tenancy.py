@@ -1,16 +1,14 @@
-"""Messages of organizations and clusters, and back."""
+"""Messages of organizations, and back."""
 
 from __future__ import annotations
 
 from dataclasses import fields
 
 from fogbank.codec.tenancy import quota_to_pb
-from fogbank.codec.values import resources_to_pb
 from fogbank.domain.errors import InvalidArgumentError
-from fogbank.domain.tenancy import ClusterFact, MembershipRole, Quota
+from fogbank.domain.tenancy import MembershipRole, Quota
 from fogbank.v1 import facts_pb2
 from fogbank.v1 import identity_service_pb2 as pb
-from services.gateway.app.clusters import ClusterStatus
 from services.gateway.app.organizations import MemberView, OrganizationView
 from services.gateway.app.ports import Invite
 from services.gateway.core.tenancy import QuotaWords
@@ -69,30 +67,3 @@ def invite_to_pb(invite: Invite) -> pb.InviteCode:
     if invite.terms.expires_at_us:
         message.expires_at.FromMicroseconds(invite.terms.expires_at_us)
     return message
-
-
-def cluster_to_pb(cluster: ClusterFact) -> pb.Cluster:
-    """Return a cluster."""
-    return pb.Cluster(
-        id=cluster.id,
-        name=cluster.name,
-        organization_id=cluster.organization_id,
-        total=quota_to_pb(cluster.quota),
-    )
-
-
-def cluster_status_to_pb(status: ClusterStatus) -> pb.GetClusterStatusResponse:
-    """Return how much of a cluster is used."""
-    return pb.GetClusterStatusResponse(
-        cluster=cluster_to_pb(status.cluster),
-        used=resources_to_pb(status.own.used),
-        used_replicas=status.own.replicas,
-        deployments={
-            each.name.lower(): count for each, count in sorted(status.deployments.items())
-        },
-        organization_used=resources_to_pb(status.organization.used),
-        organization_used_replicas=status.organization.replicas,
-        organization_quota=quota_to_pb(status.organization.quota),
-        available=quota_to_pb(status.available),
-        as_of_sequence=status.as_of_sequence,
-    )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from fogbank.domain.cluster_status import ClusterStatus
 from fogbank.domain.tenancy import ClusterFact, Quota
-from fogbank.domain.views import DeploymentView
-from services.gateway.app.clusters import ClusterStatus
+from fogbank.domain.views import AsOf, DeploymentView
 from services.gateway.app.organizations import MemberView, OrganizationView
 from services.gateway.app.ports import Invite
 from services.gateway.core.jobs import priority_word
@@ -61,22 +61,23 @@ def cluster(fact: ClusterFact) -> dict[str, Any]:
     }
 
 
-def cluster_status(status: ClusterStatus) -> dict[str, Any]:
+def cluster_status(found: AsOf[ClusterStatus]) -> dict[str, Any]:
     """Return how much of a cluster is used."""
-    used = status.own.used
+    status, use = found.value, found.value.use
+    used = use.own.used
     counts: Counter[str] = Counter()
     for each, count in status.deployments.items():
         counts[status_word(each)] += count
     return {
-        **cluster(status.cluster),
+        **cluster(use.cluster),
         "used_cpu": used.cpu_millicores,
         "used_ram": used.memory_mib,
         "used_gpu": used.gpu_thousandths,
         "used_storage": used.storage_gib,
-        "used_replicas": status.own.replicas,
-        **_limits("available", status.available),
+        "used_replicas": use.own.replicas,
+        **_limits("available", use.available),
         "deployments": {name: counts[name] for name in DeploymentCounts.model_fields},
-        "as_of_sequence": status.as_of_sequence,
+        "as_of_sequence": found.as_of_sequence,
     }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from fogbank.domain.cluster_status import ClusterUse
 from fogbank.domain.comparison import ComparedPart
 from fogbank.domain.policy import Policy
 from fogbank.domain.rederived import RederivedPart, Span
@@ -88,6 +89,13 @@ class ShowDeployments(msgspec.Struct, tag=True, frozen=True):
     whole: bool
 
 
+class ShowCluster(msgspec.Struct, tag=True, frozen=True):
+    """Show how much of a cluster is used in a state, and name its deployments."""
+
+    state: int
+    cluster_id: int
+
+
 class ShowNodes(msgspec.Struct, tag=True, frozen=True):
     """Show all nodes of a state."""
 
@@ -140,6 +148,13 @@ class ShownDeployments(msgspec.Struct, tag=True, frozen=True):
     views: tuple[DeploymentView, ...]
 
 
+class ShownCluster(msgspec.Struct, tag=True, frozen=True):
+    """How much of a cluster is used (None: no such cluster), and the ids of its deployments."""
+
+    use: ClusterUse | None
+    deployment_ids: tuple[str, ...] = ()
+
+
 class ShownNodes(msgspec.Struct, tag=True, frozen=True):
     """Nodes as queries show them."""
 
@@ -181,6 +196,7 @@ Request = (
     | Fold
     | ListDeployments
     | ShowDeployments
+    | ShowCluster
     | ShowNodes
     | BeginAlone
     | ShowAlone
@@ -193,6 +209,7 @@ Answer = (
     | StateBegun
     | Deployments
     | ShownDeployments
+    | ShownCluster
     | ShownNodes
     | AloneBegun
     | Failed

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import structlog
 
+from fogbank.domain.cluster_status import ClusterUse
 from fogbank.domain.comparison import ComparedPart
 from fogbank.domain.errors import UnavailableError
 from fogbank.domain.policy import Policy
@@ -80,6 +81,13 @@ class ReplayProcess:
         """Return some; with their replicas and changes if `whole`."""
         request = say.ShowDeployments(state, tuple(standings), whole)
         return (await self._ask(request, say.ShownDeployments)).views
+
+    async def show_cluster(
+        self, state: int, cluster_id: int
+    ) -> tuple[ClusterUse | None, Sequence[str]]:
+        """Return how much of a cluster is used, None if there is none; and its deployments' ids."""
+        shown = await self._ask(say.ShowCluster(state, cluster_id), say.ShownCluster)
+        return shown.use, shown.deployment_ids
 
     async def show_nodes(self, state: int) -> Sequence[NodeView]:
         """Return all nodes, removed ones too."""

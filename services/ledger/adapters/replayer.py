@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import BinaryIO
 
 from fogbank.codec import CodecError, decode_commit
+from fogbank.domain.cluster_status import cluster_use
 from fogbank.domain.envelope import Commit
 from fogbank.domain.fleet import FleetState, StateDiffersError
 from fogbank.domain.rederived import Span
@@ -64,16 +65,10 @@ class Replayer:
                 return say.StateBegun(fleet.position if fleet is not None else 0, refusal)
             case say.Fold():
                 return self._fold(request)
-            case say.ListDeployments():
-                return say.Deployments(tuple(past_deployments(self._states[request.state])))
-            case say.ShowDeployments():
-                fleet = self._states[request.state]
-                views = shown_deployments(fleet, request.standings, whole=request.whole)
-                return say.ShownDeployments(tuple(views))
             case say.BeginAlone() | say.ShowAlone():
                 return self._of_one(request)
-            case say.ShowNodes():
-                return say.ShownNodes(tuple(shown_nodes(self._states[request.state])))
+            case _:
+                return _shown(self._states[request.state], request)
 
     def _fold(self, request: say.Fold) -> say.Answer:
         fleet = self._states[request.state]
@@ -140,6 +135,29 @@ class Replayer:
             return say.Derived(self._rederiver.take(_decoded(request.commits)))
         except (CodecError, DamagedError) as error:
             return say.Failed(str(error))
+
+
+def _shown(
+    fleet: FleetState,
+    request: say.ListDeployments | say.ShowDeployments | say.ShowCluster | say.ShowNodes,
+) -> say.Answer:
+    match request:
+        case say.ListDeployments():
+            return say.Deployments(tuple(past_deployments(fleet)))
+        case say.ShowDeployments():
+            views = shown_deployments(fleet, request.standings, whole=request.whole)
+            return say.ShownDeployments(tuple(views))
+        case say.ShowCluster():
+            return _cluster(fleet, request.cluster_id)
+        case say.ShowNodes():
+            return say.ShownNodes(tuple(shown_nodes(fleet)))
+
+
+def _cluster(fleet: FleetState, cluster_id: int) -> say.ShownCluster:
+    if cluster_id not in fleet.facts.clusters:
+        return say.ShownCluster(None)
+    ids = [each.id for each in past_deployments(fleet) if each.cluster_id == cluster_id]
+    return say.ShownCluster(cluster_use(fleet, cluster_id), tuple(ids))
 
 
 def _begun(span: Span, fleet: FleetState | None) -> Span:

@@ -8,6 +8,7 @@ the moment and the commits behind it.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+from fogbank.domain.cluster_status import ClusterStatus, ClusterUse, no_cluster_then
 from fogbank.domain.errors import InvalidArgumentError, NotFoundError
 from fogbank.domain.position import sequence_of
 from fogbank.domain.snapshots import Snapshot
@@ -106,6 +108,14 @@ class StateHolder(Protocol):
         self, standing: Standing, touched: Sequence[Touched], log_times_us: Mapping[int, int]
     ) -> DeploymentView:
         """Return that deployment whole, once these events of its nodes are taken in too."""
+
+    async def show_cluster(
+        self, state: int, cluster_id: int
+    ) -> tuple[ClusterUse | None, Sequence[str]]:
+        """Return how much of a cluster is used, and the ids of all its deployments.
+
+        None if there is no such cluster.
+        """
 
     async def show_nodes(self, state: int) -> Sequence[NodeView]:
         """Return all nodes, removed ones too."""
@@ -236,6 +246,23 @@ class PastStates:
             views = [each for each in await holder.show_nodes(state) if _of_the_fleet(each)]
         views.sort(key=lambda each: (each.name, each.id))
         return AsOf(Page(tuple(views[offset : offset + limit]), len(views)), sequence)
+
+    async def cluster_status(self, cluster_id: int, moment: Moment) -> AsOf[ClusterStatus]:
+        """Return how much of a cluster was used, and how its deployments did.
+
+        Raises:
+            NotFoundError: there was no such cluster.
+            InvalidArgumentError: the log has no such moment.
+        """
+        sequence = await self.sequence_of(moment)
+        async with self._state_at(sequence) as (holder, state):
+            use, ids = await holder.show_cluster(state, cluster_id)
+        if use is None:
+            raise no_cluster_then(cluster_id, sequence)
+        changes = await self._history.changes(ids, sequence, 1)
+        counts = Counter(changes[id_][0].new for id_ in ids)
+        del counts[DeploymentStatus.DELETED]
+        return AsOf(ClusterStatus(use, counts), sequence)
 
     async def sequence_of(self, moment: Moment) -> int:
         """Return the last commit of a moment.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
+from fogbank.domain.cluster_status import ClusterStatus
 from fogbank.domain.errors import InvalidArgumentError, NotFoundError
 from fogbank.domain.status import StatusChange
 from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page, StatusRecord
@@ -102,6 +103,13 @@ class LedgerQueries:
         if moment is not None:
             return await self._past.nodes(limit, offset, moment)
         return await self._reads.nodes(limit, offset)
+
+    async def cluster_status(
+        self, cluster_id: int, wait: Wait, moment: Moment
+    ) -> AsOf[ClusterStatus]:
+        """Return how much of a cluster was used at a past moment."""
+        await self._reach(wait)
+        return await self._past.cluster_status(cluster_id, moment)
 
     def statuses(self) -> AsyncGenerator[AsOf[tuple[StatusRecord, ...]]]:
         """Yield the status of every deployment so far, in parts, all as of one position."""

@@ -12,8 +12,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from fogbank.domain.views import Moment
 from fogbank.v1 import audit_service_pb2 as pb
-from fogbank.v1 import deployment_service_pb2, node_service_pb2
+from fogbank.v1 import deployment_service_pb2, identity_service_pb2, node_service_pb2
 from fogbank.v1.moments_pb2 import Moment as PbMoment
+from tests.integration.gateway.test_organizations import VIEWER, Caller
 from tests.support.gateway import GatewayWorld, gateway_world, refusal, signed_in
 from tests.support.rest_face import RestFace, deploy_body, rest_face
 
@@ -95,7 +96,30 @@ async def test_single_answers_and_lists_over_grpc(world: GatewayWorld) -> None:
     await world.node_service.ListNodes(nodes, metadata=alice)
     node = node_service_pb2.GetNodeRequest(node="nobody", as_of=as_of)
     await refusal(world.node_service.GetNode(node, metadata=alice))
-    assert asked == [Moment(2)] * 4
+    cluster = identity_service_pb2.GetClusterStatusRequest(cluster_id=1, as_of=as_of)
+    status = await world.identity_service.GetClusterStatus(cluster, metadata=alice)
+    assert dict(status.deployments) == {"pending": 1}
+    assert asked == [Moment(2)] * 5
+
+
+async def test_the_past_of_a_cluster_is_shown_to_those_who_are_members_now(
+    world: GatewayWorld,
+) -> None:
+    alice, bob = Caller(world, "alice"), Caller(world, "bob")
+    await alice.CreateOrganization(name="ours")
+    await alice.CreateCluster(name="edge", organization_id=2)
+    asked = {"cluster_id": 2, "as_of": PbMoment(sequence=9)}
+    not_found = (grpc.StatusCode.NOT_FOUND, "CLUSTER_NOT_FOUND")
+    assert await bob.refused("GetClusterStatus", **asked) == not_found
+    invite = (await alice.RenewInviteCode(organization_id=2, role=VIEWER)).invite
+    await bob.JoinOrganization(invite_code=invite.code)
+    assert (await bob.GetClusterStatus(**asked)).cluster.name == "edge"
+    await alice.RemoveMember(organization_id=2, user="bob")
+    assert await bob.refused("GetClusterStatus", **asked) == not_found
+    assert world.ledger.moments == [Moment(9)], "who may not see it asks the ledger nothing"
+    wrong = {"cluster_id": 2, "as_of": PbMoment(sequence=-1)}
+    error = await refusal(alice.GetClusterStatus(**wrong))
+    assert (error.details() or "").startswith("as_of.sequence: must be at least 1")
 
 
 async def test_single_answers_and_lists_over_rest(face: RestFace) -> None:
@@ -103,7 +127,13 @@ async def test_single_answers_and_lists_over_rest(face: RestFace) -> None:
         answer = await client.post("/api/deployment/deploy", json=deploy_body())
         status = f"/api/deployment/status/{answer.json()['deployment_id']}"
         await face.add_nodes("fog-0")
-        paths = (status, "/api/deployment/list", "/cluster/nodes", "/cluster/nodes/fog-0")
+        paths = (
+            status,
+            "/api/deployment/list",
+            "/cluster/nodes",
+            "/cluster/nodes/fog-0",
+            "/api/clusters/1/status",
+        )
         for path in paths:
             for text, wanted in (("7", Moment(7)), (ISO, Moment(time_us=AT_US))):
                 assert (await client.get(path, params={"as_of": text})).status_code == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -11,9 +12,14 @@ from typing import NoReturn
 import grpc.aio
 import pytest
 
+from fogbank.domain import events as ev
 from fogbank.domain import fleet as fleet_module
+from fogbank.domain.cluster_status import ClusterStatus, cluster_use
 from fogbank.domain.errors import InvalidArgumentError, NotFoundError, UnavailableError
+from fogbank.domain.fleet import FleetState
 from fogbank.domain.states import DeploymentStatus
+from fogbank.domain.status import StatusTracker
+from fogbank.domain.tenancy import Quota
 from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page
 from fogbank.runtime.grpc_server import GrpcServer
 from services.gateway.adapters.ledger_client import LedgerClient
@@ -24,6 +30,7 @@ from services.ledger.app.queries import LedgerQueries, Wait
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import OWNER, a_spec
 from tests.support.ledger import ReplayHere, StoredLog, a_running_ledger, replay_here, rows_of
+from tests.support.limited_fleet import FREE, LIMITED, a_fleet, ask, run
 from tests.support.mixed_story import tell
 from tests.support.waiting import eventually
 
@@ -125,6 +132,47 @@ async def test_moments_that_the_log_does_not_have(url: str) -> None:
         assert (await past.deployment(deployment_id, owner, NOW, then)).value.owner_id == owner
 
 
+async def test_a_cluster_at_each_commit_is_as_it_was_then(url: str) -> None:
+    fleet = a_fleet(Quota(cpu_millicores=5000), common=Quota(replicas=9))
+    kept = run(fleet, ask(2))
+    run(fleet, ask(1, cluster_id=FREE))
+    fleet.deploy(ask(4, wait_for_capacity=True))
+    fleet.settle()
+    fleet.fact(ev.ClusterQuotaSet(LIMITED, Quota(replicas=1)))
+    fleet.fact(ev.OrganizationQuotaSet(1, Quota(cpu_millicores=90_000)))
+    fleet.fact(ev.DeploymentDeleted(kept))
+    fleet.settle()
+    fleet.obey()
+    log, log_times = StoredLog(), [commit.appended_at_us for commit in fleet.log.commits]
+    log.publish(fleet.log)
+    then, tracker, seen = FleetState(), StatusTracker(), set()
+    async with a_running_ledger(url, log, replay=replay_here) as ledger:
+        past = ledger.answers.queries
+        for commit in fleet.log.commits:
+            tracker.update(then, then.fold(commit))
+            moment = Moment(commit.sequence)
+            for number in (LIMITED, FREE):
+                if number not in then.facts.clusters:
+                    with pytest.raises(NotFoundError, match=f"no cluster {number} at log sequence"):
+                        await past.cluster_status(number, NOW, moment)
+                    continue
+                counts = Counter(
+                    tracker.current[each.id]
+                    for each in then.facts.deployments.values()
+                    if each.spec.cluster_id == number and not each.deleted
+                )
+                wanted = ClusterStatus(cluster_use(then, number), counts)
+                told = await past.cluster_status(number, NOW, moment)
+                assert told == AsOf(wanted, commit.sequence)
+                seen.add((told.value.use.own.taken, told.value.use.own.quota, *counts))
+        assert len(seen) > 8, "the story changes quotas, use and statuses"
+        by_time = await past.cluster_status(LIMITED, NOW, Moment(time_us=max(log_times)))
+        assert by_time == await past.cluster_status(LIMITED, NOW, Moment(log.last))
+        for moment in (Moment(log.last + 1), Moment(time_us=log_times[0] - 1)):
+            with pytest.raises(InvalidArgumentError, match="as_of: must"):
+                await past.cluster_status(LIMITED, NOW, moment)
+
+
 class Dying(ReplayHere):
     """Ends at the first question about a state, as a process does that is killed."""
 
@@ -151,6 +199,8 @@ async def test_who_ends_between_folding_and_showing_is_replaced(url: str) -> Non
 
 async def test_a_process_of_its_own_answers_a_gateway(url: str) -> None:
     story = tell(32, events=40, nodes=3)
+    story.log.fact(ev.OrganizationCreated("all"))
+    story.log.fact(ev.ClusterCreated("edge", 1, Quota(cpu_millicores=7, replicas=9)))
     log = StoredLog()
     log.publish(story.log)
     server = GrpcServer([])
@@ -166,6 +216,14 @@ async def test_a_process_of_its_own_answers_a_gateway(url: str) -> None:
             nodes = await client.nodes(9, 0)
             assert await client.nodes(9, 0, moment=then) == nodes
             assert (await client.node("fog-0", moment=then)).value == nodes.value.items[0]
+            wanted = await ledger.answers.queries.cluster_status(1, NOW, then)
+            assert wanted.value.deployments
+            wanted.value.use.cluster.created_position = 0  # which messages don't say
+            assert await client.cluster_status(1, then) == wanted
+            with pytest.raises(NotFoundError, match="There was no cluster 1 at log sequence 1"):
+                await client.cluster_status(1, Moment(1))
+            with pytest.raises(InvalidArgumentError, match="as_of: must be at most"):
+                await client.cluster_status(1, Moment(log.last + 1))
             with pytest.raises(InvalidArgumentError, match="as_of: must be at most"):
                 await client.nodes(9, 0, moment=Moment(log.last + 1))
             with pytest.raises(NotFoundError, match="Deployment not found"):

@@ -13,6 +13,7 @@ import yaml
 from fogbank.cli.main import run
 from fogbank.v1 import facts_pb2, identity_service_pb2_grpc, resources_pb2
 from fogbank.v1 import identity_service_pb2 as pb
+from fogbank.v1.moments_pb2 import Moment
 
 OURS = pb.Organization(
     id=2, name="ours", role=facts_pb2.MEMBERSHIP_ROLE_OWNER, invite_code="XNwDkZzK6MctFq"
@@ -212,3 +213,17 @@ def test_the_status_of_a_cluster_is_drawn(
     row = json.loads(capsys.readouterr().out)
     assert row["used"]["replicas"] == 2
     assert row["deployments"] == {"pending": 2, "running": 1}
+
+
+def test_the_status_of_a_cluster_at_a_past_moment(
+    server: Identity, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["cluster", "status", "2", "--at", "9"]) == 0
+    assert server.requests == [pb.GetClusterStatusRequest(cluster_id=2, as_of=Moment(sequence=9))]
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "as of log sequence 9",
+        "edge: cluster 2 of organization 2",
+    ]
+    assert run(["cluster", "status", "2", "--at", "yesterday"]) == 64
+    assert "--at 'yesterday' is no moment" in capsys.readouterr().err
+    assert len(server.requests) == 1

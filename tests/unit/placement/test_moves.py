@@ -12,7 +12,7 @@ from fogbank.domain.state_encoding import decode_state, encode_state
 from fogbank.domain.tenancy import Quota, Use
 from fogbank.placement.explanation import explain
 from tests.support.fleet import LittleFleet
-from tests.unit.placement.limited_fleet import FREE, LIMITED, RUNNING, a_fleet, ask, run, used
+from tests.support.limited_fleet import FREE, LIMITED, RUNNING, a_fleet, ask, run, used
 from tests.unit.placement.test_rollouts import no_rule_broken, roll_on, update, view
 
 ONE = Use(1000, 64, 1, 0, 1)

@@ -11,7 +11,7 @@ from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.policy import Policy
 from fogbank.domain.tenancy import Quota
 from tests.support.fleet_log import a_fingerprint
-from tests.unit.placement.limited_fleet import (
+from tests.support.limited_fleet import (
     FREE,
     PENDING,
     a_fleet,

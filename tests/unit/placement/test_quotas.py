@@ -15,7 +15,7 @@ from fogbank.domain.tenancy import Quota
 from fogbank.placement.explanation import explain, plan
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_fingerprint
-from tests.unit.placement.limited_fleet import (
+from tests.support.limited_fleet import (
     FAILED,
     FREE,
     LIMITED,
