@@ -5,6 +5,7 @@ from __future__ import annotations
 from fogbank.codec.containers import ports_from_pb, ports_to_pb
 from fogbank.codec.policies import policy_from_pb, policy_to_pb
 from fogbank.codec.values import (
+    details_from_pb,
     fingerprint_from_pb,
     fingerprint_to_pb,
     spec_from_pb,
@@ -73,13 +74,20 @@ def deployment_deleted_from_pb(message: pb.DeploymentDeleted) -> ev.DeploymentDe
 def node_connected_to_pb(event: ev.NodeConnected) -> pb.NodeConnected:
     """Return the event's message."""
     return pb.NodeConnected(
-        node_id=event.node_id, name=event.name, fingerprint=fingerprint_to_pb(event.fingerprint)
+        node_id=event.node_id,
+        name=event.name,
+        fingerprint=fingerprint_to_pb(event.fingerprint, event.details),
     )
 
 
 def node_connected_from_pb(message: pb.NodeConnected) -> ev.NodeConnected:
     """Return the message's event."""
-    return ev.NodeConnected(message.node_id, message.name, fingerprint_from_pb(message.fingerprint))
+    return ev.NodeConnected(
+        message.node_id,
+        message.name,
+        fingerprint_from_pb(message.fingerprint),
+        details_from_pb(message.fingerprint),
+    )
 
 
 def node_capacity_changed_to_pb(event: ev.NodeCapacityChanged) -> pb.NodeCapacityChanged:
@@ -87,14 +95,17 @@ def node_capacity_changed_to_pb(event: ev.NodeCapacityChanged) -> pb.NodeCapacit
     return pb.NodeCapacityChanged(
         node_id=event.node_id,
         epoch=event.epoch,
-        fingerprint=fingerprint_to_pb(event.fingerprint),
+        fingerprint=fingerprint_to_pb(event.fingerprint, event.details),
     )
 
 
 def node_capacity_changed_from_pb(message: pb.NodeCapacityChanged) -> ev.NodeCapacityChanged:
     """Return the message's event."""
     return ev.NodeCapacityChanged(
-        message.node_id, message.epoch, fingerprint_from_pb(message.fingerprint)
+        message.node_id,
+        message.epoch,
+        fingerprint_from_pb(message.fingerprint),
+        details_from_pb(message.fingerprint),
     )
 
 

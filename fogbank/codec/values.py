@@ -19,7 +19,7 @@ from fogbank.domain.deployment import (
     DisconnectRules,
     RolloutSpec,
 )
-from fogbank.domain.node import Fingerprint
+from fogbank.domain.node import NO_DETAILS, Fingerprint, Gpu, HostDetails
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import ConstraintOperator, RestartPolicy, RuntimeKind, ServiceType
 from fogbank.v1 import deployments_pb2, nodes_pb2, resources_pb2
@@ -157,8 +157,10 @@ def spec_from_pb(message: deployments_pb2.DeploymentSpec) -> DeploymentSpec:
     )
 
 
-def fingerprint_to_pb(value: Fingerprint) -> nodes_pb2.Fingerprint:
-    """Return the message of a host's fingerprint."""
+def fingerprint_to_pb(
+    value: Fingerprint, details: HostDetails = NO_DETAILS
+) -> nodes_pb2.Fingerprint:
+    """Return the message of a host's fingerprint, with what it runs on if it says anything."""
     return nodes_pb2.Fingerprint(
         capacity=resources_to_pb(value.capacity),
         allocatable=resources_to_pb(value.allocatable),
@@ -169,6 +171,31 @@ def fingerprint_to_pb(value: Fingerprint) -> nodes_pb2.Fingerprint:
         labels=value.labels,
         runtime=nodes_pb2.RuntimeKind.ValueType(value.runtime),
         agent_version=value.agent_version,
+        details=_details_to_pb(details) if details != NO_DETAILS else None,
+    )
+
+
+def _details_to_pb(value: HostDetails) -> nodes_pb2.HostDetails:
+    return nodes_pb2.HostDetails(
+        kernel_release=value.kernel_release,
+        engine_name=value.engine_name,
+        engine_version=value.engine_version,
+        image_disk_gib=value.image_disk_gib,
+        volume_disk_gib=value.volume_disk_gib,
+        gpus=[nodes_pb2.Gpu(model=gpu.model, memory_mib=gpu.memory_mib) for gpu in value.gpus],
+    )
+
+
+def details_from_pb(message: nodes_pb2.Fingerprint) -> HostDetails:
+    """Return what a host runs on, as its fingerprint's message says."""
+    found = message.details
+    return HostDetails(
+        kernel_release=found.kernel_release,
+        engine_name=found.engine_name,
+        engine_version=found.engine_version,
+        image_disk_gib=found.image_disk_gib,
+        volume_disk_gib=found.volume_disk_gib,
+        gpus=tuple(Gpu(gpu.model, gpu.memory_mib) for gpu in found.gpus),
     )
 
 

@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from fogbank.codec.containers import ports_from_pb, ports_to_pb
 from fogbank.codec.errors import CodecError
 from fogbank.codec.values import (
+    details_from_pb,
     fingerprint_from_pb,
     fingerprint_to_pb,
     resources_from_pb,
@@ -238,7 +239,7 @@ def node_to_pb(view: NodeView) -> nodes_pb2.Node:
         id=view.id,
         name=view.name,
         status=nodes_pb2.NodeStatus.ValueType(view.status),
-        fingerprint=fingerprint_to_pb(view.fingerprint),
+        fingerprint=fingerprint_to_pb(view.fingerprint, view.details),
         booked=resources_to_pb(view.booked),
         held=resources_to_pb(view.held),
         usage=resources_pb2.Usage(cpu_percent=view.cpu_percent, memory_percent=view.memory_percent),
@@ -273,4 +274,5 @@ def node_from_pb(message: nodes_pb2.Node) -> NodeView:
         cordoned=message.cordoned,
         draining=message.draining,
         drain_deadline_us=timestamp_from_pb(message.drain_deadline),
+        details=details_from_pb(message.fingerprint),
     )

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from fogbank.domain.containers import PublishedPort
 from fogbank.domain.deployment import DeploymentSpec
-from fogbank.domain.node import Fingerprint
+from fogbank.domain.node import NO_DETAILS, Fingerprint, HostDetails
 from fogbank.domain.policy import Policy
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import Health, ReplicaState
@@ -108,15 +108,17 @@ class NodeConnected:
     node_id: str
     name: str
     fingerprint: Fingerprint
+    details: HostDetails = NO_DETAILS
 
 
 @dataclass(frozen=True, slots=True)
 class NodeCapacityChanged:
-    """What a node has to offer changed."""
+    """What a node has to offer changed, or what it runs on."""
 
     node_id: str
     epoch: int
     fingerprint: Fingerprint
+    details: HostDetails = NO_DETAILS
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,13 +19,14 @@ from fogbank.domain.join_rules import (
     node_identity_revoked,
     node_joined,
 )
-from fogbank.domain.node import Fingerprint
+from fogbank.domain.node import NO_DETAILS, Fingerprint, HostDetails
 from fogbank.domain.node_rules import (
     known_node,
     node_cordoned,
     node_draining,
     node_removed,
     node_uncordoned,
+    take_details,
 )
 from fogbank.domain.policy import Policy
 from fogbank.domain.position import pack
@@ -151,11 +152,15 @@ class _Known:
 
 @dataclass(slots=True)
 class Facts:
-    """All facts up to a position; `draining` are the nodes that are being emptied, or were."""
+    """All facts up to a position; `draining` are the nodes that are being emptied, or were.
+
+    `host_details` has the nodes whose agents say what they run on.
+    """
 
     log_time_us: int = 0
     deployments: dict[str, DeploymentFact] = field(default_factory=dict)
     nodes: dict[str, NodeFact] = field(default_factory=dict)
+    host_details: dict[str, HostDetails] = field(default_factory=dict)
     observed: dict[tuple[str, str], Observed] = field(default_factory=dict)
     organizations: dict[int, OrganizationFact] = field(default_factory=dict)
     clusters: dict[int, ClusterFact] = field(default_factory=dict)
@@ -207,6 +212,10 @@ class Facts:
             if self.log_time_us - self._known[oldest].log_time_us <= KNOWN_EVENT_US:
                 break
             del self._known[oldest]
+
+    def details_of(self, node_id: str) -> HostDetails:
+        """Return what a node's host runs on."""
+        return self.host_details.get(node_id, NO_DETAILS)
 
     def known(self, event_id: str) -> Verdict | None:
         """Return the verdict on an event of the last 24 hours of log time."""
@@ -320,6 +329,7 @@ def _node_connected(
         node.fingerprint = event.fingerprint
         node.epoch = position
         node.connected_at_us = facts.log_time_us
+    take_details(facts, event)
     return None
 
 
@@ -337,6 +347,7 @@ def _node_capacity_changed(
     if isinstance(node, VoidReason):
         return node
     node.fingerprint = event.fingerprint
+    take_details(facts, event)
     return None
 
 

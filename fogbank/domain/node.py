@@ -22,3 +22,30 @@ class Fingerprint:
     labels: Mapping[str, str] = field(default_factory=dict)
     runtime: RuntimeKind = RuntimeKind.SIMULATED
     agent_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU of a host; memory in MiB, 0 if not known."""
+
+    model: str
+    memory_mib: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HostDetails:
+    """What a host runs on, as far as its agent can tell; sizes of disks in GiB, 0 if not known.
+
+    Nothing is decided from it, so it is no part of the fingerprint: that of a host whose agent says
+    nothing of it is in states, and in their digests, as it always was.
+    """
+
+    kernel_release: str = ""
+    engine_name: str = ""
+    engine_version: str = ""
+    image_disk_gib: int = 0
+    volume_disk_gib: int = 0
+    gpus: tuple[Gpu, ...] = ()
+
+
+NO_DETAILS = HostDetails()

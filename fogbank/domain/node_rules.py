@@ -1,4 +1,4 @@
-"""The fold rules of what operators say of nodes: cordon, uncordon, drain, remove.
+"""The fold rules of what operators say of nodes (cordon, uncordon, drain, remove) and hosts run on.
 
 What is said already may be said again. A node that was removed is not spoken of any more.
 """
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fogbank.domain import events as ev
 from fogbank.domain.envelope import EventEnvelope
+from fogbank.domain.node import NO_DETAILS
 from fogbank.domain.verdict import VoidReason
 
 if TYPE_CHECKING:
@@ -21,6 +22,14 @@ def known_node(facts: Facts, node_id: str) -> NodeFact | VoidReason:
     if node is None:
         return VoidReason.UNKNOWN_NODE
     return VoidReason.NODE_REMOVED if node.removed else node
+
+
+def take_details(facts: Facts, event: ev.NodeConnected | ev.NodeCapacityChanged) -> None:
+    """Take in what a node's host runs on; nothing is kept of one that says nothing."""
+    if event.details != NO_DETAILS:
+        facts.host_details[event.node_id] = event.details
+    else:
+        facts.host_details.pop(event.node_id, None)
 
 
 def node_cordoned(

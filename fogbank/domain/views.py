@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from fogbank.domain.containers import PublishedPort
 from fogbank.domain.deployment import DeploymentSpec
-from fogbank.domain.node import Fingerprint
+from fogbank.domain.node import NO_DETAILS, Fingerprint, HostDetails
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import DeploymentStatus, Health, NodeStatus, ReplicaState
 from fogbank.domain.status import StatusChange
@@ -113,6 +113,7 @@ class NodeView:
     cordoned: bool = False
     draining: bool = False
     drain_deadline_us: int = 0
+    details: HostDetails = NO_DETAILS
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from fogbank.v1 import resources_pb2 as fogbank_dot_v1_dot_resources__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66ogbank/v1/nodes.proto\x12\nfogbank.v1\x1a\x1a\x66ogbank/v1/resources.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc4\x02\n\x0b\x46ingerprint\x12\'\n\x08\x63\x61pacity\x18\x01 \x01(\x0b\x32\x15.fogbank.v1.Resources\x12*\n\x0b\x61llocatable\x18\x02 \x01(\x0b\x32\x15.fogbank.v1.Resources\x12\x0c\n\x04\x61rch\x18\x03 \x01(\t\x12\n\n\x02os\x18\x04 \x01(\t\x12\x0e\n\x06region\x18\x05 \x01(\t\x12\x11\n\tgpu_model\x18\x06 \x01(\t\x12\x33\n\x06labels\x18\x07 \x03(\x0b\x32#.fogbank.v1.Fingerprint.LabelsEntry\x12(\n\x07runtime\x18\x08 \x01(\x0e\x32\x17.fogbank.v1.RuntimeKind\x12\x15\n\ragent_version\x18\t \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9f\x03\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12&\n\x06status\x18\x03 \x01(\x0e\x32\x16.fogbank.v1.NodeStatus\x12,\n\x0b\x66ingerprint\x18\x04 \x01(\x0b\x32\x17.fogbank.v1.Fingerprint\x12%\n\x06\x62ooked\x18\x05 \x01(\x0b\x32\x15.fogbank.v1.Resources\x12#\n\x04held\x18\x06 \x01(\x0b\x32\x15.fogbank.v1.Resources\x12 \n\x05usage\x18\x07 \x01(\x0b\x32\x11.fogbank.v1.Usage\x12\x10\n\x08replicas\x18\x08 \x01(\x05\x12\r\n\x05\x65poch\x18\t \x01(\x03\x12\x30\n\x0c\x63onnected_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x0b \x01(\t\x12\x10\n\x08\x63ordoned\x18\x0c \x01(\x08\x12\x10\n\x08\x64raining\x18\r \x01(\x08\x12\x32\n\x0e\x64rain_deadline\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xbc\x01\n\nNodeStatus\x12\x1b\n\x17NODE_STATUS_UNSPECIFIED\x10\x00\x12\x14\n\x10NODE_STATUS_IDLE\x10\x01\x12\x16\n\x12NODE_STATUS_ACTIVE\x10\x02\x12\x14\n\x10NODE_STATUS_BUSY\x10\x03\x12\x17\n\x13NODE_STATUS_OFFLINE\x10\x04\x12\x1b\n\x17NODE_STATUS_MAINTENANCE\x10\x05\x12\x17\n\x13NODE_STATUS_REMOVED\x10\x06*c\n\x0bRuntimeKind\x12\x1c\n\x18RUNTIME_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16RUNTIME_KIND_SIMULATED\x10\x01\x12\x1a\n\x16RUNTIME_KIND_CONTAINER\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66ogbank/v1/nodes.proto\x12\nfogbank.v1\x1a\x1a\x66ogbank/v1/resources.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xee\x02\n\x0b\x46ingerprint\x12\'\n\x08\x63\x61pacity\x18\x01 \x01(\x0b\x32\x15.fogbank.v1.Resources\x12*\n\x0b\x61llocatable\x18\x02 \x01(\x0b\x32\x15.fogbank.v1.Resources\x12\x0c\n\x04\x61rch\x18\x03 \x01(\t\x12\n\n\x02os\x18\x04 \x01(\t\x12\x0e\n\x06region\x18\x05 \x01(\t\x12\x11\n\tgpu_model\x18\x06 \x01(\t\x12\x33\n\x06labels\x18\x07 \x03(\x0b\x32#.fogbank.v1.Fingerprint.LabelsEntry\x12(\n\x07runtime\x18\x08 \x01(\x0e\x32\x17.fogbank.v1.RuntimeKind\x12\x15\n\ragent_version\x18\t \x01(\t\x12(\n\x07\x64\x65tails\x18\n \x01(\x0b\x32\x17.fogbank.v1.HostDetails\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa2\x01\n\x0bHostDetails\x12\x16\n\x0ekernel_release\x18\x01 \x01(\t\x12\x13\n\x0b\x65ngine_name\x18\x02 \x01(\t\x12\x16\n\x0e\x65ngine_version\x18\x03 \x01(\t\x12\x16\n\x0eimage_disk_gib\x18\x04 \x01(\x03\x12\x17\n\x0fvolume_disk_gib\x18\x05 \x01(\x03\x12\x1d\n\x04gpus\x18\x06 \x03(\x0b\x32\x0f.fogbank.v1.Gpu\"(\n\x03Gpu\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\nmemory_mib\x18\x02 \x01(\x03\"\x9f\x03\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12&\n\x06status\x18\x03 \x01(\x0e\x32\x16.fogbank.v1.NodeStatus\x12,\n\x0b\x66ingerprint\x18\x04 \x01(\x0b\x32\x17.fogbank.v1.Fingerprint\x12%\n\x06\x62ooked\x18\x05 \x01(\x0b\x32\x15.fogbank.v1.Resources\x12#\n\x04held\x18\x06 \x01(\x0b\x32\x15.fogbank.v1.Resources\x12 \n\x05usage\x18\x07 \x01(\x0b\x32\x11.fogbank.v1.Usage\x12\x10\n\x08replicas\x18\x08 \x01(\x05\x12\r\n\x05\x65poch\x18\t \x01(\x03\x12\x30\n\x0c\x63onnected_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x0b \x01(\t\x12\x10\n\x08\x63ordoned\x18\x0c \x01(\x08\x12\x10\n\x08\x64raining\x18\r \x01(\x08\x12\x32\n\x0e\x64rain_deadline\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xbc\x01\n\nNodeStatus\x12\x1b\n\x17NODE_STATUS_UNSPECIFIED\x10\x00\x12\x14\n\x10NODE_STATUS_IDLE\x10\x01\x12\x16\n\x12NODE_STATUS_ACTIVE\x10\x02\x12\x14\n\x10NODE_STATUS_BUSY\x10\x03\x12\x17\n\x13NODE_STATUS_OFFLINE\x10\x04\x12\x1b\n\x17NODE_STATUS_MAINTENANCE\x10\x05\x12\x17\n\x13NODE_STATUS_REMOVED\x10\x06*c\n\x0bRuntimeKind\x12\x1c\n\x18RUNTIME_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16RUNTIME_KIND_SIMULATED\x10\x01\x12\x1a\n\x16RUNTIME_KIND_CONTAINER\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,14 +35,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_FINGERPRINT_LABELSENTRY']._loaded_options = None
   _globals['_FINGERPRINT_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_NODESTATUS']._serialized_start=845
-  _globals['_NODESTATUS']._serialized_end=1033
-  _globals['_RUNTIMEKIND']._serialized_start=1035
-  _globals['_RUNTIMEKIND']._serialized_end=1134
+  _globals['_NODESTATUS']._serialized_start=1094
+  _globals['_NODESTATUS']._serialized_end=1282
+  _globals['_RUNTIMEKIND']._serialized_start=1284
+  _globals['_RUNTIMEKIND']._serialized_end=1383
   _globals['_FINGERPRINT']._serialized_start=100
-  _globals['_FINGERPRINT']._serialized_end=424
-  _globals['_FINGERPRINT_LABELSENTRY']._serialized_start=379
-  _globals['_FINGERPRINT_LABELSENTRY']._serialized_end=424
-  _globals['_NODE']._serialized_start=427
-  _globals['_NODE']._serialized_end=842
+  _globals['_FINGERPRINT']._serialized_end=466
+  _globals['_FINGERPRINT_LABELSENTRY']._serialized_start=421
+  _globals['_FINGERPRINT_LABELSENTRY']._serialized_end=466
+  _globals['_HOSTDETAILS']._serialized_start=469
+  _globals['_HOSTDETAILS']._serialized_end=631
+  _globals['_GPU']._serialized_start=633
+  _globals['_GPU']._serialized_end=673
+  _globals['_NODE']._serialized_start=676
+  _globals['_NODE']._serialized_end=1091
 # @@protoc_insertion_point(module_scope)

@@ -120,6 +120,7 @@ class Fingerprint(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     RUNTIME_FIELD_NUMBER: _builtins.int
     AGENT_VERSION_FIELD_NUMBER: _builtins.int
+    DETAILS_FIELD_NUMBER: _builtins.int
     arch: _builtins.str
     """Processor architecture as the Open Container Initiative names it, such as `amd64`."""
     os: _builtins.str
@@ -144,6 +145,10 @@ class Fingerprint(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels set by its operator."""
 
+    @_builtins.property
+    def details(self) -> Global___HostDetails:
+        """What it runs on; nothing that decisions are made from."""
+
     def __init__(
         self,
         *,
@@ -156,14 +161,85 @@ class Fingerprint(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         runtime: Global___RuntimeKind.ValueType = ...,
         agent_version: _builtins.str = ...,
+        details: Global___HostDetails | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["allocatable", b"allocatable", "capacity", b"capacity"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["allocatable", b"allocatable", "capacity", b"capacity", "details", b"details"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "allocatable", b"allocatable", "arch", b"arch", "capacity", b"capacity", "gpu_model", b"gpu_model", "labels", b"labels", "os", b"os", "region", b"region", "runtime", b"runtime"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "allocatable", b"allocatable", "arch", b"arch", "capacity", b"capacity", "details", b"details", "gpu_model", b"gpu_model", "labels", b"labels", "os", b"os", "region", b"region", "runtime", b"runtime"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Fingerprint: _TypeAlias = Fingerprint  # noqa: Y015
+
+@_typing.final
+class HostDetails(_message.Message):
+    """What a host runs on, as far as its agent can tell. Releases before say nothing of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KERNEL_RELEASE_FIELD_NUMBER: _builtins.int
+    ENGINE_NAME_FIELD_NUMBER: _builtins.int
+    ENGINE_VERSION_FIELD_NUMBER: _builtins.int
+    IMAGE_DISK_GIB_FIELD_NUMBER: _builtins.int
+    VOLUME_DISK_GIB_FIELD_NUMBER: _builtins.int
+    GPUS_FIELD_NUMBER: _builtins.int
+    kernel_release: _builtins.str
+    """Release of its kernel; empty if not known."""
+    engine_name: _builtins.str
+    """Its container engine, such as `podman`; empty without one, or before it first answered."""
+    engine_version: _builtins.str
+    """The engine's version."""
+    image_disk_gib: _builtins.int
+    """Size of the disk that the engine's images lie on, in GiB; 0 if not known."""
+    volume_disk_gib: _builtins.int
+    """Size of the disk that the engine's volumes lie on, in GiB; 0 if not known."""
+    @_builtins.property
+    def gpus(self) -> _containers.RepeatedCompositeFieldContainer[Global___Gpu]:
+        """Its GPUs by their device numbers, as measured; none where nothing measures them."""
+
+    def __init__(
+        self,
+        *,
+        kernel_release: _builtins.str = ...,
+        engine_name: _builtins.str = ...,
+        engine_version: _builtins.str = ...,
+        image_disk_gib: _builtins.int = ...,
+        volume_disk_gib: _builtins.int = ...,
+        gpus: _abc.Iterable[Global___Gpu] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine_name", b"engine_name", "engine_version", b"engine_version", "gpus", b"gpus", "image_disk_gib", b"image_disk_gib", "kernel_release", b"kernel_release", "volume_disk_gib", b"volume_disk_gib"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HostDetails: _TypeAlias = HostDetails  # noqa: Y015
+
+@_typing.final
+class Gpu(_message.Message):
+    """A GPU of a host."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    MEMORY_MIB_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Model, as its driver says it."""
+    memory_mib: _builtins.int
+    """Memory in MiB; 0 if not known."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        memory_mib: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["memory_mib", b"memory_mib", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Gpu: _TypeAlias = Gpu  # noqa: Y015
 
 @_typing.final
 class Node(_message.Message):

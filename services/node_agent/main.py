@@ -23,8 +23,10 @@ from services.node_agent.adapters.boot_clock import up_us
 from services.node_agent.adapters.container_config import ContainerLimits
 from services.node_agent.adapters.container_runtime import EngineRuntime
 from services.node_agent.adapters.engine import Engine
+from services.node_agent.adapters.engine_facts import engine_reader
 from services.node_agent.adapters.fingerprint import DeclaredHost, MeasuredHost, SimulatedHost
 from services.node_agent.adapters.gateway_stream import GrpcGateways
+from services.node_agent.adapters.gpus import nvml_gpus
 from services.node_agent.adapters.image_collector import ImageCollector, ImageUses
 from services.node_agent.adapters.images import Images
 from services.node_agent.adapters.node_credentials import NodeCredentials
@@ -70,7 +72,8 @@ class Composition:
     def _own(self) -> NodeAgent:
         settings = self._settings
         disk = self._store(settings.data_dir)
-        runtime = self._containers(disk) or self._simulated(settings.data_dir)
+        engine = self._engine()
+        runtime = self._containers(disk, engine) or self._simulated(settings.data_dir)
         host = MeasuredHost(
             settings.data_dir,
             reserved=settings.reserved,
@@ -79,13 +82,16 @@ class Composition:
             gpu_count=settings.gpu_count,
             gpu_model=settings.gpu_model,
             runtime=runtime.kind,
+            read_engine=engine_reader(engine),
+            read_gpus=nvml_gpus,
         )
         return self._agent(settings.node_name, disk, runtime, host, settings.data_dir)
 
     def _declared(self, node: NodeDescription) -> NodeAgent:
         folder = node.data_dir or self._settings.data_dir / node.name
         disk = self._store(folder)
-        containers = self._containers(disk)
+        engine = self._engine()
+        containers = self._containers(disk, engine)
         host: Host
         if containers is not None:
             host = DeclaredHost(
@@ -94,6 +100,7 @@ class Composition:
                 region=node.region,
                 labels=node.labels,
                 gpu_model=node.gpu_model,
+                read_engine=engine_reader(engine),
             )
             return self._agent(node.name, disk, containers, host, folder)
         simulated = self._simulated(folder)
@@ -109,13 +116,19 @@ class Composition:
     def _store(self, folder: Path) -> SqliteStore:
         return SqliteStore(folder, self._pool, sync=self._settings.disk_sync)
 
-    def _containers(self, disk: SqliteStore) -> EngineRuntime | None:
-        """Return the node's real containers, if it has such."""
+    def _engine(self) -> Engine | None:
+        """Return a connection for one node to the container engine, if there is one."""
         if not self._engine_url:
             return None
-        settings = self._settings
         engine = Engine(self._engine_url)
         self.engines.append(engine)
+        return engine
+
+    def _containers(self, disk: SqliteStore, engine: Engine | None) -> EngineRuntime | None:
+        """Return the node's real containers, if it has such."""
+        if engine is None:
+            return None
+        settings = self._settings
         limits = ContainerLimits(
             pids=settings.container_pids,
             open_files=settings.container_open_files,

@@ -134,7 +134,7 @@ class AgentSettings(Settings):
     labels: Annotated[dict[str, str], NoDecode, BeforeValidator(_labels)] = Field(
         default_factory=dict
     )
-    gpu_count: int = Field(default=0, ge=0)
+    gpu_count: int | None = Field(default=None, ge=0)
     gpu_model: str = ""
     reserved_cpu_cores: float = Field(default=0, ge=0)
     reserved_memory_mib: int = Field(default=0, ge=0)

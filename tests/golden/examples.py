@@ -6,12 +6,13 @@ its own beside the old one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from fogbank.domain import events as ev
 from fogbank.domain.deployment import Constraint, DeploymentSpec, DisconnectRules, RolloutSpec
 from fogbank.domain.disruption import DisruptionRules
-from fogbank.domain.node import Fingerprint
+from fogbank.domain.node import Fingerprint, Gpu, HostDetails
 from fogbank.domain.policy import (
     AskClass,
     MixedAsk,
@@ -75,6 +76,15 @@ FINGERPRINT = Fingerprint(
     labels={"zone": "a", "ssd": ""},
     runtime=RuntimeKind.CONTAINER,
     agent_version="1.2.3",
+)
+
+DETAILS = HostDetails(
+    kernel_release="6.12.9-cloud",
+    engine_name="podman",
+    engine_version="5.4.2",
+    image_disk_gib=400,
+    volume_disk_gib=100,
+    gpus=(Gpu("Tesla T4", 15360), Gpu("Tesla T4", 15361)),
 )
 
 POLICY = Policy(
@@ -241,3 +251,11 @@ EXAMPLES: tuple[ev.Event, ...] = (
         state_digest=bytes(range(32)),
     ),
 )
+
+# Examples of fields that came later, by the folder that has their files.
+LATER_EXAMPLES: Mapping[str, tuple[ev.Event, ...]] = {
+    "details": (
+        ev.NodeConnected(_NODE, "fog-1", FINGERPRINT, DETAILS),
+        ev.NodeCapacityChanged(_NODE, 9 << 16 | 1, FINGERPRINT, DETAILS),
+    ),
+}

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from fogbank.domain.containers import HealthProbe
-from fogbank.domain.node import Fingerprint
+from fogbank.domain.node import NO_DETAILS, Fingerprint, HostDetails
 from fogbank.domain.resources import NOTHING, Resources
 from fogbank.domain.states import RuntimeKind
 from fogbank.log.second_copy import HighestCopy
@@ -276,6 +276,12 @@ class SimHost:
 
     def fingerprint(self) -> Fingerprint:
         return self.machine.fingerprint
+
+    async def look(self) -> None:
+        return None
+
+    def details(self) -> HostDetails:
+        return NO_DETAILS
 
     def usage(self) -> tuple[float, float]:
         return self.machine.load_percent, self.machine.load_percent / 2

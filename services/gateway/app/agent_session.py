@@ -46,7 +46,7 @@ from services.gateway.core.agent_messages import (
     Welcome,
 )
 from services.gateway.core.assignments import Task, Wanted, changed_tasks, tasks_of
-from services.gateway.core.hello import Hello, check_fingerprint
+from services.gateway.core.hello import Hello, check_details, check_fingerprint
 from services.gateway.core.join_refusals import removed
 from services.gateway.core.joining import certificate_ended
 from services.gateway.core.load_steps import LoggedLoad, next_load
@@ -324,16 +324,21 @@ class AgentSession:
                 await self._report(message)
             case CapacityChange():
                 check_fingerprint(message.fingerprint, "capacity_change.fingerprint")
-                if message.fingerprint != self._node().fingerprint:
+                check_details(message.details, "capacity_change.fingerprint.details")
+                if not self._knows(message):
                     await self._append(
                         agent_events.capacity_changed(
                             self.node_id,
                             self._welcome.epoch,
-                            message.fingerprint,
+                            message,
                             str(uuid4()),
                             self._ports.clock.now_us(),
                         )
                     )
+
+    def _knows(self, change: CapacityChange) -> bool:
+        known = self._node().fingerprint, self._fold.fleet.facts.details_of(self.node_id)
+        return (change.fingerprint, change.details) == known
 
     async def _beat(self, beat: Heartbeat) -> None:
         if not (math.isfinite(beat.cpu_percent) and math.isfinite(beat.memory_percent)):

@@ -76,4 +76,5 @@ def node_view(fold: FleetFold, node: NodeFact) -> NodeView:
         cordoned=node.cordoned,
         draining=node.draining,
         drain_deadline_us=node.drain_deadline_us,
+        details=fleet.facts.details_of(node.id),
     )

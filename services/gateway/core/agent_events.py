@@ -7,9 +7,8 @@ from fogbank.domain.decisions import Desired
 from fogbank.domain.envelope import EventEnvelope
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.ids import report_event_id
-from fogbank.domain.node import Fingerprint
 from fogbank.domain.position import pack
-from services.gateway.core.agent_messages import Report
+from services.gateway.core.agent_messages import CapacityChange, Report
 from services.gateway.core.hello import Hello
 from services.gateway.core.load_steps import LoggedLoad
 
@@ -29,7 +28,7 @@ def _envelope(
 
 def connected(hello: Hello, event_id: str, now_us: int) -> EventEnvelope:
     """Return the event of a handshake; its position will be the node's epoch."""
-    event = ev.NodeConnected(hello.node_id, hello.name, hello.fingerprint)
+    event = ev.NodeConnected(hello.node_id, hello.name, hello.fingerprint, hello.details)
     return _envelope(hello.node_id, event_id, event, now_us)
 
 
@@ -55,10 +54,11 @@ def _assignment(fleet: FleetState, seen: ev.ReplicaObservation) -> int:
 
 
 def capacity_changed(
-    node_id: str, epoch: int, fingerprint: Fingerprint, event_id: str, now_us: int
+    node_id: str, epoch: int, change: CapacityChange, event_id: str, now_us: int
 ) -> EventEnvelope:
     """Return the event of a host that changed."""
-    return _envelope(node_id, event_id, ev.NodeCapacityChanged(node_id, epoch, fingerprint), now_us)
+    event = ev.NodeCapacityChanged(node_id, epoch, change.fingerprint, change.details)
+    return _envelope(node_id, event_id, event, now_us)
 
 
 def load_changed(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from fogbank.domain.containers import PLAIN_CONTAINER, ContainerSpec
 from fogbank.domain.events import ReplicaObservation
-from fogbank.domain.node import Fingerprint
+from fogbank.domain.node import NO_DETAILS, Fingerprint, HostDetails
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import RestartPolicy
 from services.gateway.core.assignments import Wanted
@@ -40,6 +40,7 @@ class CapacityChange:
     """The host changed."""
 
     fingerprint: Fingerprint
+    details: HostDetails = NO_DETAILS
 
 
 FromAgent = Heartbeat | Report | CapacityChange

@@ -13,7 +13,7 @@ from fogbank.domain.errors import (
 )
 from fogbank.domain.facts import NodeFact
 from fogbank.domain.fleet import FleetState
-from fogbank.domain.node import Fingerprint
+from fogbank.domain.node import NO_DETAILS, Fingerprint, HostDetails
 from fogbank.domain.policy_bounds import MAX_AMOUNT
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import NodeStatus
@@ -22,9 +22,12 @@ from services.gateway.core.join_refusals import removed
 MAX_NAME = 100
 MAX_LABELS = 64
 MAX_TEXT = 256
+MAX_GPUS = 256
 
 _REGION = re.compile(r"[A-Za-z0-9._-]{0,63}")
 _AMOUNTS = ("cpu_millicores", "memory_mib", "storage_gib", "gpu_thousandths")
+_DETAIL_TEXTS = ("kernel_release", "engine_name", "engine_version")
+_DETAIL_AMOUNTS = ("image_disk_gib", "volume_disk_gib")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class Hello:
     last_epoch: int
     last_sequence: int
     fingerprint: Fingerprint
+    details: HostDetails = NO_DETAILS
 
 
 def check_hello(hello: Hello) -> None:
@@ -52,6 +56,7 @@ def check_hello(hello: Hello) -> None:
         if value < 0:
             raise InvalidArgumentError.of_field(f"hello.{field}", f"must not be negative: {value}")
     check_fingerprint(hello.fingerprint, "hello.fingerprint")
+    check_details(hello.details, "hello.fingerprint.details")
 
 
 def check_node_id(node_id: str, path: str) -> None:
@@ -84,21 +89,46 @@ def check_fingerprint(fingerprint: Fingerprint, path: str) -> None:
         *fingerprint.labels,
         *fingerprint.labels.values(),
     )
-    if len(fingerprint.labels) > MAX_LABELS or any(
-        len(text) > MAX_TEXT or not text.isprintable() for text in texts
-    ):
+    if len(fingerprint.labels) > MAX_LABELS or not all(map(_is_text, texts)):
         raise InvalidArgumentError.of_field(
             path, f"may have {MAX_LABELS} labels, texts of at most {MAX_TEXT} printable characters"
         )
 
 
+def check_details(details: HostDetails, path: str) -> None:
+    """Raise InvalidArgumentError unless what a host says it runs on makes sense."""
+    if len(details.gpus) > MAX_GPUS:
+        raise InvalidArgumentError.of_field(
+            f"{path}.gpus", f"may be at most {MAX_GPUS}, got {len(details.gpus)}"
+        )
+    models = {f"gpus[{number}].model": gpu.model for number, gpu in enumerate(details.gpus)}
+    texts = {name: getattr(details, name) for name in _DETAIL_TEXTS} | models
+    for name, text in texts.items():
+        if not _is_text(text):
+            raise InvalidArgumentError.of_field(
+                f"{path}.{name}",
+                f"must be at most {MAX_TEXT} printable characters, got {len(text)}",
+            )
+    for name in _DETAIL_AMOUNTS:
+        _check_amount(getattr(details, name), f"{path}.{name}")
+    for number, gpu in enumerate(details.gpus):
+        _check_amount(gpu.memory_mib, f"{path}.gpus[{number}].memory_mib")
+
+
+def _is_text(text: str) -> bool:
+    return len(text) <= MAX_TEXT and text.isprintable()
+
+
 def _check_amounts(amounts: Resources, path: str) -> None:
     for name in _AMOUNTS:
-        value = getattr(amounts, name)
-        if not 0 <= value <= MAX_AMOUNT:
-            raise InvalidArgumentError.of_field(
-                f"{path}.{name}", f"must be between 0 and {MAX_AMOUNT}, got {value}"
-            )
+        _check_amount(getattr(amounts, name), f"{path}.{name}")
+
+
+def _check_amount(value: int, path: str) -> None:
+    if not 0 <= value <= MAX_AMOUNT:
+        raise InvalidArgumentError.of_field(
+            path, f"must be between 0 and {MAX_AMOUNT}, got {value}"
+        )
 
 
 def check_identity(fleet: FleetState, hello: Hello) -> None:

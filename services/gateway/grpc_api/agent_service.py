@@ -11,7 +11,7 @@ import grpc.aio
 
 from fogbank.codec.containers import container_to_pb
 from fogbank.codec.facts import observation_from_pb
-from fogbank.codec.values import fingerprint_from_pb, resources_to_pb
+from fogbank.codec.values import details_from_pb, fingerprint_from_pb, resources_to_pb
 from fogbank.domain.errors import (
     FogError,
     InvalidArgumentError,
@@ -182,7 +182,12 @@ async def _hello(requests: AsyncIterator[pb.ConnectRequest]) -> Hello:
     except ValueError as error:
         raise InvalidArgumentError.of_field("hello.fingerprint", str(error)) from error
     return Hello(
-        message.node_id, message.name, message.last_epoch, message.last_sequence, fingerprint
+        message.node_id,
+        message.name,
+        message.last_epoch,
+        message.last_sequence,
+        fingerprint,
+        details_from_pb(message.fingerprint),
     )
 
 
@@ -205,8 +210,9 @@ def _message(request: pb.ConnectRequest) -> msg.FromAgent:
                 tuple(_observation(seen) for seen in report.observations),
             )
         case "capacity_change":
+            host = request.capacity_change.fingerprint
             try:
-                return msg.CapacityChange(fingerprint_from_pb(request.capacity_change.fingerprint))
+                return msg.CapacityChange(fingerprint_from_pb(host), details_from_pb(host))
             except ValueError as error:
                 raise InvalidArgumentError.of_field("capacity_change", str(error)) from error
         case _:

@@ -255,8 +255,18 @@ class MeasuredAnswer(Answer):
     memory_usage_percent: float
 
 
+class GpuAnswer(Answer):
+    """A GPU as its driver says it; memory in MiB."""
+
+    model: str
+    memory_mb: int | None
+
+
 class NodeAnswer(Answer):
-    """A node: `capacity` is all of it, `allocatable` for deployments, `allocated` promised."""
+    """A node: `capacity` is all of it, `allocatable` for deployments, `allocated` promised.
+
+    Null is what its agent can't tell; sizes of disks in GiB.
+    """
 
     id: str
     name: str
@@ -268,6 +278,12 @@ class NodeAnswer(Answer):
     gpu_model: str | None
     runtime: Literal["simulated", "container"]
     agent_version: str
+    kernel_release: str | None
+    engine_name: str | None
+    engine_version: str | None
+    image_disk_gb: int | None
+    volume_disk_gb: int | None
+    gpus: list[GpuAnswer]
     capacity: AmountsAnswer
     allocatable: AmountsAnswer
     allocated: AmountsAnswer

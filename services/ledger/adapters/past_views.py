@@ -89,7 +89,12 @@ def _replica(fleet: FleetState, row: ReplicaRow) -> list[Any]:
 def shown_nodes(fleet: FleetState) -> list[NodeView]:
     """Return all nodes of a state, each as its row would be read."""
     return [
-        node_view(_read(NODES, node_row(node, node_state_row(fleet, node))))
+        node_view(
+            _read(
+                NODES,
+                node_row(node, fleet.facts.details_of(node.id), node_state_row(fleet, node)),
+            )
+        )
         for node in fleet.facts.nodes.values()
     ]
 

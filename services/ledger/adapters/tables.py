@@ -152,6 +152,7 @@ NODES = Table(
     _text("gpu_model"),
     _small("runtime"),
     _text("agent_version"),
+    Column("details", JSONB, nullable=False),
     Column("labels", JSONB, nullable=False),
     Column("cpu_usage_percent", Double, nullable=False),
     Column("memory_usage_percent", Double, nullable=False),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -10,7 +10,7 @@ from sqlalchemy import Row
 
 from fogbank.domain.containers import ContainerSpec, PublishedPort
 from fogbank.domain.deployment import Constraint, DeploymentSpec, DisconnectRules, RolloutSpec
-from fogbank.domain.node import Fingerprint
+from fogbank.domain.node import Fingerprint, Gpu, HostDetails
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import (
     ConstraintOperator,
@@ -175,7 +175,13 @@ def node_view(row: Row[Any]) -> NodeView:
         cordoned=row.cordoned,
         draining=row.draining,
         drain_deadline_us=row.drain_deadline or 0,
+        details=_details(row.details),
     )
+
+
+def _details(stored: Mapping[str, Any]) -> HostDetails:
+    gpus = tuple(Gpu(**gpu) for gpu in stored.get("gpus", ()))
+    return HostDetails(**{**stored, "gpus": gpus})
 
 
 def _amounts(row: Row[Any], what: str) -> Resources:

@@ -12,6 +12,7 @@ from fogbank.domain.containers import ContainerSpec
 from fogbank.domain.deployment import Constraint, DisconnectRules, RolloutSpec
 from fogbank.domain.facts import DeploymentFact, NodeFact
 from fogbank.domain.fleet import FleetState
+from fogbank.domain.node import HostDetails
 from fogbank.domain.node_status import node_reason
 from fogbank.domain.states import DeploymentStatus, Health, NodeStatus, ServiceType
 from fogbank.domain.status import ReplicaView, StatusChange, derive_health, derive_status
@@ -160,7 +161,7 @@ def node_state_row(fleet: FleetState, node: NodeFact) -> NodeStateRow:
     )
 
 
-def node_row(node: NodeFact, state: NodeStateRow) -> NodeRow:
+def node_row(node: NodeFact, details: HostDetails, state: NodeStateRow) -> NodeRow:
     """Return the whole row of a node."""
     host = node.fingerprint
     capacity, allocatable = host.capacity, host.allocatable
@@ -177,6 +178,7 @@ def node_row(node: NodeFact, state: NodeStateRow) -> NodeRow:
         clean(host.gpu_model),
         host.runtime,
         clean(host.agent_version),
+        _details_json(details),
         _labels_json(host.labels),
         capacity.cpu_millicores,
         capacity.memory_mib,
@@ -204,6 +206,19 @@ def change_row(change: StatusChange) -> ChangeRow:
         changed_at_us=bounded(change.changed_at_us),
         reason=clean(change.reason),
     )
+
+
+def _details_json(details: HostDetails) -> str:
+    """Return what a host runs on; left out is what isn't known."""
+    found = {
+        "kernel_release": clean(details.kernel_release),
+        "engine_name": clean(details.engine_name),
+        "engine_version": clean(details.engine_version),
+        "image_disk_gib": details.image_disk_gib,
+        "volume_disk_gib": details.volume_disk_gib,
+        "gpus": [{"model": clean(gpu.model), "memory_mib": gpu.memory_mib} for gpu in details.gpus],
+    }
+    return json.dumps({name: value for name, value in found.items() if value})
 
 
 def _labels_json(labels: Mapping[str, str]) -> str:

@@ -36,7 +36,7 @@ from services.ledger.core.rows import (
 from services.ledger.core.touched import TouchRow, touch_rows
 
 # Raised whenever the same log leads to other rows than before, so that ledgers build theirs again.
-PROJECTION = 2
+PROJECTION = 3
 
 
 @dataclass(slots=True)
@@ -230,8 +230,10 @@ class Projection:
     def _take_node(self, node: NodeFact, taken: TableChanges) -> None:
         state = node_state_row(self.fleet, node)
         former = self._node_states.get(node.id)
+        details = self.fleet.facts.details_of(node.id)
         host = (
             node.fingerprint,
+            details,
             node.epoch,
             node.name,
             node.connected_at_us,
@@ -240,7 +242,7 @@ class Projection:
             node.drain_deadline_us,
         )
         if self._hosts.get(node.id) != host:
-            taken.nodes.append(node_row(node, state))
+            taken.nodes.append(node_row(node, details, state))
             if former is not None:
                 taken.former_nodes.append(node.id)
             self._hosts[node.id] = host

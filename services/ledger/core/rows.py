@@ -124,6 +124,7 @@ class NodeRow(NamedTuple):
     gpu_model: str
     runtime: int
     agent_version: str
+    details: str
     labels: str
     capacity_cpu_millicores: int
     capacity_memory_mib: int

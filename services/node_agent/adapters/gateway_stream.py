@@ -17,7 +17,7 @@ import structlog
 
 from fogbank.codec.containers import container_from_pb, ports_to_pb
 from fogbank.domain.events import ReplicaObservation
-from fogbank.domain.node import Fingerprint
+from fogbank.domain.node import Fingerprint, HostDetails
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import RestartPolicy
 from fogbank.runtime.certificates import GATEWAY_NAME, CertificateError
@@ -238,14 +238,14 @@ class GrpcStream:
 
 def _request(message: ef.Outgoing, node_id: str, name: str) -> agent_service_pb2.ConnectRequest:
     match message:
-        case ef.Hello(last_epoch, last_sequence, fingerprint, running):
+        case ef.Hello(last_epoch, last_sequence, fingerprint, running, details):
             return agent_service_pb2.ConnectRequest(
                 hello=agent_service_pb2.Hello(
                     node_id=node_id,
                     name=name,
                     last_epoch=last_epoch,
                     last_sequence=last_sequence,
-                    fingerprint=_fingerprint(fingerprint),
+                    fingerprint=_fingerprint(fingerprint, details),
                     running=[_observation(seen) for seen in running],
                 )
             )
@@ -267,15 +267,15 @@ def _request(message: ef.Outgoing, node_id: str, name: str) -> agent_service_pb2
                     observations=[_observation(seen) for seen in observations],
                 )
             )
-        case ef.CapacityChange(fingerprint):
+        case ef.CapacityChange(fingerprint, details):
             return agent_service_pb2.ConnectRequest(
                 capacity_change=agent_service_pb2.CapacityChange(
-                    fingerprint=_fingerprint(fingerprint)
+                    fingerprint=_fingerprint(fingerprint, details)
                 )
             )
 
 
-def _fingerprint(fingerprint: Fingerprint) -> nodes_pb2.Fingerprint:
+def _fingerprint(fingerprint: Fingerprint, details: HostDetails) -> nodes_pb2.Fingerprint:
     return nodes_pb2.Fingerprint(
         capacity=_resources(fingerprint.capacity),
         allocatable=_resources(fingerprint.allocatable),
@@ -286,6 +286,16 @@ def _fingerprint(fingerprint: Fingerprint) -> nodes_pb2.Fingerprint:
         labels=dict(fingerprint.labels),
         runtime=nodes_pb2.RuntimeKind.ValueType(fingerprint.runtime),
         agent_version=fingerprint.agent_version,
+        details=nodes_pb2.HostDetails(
+            kernel_release=details.kernel_release,
+            engine_name=details.engine_name,
+            engine_version=details.engine_version,
+            image_disk_gib=details.image_disk_gib,
+            volume_disk_gib=details.volume_disk_gib,
+            gpus=[
+                nodes_pb2.Gpu(model=gpu.model, memory_mib=gpu.memory_mib) for gpu in details.gpus
+            ],
+        ),
     )
 
 

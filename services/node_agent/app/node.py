@@ -125,7 +125,7 @@ class NodeAgent:
             self._gateways,
             self._node_id,
             self._name,
-            fingerprint=self._host.fingerprint,
+            host=self._host,
             post=self.post,
             run=self._errands.begin,
             backoff=self._settings.backoff,
@@ -137,8 +137,7 @@ class NodeAgent:
                 await self._turn([st.Booted(tuple(await self._look()))])
                 self._tasks.create_task(self._watch_runtime(), name=f"{self._name}:runtime")
                 self._tasks.create_task(self._collect(), name=f"{self._name}:collect")
-                self._tasks.create_task(self._watch_host(), name=f"{self._name}:host")
-                self._tasks.create_task(self._session.run(), name=f"{self._name}:session")
+                self._tasks.create_task(self._dial(self._tasks), name=f"{self._name}:session")
                 while True:
                     await self._filled.wait()
                     await self._turn(self._empty_inbox())
@@ -312,14 +311,20 @@ class NodeAgent:
         async for event in self._runtime.events():
             self.post(event)
 
+    async def _dial(self, tasks: asyncio.TaskGroup) -> None:
+        await self._host.look()  # so that the first Hello says all
+        tasks.create_task(self._watch_host(), name=f"{self._name}:host")
+        await self._session.run()
+
     async def _watch_host(self) -> None:
-        known = self._host.fingerprint()
+        known = self._host.fingerprint(), self._host.details()
         while True:
             await asyncio.sleep(self._settings.fingerprint_period_s)
-            now = self._host.fingerprint()
+            await self._host.look()
+            now = self._host.fingerprint(), self._host.details()
             if now != known:
                 known = now
-                self.post(st.FingerprintChanged(now))
+                self.post(st.FingerprintChanged(*now))
 
     async def _collect(self) -> None:
         """Have images removed that nobody needs, every now and then."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fogbank.domain.containers import HealthProbe, PublishedPort
-from fogbank.domain.node import Fingerprint
+from fogbank.domain.node import Fingerprint, HostDetails
 from fogbank.domain.states import RuntimeKind
 from services.node_agent.core.effects import Outgoing
 from services.node_agent.core.kept import Entry, Kept
@@ -175,6 +175,15 @@ class ContainerRuntime(Protocol):
 
 class Host(Protocol):
     """The machine that the node stands for."""
+
+    async def look(self) -> None:
+        """Measure what takes time, such as GPUs; takes seconds at most, and never fails.
+
+        What gives no answer is taken to be as it was.
+        """
+
+    def details(self) -> HostDetails:
+        """Return what the host runs on, as at the last look."""
 
     def fingerprint(self) -> Fingerprint:
         """Return what the host has to offer now."""

@@ -9,10 +9,9 @@ from random import Random
 
 import structlog
 
-from fogbank.domain.node import Fingerprint
 from fogbank.runtime.crash_points import crash_point
 from services.node_agent.app.figures import STREAM_FAILURES, STREAMS
-from services.node_agent.app.ports import Errand, GatewayError, Gateways, GatewayStream
+from services.node_agent.app.ports import Errand, GatewayError, Gateways, GatewayStream, Host
 from services.node_agent.core.effects import Outgoing
 from services.node_agent.core.stimuli import (
     NodeRemoved,
@@ -69,7 +68,7 @@ class Session:
         node_id: str,
         name: str,
         *,
-        fingerprint: Callable[[], Fingerprint],
+        host: Host,
         post: Callable[[Stimulus], None],
         run: Callable[[Errand, int], None],
         backoff: Backoff,
@@ -78,7 +77,7 @@ class Session:
         self._gateways = gateways
         self._node_id = node_id
         self._name = name
-        self._fingerprint = fingerprint
+        self._host = host
         self._post = post
         self._run = run
         self._backoff = backoff
@@ -130,7 +129,8 @@ class Session:
             ):
                 self._number += 1
                 self._stream = stream
-                self._post(StreamOpened(self._number, self._fingerprint()))
+                host = self._host
+                self._post(StreamOpened(self._number, host.fingerprint(), host.details()))
                 async for message in stream.messages():
                     crash_point("agent.before-message")
                     if isinstance(message, Errand):

@@ -50,6 +50,7 @@ class AgentCore:
         self._beat_asked = False
         self._stream = 0
         self._welcomed = False
+        self._host_changed: st.FingerprintChanged | None = None
         self._assigned = False
         self._confirmed = False
         self._waiting_since_us = 0
@@ -100,9 +101,9 @@ class AgentCore:
                 self._lifecycle.keep_only(frozenset(), self._kept.sequence)
             case st.HeartbeatDue():
                 self._beat(stimulus)
-            case st.FingerprintChanged(fingerprint):
-                if self._welcomed:
-                    self._workings.ask(Send(self._stream, CapacityChange(fingerprint)))
+            case st.FingerprintChanged():
+                self._host_changed = stimulus
+                self._tell_host()
             case _:
                 return False
         return True
@@ -145,9 +146,20 @@ class AgentCore:
             for record in self._kept.replicas.values()
             if record.alive and record.observed is not None
         )
-        hello = Hello(self._kept.epoch, self._kept.sequence, stimulus.fingerprint, running)
+        hello = Hello(
+            self._kept.epoch, self._kept.sequence, stimulus.fingerprint, running, stimulus.details
+        )
+        self._host_changed = None
         self._contact.greeted()
         self._workings.ask(Send(self._stream, hello))
+
+    def _tell_host(self) -> None:
+        """Tell how the host changed since the Hello, once there was a Welcome."""
+        changed = self._host_changed
+        if self._welcomed and changed is not None:
+            change = CapacityChange(changed.fingerprint, changed.details)
+            self._workings.ask(Send(self._stream, change))
+            self._host_changed = None
 
     def _forget_stream(self) -> None:
         self._stream = 0
@@ -184,6 +196,7 @@ class AgentCore:
         self._confirmed = bool(kept.outbox)
         self._waiting_since_us = now_us if kept.outbox else 0
         self._workings.ask(BeatEvery(self._stream, stimulus.heartbeat_period_ms))
+        self._tell_host()
 
     def _assign(self, stimulus: st.Assigned, now_us: int) -> None:
         kept = self._kept

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from fogbank.domain.containers import HealthProbe
 from fogbank.domain.events import ReplicaObservation
-from fogbank.domain.node import Fingerprint
+from fogbank.domain.node import NO_DETAILS, Fingerprint, HostDetails
 from fogbank.domain.states import Health
 from services.node_agent.core.kept import Entry
 from services.node_agent.core.replica import ReplicaSpec
@@ -25,6 +25,7 @@ class Hello:
     last_sequence: int
     fingerprint: Fingerprint
     running: tuple[ReplicaObservation, ...]
+    details: HostDetails = NO_DETAILS
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class CapacityChange:
     """The host changed."""
 
     fingerprint: Fingerprint
+    details: HostDetails = NO_DETAILS
 
 
 Outgoing = Hello | Heartbeat | Report | CapacityChange

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fogbank.domain.containers import PublishedPort
-from fogbank.domain.node import Fingerprint
+from fogbank.domain.node import NO_DETAILS, Fingerprint, HostDetails
 from fogbank.domain.states import Health
 from services.node_agent.core.replica import Assignment, FoundContainer
 
@@ -23,6 +23,7 @@ class StreamOpened:
 
     stream: int
     fingerprint: Fingerprint
+    details: HostDetails = NO_DETAILS
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +86,10 @@ class HeartbeatDue:
 
 @dataclass(frozen=True, slots=True)
 class FingerprintChanged:
-    """The host has more or less to offer than before."""
+    """The host has more or less to offer than before, or runs on something else."""
 
     fingerprint: Fingerprint
+    details: HostDetails = NO_DETAILS
 
 
 @dataclass(frozen=True, slots=True)

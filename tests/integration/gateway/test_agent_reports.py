@@ -4,11 +4,13 @@ import grpc
 import pytest
 
 from fogbank.codec.values import fingerprint_to_pb
+from fogbank.domain.node import NO_DETAILS
 from fogbank.domain.states import NodeStatus, ReplicaState
 from fogbank.log.memory import MemoryStore
 from fogbank.v1 import agent_service_pb2 as pb
 from fogbank.v1 import facts_pb2, resources_pb2
 from services.gateway.app.ports import HeardHeartbeat
+from tests.golden.examples import DETAILS
 from tests.support.fleet_log import a_fingerprint, an_id
 from tests.support.gateway import GatewayWorld, gateway_world, memory_logs
 from tests.support.named_users import ALICE
@@ -186,10 +188,13 @@ async def test_a_load_that_moved_by_a_step_is_logged_once(
 async def test_a_host_that_changed_is_a_fact(world: GatewayWorld, agent: ScriptedAgent) -> None:
     await agent.shake_hands()
     larger = a_fingerprint(cpu=8000)
-    for _ in range(2):
-        await agent.say(capacity_change=pb.CapacityChange(fingerprint=fingerprint_to_pb(larger)))
+    for details in (NO_DETAILS, NO_DETAILS, DETAILS, DETAILS):
+        message = fingerprint_to_pb(larger, details)
+        await agent.say(capacity_change=pb.CapacityChange(fingerprint=message))
     await agent.report()
 
-    assert world.fold.fleet.facts.nodes[agent.node_id].fingerprint == larger
+    facts = world.fold.fleet.facts
+    assert facts.nodes[agent.node_id].fingerprint == larger
+    assert facts.details_of(agent.node_id) == DETAILS
     commits = [commit async for batch in world.log.read(1, 100) for commit in batch]
-    assert sum(b"NodeCapacityChanged" in commit.data for commit in commits) == 1
+    assert sum(b"NodeCapacityChanged" in commit.data for commit in commits) == 2

@@ -31,6 +31,7 @@ from fogbank.v1 import ledger_query_service_pb2_grpc as pb_grpc
 from services.ledger import grpc_api
 from services.ledger.app.ports import DeploymentFilter, DeploymentSort
 from services.ledger.app.queries import Wait
+from tests.golden.examples import DETAILS
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import OWNER, START_US, a_fingerprint, a_spec, an_id
 from tests.support.ledger import Ledger, StoredLog, a_running_ledger, migrated_database
@@ -357,7 +358,10 @@ async def test_a_replica_is_shown_with_where_its_ports_are_reached(world: Asked)
 
 
 async def test_nodes(world: Asked) -> None:
-    world.fleet.connect("a-gpu", a_fingerprint(gpu=2, labels={"rack": "7"}, region="us-west"))
+    host = a_fingerprint(gpu=2, labels={"rack": "7"}, region="us-west")
+    node_id = world.fleet.connect("a-gpu", host)
+    epoch = world.fleet.log.epochs[node_id]
+    world.fleet.fact(ev.NodeCapacityChanged(node_id, epoch, host, DETAILS))
     world.fleet.deploy(a_spec(gpu=1))
     world.fleet.settle()
     await world.publish()
@@ -369,10 +373,10 @@ async def test_nodes(world: Asked) -> None:
         assert one.node == answer.nodes[0]
     node = node_from_pb(answer.nodes[0])
     assert node.status is NodeStatus.ACTIVE
-    assert node.fingerprint == a_fingerprint(gpu=2, labels={"rack": "7"}, region="us-west")
+    assert (node.fingerprint, node.details) == (host, DETAILS)
     assert node.booked == node.held == Resources(1_000, 512, 10, 1_000)
     assert node.replicas == 1
-    assert node.epoch == world.fleet.log.epochs[an_id("a-gpu")]
+    assert node.epoch == epoch
     assert await refusal(world.client.QueryNode(pb.QueryNodeRequest(node="nowhere"))) == (
         grpc.StatusCode.NOT_FOUND,
         "Node not found",

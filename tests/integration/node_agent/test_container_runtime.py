@@ -5,10 +5,12 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import aiohttp
+import psutil
 import pytest
 
 from fogbank.domain.containers import (
@@ -30,6 +32,8 @@ from services.node_agent.adapters.container_config import (
 )
 from services.node_agent.adapters.container_runtime import EngineRuntime
 from services.node_agent.adapters.engine import Engine
+from services.node_agent.adapters.engine_facts import engine_reader
+from services.node_agent.adapters.fingerprint import MeasuredHost
 from services.node_agent.app.ports import ImageMissingError, RuntimeFaultError
 from services.node_agent.core.replica import ReplicaSpec
 from services.node_agent.core.stimuli import ContainerEnded, RuntimeEvent
@@ -107,6 +111,17 @@ async def next_end(events: AsyncIterator[RuntimeEvent]) -> ContainerEnded:
         event = await anext(events)
     assert isinstance(event, ContainerEnded)
     return event
+
+
+async def test_an_engine_says_what_it_is(podman: PodmanEngine, tmp_path: Path) -> None:
+    async with Engine(podman.url) as engine:
+        host = MeasuredHost(tmp_path, read_engine=engine_reader(engine))
+        await host.look()
+    said = json.loads(podman.podman("info", "--format", "json"))
+    details = host.details()
+    assert (details.engine_name, details.engine_version) == ("podman", said["version"]["Version"])
+    total = psutil.disk_usage(said["store"]["graphRoot"]).total >> 30
+    assert details.image_disk_gib == total > 0
 
 
 # --- what a container is given ----------------------------------------------------------------

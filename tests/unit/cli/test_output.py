@@ -134,6 +134,9 @@ def test_listings_say_what_only_pretends() -> None:
         fingerprint=nodes_pb2.Fingerprint(
             runtime=nodes_pb2.RUNTIME_KIND_SIMULATED,
             allocatable=resources_pb2.Resources(cpu_millicores=4000),
+            details=nodes_pb2.HostDetails(
+                kernel_release="6.1", gpus=[nodes_pb2.Gpu(model="T4", memory_mib=15360)]
+            ),
         ),
         booked=resources_pb2.Resources(cpu_millicores=1500),
     )
@@ -141,6 +144,8 @@ def test_listings_say_what_only_pretends() -> None:
     assert row["runtime"] == "simulated"
     assert row["cpu"] == "1.5/4"
     assert row["gpu"] == "-"
+    assert (row["kernel_release"], row["engine_name"]) == ("6.1", None)
+    assert row["gpus"] == [{"model": "T4", "memory_mb": 15360}]
     deployment = deployments_pb2.Deployment(
         replicas=[
             deployments_pb2.Replica(node_id="n1", state=deployments_pb2.REPLICA_STATE_RUNNING),

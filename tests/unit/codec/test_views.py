@@ -14,6 +14,7 @@ from fogbank.domain.resources import Resources
 from fogbank.domain.states import DeploymentStatus, Health, NodeStatus, ReplicaState, ServiceType
 from fogbank.domain.status import StatusChange
 from fogbank.domain.views import DeploymentView, NodeView, ReplicaSummary
+from tests.golden.examples import DETAILS
 
 DEPLOYMENT_ID = "00000000-0000-4000-8000-000000000001"
 SPEC = DeploymentSpec("web", ServiceType.COMPUTE, "nginx:latest", 2, Resources(2000, 2048, 20, 0))
@@ -109,6 +110,7 @@ def test_a_node_comes_back_as_it_went() -> None:
         cordoned=True,
         draining=True,
         drain_deadline_us=1_700_000_000_000_002,
+        details=DETAILS,
     )
     assert views.node_from_pb(views.node_to_pb(view)) == view
 

@@ -12,6 +12,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import pytest
 
+from fogbank.domain import events as ev
 from fogbank.domain import fleet as fleet_module
 from fogbank.domain.decisions import Decisions
 from fogbank.domain.facts import Facts
@@ -26,6 +27,7 @@ from fogbank.domain.state_encoding import (
     structure_of,
 )
 from fogbank.placement import Planner
+from tests.golden.examples import DETAILS
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import LittleLog, a_fingerprint, a_spec
 from tests.support.mixed_story import MixedStory, rederive, tell
@@ -155,6 +157,21 @@ def test_the_order_of_labels_is_no_matter() -> None:
         state.facts._known.clear()  # it has a digest of the command's own text
         states.append(encoded(state))
     assert states[0] == states[1]
+
+
+def test_hosts_that_say_nothing_of_what_they_run_on_leave_digests_as_they_were() -> None:
+    # Logs of earlier releases carry digests: nothing may be encoded for what they don't say.
+    state, log = FleetState(), LittleLog()
+    node_id, commit = log.connect("fog")
+    state.fold(commit)
+    assert not any(b"host_details" in piece for piece in encoded(state))
+    state.fold(log.fact(ev.NodeConnected(node_id, "fog", a_fingerprint(), DETAILS)))
+    assert any(b"host_details" in piece for piece in encoded(state))
+    again = FleetState()
+    decode_state(again.parts, encoded(state))
+    assert again.facts.details_of(node_id) == DETAILS
+    state.fold(log.fact(ev.NodeConnected(node_id, "fog", a_fingerprint())))
+    assert not state.facts.host_details, "an agent that says no more, says no more"
 
 
 def test_a_state_is_read_back_whole() -> None:

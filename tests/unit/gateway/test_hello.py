@@ -11,7 +11,7 @@ from fogbank.domain.errors import (
     InvalidArgumentError,
 )
 from fogbank.domain.fleet import FleetState
-from fogbank.domain.node import Fingerprint
+from fogbank.domain.node import Fingerprint, Gpu, HostDetails
 from fogbank.domain.resources import Resources
 from services.gateway.core.hello import Hello, check_hello, check_identity
 from tests.support.fleet_log import LittleLog, a_fingerprint, an_id
@@ -44,6 +44,23 @@ def test_a_good_hello_passes() -> None:
             "hello.fingerprint",
         ),
         ({"fingerprint": a_fingerprint(labels={"a": "x" * 257})}, "hello.fingerprint"),
+        (
+            {"details": HostDetails(engine_name="a\nb")},
+            "hello.fingerprint.details.engine_name",
+        ),
+        (
+            {"details": HostDetails(image_disk_gib=-1)},
+            "hello.fingerprint.details.image_disk_gib",
+        ),
+        ({"details": HostDetails(gpus=(Gpu("T4"),) * 257)}, "hello.fingerprint.details.gpus"),
+        (
+            {"details": HostDetails(gpus=(Gpu("T4"), Gpu("x" * 257)))},
+            "hello.fingerprint.details.gpus[1].model",
+        ),
+        (
+            {"details": HostDetails(gpus=(Gpu("T4", 1 << 41),))},
+            "hello.fingerprint.details.gpus[0].memory_mib",
+        ),
     ],
 )
 def test_a_hello_that_makes_no_sense_is_refused(changes: dict[str, Any], field: str) -> None:

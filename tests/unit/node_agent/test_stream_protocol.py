@@ -1,5 +1,6 @@
 """What the core says to gateways, and what it makes of their answers."""
 
+from fogbank.domain.node import HostDetails
 from services.node_agent.core import effects as ef
 from services.node_agent.core import stimuli as st
 from services.node_agent.core.kept import EpochKept, ReportSealed
@@ -197,6 +198,24 @@ def test_a_changed_host_is_told_while_connected() -> None:
     scene.connect()
     change = scene.happen(st.FingerprintChanged(FINGERPRINT))
     assert change == [ef.Send(1, ef.CapacityChange(FINGERPRINT))]
+
+
+def test_a_host_that_changes_before_the_welcome_is_told_after_it() -> None:
+    details = HostDetails(kernel_release="6.1")
+    scene = booted()
+    scene.open()
+    assert scene.happen(st.FingerprintChanged(FINGERPRINT, details)) == []
+    assert ef.Send(1, ef.CapacityChange(FINGERPRINT, details)) in scene.welcome()
+
+
+def test_what_a_hello_said_is_not_told_again() -> None:
+    scene = booted()
+    scene.happen(st.FingerprintChanged(FINGERPRINT))
+    scene.open()
+    assert not any(
+        isinstance(effect, ef.Send) and isinstance(effect.message, ef.CapacityChange)
+        for effect in scene.welcome()
+    )
 
 
 def test_secrets_stay_out_of_what_is_printed() -> None:
