@@ -12,7 +12,9 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
-from services.gateway.app.principal import Role
+from services.gateway.app.ports import OrganizationKey
+from services.gateway.app.principal import Principal, Role, Service
+from services.gateway.core.service_accounts import Scope
 from services.gateway.http_api.server import HttpServer
 from tests.support.rest_face import RestFace, deploy_body, rest_face
 
@@ -97,6 +99,22 @@ async def test_last_event_id_resumes_without_gaps(served: Served) -> None:
         assert [number for number, _ in seen] == [begin + 2, begin + 3, begin + 4]
         names = [message["events"][0]["data"]["spec"]["name"] for _, message in seen]
         assert names == ["b", "c", "d"]
+
+
+@pytest.mark.parametrize("first", [Scope.AUDIT, Scope.READ])
+async def test_tokens_of_one_account_see_by_their_scopes(served: Served, first: Scope) -> None:
+    second = Scope.READ if first is Scope.AUDIT else Scope.AUDIT
+    of_eve = OrganizationKey(1, "eve")
+    async with served.client() as bob:
+        await _deploy(bob)
+    uses, made = served.face.app.state.dependencies, served.face.app.state.event_messages
+    (commit,) = await uses.events.after(uses.events.position - 1)
+    messages = {
+        scope: made.of(Principal("robot", service=Service(of_eve, frozenset({scope}))), commit)
+        for scope in (first, second)
+    }
+    assert messages[Scope.READ] == b"", "a deployment of somebody else's"
+    assert b"fogbank.v1.DeploymentCreated" in messages[Scope.AUDIT]
 
 
 async def test_administrators_see_everything_from_the_beginning(served: Served) -> None:
