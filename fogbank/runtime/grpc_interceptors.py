@@ -34,7 +34,8 @@ else:
 Details = grpc.HandlerCallDetails
 Continue = Callable[[Details], Awaitable[Handler | None]]
 
-# A unary call without a deadline of its own gets this one, in seconds.
+# A call of one request and one answer gets this deadline, in seconds. Streams, be they of requests,
+# last as long as both sides want.
 DEFAULT_DEADLINE_S = 60.0
 _FIRST_MESSAGE_S = 5.0
 # How long a client may take to read up to the status that its call ended with.
@@ -105,10 +106,11 @@ class Boundary(grpc.aio.ServerInterceptor):
             metrics.GRPC_HANDLED.labels("unknown", "UNIMPLEMENTED").inc()
             return None
         behaviour, method = _behaviour(handler), details.method
+        deadline_s = None if handler.request_streaming else self._deadline_s
 
         async def unary(request: Any, context: Context) -> Any:
             call = _Call(method)
-            deadline = asyncio.timeout(self._deadline_s)
+            deadline = asyncio.timeout(deadline_s)
             try:
                 async with deadline:
                     return await _answer(behaviour, request, context)

@@ -64,6 +64,10 @@ class Delivery:
         """Note that nobody wants more."""
         self._unwanted.set()
 
+    async def unwanted(self) -> None:
+        """Wait until nobody wants more."""
+        await self._unwanted.wait()
+
     async def put(self, piece: Piece | None) -> bool:
         """Hand on a piece, None after the last; tell whether somebody wants more."""
         putting = asyncio.ensure_future(self._pieces.put(piece))

@@ -26,7 +26,7 @@ from fogbank.v1 import agent_service_pb2_grpc as rpc
 from fogbank.v1 import deployments_pb2, facts_pb2
 from services.gateway.app.agent_session import AgentSession
 from services.gateway.app.agents import Agents
-from services.gateway.app.errands import Errands, Piece
+from services.gateway.app.errands import Delivery, Errands, Piece
 from services.gateway.app.joining import Joining, ShownCertificate
 from services.gateway.app.limits import Limits
 from services.gateway.core import agent_messages as msg
@@ -35,7 +35,7 @@ from services.gateway.grpc_api.authentication import address_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-_HELLO_TIMEOUT_S = 10.0
+_FIRST_MESSAGE_S = 10.0
 _MAX_REASON = 1_024
 _MAX_ID = 256
 _US_PER_S = 1_000_000
@@ -94,14 +94,12 @@ class AgentService(rpc.AgentServiceServicer):
         """Take what an agent brings for an errand of its own node, as fast as the user does."""
         requests = aiter(request_iterator)
         shown = await self._caller(requests, context)
-        first = await anext(requests, None)
-        if first is None or first.WhichOneof("message") != "errand_id":
-            raise InvalidArgumentError.of_field("errand_id", "must be the first message")
+        first = await _first(requests, "errand_id")
         node_id = self._errands.node_of(first.errand_id)
         self._joining.speaks_for(node_id, shown)
         delivery = self._errands.taken(first.errand_id)
         try:
-            async for request in requests:
+            async for request in _while_wanted(requests, delivery):
                 # The node may have been removed since.
                 self._joining.speaks_for(node_id, shown)
                 if not await delivery.put(_piece(request)):
@@ -168,15 +166,40 @@ class AgentService(rpc.AgentServiceServicer):
             session.end()
 
 
-async def _hello(requests: AsyncIterator[pb.ConnectRequest]) -> Hello:
+async def _first(requests: AsyncIterator[Any], kind: str) -> Any:
+    """Return the first message of a stream, which must come soon and be of a kind."""
     try:
-        async with asyncio.timeout(_HELLO_TIMEOUT_S):
+        async with asyncio.timeout(_FIRST_MESSAGE_S):
             request = await anext(requests, None)
     except TimeoutError:
-        raise InvalidArgumentError("no hello came") from None
-    if request is None or request.WhichOneof("message") != "hello":
-        raise InvalidArgumentError.of_field("hello", "must be the first message")
-    message = request.hello
+        raise InvalidArgumentError(f"no {kind} came") from None
+    if request is None or request.WhichOneof("message") != kind:
+        raise InvalidArgumentError.of_field(kind, "must be the first message")
+    return request
+
+
+async def _while_wanted(
+    requests: AsyncIterator[pb.ServeRequest], delivery: Delivery
+) -> AsyncIterator[pb.ServeRequest]:
+    """Yield what an agent brings; end with it, or once nobody wants more, however silent it is."""
+    unwanted = asyncio.create_task(delivery.unwanted())
+    try:
+        while True:
+            coming = asyncio.ensure_future(anext(requests, None))
+            try:
+                await asyncio.wait({coming, unwanted}, return_when=asyncio.FIRST_COMPLETED)
+                request = coming.result() if coming.done() else None
+            finally:
+                coming.cancel()
+            if request is None:
+                return
+            yield request
+    finally:
+        unwanted.cancel()
+
+
+async def _hello(requests: AsyncIterator[pb.ConnectRequest]) -> Hello:
+    message = (await _first(requests, "hello")).hello
     try:
         fingerprint = fingerprint_from_pb(message.fingerprint)
     except ValueError as error:

@@ -115,20 +115,20 @@ class GrpcGateways:
             stream.close()
 
     async def serve(self, number: int, errand_id: str, brought: AsyncIterator[Brought]) -> None:
-        async def requests() -> AsyncIterator[agent_service_pb2.ServeRequest]:
-            yield agent_service_pb2.ServeRequest(errand_id=errand_id)
-            async for piece in brought:
-                yield _served(piece)
-
         channel = await self._channel(self._addresses[number], self._node_id)
         stub = agent_service_pb2_grpc.AgentServiceStub(channel)
-        call = stub.Serve(requests(), metadata=self._metadata)
+        call = stub.Serve(metadata=self._metadata)
+        # Not left to the call: it would go on waiting for a silent container after its own end.
+        bringing = asyncio.create_task(_bring(call, errand_id, brought))
         try:
             await call
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:
                 raise ErrandRefusedError from error
             raise GatewayError(f"{error.code().name}: {error.details()}") from error
+        finally:
+            bringing.cancel()
+            await asyncio.gather(bringing, return_exceptions=True)
 
     async def _channel(self, address: str, node_id: str) -> grpc.aio.Channel:
         async with self._opening:
@@ -322,6 +322,22 @@ def _observation(seen: ReplicaObservation) -> facts_pb2.ReplicaObservation:
         observed_at_us=seen.observed_at_us,
         ports=ports_to_pb(seen.ports),
     )
+
+
+async def _bring(
+    call: grpc.aio.StreamUnaryCall[agent_service_pb2.ServeRequest, agent_service_pb2.ServeResponse],
+    errand_id: str,
+    brought: AsyncIterator[Brought],
+) -> None:
+    """Write all pieces to a call; whatever goes wrong ends it."""
+    try:
+        await call.write(agent_service_pb2.ServeRequest(errand_id=errand_id))
+        async for piece in brought:
+            await call.write(_served(piece))
+        await call.done_writing()
+    except BaseException:  # (what the call ended with is raised where it is awaited)
+        call.cancel()
+        raise
 
 
 def _served(piece: Brought) -> agent_service_pb2.ServeRequest:

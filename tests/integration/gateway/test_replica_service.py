@@ -68,6 +68,28 @@ async def test_followed_logs_end_with_the_container(
     assert "stopped" in (await asyncio.wait_for(reading, 60)).splitlines()[-1]
 
 
+async def test_a_user_who_leaves_lets_go_of_a_silent_container(
+    world: GatewayWorld, node: RunningAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment_id, _ = await runs(world, node)
+    ended = asyncio.Event()
+
+    async def one_line(_replica_id: str, _tail: int, *, follow: bool) -> AsyncIterator[str]:
+        assert follow
+        yield "begun"
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(node.runtime, "logs", one_line)
+    request = pb.ReadLogsRequest(deployment_id=deployment_id, follow=True)
+    call = world.replica_service.ReadLogs(request, metadata=signed_in("alice"))
+    assert (await call.read()).data == b"begun"
+    call.cancel()
+    await asyncio.wait_for(ended.wait(), 60)
+
+
 async def test_a_command_tells_what_it_writes_and_how_it_ends(
     world: GatewayWorld, node: RunningAgent
 ) -> None:

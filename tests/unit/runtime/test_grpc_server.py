@@ -139,6 +139,18 @@ async def test_a_call_without_a_deadline_gets_one() -> None:
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
+async def test_a_stream_of_requests_lasts_as_long_as_it_is_wanted() -> None:
+    server = grpc.aio.server(interceptors=[Boundary(deadline_s=0)])
+    add_echo(server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with open_channel(f"127.0.0.1:{port}") as channel:
+            assert await call(channel, "StreamUnary", b"late") == [b"late"]
+    finally:
+        await server.stop(0)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_the_services_token_opens(kind: str) -> None:
     async with (
