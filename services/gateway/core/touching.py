@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from enum import StrEnum
@@ -10,6 +11,10 @@ from fogbank.domain import events as ev
 from fogbank.domain.envelope import SERVICE_ACCOUNT, USER, EventEnvelope
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.fleet import FleetState
+
+# As ids are written. Looks ahead, so that none hides in what another match took.
+_UUID = re.compile(rb"(?=([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}))")
+_UUID_LENGTH = 36
 
 
 class Kind(StrEnum):
@@ -39,14 +44,18 @@ class Touching:
     def __init__(self, kind: Kind, id_: str, replica_ids: Iterable[str] = ()) -> None:
         self.kind = kind
         self.id = id_
-        self._replica_ids = set(replica_ids)
-        if kind is Kind.REPLICA:
-            self._replica_ids.add(id_)
-        self._needles = [each.encode() for each in {id_, *self._replica_ids}]
+        self._replica_ids: set[str] = set()
+        # What a commit's bytes are searched for: UUIDs all at once, however many there are.
+        self._uuids: set[bytes] = set()
+        self._other_needles: list[bytes] = []
+        self._seek(id_)
+        self._add([*replica_ids, id_] if kind is Kind.REPLICA else replica_ids)
 
     def may_touch(self, data: bytes) -> bool:
         """Tell whether a commit's bytes name the thing or a replica of it; nothing else touches."""
-        return any(needle in data for needle in self._needles)
+        return not self._uuids.isdisjoint(_UUID.findall(data)) or any(
+            needle in data for needle in self._other_needles
+        )
 
     def part_of(self, envelope: EventEnvelope) -> ev.Event | None:
         """Return the event, or what of it touches the thing; None if nothing does."""
@@ -132,7 +141,14 @@ class Touching:
         for replica_id in replica_ids:
             if replica_id not in self._replica_ids:
                 self._replica_ids.add(replica_id)
-                self._needles.append(replica_id.encode())
+                self._seek(replica_id)
+
+    def _seek(self, id_: str) -> None:
+        needle = id_.encode()
+        if len(needle) == _UUID_LENGTH and _UUID.match(needle):
+            self._uuids.add(needle)
+        else:
+            self._other_needles.append(needle)
 
 
 def parse_thing(text: str) -> tuple[Kind, str]:

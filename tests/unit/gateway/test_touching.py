@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import islice
+from uuid import uuid5
 
 import pytest
 
 from fogbank.domain import events as ev
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.fleet import FleetState
+from fogbank.domain.ids import NAMESPACE
 from services.gateway.core.touching import Kind, Touching, parse_thing, touching
 from tests.support.mixed_story import MixedStory, tell
 
@@ -53,6 +55,29 @@ def test_a_commit_that_is_not_looked_into_holds_nothing() -> None:
         assert found, (kind, id_)
         # Who doesn't know its replicas beforehand learns of them in time.
         assert read(Touching(kind, id_), skip=True) == found
+
+
+class Searched(bytes):
+    """Counts how often it is gone through for one thing."""
+
+    times = 0
+
+    def __contains__(self, needle: object) -> bool:
+        self.times += 1
+        return super().__contains__(needle)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("node_id", ["edge-1", str(uuid5(NAMESPACE, "edge-1"))])
+def test_a_commit_is_not_searched_for_each_replica_of_a_busy_node(node_id: str) -> None:
+    replicas = [str(uuid5(NAMESPACE, str(number))) for number in range(1_000)]
+    thing = Touching(Kind.NODE, node_id, replicas)
+    elsewhere = Searched(f"$node/{uuid5(NAMESPACE, 'edge-2')}".encode())
+    assert not thing.may_touch(elsewhere)
+    assert elsewhere.times <= 1
+    for named in (node_id, replicas[0], replicas[-1]):
+        # Right after another id, and after what could be the beginning of one.
+        for before in (replicas[7][:-1], f"{uuid5(NAMESPACE, 'other')}", "deadbeef", "deployment/"):
+            assert thing.may_touch(f"{before}{named}beef".encode())
 
 
 def test_a_deployment_has_its_outcomes_its_commands_and_what_is_said_of_its_replicas() -> None:
