@@ -11,6 +11,7 @@ from services.gateway.app.deployments import Deployments
 from services.gateway.app.nodes import Nodes
 from services.gateway.app.ports import DeploymentQuery
 from services.gateway.app.principal import Principal
+from services.gateway.core.whole_numbers import whole_number
 
 _AT_ONCE = 1_000
 
@@ -53,8 +54,8 @@ class Past:
             case "node" if name:
                 node = await self._nodes.get(name, moment=moment)
                 return StateThen(node.as_of_sequence, nodes=(node.value,))
-            case "cluster" if name.isdecimal() and name.isascii():
-                return await self._cluster(principal, int(name), moment)
+            case "cluster" if (cluster_id := whole_number(name)) is not None:
+                return await self._cluster(principal, cluster_id, moment)
         raise InvalidArgumentError.of_field(
             "aggregate",
             "must be deployment/<id>, node/<id or name>, cluster/<number> or empty, "

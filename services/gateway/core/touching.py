@@ -11,6 +11,7 @@ from fogbank.domain import events as ev
 from fogbank.domain.envelope import SERVICE_ACCOUNT, USER, EventEnvelope
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.fleet import FleetState
+from services.gateway.core.whole_numbers import whole_number
 
 # As ids are written. Looks ahead, so that none hides in what another match took.
 _UUID = re.compile(rb"(?=([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}))")
@@ -194,4 +195,4 @@ def touching(fleet: FleetState, kind: Kind, id_: str) -> Touching | None:
             return Touching(kind, id_.lower())
         case Kind.CLUSTER | Kind.ORGANIZATION:
             known = fleet.facts.clusters if kind is Kind.CLUSTER else fleet.facts.organizations
-            return Touching(kind, id_) if id_.isdecimal() and int(id_) in known else None
+            return Touching(kind, id_) if whole_number(id_) in known else None

@@ -16,6 +16,7 @@ from fogbank.domain.errors import FogError, InvalidArgumentError, Unauthenticate
 from fogbank.domain.status import StatusChange
 from services.gateway.app.deployments import Progress
 from services.gateway.app.principal import Principal
+from services.gateway.core.whole_numbers import whole_number
 from services.gateway.http_api import rendering
 from services.gateway.http_api.access import WEBSOCKET_PROTOCOL, Caller, websocket_caller
 from services.gateway.http_api.answers import errors
@@ -180,8 +181,8 @@ def _after(websocket: WebSocket) -> int:
 
 
 def _sequence(field: str, given: str) -> int:
-    number = int(given[:20]) if given.isdecimal() and given.isascii() else -1
-    if not 0 <= number <= _LARGEST_SEQUENCE:
+    number = whole_number(given)
+    if number is None or number > _LARGEST_SEQUENCE:
         raise InvalidArgumentError.of_field(
             field, f"must be a log sequence, 0 to {_LARGEST_SEQUENCE}, got {shown(given)}"
         )

@@ -9,6 +9,7 @@ from fastapi import Query
 
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.views import Moment
+from services.gateway.core.whole_numbers import whole_number
 from services.gateway.http_api.wording import shown
 
 DESCRIPTION = (
@@ -18,7 +19,6 @@ DESCRIPTION = (
 AsOfQuery = Annotated[str, Query(alias="as_of", description=DESCRIPTION)]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST_SEQUENCE = (1 << 63) - 1
 
 
 def moment_of(text: str) -> Moment | None:
@@ -29,11 +29,10 @@ def moment_of(text: str) -> Moment | None:
     """
     if not text:
         return None
-    if text.isdecimal() and text.isascii():
-        sequence = int(text)
-        if 1 <= sequence <= _LAST_SEQUENCE:
-            return Moment(sequence=sequence)
-    else:
+    sequence = whole_number(text)
+    if sequence:
+        return Moment(sequence=sequence)
+    if sequence is None:
         try:
             time = datetime.fromisoformat(text)
         except ValueError:

@@ -121,4 +121,7 @@ def test_things_that_there_never_were() -> None:
     assert touching(fleet, Kind.DEPLOYMENT, "x") is None
     assert touching(fleet, Kind.REPLICA, "x") is None
     assert touching(fleet, Kind.NODE, "x") is None
+    for number in ("x", "999", "9" * 5_000):
+        assert touching(fleet, Kind.CLUSTER, number) is None
+        assert touching(fleet, Kind.ORGANIZATION, number) is None
     assert touching(fleet, Kind.NODE, "fog-0") is not None
