@@ -202,20 +202,11 @@ class Identity:
 
         Raises:
             UnauthenticatedError: they don't belong together.
-            ResourceExhaustedError: too many such attempts failed lately.
+            ResourceExhaustedError: too many such attempts failed lately, or are being looked into.
         """
-        user, key = None, name_key(username[: MAX_USERNAME + 1])
-        self.limits.sign_in(key, address)
-        if len(username) <= MAX_USERNAME and "\0" not in username:
-            user = await self._users.by_name_key(key)
-        known_hash = user.password_hash if user else None
-        given = password if len(password) <= MAX_PASSWORD else ""
-        matches, newer_hash = await self._passwords.verify(given, known_hash)
-        if user is None or not matches:
-            self.limits.sign_in_failed(key, address)
-            raise UnauthenticatedError("Wrong username or password", reason="WRONG_CREDENTIALS")
-        if newer_hash is not None:
-            await self._users.set_password_hash(user.id, newer_hash)
+        key = name_key(username[: MAX_USERNAME + 1])
+        with self.limits.sign_in(key, address):
+            user = await self._verified(username, key, password)
         now_us = self._clock_us()
         refresh_token = secrets.token_urlsafe(32)
         session_id = await self._refresh_tokens.begin(
@@ -298,6 +289,19 @@ class Identity:
                 "set FOG_ADMIN_USER to another name"
             )
         return False
+
+    async def _verified(self, username: str, key: str, password: str) -> User:
+        user = None
+        if len(username) <= MAX_USERNAME and "\0" not in username:
+            user = await self._users.by_name_key(key)
+        known_hash = user.password_hash if user else None
+        given = password if len(password) <= MAX_PASSWORD else ""
+        matches, newer_hash = await self._passwords.verify(given, known_hash)
+        if user is None or not matches:
+            raise UnauthenticatedError("Wrong username or password", reason="WRONG_CREDENTIALS")
+        if newer_hash is not None:
+            await self._users.set_password_hash(user.id, newer_hash)
+        return user
 
     async def _add(self, username: str, password: str, role: Role) -> User | None:
         check_username(username)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 
-from fogbank.domain.errors import ResourceExhaustedError
+from fogbank.domain.errors import ResourceExhaustedError, UnauthenticatedError
 from services.gateway.app.principal import Principal
 from services.gateway.core.rates import Rate
 
@@ -58,20 +58,28 @@ class Limits:
         wait_us = self._addresses.take(_host(address), self._clock_us())
         _refuse_for(wait_us, "Too many requests from your address")
 
-    def sign_in(self, name_key: str, address: str) -> None:
-        """See whether a name may be tried once more; the same for names that nobody has."""
-        now_us = self._clock_us()
-        wait_us = max(
-            self._names_here.wait_us(_tried(name_key, address), now_us),
-            self._names.wait_us(name_key, now_us),
-        )
-        _refuse_for(wait_us, "Too many failed sign-ins")
+    @contextmanager
+    def sign_in(self, name_key: str, address: str) -> Iterator[None]:
+        """Count an attempt to sign in, the same for names that nobody has.
 
-    def sign_in_failed(self, name_key: str, address: str) -> None:
-        """Count a wrong password or name."""
-        now_us = self._clock_us()
-        self._names_here.take(_tried(name_key, address), now_us)
+        It counts from its beginning, or many at once would pass; and no more once the context ends,
+        unless with UnauthenticatedError: a wrong password or name.
+        """
+        now_us, here = self._clock_us(), _tried(name_key, address)
+        wait_us = max(self._names_here.wait_us(here, now_us), self._names.wait_us(name_key, now_us))
+        _refuse_for(wait_us, "Too many sign-ins that failed or are not yet answered")
+        self._names_here.take(here, now_us)
         self._names.take(name_key, now_us)
+        failed = False
+        try:
+            yield
+        except UnauthenticatedError:
+            failed = True
+            raise
+        finally:
+            if not failed:
+                self._names_here.give_back(here)
+                self._names.give_back(name_key)
 
     def room_for_stream(self, principal: Principal) -> None:
         """See whether somebody may have one more stream."""

@@ -35,6 +35,11 @@ class Rate:
                 self._sweep(now_us)
         return wait_us
 
+    def give_back(self, key: str) -> None:
+        """Let what a key took last count no more."""
+        if key in self._empty_at_us:
+            self._empty_at_us[key] -= self._one_us
+
     @property
     def keys(self) -> int:
         """How many keys are kept."""
@@ -45,9 +50,13 @@ class Rate:
         """How long a full bucket takes to be empty."""
         return round(self.burst * _SECOND_US / self.per_second)
 
+    @property
+    def _one_us(self) -> int:
+        """How much later a bucket is empty for one more."""
+        return round(_SECOND_US / self.per_second)
+
     def _after_one(self, key: str, now_us: int) -> int:
-        begin_us = max(self._empty_at_us.get(key, now_us), now_us)
-        return begin_us + round(_SECOND_US / self.per_second)
+        return max(self._empty_at_us.get(key, now_us), now_us) + self._one_us
 
     def _sweep(self, now_us: int) -> None:
         self._empty_at_us = {

@@ -28,6 +28,15 @@ def test_looking_costs_nothing() -> None:
     assert rate.wait_us("a", 7) == SECOND_US
 
 
+def test_what_is_given_back_can_be_taken_again() -> None:
+    rate = Rate(per_second=1, burst=2)
+    assert [rate.take("a", 7) for _ in range(2)] == [0, 0]
+    rate.give_back("a")
+    rate.give_back("b")
+    assert rate.take("a", 7) == 0
+    assert rate.take("a", 7) > 0
+
+
 def test_a_clock_that_steps_back_gives_no_more_than_a_burst() -> None:
     rate = Rate(per_second=1, burst=2)
     assert [rate.take("a", 10 * SECOND_US) for _ in range(2)] == [0, 0]

@@ -1,0 +1,102 @@
+"""How often a name is tried: no oftener at once than one by one, and successes do not count."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from fogbank.domain.errors import (
+    FogError,
+    ResourceExhaustedError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+from services.gateway.app.identity import Identity, User
+from services.gateway.app.limits import Allowance, Limits
+from services.gateway.app.principal import Role
+
+ANN = User("11111111-1111-4111-8111-111111111111", "ann", "right", Role.USER)
+ALLOWED = 3
+
+
+class _Users:
+    async def by_name_key(self, name_key: str) -> User | None:
+        return ANN if name_key == "ann" else None
+
+
+class _Passwords:
+    """Takes until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.go_on = asyncio.Event()
+        self.reachable = True
+
+    async def verify(self, password: str, password_hash: str | None) -> tuple[bool, str | None]:
+        self.asked += 1
+        await self.go_on.wait()
+        if not self.reachable:
+            raise UnavailableError("away")
+        return password == password_hash, None
+
+
+class _Tokens:
+    lifetime_s = 60
+
+    async def begin(self, *_: Any) -> str:
+        return "session"
+
+    def issue(self, *_: Any) -> str:
+        return "token"
+
+
+def _identity(passwords: _Passwords) -> Identity:
+    tokens: Any = _Tokens()
+    users: Any = _Users()
+    limits = Limits(lambda: 1_000_000, Allowance(failed_sign_ins_per_minute=ALLOWED))
+    return Identity(
+        users,
+        tokens,
+        passwords,  # type: ignore[arg-type]  verifies alone
+        tokens,
+        tokens,
+        clock_us=lambda: 1_000_000,
+        refresh_lifetime_s=60,
+        limits=limits,
+    )
+
+
+@pytest.mark.parametrize("name", ["ann", "nobody"])
+async def test_guesses_at_once_are_as_few_as_guesses_one_by_one(name: str) -> None:
+    passwords = _Passwords()
+    identity = _identity(passwords)
+
+    async def go_on() -> None:
+        passwords.go_on.set()
+
+    guesses = (identity.login(name, f"guess {number}", "192.0.2.1") for number in range(20))
+    *outcomes, _ = await asyncio.gather(*guesses, go_on(), return_exceptions=True)
+    assert passwords.asked == ALLOWED
+    assert [type(each) for each in outcomes] == [
+        *[UnauthenticatedError] * ALLOWED,
+        *[ResourceExhaustedError] * (20 - ALLOWED),
+    ]
+
+
+async def test_what_succeeds_or_is_not_answered_counts_no_more() -> None:
+    passwords = _Passwords()
+    identity = _identity(passwords)
+    passwords.go_on.set()
+    for _ in range(2 * ALLOWED):
+        await identity.login("ann", "right", "192.0.2.1")
+    passwords.reachable = False
+    for _ in range(2 * ALLOWED):
+        with pytest.raises(UnavailableError):
+            await identity.login("ann", "wrong", "192.0.2.1")
+    passwords.reachable = True
+    for error in [UnauthenticatedError] * ALLOWED + [ResourceExhaustedError]:
+        with pytest.raises(FogError) as refused:
+            await identity.login("ann", "wrong", "192.0.2.1")
+        assert refused.type is error
