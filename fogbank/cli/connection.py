@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,15 @@ from typing import Any, TypeVar
 import grpc
 
 from fogbank.cli.failures import CommandError
-from fogbank.cli.session import Session, Tokens, config_file, find_session, store_tokens
+from fogbank.cli.session import (
+    Session,
+    Tokens,
+    config_file,
+    find_session,
+    locked,
+    store_tokens,
+    stored_now,
+)
 from fogbank.v1 import (
     audit_service_pb2_grpc,
     deployment_service_pb2_grpc,
@@ -192,16 +200,15 @@ def sign_in(connection: Connection, user: str, password: str) -> Tokens:
 def end_session(session: Session) -> None:
     """Let the tokens of a session work no more at its server, if they still do.
 
+    Call it while its store is `locked`.
+
     Raises:
         grpc.RpcError: the server did not answer.
     """
-    tokens = session.tokens
     with open_channel(session.address, session.source, session.ca) as connection:
-        if tokens is not None and not tokens.is_fresh:
-            tokens = _refreshed(connection, tokens)
-        if tokens is None:
+        connection.token = _valid_token(connection, session)
+        if connection.token is None:
             return
-        connection.token = tokens.access
         try:
             connection.call(connection.identity.Logout, identity_service_pb2.LogoutRequest())
         except grpc.RpcError as error:
@@ -211,6 +218,25 @@ def end_session(session: Session) -> None:
 
 def _signed_in(connection: Connection, session: Session) -> str:
     """Return an access token: the stored one, a refreshed one, or one for the local first user."""
+    if session.tokens is not None and session.tokens.is_fresh:
+        return session.tokens.access
+    token = None
+    if session.store is not None:
+        with locked(session.store):
+            now = stored_now(session)
+            token = _valid_token(connection, now) if now is not None else None
+    if token is None:
+        raise CommandError(
+            f"the sign-in at {session.address} has ended", hint="sign in again with `fog login`"
+        )
+    return token
+
+
+def _valid_token(connection: Connection, session: Session) -> str | None:
+    """Return the session's access token, or a new one and store it; None if the session has ended.
+
+    Whoever calls holds the lock of the store.
+    """
     tokens = session.tokens
     if tokens is not None and tokens.is_fresh:
         return tokens.access
@@ -218,24 +244,29 @@ def _signed_in(connection: Connection, session: Session) -> str:
     if fresh is None and session.password:
         fresh = sign_in(connection, session.user, session.password)
     if fresh is None:
-        raise CommandError(
-            f"the sign-in at {session.address} has ended", hint="sign in again with `fog login`"
-        )
+        return None
     if session.store is not None:
         store_tokens(session.store, session.address, session.user, fresh, session.ca)
     return fresh.access
 
 
 def _refreshed(connection: Connection, tokens: Tokens) -> Tokens | None:
+    """Trade tokens for new ones; None if the server doesn't take them any more.
+
+    It is asked once: who was not answered can't know whether the token is used up, and a token that
+    is shown twice ends its session.
+    """
+    with suppress(grpc.FutureTimeoutError):
+        grpc.channel_ready_future(connection.channel).result(timeout=_NOT_THERE_S)
     try:
-        answer = connection.call(
-            connection.identity.RefreshToken,
+        answer = connection.identity.RefreshToken(
             identity_service_pb2.RefreshTokenRequest(refresh_token=tokens.refresh),
+            timeout=CALL_TIMEOUT_S,
         )
     except grpc.RpcError as error:
-        if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
-            raise
-        return None
+        if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+            return None
+        raise
     return _received(answer.tokens)
 
 

@@ -4,9 +4,12 @@ In this order: FOG_ADDR and FOG_TOKEN; what `fog login` stored; the system that 
 data directory.
 """
 
+import fcntl
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +101,29 @@ def stored_session() -> Session | None:
         user=str(config.get("user", "")),
         ca=find_ca(str(config["address"])),
     )
+
+
+@contextmanager
+def locked(store: Path) -> Generator[None]:
+    """Let no other command read and write stored tokens meanwhile; waits for one that does.
+
+    A refresh token works once: two commands that show the same one end the session.
+    """
+    store.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with store.with_name(f"{store.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def stored_now(session: Session) -> Session | None:
+    """Return a session as it is stored by now; None if it has ended or gave way to another."""
+    if session.store is None:
+        return session
+    if session.store != config_file():
+        return replace(session, tokens=_tokens(read_json(session.store)))
+    now = stored_session()
+    same = now is not None and (now.address, now.user) == (session.address, session.user)
+    return now if same else None
 
 
 def _address(given: str) -> tuple[str, str]:

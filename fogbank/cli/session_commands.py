@@ -29,7 +29,14 @@ def login(
     import grpc
 
     from fogbank.cli.connection import open_channel, sign_in
-    from fogbank.cli.session import config_file, find_address, find_ca, full_path, store_tokens
+    from fogbank.cli.session import (
+        config_file,
+        find_address,
+        find_ca,
+        full_path,
+        locked,
+        store_tokens,
+    )
 
     address, source = find_address(addr)
     trusted = full_path(find_ca(address, ca))
@@ -46,21 +53,23 @@ def login(
                 hint="`fog up` prints the first user's name and password; "
                 "`fog register` makes another user",
             ) from error
-    store_tokens(config_file(), address, name, tokens, trusted)
+    with locked(config_file()):
+        store_tokens(config_file(), address, name, tokens, trusted)
     print(f"signed in at {address} as {name}; kept in {config_file()}")
 
 
 def logout() -> None:
     """End the session that `fog login` began, at every gateway, and forget it."""
-    from fogbank.cli.session import config_file, stored_session
+    from fogbank.cli.session import config_file, locked, stored_session
 
-    session = stored_session()
-    if session is not None:
-        from fogbank.cli.connection import end_session
+    with locked(config_file()):
+        session = stored_session()
+        if session is not None:
+            from fogbank.cli.connection import end_session
 
-        # What the server doesn't hear of is kept: it could not be ended later.
-        end_session(session)
-    config_file().unlink(missing_ok=True)
+            # What the server doesn't hear of is kept: it could not be ended later.
+            end_session(session)
+        config_file().unlink(missing_ok=True)
     print("signed out" if session is not None else "nobody was signed in")
 
 

@@ -1,0 +1,119 @@
+"""Tokens of a session that commands share: each refresh token is shown once."""
+
+import fcntl
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+from fogbank.cli import connection as connections
+from fogbank.cli.failures import CommandError
+from fogbank.cli.main import run
+from fogbank.cli.session import Tokens, config_file, find_session, store_tokens
+from fogbank.v1 import identity_service_pb2 as pb
+from fogbank.v1 import identity_service_pb2_grpc
+
+
+class Sessions(identity_service_pb2_grpc.IdentityServiceServicer):
+    """One session: `number` tells its tokens apart, a token that is shown twice ends it."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.shown: list[str] = []
+        self.locked: list[bool] = []
+        self.ended = False
+        self.answers = True
+
+    def RefreshToken(
+        self, request: pb.RefreshTokenRequest, context: grpc.ServicerContext
+    ) -> pb.RefreshTokenResponse:
+        self.ended |= request.refresh_token in self.shown
+        self.shown.append(request.refresh_token)
+        self.locked.append(_is_locked())
+        if not self.answers:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "gone before the answer")
+        if self.ended:
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "Not authenticated")
+        self.number += 1
+        return pb.RefreshTokenResponse(
+            tokens=pb.Tokens(
+                access_token=f"access-{self.number}",
+                refresh_token=f"refresh-{self.number}",
+                expires_in=Duration(seconds=900),
+            )
+        )
+
+    def Logout(self, request: pb.LogoutRequest, context: grpc.ServicerContext) -> pb.LogoutResponse:
+        self.ended = True
+        return pb.LogoutResponse()
+
+
+def _is_locked() -> bool:
+    with config_file().with_name("config.json.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Sessions]:
+    """A server, and a stored session there whose access token is about to end."""
+    sessions = Sessions()  # type: ignore[abstract]  # the other calls aren't made
+    running = grpc.server(ThreadPoolExecutor(2))
+    identity_service_pb2_grpc.add_IdentityServiceServicer_to_server(sessions, running)
+    for name in ("FOG_ADDR", "FOG_TOKEN", "FOG_CA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("FOG_DATA_DIR", str(tmp_path / "data"))
+    address = f"127.0.0.1:{running.add_insecure_port('127.0.0.1:0')}"
+    store_tokens(config_file(), address, "alice", Tokens("access-0", "refresh-0", 0))
+    running.start()
+    yield sessions
+    running.stop(None).wait()
+
+
+def _token() -> str | None:
+    with connections.connect() as connection:
+        return connection.token
+
+
+def test_who_comes_second_takes_the_tokens_of_who_was_first(
+    server: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = find_session()
+    assert _token() == "access-1"
+    monkeypatch.setattr(connections, "find_session", lambda: before)
+    assert _token() == "access-1"
+    assert server.shown == ["refresh-0"]
+    assert server.locked == [True], "nobody else refreshes meanwhile"
+
+
+def test_a_refresh_that_is_not_answered_is_not_repeated(server: Sessions) -> None:
+    server.answers = False
+    with pytest.raises(grpc.RpcError):
+        _token()
+    assert server.shown == ["refresh-0"]
+
+
+def test_a_login_elsewhere_in_the_meantime_is_not_overwritten(
+    server: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = find_session()
+    monkeypatch.setattr(connections, "find_session", lambda: before)
+    other = Tokens("other", "other", 10e9)
+    store_tokens(config_file(), "other:1", "alice", other)
+    with pytest.raises(CommandError, match=r"the sign-in at .* has ended"):
+        _token()
+    stored = find_session()
+    assert (stored.address, stored.tokens, server.shown) == ("other:1", other, [])
+
+
+def test_a_logout_ends_the_session_once(server: Sessions) -> None:
+    assert run(["logout"]) == 0
+    assert (server.ended, server.shown) == (True, ["refresh-0"])
+    assert not config_file().exists()
