@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -83,6 +83,8 @@ class Connection:
 
     channel: grpc.Channel
     token: str | None = None
+    # Tells a token in the place of one that the server takes no more.
+    renew: Callable[[str], str] | None = None
     _connected: bool = field(default=False, init=False)
 
     @cached_property
@@ -125,6 +127,23 @@ class Connection:
         """What goes with each call."""
         return (("authorization", f"Bearer {self.token}"),) if self.token else ()
 
+    def renewed(self) -> bool:
+        """Get another token after the server refused this one; False if there is no way to.
+
+        Raises:
+            CommandError: the session has ended.
+            grpc.RpcError: the server did not answer.
+        """
+        # Signing in makes calls too; one that is refused isn't a reason to sign in.
+        renew, self.renew = self.renew, None
+        if renew is None or self.token is None:
+            return False
+        try:
+            self.token = renew(self.token)
+        finally:
+            self.renew = renew
+        return True
+
     def call(
         self,
         method: Callable[..., T],
@@ -134,17 +153,21 @@ class Connection:
     ) -> T:
         """Make one call, and again for `patience_s` seconds while the server is unavailable.
 
+        Commands that wait outlive their token: once refused, the call is made again with another.
         Every request that changes something carries a request id, so a repeat does no harm.
         A server that was never there is given two seconds.
 
         Raises:
             grpc.RpcError: it failed.
         """
-        began = time.monotonic()
+        began, refused = time.monotonic(), False
         while True:
             try:
                 answer = method(request, timeout=timeout_s, metadata=self.metadata)
             except grpc.RpcError as error:
+                if is_refused(error) and not refused and self.renewed():
+                    refused = True
+                    continue
                 waited_s = time.monotonic() - began
                 limit_s = patience_s if self._connected else min(patience_s, _NOT_THERE_S)
                 if error.code() is not grpc.StatusCode.UNAVAILABLE or waited_s > limit_s:
@@ -153,6 +176,11 @@ class Connection:
             else:
                 self._connected = True
                 return answer
+
+
+def is_refused(error: grpc.RpcError) -> bool:
+    """Tell whether a call failed for its token."""
+    return error.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 @contextmanager
@@ -184,7 +212,11 @@ def connect() -> Generator[Connection]:
     """Keep a channel open while the context lasts, signed in as whoever the settings name."""
     session = find_session()
     with open_channel(session.address, session.source, session.ca) as connection:
-        connection.token = session.token or _signed_in(connection, session)
+        if session.token is not None:
+            connection.token = session.token
+        else:
+            connection.token = _signed_in(connection, session)
+            connection.renew = lambda refused: _signed_in(connection, session, refused)
         yield connection
 
 
@@ -212,19 +244,22 @@ def end_session(session: Session) -> None:
         try:
             connection.call(connection.identity.Logout, identity_service_pb2.LogoutRequest())
         except grpc.RpcError as error:
-            if error.code() is not grpc.StatusCode.UNAUTHENTICATED:
+            if not is_refused(error):
                 raise
 
 
-def _signed_in(connection: Connection, session: Session) -> str:
-    """Return an access token: the stored one, a refreshed one, or one for the local first user."""
-    if session.tokens is not None and session.tokens.is_fresh:
+def _signed_in(connection: Connection, session: Session, refused: str = "") -> str:
+    """Return an access token: the stored one, a refreshed one, or one for the local first user.
+
+    `refused` is one that the server takes no more, whatever is stored of it.
+    """
+    if session.tokens is not None and session.tokens.is_fresh and not refused:
         return session.tokens.access
     token = None
     if session.store is not None:
         with locked(session.store):
             now = stored_now(session)
-            token = _valid_token(connection, now) if now is not None else None
+            token = _valid_token(connection, now, refused) if now is not None else None
     if token is None:
         raise CommandError(
             f"the sign-in at {session.address} has ended", hint="sign in again with `fog login`"
@@ -232,13 +267,13 @@ def _signed_in(connection: Connection, session: Session) -> str:
     return token
 
 
-def _valid_token(connection: Connection, session: Session) -> str | None:
+def _valid_token(connection: Connection, session: Session, refused: str = "") -> str | None:
     """Return the session's access token, or a new one and store it; None if the session has ended.
 
     Whoever calls holds the lock of the store.
     """
     tokens = session.tokens
-    if tokens is not None and tokens.is_fresh:
+    if tokens is not None and tokens.is_fresh and tokens.access != refused:
         return tokens.access
     fresh = _refreshed(connection, tokens) if tokens is not None else None
     if fresh is None and session.password:
@@ -256,15 +291,13 @@ def _refreshed(connection: Connection, tokens: Tokens) -> Tokens | None:
     It is asked once: who was not answered can't know whether the token is used up, and a token that
     is shown twice ends its session.
     """
-    with suppress(grpc.FutureTimeoutError):
-        grpc.channel_ready_future(connection.channel).result(timeout=_NOT_THERE_S)
     try:
         answer = connection.identity.RefreshToken(
             identity_service_pb2.RefreshTokenRequest(refresh_token=tokens.refresh),
             timeout=CALL_TIMEOUT_S,
         )
     except grpc.RpcError as error:
-        if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+        if is_refused(error):
             return None
         raise
     return _received(answer.tokens)

@@ -57,11 +57,14 @@ def events(  # noqa: PLR0917  one parameter for each flag
 def _commits(
     connection: "Connection", wanted: "ReadEventsRequest"
 ) -> "Iterator[ReadEventsResponse]":
-    """Yield commits in order; goes on where it was when the server was away."""
+    """Yield commits in order; goes on where it was if the server was away or a token ended."""
     import time
 
     import grpc
 
+    from fogbank.cli.connection import is_refused
+
+    refused = False
     while True:
         stream = connection.audit.ReadEvents(wanted, metadata=connection.metadata)
         try:
@@ -69,12 +72,16 @@ def _commits(
                 wanted.after_sequence = max(wanted.after_sequence, commit.sequence)
                 yield commit
         except grpc.RpcError as error:
-            if not wanted.follow or error.code() is not grpc.StatusCode.UNAVAILABLE:
-                raise
-            time.sleep(_RETRY_PAUSE_S)
+            again = is_refused(error) and not refused and connection.renewed()
+            if not again:
+                if not wanted.follow or error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
+                time.sleep(_RETRY_PAUSE_S)
+            refused = again
         else:
             if not wanted.follow:
                 return
+            refused = False
 
 
 def rows(commit: "ReadEventsResponse") -> Iterator[dict[str, Any]]:

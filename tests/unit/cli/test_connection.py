@@ -1,7 +1,7 @@
-"""Tokens of a session that commands share: each refresh token is shown once."""
+"""Tokens of a session that commands share and outlive: each refresh token is shown once."""
 
 import fcntl
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,14 +10,17 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from fogbank.cli import connection as connections
+from fogbank.cli import event_commands
 from fogbank.cli.failures import CommandError
 from fogbank.cli.main import run
 from fogbank.cli.session import Tokens, config_file, find_session, store_tokens
+from fogbank.v1 import audit_service_pb2, audit_service_pb2_grpc, identity_service_pb2_grpc
 from fogbank.v1 import identity_service_pb2 as pb
-from fogbank.v1 import identity_service_pb2_grpc
 
 
-class Sessions(identity_service_pb2_grpc.IdentityServiceServicer):
+class Sessions(
+    identity_service_pb2_grpc.IdentityServiceServicer, audit_service_pb2_grpc.AuditServiceServicer
+):
     """One session: `number` tells its tokens apart, a token that is shown twice ends it."""
 
     def __init__(self) -> None:
@@ -26,6 +29,8 @@ class Sessions(identity_service_pb2_grpc.IdentityServiceServicer):
         self.locked: list[bool] = []
         self.ended = False
         self.answers = True
+        self.expired = {"access-0"}
+        self.calls: list[str] = []
 
     def RefreshToken(
         self, request: pb.RefreshTokenRequest, context: grpc.ServicerContext
@@ -45,6 +50,29 @@ class Sessions(identity_service_pb2_grpc.IdentityServiceServicer):
                 expires_in=Duration(seconds=900),
             )
         )
+
+    def ListMyOrganizations(
+        self, request: pb.ListMyOrganizationsRequest, context: grpc.ServicerContext
+    ) -> pb.ListMyOrganizationsResponse:
+        self._check(context)
+        return pb.ListMyOrganizationsResponse()
+
+    def ReadEvents(
+        self, request: audit_service_pb2.ReadEventsRequest, context: grpc.ServicerContext
+    ) -> Iterator[audit_service_pb2.ReadEventsResponse]:
+        self._check(context)
+        after = request.after_sequence
+        if after >= 2:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "that will do")
+        yield audit_service_pb2.ReadEventsResponse(sequence=after + 1)
+        self.expired.add(f"access-{self.number}")
+        context.abort(grpc.StatusCode.UNAVAILABLE, "gone in between")
+
+    def _check(self, context: grpc.ServicerContext) -> None:
+        token = str(dict(context.invocation_metadata())["authorization"]).removeprefix("Bearer ")
+        self.calls.append(token)
+        if token in self.expired:
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "Not authenticated")
 
     def Logout(self, request: pb.LogoutRequest, context: grpc.ServicerContext) -> pb.LogoutResponse:
         self.ended = True
@@ -66,6 +94,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Session
     sessions = Sessions()  # type: ignore[abstract]  # the other calls aren't made
     running = grpc.server(ThreadPoolExecutor(2))
     identity_service_pb2_grpc.add_IdentityServiceServicer_to_server(sessions, running)
+    audit_service_pb2_grpc.add_AuditServiceServicer_to_server(sessions, running)
     for name in ("FOG_ADDR", "FOG_TOKEN", "FOG_CA"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
@@ -117,3 +146,56 @@ def test_a_logout_ends_the_session_once(server: Sessions) -> None:
     assert run(["logout"]) == 0
     assert (server.ended, server.shown) == (True, ["refresh-0"])
     assert not config_file().exists()
+
+
+def _ask(connection: connections.Connection) -> None:
+    connection.call(connection.identity.ListMyOrganizations, pb.ListMyOrganizationsRequest())
+
+
+def test_who_outlives_a_token_gets_another_and_goes_on(server: Sessions) -> None:
+    with connections.connect() as connection:
+        _ask(connection)
+        server.expired.add("access-1")
+        _ask(connection)
+        assert server.calls == ["access-1", "access-1", "access-2"]
+        # Another command was first: what it stored is taken.
+        server.expired.add("access-2")
+        assert server.shown == ["refresh-0", "refresh-1"]
+        with connections.connect() as other:
+            _ask(other)
+        _ask(connection)
+    assert server.calls[3:] == ["access-2", "access-3", "access-2", "access-3"]
+    assert server.shown == ["refresh-0", "refresh-1", "refresh-2"]
+
+
+def test_who_is_refused_with_a_new_token_too_gives_up(server: Sessions) -> None:
+    server.expired |= {"access-1", "access-2"}
+    with connections.connect() as connection, pytest.raises(grpc.RpcError) as refused:
+        _ask(connection)
+    assert connections.is_refused(refused.value)
+    assert server.calls == ["access-1", "access-2"]
+
+
+def test_a_session_that_ended_in_the_meantime_is_told(server: Sessions) -> None:
+    with connections.connect() as connection:
+        server.expired.add("access-1")
+        server.ended = True
+        with pytest.raises(CommandError, match=r"the sign-in at .* has ended"):
+            _ask(connection)
+
+
+def test_a_token_that_was_given_is_not_renewed(
+    server: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOG_TOKEN", "access-0")
+    with connections.connect() as connection, pytest.raises(grpc.RpcError):
+        _ask(connection)
+    assert (server.calls, server.shown) == (["access-0"], [])
+
+
+def test_events_are_followed_beyond_the_end_of_a_token(
+    server: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_commands, "_RETRY_PAUSE_S", 0)
+    assert run(["events", "--follow"]) == 1
+    assert server.calls == ["access-1", "access-1", "access-2", "access-2", "access-3"]
