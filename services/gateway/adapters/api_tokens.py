@@ -27,6 +27,8 @@ _SECOND_US = 1_000_000
 # revoked meanwhile is told to it as a denial.
 _KNOWN_FOR_US = 30 * _SECOND_US
 _USE_NOTED_US = 60 * _SECOND_US
+# How long one that counts for nothing is refused without looking.
+_REFUSED_FOR_US = 5 * _SECOND_US
 _REMEMBERED = 10_000
 
 _JOINED = select(
@@ -45,6 +47,8 @@ class PostgresApiTokens:
         self._clock_us = clock_us
         # By digest: whose it is, and until when nobody asks again.
         self._known: dict[bytes, tuple[Principal, int]] = {}
+        # Apart from those, or a flood of nonsense would push them out.
+        self._refused: dict[bytes, int] = {}
 
     async def read(self, token: str) -> Principal:
         """Return whose token it is; UnauthenticatedError if it doesn't count (any more).
@@ -57,10 +61,13 @@ class PostgresApiTokens:
         if known is not None and now_us < known[1]:
             return known[0]
         self._known.pop(digest, None)
+        if now_us < self._refused.get(digest, 0):
+            raise UnauthenticatedError("Not authenticated")
         async with transaction(self._engine) as connection:
             statement = _JOINED.where(api_tokens.c.token_digest == digest)
             row = (await connection.execute(statement)).first()
             if row is None or row.revoked_at is not None or row.expires_at <= instant(now_us):
+                self._refuse(digest, now_us + _REFUSED_FOR_US)
                 raise UnauthenticatedError("Not authenticated")
             await _note_use(connection, row.id, now_us)
         found = _token(row)
@@ -71,8 +78,14 @@ class PostgresApiTokens:
         self._known[digest] = (principal, min(now_us + _KNOWN_FOR_US, found.expires_at_us))
         return principal
 
+    def _refuse(self, digest: bytes, until_us: int) -> None:
+        if len(self._refused) >= _REMEMBERED:
+            self._refused.clear()
+        self._refused[digest] = until_us
+
     async def add(self, token: ApiToken, digest: bytes, request: str) -> ApiToken:
         """Keep a token and, if it is new, its service account."""
+        self._refused.pop(digest, None)
         async with transaction(self._engine) as connection:
             made_before = select(api_tokens.c.id).where(api_tokens.c.request == request)
             account = await self._account(connection, token)

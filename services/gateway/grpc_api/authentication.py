@@ -71,11 +71,13 @@ class Authenticate(grpc.aio.ServerInterceptor):
             return handler
         try:
             principal = await self._authenticator.authenticate(_bearer(details))
+        except FogError as error:
+            # Also what could not be looked up: asking for it must not be free.
+            return refusal(handler, error, self._limits)
+        try:
             principal.require_scope(scope_of(details.method))
             if self._limits is not None and details.method not in _NEVER_LIMITED:
                 self._limits.request(principal)
-        except UnauthenticatedError as error:
-            return refusal(handler, error, self._limits)
         except FogError as error:
             return refusal(handler, error)
         # A call is handled in the task that its interceptors run in.

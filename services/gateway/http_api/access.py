@@ -8,7 +8,7 @@ from fastapi import Request, Security
 from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
 
-from fogbank.domain.errors import UnauthenticatedError
+from fogbank.domain.errors import FogError
 from services.gateway.app.identity import Identity
 from services.gateway.app.principal import Principal
 from services.gateway.http_api.dependencies import used_by
@@ -65,7 +65,8 @@ async def _admitted(connection: HTTPConnection, identity: Identity, token: str) 
     """Return who is calling, unless it is too often."""
     try:
         caller = await identity.authenticate(token.strip())
-    except UnauthenticatedError:
+    except FogError:
+        # Also what could not be looked up: asking for it must not be free.
         identity.limits.anonymous(address_of(connection))
         raise
     route = getattr(connection.scope.get("route"), "path", "")

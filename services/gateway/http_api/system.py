@@ -14,7 +14,7 @@ from starlette.responses import Response
 from fogbank.domain.errors import UnavailableError, UnimplementedError
 from services.gateway.app.ports import LedgerStatus, SchedulerStatus
 from services.gateway.app.system import OK, SystemStatus
-from services.gateway.http_api.access import SIGNED_IN
+from services.gateway.http_api.access import SIGNED_IN, address_of
 from services.gateway.http_api.answers import (
     HealthAnswer,
     SchedulerAnswer,
@@ -80,11 +80,14 @@ async def liveness() -> Response:
 
 
 @router.get(
-    "/status", response_model=SchedulerAnswer, responses=errors(503), operation_id="schedulerStatus"
+    "/status",
+    response_model=SchedulerAnswer,
+    responses=errors(429, 503),
+    operation_id="schedulerStatus",
 )
 async def scheduler_status(request: Request) -> Response:
     """Show what the scheduler did. No policy learns yet."""
-    status = await used_by(request).system.status()
+    status = await _status(request)
     if status.scheduler is None:
         raise UnavailableError("The scheduler does not answer", retry_after_ms=_RETRY_AFTER_MS)
     return json_response(
@@ -102,12 +105,12 @@ async def scheduler_status(request: Request) -> Response:
 @router.get(
     "/api/v1/system/status",
     response_model=SystemAnswer,
-    responses=errors(),
+    responses=errors(429),
     operation_id="systemStatus",
 )
 async def system_status(request: Request) -> Response:
     """Show the queue, the leader, the ledger's lag and the agents of this gateway."""
-    status = await used_by(request).system.status()
+    status = await _status(request)
     complete = status.scheduler is not None and status.ledger is not None
     return json_response(
         {
@@ -156,6 +159,13 @@ def _judged(checks: dict[str, str]) -> Response:
     if all(result == OK for result in checks.values()):
         return json_response({"status": "healthy"})
     return json_response({"status": "unhealthy", "checks": checks}, 503, {"Retry-After": "1"})
+
+
+async def _status(request: Request) -> SystemStatus:
+    """Return the status; counted by address, for it costs a walk over all deployments."""
+    uses = used_by(request)
+    uses.identity.limits.anonymous(address_of(request))
+    return await uses.system.status()
 
 
 def _queue(status: SystemStatus) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
+
 import pytest
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fogbank.domain.errors import (
     AlreadyExistsError,
@@ -113,6 +115,35 @@ async def test_tokens_that_are_unknown_expired_or_revoked_dont_count(
     clock.advance(30)
     with pytest.raises(UnauthenticatedError):
         await read(tokens, "gone")
+
+
+async def test_a_token_that_was_refused_is_not_looked_up_again_at_once(
+    tokens: PostgresApiTokens, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up = 0
+    transaction = database.transaction
+
+    def counted(engine: AsyncEngine) -> AbstractAsyncContextManager[AsyncConnection]:
+        nonlocal looked_up
+        looked_up += 1
+        return transaction(engine)
+
+    monkeypatch.setattr(module, "transaction", counted)
+    monkeypatch.setattr(module, "_REMEMBERED", 3)
+    for times in (1, 1, 2):
+        with pytest.raises(UnauthenticatedError):
+            await read(tokens, "later")
+        assert looked_up == times
+        clock.advance(3)
+    await kept(tokens, a_token(clock, "later"))
+    assert await read(tokens, "later")
+    for number in range(9):
+        with pytest.raises(UnauthenticatedError):
+            await read(tokens, str(number))
+        assert len(tokens._refused) <= 3
+    before = looked_up
+    assert await read(tokens, "later")
+    assert looked_up == before, "nonsense does not push out what is known"
 
 
 async def test_the_last_use_is_noted_to_a_minute(

@@ -13,7 +13,7 @@ import grpc.aio
 import httpx2
 import pytest
 
-from fogbank.domain.errors import ResourceExhaustedError, UnauthenticatedError
+from fogbank.domain.errors import ResourceExhaustedError, UnauthenticatedError, UnavailableError
 from fogbank.runtime.grpc_server import GrpcServer
 from fogbank.v1 import deployment_service_pb2 as pb
 from fogbank.v1 import deployment_service_pb2_grpc
@@ -135,6 +135,27 @@ async def test_rest_limits_those_without_a_token_by_address(face: RestFace) -> N
         answers = [await client.get("/api/deployment/list") for _ in range(9)]
         assert [answer.status_code for answer in answers] == [401] * 8 + [429]
         assert (await client.get("/health")).status_code == 200, "probes are never limited"
+
+
+@pytest.mark.parametrize("path", ["/status", "/api/v1/system/status"])
+async def test_rest_limits_by_address_who_asks_how_the_system_is(face: RestFace, path: str) -> None:
+    async with face.client(None) as client:
+        answers = [(await client.get(path)).status_code for _ in range(9)]
+    assert answers == [200] * 8 + [429]
+
+
+async def test_rest_counts_tokens_that_could_not_be_looked_up(
+    face: RestFace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(face.api_tokens, "read", _out_of_reach)
+    async with face.client(None) as client:
+        client.headers["Authorization"] = "Bearer fogtok_x"
+        answers = [(await client.get("/api/deployment/list")).status_code for _ in range(9)]
+    assert answers == [503] * 8 + [429]
+
+
+async def _out_of_reach(_token: str) -> Principal:
+    raise UnavailableError("the database is out of reach")
 
 
 async def test_rest_refuses_one_stream_too_many(face: RestFace, limits: Limits) -> None:
