@@ -13,10 +13,12 @@ import os
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 
+import structlog
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from prometheus_client import Counter
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -26,6 +28,11 @@ from fogbank.runtime.crash_points import crash_point
 from fogbank.runtime.operator_error import OperatorError
 from services.gateway.adapters.database import sealed_environments, transaction
 
+_log = structlog.get_logger(__name__)
+
+_BROKEN = Counter(
+    "fog_gateway_environments_broken", "Times that a sealed environment did not open."
+)
 SHORTEST_SEALING_KEY = 32
 _NONCE_BYTES = 12
 _REMEMBERED = 10_000
@@ -106,10 +113,12 @@ class SealedEnvironments:
         return key
 
     async def unseal(self, keys: Collection[str]) -> dict[str, dict[str, str]]:
-        """Return the environments of the given keys, in one query; unknown keys are left out.
+        """Return the environments of the given keys, in one query.
+
+        Unknown keys are left out, and those whose ciphertext doesn't open: no other has to wait
+        for what stays broken.
 
         Raises:
-            BrokenSealError: a ciphertext doesn't open.
             UnavailableError: the database is out of reach.
         """
         wanted = set(keys)
@@ -123,7 +132,13 @@ class SealedEnvironments:
         async with transaction(self._engine) as connection:
             rows = (await connection.execute(statement)).all()
         for key, ciphertext in rows:
-            env: dict[str, str] = json.loads(self._seal.open(ciphertext, key.encode()))
+            try:
+                plain = self._seal.open(ciphertext, key.encode())
+            except BrokenSealError as error:
+                _BROKEN.inc()
+                _log.error("an environment is broken", error=error.message)
+                continue
+            env: dict[str, str] = json.loads(plain)
             found[key] = env
         return found
 

@@ -293,7 +293,7 @@ class SealedEnvironments(Protocol):
         """
 
     async def unseal(self, keys: Collection[str]) -> dict[str, dict[str, str]]:
-        """Return the environments of those keys that are known.
+        """Return the environments of those keys that are known and whole.
 
         UnavailableError when they cannot be read.
         """
