@@ -67,6 +67,8 @@ class FleetFold:
         self._forget_all()
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._waiter_number = 0
+        # How many waiters gave up since the heap was last rid of them.
+        self._gave_up = 0
         self._status_waiters: dict[str, dict[asyncio.Event, None]] = {}
         self._followers = Turns()
         self._listeners: list[Callable[[Batch], None]] = []
@@ -199,7 +201,14 @@ class FleetFold:
         future = asyncio.get_running_loop().create_future()
         self._waiter_number += 1
         heapq.heappush(self._waiters, (sequence, self._waiter_number, future))
-        await future
+        try:
+            await future
+        finally:
+            self._gave_up += future.cancelled()
+            if self._gave_up * 2 > len(self._waiters):
+                self._waiters = [each for each in self._waiters if not each[2].done()]
+                heapq.heapify(self._waiters)
+                self._gave_up = 0
 
     async def log_end(self) -> int:
         """Return the log's last sequence.
