@@ -16,6 +16,7 @@ from fogbank.local.data_dir import DataDir
 from fogbank.local.errors import LocalError
 from fogbank.local.ports import HOST
 from fogbank.local.process_identity import command_line
+from fogbank.runtime.private_files import write_private
 
 USER = "fogbank"
 DATABASE = "fogbank"
@@ -162,8 +163,7 @@ def _make_cluster(cluster: Path, password: str, account: Account | None) -> None
     password_file = cluster.with_name(f"{cluster.name}.password")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(mode=0o700)
-    password_file.write_text(password, encoding="utf-8")
-    password_file.chmod(0o600)
+    write_private(password_file, password)
     if account is not None:
         for path in (fresh, password_file):
             os.chown(path, account.uid, account.gid)
