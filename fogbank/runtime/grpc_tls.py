@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -16,7 +17,7 @@ from fogbank.domain.errors import FogError, PermissionDeniedError
 from fogbank.runtime.certificates import Authority, Certificate, CertificateError
 from fogbank.runtime.grpc_interceptors import OPEN_METHODS, Continue, Details, Handler, guarded
 from fogbank.runtime.settings import FleetSettings
-from fogbank.runtime.tls import TlsFileError
+from fogbank.runtime.tls import TlsFileError, show_pair
 
 _log = structlog.get_logger(__name__)
 
@@ -31,7 +32,7 @@ class CertificateSource(Protocol):
 
 
 class CertificateFiles:
-    """A certificate and its key in files, read again when they change."""
+    """A certificate and its key in files, read again when they change and belong together."""
 
     def __init__(self, certificate: Path, key: Path) -> None:
         """Read the files. TlsFileError if one can't be used."""
@@ -65,6 +66,10 @@ class CertificateFiles:
             raise TlsFileError(f"{certificate_path}: {error}") from error
         if b"PRIVATE KEY" not in key:
             raise TlsFileError(f"{key_path} holds no private key")
+        try:
+            show_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), key, certificate)
+        except TlsFileError as error:
+            raise TlsFileError(f"{certificate_path} with {key_path}: {error}") from error
         self._stamps = tuple(stamps)
         return key, certificate
 

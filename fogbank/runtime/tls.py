@@ -1,8 +1,9 @@
-"""TLS as a client: whom to trust, and how to prove who we are."""
+"""TLS contexts: whom to trust, and how to prove who we are."""
 
 from __future__ import annotations
 
 import ssl
+import tempfile
 from pathlib import Path
 
 from fogbank.runtime.operator_error import OperatorError
@@ -37,3 +38,20 @@ def client_tls(
                 f"cannot use the certificate {certificate} with the key {key}: {error}"
             ) from error
     return context
+
+
+def show_pair(context: ssl.SSLContext, key: bytes, chain: bytes) -> None:
+    """Have a context show a chain of certificates, whose key is `key`; both PEM.
+
+    Raises:
+        TlsFileError: they can't be read, or don't belong together.
+    """
+    try:
+        # The ssl module reads from files only; this one is the process's own and gone at once.
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(key + b"\n" + chain)
+            file.flush()
+            # Without a password it would ask for one at the terminal.
+            context.load_cert_chain(file.name, password="")
+    except OSError as error:  # an SSLError is one too
+        raise TlsFileError(f"certificate and key can't be used: {error}") from error

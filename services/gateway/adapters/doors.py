@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import tempfile
 from pathlib import Path
 from typing import NoReturn
 
 import grpc
+import structlog
 
 from fogbank.domain.errors import FogError, PermissionDeniedError
 from fogbank.runtime.certificates import GATEWAY_NAME, Authority, Certificate
@@ -19,8 +19,10 @@ from fogbank.runtime.grpc_tls import (
     OwnCertificate,
     server_credentials,
 )
-from fogbank.runtime.tls import TlsFileError
+from fogbank.runtime.tls import TlsFileError, show_pair
 from services.gateway.settings import GatewaySettings
+
+_log = structlog.get_logger(__name__)
 
 # What an agent's certificate opens, besides what is open to all.
 _FOR_AGENTS = frozenset({f"/fogbank.v1.AgentService/{name}" for name in ("Connect", "Serve")})
@@ -76,7 +78,10 @@ class Doors:
         while True:
             await asyncio.sleep(_LOOK_AGAIN_S)
             if self._https is not None and self.source is not None:
-                _show(self._https, self.source)
+                try:
+                    show_pair(self._https, *self.source.current())
+                except TlsFileError as error:
+                    _log.error("the HTTP face keeps its old certificate", error=str(error))
 
 
 def agents_only_connect(method: str, certificate: Certificate) -> FogError | None:
@@ -103,17 +108,5 @@ def _check_signed(authority: Authority, files: CertificateSource, path: Path) ->
 def _https(source: CertificateSource) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    _show(context, source)
+    show_pair(context, *source.current())
     return context
-
-
-def _show(context: ssl.SSLContext, source: CertificateSource) -> None:
-    key, chain = source.current()
-    # The ssl module reads from files only; this one is the process's own and gone at once.
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(key + b"\n" + chain)
-        file.flush()
-        try:
-            context.load_cert_chain(file.name)
-        except ssl.SSLError as error:
-            raise TlsFileError(f"certificate and key can't be used: {error}") from error

@@ -1,5 +1,6 @@
 """TLS between gRPC servers and their callers, over real loopback connections."""
 
+import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -84,6 +85,13 @@ def node_credentials(authority: Authority, lifetime_s: int = 60) -> grpc.Channel
     return grpc.ssl_channel_credentials(
         authority.certificate_pem.encode(), key.encode(), certificate.encode()
     )
+
+
+def rewrite(path: Path, text: str) -> None:
+    """Write a file whose time of change is another, however coarse the system's clock is."""
+    changed_ns = path.stat().st_mtime_ns + 1_000_000_000
+    path.write_text(text)
+    os.utime(path, ns=(changed_ns, changed_ns))
 
 
 def trusting(authority: Authority) -> grpc.ChannelCredentials:
@@ -176,6 +184,22 @@ def test_wrong_files_are_named(authority: Authority, tmp_path: Path) -> None:
     (tmp_path / "authority.pem").write_text(make_key() + authority.certificate_pem)
     with pytest.raises(CertificateError, match="belong together"):
         Authority.of_folder(tmp_path, "default")
+
+
+def test_a_certificate_of_another_key_is_not_shown(authority: Authority, tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key", tmp_path / "crt"
+    first, second = (authority.issue("gateway", [], DAY_S, time.time()) for _ in range(2))
+    key.write_text(first[0])
+    certificate.write_text(second[1])
+    with pytest.raises(TlsFileError, match="mismatch"):
+        CertificateFiles(certificate, key)
+    key.write_text(second[0])
+    files = CertificateFiles(certificate, key)
+    good = files.current()
+    rewrite(key, first[0])
+    assert files.current() == good
+    rewrite(certificate, first[1])
+    assert files.current() == (first[0].encode(), first[1].encode())
 
 
 def test_an_authority_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
