@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partialmethod
+from typing import Any, cast
 
 import grpc
 import grpc.aio
@@ -21,6 +22,8 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_receive_message_length", 32 * 1024 * 1024),
 )
 
+# What is shown now: the same object for as long as it is the same.
+CurrentCredentials = Callable[[], grpc.ChannelCredentials]
 Continuation = Callable[[grpc.aio.ClientCallDetails, Any], Any]
 
 
@@ -29,27 +32,67 @@ async def open_channel(
     address: str,
     *,
     token: str | None = None,
-    credentials: grpc.ChannelCredentials | None = None,
+    credentials: grpc.ChannelCredentials | CurrentCredentials | None = None,
     server_name: str = "",
 ) -> AsyncIterator[grpc.aio.Channel]:
     """Keep a channel to `address` (host:port) open while the context lasts.
 
     It connects when first used and again after each loss. `token` goes with every call as a
-    bearer; `credentials` are for TLS, and `server_name` is the name that the server's certificate
-    must have in place of the address. Answers may be as large as 32 MiB.
+    bearer; `credentials` are for TLS: a function is asked before each call, and when it returns
+    others, calls go on a new connection from then on, while those under way go on. `server_name`
+    is the name that the server's certificate must have in place of the address. Answers may be as
+    large as 32 MiB.
     """
     interceptors = _bearer(token) if token else None
     options = list(_OPTIONS)
     if server_name:
         options.append(("grpc.ssl_target_name_override", server_name))
-    if credentials is None:
-        channel = grpc.aio.insecure_channel(address, list(_OPTIONS), interceptors=interceptors)
-    else:
-        channel = grpc.aio.secure_channel(address, credentials, options, interceptors=interceptors)
-    try:
-        yield channel
-    finally:
-        await channel.close(grace=None)
+    async with AsyncExitStack() as stack:
+
+        def opened(shown: grpc.ChannelCredentials) -> grpc.aio.Channel:
+            channel = grpc.aio.secure_channel(address, shown, options, interceptors=interceptors)
+            stack.push_async_callback(channel.close, grace=None)
+            return channel
+
+        if credentials is None:
+            channel = grpc.aio.insecure_channel(address, list(_OPTIONS), interceptors=interceptors)
+            stack.push_async_callback(channel.close, grace=None)
+            yield channel
+        elif isinstance(credentials, grpc.ChannelCredentials):
+            yield opened(credentials)
+        else:
+            yield cast("grpc.aio.Channel", _Renewed(opened, credentials))
+
+
+class _Renewed:
+    """As much of a channel as stubs use: each call is made by one that shows what is current."""
+
+    def __init__(
+        self,
+        opened: Callable[[grpc.ChannelCredentials], grpc.aio.Channel],
+        credentials: CurrentCredentials,
+    ) -> None:
+        self._opened = opened
+        self._credentials = credentials
+        self._shown = credentials()
+        self._channel = opened(self._shown)
+
+    def _current(self) -> grpc.aio.Channel:
+        shown = self._credentials()
+        if shown is not self._shown:
+            self._channel, self._shown = self._opened(shown), shown
+        return self._channel
+
+    def _method(self, kind: str, *method: Any, **coding: Any) -> Callable[..., Any]:
+        def call(*request: Any, **options: Any) -> Any:
+            return getattr(self._current(), kind)(*method, **coding)(*request, **options)
+
+        return call
+
+    unary_unary = partialmethod(_method, "unary_unary")
+    unary_stream = partialmethod(_method, "unary_stream")
+    stream_unary = partialmethod(_method, "stream_unary")
+    stream_stream = partialmethod(_method, "stream_stream")
 
 
 class _Bearer:

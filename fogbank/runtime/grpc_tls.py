@@ -15,6 +15,7 @@ import structlog
 
 from fogbank.domain.errors import FogError, PermissionDeniedError
 from fogbank.runtime.certificates import Authority, Certificate, CertificateError
+from fogbank.runtime.grpc_channel import CurrentCredentials
 from fogbank.runtime.grpc_interceptors import OPEN_METHODS, Continue, Details, Handler, guarded
 from fogbank.runtime.settings import FleetSettings
 from fogbank.runtime.tls import TlsFileError, show_pair
@@ -140,13 +141,29 @@ class ServiceTls:
         """What a service that only others call listens with; they must show certificates too."""
         return None if self.source is None else server_credentials(self.source, self._ca)
 
-    def client(self, source: CertificateSource | None = None) -> grpc.ChannelCredentials | None:
+    def client(self, source: CertificateSource | None = None) -> CurrentCredentials | None:
         """What a service calls others with, showing its own certificate or that of `source`."""
-        if self._ca is None:
-            return None
-        source = source or self.source
-        key, chain = source.current() if source is not None else (None, None)
-        return grpc.ssl_channel_credentials(self._ca.encode(), key, chain)
+        return None if self._ca is None else _ClientCredentials(self._ca, source or self.source)
+
+
+class _ClientCredentials:
+    """Credentials of a client that show what the source has now."""
+
+    def __init__(self, ca: str, source: CertificateSource | None) -> None:
+        self._ca = ca.encode()
+        self._source = source
+        self._pair = self._current()
+        self._credentials = grpc.ssl_channel_credentials(self._ca, *self._pair)
+
+    def _current(self) -> tuple[bytes, bytes] | tuple[None, None]:
+        return (None, None) if self._source is None else self._source.current()
+
+    def __call__(self) -> grpc.ChannelCredentials:
+        pair = self._current()
+        if pair != self._pair:
+            self._pair = pair
+            self._credentials = grpc.ssl_channel_credentials(self._ca, *pair)
+        return self._credentials
 
 
 def read_ca(path: Path) -> str:

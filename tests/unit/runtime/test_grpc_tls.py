@@ -20,7 +20,7 @@ from fogbank.runtime.certificates import (
     make_key,
     make_request,
 )
-from fogbank.runtime.grpc_channel import open_channel
+from fogbank.runtime.grpc_channel import CurrentCredentials, open_channel
 from fogbank.runtime.grpc_errors import from_rpc_error
 from fogbank.runtime.grpc_server import GrpcServer
 from fogbank.runtime.grpc_tls import (
@@ -36,7 +36,7 @@ from fogbank.runtime.settings import FleetSettings
 from fogbank.runtime.tls import TlsFileError
 from fogbank.runtime.tls_errors import tls_advice
 from tests.support.fleet_log import an_id
-from tests.unit.runtime.echo import NAME, add_echo, call
+from tests.unit.runtime.echo import KINDS, NAME, add_echo, call
 
 NODE = an_id("node")
 DAY_S = 24 * 3600
@@ -66,7 +66,9 @@ async def served(
         await server.stop(0)
 
 
-async def said(address: str, credentials: grpc.ChannelCredentials | None) -> str:
+async def said(
+    address: str, credentials: grpc.ChannelCredentials | CurrentCredentials | None
+) -> str:
     async with open_channel(address, credentials=credentials) as channel:
         return (await call(channel, "Unary", b""))[0].decode()
 
@@ -171,6 +173,39 @@ async def test_services_know_each_other_by_files_that_may_change(
         certificate.write_text("nonsense")
         await said(address, tls.client())  # what was good stays
         assert (await refused(address, trusting(authority))).code() is grpc.StatusCode.UNAVAILABLE
+
+
+class Changing:
+    """A source whose certificate a test exchanges."""
+
+    def __init__(self, authority: Authority) -> None:
+        self._pairs = {
+            service: OwnCertificate(authority, service, []).current()
+            for service in ("scheduler", "gateway")
+        }
+        self.service = "scheduler"
+
+    def current(self) -> tuple[bytes, bytes]:
+        return self._pairs[self.service]
+
+
+async def test_calls_show_the_certificate_of_now(authority: Authority, tmp_path: Path) -> None:
+    ca = tmp_path / "ca.crt"
+    ca.write_text(authority.certificate_pem)
+    own, changing = OwnCertificate(authority, "ledger", ["127.0.0.1"]), Changing(authority)
+    async with (
+        served(server_credentials(own, authority.certificate_pem)) as address,
+        open_channel(
+            address,
+            token="token",
+            credentials=ServiceTls(FleetSettings(tls_ca=ca)).client(changing),
+        ) as channel,
+    ):
+        for service in ("scheduler", "scheduler", "gateway"):
+            changing.service = service
+            shown = repr(Identity("default", "service", service)).encode()
+            for kind in KINDS:
+                assert set(await call(channel, kind, b"")) == {shown}
 
 
 def test_wrong_files_are_named(authority: Authority, tmp_path: Path) -> None:
