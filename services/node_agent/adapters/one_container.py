@@ -149,7 +149,7 @@ async def _execute(
                 yield Brought(data, is_error=message.stream == _STDERR)
     # Engines say how it ended a moment after its output did.
     end = await run.inspect()
-    if end["Running"]:
+    while end["Running"] or end["ExitCode"] is None:
         await asyncio.sleep(_LOOK_AGAIN_S)
         end = await run.inspect()
     yield Brought(exit_code=int(end["ExitCode"]))

@@ -336,6 +336,8 @@ class NodeAgent:
                 await self._runtime.collect(needed)
             except (RuntimeFaultError, OSError) as fault:
                 self._log.warning("images not looked through", reason=str(fault))
+            except Exception as error:  # noqa: BLE001 - the node's replicas run without it
+                self._log.error("images not looked through", exc_info=error)
 
     async def _prepare(self, replica_id: str, spec: ReplicaSpec) -> None:
         crash_point("agent.before-preparation")
@@ -386,9 +388,10 @@ class NodeAgent:
         try:
             await self._runtime.remove(replica_id)
             crash_point("agent.after-container-removal")
-        except RuntimeFaultError as fault:
+        except Exception as error:  # noqa: BLE001 - as above
             # It is found again, and removed, when the agent next starts.
-            self._log.warning("container not removed", replica=replica_id, reason=str(fault))
+            why = self._why(error, replica_id)
+            self._log.warning("container not removed", replica=replica_id, reason=why)
 
     def _why(self, error: Exception, replica_id: str) -> str:
         if isinstance(error, RuntimeFaultError):

@@ -71,6 +71,8 @@ class Prober:
                     await self._try_on(wish, attempt, tally)
             except RuntimeFaultError as fault:
                 _log.debug("no probing now", replica=wish.replica_id, why=str(fault))
+            except Exception as error:  # noqa: BLE001 - one replica's trouble isn't the node's
+                _log.error("runtime adapter broke", replica=wish.replica_id, exc_info=error)
             await self._pause(wish.probe)
 
     async def _try_on(self, wish: BeginProbing, attempt: ProbeTry, tally: Tally) -> None:
@@ -91,11 +93,19 @@ class Prober:
 
 
 async def _try_once(probe: HealthProbe, attempt: ProbeTry) -> str:
-    """Return why a try failed, or nothing."""
+    """Return why a try failed, or nothing.
+
+    Raises:
+        RuntimeFaultError: nobody can tell.
+    """
     what = probe.kind.name.lower()
     try:
         async with asyncio.timeout(probe.timeout_ms / _MS):
             reason = await attempt()
     except TimeoutError:
         reason = f"no answer within {probe.timeout_ms} ms"
+    except RuntimeFaultError:
+        raise
+    except Exception as error:  # noqa: BLE001 - what answers may answer anything
+        reason = f"an answer that makes no sense: {error!r}"
     return f"{what} probe: {reason}"[:_MAX_REASON] if reason else ""

@@ -53,6 +53,29 @@ async def test_a_replica_runs_and_stops(gateway: FakeGateway, tmp_path: Path) ->
         assert not node.refused
 
 
+async def test_a_runtime_that_breaks_at_one_replica_does_not_end_the_agent(
+    gateway: FakeGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_agent(tmp_path, [gateway.address], token="secret") as agent:
+        await eventually(lambda: gateway.connected("node-1"))
+        node = gateway.node("node-1")
+        broken: list[str] = []
+
+        async def remove(replica_id: str) -> None:
+            broken.append(replica_id)
+            raise KeyError("what nobody thought of")
+
+        monkeypatch.setattr(agent.runtime, "remove", remove)
+        gateway.assign(node, "a")
+        await eventually(lambda: node.is_in("a", ReplicaState.RUNNING))
+        gateway.stop(node, "a")
+        await eventually(lambda: node.is_in("a", ReplicaState.STOPPED))
+        gateway.forget(node, "a")
+        await eventually(lambda: broken == ["a"])
+        gateway.assign(node, "b")
+        await eventually(lambda: node.is_in("b", ReplicaState.RUNNING))
+
+
 async def test_a_failing_replica_is_started_again_and_given_up(
     gateway: FakeGateway, tmp_path: Path
 ) -> None:

@@ -7,12 +7,23 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from random import Random
+from typing import Any
 
+import grpc.aio
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from fogbank.domain.containers import ContainerSpec, HealthProbe, ProbeKind
 from fogbank.domain.states import Health, ReplicaState, RestartPolicy
-from services.node_agent.app.ports import ContainerRuntime, ProbeTry, RuntimeFaultError
+from services.node_agent.adapters import one_container
+from services.node_agent.adapters.engine import Engine
+from services.node_agent.adapters.probes import network_probe
+from services.node_agent.app.ports import (
+    Brought,
+    ContainerRuntime,
+    ProbeTry,
+    RuntimeFaultError,
+)
 from services.node_agent.app.prober import Prober
 from services.node_agent.core import effects as ef
 from services.node_agent.core import stimuli as st
@@ -135,9 +146,9 @@ def test_an_agent_that_comes_back_probes_on(scene: Scene) -> None:
 class _Runtime:
     """Probes as the test says: each answer once, then the last for ever; None: nobody can tell."""
 
-    def __init__(self, *answers: str | None) -> None:
-        self._answers: Iterator[str | None] = iter(answers)
-        self._last: str | None = ""
+    def __init__(self, *answers: str | Exception | None) -> None:
+        self._answers: Iterator[str | Exception | None] = iter(answers)
+        self._last: str | Exception | None = ""
         self.opened = 0
 
     @asynccontextmanager
@@ -149,6 +160,8 @@ class _Runtime:
             if self._last is None:
                 self._last = ""
                 raise RuntimeFaultError("the engine is away")
+            if isinstance(self._last, Exception):
+                raise self._last
             if self._last == "hangs":
                 await asyncio.Event().wait()
             return self._last
@@ -190,3 +203,68 @@ async def test_what_nobody_can_tell_is_no_failure() -> None:
     runtime = _Runtime(None, "")
     assert await probe_until(1, runtime, QUICK) == [(Health.HEALTHY, "")]
     assert runtime.opened == 2
+
+
+async def test_an_answer_that_makes_no_sense_is_a_failure() -> None:
+    runtime = _Runtime(ValueError("Enum has no name"), "")
+    assert await probe_until(2, runtime, QUICK) == [
+        (
+            Health.UNHEALTHY,
+            "tcp probe: an answer that makes no sense: ValueError('Enum has no name')",
+        ),
+        (Health.HEALTHY, ""),
+    ]
+
+
+class _OddHealth(health_pb2_grpc.HealthServicer):
+    async def Check(self, request: object, context: object) -> health_pb2.HealthCheckResponse:
+        return health_pb2.HealthCheckResponse(status=99)
+
+
+async def test_a_health_of_no_name_is_a_failure() -> None:
+    server = grpc.aio.server()
+    health_pb2_grpc.add_HealthServicer_to_server(_OddHealth(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        probe = HealthProbe(ProbeKind.GRPC, port, timeout_ms=10_000)
+        async with network_probe("127.0.0.1", port, probe) as attempt:
+            assert await attempt() == "status 99"
+    finally:
+        await server.stop(None)
+
+
+class _SlowExec:
+    """A command that wrote all it has to say and is looked at twice before it has ended."""
+
+    def __init__(self) -> None:
+        self.ends = iter([(True, None), (True, None), (False, None), (False, 3)])
+        self.containers = self
+
+    def container(self, name: str) -> _SlowExec:
+        return self
+
+    async def exec(self, command: list[str]) -> _SlowExec:
+        return self
+
+    @asynccontextmanager
+    async def start(self, *, detach: bool) -> AsyncIterator[_SlowExec]:
+        yield self
+
+    async def read_out(self) -> None:
+        return None
+
+    async def inspect(self) -> dict[str, object]:
+        running, exit_code = next(self.ends)
+        return {"Running": running, "ExitCode": exit_code}
+
+
+async def test_a_command_that_ended_its_output_first_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(one_container, "_LOOK_AGAIN_S", 0)
+    docker: Any = _SlowExec()
+    async with Engine("http://127.0.0.1:1") as engine:
+        monkeypatch.setattr(engine, "stream", lambda operation: operation(docker))
+        pieces = [piece async for piece in one_container.execute(engine, "c", ["true"])]
+    assert pieces == [Brought(exit_code=3)]
