@@ -377,7 +377,7 @@ class _Ask:
             spec.constraints,
             spec.gpu_model,
         )
-        now = np.vstack((self._promised(), self.evictions.evicted))
+        now = np.vstack((self._promised(), self.evictions.withdrawn))
         prices = self.evictions.prices.get(key)
         if prices is None:
             prices = Prices.begin(now, self._arrays.size)

@@ -228,8 +228,9 @@ class Evictions:
     device: ordinary looks don't see it, since room only shrinks while a round is decided; who
     preempts takes it before evicting more.
     `barred` are entries that can't be evicted in this round, `gone` those that are evicted. By row:
-    how many are `evicted`; and of those whose room is left over, the `highest` priority and the
-    `cluster` (-1 for several). `quota` is of quotas what `freed` is of room.
+    how many were `withdrawn` from the table by either; and of those whose room is left over, the
+    `highest` priority and the `cluster` (-1 for several). `quota` is of quotas what `freed` is of
+    room.
     """
 
     table: VictimTable
@@ -237,7 +238,7 @@ class Evictions:
     devices: Integers
     barred: Mask
     gone: Mask
-    evicted: Integers
+    withdrawn: Integers
     highest: Integers
     cluster: Integers
     quota: FreedQuota = field(default_factory=FreedQuota)
@@ -252,10 +253,8 @@ class Evictions:
         """Begin: nothing is evicted yet; what movers decided about, they may go on with."""
         table.refresh(fleet, room.arrays)
         barred = np.zeros(table.size, dtype=np.bool_)
-        for deployment_id in moved:
-            barred[table.of_deployment(deployment_id)] = True
         rows = np.zeros(room.arrays.size, dtype=np.int64)
-        return cls(
+        evictions = cls(
             table,
             np.zeros_like(room.booked),
             np.zeros_like(room.arrays.gpu_free),
@@ -265,6 +264,15 @@ class Evictions:
             rows - 1,
             rows.copy(),
         )
+        for deployment_id in moved:
+            evictions.bar(deployment_id)
+        return evictions
+
+    def bar(self, deployment_id: str) -> None:
+        """Keep the replicas of a deployment, which a mover decided about, for this round."""
+        entries = self.table.of_deployment(deployment_id)
+        self.barred[entries] = True
+        np.add.at(self.withdrawn, self.table.row[entries], 1)
 
     def see(self, fleet: FleetState, room: Room, outcomes: Sequence[ev.Outcome]) -> None:
         """Take in what the round has decided since it was asked last."""
@@ -311,7 +319,7 @@ class Evictions:
             self.highest[row], self.cluster[row] = -1, 0
         self.freed[:, row] += self.table.takes[:, entries].sum(axis=1)
         self.gone[entries] = True
-        self.evicted[row] += len(entries)
+        self.withdrawn[row] += len(entries)
         for entry in entries:
             self.highest[row] = max(self.highest[row], self.table.priority[entry])
             cluster = self.table.cluster[entry]

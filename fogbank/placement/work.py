@@ -63,6 +63,12 @@ class Work:
         self.outcomes.append(outcome)
         self.budget -= cost(outcome)
 
+    def mover_decided(self, deployment_id: str) -> None:
+        """Leave a deployment alone for the rest of the round: no look, and nobody evicts of it."""
+        self.moved.add(deployment_id)
+        if self.evictions is not None:
+            self.evictions.bar(deployment_id)
+
 
 class Mover(NamedTuple):
     """Decides about replicas that have a node.
@@ -83,7 +89,7 @@ def move(movers: Iterable[Mover], fleet: FleetState, work: Work) -> None:
             for outcome in group:
                 work.add(outcome)
                 if not isinstance(outcome, ev.OF_THE_FLEET):
-                    work.moved.add(outcome.deployment_id)
+                    work.mover_decided(outcome.deployment_id)
             if work.budget <= 0:
                 return
 

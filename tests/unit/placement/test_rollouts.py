@@ -7,10 +7,10 @@ from dataclasses import replace
 from fogbank.checker import LogCommit, check_log
 from fogbank.domain import events as ev
 from fogbank.domain.containers import ContainerSpec, HealthProbe, ProbeKind
-from fogbank.domain.deployment import DeploymentSpec, RolloutSpec
+from fogbank.domain.deployment import Constraint, DeploymentSpec, RolloutSpec
 from fogbank.domain.resources import Resources
 from fogbank.domain.rollouts import RolloutPhase, RolloutView, rollout_view
-from fogbank.domain.states import DeploymentStatus, Health, ReplicaState
+from fogbank.domain.states import ConstraintOperator, DeploymentStatus, Health, ReplicaState
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_fingerprint, a_spec
 
@@ -290,6 +290,41 @@ def test_nobody_is_evicted_beside_what_the_rollout_itself_lets_go() -> None:
     update(fleet, web, container_image="nginx:1.25")
     assert fleet.decide()
     assert state.decisions.of(low).slots, "evicted although room has just been freed"
+    fleet.settle()
+    no_rule_broken(fleet)
+
+
+def test_nobody_evicts_who_is_leaving_since_this_very_round() -> None:
+    """The first rollout evicts, so that victims are known before the second one decides."""
+    fleet = LittleFleet()
+    fleet.connect("fog-0", a_fingerprint(cpu=2000))
+    fleet.connect("fog-1", a_fingerprint(cpu=2000))
+
+    def on(*names: str) -> tuple[Constraint, ...]:
+        return (Constraint("node", ConstraintOperator.IN, names),)
+
+    ids = [
+        running(fleet, spec)
+        for spec in (
+            a_spec("a", priority=80, constraints=on("fog-0")),
+            a_spec("moves", priority=20, constraints=on("fog-1", "fog-2")),
+            a_spec("c", priority=80, constraints=on("fog-1")),
+        )
+    ]
+    assert ids == sorted(ids), "rollouts take turns by id"
+    a, moves, c = ids
+    victim = running(fleet, a_spec("victim", constraints=on("fog-0")))
+    fleet.connect("fog-2", a_fingerprint(cpu=1000))
+    for known in (a, moves, c):
+        update(fleet, known, container_image="nginx:1.25")
+    outcomes = fleet.decide()
+    placed = {
+        each.deployment_id: each for each in outcomes if isinstance(each, ev.DeploymentPlaced)
+    }
+    assert [each.deployment_id for each in placed[a].evictions] == [victim]
+    assert placed[moves].placements[0].replaces
+    assert c not in placed, "it evicts who serves until its successor is well"
+    assert view(fleet, moves).available == 1
     fleet.settle()
     no_rule_broken(fleet)
 
