@@ -23,7 +23,7 @@ from fogbank.domain.rollouts import (
     wanted_revision,
     well_at_us,
 )
-from fogbank.domain.states import ReplicaState
+from fogbank.domain.states import Health, ReplicaState
 from fogbank.placement.agenda import Agenda, rollout_look
 from fogbank.placement.looks import look
 from fogbank.placement.movements import losses, lost_at_us
@@ -299,26 +299,30 @@ def _judge(
     ]
     well = any(well_at_us(fleet, placed, rollout.min_healthy_ms) is not None for placed in new)
     failed = [placed for placed in new if _failed(fleet, placed)]
-    good = _last_good(fleet, decision, asked)
+    good = _good_from_us(fleet, decision, asked, rollout.min_healthy_ms)
     if not good:
         return
-    reason = ""
+    first_us = min(good.values())
+    causes: list[tuple[int, str]] = []
     if len(failed) >= _FAILURES and not well:
-        reason = f"{len(failed)} replicas of revision {asked} failed"
+        causes.append((first_us, f"{len(failed)} replicas of revision {asked} failed"))
     for placed in new:
         if decision.slots.get(placed.slot) != placed.id or is_available(fleet, placed):
             continue
         if completed(fleet, placed):
             continue
         deadline_us = placed.placed_at_us + rollout.progress_deadline_ms * _MS
-        if deadline_us <= instant_us:
-            reason = reason or f"A replica of revision {asked} wasn't well in time"
-        else:
-            steps.later(deadline_us)
-    if reason:
+        late = f"A replica of revision {asked} wasn't well in time"
+        causes.append((max(deadline_us, first_us), late))
+    due = [reason for due_us, reason in causes if due_us <= instant_us]
+    if due:
+        newest = max(revision for revision, from_us in good.items() if from_us <= instant_us)
         steps.rolled_back = ev.DeploymentRolledBack(
-            deployment.id, deployment.version, asked, good, reason
+            deployment.id, deployment.version, asked, newest, due[0]
         )
+    for due_us, _ in causes:
+        if due_us > instant_us:
+            steps.later(due_us)
 
 
 def _failed(fleet: FleetState, placed: PlacedReplica) -> bool:
@@ -326,16 +330,38 @@ def _failed(fleet: FleetState, placed: PlacedReplica) -> bool:
     return fleet.ended(placed) and state in {ReplicaState.FAILED, ReplicaState.REJECTED}
 
 
-def _last_good(fleet: FleetState, decision: DeploymentDecision, asked: int) -> int:
-    """Return the newest revision before the one asked for of which a replica ran; 0 for none."""
-    return max(
-        (
-            placed.revision
-            for known in decision.replica_ids
-            if (placed := fleet.decisions.placements[known]).revision < asked
-            and placed.revision != decision.bad_revision
-            and (observed := fleet.observed(placed)) is not None
-            and (observed.started_at_us or observed.state is ReplicaState.RUNNING)
-        ),
-        default=0,
-    )
+def _good_from_us(
+    fleet: FleetState, decision: DeploymentDecision, asked: int, min_healthy_ms: int
+) -> dict[int, int]:
+    """Return the revisions before the one asked for that can be gone back to, each from when on.
+
+    Those between the last one that failed and the one gone back to then were no good either.
+    """
+    good = {decision.good_revision: 0} if decision.good_revision else {}
+    for known in decision.replica_ids:
+        placed = fleet.decisions.placements[known]
+        revision = placed.revision
+        if revision >= asked or decision.good_revision < revision <= decision.bad_revision:
+            continue
+        proven_us = _proven_us(fleet, placed, min_healthy_ms)
+        if proven_us is not None:
+            good[revision] = min(proven_us, good.get(revision, proven_us))
+    return good
+
+
+def _proven_us(fleet: FleetState, placed: PlacedReplica, min_healthy_ms: int) -> int | None:
+    """Return from when a replica shows that its revision is good; None if it never does.
+
+    One that broke, whether it was started again or not, has to have run for `min_healthy_ms`.
+    """
+    observed = fleet.observed(placed)
+    if observed is None or observed.health is Health.UNHEALTHY:
+        return None
+    runs = observed.state is ReplicaState.RUNNING
+    if not (runs or observed.started_at_us):
+        return None
+    broke = observed.restart_count > 0
+    if not broke and (runs or observed.state in {ReplicaState.STOPPED, ReplicaState.COMPLETE}):
+        return 0
+    proven_us = observed.started_at_us + min_healthy_ms * _MS
+    return proven_us if runs or observed.observed_at_us >= proven_us else None
