@@ -45,7 +45,9 @@ _FEW = 24
 # Above this part of all rows it costs less to work out all.
 _MANY = 8
 _ONE = np.ones(1, dtype=np.int64)
+# No more rows than that are kept in all, nor more boards: a board of few nodes takes room as well.
 _ROWS_KEPT = 4_000_000
+_BOARDS_KEPT = 512
 
 
 class Board:
@@ -321,7 +323,7 @@ def _mark_refused(ranks: Integers, filters: Filters) -> None:
 
 
 class Boards:
-    """The boards of a room, by kind of ask."""
+    """The boards of a room, by kind of ask; of those the ones that were asked for last."""
 
     def __init__(self, room: Room) -> None:
         """Begin with none."""
@@ -348,12 +350,14 @@ class Boards:
             spec.gpu_model,
             spec.cluster_id,
             strategy.name,
-            tuple(sorted(spec.labels.items())) if spec.labels else (),
+            tuple(sorted(spec.labels.items())) if strategy.reads_labels else (),
         )
-        board = self._boards.get(kind)
+        board = self._boards.pop(kind, None)
         if board is None:
-            if len(self._boards) >= max(_ROWS_KEPT // max(self._room.arrays.size, 1), 8):
+            most = max(_ROWS_KEPT // max(self._room.arrays.size, 1), 8)
+            if len(self._boards) >= min(most, _BOARDS_KEPT):
                 del self._boards[next(iter(self._boards))]
-            board = self._boards[kind] = Board(self._room, spec, policy)
+            board = Board(self._room, spec, policy)
+        self._boards[kind] = board
         board.refresh()
         return board

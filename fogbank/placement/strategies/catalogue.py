@@ -48,6 +48,7 @@ class Strategy:
     the strategy depends on it, whatever the policy says. `falls` where a node is never worth more
     for what else is booked on it, nor for a higher load. `of_one` is what the terms of a single
     node sum to, to the last bit, where plain numbers do; they take a tenth of an array's time.
+    `reads_labels` where scores go by the deployment's labels.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Strategy:
     ties: Ties | None = None
     falls: bool = False
     of_one: OfOne | None = None
+    reads_labels: bool = False
 
     def score_of_one(
         self,
@@ -94,7 +96,7 @@ STRATEGIES: Mapping[str, Strategy] = {
         Strategy("dot-product", dot_product, _PERCENT, _FLOOR),
         Strategy("gpu-packing", gpu_packing, _PERCENT),
         Strategy("fgd", fgd, _PERCENT),
-        Strategy("multi-objective", multi_objective),
+        Strategy("multi-objective", multi_objective, reads_labels=True),
         Strategy("first-fit", _indifferent, ties=Ties.ORDER, falls=True),
         Strategy("random", _indifferent, ties=Ties.HASH, falls=True),
     )

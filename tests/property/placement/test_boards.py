@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from random import Random
 
@@ -225,3 +227,27 @@ def test_boards_of_the_default_score_stay_right_until_every_node_is_full() -> No
             if rows := [row for row, _ in board.best(2, [])]:
                 world.propose(specs[0], rows)
                 world.log_round(0)  # another scheduler's: nobody took room for it here
+
+
+def test_labels_make_a_board_only_where_they_count() -> None:
+    boards = World([(4000, 0)]).room.boards
+    by_default = [boards.board(a_spec(labels={"app": name}), POLICY) for name in "ab"]
+    assert by_default[0] is by_default[1]
+    aims = [
+        boards.board(a_spec(labels={"app": name}, strategy="multi-objective"), POLICY)
+        for name in "ab"
+    ]
+    assert aims[0] is not aims[1]
+
+
+def test_few_nodes_keep_no_more_than_some_hundred_boards_those_used_last() -> None:
+    boards = World([(4000, 0)]).room.boards
+    often = boards.board(a_spec(cpu=1), POLICY)
+    made = []
+    for cpu in range(2, 602):
+        made.append(weakref.ref(boards.board(a_spec(cpu=cpu), POLICY)))
+        assert boards.board(a_spec(cpu=1), POLICY) is often
+    gc.collect()
+    kept = [known() is not None for known in made]
+    assert sum(kept) == 511
+    assert kept == sorted(kept), "the one that was not used for longest goes first"
