@@ -41,7 +41,7 @@ from services.gateway.app.deployments import Deployments
 from services.gateway.app.events import Events
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.genesis import ensure_genesis
-from services.gateway.app.identity import Identity, Redeemed, User
+from services.gateway.app.identity import Identity, Reused, User
 from services.gateway.app.limits import Allowance, Limits
 from services.gateway.app.nodes import Nodes
 from services.gateway.app.organizations import Organizations
@@ -118,7 +118,7 @@ class MemoryAccounts:
 
     async def end(self, session_id: str) -> None:
         for token in [each for each, of in self._sessions.items() if of == session_id]:
-            del self._tokens[token]
+            self._tokens.pop(token, None)
 
     async def deny(self, ids: Collection[str], until_us: int) -> None:
         self._denied |= set(ids)
@@ -128,12 +128,12 @@ class MemoryAccounts:
 
     async def rotate(
         self, token: bytes, successor: bytes, now_us: int, expires_at_us: int
-    ) -> Principal | Redeemed:
+    ) -> Principal | Reused | None:
         if token in self._used:
-            return Redeemed.REUSED
+            return Reused(self._sessions[token])
         user = self._tokens.get(token)
         if user is None:
-            return Redeemed.UNKNOWN
+            return None
         self._used.add(token)
         self._tokens[successor] = user
         session_id = self._sessions[successor] = self._sessions[token]

@@ -17,7 +17,7 @@ from services.gateway.adapters.database import (
     transaction,
     users,
 )
-from services.gateway.app.identity import Redeemed, User
+from services.gateway.app.identity import Reused, User
 from services.gateway.app.principal import Principal, Role
 
 
@@ -105,12 +105,12 @@ class PostgresRefreshTokens:
 
     async def rotate(
         self, token: bytes, successor: bytes, now_us: int, expires_at_us: int
-    ) -> Principal | Redeemed:
-        """Use a token up and keep its successor; a second use ends the family."""
+    ) -> Principal | Reused | None:
+        """Use a token up and keep its successor, unless it was used before."""
         async with transaction(self._engine) as connection:
             family_id = await _lock_family_of(connection, token)
             if family_id is None:
-                return Redeemed.UNKNOWN
+                return None
             row = (
                 await connection.execute(
                     select(
@@ -125,12 +125,9 @@ class PostgresRefreshTokens:
                 )
             ).first()
             if row is None or row.expires_at <= instant(now_us):
-                return Redeemed.UNKNOWN
+                return None
             if row.used_at is not None:
-                await connection.execute(
-                    delete(refresh_families).where(refresh_families.c.id == family_id)
-                )
-                return Redeemed.REUSED
+                return Reused(family_id)
             await _replace(connection, family_id, token, now_us, expires_at_us)
             await _keep(connection, successor, family_id, expires_at_us)
         crash_point("gateway.after-rotation-commit")

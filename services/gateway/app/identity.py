@@ -10,7 +10,6 @@ import secrets
 import unicodedata
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Protocol
 from uuid import uuid4
 
@@ -51,11 +50,11 @@ class Session:
     expires_in_s: int
 
 
-class Redeemed(Enum):
-    """What became of a refresh token that was handed in without success."""
+@dataclass(frozen=True, slots=True)
+class Reused:
+    """A refresh token was handed in once more: either its owner or a thief holds a copy."""
 
-    UNKNOWN = auto()
-    REUSED = auto()
+    session_id: str
 
 
 class Users(Protocol):
@@ -90,11 +89,8 @@ class RefreshTokens(Protocol):
 
     async def rotate(
         self, token: bytes, successor: bytes, now_us: int, expires_at_us: int
-    ) -> Principal | Redeemed:
-        """Trade a token for its successor in one step.
-
-        A token used before ends its whole family: either its owner or a thief holds a copy.
-        """
+    ) -> Principal | Reused | None:
+        """Trade a token for its successor in one step; None if it is unknown or expired."""
         ...
 
 
@@ -223,7 +219,7 @@ class Identity:
         """
         now_us = self._clock_us()
         successor = secrets.token_urlsafe(32)
-        outcome: Principal | Redeemed = Redeemed.UNKNOWN
+        outcome: Principal | Reused | None = None
         if 0 < len(refresh_token) <= MAX_REFRESH_TOKEN:
             outcome = await self._refresh_tokens.rotate(
                 _digest(refresh_token),
@@ -231,12 +227,11 @@ class Identity:
                 now_us,
                 now_us + self._refresh_lifetime_us,
             )
-        if isinstance(outcome, Redeemed):
-            reused = outcome is Redeemed.REUSED
-            raise UnauthenticatedError(
-                "Not authenticated",
-                reason="REFRESH_TOKEN_REUSED" if reused else "UNAUTHENTICATED",
-            )
+        if isinstance(outcome, Reused):
+            await self._end([outcome.session_id], outcome.session_id)
+            raise UnauthenticatedError("Not authenticated", reason="REFRESH_TOKEN_REUSED")
+        if outcome is None:
+            raise UnauthenticatedError("Not authenticated", reason="UNAUTHENTICATED")
         return self._session(outcome, successor, now_us)
 
     async def authenticate(self, token: str) -> Principal:
@@ -265,11 +260,14 @@ class Identity:
         Raises:
             UnavailableError: the database is out of reach; the session goes on.
         """
-        # Denied first: a refresh that was quicker than the end made a token of the same session.
         ids = [each for each in (principal.token_id, principal.session_id) if each]
+        await self._end(ids, principal.session_id)
+
+    async def _end(self, ids: Collection[str], session_id: str) -> None:
+        # Denied first: a refresh that was quicker than the end made a token of the same session.
         await self._denials.deny(ids, self._clock_us() + self._access_tokens.longest_us)
-        if principal.session_id:
-            await self._refresh_tokens.end(principal.session_id)
+        if session_id:
+            await self._refresh_tokens.end(session_id)
 
     async def ensure_admin(self, username: str, password: str) -> bool:
         """Make the administrator's account unless there is one; tell whether it was made.

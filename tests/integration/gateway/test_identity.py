@@ -115,6 +115,10 @@ async def test_a_refresh_token_works_once_and_its_reuse_ends_the_family(
     assert refusal.value.reason == "REFRESH_TOKEN_REUSED"
     with pytest.raises(UnauthenticatedError):
         await identity.refresh(second.refresh_token)
+    for ended in (first, second):
+        with pytest.raises(UnauthenticatedError):
+            await identity.authenticate(ended.access_token)
+    assert await identity.authenticate(other.access_token)
     await identity.refresh(other.refresh_token)
 
 
