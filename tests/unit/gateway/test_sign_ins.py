@@ -59,7 +59,7 @@ def _identity(passwords: _Passwords) -> Identity:
     return Identity(
         users,
         tokens,
-        passwords,  # type: ignore[arg-type]  verifies alone
+        passwords,  # type: ignore[arg-type]  # verifies alone
         tokens,
         tokens,
         clock_us=lambda: 1_000_000,
