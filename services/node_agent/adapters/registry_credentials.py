@@ -46,8 +46,9 @@ def login_for(image: str, path: Path | None) -> Login | None:
     if path is None:
         return None
     entries = {_place(name): entry for name, entry in _entries(path).items()}
-    name = full_name(image).partition("@")[0]
-    parts = name.split("/")
+    parts = full_name(image).partition("@")[0].split("/")
+    # A tag is of the last part; a colon in the first leads to a port.
+    parts[-1] = parts[-1].partition(":")[0]
     for count in range(len(parts), 0, -1):
         entry = entries.get("/".join(parts[:count]))
         if entry is not None:

@@ -73,6 +73,8 @@ def test_the_longest_entry_that_fits_counts(tmp_path: Path) -> None:
             "https://index.docker.io/v1/": user("hub"),
             "quay.io": user("quay"),
             "quay.io/org": user("org"),
+            "quay.io/org/app": user("app"),
+            "host.io:5000/org/app": user("port"),
             "https://token.io": {"identitytoken": SECRET},
             "plain.io": {"username": "plain", "password": SECRET},
         },
@@ -82,6 +84,17 @@ def test_the_longest_entry_that_fits_counts(tmp_path: Path) -> None:
         for image in ("nginx", "quay.io/a", "quay.io/org/a@sha256:1", "quay.io/organ/a", "x.io/a")
     }
     assert list(found.values()) == ["hub", "quay", "org", "quay", None]
+    for image, name in {
+        "nginx:1": "hub",
+        "quay.io/org/app": "app",
+        "quay.io/org/app:1.0": "app",
+        "quay.io/org/app:1.0@sha256:1": "app",
+        "quay.io/org/apple:1.0": "org",
+        "host.io:5000/org/app:1.0": "port",
+    }.items():
+        login = login_for(image, path)
+        assert login is not None
+        assert login.auth["username"] == name
     token = login_for("token.io/a", path)
     assert token is not None
     assert token.auth == {"identitytoken": SECRET}
