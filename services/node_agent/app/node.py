@@ -20,6 +20,7 @@ from services.node_agent.app.ports import (
     ContainerRuntime,
     Gateways,
     Host,
+    ImageMissingError,
     NodeDisk,
     RuntimeFaultError,
 )
@@ -361,7 +362,8 @@ class NodeAgent:
             started = await self._runtime.start(replica_id, restart_count, spec)
             crash_point("agent.after-container-start")
         except Exception as error:  # noqa: BLE001 - as above
-            self.post(st.StartFailed(replica_id, restart_count, self._why(error, replica_id)))
+            why, missing = self._why(error, replica_id), isinstance(error, ImageMissingError)
+            self.post(st.StartFailed(replica_id, restart_count, why, missing))
         else:
             self.post(
                 st.Started(

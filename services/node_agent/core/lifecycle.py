@@ -217,7 +217,7 @@ class Lifecycle:
         """Take in that all a replica needs is there."""
         activity = self._answered(stimulus.replica_id, Busy.PREPARING)
         if activity is not None:
-            activity.prepared = True
+            activity.prepared, activity.failures = True, 0
 
     def prepare_failed(self, stimulus: st.PrepareFailed, now_us: int) -> None:
         """Try again later, or reject the replica."""
@@ -243,7 +243,9 @@ class Lifecycle:
 
     def start_failed(self, stimulus: st.StartFailed, now_us: int) -> None:
         """Take in that a container never came up."""
-        self._answered(stimulus.replica_id, Busy.STARTING)
+        activity = self._answered(stimulus.replica_id, Busy.STARTING)
+        if activity is not None and stimulus.image_missing:
+            activity.prepared = False
         record = self._alive(stimulus.replica_id, stimulus.restart_count)
         if record is not None:
             self._end(record, UNKNOWN_EXIT_CODE, stimulus.reason, now_us)

@@ -129,11 +129,12 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class StartFailed:
-    """The container could not be started."""
+    """The container could not be started; `image_missing` if its image is not here any more."""
 
     replica_id: str
     restart_count: int
     reason: str
+    image_missing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -340,3 +340,20 @@ class TestComingBack:
         scene.run("a")
         scene.incremental(to_stop("a"))
         assert scene.reboot(running("a")) == [ef.StopContainer("a")]
+
+
+def test_an_image_that_vanished_is_fetched_again(scene: Scene) -> None:
+    scene.complete(to_run("a"))
+    scene.happen(st.Prepared("a"))
+    scene.happen(st.StartFailed("a", 0, "image not found: nginx", image_missing=True))
+    assert ef.PrepareReplica("a", spec()) in scene.pass_s(15)
+    assert ef.StartContainer("a", 1, spec()) in scene.happen(st.Prepared("a"))
+
+
+def test_a_container_that_could_not_start_is_started_again_without_another_fetch(
+    scene: Scene,
+) -> None:
+    scene.complete(to_run("a"))
+    scene.happen(st.Prepared("a"))
+    scene.happen(st.StartFailed("a", 0, "port taken"))
+    assert ef.StartContainer("a", 1, spec()) in scene.pass_s(15)
