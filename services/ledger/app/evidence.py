@@ -22,6 +22,7 @@ from fogbank.transparency.tree import (
     leaf_hash,
 )
 from services.ledger.app import metrics
+from services.ledger.app.ports import CopyDamagedError
 from services.ledger.app.replays import KeptCommit, LogCopy
 from services.ledger.core.log_tree import Node, TreeHead, hashes_from, nodes_needed
 
@@ -159,7 +160,7 @@ class Evidence:
                 what was signed yet.
             LogRewrittenError: what the tables hold is not what was signed, or doesn't begin so.
             StoreUnavailableError: the database does not answer.
-            CopyDamagedError: a commit that the proof needs is missing.
+            CopyDamagedError: a commit or a node of the tree that the proof needs is missing.
         """
         async with self._one_at_a_time:
             former = await self._last_signed()
@@ -270,6 +271,9 @@ class Evidence:
             for first, last in _runs(sorted(leaves)):
                 commits = await self._commits(first + 1, last + 1)
                 known |= await asyncio.to_thread(_leaves_of, commits)
+        missing = min((node for node in needed if node not in known), default=None)
+        if missing is not None:
+            raise _node_gone(*missing)
         return known
 
     async def _commits(self, first: int, last: int) -> Sequence[KeptCommit]:
@@ -293,6 +297,15 @@ def _leaves_of(commits: Sequence[KeptCommit]) -> dict[Node, bytes]:
         (0, commit.sequence - 1): leaf_hash(commit.service, commit.instance, commit.data)
         for commit in commits
     }
+
+
+def _node_gone(level: int, number: int) -> CopyDamagedError:
+    first, last = (number << level) + 1, (number + 1) << level
+    return CopyDamagedError(
+        f"the tree's node over the commits {first} to {last} (level {level}, number {number}) is "
+        "gone from the table `tree_nodes`; restore the ledger's database from a backup, or give "
+        "the ledger an empty one, which it fills from the log"
+    )
 
 
 def _unreadable(error: OSError) -> NoCheckpointsError:
