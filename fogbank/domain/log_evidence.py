@@ -22,7 +22,10 @@ class VerifiedPart:
 
 @dataclass(frozen=True, slots=True)
 class ScrubFinding:
-    """A commit that is not as it was in one of the stores; `problem` says in which."""
+    """A commit that is not as it was in one of the stores, or a checkpoint of so many commits.
+
+    `problem` says in which store, or what is wrong with the checkpoint.
+    """
 
     sequence: int
     problem: str

@@ -49,11 +49,19 @@ class CheckpointFolder:
         for dropped in to_drop(paths, _KEPT):
             paths[dropped].unlink(missing_ok=True)
 
-    async def read(self) -> dict[int, str]:
+    async def read(self) -> dict[int, str | OSError]:
         return await asyncio.to_thread(self._read)
 
-    def _read(self) -> dict[int, str]:
-        return {size: _note(path) for size, path in self._paths().items()}
+    def _read(self) -> dict[int, str | OSError]:
+        notes: dict[int, str | OSError] = {}
+        for size, path in self._paths().items():
+            try:
+                notes[size] = _note(path)
+            except FileNotFoundError:
+                continue  # one of too many, which was dropped meanwhile
+            except OSError as error:
+                notes[size] = error
+        return notes
 
     async def newest(self) -> tuple[int, str] | None:
         return await asyncio.to_thread(self._newest)

@@ -148,6 +148,8 @@ async def _signed(settings: LedgerSettings) -> dict[int, Checkpoint]:
     keys = read_keys(key_file, _origin(settings)).trusted
     signed = {}
     for size, note in (await CheckpointFolder(folder).read()).items():
+        if isinstance(note, OSError):
+            raise OperatorError(f"the checkpoint of {size} commits: {note.strerror}")
         try:
             signed[size] = read(note, keys)
         except NoteError as error:

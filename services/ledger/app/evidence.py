@@ -45,8 +45,8 @@ class CheckpointStore(Protocol):
     async def write(self, size: int, note: str) -> None:
         """Keep a note under the size of its tree, unless there is one of it; OSError if not."""
 
-    async def read(self) -> dict[int, str]:
-        """Return the notes by the size of their trees; OSError if they can't be read."""
+    async def read(self) -> dict[int, str | OSError]:
+        """Return the notes by the size of their trees, or why one can't be read; OSError if all."""
 
     async def newest(self) -> tuple[int, str] | None:
         """Return the note of the largest tree with its size; OSError if it can't be read."""
@@ -226,11 +226,13 @@ class Evidence:
         signed = await (self.sign() if fresh else self.latest())
         return SignedLog(signed.note, tuple(key.text for key in self.trusted))
 
-    async def kept(self) -> dict[int, str]:
+    async def kept(self) -> dict[int, str | OSError]:
         """Return the notes that are kept, by the size of their trees; none where none are signed.
 
+        Of a note that can't be read the reason.
+
         Raises:
-            NoCheckpointsError: they can't be read.
+            NoCheckpointsError: none of them can be read.
         """
         try:
             return await self._store.read() if self._store is not None else {}

@@ -30,6 +30,7 @@ from services.ledger.core.log_tree import (
 # The log has it, and the tables will: how long to wait for that, in seconds.
 _BEHIND_S = 10.0
 _SHOWN = 16
+_NOTES_NAMED = 4
 # Batches that may wait for their comparison, each at most `MAX_BATCH_BYTES` twice.
 _AHEAD = 1
 
@@ -39,6 +40,14 @@ class CopyReads(Protocol):
 
     async def kept(self, first: int, last: int) -> Sequence[KeptCommit]:
         """Return those of the commits `first` to `last` that are there, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What was signed, and why each other note can't be believed; by the size of their trees."""
+
+    signed: Mapping[int, Checkpoint]
+    bad: Mapping[int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +66,7 @@ class _Check:
     first: int
     last: int
     tree: LogTree
-    signed: dict[int, Checkpoint]
+    signed: Mapping[int, Checkpoint]
     part: VerifiedPart
     fits_upto: int = 0
 
@@ -88,6 +97,22 @@ class LogVerification:
         self._progress = progress
 
     async def verify(self, first: int, last: int) -> AsyncGenerator[VerifiedPart]:
+        """Check commits and notes: as `compare`, and in the end what is wrong with the notes.
+
+        Raises: as `compare` and `notes`.
+        """
+        notes = await self.notes()
+        said = _said_of(notes.bad)
+        part = VerifiedPart(0)
+        async with aclosing(self.compare(first, last, notes.signed)) as parts:
+            async for part in parts:
+                yield replace(part, problem=f"{part.problem}{said}") if part.problem else part
+        if said and not part.problem:
+            yield replace(part, bad_sequence=min(notes.bad), problem=said.removeprefix("; "))
+
+    async def compare(
+        self, first: int, last: int, signed: Mapping[int, Checkpoint]
+    ) -> AsyncGenerator[VerifiedPart]:
         """Check the commits `first` (0: the start) to `last` (0: the end); stop at what is wrong.
 
         Yields at once, then as it gets on. Every commit of the log must have the writer and the
@@ -97,11 +122,11 @@ class LogVerification:
         Raises:
             InvalidArgumentError: there are no such commits.
             LogUnavailableError, StoreUnavailableError: log or database do not answer.
+            CopyDamagedError: what the tree before `first` is computed from is gone.
         """
-        check = await self._begin(first, last)
+        check = await self._begin(first, last, signed)
         yield check.part
         try:
-            check.signed = await self._signed()
             beyond = max(check.signed, default=0)
             if beyond > self._progress.log_sequence:
                 raise _FoundError(
@@ -124,7 +149,7 @@ class LogVerification:
                 check.part, bad_sequence=check.tree.size + 1, problem=f"the log is broken: {error}"
             )
 
-    async def _begin(self, first: int, last: int) -> _Check:
+    async def _begin(self, first: int, last: int, signed: Mapping[int, Checkpoint]) -> _Check:
         for name, sequence in (("from_sequence", first), ("to_sequence", last)):
             if sequence < 0:
                 raise InvalidArgumentError.of_field(name, f"must not be negative, was {sequence}")
@@ -140,7 +165,7 @@ class LogVerification:
                 "from_sequence", f"must be at most {last}, was {first}"
             )
         tree = LogTree(await self._head_at(first - 1))
-        return _Check(first, last, tree, {}, VerifiedPart(last - first + 1), first - 1)
+        return _Check(first, last, tree, signed, VerifiedPart(last - first + 1), first - 1)
 
     async def _head_at(self, size: int) -> TreeHead:
         """Return the tree as it was over so many commits, from what is kept of it."""
@@ -149,20 +174,27 @@ class LogVerification:
         hash_of = hashes_from(await self._evidence.nodes(needed))
         return TreeHead(size, b"".join(hash_of(*node) for node in nodes))
 
-    async def _signed(self) -> dict[int, Checkpoint]:
-        """Return the signed checkpoints by size."""
-        signed = {}
+    async def notes(self) -> Notes:
+        """Return the signed checkpoints that are kept, and those that can't be believed.
+
+        Raises:
+            NoCheckpointsError: nobody can tell which there are.
+        """
+        signed, bad = {}, {}
         for size, note in sorted((await self._evidence.kept()).items()):
+            if isinstance(note, OSError):
+                bad[size] = f"the checkpoint of {size} commits can't be read: {note.strerror}"
+                continue
             try:
                 checkpoint = read(note, self._evidence.trusted)
             except NoteError as error:
-                raise _FoundError(size, f"the checkpoint of {size} commits: {error}") from error
-            if checkpoint.size != size:
-                raise _FoundError(
-                    size, f"the checkpoint of {size} commits is one of {checkpoint.size}"
-                )
-            signed[size] = checkpoint
-        return signed
+                bad[size] = f"the checkpoint of {size} commits: {error}"
+                continue
+            if checkpoint.size == size:
+                signed[size] = checkpoint
+            else:
+                bad[size] = f"the checkpoint of {size} commits is one of {checkpoint.size}"
+        return Notes(signed, bad)
 
     async def _batches(self, first: int, last: int) -> AsyncGenerator[_Batch]:
         """Yield the log's commits with all that they are compared with."""
@@ -233,6 +265,13 @@ def _compare_root(check: _Check, signed: Checkpoint) -> None:
         )
     check.fits_upto = signed.size
     check.part = replace(check.part, checkpoints=check.part.checkpoints + 1)
+
+
+def _said_of(bad: Mapping[int, str]) -> str:
+    """Return the first problems of notes, to go on behind another one; nothing for none."""
+    first = "".join(f"; {bad[size]}" for size in sorted(bad)[:_NOTES_NAMED])
+    more = len(bad) - _NOTES_NAMED
+    return f"{first}; and {more} more checkpoints" if more > 0 else first
 
 
 def _short(digest: bytes) -> str:

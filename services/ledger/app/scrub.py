@@ -7,6 +7,7 @@ start and then every so often, and goes on behind what it finds.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ import structlog
 from fogbank.domain.errors import FogError
 from fogbank.domain.log_evidence import LogScrub, ScrubFinding
 from fogbank.runtime.clock import Clock
+from fogbank.transparency.note import Checkpoint
 from services.ledger.app import metrics
 from services.ledger.app.log_verification import LogVerification
 from services.ledger.app.ports import CopyDamagedError
@@ -22,8 +24,14 @@ from services.ledger.app.progress import Progress
 
 _log = structlog.get_logger(__name__)
 
-# After so many findings a round ends: what is wrong is known by then.
+# After so many findings of commits a round ends, and so many checkpoints are named: by then it is
+# known what is wrong.
 MOST_FINDINGS = 16
+_MEND_STORE = "`fog audit restore` mends one store from the other"
+_MEND_NOTE = (
+    "put its file back from a backup, or, if its key was taken away, the key's public line into "
+    "FOG_CHECKPOINT_KEY_FILE"
+)
 _MICROS = 1_000_000
 
 
@@ -63,23 +71,15 @@ class Scrub:
 
         Raises:
             LogUnavailableError, StoreUnavailableError: log or database do not answer.
+            NoCheckpointsError: nobody can tell which checkpoints there are.
         """
         began_us = self._clock.now_us()
         last = self._progress.position
-        found: list[ScrubFinding] = []
-        first = 1
-        try:
-            while first <= last and len(found) < MOST_FINDINGS:
-                finding = await self._compare(first, last)
-                if finding is None:
-                    break
-                found.append(finding)
-                self._tell(finding)
-                first = finding.sequence + 1
-        except CopyDamagedError as error:
-            # What the tree over the rest is computed from is gone as well.
-            found.append(ScrubFinding(first, error.message))
-            self._tell(found[-1])
+        notes = await self._verification.notes()
+        found = [ScrubFinding(size, notes.bad[size]) for size in sorted(notes.bad)[:MOST_FINDINGS]]
+        for finding in found:
+            self._tell(finding, _MEND_NOTE)
+        found += await self._compared(last, notes.signed)
         self.last = LogScrub(began_us, self._clock.now_us(), last, tuple(found))
         self._told &= set(found)
         metrics.SCRUB_ENDED.set(self.last.ended_at_us / _MICROS)
@@ -90,9 +90,29 @@ class Scrub:
             _log.info("The log was scrubbed and is sound", commits=last)
         return self.last
 
-    async def _compare(self, first: int, last: int) -> ScrubFinding | None:
+    async def _compared(self, last: int, signed: Mapping[int, Checkpoint]) -> list[ScrubFinding]:
+        """Return what is wrong with the commits up to a sequence."""
+        found: list[ScrubFinding] = []
+        first = 1
+        try:
+            while first <= last and len(found) < MOST_FINDINGS:
+                finding = await self._compare(first, last, signed)
+                if finding is None:
+                    break
+                found.append(finding)
+                self._tell(finding, _MEND_STORE)
+                first = finding.sequence + 1
+        except CopyDamagedError as error:
+            # What the tree over the rest is computed from is gone as well.
+            found.append(ScrubFinding(first, error.message))
+            self._tell(found[-1], _MEND_STORE)
+        return found
+
+    async def _compare(
+        self, first: int, last: int, signed: Mapping[int, Checkpoint]
+    ) -> ScrubFinding | None:
         began_s = self._clock.monotonic_s()
-        async with aclosing(self._verification.verify(first, last)) as parts:
+        async with aclosing(self._verification.compare(first, last, signed)) as parts:
             async for part in parts:
                 if part.problem:
                     return ScrubFinding(part.bad_sequence, part.problem)
@@ -101,12 +121,12 @@ class Scrub:
                 await asyncio.sleep(max(0.0, due_s - self._clock.monotonic_s()))
         return None
 
-    def _tell(self, finding: ScrubFinding) -> None:
-        """Say what was found, once as long as it stays so."""
+    def _tell(self, finding: ScrubFinding, advice: str) -> None:
+        """Say what was found and what to do, once as long as it stays so."""
         if finding not in self._told:
             self._told.add(finding)
             _log.critical(
                 "The scrub found a store that is not as it was",
                 sequence=finding.sequence,
-                error=f"{finding.problem}; `fog audit restore` mends one store from the other",
+                error=f"{finding.problem}; {advice}",
             )

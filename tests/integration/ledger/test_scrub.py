@@ -10,6 +10,7 @@ import structlog.testing
 from fogbank.codec.log_evidence import scrub_from_pb
 from fogbank.log.port import StoredCommit
 from fogbank.v1 import audit_service_pb2 as pb
+from services.ledger.adapters.checkpoint_files import CheckpointFolder
 from tests.support.audited import audited
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_spec
@@ -49,3 +50,33 @@ async def test_the_scrub_names_each_commit_and_its_store_once(url: str, tmp_path
         async with audited(ledger, log) as audit:
             answer = await audit.GetLogScrub(pb.GetLogScrubRequest(), metadata=signed_in("admin"))
         assert scrub_from_pb(answer) == scrub.last
+
+
+async def test_checkpoints_that_are_not_to_be_believed_hide_no_commit(
+    url: str, tmp_path: Path
+) -> None:
+    fleet = LittleFleet()
+    fleet.connect("fog-0")
+    for number in range(19):
+        fleet.deploy(a_spec(f"app-{number}"))
+    log = StoredLog()
+    log.publish(fleet.log)
+    async with a_running_ledger(url, log, checkpoints=tmp_path) as ledger:
+        await ledger.answers.evidence.sign()
+        await CheckpointFolder(tmp_path).write(3, "forged")
+        (tmp_path / "5.checkpoint").mkdir()
+        verification = ledger.answers.verification
+        (*_, verified) = [part async for part in verification.verify(0, 0)]
+        assert (verified.checked, verified.checkpoints, verified.bad_sequence) == (20, 1, 3)
+        assert "the checkpoint of 3 commits" in verified.problem
+        await rows_of(url, "DELETE FROM commits WHERE sequence = 7")
+        (*_, verified) = [part async for part in verification.verify(0, 0)]
+        assert verified.bad_sequence == 7
+        assert "copy of commit 7 is gone; the checkpoint of 3 commits" in verified.problem
+        with structlog.testing.capture_logs() as said:
+            found = (await ledger.answers.scrub.scrub()).findings
+    assert [finding.sequence for finding in found][:3] == [3, 5, 7]
+    assert "the checkpoint of 5 commits can't be read" in found[1].problem
+    advice = ["fog audit restore" in line["error"] for line in said]
+    assert advice == [False, False, *(True for _ in found[2:])]
+    assert "FOG_CHECKPOINT_KEY_FILE" in said[0]["error"]
