@@ -47,7 +47,7 @@ _FILES_PER_NODE = 4
 class Composition:
     """Puts the parts of each node together; disk threads and connections are shared by all.
 
-    `engines` are the connections to the container engine, one for each node: open them first.
+    `engines` are the connections to the container engine, of every node: open them first.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Composition:
         """Return the node's real containers, if it has such."""
         if engine is None:
             return None
-        settings = self._settings
+        settings, errands = self._settings, self._engine()
         limits = ContainerLimits(
             pids=settings.container_pids,
             open_files=settings.container_open_files,
@@ -138,12 +138,15 @@ class Composition:
         if settings.nodes:
             # They share the engine's images, and none knows what the others need.
             images = Images(engine, settings.registry_config)
-            return EngineRuntime(engine, disk.node_id, limits=limits, images=images)
+            return EngineRuntime(
+                engine, disk.node_id, limits=limits, errands=errands, images=images
+            )
         uses = ImageUses(settings.data_dir / "images.json", self._clock.now_us)
         return EngineRuntime(
             engine,
             disk.node_id,
             limits=limits,
+            errands=errands,
             images=Images(engine, settings.registry_config, uses),
             collector=ImageCollector(engine, uses, settings.image_rules, self._clock.now_us),
         )

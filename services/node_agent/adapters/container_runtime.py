@@ -85,15 +85,19 @@ class EngineRuntime:
         identity: Callable[[], Awaitable[str]],
         *,
         limits: ContainerLimits | None = None,
+        errands: Engine | None = None,
         images: Images | None = None,
         collector: ImageCollector | None = None,
         look_every_s: float = _LOOK_EVERY_S,
     ) -> None:
         """Run containers on an open `engine`; `identity` returns the node's id.
 
-        Without `images` they are fetched without credentials; without a `collector` none go.
+        `errands` is the same engine for logs and commands, so that these take no connection away
+        from starts and stops. Without `images` they are fetched without credentials; without a
+        `collector` none go.
         """
         self._engine = engine
+        self._errands = errands or engine
         self._identity = identity
         self._limits = limits or ContainerLimits()
         self._look_every_s = look_every_s
@@ -191,14 +195,14 @@ class EngineRuntime:
     async def logs(self, replica_id: str, tail: int, *, follow: bool = False) -> AsyncIterator[str]:
         shown = await self._own(replica_id) if tail > 0 or follow else None
         if shown is not None:
-            async for text in read_logs(self._engine, shown.id, tail, follow=follow):
+            async for text in read_logs(self._errands, shown.id, tail, follow=follow):
                 yield text
 
     async def execute(self, replica_id: str, command: Sequence[str]) -> AsyncIterator[Brought]:
         shown = await self._own(replica_id)
         if shown is None or not shown.running:
             raise RuntimeFaultError("its container does not run")
-        async for piece in execute(self._engine, shown.id, command):
+        async for piece in execute(self._errands, shown.id, command):
             yield piece
 
     async def _own(self, replica_id: str) -> Shown | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import structlog
 
@@ -51,14 +52,15 @@ class Errands:
         order = [gateway, *(each for each in range(self._gateways.count) if each != gateway)]
         for number in order:
             try:
-                await self._gateways.serve(number, errand.errand_id, self._brought(errand))
+                async with aclosing(self._brought(errand)) as brought:
+                    await self._gateways.serve(number, errand.errand_id, brought)
             except ErrandRefusedError:
                 continue
             except GatewayError as error:
                 _log.debug("errand ended", replica=errand.replica_id, why=str(error))
             return
 
-    async def _brought(self, errand: Errand) -> AsyncIterator[Brought]:
+    async def _brought(self, errand: Errand) -> AsyncGenerator[Brought]:
         if len(self._running) > _AT_ONCE:
             yield Brought(failure=f"the node runs {_AT_ONCE} errands already; try again later")
             return
@@ -72,3 +74,6 @@ class Errands:
                         yield piece
         except RuntimeFaultError as fault:
             yield Brought(failure=str(fault))
+        except Exception as error:  # noqa: BLE001 - it is told to who asked
+            _log.error("runtime adapter broke", replica=errand.replica_id, exc_info=error)
+            yield Brought(failure=f"the agent's runtime adapter broke: {error!r}")
