@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Self
+from typing import Self
 
 import grpc
 import grpc.aio
@@ -144,18 +144,6 @@ class GrpcGateways:
             if key not in self._channels:
                 self._channels[key] = await self._stack.enter_async_context(channel)
             return self._channels[key]
-
-
-async def _bring(call: Any, errand_id: str, brought: AsyncIterator[Brought]) -> None:
-    """Write all that an errand brings to a call of `Serve`; how that ends, the call tells."""
-    try:
-        await call.write(agent_service_pb2.ServeRequest(errand_id=errand_id))
-        async for piece in brought:
-            await call.write(_served(piece))
-        await call.done_writing()
-    except BaseException:
-        call.cancel()
-        raise
 
 
 class GrpcStream:

@@ -118,7 +118,7 @@ async def test_a_refresh_token_works_once_and_its_reuse_ends_the_family(
     for ended in (first, second):
         with pytest.raises(UnauthenticatedError):
             await identity.authenticate(ended.access_token)
-    assert await identity.authenticate(other.access_token)
+    assert (await identity.authenticate(other.access_token)).user_id == user.id
     await identity.refresh(other.refresh_token)
 
 
