@@ -26,7 +26,6 @@ from fogbank.transparency.tree import leaf_hash, root_of
 from fogbank.v1 import audit_service_pb2 as pb
 from services.ledger.adapters.checkpoint_files import CheckpointFolder, read_keys
 from services.ledger.app.evidence import LogRewrittenError, NoCheckpointsError
-from services.ledger.app.ports import CopyDamagedError
 from tests.support.audited import audited
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_spec
@@ -329,32 +328,6 @@ async def test_what_was_signed_first_stays_when_a_ledger_starts_again(
         assert again.note.encode() in notes.values()
         await CheckpointFolder(tmp_path).write(COMMITS, "another")
     assert notes_in(tmp_path) == notes
-
-
-async def test_a_node_of_the_tree_that_is_gone_is_named_and_the_ledger_goes_on(
-    url: str, tmp_path: Path
-) -> None:
-    log = StoredLog()
-    log.store.commits = LOG.store.commits[:-1]
-    async with a_running_ledger(url, log, checkpoints=tmp_path) as ledger:
-        evidence = ledger.answers.evidence
-        await evidence.sign()
-        ((hashed,),) = await rows_of(url, "DELETE FROM tree_nodes RETURNING hash")
-        log.store.commits += LOG.store.commits[-1:]
-        log.store.wake()
-        await ledger.reaches(COMMITS)
-        with structlog.testing.capture_logs() as said:
-            signing = asyncio.create_task(evidence.run(3600))
-            await eventually(lambda: said or signing.done(), what="what it says")
-            signing.cancel()
-        (line,) = said
-        assert line["log_level"] == "warning"
-        assert "the commits 1 to 256 (level 8, number 0) is gone" in line["error"]
-        assert "give the ledger an empty one" in line["error"]
-        with pytest.raises(CopyDamagedError, match="level 8, number 0"):
-            await anext(ledger.answers.verification.verify(290, 0))
-        await rows_of(url, f"INSERT INTO tree_nodes VALUES (8, 0, '\\x{hashed.hex()}')")  # noqa: S608
-        assert (await evidence.sign()).size == COMMITS
 
 
 @pytest.mark.parametrize("grows", [False, True], ids=["same-size", "larger"])

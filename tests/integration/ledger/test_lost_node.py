@@ -1,0 +1,45 @@
+"""A node of the log's tree that the tables lost is named; nothing else ends by it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import structlog.testing
+
+from services.ledger.app.ports import CopyDamagedError
+from tests.support.fleet import LittleFleet
+from tests.support.fleet_log import a_spec
+from tests.support.ledger import StoredLog, a_running_ledger, rows_of
+from tests.support.waiting import eventually
+
+COMMITS = 258
+
+
+async def test_a_node_of_the_tree_that_is_gone_is_named_and_the_ledger_goes_on(
+    url: str, tmp_path: Path
+) -> None:
+    fleet = LittleFleet()
+    for number in range(COMMITS):
+        fleet.deploy(a_spec(f"app-{number}"))
+    log = StoredLog()
+    log.publish(fleet.log, COMMITS - 1)
+    async with a_running_ledger(url, log, checkpoints=tmp_path) as ledger:
+        evidence = ledger.answers.evidence
+        await evidence.sign()
+        ((hashed,),) = await rows_of(url, "DELETE FROM tree_nodes RETURNING hash")
+        log.publish(fleet.log, COMMITS)
+        await ledger.reaches(COMMITS)
+        with structlog.testing.capture_logs() as said:
+            signing = asyncio.create_task(evidence.run(3600))
+            await eventually(lambda: said or signing.done(), what="what it says")
+            signing.cancel()
+        (line,) = said
+        assert line["log_level"] == "warning"
+        assert "the commits 1 to 256 (level 8, number 0) is gone" in line["error"]
+        assert "give the ledger an empty one" in line["error"]
+        with pytest.raises(CopyDamagedError, match="level 8, number 0"):
+            await anext(ledger.answers.verification.verify(COMMITS, 0))
+        await rows_of(url, f"INSERT INTO tree_nodes VALUES (8, 0, '\\x{hashed.hex()}')")  # noqa: S608
+        assert (await evidence.sign()).size == COMMITS
