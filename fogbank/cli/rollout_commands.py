@@ -206,7 +206,7 @@ def status(
 
 @app.command()
 def history(deployment: Which, output: Output = AsTable) -> None:
-    """List the latest revisions, newest first."""
+    """List the revisions that are kept, newest first."""
     from fogbank.cli.connection import connect
     from fogbank.cli.lookups import deployment_id
 

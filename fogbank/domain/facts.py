@@ -31,7 +31,7 @@ from fogbank.domain.node_rules import (
 from fogbank.domain.policy import Policy
 from fogbank.domain.position import pack
 from fogbank.domain.rebalancing import RebalanceFact
-from fogbank.domain.revisions import LATEST_REVISIONS, Revision, next_revisions
+from fogbank.domain.revisions import Revision, next_revisions
 from fogbank.domain.states import Health, ReplicaState
 from fogbank.domain.tenancy import ClusterFact, OrganizationFact
 from fogbank.domain.tenancy_rules import (
@@ -72,16 +72,11 @@ class DeploymentFact:
 
     @property
     def revisions(self) -> tuple[Revision, ...]:
-        """Its revisions from the first on, the one asked for last."""
+        """Its revisions as far as they are kept, the one asked for last."""
         if self.updates:
             return self.updates
         created = self.created_position
         return (Revision(1, self.spec, self.env_key, created, self.created_at_us),)
-
-    @property
-    def latest_revisions(self) -> tuple[Revision, ...]:
-        """Its revisions as far as they are shown, the one asked for last."""
-        return self.revisions[-LATEST_REVISIONS:]
 
     @property
     def revision(self) -> int:
@@ -96,9 +91,9 @@ class DeploymentFact:
         return self.spec.cluster_id
 
     def revision_of(self, number: int) -> Revision:
-        """Return a revision; the first for one that never was."""
+        """Return a revision; the oldest one kept for one that is kept no more."""
         revisions = self.revisions
-        return revisions[number - 1 if number <= len(revisions) else 0]
+        return next((each for each in revisions if each.number == number), revisions[0])
 
 
 @dataclass(slots=True)

@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 
 from fogbank.domain.deployment import DeploymentSpec
 
-# So many revisions are shown, and can be gone back to by a command. All are kept: a rollout may go
-# back to an older one, and replicas of one may still run.
-LATEST_REVISIONS = 10
+# So many revisions are kept; older ones can't be gone back to.
+KEPT_REVISIONS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +47,11 @@ def with_replicas_of(spec: DeploymentSpec, other: DeploymentSpec) -> DeploymentS
 
 
 def next_revisions(
-    known: tuple[Revision, ...], spec: DeploymentSpec, env_key: str, position: int, at_us: int
+    kept: tuple[Revision, ...], spec: DeploymentSpec, env_key: str, position: int, at_us: int
 ) -> tuple[Revision, ...]:
-    """Return the revisions after an update, the present one last."""
-    present = known[-1]
+    """Return the revisions after an update, the present one last; the oldest are forgotten."""
+    present = kept[-1]
     if same_replicas(spec, env_key, present):
-        return (*known[:-1], replace(present, spec=spec))
+        return (*kept[:-1], replace(present, spec=spec))
     following = Revision(present.number + 1, spec, env_key, position, at_us)
-    return (*known, following)
+    return (*kept, following)[-KEPT_REVISIONS:]

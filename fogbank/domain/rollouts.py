@@ -150,6 +150,6 @@ def rollout_view(fleet: FleetState, deployment: DeploymentFact) -> RolloutView:
         len(available),
         len(leaving),
         message,
-        deployment.latest_revisions,
+        deployment.revisions,
         fleet.position,
     )

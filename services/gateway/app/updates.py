@@ -118,7 +118,7 @@ class Updates:
         """Make replicas what they were in an earlier revision; 0 for the one before.
 
         Raises:
-            InvalidArgumentError: the revision is too old, or never was.
+            InvalidArgumentError: the revision is not kept, or never was.
             FailedPreconditionError: there is none before; or it is deleted.
             NotFoundError, AbortedError, AlreadyExistsError, UnavailableError: as `update`.
         """
@@ -197,7 +197,7 @@ class Updates:
 
 
 def _earlier(deployment: DeploymentFact, number: int) -> Revision:
-    earlier = deployment.latest_revisions[:-1]
+    earlier = deployment.revisions[:-1]
     if not earlier:
         raise FailedPreconditionError("There is no earlier revision", reason="NO_EARLIER_REVISION")
     if not number:

@@ -228,7 +228,7 @@ class RolloutAnswer(Answer):
     updated: int = Field(description="Replicas that are as wanted.")
     available: int = Field(description="Slots with a replica that runs and is well.")
     leaving: int = Field(description="Former replicas that run until their successors do.")
-    revisions: list[RevisionAnswer] = Field(description="Newest first, at most 10.")
+    revisions: list[RevisionAnswer] = Field(description="Newest first, as far as they are kept.")
     as_of_sequence: int
 
 

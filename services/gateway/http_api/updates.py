@@ -78,7 +78,7 @@ async def update(
     operation_id="deploymentRollout",
 )
 async def rollout(caller: Caller, request: Request, deployment_id: DeploymentId) -> Response:
-    """Say how far the replacement of replicas is, and show the latest revisions."""
+    """Say how far the replacement of replicas is, and show the revisions that are kept."""
     view = await used_by(request).updates.rollout(caller, str(deployment_id))
     return rendering.json_response(rendering.rollout(view), headers={"Cache-Control": "no-store"})
 

@@ -90,7 +90,7 @@ def test_back_again_and_a_cluster_that_is_not_there() -> None:
 
 
 def test_a_snapshot_amid_many_moves_counts_as_the_whole_log_does() -> None:
-    """Also replicas of revisions long past stay in their own cluster."""
+    """Also replicas of revisions that are kept no more stay in their own cluster."""
     fleet = a_fleet(Quota(cpu_millicores=1000))
     known = run(fleet, ask())
     for number in range(12):
