@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from fogbank.domain import events as ev
 from fogbank.domain.decisions import Desired
@@ -12,6 +12,9 @@ from fogbank.domain.ids import replica_ids
 from fogbank.placement.arrays import FleetArrays
 from fogbank.placement.devices import choose, held_by_leaving
 from fogbank.placement.room import Room
+
+# More names of other replicas in one outcome could be too many for a commit.
+MOST_NAMES = 4_000
 
 
 def occupied_rows(
@@ -65,6 +68,25 @@ def placements_on(
             ev.Placement(replica_id, slot, generation, ids[row], points, starts_after, "", devices)
         )
     return tuple(placements)
+
+
+def names_told(
+    fleet: FleetState,
+    room: Room,
+    leaving: Mapping[int, Sequence[int]],
+    copies: Mapping[int, int],
+) -> int:
+    """Return how many names it takes at most to say who is evicted, and who starts after whom.
+
+    `leaving` has for each row who is to be evicted, `copies` how many replicas take their room:
+    each of those names all that leave its node.
+    """
+    names = sum(map(len, leaving.values()))
+    for row, count in copies.items():
+        on_node = fleet.on_node(room.arrays.ids[row])
+        before = sum(placed.desired is Desired.RELEASED for placed in on_node)
+        names += count * (before + len(room.leaving.get(row, ())) + len(leaving.get(row, ())))
+    return names
 
 
 def _starts_after(

@@ -24,7 +24,7 @@ from fogbank.placement.arrays import DIMENSIONS, GPU, FleetArrays, Integers, Mas
 from fogbank.placement.devices import amounts_on_devices, copies_fit, devices_fit
 from fogbank.placement.elsewhere import Elsewhere
 from fogbank.placement.filters import feasible_nodes
-from fogbank.placement.placements import occupied_rows, placements_on
+from fogbank.placement.placements import MOST_NAMES, names_told, occupied_rows, placements_on
 from fogbank.placement.prices import NO_PRICE, Prices, prices_of
 from fogbank.placement.quota_evictions import QuotaAsk
 from fogbank.placement.room import Room, Shortage
@@ -57,6 +57,9 @@ def preempt(
     # Room that others left over, anybody's from the next round on, is better than evicting more.
     found = None if ask.leftover() else ask.place(slots)
     if found is None:
+        if ask.too_many:
+            reason = f"{shortage.reason}; too many replicas would have to give way at once"
+            return replace(shortage, reason=reason)
         # What this round placed or moved can be evicted from the next round on.
         return replace(shortage, unsettled=True) if ask.later(len(slots)) else None
     placements, victims = found
@@ -86,6 +89,7 @@ class _Ask:
     quota: QuotaAsk = field(init=False)
     limit: int = 0
     cluster_id: int = 0
+    too_many: bool = False
     takes: Integers = field(default_factory=lambda: np.zeros((DIMENSIONS, 1), dtype=np.int64))
 
     def __post_init__(self) -> None:
@@ -145,6 +149,9 @@ class _Ask:
         self._spare(leaving, others, copies)
         for entry in others:
             leaving.setdefault(int(self._table.row[entry]), []).append(entry)
+        self.too_many = names_told(self.fleet, self.room, leaving, copies) > MOST_NAMES
+        if self.too_many:
+            return None
         victims: dict[str, list[str]] = {}
         for row, entries in leaving.items():
             self.evictions.evict(self.room, row, entries, self.takes * copies[row])

@@ -24,9 +24,6 @@ from fogbank.placement.room import Room
 if TYPE_CHECKING:
     from fogbank.placement.victims import Evictions, VictimTable
 
-# More names than that in one outcome could be too many for a commit.
-_MOST_EVICTED = 2_000
-
 
 @dataclass(slots=True)
 class FreedQuota:
@@ -149,8 +146,7 @@ class QuotaAsk:
             return None
         # Room that others left over is credited here: nobody more is to leave than must.
         spare = freed.sum(axis=1) - over + self._credit(self.evictions.quota.evicted)
-        victims = self._kept_away(candidates, freed, spare)
-        return victims if len(victims) <= _MOST_EVICTED else None
+        return self._kept_away(candidates, freed, spare)
 
     def met(self, leaving: Iterable[int]) -> bool:
         """Tell whether the ask keeps to its quotas if those leave and nobody else."""

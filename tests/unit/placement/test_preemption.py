@@ -241,6 +241,21 @@ def test_several_on_one_node_where_that_is_allowed() -> None:
     assert sum(fleet.status(known) is RUNNING for known in lows) == 1
 
 
+def test_nobody_gives_way_where_it_took_too_many_names_and_others_go_on() -> None:
+    """Each replica that starts on a node names all that leave it: with many, no commit has room."""
+    fleet = a_fleet(*[4000] * 10)
+    run(fleet, a_spec("low", 400, cpu=100, memory=64, storage=1, priority=0, allow_colocation=True))
+    large = fleet.deploy(high(400, 100, allow_colocation=True))
+    outcomes = fleet.settle()
+    assert evicted(outcomes) == []
+    (deferred,) = (each for each in outcomes if isinstance(each, ev.DeploymentDeferred))
+    assert deferred.deployment_id == large
+    assert "too many replicas would have to give way at once" in deferred.reason
+    small = fleet.deploy(high(400, 20, allow_colocation=True))
+    assert len(evicted(fleet.settle())) == 80
+    assert len(fleet.nodes_of(small)) == 20
+
+
 def test_it_starts_when_those_have_ended_whose_room_it_has() -> None:
     fleet = a_fleet(1000)
     (victim,) = run(fleet, low(1000))
