@@ -62,6 +62,8 @@ _REFUSALS = frozenset(
 
 # Between two wishes for a new certificate, should the first not be answered.
 _LEAST_RENEWAL_PAUSE_S = 1.0
+# After the key could not be read, or was no key.
+_RENEWAL_RETRY_S = 30.0
 
 # The reason that a gateway gives a node that was removed from the fleet.
 _REMOVED = "NODE_REMOVED"
@@ -208,7 +210,12 @@ class GrpcStream:
             await asyncio.sleep(max(_LEAST_RENEWAL_PAUSE_S, wait_s))
             if self._credentials.renew_at_s > time.time():
                 continue
-            request = await asyncio.to_thread(self._credentials.request, self._node_id)
+            try:
+                request = await asyncio.to_thread(self._credentials.request, self._node_id)
+            except (OSError, ValueError, CertificateError) as error:
+                _log.error("no new certificate can be asked for", node=self._name, error=str(error))
+                await asyncio.sleep(_RENEWAL_RETRY_S)
+                continue
             self._outgoing.put_nowait(
                 agent_service_pb2.ConnectRequest(
                     certificate_renewal=agent_service_pb2.CertificateRenewal(

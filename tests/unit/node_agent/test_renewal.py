@@ -1,0 +1,71 @@
+"""A certificate is renewed in time, whatever goes wrong once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc.aio
+import pytest
+
+from fogbank.runtime.certificates import CertificateError
+from fogbank.v1 import agent_service_pb2 as pb
+from fogbank.v1 import agent_service_pb2_grpc
+from services.node_agent.adapters import gateway_stream
+from services.node_agent.adapters.gateway_stream import GrpcStream
+
+
+class _Credentials:
+    """Is due, and can be read only at the last of several tries."""
+
+    renew_at_s = 0.0
+
+    def __init__(self, *errors: Exception) -> None:
+        self._errors = list(errors)
+
+    def request(self, node_id: str) -> bytes:
+        if self._errors:
+            raise self._errors.pop(0)
+        return f"request of {node_id}".encode()
+
+
+class _Gateway(agent_service_pb2_grpc.AgentServiceServicer):
+    """Welcomes, and keeps the first thing that it is told."""
+
+    def __init__(self) -> None:
+        self.heard: asyncio.Queue[pb.ConnectRequest] = asyncio.Queue()
+
+    async def Connect(
+        self, request_iterator: AsyncIterator[pb.ConnectRequest], context: object
+    ) -> AsyncIterator[pb.ConnectResponse]:
+        yield pb.ConnectResponse(welcome=pb.Welcome(epoch=1))
+        async for request in request_iterator:
+            self.heard.put_nowait(request)
+
+
+async def test_a_key_that_can_not_be_read_once_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gateway_stream, "_LEAST_RENEWAL_PAUSE_S", 0.001)
+    monkeypatch.setattr(gateway_stream, "_RENEWAL_RETRY_S", 0)
+    credentials: Any = _Credentials(OSError("too many open files"), CertificateError("no key"))
+    server, gateway = grpc.aio.server(), _Gateway()  # type: ignore[abstract]
+    agent_service_pb2_grpc.add_AgentServiceServicer_to_server(gateway, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stream = GrpcStream(channel, (), "n-1", "node-1", credentials)
+            await anext(stream.messages())
+            renewing = asyncio.create_task(stream.keep_fresh())
+            async with asyncio.timeout(20):
+                heard = asyncio.create_task(gateway.heard.get())
+                await asyncio.wait({heard, renewing}, return_when=asyncio.FIRST_COMPLETED)
+            assert not renewing.done()
+            request = (await heard).certificate_renewal
+            assert request.certificate_request == b"request of n-1"
+            renewing.cancel()
+            stream.close()
+    finally:
+        await server.stop(None)
