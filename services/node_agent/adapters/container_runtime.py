@@ -107,6 +107,7 @@ class EngineRuntime:
         self._running: dict[str, _Running] = {}
         self._told: asyncio.Queue[RuntimeEvent] = asyncio.Queue()
         self._usage = UsageMeter()
+        self._measuring: asyncio.Task[None] | None = None
         self._images = images or Images(engine)
         self._collector = collector
 
@@ -331,7 +332,15 @@ class EngineRuntime:
         for replica_id, one in before.items():
             if one.id not in running:
                 await self._see_end(replica_id, one)
-        await self._usage.measure(self._engine, sorted(running))
+        # Engines take long over it: ends are not to wait meanwhile.
+        if self._measuring is None or self._measuring.done():
+            self._measuring = asyncio.create_task(self._measure(sorted(running)))
+
+    async def _measure(self, container_ids: Sequence[str]) -> None:
+        try:
+            await self._usage.measure(self._engine, container_ids)
+        except EngineAwayError as error:
+            self._engine.note_away(error)
 
     async def _see_end(self, replica_id: str, one: _Running) -> None:
         shown = await self._engine.call(lambda docker: show(docker, one.id))
@@ -383,8 +392,10 @@ class EngineRuntime:
                     return
                 await self._take_event(event)
         finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            ending = [each for each in (reading, self._measuring) if each is not None]
+            for task in ending:
+                task.cancel()
+            await asyncio.gather(*ending, return_exceptions=True)
 
     async def _take_event(self, event: Mapping[str, Any]) -> None:
         if event.get("Action") != "die":
