@@ -6,7 +6,6 @@ One task folds, one decides. The next round waits for what the fold says of the 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
@@ -23,9 +22,10 @@ from fogbank.domain.verdict import VoidReason
 from fogbank.domain.views import AsOf
 from fogbank.log.clock_check import ClockCheck
 from fogbank.log.follower import OwnCommit, follow_commits
-from fogbank.log.port import EventLog
+from fogbank.log.port import CommitTooLargeError, EventLog
 from fogbank.log.snapshots import SnapshotSource, ignored, state_to_begin_with
 from fogbank.placement import ENGINE, Decided, Planner
+from fogbank.placement.engine import DEFAULT_LIMIT
 from fogbank.placement.explanation import explain, plan
 from fogbank.placement.rebalance import planned_so_far
 from fogbank.runtime.clock import Clock
@@ -33,6 +33,7 @@ from fogbank.runtime.crash_points import crash_point
 from fogbank.runtime.turns import last_in_turns
 from services.scheduler.core.leadership import Leadership
 from services.scheduler.core.liveness import Liveness
+from services.scheduler.core.status import SchedulerStatus
 
 _log = structlog.get_logger("scheduler")
 
@@ -56,23 +57,6 @@ class RoundMeter(Protocol):
 
     def queues(self, pending: dict[str, int]) -> None:
         """Show how many deployments wait, by queue."""
-
-
-@dataclass(frozen=True, slots=True)
-class SchedulerStatus:
-    """What a scheduler is doing; times in milliseconds."""
-
-    instance: str
-    leader: str
-    as_of_sequence: int
-    pending: dict[str, int]
-    oldest_waiting_ms: int
-    placed_total: int
-    failed_total: int
-    rounds_accepted: int
-    rounds_void: int
-    policy: str
-    nodes_heard: int
 
 
 class Scheduler:
@@ -109,6 +93,8 @@ class Scheduler:
         self._own = OwnCommit()
         self._changed = asyncio.Event()
         self._folded = asyncio.Event()
+        # How much the next round may decide: less while one is too large for a commit.
+        self._limit = DEFAULT_LIMIT
         self._accepted = 0
         self._void = 0
         self._last_void: VoidReason | None = None
@@ -318,7 +304,7 @@ class Scheduler:
 
     def _decide(self, now_us: int) -> Decided | None:
         wall_us = self._clock.now_us()
-        decided = self.planner.decide(wall_us, self._silences(now_us, wall_us))
+        decided = self.planner.decide(wall_us, self._silences(now_us, wall_us), self._limit)
         if decided is not None:
             for deployment_id, error in decided.errors:
                 _log.error(
@@ -332,10 +318,15 @@ class Scheduler:
             await self._clock_check.require()
             crash_point("scheduler.before-round-append")
             sequence = await self._log.append(self._commit_bytes(decided))
+        except CommitTooLargeError as error:
+            self._limit = max(decided.event.limit // 2, 1)
+            _log.warning("a round of fewer outcomes is decided", error=error.message)
+            return 0.0 if self._limit < decided.event.limit else _RETRY_S
         except FogError as error:
             # Whether it is in the log or not: the next round is decided on what the fold says.
             _log.warning("round not confirmed", error=error.message)
             return _RETRY_S
+        self._limit = min(2 * self._limit, DEFAULT_LIMIT)
         crash_point("scheduler.after-round-append")
         try:
             async with asyncio.timeout(_OUTCOME_WAIT_S):
