@@ -42,7 +42,11 @@ def successors_side_by_side() -> Patches:
 @bug
 def rolled_back_again_and_again() -> Patches:
     """The revision that failed counts as the one to go back to."""
-    return [patch.object(rollouts, "_last_good", lambda _fleet, _decision, asked: asked)]
+
+    def always(_fleet: Any, _decision: Any, asked: int, _min_healthy_ms: int) -> dict[int, int]:
+        return {asked: 0}
+
+    return [patch.object(rollouts, "_good_from_us", always)]
 
 
 # --- preemption -------------------------------------------------------------------------------
