@@ -7,6 +7,7 @@ import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NoReturn
 from uuid import uuid4
 
 import structlog
@@ -56,6 +57,16 @@ _log = structlog.get_logger(__name__)
 _RETRY_S = 1.0
 _RETRY_HINT_MS = 1_000
 _US_PER_S = 1_000_000
+# More than an agent sends without an acknowledgement; of one that sends more nothing else is heard.
+_MOST_UNWRITTEN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _LoadMoved:
+    """The node's load moved by a step, with all at work that was assigned up to a sequence."""
+
+    load: LoggedLoad
+    reflects_sequence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +82,9 @@ class AgentPorts:
 
 
 class AgentSession:
-    """Takes in what an agent says (`receive`) and tells it what to do (`messages`).
+    """Takes in what an agent says (`receive`, `write`) and tells it what to do (`messages`).
 
-    Both raise a FogError when the stream is to be closed; the agent shakes hands again then.
+    They raise a FogError when the stream is to be closed; the agent shakes hands again then.
     """
 
     def __init__(
@@ -98,6 +109,9 @@ class AgentSession:
         self._acked_number = welcome.last_report_number
         self._ack_again = False
         self._beat_heard = self._beat_answered = 0
+        self._unwritten: asyncio.Queue[Report | CapacityChange | _LoadMoved]
+        self._unwritten = asyncio.Queue(_MOST_UNWRITTEN)
+        self._load_waits = False
         self._errands: list[Errand] = []
         self._certificate: NodeCertificate | None = None
         node = self._node()
@@ -137,7 +151,7 @@ class AgentSession:
     def end(self, error: BaseException | None = None) -> None:
         """Have `messages` end, with an error if there is one: the agent says nothing more."""
         self._ended = True
-        self._error = error
+        self._error = self._error or error
         self._woken.set()
 
     def _node(self) -> NodeFact:
@@ -311,30 +325,47 @@ class AgentSession:
     # --- from the agent -----------------------------------------------------------------------
 
     async def receive(self, message: FromAgent) -> None:
-        """Take in what the agent said; returns when it is written down or passed on.
+        """Take in what the agent said: pass a sign of life on, leave the rest to `write`.
 
         Raises:
             InvalidArgumentError: the message makes no sense.
-            AbortedError: a report of another epoch, or one that skips a number.
         """
         match message:
             case Heartbeat():
                 await self._beat(message)
             case Report():
-                await self._report(message)
+                await self._unwritten.put(message)
             case CapacityChange():
                 check_fingerprint(message.fingerprint, "capacity_change.fingerprint")
                 check_details(message.details, "capacity_change.fingerprint.details")
-                if not self._knows(message):
-                    await self._append(
-                        agent_events.capacity_changed(
-                            self.node_id,
-                            self._welcome.epoch,
-                            message,
-                            str(uuid4()),
-                            self._ports.clock.now_us(),
+                await self._unwritten.put(message)
+
+    async def write(self) -> NoReturn:
+        """Write down what `receive` took in, in order.
+
+        It may wait for the log without end, and signs of life must not wait behind it: a gateway
+        that can't write would lose all its nodes as silent.
+
+        Raises:
+            AbortedError: a report of another epoch, or one that skips a number.
+        """
+        while True:
+            match await self._unwritten.get():
+                case Report() as report:
+                    await self._report(report)
+                case CapacityChange() as change:
+                    if not self._knows(change):
+                        await self._append(
+                            agent_events.capacity_changed(
+                                self.node_id,
+                                self._welcome.epoch,
+                                change,
+                                str(uuid4()),
+                                self._ports.clock.now_us(),
+                            )
                         )
-                    )
+                case _LoadMoved() as moved:
+                    await self._log_load(moved)
 
     def _knows(self, change: CapacityChange) -> bool:
         known = self._node().fingerprint, self._fold.fleet.facts.details_of(self.node_id)
@@ -356,14 +387,14 @@ class AgentSession:
             )
         )
         step = next_load(self._load, beat.cpu_percent, beat.memory_percent, now_us)
-        if step is None:
-            return
+        if step is not None and not self._load_waits and not self._unwritten.full():
+            self._load_waits = True
+            reflects = max(0, min(beat.reflects_sequence, self._told_sequence))
+            self._unwritten.put_nowait(_LoadMoved(step, reflects))
+
+    async def _log_load(self, moved: _LoadMoved) -> None:
         envelope = agent_events.load_changed(
-            self.node_id,
-            self._welcome.epoch,
-            step,
-            max(0, min(beat.reflects_sequence, self._told_sequence)),
-            str(uuid4()),
+            self.node_id, self._welcome.epoch, moved.load, moved.reflects_sequence, str(uuid4())
         )
         try:
             await self._ports.appender.append([envelope])
@@ -371,7 +402,9 @@ class AgentSession:
             # The next heartbeat comes soon, and the load that counts then is that one's.
             _log.debug("load not logged", node=self.node_id, error=error.message)
         else:
-            self._load = step
+            self._load = moved.load
+        finally:
+            self._load_waits = False
 
     async def _report(self, report: Report) -> None:
         if report.epoch != self._welcome.epoch:

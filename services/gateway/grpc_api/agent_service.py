@@ -82,11 +82,13 @@ class AgentService(rpc.AgentServiceServicer):
         trusted_until_us = shown.ends_at_us if shown is not None else None
         async with self._agents.session(hello, trusted_until_us) as session:
             reader = asyncio.create_task(self._listen(requests, session))
+            writer = asyncio.create_task(_write(session))
             try:
                 async for message in session.messages():
                     yield _response(message)
             finally:
                 reader.cancel()
+                writer.cancel()
 
     async def Serve(
         self, request_iterator: AsyncIterator[pb.ServeRequest], context: Context
@@ -164,6 +166,14 @@ class AgentService(rpc.AgentServiceServicer):
             session.end(error)
         else:
             session.end()
+
+
+async def _write(session: AgentSession) -> None:
+    """Write down what the agent says; an error ends the session."""
+    try:
+        await session.write()
+    except Exception as error:  # noqa: BLE001 (raised again by the session, in the call's task)
+        session.end(error)
 
 
 async def _first(requests: AsyncIterator[Any], kind: str) -> Any:

@@ -1,5 +1,7 @@
 """What agents say: reports, heartbeats, changes of their host."""
 
+import asyncio
+
 import grpc
 import pytest
 
@@ -91,6 +93,59 @@ async def test_reports_outlive_an_outage_of_the_log() -> None:
         assert world.fold.fleet.facts.nodes[agent.node_id].last_report == 2
 
 
+async def test_heartbeats_pass_reports_that_the_log_refuses() -> None:
+    store = MemoryStore()
+    async with (
+        gateway_world(memory_logs(store)) as world,
+        scripted_agent(world.channel) as agent,
+    ):
+        await agent.shake_hands()
+        store.available = False
+        for number in (2, 3):
+            await agent.send_report(number)
+        await agent.beat()
+        await eventually(lambda: world.telemetry.heard)
+
+        store.available = True
+        store.wake()
+
+        while (await agent.next("ack")).number < 3:
+            pass
+
+
+async def test_heartbeats_pass_what_the_log_neither_takes_nor_refuses(
+    world: GatewayWorld, agent: ScriptedAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await agent.shake_hands()
+    monkeypatch.setattr(world.log, "append", lambda *_, **__: asyncio.Event().wait())
+
+    await agent.beat(95, 40)
+    await agent.send_report(2)
+    await agent.beat(50, 10)
+
+    await eventually(lambda: len(world.telemetry.heard) == 2)
+
+
+async def test_a_load_that_the_log_refused_is_logged_with_a_later_heartbeat() -> None:
+    store = MemoryStore()
+    async with (
+        gateway_world(memory_logs(store)) as world,
+        scripted_agent(world.channel) as agent,
+    ):
+        await agent.shake_hands()
+        store.available = False
+        await agent.beat(95, 40)
+        await eventually(lambda: world.telemetry.heard)
+        store.available = True
+        store.wake()
+
+        async def beaten() -> bool:
+            await agent.beat(97, 41)
+            return world.fold.fleet.facts.nodes[agent.node_id].cpu_percent == 97
+
+        await eventually(beaten)
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -177,12 +232,13 @@ async def test_a_load_that_moved_by_a_step_is_logged_once(
     await agent.beat(95, 40)
     await agent.beat(50, 10)
 
-    node = world.fold.fleet.facts.nodes[agent.node_id]
     await eventually(lambda: len(world.telemetry.heard) == 2)
+    await agent.report()  # written down behind all that was said before
+    node = world.fold.fleet.facts.nodes[agent.node_id]
     assert (node.cpu_percent, node.memory_percent) == (95, 40)
     assert node.load_reflects == agent.sequence
     assert world.fold.fleet.node_status(node) is NodeStatus.BUSY
-    assert await world.log.last_sequence() == before + 1
+    assert await world.log.last_sequence() == before + 2, "one load and the report"
 
 
 async def test_a_host_that_changed_is_a_fact(world: GatewayWorld, agent: ScriptedAgent) -> None:
