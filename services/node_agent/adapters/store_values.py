@@ -36,6 +36,7 @@ def encode_record(record: ReplicaRecord) -> Json:
         None if record.observed is None else encode_observation(record.observed),
         record.restarts,
         record.restart_floor,
+        *([True] if record.unreported else []),
     ]
 
 
@@ -46,7 +47,7 @@ def decode_record(value: Json) -> ReplicaRecord:
         ValueError: it is nothing this release knows.
     """
     try:
-        replica_id, desired, spec, since_sequence, observed, restarts, floor = value
+        replica_id, desired, spec, since_sequence, observed, restarts, floor, *rest = value
         return ReplicaRecord(
             replica_id,
             Desired(desired),
@@ -55,6 +56,7 @@ def decode_record(value: Json) -> ReplicaRecord:
             None if observed is None else decode_observation(observed),
             list(restarts),
             floor,
+            bool(rest and rest[0]),
         )
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise ValueError(f"not a replica this agent knows: {error!r}") from error

@@ -199,7 +199,7 @@ class NodeAgent:
 
     def _log_observations(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
-            if isinstance(entry, ObservationKept):
+            if isinstance(entry, ObservationKept) and entry.reported:
                 seen = entry.observation
                 REPLICA_CHANGES.labels(seen.state.name.lower()).inc()
                 self._log.info(

@@ -22,9 +22,11 @@ from services.node_agent.core.effects import (
     Wake,
     WakeAtBoot,
 )
+from services.node_agent.core.health_reports import HealthReports
 from services.node_agent.core.kept import (
     EpochKept,
     Kept,
+    ObservationKept,
     ReportsAcknowledged,
     ReportSealed,
     ReportsRenumbered,
@@ -46,6 +48,7 @@ class AgentCore:
         self._workings = Workings(kept)
         self._contact = Contact()
         self._lifecycle = Lifecycle(self._workings, policy, self._contact)
+        self._health = HealthReports(kept, policy.health_pause_us)
         self._wake_boot_us = 0
         self._beat_asked = False
         self._stream = 0
@@ -245,16 +248,21 @@ class AgentCore:
     # --- the end of a batch -----------------------------------------------------------------
 
     def _settle(self, now_us: int) -> None:
-        self._stop_what_is_cut_off(now_us)
+        boot_dues = [self._stop_what_is_cut_off(now_us)]
         if self._welcomed:
             self._report(now_us)
+            boot_dues.append(self._health.next_due_us(self._contact.now_us))
+        wake_boot_us = min((due for due in boot_dues if due), default=0)
+        if wake_boot_us != self._wake_boot_us:
+            self._wake_boot_us = wake_boot_us
+            self._workings.ask(WakeAtBoot(wake_boot_us))
         wake_us = self._next_wake_us(now_us)
         if wake_us != self._wake_us:
             self._wake_us = wake_us
             self._workings.ask(Wake(wake_us))
 
-    def _stop_what_is_cut_off(self, now_us: int) -> None:
-        """Stop what may not run on any more, and wake when the next one may not."""
+    def _stop_what_is_cut_off(self, now_us: int) -> int:
+        """Stop what may not run on any more; return when to look again, 0 for never."""
         guarded = self._guarded
         self._contact.guard(needed=bool(guarded))
         wake_us = 0
@@ -269,9 +277,7 @@ class AgentCore:
         if self._welcomed and guarded:
             beat_us = min(self._contact.beat_due_us(record) for record in guarded)
             wake_us = min(wake_us or beat_us, beat_us)
-        if wake_us != self._wake_boot_us:
-            self._wake_boot_us = wake_us
-            self._workings.ask(WakeAtBoot(wake_us))
+        return wake_us
 
     def _ask_for_contact(self, guarded: list[ReplicaRecord]) -> None:
         """Have a heartbeat leave at once if a replica waits for its answer, or soon would."""
@@ -291,9 +297,12 @@ class AgentCore:
     def _report(self, now_us: int) -> None:
         """Seal what was seen into reports, as many as may be on their way at once."""
         kept = self._kept
-        while len(kept.outbox) < self._policy.report_window and (
-            kept.unreported or not self._confirmed
-        ):
+        while len(kept.outbox) < self._policy.report_window:
+            if len(kept.unreported) < self._policy.report_size:
+                for seen in self._health.take_due(self._contact.now_us):
+                    self._workings.keep(ObservationKept(seen))
+            if self._confirmed and not kept.unreported:
+                return
             number = kept.last_number + 1
             count = min(len(kept.unreported), self._policy.report_size)
             self._workings.keep(ReportSealed(number, count))

@@ -68,7 +68,10 @@ class ReplicaDropped:
 
 @dataclass(frozen=True, slots=True)
 class ObservationKept:
-    """A replica got on. `restarted_at_us` is set when this start is a restart."""
+    """A replica got on. `restarted_at_us` is set when this start is a restart.
+
+    Unless it is to be `reported`, only the replica's record has it.
+    """
 
     observation: ReplicaObservation
     reported: bool = True
@@ -159,7 +162,7 @@ def _observe(kept: Kept, entry: ObservationKept) -> None:
     seen = entry.observation
     record = kept.replicas.get(seen.replica_id)
     if record is not None:
-        record.observed = seen
+        record.observed, record.unreported = seen, not entry.reported
         if entry.restarted_at_us:
             record.restarts.append(entry.restarted_at_us)
             del record.restarts[:-_RESTARTS_REMEMBERED]

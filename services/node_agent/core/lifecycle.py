@@ -281,9 +281,9 @@ class Lifecycle:
             self._activities.of(record.replica_id).early_health = stimulus
             return
         if seen.health is not stimulus.health:
-            self._observe(
-                record.seen(seen.state, now_us, health=stimulus.health, reason=stimulus.reason)
-            )
+            # Lost in a crash, the probe finds it again: it needs no sync, however often it changes.
+            seen = record.seen(seen.state, now_us, health=stimulus.health, reason=stimulus.reason)
+            self._workings.keep(ObservationKept(seen, reported=False), urgent=False)
         probe = record.probe
         if stimulus.health is Health.UNHEALTHY and probe is not None and probe.restart_unhealthy:
             self._activities.of(record.replica_id).broken = stimulus.reason or "its probe fails"

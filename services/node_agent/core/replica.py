@@ -88,7 +88,8 @@ class ReplicaRecord:
     `spec` is None for a container found without a record. `since_sequence` is the log sequence
     of the assignments that brought it; `restarts` are the instants at which it was started again.
     What the log has of it are restart counts below `restart_floor`: it may know of more restarts
-    than a record from an old disk, and takes in only what goes beyond them.
+    than a record from an old disk, and takes in only what goes beyond them. With `unreported` no
+    report has what was observed last, nor will one by itself.
     """
 
     replica_id: str
@@ -98,6 +99,7 @@ class ReplicaRecord:
     observed: ReplicaObservation | None = None
     restarts: list[int] = field(default_factory=list)
     restart_floor: int = 0
+    unreported: bool = False
 
     @property
     def ended(self) -> bool:

@@ -19,6 +19,7 @@ class AgentPolicy:
     up to the longest, and jittered.
     `report_window` reports may be unacknowledged at once, `report_size` observations go in one:
     what is seen meanwhile collects, so a slow gateway gets larger reports, not more of them.
+    Changes of a running replica's health are reported once in `health_pause_us`.
     """
 
     restart_limit: int = 2
@@ -31,6 +32,7 @@ class AgentPolicy:
     report_window: int = 2
     report_size: int = 256
     ack_patience_us: int = 60 * _US_PER_S
+    health_pause_us: int = 1 * _US_PER_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from fogbank.domain.containers import ContainerSpec, HealthProbe, ProbeKind
 from fogbank.domain.events import ReplicaObservation
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.resources import NOTHING
-from fogbank.domain.states import RestartPolicy
+from fogbank.domain.states import Health, RestartPolicy
 from services.node_agent.adapters import store_tables
 from services.node_agent.core import effects as ef
 from services.node_agent.core import stimuli as st
@@ -22,17 +23,24 @@ from services.node_agent.core.replica import Assignment, Desired, FoundContainer
 from services.node_agent.core.restarts import AgentPolicy
 
 POLICY = AgentPolicy(
-    restart_limit=2, restart_delay_us=10, prepare_retry_delay_us=2, report_window=2, report_size=3
+    restart_limit=2,
+    restart_delay_us=10,
+    prepare_retry_delay_us=2,
+    report_window=2,
+    report_size=3,
+    health_pause_us=20,
 )
+PROBED = ContainerSpec(probe=HealthProbe(ProbeKind.TCP, 80))
 
 
 @dataclass
 class Container:
-    """A real container."""
+    """A real container, and what its probe finds."""
 
     restart_count: int
     running: bool = True
     exit_code: int = 0
+    health: Health = Health.UNKNOWN
 
 
 @dataclass
@@ -138,6 +146,10 @@ class World:
                 self.start(replica_id, restart_count)
             case ef.StopContainer(replica_id):
                 self.stop(replica_id)
+            case ef.BeginProbing(replica_id, restart_count):
+                present = self.containers.get(replica_id)
+                if present is not None and present.health not in {Health.UNKNOWN, effect.health}:
+                    self.answers.append(st.HealthSeen(replica_id, restart_count, present.health))
             case ef.RemoveContainer(replica_id):
                 self.containers.pop(replica_id, None)
 
@@ -198,7 +210,7 @@ class World:
             if known.desired is Desired.STOP:
                 return
             restart = known.spec.restart
-        spec = ReplicaSpec("d", "web", "nginx", NOTHING, {}, restart)
+        spec = ReplicaSpec("d", "web", "nginx", NOTHING, {}, restart, container=PROBED)
         assignment = Assignment(replica_id, desired, spec)
         previous, self.log.sequence = self.log.sequence, self.log.sequence + 1
         self.log.desired[replica_id] = assignment
@@ -219,6 +231,13 @@ class World:
             present.running, present.exit_code = False, exit_code
             if self.core is not None:
                 self.answers.append(st.ContainerEnded(replica_id, present.restart_count, exit_code))
+
+    def swing(self, replica_id: str, health: Health) -> None:
+        """A container's probe changes its mind, and the agent takes it in at once."""
+        present = self.containers.get(replica_id)
+        if present is not None and present.running:
+            present.health = health
+            self.turn([st.HealthSeen(replica_id, present.restart_count, health)])
 
     def answer(self, count: int) -> None:
         """Hand the process the next things that wait for it, in one batch."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as some
 
-from fogbank.domain.states import ReplicaState, RestartPolicy
+from fogbank.domain.states import Health, ReplicaState, RestartPolicy
 from services.node_agent.core.replica import Desired
 from tests.property.node_agent.crashing_world import World
 
@@ -20,6 +20,10 @@ def _want(replica_id: str, desired: Desired, restart: RestartPolicy) -> Step:
 
 def _end(replica_id: str, exit_code: int) -> Step:
     return lambda world: world.end(replica_id, exit_code)
+
+
+def _swing(replica_id: str, health: Health) -> Step:
+    return lambda world: world.swing(replica_id, health)
 
 
 def _answer(count: int) -> Step:
@@ -42,6 +46,8 @@ STEPS = some.one_of(
     some.builds(_want, REPLICAS, some.just(Desired.RUN), some.sampled_from(RestartPolicy)),
     some.builds(_want, REPLICAS, some.just(Desired.STOP), some.just(RestartPolicy.ALWAYS)),
     some.builds(_end, REPLICAS, some.sampled_from([0, 1])),
+    some.builds(_swing, REPLICAS, some.sampled_from([Health.HEALTHY, Health.UNHEALTHY])),
+    some.builds(_swing, REPLICAS, some.sampled_from([Health.HEALTHY, Health.UNHEALTHY])),
     some.builds(_answer, some.integers(1, 4)),
     some.builds(_answer, some.integers(1, 4)),
     some.builds(_crash_in, some.integers(1, 12)),
@@ -95,6 +101,7 @@ def test_the_log_ends_up_knowing_what_is_true(plan: list[Step]) -> None:
         runs = container is not None and container.running
         assert last is not None
         assert runs == (last.state is ReplicaState.RUNNING)
+        assert not runs or container is None or last.health is container.health
         assert runs or last.final
         if assignment.desired is Desired.STOP:
             assert not runs

@@ -126,6 +126,88 @@ def test_a_loop_of_unhealthy_starts_is_given_up_with_its_reason(scene: Scene) ->
     assert "stopped as unhealthy: status 500; restarted 2 times" in seen.reason
 
 
+def healths_told(scene: Scene) -> list[tuple[Health, str]]:
+    return [
+        (each.health, each.reason)
+        for report in scene.reports
+        for each in report.observations
+        if each.state is ReplicaState.RUNNING
+    ]
+
+
+def test_of_a_health_that_swings_the_log_hears_once_a_second(scene: Scene) -> None:
+    scene.complete(to_run("a", probed()))
+    scene.run("a")
+
+    for number in reversed(range(30)):
+        health = Health.UNHEALTHY if number % 2 else Health.HEALTHY
+        scene.happen(st.HealthSeen("a", 0, health, f"swing {number}"))
+        scene.pass_s(0.1)
+    scene.pass_s(1)
+
+    assert healths_told(scene) == [
+        (Health.UNKNOWN, ""),
+        (Health.UNHEALTHY, "swing 29"),
+        (Health.HEALTHY, "swing 20"),
+        (Health.HEALTHY, "swing 10"),
+        (Health.HEALTHY, "swing 0"),
+    ]
+
+
+def test_the_agent_wakes_to_tell_what_waited(scene: Scene) -> None:
+    scene.complete(to_run("a", probed()))
+    scene.run("a")
+    scene.happen(st.HealthSeen("a", 0, Health.HEALTHY))
+    scene.pass_s(0.25)
+    scene.happen(st.HealthSeen("a", 0, Health.UNHEALTHY))
+    assert ef.WakeAtBoot(scene.boot_us + 750_000) in scene.effects
+    assert scene.last_seen("a").health is Health.HEALTHY
+    scene.pass_s(0.75)
+    assert scene.last_seen("a").health is Health.UNHEALTHY
+
+
+def test_what_waits_for_an_acknowledgement_wakes_nobody() -> None:
+    scene = Scene(AgentPolicy(report_window=1))
+    scene.boot()
+    scene.connect()
+    scene.complete(to_run("a", probed()))
+    scene.happen(st.Acknowledged(1))
+    scene.run("a")
+    scene.happen(st.HealthSeen("a", 0, Health.HEALTHY))
+    assert not any(isinstance(each, ef.WakeAtBoot) for each in scene.effects)
+    for number in (2, 3):
+        scene.happen(st.Acknowledged(number))
+    assert scene.last_seen("a").health is Health.HEALTHY
+
+
+def test_swings_while_cut_off_take_no_room_and_lose_no_step_of_the_replica(scene: Scene) -> None:
+    scene.complete(to_run("a", probed()))
+    scene.run("a")
+    scene.happen(st.StreamClosed())
+    told = len(scene.reports)
+
+    for _ in range(500):
+        scene.happen(st.HealthSeen("a", 0, Health.UNHEALTHY), st.HealthSeen("a", 0, Health.HEALTHY))
+        scene.pass_s(10)
+    assert not scene.core.kept.unreported
+    scene.happen(st.HealthSeen("a", 0, Health.UNHEALTHY, "status 500"))
+    scene.connect(last_report_number=told)
+    assert (scene.last_seen("a").health, len(scene.reports)) == (Health.UNHEALTHY, told + 1)
+
+    scene.happen(st.StreamClosed())
+    scene.happen(st.HealthSeen("a", 0, Health.HEALTHY))
+    scene.happen(st.ContainerEnded("a", 0, 3))
+    assert [each.state for each in scene.core.kept.unreported] == [ReplicaState.FAILED]
+
+
+def test_what_is_unhealthy_is_stopped_at_once_although_its_report_waits(scene: Scene) -> None:
+    scene.complete(to_run("a", probed(replace(PROBE, restart_unhealthy=True))))
+    scene.run("a")
+    scene.happen(st.HealthSeen("a", 0, Health.HEALTHY))
+    effects = scene.happen(st.HealthSeen("a", 0, Health.UNHEALTHY, "status 500"))
+    assert effects == [ef.EndProbing("a"), ef.StopContainer("a")]
+
+
 def test_what_is_stopped_is_probed_no_more_and_has_its_own_grace(scene: Scene) -> None:
     container = ContainerSpec(probe=PROBE, stop_grace_ms=25_000)
     scene.complete(to_run("a", replace(spec(), container=container)))

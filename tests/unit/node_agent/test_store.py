@@ -104,6 +104,10 @@ RECORDS = [
         ReplicaRecord("a", Desired.STOP, None, 8, SEEN),
         ["a", 2, None, 8, ["a", 1, 11, "c-a", 5, 3, True, 3, "it broke", 9], [], 0],
     ),
+    (
+        ReplicaRecord("a", Desired.STOP, None, 8, SEEN, unreported=True),
+        ["a", 2, None, 8, ["a", 1, 11, "c-a", 5, 3, True, 3, "it broke", 9], [], 0, True],
+    ),
 ]  # fmt: skip
 ENTRIES: list[Entry] = [
     EpochKept(7),
