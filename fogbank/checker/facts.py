@@ -161,7 +161,10 @@ class Facts:
         stays = number == (deployment.asked.cluster_id or 1)
         if not stays and not 1 <= number <= len(self._world.clusters):
             return False
-        revisions.update(deployment, event)
+        if wrong := revisions.update(deployment, event):
+            self._findings.add(
+                place, Rule.FORGOTTEN, f"the update of deployment {deployment.id} forgets {wrong}"
+            )
         deployment.version = position(place)
         return True
 

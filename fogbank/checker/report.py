@@ -25,6 +25,7 @@ class Rule(StrEnum):
     # Facts.
     OUT_OF_BOUNDS = "out-of-bounds"
     REPORT_GAP = "report-gap"
+    FORGOTTEN = "forgotten"
     # What rounds do.
     UNKNOWN_DEPLOYMENT = "unknown-deployment"
     UNKNOWN_NODE = "unknown-node"

@@ -10,25 +10,39 @@ _OF_REPLICAS = (
     *("container_image", "resources", "region", "constraints", "gpu_model", "restart"),
     "container",
 )
+# The newest revisions are kept, the present one among them; older ones if an update needs them.
+_NEWEST = 10
 
 
-def update(deployment: Deployment, event: facts_pb2.DeploymentUpdated) -> None:
-    """Take an update in."""
+def update(deployment: Deployment, event: facts_pb2.DeploymentUpdated) -> str:
+    """Take an update in; return what is wrong with it, empty if nothing is."""
+    forgotten: set[int] = set()
     if event.env_key != deployment.env_key or not _alike(event.spec, deployment.asked):
         deployment.earlier[deployment.revision] = deployment.asked
+        deployment.kept.append(deployment.revision)
         deployment.revision += 1
+        forgotten = {*deployment.kept[: 1 - _NEWEST]} - {*event.needed_revisions}
+        deployment.kept = [number for number in deployment.kept if number not in forgotten]
     deployment.asked = event.spec
     deployment.env_key = event.env_key
     deployment.replicas = event.spec.replicas
     _settle(deployment)
+    in_use = forgotten & _in_use(deployment)
+    return f"revision {min(in_use)}, which a replica runs" if in_use else ""
+
+
+def _in_use(deployment: Deployment) -> set[int]:
+    replicas = (*deployment.slots.values(), *deployment.leaving.values())
+    return {replica.revision for replica in replicas if not replica.ended}
 
 
 def roll_back(deployment: Deployment, outcome: rounds_pb2.DeploymentRolledBack) -> str:
     """Go back to an earlier revision; return what is wrong with that, empty if nothing is."""
     if outcome.from_revision != deployment.revision:
         return f"from revision {outcome.from_revision}; it is at {deployment.revision}"
-    if outcome.to_revision not in deployment.earlier:
-        return f"to revision {outcome.to_revision}, which never was"
+    if outcome.to_revision not in deployment.kept:
+        known = "is no longer kept" if outcome.to_revision in deployment.earlier else "never was"
+        return f"to revision {outcome.to_revision}, which {known}"
     deployment.bad, deployment.good = outcome.from_revision, outcome.to_revision
     _settle(deployment)
     return ""
@@ -51,7 +65,8 @@ def _alike(one: deployments_pb2.DeploymentSpec, other: deployments_pb2.Deploymen
 
 def wanted(deployment: Deployment) -> int:
     """Return the revision that new replicas are of."""
-    return deployment.good if deployment.bad == deployment.revision else deployment.revision
+    failed = deployment.bad == deployment.revision and deployment.good in deployment.kept
+    return deployment.good if failed else deployment.revision
 
 
 def _settle(deployment: Deployment) -> None:

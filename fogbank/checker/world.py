@@ -145,6 +145,8 @@ class Deployment:
     env_key: str = ""
     revision: int = 1
     earlier: dict[int, deployments_pb2.DeploymentSpec] = field(default_factory=dict)
+    # Those of the earlier ones that can be gone back to, oldest first.
+    kept: list[int] = field(default_factory=list)
     bad: int = 0
     good: int = 0
     rejected_on: set[str] = field(default_factory=set)

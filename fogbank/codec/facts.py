@@ -52,13 +52,21 @@ def deployment_scaled_from_pb(message: pb.DeploymentScaled) -> ev.DeploymentScal
 def deployment_updated_to_pb(event: ev.DeploymentUpdated) -> pb.DeploymentUpdated:
     """Return the event's message."""
     return pb.DeploymentUpdated(
-        deployment_id=event.deployment_id, spec=spec_to_pb(event.spec), env_key=event.env_key
+        deployment_id=event.deployment_id,
+        spec=spec_to_pb(event.spec),
+        env_key=event.env_key,
+        needed_revisions=event.needed_revisions,
     )
 
 
 def deployment_updated_from_pb(message: pb.DeploymentUpdated) -> ev.DeploymentUpdated:
     """Return the message's event."""
-    return ev.DeploymentUpdated(message.deployment_id, spec_from_pb(message.spec), message.env_key)
+    return ev.DeploymentUpdated(
+        message.deployment_id,
+        spec_from_pb(message.spec),
+        message.env_key,
+        tuple(message.needed_revisions),
+    )
 
 
 def deployment_deleted_to_pb(event: ev.DeploymentDeleted) -> pb.DeploymentDeleted:

@@ -87,11 +87,12 @@ class DeploymentScaled:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentUpdated:
-    """A deployment was changed; `spec` and `env_key` are whole, as they are from now on."""
+    """A deployment became what `spec` and `env_key` say, and forgets no `needed_revisions`."""
 
     deployment_id: str
     spec: DeploymentSpec
     env_key: str = ""
+    needed_revisions: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,10 +90,9 @@ class DeploymentFact:
                 return cluster_id
         return self.spec.cluster_id
 
-    def revision_of(self, number: int) -> Revision:
-        """Return a revision; the oldest one kept for one that is kept no more."""
-        revisions = self.revisions
-        return next((each for each in revisions if each.number == number), revisions[0])
+    def revision_of(self, number: int) -> Revision | None:
+        """Return a revision; None for one that is no longer kept, or never was."""
+        return next((each for each in self.revisions if each.number == number), None)
 
 
 @dataclass(slots=True)
@@ -286,7 +285,7 @@ def _deployment_updated(
         if cluster_id != before and cluster_id not in facts.clusters:
             return VoidReason.UNKNOWN_CLUSTER
         deployment.updates = next_revisions(
-            deployment.revisions, event.spec, event.env_key, position, facts.log_time_us
+            deployment.revisions, event, position, facts.log_time_us
         )
         if cluster_id != before:
             moves = deployment.clusters or ((1, before),)

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from fogbank.domain.deployment import DeploymentSpec
+from fogbank.domain.events import DeploymentUpdated
 
-# So many revisions are kept; older ones can't be gone back to.
+# So many of the newest revisions are kept, and of the older ones those that are needed.
 KEPT_REVISIONS = 10
 
 
@@ -47,11 +48,16 @@ def with_replicas_of(spec: DeploymentSpec, other: DeploymentSpec) -> DeploymentS
 
 
 def next_revisions(
-    kept: tuple[Revision, ...], spec: DeploymentSpec, env_key: str, position: int, at_us: int
+    kept: tuple[Revision, ...], update: DeploymentUpdated, position: int, at_us: int
 ) -> tuple[Revision, ...]:
-    """Return the revisions after an update, the present one last; the oldest are forgotten."""
+    """Return the revisions after an update, the present one last.
+
+    What is old is forgotten unless the update says that it is needed. Numbers are never used again.
+    """
     present = kept[-1]
-    if same_replicas(spec, env_key, present):
-        return (*kept[:-1], replace(present, spec=spec))
-    following = Revision(present.number + 1, spec, env_key, position, at_us)
-    return (*kept, following)[-KEPT_REVISIONS:]
+    if same_replicas(update.spec, update.env_key, present):
+        return (*kept[:-1], replace(present, spec=update.spec))
+    following = Revision(present.number + 1, update.spec, update.env_key, position, at_us)
+    old, newest = kept[: 1 - KEPT_REVISIONS], kept[1 - KEPT_REVISIONS :]
+    needed = (each for each in old if each.number in update.needed_revisions)
+    return (*needed, *newest, following)

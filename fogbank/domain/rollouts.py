@@ -43,17 +43,17 @@ class RolloutView:
 def wanted_revision(fleet: FleetState, deployment: DeploymentFact) -> int:
     """Return the revision that new replicas are of: the one asked for, unless it failed."""
     decision = fleet.decisions.deployments.get(deployment.id)
-    if decision is not None and decision.bad_revision == deployment.revision:
-        return decision.good_revision
-    return deployment.revision
+    if decision is None or decision.bad_revision != deployment.revision:
+        return deployment.revision
+    good = deployment.revision_of(decision.good_revision)
+    return deployment.revision if good is None else good.number
 
 
 def as_wanted(fleet: FleetState, deployment: DeploymentFact) -> DeploymentFact:
     """Return a deployment as its replicas are to be: after a rollback those of before."""
-    number = wanted_revision(fleet, deployment)
-    if number == deployment.revision:
+    wanted = deployment.revision_of(wanted_revision(fleet, deployment))
+    if wanted is None or wanted.number == deployment.revision:
         return deployment
-    wanted = deployment.revision_of(number)
     spec = with_replicas_of(deployment.spec, wanted.spec)
     return replace(deployment, spec=spec, env_key=wanted.env_key)
 
@@ -65,7 +65,7 @@ def is_outdated(fleet: FleetState, deployment: DeploymentFact, placed: PlacedRep
         return False
     own = deployment.revision_of(placed.revision)
     wanted = deployment.revision_of(number)
-    return own.number != placed.revision or not same_replicas(own.spec, own.env_key, wanted)
+    return own is None or wanted is None or not same_replicas(own.spec, own.env_key, wanted)
 
 
 def completed(fleet: FleetState, placed: PlacedReplica) -> bool:
@@ -89,7 +89,8 @@ def _has_probe(fleet: FleetState, placed: PlacedReplica) -> bool:
     deployment = fleet.facts.deployments.get(placed.deployment_id)
     if deployment is None:
         return False
-    return deployment.revision_of(placed.revision).spec.container.probe is not None
+    revision = deployment.revision_of(placed.revision)
+    return revision is not None and revision.spec.container.probe is not None
 
 
 def well_at_us(fleet: FleetState, placed: PlacedReplica, min_healthy_ms: int) -> int | None:

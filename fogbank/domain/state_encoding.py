@@ -19,7 +19,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import msgspec
 
 # Raised whenever folding the same bytes leads to another state than before.
-FOLD = 2
+FOLD = 3
 
 # Marks a field that follows from others: `field(metadata=DERIVED)`.
 DERIVED: Mapping[str, bool] = MappingProxyType({"derived": True})

@@ -15,6 +15,7 @@ from fogbank.domain import events as ev
 from fogbank.domain.decisions import DeploymentDecision, PlacedReplica
 from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState
+from fogbank.domain.good_revisions import good_from_us
 from fogbank.domain.rollouts import (
     as_wanted,
     completed,
@@ -23,7 +24,7 @@ from fogbank.domain.rollouts import (
     wanted_revision,
     well_at_us,
 )
-from fogbank.domain.states import Health, ReplicaState
+from fogbank.domain.states import ReplicaState
 from fogbank.placement.agenda import Agenda, rollout_look
 from fogbank.placement.looks import look
 from fogbank.placement.movements import losses, lost_at_us
@@ -299,7 +300,7 @@ def _judge(
     ]
     well = any(well_at_us(fleet, placed, rollout.min_healthy_ms) is not None for placed in new)
     failed = [placed for placed in new if _failed(fleet, placed)]
-    good = _good_from_us(fleet, decision, asked, rollout.min_healthy_ms)
+    good = good_from_us(fleet, deployment)
     if not good:
         return
     first_us = min(good.values())
@@ -328,40 +329,3 @@ def _judge(
 def _failed(fleet: FleetState, placed: PlacedReplica) -> bool:
     state = fleet.replica_state(placed)
     return fleet.ended(placed) and state in {ReplicaState.FAILED, ReplicaState.REJECTED}
-
-
-def _good_from_us(
-    fleet: FleetState, decision: DeploymentDecision, asked: int, min_healthy_ms: int
-) -> dict[int, int]:
-    """Return the revisions before the one asked for that can be gone back to, each from when on.
-
-    Those between the last one that failed and the one gone back to then were no good either.
-    """
-    good = {decision.good_revision: 0} if decision.good_revision else {}
-    for known in decision.replica_ids:
-        placed = fleet.decisions.placements[known]
-        revision = placed.revision
-        if revision >= asked or decision.good_revision < revision <= decision.bad_revision:
-            continue
-        proven_us = _proven_us(fleet, placed, min_healthy_ms)
-        if proven_us is not None:
-            good[revision] = min(proven_us, good.get(revision, proven_us))
-    return good
-
-
-def _proven_us(fleet: FleetState, placed: PlacedReplica, min_healthy_ms: int) -> int | None:
-    """Return from when a replica shows that its revision is good; None if it never does.
-
-    One that broke, whether it was started again or not, has to have run for `min_healthy_ms`.
-    """
-    observed = fleet.observed(placed)
-    if observed is None or observed.health is Health.UNHEALTHY:
-        return None
-    runs = observed.state is ReplicaState.RUNNING
-    if not (runs or observed.started_at_us):
-        return None
-    broke = observed.restart_count > 0
-    if not broke and (runs or observed.state in {ReplicaState.STOPPED, ReplicaState.COMPLETE}):
-        return 0
-    proven_us = observed.started_at_us + min_healthy_ms * _MS
-    return proven_us if runs or observed.observed_at_us >= proven_us else None

@@ -420,7 +420,9 @@ class Assignment(_message.Message):
     restart: _deployments_pb2.RestartPolicy.ValueType
     """What to do when the container ends."""
     env_missing: _builtins.bool
-    """Its environment is lost: what runs goes on, but nothing may be started with what is given here."""
+    """Its environment is lost, or its revision is no longer kept: what runs goes on, but nothing may
+    be started with what is given here.
+    """
     restart_count: _builtins.int
     """Restart count to begin with if the agent knows less than the log: one more than the log has of
     this replica on this node, 0 if it has nothing.

@@ -773,7 +773,9 @@ class GetRolloutResponse(_message.Message):
     """Log sequence up to which this is true."""
     @_builtins.property
     def revisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Revision]:
-        """Latest revisions, newest first, at most 10."""
+        """Those that are kept, newest first: the latest 10, those that replicas are of, and the one that a
+        rollout would go back to.
+        """
 
     def __init__(
         self,

@@ -286,6 +286,7 @@ class DeploymentUpdated(_message.Message):
     DEPLOYMENT_ID_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     ENV_KEY_FIELD_NUMBER: _builtins.int
+    NEEDED_REVISIONS_FIELD_NUMBER: _builtins.int
     deployment_id: _builtins.str
     """Deployment id (UUID)."""
     env_key: _builtins.str
@@ -294,16 +295,23 @@ class DeploymentUpdated(_message.Message):
     def spec(self) -> _deployments_pb2.DeploymentSpec:
         """What its author asks for from now on, complete."""
 
+    @_builtins.property
+    def needed_revisions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Earlier revisions that are not forgotten by this, however old they are: replicas are of them, or
+        a rollout would go back to them, as far as the writer knew.
+        """
+
     def __init__(
         self,
         *,
         deployment_id: _builtins.str = ...,
         spec: _deployments_pb2.DeploymentSpec | None = ...,
         env_key: _builtins.str = ...,
+        needed_revisions: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment_id", b"deployment_id", "env_key", b"env_key", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment_id", b"deployment_id", "env_key", b"env_key", "needed_revisions", b"needed_revisions", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -194,6 +194,7 @@ EXAMPLES: tuple[ev.Event, ...] = (
             disconnect=DisconnectRules(90_000, False, 60_000),
         ),
         "d4e5f6",
+        (1, 7),
     ),
     ev.DeploymentDeleted(_DEPLOYMENT),
     ev.NodeConnected(_NODE, "fog-1", FINGERPRINT),

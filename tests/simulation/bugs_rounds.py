@@ -43,10 +43,10 @@ def successors_side_by_side() -> Patches:
 def rolled_back_again_and_again() -> Patches:
     """The revision that failed counts as the one to go back to."""
 
-    def always(_fleet: Any, _decision: Any, asked: int, _min_healthy_ms: int) -> dict[int, int]:
-        return {asked: 0}
+    def always(_fleet: Any, deployment: Any) -> dict[int, int]:
+        return {deployment.revision: 0}
 
-    return [patch.object(rollouts, "_good_from_us", always)]
+    return [patch.object(rollouts, "good_from_us", always)]
 
 
 # --- preemption -------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from fogbank.domain import events as ev
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import Commit
+from fogbank.domain.good_revisions import needed_revisions
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.states import DeploymentStatus, ReplicaState
 from fogbank.domain.status import StatusChange, StatusTracker
@@ -44,6 +45,12 @@ class LittleFleet:
     def fact(self, event: ev.Event) -> Commit:
         """Write a fact."""
         return self.fold(self.log.fact(event))
+
+    def update(self, deployment_id: str, spec: DeploymentSpec) -> Commit:
+        """Write an update as a gateway does."""
+        deployment = self.planner.fleet.facts.deployments[deployment_id]
+        needed = needed_revisions(self.planner.fleet, deployment)
+        return self.fact(ev.DeploymentUpdated(deployment_id, spec, deployment.env_key, needed))
 
     def decide(self, *observations: ev.NodeSilence) -> tuple[ev.Outcome, ...]:
         """Decide one round, append it, and return its outcomes."""

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, cast
+from uuid import uuid4
 
 import grpc
 import grpc.aio
@@ -73,7 +74,7 @@ from services.gateway.grpc_api.identity_service import IdentityService
 from services.gateway.grpc_api.node_service import NodeService
 from services.gateway.grpc_api.policy_service import PolicyService
 from services.gateway.grpc_api.replica_service import ReplicaService
-from tests.support.fleet_log import a_fingerprint, a_spec, an_id
+from tests.support.fleet_log import a_fingerprint, a_spec
 from tests.support.named_users import ALICE, NamedTokens, NamedUsers
 from tests.support.rest_face import FakeScheduler, FoldLedger, MemoryAccounts
 from tests.support.statuses import LogStatuses
@@ -220,9 +221,12 @@ class GatewayWorld:
         self, node_id: str, name: str, fingerprint: Fingerprint | None = None
     ) -> None:
         """Let a node shake hands, without an agent that would do anything."""
-        event = ev.NodeConnected(node_id, name, fingerprint or a_fingerprint())
+        await self.append(ev.NodeConnected(node_id, name, fingerprint or a_fingerprint()))
+
+    async def append(self, event: ev.Event) -> None:
+        """Write a fact that no use case wrote."""
         now_us = SystemClock().now_us()
-        envelope = EventEnvelope(an_id(f"{node_id} connects"), event, "node", "node", now_us)
+        envelope = EventEnvelope(str(uuid4()), event, "somebody", "somebody", now_us)
         sequence = await self.log.append(encode_commit(now_us, [encode_envelope(envelope)]))
         await self.fold.reached(sequence)
 

@@ -285,16 +285,17 @@ class AgentSession:
             observed = facts.observed.get((task.replica_id, self.node_id))
             restart_count = observed.restart_count + 1 if observed is not None else 0
             if revision is None or task.wanted is not Wanted.RUN:
+                # What is no longer known runs on where it runs; left out, it would be stopped.
                 found.append(
                     Assignment(
                         task.replica_id,
                         task.deployment_id,
                         task.wanted,
+                        env_missing=task.wanted is Wanted.RUN,
                         restart_count=restart_count,
                     )
                 )
                 continue
-            # Left out of the list, it would be stopped where it runs.
             env_missing = bool(revision.env_key) and revision.env_key not in environments
             if env_missing:
                 _log.error(

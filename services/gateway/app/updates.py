@@ -16,6 +16,7 @@ from fogbank.domain.errors import (
     InvalidArgumentError,
 )
 from fogbank.domain.facts import DeploymentFact
+from fogbank.domain.good_revisions import needed_revisions
 from fogbank.domain.position import sequence_of
 from fogbank.domain.revisions import Revision, with_replicas_of
 from fogbank.domain.rollouts import RolloutView, rollout_view
@@ -118,7 +119,7 @@ class Updates:
         """Make replicas what they were in an earlier revision; 0 for the one before.
 
         Raises:
-            InvalidArgumentError: the revision is not kept, or never was.
+            InvalidArgumentError: the revision is no longer kept, or never was.
             FailedPreconditionError: there is none before; or it is deleted.
             NotFoundError, AbortedError, AlreadyExistsError, UnavailableError: as `update`.
         """
@@ -186,7 +187,8 @@ class Updates:
                         await self._deployments.check_new(principal, spec)
                     if validate_only:
                         return Accepted(deployment.id, 0, deployment.version, spec)
-                    made = ev.DeploymentUpdated(deployment.id, spec, env_key)
+                    needed = needed_revisions(self._fold.fleet, deployment)
+                    made = ev.DeploymentUpdated(deployment.id, spec, env_key, needed)
                     position = await self._commands.submit(principal, replace(envelope, event=made))
             except AbortedError:
                 if expected_version:
@@ -206,4 +208,5 @@ def _earlier(deployment: DeploymentFact, number: int) -> Revision:
         if revision.number == number:
             return revision
     kept = ", ".join(str(revision.number) for revision in earlier)
-    raise InvalidArgumentError.of_field("to_revision", f"must be one of {kept}, got {number}")
+    gone = f"; revision {number} is no longer kept" if number < deployment.revision else ""
+    raise InvalidArgumentError.of_field("to_revision", f"must be one of {kept}, got {number}{gone}")

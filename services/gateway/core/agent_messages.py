@@ -59,9 +59,9 @@ class Welcome:
 class Assignment:
     """A replica, what to do with it, and (to run it) how.
 
-    With `env_missing` its environment is lost: what runs goes on, nothing is started. An agent
-    that knows less than the log begins with `restart_count`. Once it is cut off for so long as
-    `stop_on_client_after_ms` (0: for ever) it stops the replica.
+    With `env_missing` its environment is lost, or its revision is no longer kept: what runs goes
+    on, nothing is started. An agent that knows less than the log begins with `restart_count`.
+    Once it is cut off for so long as `stop_on_client_after_ms` (0: for ever) it stops the replica.
     """
 
     replica_id: str

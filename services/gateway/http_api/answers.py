@@ -228,7 +228,10 @@ class RolloutAnswer(Answer):
     updated: int = Field(description="Replicas that are as wanted.")
     available: int = Field(description="Slots with a replica that runs and is well.")
     leaving: int = Field(description="Former replicas that run until their successors do.")
-    revisions: list[RevisionAnswer] = Field(description="Newest first, as far as they are kept.")
+    revisions: list[RevisionAnswer] = Field(
+        description="Newest first, as far as they are kept: the latest 10, those "
+        "that replicas are of, and the one that a rollout would go back to."
+    )
     as_of_sequence: int
 
 

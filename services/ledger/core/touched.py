@@ -162,7 +162,8 @@ def _left(fleet: FleetState, deployment_id: str, position: int) -> Iterator[_Thi
     if deployment is None or len(deployment.clusters) <= 1:
         return
     (_, before), (revision, _) = deployment.clusters[-2:]
-    if deployment.revision_of(revision).position == position:
+    moved = deployment.revision_of(revision)
+    if moved is not None and moved.position == position:
         yield from _cluster(fleet, before)
 
 

@@ -28,7 +28,7 @@ from services.node_agent.core.replica import Assignment, Desired, FoundContainer
 from services.node_agent.core.restarts import AgentPolicy, verdict
 from services.node_agent.core.workings import Workings
 
-_ENVIRONMENT_LOST = "the environment of its deployment is lost; deploy it anew to give it again"
+_NOT_WHOLE = "its environment is lost, or its revision no longer kept; deploy it anew"
 # What is said of a container whose exit code nobody saw.
 UNKNOWN_EXIT_CODE = -1
 
@@ -138,9 +138,7 @@ class Lifecycle:
             urgent=False,
         )
         if record is None and assignment.env_missing:
-            self._finish(
-                self._records[replica_id], ReplicaState.REJECTED, 0, _ENVIRONMENT_LOST, now_us
-            )
+            self._finish(self._records[replica_id], ReplicaState.REJECTED, 0, _NOT_WHOLE, now_us)
         elif unknown_to_log:
             self._say_again(replica_id)
             begin_probing(self._workings, self._records[replica_id])

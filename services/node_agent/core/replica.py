@@ -44,8 +44,8 @@ class ReplicaSpec:
 class Assignment:
     """One line of what a gateway sends: a replica and what to do with it.
 
-    With `env_missing` the spec lacks its environment, which is lost. `restart_count` is one more
-    than the log has of the replica on this node, 0 if it has nothing.
+    With `env_missing` the spec lacks its environment, which is lost, or more. `restart_count` is
+    one more than the log has of the replica on this node, 0 if it has nothing.
     """
 
     replica_id: str

@@ -236,6 +236,26 @@ async def test_a_replica_that_runs_goes_on_when_its_environment_is_lost(
     }
 
 
+async def test_a_replica_whose_revision_is_no_longer_kept_goes_on_and_is_not_started_as_another(
+    world: GatewayWorld, agent: ScriptedAgent
+) -> None:
+    await agent.shake_hands()
+    deployment = await world.deployed(1)
+    await world.scheduler.place(deployment, agent.node_id)
+    await agent.assigned()
+    fact = world.fold.fleet.facts.deployments[deployment]
+    for number in range(2, 13):
+        # As updates were before they said what is needed.
+        await world.append(
+            ev.DeploymentUpdated(deployment, replace(fact.spec, container_image=f"nginx:{number}"))
+        )
+    async with scripted_agent(world.channel) as again:
+        (told,) = (await again.shake_hands(last_epoch=agent.epoch)).assignments
+
+    assert (told.desired, told.env_missing) == (pb.DESIRED_STATE_RUN, True)
+    assert told.container_image == ""
+
+
 async def test_an_agent_learns_where_the_log_is_with_a_replica(
     world: GatewayWorld, agent: ScriptedAgent
 ) -> None:

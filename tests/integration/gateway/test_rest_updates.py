@@ -94,6 +94,22 @@ async def test_back_to_an_earlier_revision_with_a_body_or_without(face: RestFace
         assert "to_revision: must be one of 1, 2, 3, 4, got 77" in wrong.json()["detail"]
 
 
+async def test_nobody_goes_back_to_a_revision_that_is_no_longer_kept(face: RestFace) -> None:
+    known = await deployed(face)
+    async with face.client() as client:
+        for number in range(2, 14):
+            body = {"container_image": f"nginx:{number}"}
+            await client.post(f"/api/deployment/update/{known}", json=body)
+        told = (await client.get(f"/api/deployment/rollout/{known}")).json()
+        assert [each["revision"] for each in told["revisions"]] == [*range(13, 3, -1)]
+        back = f"/api/deployment/rollback/{known}"
+        gone = await client.post(back, json={"to_revision": 3})
+        assert gone.status_code == 400
+        assert gone.json()["detail"].endswith("got 3; revision 3 is no longer kept")
+        assert (await client.post(back, json={"to_revision": 4})).status_code == 202
+        assert spec_of(face, known).container_image == "nginx:4"
+
+
 async def test_a_repeat_gets_the_same_answer_and_a_stale_one_is_refused(face: RestFace) -> None:
     known = await deployed(face)
     path = f"/api/deployment/update/{known}"

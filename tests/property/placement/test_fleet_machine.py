@@ -12,6 +12,7 @@ from fogbank.domain import events as ev
 from fogbank.domain.deployment import DeploymentSpec, RolloutSpec
 from fogbank.domain.envelope import Commit
 from fogbank.domain.facts import DeploymentFact
+from fogbank.domain.good_revisions import needed_revisions
 from fogbank.domain.revisions import with_replicas_of
 from fogbank.domain.states import ReplicaState
 from tests.property.placement.checked_fleet import CheckedFleet
@@ -129,7 +130,9 @@ class FleetMachine(RuleBasedStateMachine):
         return deployments[self._deployments()[which % len(deployments)]]
 
     def _become(self, deployment: DeploymentFact, spec: DeploymentSpec) -> None:
-        self.fleet.take(self.fleet.log.fact(ev.DeploymentUpdated(deployment.id, spec)))
+        needed = needed_revisions(self.fleet.planner.fleet, deployment)
+        event = ev.DeploymentUpdated(deployment.id, spec, needed_revisions=needed)
+        self.fleet.take(self.fleet.log.fact(event))
 
     @precondition(lambda self: self._deployments())
     @rule(which=pick)

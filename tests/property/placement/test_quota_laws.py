@@ -95,7 +95,7 @@ class Story:
                 return [self.fleet.silence(node.id)]
             case 4 if self.known:
                 # Most of these move to another cluster, too.
-                self.fleet.fact(ev.DeploymentUpdated(chance.choice(self.known), self.an_ask()))
+                self.fleet.update(chance.choice(self.known), self.an_ask())
             case _:
                 pass
         return []

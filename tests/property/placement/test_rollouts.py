@@ -42,7 +42,7 @@ class Driver:
     def update(self) -> None:
         image = f"nginx:{self.chance.randint(1, 4)}"
         spec = replace(self.deployment.spec, container_image=image)
-        self.fleet.fact(ev.DeploymentUpdated(self.deployment_id, spec))
+        self.fleet.update(self.deployment_id, spec)
 
     def scale(self) -> None:
         self.fleet.fact(ev.DeploymentScaled(self.deployment_id, self.chance.randint(1, 4)))

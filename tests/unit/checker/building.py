@@ -126,8 +126,12 @@ class Bytes:
         event = facts_pb2.DeploymentScaled(deployment_id=deployment_id, replicas=replicas)
         self.versions[deployment_id] = self.fact(event)
 
-    def update(self, deployment_id: str, spec: deployments_pb2.DeploymentSpec) -> None:
-        event = facts_pb2.DeploymentUpdated(deployment_id=deployment_id, spec=spec)
+    def update(
+        self, deployment_id: str, spec: deployments_pb2.DeploymentSpec, *needed: int
+    ) -> None:
+        event = facts_pb2.DeploymentUpdated(
+            deployment_id=deployment_id, spec=spec, needed_revisions=needed
+        )
         self.versions[deployment_id] = self.fact(event)
 
     def delete(self, deployment_id: str) -> None:

@@ -84,7 +84,7 @@ def test_a_later_policy_does_not_replace_what_its_node_still_stops() -> None:
 def test_other_rules_replace_no_replica_and_hold_at_once(changed: DisconnectRules) -> None:
     fleet, (running,) = cut_off(DisconnectRules())
     deployment = fleet.planner.fleet.facts.deployments[running]
-    fleet.fact(ev.DeploymentUpdated(running, replace(deployment.spec, disconnect=changed), ""))
+    fleet.update(running, replace(deployment.spec, disconnect=changed))
     assert fleet.planner.fleet.facts.deployments[running].revision == 1
     assert fleet.settle() == []
     fleet.log.pass_ms(30_000)

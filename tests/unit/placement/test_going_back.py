@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fogbank.domain import events as ev
+from fogbank.domain.rollouts import as_wanted, is_outdated
 from tests.support.fleet import LittleFleet
-from tests.support.fleet_log import a_spec
+from tests.support.fleet_log import a_fingerprint, a_spec
 from tests.unit.placement.test_rollouts import (
     a_fleet,
     fail,
     no_rule_broken,
+    revisions,
     roll_on,
     running,
     update,
+    view,
 )
 
 
@@ -48,3 +53,53 @@ def test_what_only_started_and_broke_is_not_gone_back_to() -> None:
     fail(fleet, deployment_id, 2)
     assert crash_and_go_back(fleet, deployment_id, 3) == 1
     no_rule_broken(fleet)
+
+
+def test_the_good_revision_is_not_forgotten_however_many_bad_ones_follow() -> None:
+    fleet = a_fleet(4)
+    deployment_id = running(fleet, a_spec(replicas=1))
+    for bad in range(2, 14):
+        assert crash_and_go_back(fleet, deployment_id, bad) == 1
+        assert revisions(fleet, deployment_id) == [1]
+    state = fleet.planner.fleet
+    meant = as_wanted(state, state.facts.deployments[deployment_id])
+    assert meant.spec.container_image == "nginx:1.24"
+    assert [each.number for each in view(fleet, deployment_id).revisions] == [1, *range(4, 14)]
+    no_rule_broken(fleet)
+
+
+def test_what_a_replica_runs_is_not_forgotten_while_it_waits_for_room() -> None:
+    fleet = a_fleet(1, cpu=1500)
+    deployment_id = running(fleet, a_spec(replicas=1))
+    for number in range(2, 14):
+        update(fleet, deployment_id, container_image=f"nginx:{number}")
+        fleet.settle()
+    assert revisions(fleet, deployment_id) == [1]
+    assert [each.number for each in view(fleet, deployment_id).revisions] == [1, *range(4, 14)]
+    fleet.connect("fog-1", a_fingerprint())
+    roll_on(fleet, deployment_id)
+    for number in (14, 15):
+        update(fleet, deployment_id, container_image=f"nginx:{number}")
+    assert [each.number for each in view(fleet, deployment_id).revisions] == [*range(6, 16)]
+    no_rule_broken(fleet)
+
+
+def test_what_is_no_longer_kept_is_nobody_elses_and_is_not_gone_back_to() -> None:
+    """Its updates were written before they said which revisions are needed."""
+    fleet = a_fleet(4)
+    deployment_id = running(fleet, a_spec(replicas=1))
+    state = fleet.planner.fleet
+    deployment = state.facts.deployments[deployment_id]
+    crash_and_go_back(fleet, deployment_id, 2)
+    for bad in range(3, 13):
+        spec = replace(deployment.spec, container_image=f"broken:{bad}")
+        fleet.fact(ev.DeploymentUpdated(deployment_id, spec))
+    assert deployment.revision_of(1) is None
+    (known,) = state.decisions.of(deployment_id).slots.values()
+    assert is_outdated(state, deployment, state.decisions.placements[known])
+    fleet.settle()
+    fleet.obey()
+    fleet.log.pass_ms(700_000)
+    fail(fleet, deployment_id, 12)
+    assert not any(isinstance(each, ev.DeploymentRolledBack) for each in fleet.settle())
+    assert as_wanted(state, deployment).spec.container_image == "broken:12"

@@ -299,7 +299,7 @@ def test_who_moves_off_a_draining_node_has_its_quota() -> None:
 
 def updated(fleet: LittleFleet, known: str, rollout: RolloutSpec) -> list[ev.Outcome]:
     spec = fleet.planner.fleet.facts.deployments[known].spec
-    fleet.fact(ev.DeploymentUpdated(known, replace(spec, container_image="new:2", rollout=rollout)))
+    fleet.update(known, replace(spec, container_image="new:2", rollout=rollout))
     outcomes = []
     for _ in range(4):
         outcomes += fleet.settle()

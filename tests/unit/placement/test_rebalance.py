@@ -206,7 +206,7 @@ def test_what_is_not_well_known_to_run_or_being_updated_stays() -> None:
     assert planned(fleet).moves
     for known in deployed:
         spec = replace(state.facts.deployments[known].spec, container_image="nginx:2")
-        fleet.fact(ev.DeploymentUpdated(known, spec))
+        fleet.update(known, spec)
     assert planned(fleet).moves == ()
 
 

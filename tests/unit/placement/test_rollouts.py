@@ -46,7 +46,7 @@ def running(fleet: LittleFleet, spec: DeploymentSpec) -> str:
 def update(fleet: LittleFleet, deployment_id: str, **changes: object) -> None:
     deployment = fleet.planner.fleet.facts.deployments[deployment_id]
     spec = replace(deployment.spec, **changes)  # type: ignore[arg-type]
-    fleet.fact(ev.DeploymentUpdated(deployment_id, spec, deployment.env_key))
+    fleet.update(deployment_id, spec)
 
 
 def view(fleet: LittleFleet, deployment_id: str) -> RolloutView:
