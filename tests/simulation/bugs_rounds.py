@@ -6,13 +6,16 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
+from fogbank.checker import revisions as checked_revisions
 from fogbank.domain import events as ev
+from fogbank.domain import revisions
 from fogbank.domain import snapshots as snapshots_module
 from fogbank.domain.decisions import Desired
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.node_use import NodeUse
 from fogbank.domain.policy import Policy
 from fogbank.placement import needs, placements, preemption, rollouts
+from services.gateway.app import updates
 from services.scheduler.app import Scheduler
 from tests.simulation.planting import Patches, bug
 
@@ -47,6 +50,16 @@ def rolled_back_again_and_again() -> Patches:
         return {deployment.revision: 0}
 
     return [patch.object(rollouts, "good_from_us", always)]
+
+
+@bug
+def needed_revisions_forgotten() -> Patches:
+    """Where only two are kept for being new, so that it shows soon."""
+    return [
+        patch.object(revisions, "KEPT_REVISIONS", 2),
+        patch.object(checked_revisions, "_NEWEST", 2),
+        patch.object(updates, "needed_revisions", lambda *_: ()),
+    ]
 
 
 # --- preemption -------------------------------------------------------------------------------

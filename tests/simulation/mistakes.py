@@ -33,6 +33,7 @@ SHOWS_AT: dict[str, tuple[Profile, int]] = {
     "leaving-does-not-count-in-quotas": ("shared", 3),
     "lost-nodes-never-replaced": ("brief", 16),
     "memory-not-booked": ("brief", 27),
+    "needed-revisions-forgotten": ("changes", 4),
     "new-ids-when-repeated": ("brief", 3),
     "old-revision-placed": ("changes", 2),
     "outdated-left-alone": ("changes", 11),

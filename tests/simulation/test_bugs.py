@@ -23,6 +23,7 @@ COSTLY = frozenset(
         "leader-for-ever",
         "leaving-does-not-count-in-quotas",
         "memory-not-booked",
+        "needed-revisions-forgotten",
         "own-bookings-of-the-round-forgotten",
         "prev-unchecked-by-ledgers",
         "raised-quota-unnoticed",
