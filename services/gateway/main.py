@@ -53,6 +53,7 @@ from services.gateway.app.events import Events
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.gate import Gate
 from services.gateway.app.genesis import ensure_genesis
+from services.gateway.app.handshakes import Handshakes
 from services.gateway.app.identity import Identity
 from services.gateway.app.joining import Joining
 from services.gateway.app.limits import Limits
@@ -254,7 +255,8 @@ async def _agents(
 ) -> Agents:
     """Be ready for agents, and for what schedulers heard of them."""
     telemetry = NatsTelemetry(record.connection, settings.fleet)
-    agents = Agents(AgentPorts(record.fold, record.appender, environments, telemetry, clock))
+    ports = AgentPorts(record.fold, record.appender, environments, telemetry, clock)
+    agents = Agents(ports, Handshakes(settings.agent_handshakes))
     service.enter_sync(agents.running())
     await service.enter(heard_heartbeats(record.connection, settings.fleet, agents.heard))
     return agents

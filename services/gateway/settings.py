@@ -13,6 +13,7 @@ from fogbank.domain.bounds import MAX_REPLICAS
 from fogbank.domain.policy import Policy
 from fogbank.domain.policy_bounds import MAX_AMOUNT
 from fogbank.runtime.settings import DatabaseSettings, ListenAddress, separated
+from services.gateway.app.handshakes import AT_ONCE
 from services.gateway.app.limits import Allowance
 from services.gateway.core.bounds import Bounds, grpc_bounds
 
@@ -84,6 +85,7 @@ class GatewaySettings(DatabaseSettings):
     anonymous_requests_per_second: float = Field(default=50, gt=0, le=1_000_000)
     failed_sign_ins_per_minute: float = Field(default=10, gt=0, le=1_000_000)
     streams_per_user: int = Field(default=1_000, ge=1, le=1_000_000)
+    agent_handshakes: int = Field(default=AT_ONCE, ge=1, le=100_000)
     client_patience_s: float = Field(default=30, ge=1, le=3600)
     max_body_bytes: int = Field(default=1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     kept_status_changes: int = Field(default=100_000, ge=1)

@@ -20,6 +20,7 @@ from fogbank.domain.position import pack
 from fogbank.runtime.crash_points import crash_point
 from services.gateway.app.agent_session import AgentPorts, AgentSession
 from services.gateway.app.fold import Batch
+from services.gateway.app.handshakes import Handshakes
 from services.gateway.app.ports import HeardHeartbeat
 from services.gateway.core.agent_events import connected
 from services.gateway.core.agent_messages import Errand, Welcome
@@ -38,7 +39,9 @@ class Agents:
     `running` must be entered before sessions are opened.
     """
 
-    def __init__(self, ports: AgentPorts) -> None:
+    def __init__(self, ports: AgentPorts, handshakes: Handshakes | None = None) -> None:
+        """Shake hands with as many at a time as there are places."""
+        self.handshakes = handshakes or Handshakes()
         self._ports = ports
         self._fold = ports.fold
         self._sessions: dict[str, AgentSession] = {}
@@ -110,13 +113,15 @@ class Agents:
             InvalidArgumentError: the message makes no sense.
             AlreadyExistsError: another node has the name.
             FailedPreconditionError: a copied identity.
+            ResourceExhaustedError: too many shake hands already.
             UnavailableError: the log is down, or this gateway is going away.
         """
         check_hello(hello)
         self._require_open()
-        check_identity(self._fold.fleet, hello)
+        check_identity(self._fold.fleet, hello, self._fold.nodes_named(hello.name))
         with self._name(hello):
-            welcome = await self._connect(hello)
+            async with self.handshakes.place():
+                welcome = await self._connect(hello)
         session = AgentSession(hello, welcome, self._ports, trusted_until_us)
         self._require_open()
         self._sessions[hello.node_id] = session

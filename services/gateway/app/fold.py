@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from fogbank.domain.envelope import SCHEDULER, Commit
+from fogbank.domain.facts import NodeFact
 from fogbank.domain.fleet import FleetState, StateDiffersError
 from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.status import StatusChange, StatusTracker
@@ -88,6 +89,8 @@ class FleetFold:
         self._history = StatusHistory(self._ledger, self._kept_changes)
         self.cluster_counts = ClusterCounts()
         self._node_touched: dict[str, int] = {}
+        # Nodes by every name that they had.
+        self._nodes_once_named: dict[str, set[str]] = {}
 
     @property
     def position(self) -> int:
@@ -134,6 +137,7 @@ class FleetFold:
         self._count(self.fleet.facts.deployments)
         # When each was touched last is not known: by then at the latest.
         self._node_touched = dict.fromkeys(sorted(self.fleet.facts.nodes), self.position)
+        self._note_names(self.fleet.facts.nodes)
         self._wake(Batch(self.position))
 
     def _look_whether_caught_up(self) -> None:
@@ -159,6 +163,7 @@ class FleetFold:
             )
         self._history.remember(batch.changes)
         self._count(batch.deployments)
+        self._note_names(batch.nodes)
         crash_point("gateway.after-fold")
         self._wake(batch)
         self._look_whether_caught_up()
@@ -171,6 +176,17 @@ class FleetFold:
             status = current.get(deployment_id, DeploymentStatus.PENDING)
             cluster_id = deployments[deployment_id].spec.cluster_id
             self.cluster_counts.note(deployment_id, cluster_id, status)
+
+    def _note_names(self, node_ids: Iterable[str]) -> None:
+        for node_id in node_ids:
+            node = self.fleet.facts.nodes.get(node_id)
+            if node is not None:
+                self._nodes_once_named.setdefault(node.name, set()).add(node_id)
+
+    def nodes_named(self, name: str) -> list[NodeFact]:
+        """Return the nodes that have a name, however many there are in all."""
+        nodes = [self.fleet.facts.nodes[each] for each in self._nodes_once_named.get(name, ())]
+        return [node for node in nodes if node.name == name]
 
     def _wake(self, batch: Batch) -> None:
         while self._waiters and self._waiters[0][0] <= self.position:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -131,8 +132,10 @@ def _check_amount(value: int, path: str) -> None:
         )
 
 
-def check_identity(fleet: FleetState, hello: Hello) -> None:
+def check_identity(fleet: FleetState, hello: Hello, namesakes: Iterable[NodeFact]) -> None:
     """Raise unless the fleet can take the node in as who it says it is.
+
+    `namesakes` are all nodes of its name.
 
     Raises:
         FailedPreconditionError: it remembers less than it confirmed, so it is a copy of the node
@@ -148,12 +151,11 @@ def check_identity(fleet: FleetState, hello: Hello) -> None:
             "folder is a copy or was restored; give this agent an empty one",
             reason="COPIED_IDENTITY",
         )
-    for other in fleet.facts.nodes.values():
-        if (
-            other.name == hello.name
-            and other.id != hello.node_id
-            and fleet.node_status(other) not in {NodeStatus.OFFLINE, NodeStatus.REMOVED}
-        ):
+    for other in namesakes:
+        if other.id != hello.node_id and fleet.node_status(other) not in {
+            NodeStatus.OFFLINE,
+            NodeStatus.REMOVED,
+        }:
             raise AlreadyExistsError(
                 f"another node is called {hello.name!r}; it keeps the name until it is offline",
                 reason="NODE_NAME_TAKEN",

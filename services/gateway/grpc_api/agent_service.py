@@ -64,9 +64,10 @@ class AgentService(rpc.AgentServiceServicer):
     async def Join(self, request: pb.JoinRequest, context: Context) -> pb.JoinResponse:
         """Trade a join token for a certificate; counted by address, as all who aren't known."""
         self._limits.anonymous(address_of(context))
-        signed = await self._joining.join(
-            request.token, request.node_id, request.certificate_request
-        )
+        async with self._agents.handshakes.place():
+            signed = await self._joining.join(
+                request.token, request.node_id, request.certificate_request
+            )
         return pb.JoinResponse(
             certificate_pem=signed.certificate_pem, authority_pem=signed.authority_pem
         )

@@ -65,6 +65,8 @@ _LEAST_RENEWAL_PAUSE_S = 1.0
 # After the key could not be read, or was no key.
 _RENEWAL_RETRY_S = 30.0
 
+_MS_PER_S = 1_000
+
 # The reason that a gateway gives a node that was removed from the fleet.
 _REMOVED = "NODE_REMOVED"
 
@@ -186,11 +188,13 @@ class GrpcStream:
                     yield message
         except grpc.aio.AioRpcError as error:
             code = error.code()
-            advice = tls_advice(error.details() or "")
+            advice, told = tls_advice(error.details() or ""), from_rpc_error(error)
+            busy = code is grpc.StatusCode.RESOURCE_EXHAUSTED
             raise GatewayError(
                 f"{code.name}: {advice or error.details()}",
                 refused=code in _REFUSALS,
-                removed=from_rpc_error(error).reason == _REMOVED,
+                removed=told.reason == _REMOVED,
+                retry_after_s=(told.retry_after_ms or 0) / _MS_PER_S if busy else 0,
             ) from error
         except ValueError as error:
             raise GatewayError(f"a message that makes no sense: {error}") from error

@@ -220,13 +220,22 @@ class DiskDamagedError(Exception):
 class GatewayError(Exception):
     """No stream, or no longer one.
 
-    `refused` when dialling again soon makes no sense, `removed` because the node was removed.
+    `refused` when dialling again soon makes no sense, `removed` because the node was removed. A
+    gateway that has too much to do names the seconds after which to come again.
     """
 
-    def __init__(self, message: str, *, refused: bool = False, removed: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        refused: bool = False,
+        removed: bool = False,
+        retry_after_s: float = 0.0,
+    ) -> None:
         super().__init__(message)
         self.refused = refused
         self.removed = removed
+        self.retry_after_s = retry_after_s
 
 
 class ErrandRefusedError(Exception):

@@ -45,8 +45,17 @@ class Backoff:
         """
         return self.welcome_s * 2.0 ** min(failures, _DOUBLINGS)
 
-    def pause_s(self, failures: int, random: Random, heartbeat_period_s: float = 0) -> float:
+    def pause_s(
+        self,
+        failures: int,
+        random: Random,
+        heartbeat_period_s: float = 0,
+        asked_for_s: float = 0,
+    ) -> float:
         """Return the pause after so many failures in a row; the upper half of it is chance.
+
+        A gateway that sent its agents away asked for a pause; they come back after one to two of
+        it, not all at once.
 
         It stays below half a heartbeat's period, if that is known: a gateway that was away for a
         moment must not make the node look silent. The period grows with the fleet, and so does
@@ -56,7 +65,7 @@ class Backoff:
         if heartbeat_period_s:
             longest = min(longest, max(self.first_s, heartbeat_period_s / 2))
         full = min(longest, self.first_s * 2.0 ** min(failures, _MANY))
-        return full * random.uniform(0.5, 1.0)
+        return max(full, 2 * asked_for_s) * random.uniform(0.5, 1.0)
 
 
 class Session:
@@ -107,19 +116,20 @@ class Session:
         address = self._random.randrange(self._gateways.count)
         while True:
             self._redial_now = False
-            refused = await self._talk(address)
+            error = await self._talk(address)
             address = (address + 1) % self._gateways.count
-            await asyncio.sleep(self._pause_s(refused=refused))
+            await asyncio.sleep(self._pause_s(error))
             self._failures += 1
 
-    def _pause_s(self, *, refused: bool) -> float:
-        if refused:
+    def _pause_s(self, error: GatewayError | None) -> float:
+        if error is not None and error.refused:
             return self._backoff.pause_s(_MANY, self._random)
         failures = 0 if self._redial_now else self._failures
-        return self._backoff.pause_s(failures, self._random, self._heartbeat_period_s)
+        asked_for_s = error.retry_after_s if error is not None else 0.0
+        return self._backoff.pause_s(failures, self._random, self._heartbeat_period_s, asked_for_s)
 
-    async def _talk(self, address: int) -> bool:
-        """Hold one stream until it ends; tell whether the gateway refused the node."""
+    async def _talk(self, address: int) -> GatewayError | None:
+        """Hold one stream until it ends; return the gateway's error if that ended it."""
         welcomed = False
         crash_point("agent.before-dial")
         try:
@@ -153,7 +163,7 @@ class Session:
             level("stream failed", gateway=address, reason=str(error))
             if error.removed:
                 self._post(NodeRemoved())
-            return error.refused
+            return error
         except TimeoutError:
             STREAM_FAILURES.inc()
             self._log.warning("stream failed", gateway=address, reason="no Welcome in time")
@@ -162,4 +172,4 @@ class Session:
                 STREAMS.dec()
             self._stream = None
             self._post(StreamClosed())
-        return False
+        return None

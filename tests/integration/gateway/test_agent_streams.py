@@ -1,19 +1,68 @@
 """Agents' streams over loopback gRPC: handshake, assignments, reports, every way to end."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import replace
+from typing import Any
 
 import grpc
 import pytest
+from prometheus_client import REGISTRY
 
 from fogbank.domain import events as ev
 from fogbank.domain.states import NodeStatus, ReplicaState
 from fogbank.v1 import agent_service_pb2 as pb
+from services.gateway.app.handshakes import Handshakes
+from services.node_agent.adapters.gateway_stream import GrpcGateways
+from services.node_agent.app.ports import GatewayError
+from services.node_agent.core import effects as ef
 from tests.support.fleet_log import a_fingerprint, a_spec, an_id
-from tests.support.gateway import GatewayWorld, gateway_world
+from tests.support.gateway import AGENT_TOKEN, GatewayWorld, gateway_world
 from tests.support.named_users import ALICE
 from tests.support.scripted_agent import ScriptedAgent, scripted_agent, seen
 from tests.support.waiting import eventually
+
+# --- many at once -----------------------------------------------------------------------------
+
+
+async def test_of_many_handshakes_some_wait_and_the_rest_come_again_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with AsyncExitStack() as stack:
+        world = await stack.enter_async_context(gateway_world())
+        world.agents.handshakes = Handshakes(1)
+        before = await stack.enter_async_context(scripted_agent(world.channel, "before"))
+        await before.shake_hands()
+        taking, append = asyncio.Event(), world.log.append
+
+        async def slowly(*data: Any, **expected: Any) -> int:
+            await taking.wait()
+            return await append(*data, **expected)
+
+        monkeypatch.setattr(world.log, "append", slowly)
+        agents = [
+            await stack.enter_async_context(scripted_agent(world.channel, f"node-{number}"))
+            for number in range(5)
+        ]
+        for agent in agents:
+            await agent.hello()
+        waiting = "fog_gateway_handshakes_waiting"
+        await eventually(lambda: REGISTRY.get_sample_value(waiting) == 4)
+
+        # As an agent sees it.
+        gateways = await stack.enter_async_context(GrpcGateways([world.address], AGENT_TOKEN))
+        async with gateways.open(0, an_id("one too many"), "one too many") as stream:
+            stream.send(ef.Hello(0, 0, a_fingerprint(), ()))
+            with pytest.raises(GatewayError) as sent_away:
+                await anext(stream.messages())
+        assert (sent_away.value.refused, sent_away.value.retry_after_s) == (False, 1)
+        await before.beat()
+        await eventually(lambda: world.telemetry.heard)
+
+        taking.set()
+        for agent in agents:
+            await agent.next("welcome")
+
 
 # --- the handshake ----------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ GOOD = Hello(an_id("node-1"), "node-1", 0, 0, a_fingerprint())
 
 def test_a_good_hello_passes() -> None:
     check_hello(GOOD)
-    check_identity(FleetState(), GOOD)
+    check_identity(FleetState(), GOOD, [])
 
 
 @pytest.mark.parametrize(
@@ -74,13 +74,13 @@ def test_a_copied_identity_is_refused() -> None:
     log, fleet = LittleLog(), FleetState()
     node, commit = log.connect("node-1")
     fleet.fold(commit)
-    check_identity(fleet, GOOD)  # never confirmed: the answer may have got lost
+    check_identity(fleet, GOOD, [])  # never confirmed: the answer may have got lost
 
     fleet.fold(log.report(node))
 
     with pytest.raises(FailedPreconditionError, match="copy"):
-        check_identity(fleet, GOOD)
-    check_identity(fleet, replace(GOOD, last_epoch=log.epochs[node]))
+        check_identity(fleet, GOOD, [])
+    check_identity(fleet, replace(GOOD, last_epoch=log.epochs[node]), fleet.facts.nodes.values())
 
 
 def test_a_name_belongs_to_one_node_that_is_not_offline() -> None:
@@ -89,5 +89,5 @@ def test_a_name_belongs_to_one_node_that_is_not_offline() -> None:
     fleet.fold(commit)
 
     with pytest.raises(AlreadyExistsError):
-        check_identity(fleet, replace(GOOD, node_id=an_id("another")))
-    check_identity(fleet, replace(GOOD, node_id=an_id("another"), name="node-2"))
+        check_identity(fleet, replace(GOOD, node_id=an_id("another")), fleet.facts.nodes.values())
+    check_identity(fleet, replace(GOOD, node_id=an_id("another"), name="node-2"), [])

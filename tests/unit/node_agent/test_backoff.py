@@ -21,6 +21,13 @@ def test_a_pause_is_shorter_than_what_makes_a_node_look_silent() -> None:
     assert min(backoff.pause_s(20, random, 0.02) for _ in range(50)) >= 0.1
 
 
+def test_who_was_sent_away_comes_back_after_what_was_asked_for_but_not_with_the_others() -> None:
+    random, backoff = Random(1), Backoff(first_s=0.2, longest_s=10)
+    pauses = [backoff.pause_s(0, random, heartbeat_period_s=5, asked_for_s=3) for _ in range(100)]
+    assert 3 <= min(pauses) < 3.5
+    assert 5.5 < max(pauses) <= 6
+
+
 def test_the_patience_for_a_welcome_grows_to_an_end() -> None:
     assert [Backoff(welcome_s=15).patience_s(failures) for failures in (0, 1, 2, 9)] == [
         *(15, 30, 60, 60)
