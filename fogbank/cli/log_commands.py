@@ -20,8 +20,16 @@ def logs(
             "agent-NAME of a `fog up` here."
         ),
     ] = None,
+    *,
     slot: Slot = None,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many to show.")] = 50,
+    previous: Annotated[
+        bool,
+        typer.Option("--previous", "-p", help="Of the container before, which is gone."),
+    ] = False,
+    replica: Annotated[
+        str, typer.Option("--replica", help="Of the replica of this id, ended or not.")
+    ] = "",
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with new ones until Ctrl-C.")
     ] = False,
@@ -39,8 +47,9 @@ def logs(
     data = DataDir(data_dir.absolute()) if data_dir else local_data_dir()
     files = {path.stem: path for path in sorted(data.logs.glob("*.log"))}
     path = files.get(name or "") or files.get(f"{name}-1")
-    if name is not None and (slot is not None or (path is None and data_dir is None)):
-        print_logs(name, slot, lines, follow=follow)
+    of_replica = slot is not None or previous or bool(replica)
+    if name is not None and (of_replica or (path is None and data_dir is None)):
+        print_logs(name, lines, slot=slot, replica_id=replica, previous=previous, follow=follow)
         return
     if not files:
         raise CommandError(

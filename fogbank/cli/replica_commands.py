@@ -12,20 +12,34 @@ if TYPE_CHECKING:
 
 Which = Annotated[str, typer.Argument(help="A deployment's name or id.")]
 Slot = Annotated[
-    int | None, typer.Option("--slot", help="Which replica; the first that has a node if not said.")
+    int | None,
+    typer.Option("--slot", min=0, help="Which replica; the first that has a node if not said."),
 ]
 Command = Annotated[list[str], typer.Argument(help="Program and arguments, after --.")]
 
 
-def print_logs(deployment: str, slot: int | None, tail: int, *, follow: bool) -> None:
+def print_logs(
+    deployment: str,
+    tail: int,
+    *,
+    slot: int | None = None,
+    replica_id: str = "",
+    previous: bool = False,
+    follow: bool = False,
+) -> None:
     """Print what a replica's container wrote; it comes from its node, nothing is kept elsewhere."""
     from fogbank.cli.connection import connect
+    from fogbank.cli.lookups import deployment_id
     from fogbank.v1 import replica_service_pb2 as pb
 
     with connect() as connection:
-        deployment_id, replica_id = _replica(connection, deployment, slot)
         request = pb.ReadLogsRequest(
-            deployment_id=deployment_id, replica_id=replica_id, tail=tail, follow=follow
+            deployment_id=deployment_id(connection, deployment),
+            replica_id=replica_id,
+            slot=slot,
+            previous=previous,
+            tail=tail,
+            follow=follow,
         )
         for piece in connection.replicas.ReadLogs(request, metadata=connection.metadata):
             _write(sys.stdout, piece.data)

@@ -585,19 +585,23 @@ class LogsErrand(_message.Message):
 
     TAIL_FIELD_NUMBER: _builtins.int
     FOLLOW_FIELD_NUMBER: _builtins.int
+    PREVIOUS_FIELD_NUMBER: _builtins.int
     tail: _builtins.int
     """Begin with so many of the last lines."""
     follow: _builtins.bool
     """Go on until the container ends."""
+    previous: _builtins.bool
+    """Of the container before the last one, which is gone."""
     def __init__(
         self,
         *,
         tail: _builtins.int = ...,
         follow: _builtins.bool = ...,
+        previous: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["follow", b"follow", "tail", b"tail"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["follow", b"follow", "previous", b"previous", "tail", b"tail"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

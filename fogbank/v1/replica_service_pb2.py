@@ -24,21 +24,21 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n fogbank/v1/replica_service.proto\x12\nfogbank.v1\"h\n\x0fReadLogsRequest\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x12\n\nreplica_id\x18\x02 \x01(\t\x12\x11\n\x04tail\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\x42\x07\n\x05_tail\" \n\x10ReadLogsResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"I\n\x0b\x45xecRequest\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x12\n\nreplica_id\x18\x02 \x01(\t\x12\x0f\n\x07\x63ommand\x18\x03 \x03(\t\"X\n\x0c\x45xecResponse\x12\x10\n\x06output\x18\x01 \x01(\x0cH\x00\x12\x16\n\x0c\x65rror_output\x18\x02 \x01(\x0cH\x00\x12\x13\n\texit_code\x18\x03 \x01(\x05H\x00\x42\t\n\x07message2\x96\x01\n\x0eReplicaService\x12G\n\x08ReadLogs\x12\x1b.fogbank.v1.ReadLogsRequest\x1a\x1c.fogbank.v1.ReadLogsResponse0\x01\x12;\n\x04\x45xec\x12\x17.fogbank.v1.ExecRequest\x1a\x18.fogbank.v1.ExecResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n fogbank/v1/replica_service.proto\x12\nfogbank.v1\"\x96\x01\n\x0fReadLogsRequest\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x12\n\nreplica_id\x18\x02 \x01(\t\x12\x11\n\x04tail\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\x12\x11\n\x04slot\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12\x10\n\x08previous\x18\x06 \x01(\x08\x42\x07\n\x05_tailB\x07\n\x05_slot\" \n\x10ReadLogsResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"I\n\x0b\x45xecRequest\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x12\n\nreplica_id\x18\x02 \x01(\t\x12\x0f\n\x07\x63ommand\x18\x03 \x03(\t\"X\n\x0c\x45xecResponse\x12\x10\n\x06output\x18\x01 \x01(\x0cH\x00\x12\x16\n\x0c\x65rror_output\x18\x02 \x01(\x0cH\x00\x12\x13\n\texit_code\x18\x03 \x01(\x05H\x00\x42\t\n\x07message2\x96\x01\n\x0eReplicaService\x12G\n\x08ReadLogs\x12\x1b.fogbank.v1.ReadLogsRequest\x1a\x1c.fogbank.v1.ReadLogsResponse0\x01\x12;\n\x04\x45xec\x12\x17.fogbank.v1.ExecRequest\x1a\x18.fogbank.v1.ExecResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fogbank.v1.replica_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_READLOGSREQUEST']._serialized_start=48
-  _globals['_READLOGSREQUEST']._serialized_end=152
-  _globals['_READLOGSRESPONSE']._serialized_start=154
-  _globals['_READLOGSRESPONSE']._serialized_end=186
-  _globals['_EXECREQUEST']._serialized_start=188
-  _globals['_EXECREQUEST']._serialized_end=261
-  _globals['_EXECRESPONSE']._serialized_start=263
-  _globals['_EXECRESPONSE']._serialized_end=351
-  _globals['_REPLICASERVICE']._serialized_start=354
-  _globals['_REPLICASERVICE']._serialized_end=504
+  _globals['_READLOGSREQUEST']._serialized_start=49
+  _globals['_READLOGSREQUEST']._serialized_end=199
+  _globals['_READLOGSRESPONSE']._serialized_start=201
+  _globals['_READLOGSRESPONSE']._serialized_end=233
+  _globals['_EXECREQUEST']._serialized_start=235
+  _globals['_EXECREQUEST']._serialized_end=308
+  _globals['_EXECRESPONSE']._serialized_start=310
+  _globals['_EXECRESPONSE']._serialized_end=398
+  _globals['_REPLICASERVICE']._serialized_start=401
+  _globals['_REPLICASERVICE']._serialized_end=551
 # @@protoc_insertion_point(module_scope)

@@ -28,14 +28,22 @@ class ReadLogsRequest(_message.Message):
     REPLICA_ID_FIELD_NUMBER: _builtins.int
     TAIL_FIELD_NUMBER: _builtins.int
     FOLLOW_FIELD_NUMBER: _builtins.int
+    SLOT_FIELD_NUMBER: _builtins.int
+    PREVIOUS_FIELD_NUMBER: _builtins.int
     deployment_id: _builtins.str
     """Deployment id (UUID)."""
     replica_id: _builtins.str
-    """Replica id (UUID); empty for the one of the lowest slot that has a node."""
+    """Replica id (UUID), ended or not; empty for the one of the lowest slot that has a node, or for
+    the last one where none has.
+    """
     tail: _builtins.int
     """Begin with so many of the last lines, 0 to 100,000; default 100."""
     follow: _builtins.bool
     """Go on with what is written from now on, until the container ends."""
+    slot: _builtins.int
+    """Slot, from 0, instead of a replica: its last one, ended or not."""
+    previous: _builtins.bool
+    """The last lines of the container before: of the replica, or of the slot's replica before it."""
     def __init__(
         self,
         *,
@@ -43,13 +51,20 @@ class ReadLogsRequest(_message.Message):
         replica_id: _builtins.str = ...,
         tail: _builtins.int | None = ...,
         follow: _builtins.bool = ...,
+        slot: _builtins.int | None = ...,
+        previous: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "tail", b"tail"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_slot", b"_slot", "_tail", b"_tail", "slot", b"slot", "tail", b"tail"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "deployment_id", b"deployment_id", "follow", b"follow", "replica_id", b"replica_id", "tail", b"tail"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_slot", b"_slot", "_tail", b"_tail", "deployment_id", b"deployment_id", "follow", b"follow", "previous", b"previous", "replica_id", b"replica_id", "slot", b"slot", "tail", b"tail"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__slot: _TypeAlias = _typing.Literal["slot"]  # noqa: Y015
+    _WhichOneofArgType__slot: _TypeAlias = _typing.Literal["_slot", b"_slot"]  # noqa: Y015
     _WhichOneofReturnType__tail: _TypeAlias = _typing.Literal["tail"]  # noqa: Y015
     _WhichOneofArgType__tail: _TypeAlias = _typing.Literal["_tail", b"_tail"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__slot) -> _WhichOneofReturnType__slot | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__tail) -> _WhichOneofReturnType__tail | None: ...
 
 Global___ReadLogsRequest: _TypeAlias = ReadLogsRequest  # noqa: Y015

@@ -29,6 +29,7 @@ from services.node_agent.adapters.gateway_stream import GrpcGateways
 from services.node_agent.adapters.gpus import nvml_gpus
 from services.node_agent.adapters.image_collector import ImageCollector, ImageUses
 from services.node_agent.adapters.images import Images
+from services.node_agent.adapters.kept_logs import KeptLogs
 from services.node_agent.adapters.node_credentials import NodeCredentials
 from services.node_agent.adapters.node_folder import FolderLock
 from services.node_agent.adapters.simulated_runtime import SimulatedRuntime
@@ -73,7 +74,9 @@ class Composition:
         settings = self._settings
         disk = self._store(settings.data_dir)
         engine = self._engine()
-        runtime = self._containers(disk, engine) or self._simulated(settings.data_dir)
+        runtime = self._containers(disk, engine, settings.data_dir) or self._simulated(
+            settings.data_dir
+        )
         host = MeasuredHost(
             settings.data_dir,
             reserved=settings.reserved,
@@ -91,7 +94,7 @@ class Composition:
         folder = node.data_dir or self._settings.data_dir / node.name
         disk = self._store(folder)
         engine = self._engine()
-        containers = self._containers(disk, engine)
+        containers = self._containers(disk, engine, folder)
         host: Host
         if containers is not None:
             host = DeclaredHost(
@@ -124,7 +127,9 @@ class Composition:
         self.engines.append(engine)
         return engine
 
-    def _containers(self, disk: SqliteStore, engine: Engine | None) -> EngineRuntime | None:
+    def _containers(
+        self, disk: SqliteStore, engine: Engine | None, folder: Path
+    ) -> EngineRuntime | None:
         """Return the node's real containers, if it has such."""
         if engine is None:
             return None
@@ -135,11 +140,17 @@ class Composition:
             user_processes=settings.container_user_processes,
             capabilities=settings.container_capabilities,
         )
+        kept_logs = self._kept_logs(folder)
         if settings.nodes:
             # They share the engine's images, and none knows what the others need.
             images = Images(engine, settings.registry_config)
             return EngineRuntime(
-                engine, disk.node_id, limits=limits, errands=errands, images=images
+                engine,
+                disk.node_id,
+                limits=limits,
+                errands=errands,
+                images=images,
+                kept_logs=kept_logs,
             )
         uses = ImageUses(settings.data_dir / "images.json", self._clock.now_us)
         return EngineRuntime(
@@ -149,6 +160,7 @@ class Composition:
             errands=errands,
             images=Images(engine, settings.registry_config, uses),
             collector=ImageCollector(engine, uses, settings.image_rules, self._clock.now_us),
+            kept_logs=kept_logs,
         )
 
     def _simulated(self, folder: Path) -> SimulatedRuntime:
@@ -157,7 +169,11 @@ class Composition:
             self._pool,
             self._clock.now_us,
             start_delay_s=self._settings.simulated_start_ms / 1000,
+            kept_logs=self._kept_logs(folder),
         )
+
+    def _kept_logs(self, folder: Path) -> KeptLogs:
+        return KeptLogs(folder / "logs", self._settings.log_rules)
 
     def _gateways_of(self, folder: Path) -> Gateways:
         """Return the way to the gateways: of its own for a node that has an identity to show."""

@@ -24,12 +24,13 @@ from fogbank.domain.resources import Resources
 from fogbank.runtime.settings import ListenAddress, Settings, separated
 from services.node_agent.app.node import NodeSettings
 from services.node_agent.app.session import Backoff
-from services.node_agent.core.garbage import ImageRules
+from services.node_agent.core.garbage import ImageRules, LogRules
 from services.node_agent.core.restarts import AgentPolicy
 
 # A node's name is a folder's name too.
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 _US_PER_S = 1_000_000
+_BYTES_PER_MIB = 1024 * 1024
 
 
 class NodeDescription(BaseModel):
@@ -122,6 +123,8 @@ class AgentSettings(Settings):
     images_high_percent: int = Field(default=85, ge=1, le=100)
     images_low_percent: int = Field(default=80, ge=0, le=100)
     images_unused_s: float = Field(default=3600, ge=60)
+    kept_logs: int = Field(default=2, ge=0)
+    kept_logs_mib: int = Field(default=64, ge=1)
     container_pids: int = Field(default=512, ge=0)
     container_open_files: int = Field(default=1024, ge=0)
     container_user_processes: int = Field(default=1024, ge=0)
@@ -202,6 +205,11 @@ class AgentSettings(Settings):
             self.images_low_percent,
             round(self.images_unused_s * _US_PER_S),
         )
+
+    @property
+    def log_rules(self) -> LogRules:
+        """How much is kept of the logs of containers that are gone."""
+        return LogRules(self.kept_logs, self.kept_logs_mib * _BYTES_PER_MIB)
 
     @property
     def node_settings(self) -> NodeSettings:

@@ -249,7 +249,9 @@ class SimRuntime:
     def probing(self, replica_id: str, probe: HealthProbe) -> AbstractAsyncContextManager[ProbeTry]:
         raise NotImplementedError("no deployment here has a probe")
 
-    def logs(self, replica_id: str, tail: int, *, follow: bool = False) -> AsyncIterator[str]:
+    def logs(
+        self, replica_id: str, tail: int, *, follow: bool = False, previous: bool = False
+    ) -> AsyncIterator[str]:
         raise NotImplementedError("nobody here reads logs")
 
     def execute(self, replica_id: str, command: Sequence[str]) -> AsyncIterator[Brought]:

@@ -15,10 +15,12 @@ from fogbank.runtime.clock import SystemClock
 from services.node_agent.adapters.boot_clock import up_us
 from services.node_agent.adapters.fingerprint import SimulatedHost
 from services.node_agent.adapters.gateway_stream import GrpcGateways
+from services.node_agent.adapters.kept_logs import KeptLogs
 from services.node_agent.adapters.simulated_runtime import SimulatedRuntime
 from services.node_agent.adapters.store import SqliteStore
 from services.node_agent.app.node import NodeAgent, NodeSettings
 from services.node_agent.app.session import Backoff
+from services.node_agent.core.garbage import LogRules
 from services.node_agent.core.restarts import AgentPolicy
 
 # Everything that takes seconds in earnest takes milliseconds here.
@@ -60,7 +62,11 @@ async def running_agent(
     with ThreadPoolExecutor(2) as pool:
         async with GrpcGateways(addresses, token) as gateways:
             runtime = SimulatedRuntime(
-                folder / "containers", pool, SystemClock().now_us, start_delay_s=0.001
+                folder / "containers",
+                pool,
+                SystemClock().now_us,
+                start_delay_s=0.001,
+                kept_logs=KeptLogs(folder / "logs", LogRules()),
             )
             agent = NodeAgent(
                 name,

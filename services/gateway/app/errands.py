@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from prometheus_client import Gauge
 
+from fogbank.domain.decisions import PlacedReplica
 from fogbank.domain.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
@@ -111,20 +112,29 @@ class Errands:
         replica_id: str,
         *,
         tail: int,
-        follow: bool,
+        follow: bool = False,
+        slot: int | None = None,
+        previous: bool = False,
     ) -> AsyncIterator[Piece]:
-        """Yield what a replica's container wrote.
+        """Yield what a replica's container wrote, or with `previous` the one before.
+
+        The replica is the one given, ended or not, or the last one of a `slot`.
 
         Raises:
-            InvalidArgumentError: `tail` is out of bounds.
+            InvalidArgumentError: `tail` is out of bounds, or both replica and slot are given.
             NotFoundError: no such deployment or replica, or not the caller's.
             FailedPreconditionError: no node has it, or its node can't.
             UnavailableError: its node is not connected here, or does not answer.
         """
         if not 0 <= tail <= MAX_TAIL:
             raise InvalidArgumentError.of_field("tail", f"must be 0 to {MAX_TAIL}, got {tail}")
+        if replica_id and slot is not None:
+            raise InvalidArgumentError.of_field("slot", "must not be given beside a replica")
         deployment = await self._deployments.own(principal, deployment_id)
-        async with self._sent(deployment, replica_id, LogsErrand(tail, follow)) as delivery:
+        replica = self._replica(deployment, replica_id, slot)
+        if previous and not self._restarted(replica):
+            replica, previous = self._before(deployment, replica), False
+        async with self._sent(replica, LogsErrand(tail, follow, previous)) as delivery:
             async for piece in delivery.pieces():
                 yield piece
 
@@ -144,7 +154,8 @@ class Errands:
                 "command", f"must have words of at most {MAX_ARGUMENT} characters, none zero"
             )
         deployment = await self._deployments.changeable(principal, deployment_id)
-        async with self._sent(deployment, replica_id, ExecErrand(command)) as delivery:
+        replica = self._replica(deployment, replica_id)
+        async with self._sent(replica, ExecErrand(command)) as delivery:
             async for piece in delivery.pieces():
                 yield piece
 
@@ -171,13 +182,12 @@ class Errands:
 
     @asynccontextmanager
     async def _sent(
-        self, deployment: DeploymentFact, replica_id: str, kind: LogsErrand | ExecErrand
+        self, replica: PlacedReplica, kind: LogsErrand | ExecErrand
     ) -> AsyncIterator[Delivery]:
-        node_id, replica_id = self._where(deployment, replica_id)
-        errand = Errand(str(uuid4()), replica_id, kind)
-        delivery = self._waiting[errand.errand_id] = Delivery(node_id)
+        errand = Errand(str(uuid4()), replica.id, kind)
+        delivery = self._waiting[errand.errand_id] = Delivery(replica.node_id)
         try:
-            self._agents.send(node_id, errand)
+            self._agents.send(replica.node_id, errand)
             try:
                 async with asyncio.timeout(self._patience_s):
                     await delivery.begun()
@@ -193,16 +203,44 @@ class Errands:
             self._waiting.pop(errand.errand_id, None)
             delivery.end()
 
-    def _where(self, deployment: DeploymentFact, replica_id: str) -> tuple[str, str]:
-        """Return the node and the id of a deployment's replica."""
-        fleet = self._fold.fleet
-        decision = fleet.decisions.deployments.get(deployment.id)
-        known = decision.replica_ids if decision is not None else ()
+    def _replica(
+        self, deployment: DeploymentFact, replica_id: str, slot: int | None = None
+    ) -> PlacedReplica:
+        """Return a deployment's replica, or that of a slot; the last one where none has a node."""
+        placed = self._placed(deployment)
         if replica_id:
-            if replica_id not in known:
+            if replica_id not in placed:
                 raise NotFoundError("Replica not found", reason="REPLICA_NOT_FOUND")
-            return fleet.decisions.placements[replica_id].node_id, replica_id
-        slots = decision.slots if decision is not None else {}
-        for slot in sorted(slots):
-            return fleet.decisions.placements[slots[slot]].node_id, slots[slot]
-        raise FailedPreconditionError("no replica of it has a node", reason="NO_REPLICA")
+            return placed[replica_id]
+        decision = self._fold.fleet.decisions.deployments.get(deployment.id)
+        live = decision.slots if decision is not None else {}
+        chosen = [live[each] for each in sorted(live) if slot in {None, each}][:1]
+        chosen = chosen or [each.id for each in placed.values() if slot in {None, each.slot}][-1:]
+        if not chosen:
+            raise FailedPreconditionError("no replica of it has a node", reason="NO_REPLICA")
+        return placed[chosen[0]]
+
+    def _before(self, deployment: DeploymentFact, replica: PlacedReplica) -> PlacedReplica:
+        """Return the replica that was in a replica's slot before it."""
+        before = None
+        for each in self._placed(deployment).values():
+            if each.id == replica.id:
+                break
+            if each.slot == replica.slot:
+                before = each
+        if before is None:
+            raise FailedPreconditionError(
+                "it has had no other container", reason="NO_PREVIOUS_CONTAINER"
+            )
+        return before
+
+    def _restarted(self, replica: PlacedReplica) -> bool:
+        observed = self._fold.fleet.facts.observed.get((replica.id, replica.node_id))
+        return observed is not None and observed.restart_count > 0
+
+    def _placed(self, deployment: DeploymentFact) -> dict[str, PlacedReplica]:
+        """Return all replicas that a deployment ever had, in the order of their placements."""
+        decisions = self._fold.fleet.decisions
+        decision = decisions.deployments.get(deployment.id)
+        known = decision.replica_ids if decision is not None else ()
+        return {replica_id: decisions.placements[replica_id] for replica_id in known}

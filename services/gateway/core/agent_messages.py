@@ -113,10 +113,11 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class LogsErrand:
-    """Read what a container wrote: so many of the last lines, and what follows."""
+    """Read what a container wrote, or the one before it: the last lines, and what follows."""
 
     tail: int
     follow: bool
+    previous: bool = False
 
 
 @dataclass(frozen=True, slots=True)

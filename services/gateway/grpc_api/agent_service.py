@@ -288,8 +288,9 @@ def _piece(request: pb.ServeRequest) -> Piece:
 def _errand(errand: msg.Errand) -> pb.Errand:
     message = pb.Errand(errand_id=errand.errand_id, replica_id=errand.replica_id)
     match errand.kind:
-        case msg.LogsErrand(tail, follow):
+        case msg.LogsErrand(tail, follow, previous):
             message.logs.tail, message.logs.follow = tail, follow
+            message.logs.previous = previous
         case msg.ExecErrand(command):
             message.exec.command.extend(command)
     return message

@@ -34,6 +34,8 @@ class ReplicaService(rpc.ReplicaServiceServicer):
             request.replica_id,
             tail=request.tail if request.HasField("tail") else _TAIL,
             follow=request.follow,
+            slot=request.slot if request.HasField("slot") else None,
+            previous=request.previous,
         )
         async with aclosing(pieces) as brought:  # type: ignore[type-var]
             async for piece in brought:

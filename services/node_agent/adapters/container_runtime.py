@@ -36,11 +36,13 @@ from services.node_agent.adapters.container_usage import UsageMeter
 from services.node_agent.adapters.engine import Engine, EngineAwayError, EngineRefusedError
 from services.node_agent.adapters.image_collector import ImageCollector
 from services.node_agent.adapters.images import Images
+from services.node_agent.adapters.kept_logs import LINES, KeptLogs
 from services.node_agent.adapters.one_container import (
     NO_TIMEOUT,
     delete,
     execute,
     kill,
+    last_lines,
     make_volume,
     probing,
     raise_unless_missing,
@@ -88,13 +90,14 @@ class EngineRuntime:
         errands: Engine | None = None,
         images: Images | None = None,
         collector: ImageCollector | None = None,
+        kept_logs: KeptLogs | None = None,
         look_every_s: float = _LOOK_EVERY_S,
     ) -> None:
         """Run containers on an open `engine`; `identity` returns the node's id.
 
         `errands` is the same engine for logs and commands, so that these take no connection away
         from starts and stops. Without `images` they are fetched without credentials; without a
-        `collector` none go.
+        `collector` none go, and without `kept_logs` the logs of containers go with them.
         """
         self._engine = engine
         self._errands = errands or engine
@@ -110,6 +113,7 @@ class EngineRuntime:
         self._measuring: asyncio.Task[None] | None = None
         self._images = images or Images(engine)
         self._collector = collector
+        self._kept_logs = kept_logs
 
     @property
     def kind(self) -> RuntimeKind:
@@ -193,10 +197,17 @@ class EngineRuntime:
         async with probing(self._engine, shown, probe) as attempt:
             yield attempt
 
-    async def logs(self, replica_id: str, tail: int, *, follow: bool = False) -> AsyncIterator[str]:
-        shown = await self._own(replica_id) if tail > 0 or follow else None
-        if shown is not None:
+    async def logs(
+        self, replica_id: str, tail: int, *, follow: bool = False, previous: bool = False
+    ) -> AsyncIterator[str]:
+        shown = await self._own(replica_id) if tail > 0 or follow or previous else None
+        if shown is not None and not previous:
             async for text in read_logs(self._errands, shown.id, tail, follow=follow):
+                yield text
+        elif self._kept_logs is not None:
+            async for text in self._kept_logs.pieces(
+                replica_id, tail, previous=previous, gone=shown is None
+            ):
                 yield text
 
     async def execute(self, replica_id: str, command: Sequence[str]) -> AsyncIterator[Brought]:
@@ -255,7 +266,7 @@ class EngineRuntime:
             if shown.started and shown.restart_count == restart_count:
                 # It was started before, and the answer was lost: never twice.
                 return shown
-            await delete(docker, shown)
+            await self._delete(docker, shown)
         for volume in volumes:
             await make_volume(docker, volume, config["Labels"])
         try:
@@ -293,11 +304,17 @@ class EngineRuntime:
             raise RuntimeFaultError("the container runs although it was stopped")
         return None if ended is None else ended.exit_code
 
-    @staticmethod
-    async def _remove(docker: Docker, node_id: str, replica_id: str) -> None:
+    async def _remove(self, docker: Docker, node_id: str, replica_id: str) -> None:
         shown = await show(docker, container_name(replica_id))
         if shown is not None and shown.node_id == node_id:
-            await delete(docker, shown)
+            await self._delete(docker, shown)
+
+    async def _delete(self, docker: Docker, shown: Shown) -> None:
+        """Remove a container, and keep the last of what it wrote."""
+        if self._kept_logs is not None and shown.started:
+            text = await last_lines(docker, shown.id, LINES)
+            await self._kept_logs.keep(shown.replica_id, shown.restart_count, text)
+        await delete(docker, shown)
 
     def _check_own(self, shown: Shown, name: str) -> None:
         if shown.node_id != self._node_id:

@@ -365,7 +365,8 @@ def _errand(message: agent_service_pb2.Errand) -> Errand | None:
     """Return an errand; None for one of a kind that this release doesn't know."""
     match message.WhichOneof("kind"):
         case "logs":
-            kind: LogsErrand | ExecErrand = LogsErrand(message.logs.tail, message.logs.follow)
+            logs = message.logs
+            kind: LogsErrand | ExecErrand = LogsErrand(logs.tail, logs.follow, logs.previous)
         case "exec":
             kind = ExecErrand(tuple(message.exec.command))
         case _:

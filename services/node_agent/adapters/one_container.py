@@ -155,6 +155,16 @@ async def _execute(
     yield Brought(exit_code=int(end["ExitCode"]))
 
 
+async def last_lines(docker: Docker, container_id: str, lines: int) -> str:
+    """Return the last lines that a container wrote; none if its log can't be read any more."""
+    try:
+        container = docker.containers.container(container_id)
+        return "".join(await container.log(stdout=True, stderr=True, tail=lines))
+    except DockerError as error:
+        _log.debug("log not read", container=container_id, why=error.message)
+        return ""
+
+
 async def read_logs(
     engine: Engine, container_id: str, tail: int, *, follow: bool
 ) -> AsyncIterator[str]:

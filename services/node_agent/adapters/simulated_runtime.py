@@ -31,6 +31,7 @@ from typing import TypeVar
 from fogbank.domain.containers import HealthProbe
 from fogbank.domain.resources import NOTHING, Resources
 from fogbank.domain.states import Health, RuntimeKind
+from services.node_agent.adapters.kept_logs import KeptLogs
 from services.node_agent.app.ports import (
     Brought,
     Clock,
@@ -85,9 +86,19 @@ class SimulatedRuntime:
     """The pretended containers of one node."""
 
     def __init__(
-        self, folder: Path, pool: Executor, clock: Clock, *, start_delay_s: float = 0.02
+        self,
+        folder: Path,
+        pool: Executor,
+        clock: Clock,
+        *,
+        start_delay_s: float = 0.02,
+        kept_logs: KeptLogs | None = None,
     ) -> None:
-        """Keep containers in `folder`, made at the first start; files are written in `pool`."""
+        """Keep containers in `folder`, made at the first start; files are written in `pool`.
+
+        Without `kept_logs` the logs of containers go with them.
+        """
+        self._kept_logs = kept_logs
         self._folder = folder
         self._pool = pool
         self._clock = clock
@@ -150,6 +161,7 @@ class SimulatedRuntime:
             exit_code=number if behaviour == "exit" else 0,
             gpu_devices=spec.gpu_devices,
         ).said(now_us, f"simulated start of {spec.image}, restart {restart_count}")
+        await self._keep_log(present)
         await self._keep(container)
         self._watch(container)
         if behaviour == "unhealthy":
@@ -180,6 +192,7 @@ class SimulatedRuntime:
         await self._load()
         self._unwatch(replica_id)
         container = self._containers.pop(replica_id, None)
+        await self._keep_log(container)
         if container is not None:
             await self._in_pool(lambda: self._path(replica_id).unlink(missing_ok=True))
 
@@ -210,13 +223,28 @@ class SimulatedRuntime:
 
         yield attempt
 
-    async def logs(self, replica_id: str, tail: int, *, follow: bool = False) -> AsyncIterator[str]:
+    async def _keep_log(self, container: _Container | None) -> None:
+        if self._kept_logs is not None and container is not None:
+            text = "".join(f"{line}\n" for line in container.lines)
+            await self._kept_logs.keep(container.replica_id, container.restart_count, text)
+
+    async def logs(
+        self, replica_id: str, tail: int, *, follow: bool = False, previous: bool = False
+    ) -> AsyncIterator[str]:
         await self._load()
         container = self._containers.get(replica_id)
-        for line in container.lines[-tail:] if container is not None and tail > 0 else ():
+        if previous or container is None:
+            if self._kept_logs is not None:
+                gone = container is None
+                async for text in self._kept_logs.pieces(
+                    replica_id, tail, previous=previous, gone=gone
+                ):
+                    yield text
+            return
+        for line in container.lines[-tail:] if tail > 0 else ():
             yield f"{line}\n"
-        said = len(container.lines) if container is not None else 0
-        while follow and container is not None:
+        said = len(container.lines)
+        while follow:
             begun = container.restart_count
             running = container.runs_at(self._clock())
             container = self._containers.get(replica_id)

@@ -66,8 +66,10 @@ class Errands:
             return
         try:
             match errand.kind:
-                case LogsErrand(tail, follow):
-                    async for text in self._runtime.logs(errand.replica_id, tail, follow=follow):
+                case LogsErrand(tail, follow, previous):
+                    async for text in self._runtime.logs(
+                        errand.replica_id, tail, follow=follow, previous=previous
+                    ):
                         yield Brought(text.encode())
                 case ExecErrand(command):
                     async for piece in self._runtime.execute(errand.replica_id, command):

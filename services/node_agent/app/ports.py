@@ -40,10 +40,11 @@ class StartedContainer:
 
 @dataclass(frozen=True, slots=True)
 class LogsErrand:
-    """Read what a container wrote: so many of the last lines, and what follows."""
+    """Read what a container wrote, or the one before it: the last lines, and what follows."""
 
     tail: int
     follow: bool
+    previous: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,10 @@ class ContainerRuntime(Protocol):
         """
 
     async def remove(self, replica_id: str) -> None:
-        """Remove the container with its logs, by force if it runs; fine if there is none."""
+        """Remove the container, by force if it runs; fine if there is none.
+
+        The last of its logs may be kept elsewhere for a while.
+        """
 
     async def containers(self) -> Sequence[FoundContainer]:
         """Return every container that was started and not removed, ended ones included.
@@ -150,13 +154,17 @@ class ContainerRuntime(Protocol):
             RuntimeFaultError: it can't be probed now; its container may be gone.
         """
 
-    def logs(self, replica_id: str, tail: int, *, follow: bool = False) -> AsyncIterator[str]:
+    def logs(
+        self, replica_id: str, tail: int, *, follow: bool = False, previous: bool = False
+    ) -> AsyncIterator[str]:
         """Yield what the replica's container wrote in its last `tail` lines; none if unknown.
 
         With `follow` what it writes from then on too, until it ends. Pieces may end anywhere.
+        Of a container that is gone a few lines are left, and with `previous` they are of the one
+        before the last.
 
         Raises:
-            RuntimeFaultError: the runtime gives no answer.
+            RuntimeFaultError: the runtime gives no answer, or nothing is left of that container.
         """
 
     def execute(self, replica_id: str, command: Sequence[str]) -> AsyncIterator[Brought]:

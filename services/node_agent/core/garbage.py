@@ -1,7 +1,8 @@
-"""Which images nobody needs any more."""
+"""Which images, and which logs of containers that are gone, nobody needs any more."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -68,3 +69,38 @@ def removable(
         if image.name not in needed and image.used_at_us <= now_us - rules.unused_us:
             to_free -= image.size
             yield image
+
+
+@dataclass(frozen=True, slots=True)
+class LogRules:
+    """How much is kept of the logs of containers that are gone.
+
+    Of each replica those of the last `containers`, in all at most `total_bytes`.
+    """
+
+    containers: int = 2
+    total_bytes: int = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLog:
+    """What is kept of one container's log: its size in bytes, and since when."""
+
+    replica_id: str
+    restart_count: int
+    size: int
+    kept_at_us: int
+
+
+def removable_logs(logs: Iterable[KeptLog], rules: LogRules) -> Iterator[KeptLog]:
+    """Yield the logs that are too many for their replica, or too much; the oldest go first."""
+    kept_bytes = 0
+    of_replica: Counter[str] = Counter()
+    for log in sorted(
+        logs, key=lambda each: (each.kept_at_us, each.replica_id, each.restart_count), reverse=True
+    ):
+        of_replica[log.replica_id] += 1
+        kept_bytes += log.size
+        if of_replica[log.replica_id] > rules.containers or kept_bytes > rules.total_bytes:
+            kept_bytes -= log.size
+            yield log

@@ -16,6 +16,7 @@ from fogbank.domain.states import RestartPolicy, RuntimeKind
 from fogbank.runtime.clock import SystemClock
 from services.node_agent.adapters.container_runtime import EngineRuntime
 from services.node_agent.adapters.engine import Engine as Connection
+from services.node_agent.adapters.kept_logs import KeptLogs
 from services.node_agent.adapters.simulated_runtime import SimulatedRuntime
 from services.node_agent.app.ports import (
     ContainerRuntime,
@@ -23,6 +24,7 @@ from services.node_agent.app.ports import (
     ProbeTry,
     RuntimeFaultError,
 )
+from services.node_agent.core.garbage import LogRules
 from services.node_agent.core.replica import FoundContainer, ReplicaSpec
 from services.node_agent.core.stimuli import ContainerEnded, RuntimeEvent
 from tests.support.containers import (
@@ -63,7 +65,7 @@ async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
             yield opened
     else:
         podman: PodmanEngine = request.getfixturevalue("podman")
-        async with real(podman) as opened:
+        async with real(podman, tmp_path) as opened:
             yield opened
 
 
@@ -74,7 +76,11 @@ async def simulated(folder: Path) -> AsyncIterator[Engine]:
 
         async def reopen() -> ContainerRuntime:
             runtime = SimulatedRuntime(
-                folder / "containers", pool, SystemClock().now_us, start_delay_s=0.001
+                folder / "containers",
+                pool,
+                SystemClock().now_us,
+                start_delay_s=0.001,
+                kept_logs=KeptLogs(folder / "logs", LogRules()),
             )
             opened.append(runtime)
             return runtime
@@ -93,13 +99,18 @@ async def simulated(folder: Path) -> AsyncIterator[Engine]:
 
 
 @asynccontextmanager
-async def real(podman: PodmanEngine) -> AsyncIterator[Engine]:
+async def real(podman: PodmanEngine, folder: Path) -> AsyncIterator[Engine]:
     async with AsyncExitStack() as stack:
         node_id = str(uuid4())
 
         async def reopen() -> ContainerRuntime:
             connection = await stack.enter_async_context(Connection(podman.url))
-            return EngineRuntime(connection, returning(node_id), look_every_s=0.2)
+            return EngineRuntime(
+                connection,
+                returning(node_id),
+                kept_logs=KeptLogs(folder / "logs", LogRules()),
+                look_every_s=0.2,
+            )
 
         registry = stack.enter_context(image_registry(podman))
         yield Engine(
@@ -246,12 +257,11 @@ async def test_to_stop_what_is_unknown_is_no_error(engine: Engine, replica_id: s
     assert await engine.runtime.stop(replica_id, GRACE_MS) is None
 
 
-async def test_removing_takes_everything_away(engine: Engine, replica_id: str) -> None:
+async def test_removing_takes_the_container_away(engine: Engine, replica_id: str) -> None:
     await engine.runtime.start(replica_id, 0, spec(engine.runs))
     await engine.runtime.remove(replica_id)
     await engine.runtime.remove(replica_id)
     assert not await engine.runtime.containers()
-    assert not await lines_of(engine.runtime, replica_id, 10)
     assert not await (await engine.reopen()).containers()
 
 
@@ -295,6 +305,32 @@ async def test_a_command_runs_in_the_container(engine: Engine, replica_id: str) 
     pieces = [piece async for piece in engine.runtime.execute(replica_id, ["echo", "a b", "c"])]
     assert b"".join(piece.data for piece in pieces) == b"a b c\n"
     assert [piece.exit_code for piece in pieces] == [None, 0]
+
+
+async def test_of_a_container_that_is_gone_the_last_lines_stay(
+    engine: Engine, replica_id: str
+) -> None:
+    async def said(*, previous: bool = False, tail: int = 100) -> str:
+        pieces = engine.runtime.logs(replica_id, tail, previous=previous)
+        return "".join([piece async for piece in pieces])
+
+    wrote = []
+    for count in range(4):
+        await engine.runtime.start(replica_id, count, spec(engine.runs))
+        await has_spoken(engine.runtime, replica_id)
+        await engine.runtime.stop(replica_id, GRACE_MS)
+        wrote.append(await said())
+        if count:
+            assert await said(previous=True) == wrote[-2]
+
+    await engine.runtime.remove(replica_id)
+    again = await engine.reopen()
+    assert await lines_of(again, replica_id, 100) == wrote[3].splitlines()
+    assert await lines_of(again, replica_id, 1) == wrote[3].splitlines()[-1:]
+    assert await said(previous=True) == wrote[2]
+
+    with pytest.raises(RuntimeFaultError, match="nothing is left"):
+        await anext(aiter(engine.runtime.logs("another", 10, previous=True)))
 
 
 async def test_followed_logs_end_with_the_container(engine: Engine, replica_id: str) -> None:

@@ -59,6 +59,39 @@ async def test_logs_come_from_the_node(world: GatewayWorld, node: RunningAgent) 
     assert await logs_of(world, "alice", **named, tail=0) == ""
 
 
+async def test_what_an_ended_replica_wrote_can_still_be_read(
+    world: GatewayWorld, node: RunningAgent
+) -> None:
+    deployment_id, first = await runs(world, node)
+    asked = {"deployment_id": deployment_id}
+    lines = await logs_of(world, "alice", **asked)
+    code, details = await refused(logs_of(world, "alice", **asked, previous=True))
+    assert (code, "no other container" in details) == (grpc.StatusCode.FAILED_PRECONDITION, True)
+
+    (node_id,) = world.fold.fleet.facts.nodes
+    await world.scheduler.release(deployment_id, first)
+    (second,) = await world.scheduler.place(deployment_id, node_id)
+    await eventually(
+        lambda: node.agent.core.state_of(second) is ReplicaState.RUNNING, what="its successor"
+    )
+    await eventually(lambda: node.agent.core.state_of(first) is None, what="its removal")
+
+    for which in ({"previous": True}, {"replica_id": first}, {"slot": 0, "previous": True}):
+        said = await logs_of(world, "alice", **asked, **which)
+        assert said.startswith(lines)
+        assert "stopped" in said.splitlines()[-1]
+    assert "stopped" not in await logs_of(world, "alice", **asked, slot=0)
+
+
+async def test_the_last_replica_answers_where_none_has_a_node(
+    world: GatewayWorld, node: RunningAgent
+) -> None:
+    deployment_id, replica_id = await runs(world, node)
+    await world.scheduler.release(deployment_id, replica_id)
+    await eventually(lambda: node.agent.core.state_of(replica_id) is None, what="its removal")
+    assert "simulated start" in await logs_of(world, "alice", deployment_id=deployment_id)
+
+
 async def test_followed_logs_end_with_the_container(
     world: GatewayWorld, node: RunningAgent
 ) -> None:
@@ -74,8 +107,11 @@ async def test_a_user_who_leaves_lets_go_of_a_silent_container(
     deployment_id, _ = await runs(world, node)
     ended = asyncio.Event()
 
-    async def one_line(_replica_id: str, _tail: int, *, follow: bool) -> AsyncIterator[str]:
+    async def one_line(
+        _replica_id: str, _tail: int, *, follow: bool, previous: bool
+    ) -> AsyncIterator[str]:
         assert follow
+        assert not previous
         yield "begun"
         try:
             await asyncio.Event().wait()
@@ -125,6 +161,7 @@ async def test_what_makes_no_sense_is_said(world: GatewayWorld) -> None:
     deployment_id = await world.deployed()
     named = {"deployment_id": deployment_id}
     for request, code, text in (
+        ({"replica_id": "x", "slot": 0}, grpc.StatusCode.INVALID_ARGUMENT, "beside a replica"),
         ({"tail": 100_001}, grpc.StatusCode.INVALID_ARGUMENT, "got 100001"),
         ({"replica_id": "x"}, grpc.StatusCode.NOT_FOUND, "Replica not found"),
         ({}, grpc.StatusCode.FAILED_PRECONDITION, "no replica of it has a node"),

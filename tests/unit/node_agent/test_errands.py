@@ -23,7 +23,9 @@ class _Runtime:
         self._error = error
         self.open = 0
 
-    async def logs(self, replica_id: str, tail: int, *, follow: bool) -> AsyncIterator[str]:
+    async def logs(
+        self, replica_id: str, tail: int, *, follow: bool, previous: bool
+    ) -> AsyncIterator[str]:
         self.open += 1
         try:
             yield "hello"
