@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from fogbank.domain.errors import NotFoundError
 from fogbank.domain.resources import NOTHING
-from fogbank.domain.views import NodeView
+from fogbank.domain.views import Moment, NodeView
 from services.gateway.app.nodes import Nodes
 from services.gateway.http_api import rendering
 from services.gateway.http_api.access import SIGNED_IN
@@ -34,6 +34,15 @@ class NodesQuery(BaseModel):
 
     limit: int = Field(_NODES_AT_ONCE, ge=1, le=_NODES_AT_ONCE)
     offset: int = Field(0, ge=0, le=LARGEST_OFFSET)
+    as_of: str = Field("", description=AS_OF)
+
+
+class FleetQuery(BaseModel):
+    """What to show of the fleet."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    nodes: bool = Field(True, description="Whether to list the nodes beside their sums.")
     as_of: str = Field("", description=AS_OF)
 
 
@@ -89,9 +98,9 @@ async def node(
     responses=errors(401, 503),
     operation_id="orchestrationServices",
 )
-async def state(request: Request) -> Response:
-    """Show all nodes, and the sums over them."""
-    as_of_sequence, views = await _all_nodes(used_by(request).nodes)
+async def state(request: Request, query: Annotated[FleetQuery, Query()]) -> Response:
+    """Show the sums over all nodes, and the nodes; with `as_of` as they were then."""
+    as_of_sequence, views = await _all_nodes(used_by(request).nodes, moment_of(query.as_of))
     fingerprints = [view.fingerprint for view in views]
     content: dict[str, Any] = {
         "as_of_sequence": as_of_sequence,
@@ -102,17 +111,17 @@ async def state(request: Request) -> Response:
             sum((each.allocatable for each in fingerprints), NOTHING)
         ),
         "allocated": rendering.resources(sum((view.booked for view in views), NOTHING)),
-        "nodes": [rendering.node(view) for view in views],
+        "nodes": [rendering.node(view) for view in views] if query.nodes else [],
     }
     return rendering.json_response(content)
 
 
-async def _all_nodes(nodes: Nodes) -> tuple[int, list[NodeView]]:
+async def _all_nodes(nodes: Nodes, moment: Moment | None) -> tuple[int, list[NodeView]]:
     """Return all nodes, read page by page, none of them older than the sequence."""
     views: list[NodeView] = []
     as_of_sequence = 0
     while True:
-        answer = await nodes.list(_NODES_AT_ONCE, len(views), as_of_sequence)
+        answer = await nodes.list(_NODES_AT_ONCE, len(views), as_of_sequence, moment=moment)
         as_of_sequence = as_of_sequence or answer.as_of_sequence
         views += answer.value.items
         if len(views) >= answer.value.total or not answer.value.items:

@@ -127,6 +127,17 @@ async def test_the_fleet_and_its_sums(face: RestFace, path: str) -> None:
     assert node["runtime"] == "simulated"
 
 
+async def test_the_sums_of_the_fleet_without_its_nodes(face: RestFace) -> None:
+    await face.add_nodes("edge-1", "edge-2", cpu=4000)
+    async with face.client() as client:
+        body = (await client.get("/cluster/state?nodes=false")).json()
+        assert (body["nodes_total"], body["capacity"]["cpu_cores"]) == (2, 8.0)
+        assert body["nodes"] == []
+        wrong = await client.get("/cluster/state?nodes=perhaps")
+    assert wrong.status_code == 400
+    assert "nodes" in wrong.json()["detail"]
+
+
 async def test_nodes_by_page_and_name(face: RestFace) -> None:
     await face.add_nodes("edge-1", "edge-2", "edge-3")
     async with face.client() as client:
