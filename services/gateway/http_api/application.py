@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from services.gateway.http_api import (
     clusters,
+    dashboard,
     deployments,
     errors,
     fleet,
@@ -59,10 +60,11 @@ def create_app(dependencies: HttpDependencies) -> FastAPI:
     app.add_middleware(Boundary)
     parts = (
         *(deployments, updates, jobs, identity, organizations, tokens, clusters),
-        *(fleet, live, system),
+        *(fleet, live, system, dashboard),
     )
     for part in parts:
         app.include_router(part.router)
+    app.mount("/dashboard", dashboard.FILES)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     return app
 

@@ -108,7 +108,7 @@ ROWS: dict[tuple[str, str], Row] = {
         ("GET", path): Row(Who.ANYBODY)
         for path in (
             *("/health", "/healthz", "/readiness", "/readyz", "/livez", "/metrics"),
-            *("/status", "/api/v1/system/status"),
+            *("/", "/status", "/api/v1/system/status"),
         )
     },
     **{

@@ -1,0 +1,159 @@
+"""The dashboard in a real browser, over a system of its own users and nodes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+
+from tests.support.fog_up import FogUp
+from tests.support.waiting import eventually_sync
+
+_CHROMIUM, _DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("system")]
+if not _CHROMIUM or not _DRIVER:
+    pytest.skip("needs chromium and chromedriver", allow_module_level=True)
+
+
+class Browser:
+    """A page, and the few things that a person does with it."""
+
+    def __init__(self, driver: webdriver.Chrome) -> None:
+        self._driver = driver
+
+    def open(self, url: str) -> None:
+        """Go to an address."""
+        self._driver.get(url)
+
+    def type(self, selector: str, text: str) -> None:
+        """Put text into a field, in the place of what is there."""
+        field = self.see(selector)
+        field.clear()
+        field.send_keys(text)
+
+    def click(self, selector: str, text: str = "") -> None:
+        """Press something."""
+        self.see(selector, text).click()
+
+    def see(self, selector: str, text: str = "") -> WebElement:
+        """Wait for something that is shown and contains a text."""
+
+        def shown() -> WebElement | None:
+            for element in self._driver.find_elements(By.CSS_SELECTOR, selector):
+                try:
+                    if element.is_displayed() and text in element.text:
+                        return element
+                except StaleElementReferenceException:
+                    continue
+            return None
+
+        try:
+            found = eventually_sync(shown)
+        except AssertionError:
+            page = self._driver.find_element(By.TAG_NAME, "body").text
+            raise AssertionError(
+                f"no {selector} with {text!r}; complaints: {self.complaints()}; the page:\n{page}"
+            ) from None
+        assert found is not None
+        return found
+
+    def accept(self) -> None:
+        """Say yes to a question."""
+        self._driver.switch_to.alert.accept()
+
+    def complaints(self) -> list[str]:
+        """Return what the browser found wrong since the last time."""
+        told: Callable[[str], list[dict[str, str]]] = self._driver.get_log
+        return [each["message"] for each in told("browser") if each["level"] == "SEVERE"]
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    """A browser without a window, that nobody is signed in with."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(_CHROMIUM)
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = webdriver.ChromeService(executable_path=str(_DRIVER))
+    driver = webdriver.Chrome(options=options, service=service)
+    try:
+        yield Browser(driver)
+    finally:
+        driver.quit()
+
+
+def sign_in(browser: Browser, system: FogUp) -> None:
+    """Sign in as the first user."""
+    browser.open(system.http)
+    browser.type("[name=username]", system.state["admin_user"])
+    browser.type("[name=password]", system.state["admin_password"])
+    browser.click("button", "Sign in")
+    browser.see("h1", "Fleet")
+
+
+def test_a_wrong_password_is_told(browser: Browser, system: FogUp) -> None:
+    browser.open(system.http)
+    browser.type("[name=username]", system.state["admin_user"])
+    browser.type("[name=password]", "wrong")
+    browser.click("button", "Sign in")
+    browser.see("[role=alert]", "Wrong username or password")
+
+
+def test_a_deployment_from_its_plan_to_its_end_and_back_in_time(
+    browser: Browser, system: FogUp
+) -> None:
+    sign_in(browser, system)
+    browser.see(".card", "balanced@1")
+
+    browser.click("nav a", "Deployments")
+    browser.click("summary", "Deploy")
+    browser.type("input[name=name]", "looked-at")
+    browser.type("input[name=container_image]", "nginx:latest")
+    browser.type("input[name=replicas]", "2")
+    browser.click("button", "Plan")
+    browser.see("[role=status]", "would be placed on")
+    browser.click("button", "Deploy")
+
+    # Nothing is asked for again by hand: the page follows the log.
+    browser.click("td a", "looked-at")
+    browser.see("h1", "running")
+    browser.see("p", "All 2 replicas have a node")
+    browser.see(".history", "All 2 replicas started successfully")
+    browser.type("input[name=replicas]", "3")
+    browser.click("button", "Scale")
+    browser.see("p", "All 3 replicas have a node")
+
+    browser.click("nav a", "Record")
+    browser.click("tr:has(a[href^='#/deployments/']) button.link")
+    browser.see(".past", "As of commit")
+    browser.click("nav a", "Nodes")
+    browser.see("td", "edge-east-1")
+    browser.click("button", "Now")
+
+    browser.click("nav a", "Deployments")
+    browser.click("td a", "looked-at")
+    browser.click("button", "Delete")
+    browser.accept()
+    browser.see("h1", "deleted")
+
+    assert browser.complaints() == []
+    browser.click("button", "Sign out")
+    browser.see("button", "Sign in")
+
+
+def test_an_impossible_ask_is_explained(browser: Browser, system: FogUp) -> None:
+    sign_in(browser, system)
+    browser.click("nav a", "Deployments")
+    browser.click("summary", "Deploy")
+    browser.type("input[name=name]", "far-too-large")
+    browser.type("input[name=container_image]", "nginx:latest")
+    browser.type("input[name=gpu]", "999")
+    browser.click("button", "Plan")
+    browser.see("[role=alert]", "resources.gpu")
