@@ -5,14 +5,15 @@ stable order; above all scores lie the refusals, by the filter that refused firs
 scores go by a node's own columns, so only the rows that changed are worked out anew, and a board
 says the same as one made this moment.
 
-The best nodes stand in front, sorted. For those it is known beforehand what they will be worth once
-they have taken one more replica of the ask, which is what mostly happens next.
+The best nodes stand in front, sorted. What they will be worth once they have taken one more replica
+of the ask, which is what mostly happens next, is worked out in plain numbers then, or, where a
+strategy takes arrays only, for all of them beforehand.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import compress
 from operator import sub
 from typing import TYPE_CHECKING
@@ -36,12 +37,12 @@ _REFUSED = 1 << 25
 _REFUSED_KEY = _REFUSED << _ROW_BITS
 # Working out all rows goes in pieces that stay in the processor's cache.
 _PIECE = 8_192
-# So many nodes stand in front at least.
-_FRONT = 96
+# So many nodes stand in front at first: to find them costs more than to have many.
+_FRONT = 512
 # Of a node that is taken again so many further steps are worked out at once.
 _DEPTH = 8
-# Above so many changed rows the front is made anew.
-_FEW = 24
+# Above so many changed rows, and such a part of all, the front is made anew.
+_FEW, _FEW_OF = 32, 256
 # Above this part of all rows it costs less to work out all.
 _MANY = 8
 _ONE = np.ones(1, dtype=np.int64)
@@ -68,14 +69,18 @@ class Board:
         # A row's keys after one more replica each, the first of them last.
         self._next: dict[int, list[int]] = {}
         # Which device is taken is not to be foreseen from sums.
-        self._foreseeable = spec.resources.gpu_thousandths == 0
+        foreseeable = spec.resources.gpu_thousandths == 0
         self._strategy = strategy_of(spec, policy)
-        self._falls = self._strategy.falls and self._foreseeable
-        # Whether a few rows that are worth less than before are worked out in plain numbers.
+        self._falls = self._strategy.falls and foreseeable
+        # Whether a few rows that are worth less than before are worked out in plain numbers, or it
+        # is known beforehand what they will be worth.
         self._plain = self._falls and self._strategy.of_one is not None
+        self._ahead = foreseeable and not self._plain
         if self._falls:
             room.expect(self.ask)
         self._stale: set[int] = set()
+        # How near each region is to the one asked about.
+        self._near: list[float] = []
         self._seen = self._seen_renewed = self._seen_scarce = -1
 
     # Keeping up.
@@ -86,19 +91,20 @@ class Board:
         Where the strategy never gives more for a node on which more is booked, a node that room was
         taken on, and that still passes, may wait until it is about to be chosen.
         """
-        room = self._room
+        room, arrays = self._room, self._room.arrays
+        near = nearness(arrays.near, arrays.regions, self._spec.region, self._policy)
+        self._near = near.tolist()
         changed = room.changes.since(self._seen)
         renewed = room.renewed.since(self._seen_renewed)
         scarce = room.scarce.since(self._seen_scarce)
         self._seen_up_to_here()
-        few = room.arrays.size // 2
-        if changed is None or renewed is None or scarce is None or len(changed) > few:
+        if changed is None or renewed is None or scarce is None:
             self._work_out_all()
             self._line_up()
         elif changed:
             anew = {*renewed, *self._unfit(scarce)} if self._falls else set(changed)
             self._stale.update(changed)
-            if len(anew) > _FEW:
+            if len(anew) > self._few:
                 self._line_up()
             elif anew:
                 self._work_out_few(list(anew))
@@ -107,6 +113,11 @@ class Board:
         room = self._room
         self._seen, self._seen_renewed = room.changes.end, room.renewed.end
         self._seen_scarce = room.scarce.end
+
+    @property
+    def _few(self) -> int:
+        """How many changed rows cost less one by one than making the front anew does."""
+        return _FEW + self._room.arrays.size // _FEW_OF
 
     def _unfit(self, rows: list[int]) -> Iterable[int]:
         """Return those of the rows on which the ask has no room."""
@@ -127,7 +138,7 @@ class Board:
 
     def _work_out_few(self, rows: list[int]) -> None:
         """Work out a few rows, and what they will be after one more; move them to their places."""
-        if self._foreseeable:
+        if self._ahead:
             self._foresee(rows, 2)
             keys = [self._next[row].pop() for row in rows]
         else:
@@ -136,26 +147,22 @@ class Board:
             self._move(row, key)
         self._stale.difference_update(rows)
 
-    def _lower(self, rows: list[int]) -> None:
-        """Move a few rows in front, on which more was taken, to their places: in plain numbers."""
+    def _lower(self, rows: Collection[int]) -> None:
+        """Move a few rows, on which more was taken, to their places: in plain numbers."""
         for row in rows:
-            self._next.pop(row, None)
             self._move(row, self._key_of(row))
         self._stale.difference_update(rows)
 
     def _key_of(self, row: int) -> int:
         """Work out a row that passes all filters, but for those by amount, in plain numbers."""
-        arrays, strategy = self._room.arrays, self._strategy
-        has, taken = arrays.allocatable[:, row].tolist(), self._room.booked[:, row].tolist()
-        free = [*map(sub, map(sub, has, taken), self._asked)]
+        has, has_free, load, region_code = self._room.plain(row)
+        free = [*map(sub, has_free, self._asked)]
         if min(free) < 0:
             short = next(number for number, left in enumerate(free) if left < 0)
             rank = _REFUSED + len(self._filters) - DIMENSIONS + short
         else:
-            near = nearness(arrays.near, arrays.regions, self._spec.region, self._policy)
-            share = near.item(arrays.region_codes.item(row))
-            load = arrays.load[:, row].tolist()
-            rank = _MIDDLE - strategy.score_of_one(has, free, load, share, self._policy)
+            near = self._near[region_code]
+            rank = _MIDDLE - self._strategy.score_of_one(has, free, load, near, self._policy)
         return rank << _ROW_BITS | row
 
     def _foresee(self, rows: list[int], depth: int) -> None:
@@ -220,14 +227,14 @@ class Board:
         best = best[: best.searchsorted(self._bound)]
         self._front = best.tolist()
         self._next = {}
-        if self._front and self._foreseeable:
+        if self._front and self._ahead:
             best &= _ROW_MASK
             after = self._work_out(best, _ONE).tolist()
             self._next = {row: [key] for row, key in zip(best.tolist(), after, strict=True)}
 
     def _move(self, row: int, key: int) -> None:
         """Give a row another key."""
-        before = int(self._keys[row])
+        before = self._keys.item(row)
         if key == before:
             return
         self._keys[row] = key
@@ -261,15 +268,17 @@ class Board:
             stale = self._stale.intersection([key & _ROW_MASK for key in first])
             if not stale:
                 break
+            stale_near = stale
+            if len(self._stale) > self._few or not self._plain:
+                near = self._front[: max(wanted, 2 * self._few)]
+                stale_near = self._stale.intersection([key & _ROW_MASK for key in near])
             lowered += len(stale)
-            if not self._plain:
-                stale = self._stale.intersection([key & _ROW_MASK for key in self._front])
-            if max(len(stale), lowered) > _FEW:
+            if max(len(stale_near), lowered) > self._few:
                 self._line_up()
             elif self._plain:
-                self._lower(list(stale))
+                self._lower(stale)
             else:
-                self._work_out_few(list(stale))
+                self._work_out_few(list(stale_near))
         if not occupied:
             return first
         closed = set(occupied)
@@ -300,15 +309,17 @@ class Board:
     def take(self, rows: Sequence[int]) -> None:
         """Take what a replica asks for on each of these nodes, which differ."""
         self._room.take(rows, self.ask)
-        if not self._foreseeable:
+        if not (self._plain or self._ahead):
             return
         self._seen_up_to_here()
+        if self._plain:
+            self._lower(rows)
+            return
         unknown = [row for row in rows if not self._next.get(row)]
-        if unknown and not (self._plain and len(unknown) <= _FEW):
+        if unknown:
             self._foresee(unknown, _DEPTH)
         for row in rows:
-            known = self._next.get(row)
-            self._move(row, known.pop() if known else self._key_of(row))
+            self._move(row, self._next[row].pop())
 
 
 def _mark_refused(ranks: Integers, filters: Filters) -> None:

@@ -30,11 +30,12 @@ def balanced_of_one(
     room: Sequence[int], free: Sequence[int], load: Sequence[float], near: float, policy: Policy
 ) -> float:
     """Return what the terms of one node sum to: the same arithmetic on plain numbers."""
+    cpu_free, memory_free = free[CPU], free[MEMORY]
     resources, cpu, memory, locality = _weighed(
         policy,
         (
-            max(float(free[CPU]), 0.0) / max(float(room[CPU]), 1.0),
-            max(float(free[MEMORY]), 0.0) / max(float(room[MEMORY]), 1.0),
+            float(cpu_free) / float(room[CPU] or 1) if cpu_free > 0 else 0.0,
+            float(memory_free) / float(room[MEMORY] or 1) if memory_free > 0 else 0.0,
         ),
         (1.0 - load[CPU], 1.0 - load[MEMORY]),
         near,

@@ -6,8 +6,10 @@ import gc
 import weakref
 from collections.abc import Callable
 from random import Random
+from unittest.mock import patch
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -167,6 +169,7 @@ ACTS: dict[str, Callable[[World, int], None]] = {
         st.tuples(st.sampled_from([2000, 4000, 16_000]), st.integers(0, 5)), min_size=1, max_size=9
     ),
     times=st.sampled_from([1, 20, 40]),
+    front=st.sampled_from([96, 512]),
     steps=st.lists(
         st.tuples(
             st.integers(0, len(SPECS) - 1),
@@ -177,9 +180,13 @@ ACTS: dict[str, Callable[[World, int], None]] = {
     ),
 )
 def test_a_kept_board_is_as_good_as_a_new_one(
-    kinds: list[tuple[int, int]], times: int, steps: list[tuple[int, int, str]]
+    kinds: list[tuple[int, int]], times: int, front: int, steps: list[tuple[int, int, str]]
 ) -> None:
-    world = World(kinds * times)
+    with patch("fogbank.placement.boards._FRONT", front):
+        keep_a_board(World(kinds * times), steps)
+
+
+def keep_a_board(world: World, steps: list[tuple[int, int, str]]) -> None:
     room = world.room
     for which, count, act in steps:
         spec = SPECS[which]
@@ -196,7 +203,11 @@ def test_a_kept_board_is_as_good_as_a_new_one(
     assert np.array_equal(Room(world.arrays).booked, world.arrays.booked)
 
 
-def test_boards_of_the_default_score_stay_right_until_every_node_is_full() -> None:
+@pytest.mark.parametrize("front", [96, 512])
+def test_boards_of_the_default_score_stay_right_until_every_node_is_full(
+    front: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fogbank.placement.boards._FRONT", front)
     chance = Random(5)
     acts = ["log the round"] * 4 + ["lose the round", "load", "cordon", "end"]
     specs = [
