@@ -30,6 +30,7 @@ from fogbank.placement.explanation import explain, plan
 from fogbank.placement.rebalance import planned_so_far
 from fogbank.runtime.clock import Clock
 from fogbank.runtime.crash_points import crash_point
+from fogbank.runtime.garbage import keep_what_was_folded
 from fogbank.runtime.turns import last_in_turns
 from services.scheduler.core.leadership import Leadership
 from services.scheduler.core.liveness import Liveness
@@ -253,6 +254,7 @@ class Scheduler:
         while not self.differs.is_set():
             self._changed.clear()
             wait_s = await self._one_round()
+            keep_what_was_folded()
             self._meter.queues(self._pending())
             if wait_s > 0:
                 await self._wait_for_change(wait_s)
