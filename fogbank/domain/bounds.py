@@ -17,6 +17,9 @@ from fogbank.domain.resources import Resources
 from fogbank.domain.tenancy import Quota
 
 MAX_REPLICAS = 10_000
+# All replicas of a deployment are placed by one event or none is, and so many fit in it for sure,
+# whichever devices they get: more could be asked for, and would never be placed.
+MOST_REPLICAS_ASKED = 3_000
 # As everybody writes them; other ways of writing them are borne too.
 _USUAL_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MAX_MOVES = 1_000_000

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
-from fogbank.domain.bounds import MAX_REPLICAS
+from fogbank.domain.bounds import MOST_REPLICAS_ASKED
 from fogbank.domain.policy import Policy
 from fogbank.domain.policy_bounds import MAX_AMOUNT
 from fogbank.runtime.settings import DatabaseSettings, ListenAddress, separated
@@ -76,7 +76,7 @@ class GatewaySettings(DatabaseSettings):
     admin_password: SecretStr | None = None
 
     max_pending: int = Field(default=100_000, ge=1)
-    max_replicas: int = Field(default=1_000, ge=1, le=MAX_REPLICAS)
+    max_replicas: int = Field(default=1_000, ge=1, le=MOST_REPLICAS_ASKED)
     max_cpu_millicores: int = Field(default=1_024_000, ge=1, le=MAX_AMOUNT)
     max_memory_mib: int = Field(default=16 * 1024 * 1024, ge=1, le=MAX_AMOUNT)
     max_storage_gib: int = Field(default=1_000_000, ge=0, le=MAX_AMOUNT)

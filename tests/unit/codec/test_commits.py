@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fogbank.codec import CodecError, decode_commit, encode_commit, encode_envelope
+from fogbank.domain import events as ev
+from fogbank.domain.bounds import MOST_REPLICAS_ASKED
 from fogbank.domain.envelope import CommandTerms, EventEnvelope
 from fogbank.domain.ids import digest
 from fogbank.domain.position import MAX_EVENTS_PER_COMMIT
+from fogbank.domain.resources import Resources
+from fogbank.log.port import MAX_COMMIT_BYTES
 from fogbank.v1 import facts_pb2, log_pb2, rounds_pb2
 from tests.golden.examples import EXAMPLES
+from tests.support.fleet_log import an_id
 
 ENVELOPES = [
     EventEnvelope(
@@ -34,6 +41,24 @@ def test_a_commit_comes_back_as_it_was() -> None:
     assert commit.envelopes == tuple(ENVELOPES)
     assert (commit.sequence, commit.service, commit.instance) == (3, "gateway", "one")
     assert (commit.appended_at_us, commit.digest) == (77, digest(data))
+
+
+def test_as_many_replicas_as_may_be_asked_for_are_placed_by_one_event() -> None:
+    replicas = tuple(
+        ev.Placement(
+            an_id(f"replica {slot}"),
+            slot,
+            1_000,
+            an_id(f"fog-{slot}"),
+            1_000,
+            gpu_devices=tuple(range(16)),
+        )
+        for slot in range(MOST_REPLICAS_ASKED)
+    )
+    placed = ev.DeploymentPlaced(an_id("deployment"), 1 << 50, Resources(500, 512, 10, 0), replicas)
+    event = ev.RoundDecided(bytes(32), 1 << 40, 1 << 51, "balanced@1", bytes(32), 99, 640)
+    envelope = replace(ENVELOPES[0], event=replace(event, outcomes=(placed,)))
+    assert len(encode_commit(1 << 51, [encode_envelope(envelope)])) <= MAX_COMMIT_BYTES
 
 
 def test_framing_by_hand_is_what_protobuf_would_write() -> None:
