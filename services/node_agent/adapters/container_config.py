@@ -156,7 +156,7 @@ class Shown:
     @property
     def why_ended(self) -> str:
         """Say what the exit code doesn't."""
-        return "it needed more memory than it may use" if self.out_of_memory else ""
+        return "OOMKilled: it needed more memory than it may use" if self.out_of_memory else ""
 
 
 def read_container(content: Mapping[str, Any]) -> Shown:

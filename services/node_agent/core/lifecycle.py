@@ -25,16 +25,12 @@ from services.node_agent.core.kept import AssignmentKept, ObservationKept, Repli
 from services.node_agent.core.preparing import retry_pause_us
 from services.node_agent.core.probing import begin_probing, end_probing
 from services.node_agent.core.replica import Assignment, Desired, FoundContainer, ReplicaRecord
-from services.node_agent.core.restarts import AgentPolicy, verdict
+from services.node_agent.core.restarts import AgentPolicy, end_in_words, verdict
 from services.node_agent.core.workings import Workings
 
 _NOT_WHOLE = "its environment is lost, or its revision no longer kept; deploy it anew"
 # What is said of a container whose exit code nobody saw.
 UNKNOWN_EXIT_CODE = -1
-
-
-def _ended(exit_code: int) -> str:
-    return f"ended with exit code {exit_code}"
 
 
 class Lifecycle:
@@ -385,7 +381,7 @@ class Lifecycle:
             restart,
             # However politely it ended, it was broken.
             exit_code=exit_code or (UNKNOWN_EXIT_CODE if broken else 0),
-            why=f"stopped as unhealthy: {broken}" if broken else why or _ended(exit_code),
+            why=f"stopped as unhealthy: {broken}" if broken else why or end_in_words(exit_code),
             restarts=record.restarts,
             now_us=now_us,
         )

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from signal import Signals
 
 from fogbank.domain.states import ReplicaState, RestartPolicy
 
 _US_PER_S = 1_000_000
+# Exit codes above are those of processes that a signal ended, by the shells' habit.
+_SIGNALLED = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,14 @@ class Verdict:
     state: ReplicaState
     final: bool
     reason: str
+
+
+def end_in_words(exit_code: int) -> str:
+    """Say how a container ended, with the signal's name where it was one (128 and its number)."""
+    try:
+        return f"ended with exit code {exit_code} ({Signals(exit_code - _SIGNALLED).name})"
+    except ValueError:
+        return f"ended with exit code {exit_code}"
 
 
 def verdict(

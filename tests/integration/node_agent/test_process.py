@@ -2,49 +2,19 @@
 
 import asyncio
 import json
-import os
 import signal
-import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from fogbank.domain.states import ReplicaState
+from tests.support.agent_process import agent_process
 from tests.support.fake_gateway import FakeGateway, FakeNode
 from tests.support.waiting import eventually
 
 NODES = 20
-
-
-@asynccontextmanager
-async def agent_process(
-    folder: Path, gateway: FakeGateway, **environment: str
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("FOG_")}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "services.node_agent.main",
-        env=kept
-        | {
-            "FOG_GATEWAY_ADDRS": gateway.address,
-            "FOG_DATA_DIR": str(folder / "data"),
-            "FOG_NODE_NAME": "here",
-            "FOG_RUNTIME": "simulated",
-        }
-        | environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
 
 
 @pytest.fixture
@@ -54,7 +24,7 @@ async def gateway() -> AsyncIterator[FakeGateway]:
 
 
 async def test_it_is_the_host_it_runs_on(gateway: FakeGateway, tmp_path: Path) -> None:
-    async with agent_process(tmp_path, gateway, FOG_RESERVED_MEMORY_MIB="64") as process:
+    async with agent_process(tmp_path, gateway.address, FOG_RESERVED_MEMORY_MIB="64") as process:
         await eventually(lambda: gateway.connected("here"))
         fingerprint = gateway.node("here").hellos[0].fingerprint
         assert fingerprint.capacity.memory_mib - fingerprint.allocatable.memory_mib == 64
@@ -68,7 +38,7 @@ async def test_it_hosts_many_nodes_each_with_an_identity(
     nodes = tmp_path / "nodes.json"
     nodes.write_text(json.dumps([{"name": f"edge-{n}", "cpu": 2} for n in range(NODES)]))
     for epoch in (1, 2):
-        async with agent_process(tmp_path, gateway, FOG_NODES_FILE=str(nodes)) as process:
+        async with agent_process(tmp_path, gateway.address, FOG_NODES_FILE=str(nodes)) as process:
             everybody = partial(connected, gateway, epoch, NODES)
             await eventually(everybody, timeout_s=120)
             process.send_signal(signal.SIGTERM)
@@ -78,9 +48,9 @@ async def test_it_hosts_many_nodes_each_with_an_identity(
 
 
 async def test_a_second_agent_on_the_folder_gives_up(gateway: FakeGateway, tmp_path: Path) -> None:
-    async with agent_process(tmp_path, gateway):
+    async with agent_process(tmp_path, gateway.address):
         await eventually(lambda: gateway.connected("here"))
-        async with agent_process(tmp_path, gateway) as second:
+        async with agent_process(tmp_path, gateway.address) as second:
             output, _ = await asyncio.wait_for(second.communicate(), 60)
             assert second.returncode == 1
             assert b"another agent runs on" in output
@@ -93,7 +63,7 @@ def connected(gateway: FakeGateway, epoch: int, count: int) -> bool:
 
 async def live_and_die(gateway: FakeGateway, folder: Path, life: int) -> FakeNode:
     """Give a fresh process five replicas and kill it after it told a little of them."""
-    async with agent_process(folder, gateway) as process:
+    async with agent_process(folder, gateway.address) as process:
         await eventually(lambda: gateway.connected("here"), timeout_s=120)
         node = gateway.node("here")
         seen_before = len(node.observations)
@@ -113,7 +83,7 @@ async def test_killed_at_any_moment_it_goes_on_where_it_was(
     for life in range(3):
         await live_and_die(gateway, tmp_path, life)
     node = await live_and_die(gateway, tmp_path, 3)
-    async with agent_process(tmp_path, gateway):
+    async with agent_process(tmp_path, gateway.address):
         await eventually(
             lambda: all(node.is_in(each, ReplicaState.RUNNING) for each in node.desired),
             timeout_s=120,

@@ -136,7 +136,8 @@ def test_a_container_is_read_with_its_labels() -> None:
 
 
 def test_an_end_for_lack_of_memory_says_so() -> None:
-    assert "memory" in read_container(shown(OOMKilled=True)).why_ended
+    why = "OOMKilled: it needed more memory than it may use"
+    assert read_container(shown(OOMKilled=True)).why_ended == why
 
 
 def test_a_container_that_was_only_made_has_not_started() -> None:

@@ -1,8 +1,10 @@
 """What stays on a node's disk of the logs of containers that are gone."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from services.node_agent.adapters.kept_logs import KeptLogs
 from services.node_agent.core.garbage import LogRules
@@ -34,6 +36,23 @@ async def test_more_than_there_is_room_for_goes(tmp_path: Path) -> None:
     for replica_id, count in (("a", 0), ("a", 1), ("b", 0), ("c", 0)):
         await logs.keep(replica_id, count, f"{replica_id}-{count} wrote\n")
     assert [await said(logs, each) for each in "abc"] == ["", "b-0 wrote\n", "c-0 wrote\n"]
+
+
+async def test_many_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    logs = KeptLogs(tmp_path, LogRules(containers=1, total_bytes=40))
+    with capture_logs() as complaints:
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(200):
+                tasks.create_task(logs.keep(f"r-{number}", 0, "a line\n"))
+    assert complaints == []
+
+
+async def test_a_disk_that_refuses_is_no_error(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.write_text("not a folder")
+    with capture_logs() as complaints:
+        await KeptLogs(folder, LogRules()).keep("a", 0, "a line\n")
+    assert [each["event"] for each in complaints] == ["log not kept"]
 
 
 @pytest.mark.parametrize("rules", [LogRules(containers=0), LogRules(total_bytes=0)])
