@@ -184,6 +184,8 @@ def _print(report: dict[str, Any], output: OutputFormat) -> None:
     for name, text in _WRONG.items():
         if report[name]:
             screen.print(f"{text + ':':<27}{report[name]}", markup=False, highlight=False)
+    for problem in report["checkpoints_not_believed"]:
+        screen.print(f"{'left out:':<27}{problem}", markup=False, highlight=False)
     for name in ("commits_refilled", "commits_only_the_broker_had", "copies_mended"):
         if report[name]:
             screen.print(f"{name.replace('_', ' ') + ':':<27}{report[name]}", highlight=False)

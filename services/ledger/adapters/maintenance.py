@@ -24,7 +24,6 @@ from fogbank.log.stream import StreamName, StreamSettings, require_sync_always
 from fogbank.runtime import logging
 from fogbank.runtime.operator_error import OperatorError
 from fogbank.runtime.tls import client_tls
-from fogbank.transparency.note import Checkpoint, NoteError, read
 from services.ledger.adapters.beside import TablesBeside
 from services.ledger.adapters.checkpoint_files import (
     CheckpointFolder,
@@ -35,6 +34,7 @@ from services.ledger.adapters.checkpoint_files import (
 from services.ledger.adapters.database import make_engine
 from services.ledger.adapters.log_copy import PostgresLogCopy
 from services.ledger.adapters.restorable_copy import RestorableCopy
+from services.ledger.app.evidence import Notes, judged
 from services.ledger.app.rebuild import Rebuild, Rebuilt, Tell
 from services.ledger.app.restore import Findings, Leave, Report, Restore
 from services.ledger.settings import LedgerSettings
@@ -85,7 +85,8 @@ async def _done(settings: LedgerSettings, wanted: argparse.Namespace) -> dict[st
     if wanted.work == "keys":
         return _keys(settings, wanted.change)
     leave = Leave(wanted.dry_run, wanted.replace, wanted.accept_loss)
-    return _as_data(await _restore(settings, leave))
+    notes = await notes_of(settings)
+    return _as_data(await _restore(settings, notes, leave), notes)
 
 
 def _keys(settings: LedgerSettings, change: str) -> dict[str, Any]:
@@ -117,7 +118,7 @@ async def rebuild(url: str, tls: SSLContext | None, tell: Tell) -> Rebuilt:
         await engine.dispose()
 
 
-async def _restore(settings: LedgerSettings, leave: Leave) -> Report:
+async def _restore(settings: LedgerSettings, notes: Notes, leave: Leave) -> Report:
     credentials = credentials_of(settings)
     url = settings.database_url.get_secret_value()
     engine = make_engine(url, _CONNECTIONS, client_tls(settings.database_tls_ca))
@@ -132,7 +133,7 @@ async def _restore(settings: LedgerSettings, leave: Leave) -> Report:
                 LogStream(connection, name, stream_settings),
                 LogStream(connection, aside, stream_settings),
                 RestorableCopy(engine),
-                await _signed(settings),
+                notes.signed,
                 _tell,
             )
             return await restore.run(leave)
@@ -140,24 +141,23 @@ async def _restore(settings: LedgerSettings, leave: Leave) -> Report:
         await engine.dispose()
 
 
-async def _signed(settings: LedgerSettings) -> dict[int, Checkpoint]:
-    """Return what was signed of the log, where that is kept."""
+async def notes_of(settings: LedgerSettings) -> Notes:
+    """Return what was signed of the log, where that is kept.
+
+    Raises:
+        OperatorError: there are checkpoints, and none of them can be believed.
+    """
     folder, key_file = settings.checkpoint_dir, settings.checkpoint_key_file
     if folder is None or key_file is None or not key_file.exists():
-        return {}
-    keys = read_keys(key_file, _origin(settings)).trusted
-    signed = {}
-    for size, note in (await CheckpointFolder(folder).read()).items():
-        if isinstance(note, OSError):
-            raise OperatorError(f"the checkpoint of {size} commits: {note.strerror}")
-        try:
-            signed[size] = read(note, keys)
-        except NoteError as error:
-            raise OperatorError(f"the checkpoint of {size} commits: {error}") from error
-    return signed
+        return Notes({}, {})
+    trusted = read_keys(key_file, _origin(settings)).trusted
+    notes = judged(await CheckpointFolder(folder).read(), trusted)
+    if notes.bad and not notes.signed:
+        raise OperatorError(notes.bad[max(notes.bad)])
+    return notes
 
 
-def _as_data(report: Report) -> dict[str, Any]:
+def _as_data(report: Report, notes: Notes) -> dict[str, Any]:
     found: Findings = report.findings
     return {
         "done": report.done,
@@ -172,6 +172,7 @@ def _as_data(report: Report) -> dict[str, Any]:
         "lost_behind_the_copy": str(found.lost_tail),
         "another_log": found.another,
         "problem": found.problem,
+        "checkpoints_not_believed": [notes.bad[size] for size in sorted(notes.bad)],
         "commits_refilled": report.refilled,
         "commits_only_the_broker_had": max(0, found.end - found.position),
         "copies_mended": report.mended,

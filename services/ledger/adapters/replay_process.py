@@ -127,22 +127,29 @@ class ReplayProcess:
     async def _exchange(self, request: bytes) -> bytes:
         requests, answers = self._process.stdin, self._process.stdout
         assert requests is not None and answers is not None  # noqa: S101, PT018  they are pipes
+        # A loop's transport may take a write to a pipe that is closed for a mistake of ours.
+        if requests.is_closing():
+            raise _ended()
         try:
             requests.write(request)
             await requests.drain()
             length = await answers.readexactly(say.LENGTH_BYTES)
             return await answers.readexactly(int.from_bytes(length, "big"))
         except (ConnectionError, asyncio.IncompleteReadError) as error:
-            raise UnavailableError(
-                "the process that replays the log ended; the ledger's log may say why",
-                reason="REPLAY_ENDED",
-            ) from error
+            raise _ended() from error
 
     async def end(self) -> None:
         """End the process, whatever it is doing."""
         if self._process.returncode is None:
             self._process.kill()
         await self._process.wait()
+
+
+def _ended() -> UnavailableError:
+    return UnavailableError(
+        "the process that replays the log ended; the ledger's log may say why",
+        reason="REPLAY_ENDED",
+    )
 
 
 def _warn(head: say.SnapshotHead | None, refusal: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -88,6 +88,33 @@ class SignedCheckpoint:
     def size(self) -> int:
         """How many commits the tree is over."""
         return self.tree.size
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What was signed, and why each other note can't be believed; by the size of their trees."""
+
+    signed: Mapping[int, Checkpoint]
+    bad: Mapping[int, str]
+
+
+def judged(kept: Mapping[int, str | OSError], trusted: Sequence[VerifierKey]) -> Notes:
+    """Return which of the notes that are kept can be believed."""
+    signed, bad = {}, {}
+    for size, note in sorted(kept.items()):
+        if isinstance(note, OSError):
+            bad[size] = f"the checkpoint of {size} commits can't be read: {note.strerror}"
+            continue
+        try:
+            checkpoint = read(note, trusted)
+        except NoteError as error:
+            bad[size] = f"the checkpoint of {size} commits: {error}"
+            continue
+        if checkpoint.size == size:
+            signed[size] = checkpoint
+        else:
+            bad[size] = f"the checkpoint of {size} commits is one of {checkpoint.size}"
+    return Notes(signed, bad)
 
 
 class Evidence:
@@ -305,8 +332,7 @@ def _node_gone(level: int, number: int) -> CopyDamagedError:
     first, last = (number << level) + 1, (number + 1) << level
     return CopyDamagedError(
         f"the tree's node over the commits {first} to {last} (level {level}, number {number}) is "
-        "gone from the table `tree_nodes`; restore the ledger's database from a backup, or give "
-        "the ledger an empty one, which it fills from the log"
+        "gone from the table `tree_nodes`; `fog audit rebuild` makes it again from the copy"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -11,11 +11,11 @@ from typing import Protocol
 
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.log_evidence import VerifiedPart
-from fogbank.log.port import EventLog, LogBrokenError, StoredCommit
+from fogbank.log.port import EventLog, LogBrokenError, StoredCommit, Writer
 from fogbank.runtime.ahead import taken_ahead
-from fogbank.transparency.note import Checkpoint, NoteError, read
+from fogbank.transparency.note import Checkpoint
 from fogbank.transparency.tree import subtrees
-from services.ledger.app.evidence import Evidence, TreeReads
+from services.ledger.app.evidence import Evidence, Notes, TreeReads, judged
 from services.ledger.app.progress import Progress
 from services.ledger.app.replays import KeptCommit
 from services.ledger.core.log_tree import (
@@ -34,6 +34,16 @@ _NOTES_NAMED = 4
 # Batches that may wait for their comparison, each at most `MAX_BATCH_BYTES` twice.
 _AHEAD = 1
 
+_MEND_STORE = "`fog audit restore` mends one store from the other"
+_MEND_LOG = "`fog audit restore` fills the log from its copy"
+_MEND_TREE = (
+    "where all signed checkpoints fit, no commit was changed, and `fog audit rebuild` makes the "
+    "node again from the copy"
+)
+_MEND_BOTH = (
+    "restore one of the two stores from a backup, then `fog audit restore` mends the other from it"
+)
+
 
 class CopyReads(Protocol):
     """The copy of the log; StoreUnavailableError when the database does not answer."""
@@ -43,20 +53,20 @@ class CopyReads(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Notes:
-    """What was signed, and why each other note can't be believed; by the size of their trees."""
-
-    signed: Mapping[int, Checkpoint]
-    bad: Mapping[int, str]
-
-
-@dataclass(frozen=True, slots=True)
 class _Batch:
     """Some commits of the log, and what is kept of them: their copies, and nodes of the tree."""
 
     commits: Sequence[StoredCommit]
     copies: Sequence[KeptCommit]
     nodes: Mapping[Node, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """How far a comparison got; where `part` names a problem, `advice` says what mends it."""
+
+    part: VerifiedPart
+    advice: str = ""
 
 
 @dataclass(slots=True)
@@ -69,14 +79,12 @@ class _Check:
     signed: Mapping[int, Checkpoint]
     part: VerifiedPart
     fits_upto: int = 0
+    # Whether the tree is over the commits as they were, as far as the two stores can tell.
+    tree_known: bool = True
 
-
-class _FoundError(Exception):
-    """Something is wrong with the log or what is kept of it, from a sequence on."""
-
-    def __init__(self, sequence: int, problem: str) -> None:
-        super().__init__(problem)
-        self.sequence = sequence
+    def wrong(self, sequence: int, problem: str, advice: str) -> Compared:
+        """Return that something is wrong, as far as the check got until then."""
+        return Compared(replace(self.part, bad_sequence=sequence, problem=problem), advice)
 
 
 class LogVerification:
@@ -97,27 +105,31 @@ class LogVerification:
         self._progress = progress
 
     async def verify(self, first: int, last: int) -> AsyncGenerator[VerifiedPart]:
-        """Check commits and notes: as `compare`, and in the end what is wrong with the notes.
+        """Check commits and notes; stop at what is wrong, and say what is wrong with the notes.
 
         Raises: as `compare` and `notes`.
         """
         notes = await self.notes()
         said = _said_of(notes.bad)
         part = VerifiedPart(0)
-        async with aclosing(self.compare(first, last, notes.signed)) as parts:
-            async for part in parts:
-                yield replace(part, problem=f"{part.problem}{said}") if part.problem else part
-        if said and not part.problem:
+        async with aclosing(self.compare(first, last, notes.signed)) as compared:
+            async for each in compared:
+                part = each.part
+                if part.problem:
+                    yield replace(part, problem=f"{part.problem}{said}")
+                    return
+                yield part
+        if said:
             yield replace(part, bad_sequence=min(notes.bad), problem=said.removeprefix("; "))
 
     async def compare(
         self, first: int, last: int, signed: Mapping[int, Checkpoint]
-    ) -> AsyncGenerator[VerifiedPart]:
-        """Check the commits `first` (0: the start) to `last` (0: the end); stop at what is wrong.
+    ) -> AsyncGenerator[Compared]:
+        """Check the commits `first` (0: the start) to `last` (0: the end), whatever is wrong.
 
-        Yields at once, then as it gets on. Every commit of the log must have the writer and the
-        bytes that the copy has, the tree over them the nodes that were kept of it, and the roots
-        that were signed.
+        Yields at once, then as it gets on and each time that something is wrong. Every commit of
+        the log must have the writer and the bytes that the copy has, the tree over them the nodes
+        that were kept of it, and the roots that were signed.
 
         Raises:
             InvalidArgumentError: there are no such commits.
@@ -125,29 +137,33 @@ class LogVerification:
             CopyDamagedError: what the tree before `first` is computed from is gone.
         """
         check = await self._begin(first, last, signed)
-        yield check.part
-        try:
-            beyond = max(check.signed, default=0)
-            if beyond > self._progress.log_sequence:
-                raise _FoundError(
-                    self._progress.log_sequence + 1,
-                    f"a tree of {beyond} commits was signed, and the log ends before that",
-                )
-            # The next batches are on their way while one is hashed.
-            reading = taken_ahead(self._batches(check.first, check.last), _AHEAD)
-            async with aclosing(reading) as batches:
-                async for batch in batches:
-                    # A batch may be some MiB to hash, and the projection goes on meanwhile.
-                    await asyncio.to_thread(_compare_batch, check, batch)
-                    yield check.part
-            if check.tree.size < check.last:
-                raise _FoundError(check.tree.size + 1, "the log ends before it")
-        except _FoundError as found:
-            yield replace(check.part, bad_sequence=found.sequence, problem=str(found))
-        except LogBrokenError as error:
-            yield replace(
-                check.part, bad_sequence=check.tree.size + 1, problem=f"the log is broken: {error}"
+        yield Compared(check.part)
+        beyond = max(check.signed, default=0)
+        if beyond > self._progress.log_sequence:
+            yield check.wrong(
+                self._progress.log_sequence + 1,
+                f"a tree of {beyond} commits was signed, and the log ends before that",
+                _MEND_LOG,
             )
+        while check.tree.size < check.last:
+            try:
+                # The next batches are on their way while one is hashed.
+                reading = taken_ahead(self._batches(check.tree.size + 1, check.last), _AHEAD)
+                async with aclosing(reading) as batches:
+                    async for batch in batches:
+                        # A batch may be some MiB to hash, and the projection goes on meanwhile.
+                        for each in await asyncio.to_thread(_compare_batch, check, batch):
+                            yield each
+                if check.tree.size < check.last:
+                    yield check.wrong(check.tree.size + 1, "the log ends before it", _MEND_LOG)
+                    return
+            except LogBrokenError as error:
+                missing = check.tree.size + 1
+                yield check.wrong(missing, f"the log is broken: {error}", _MEND_LOG)
+                copies = await self._copy.kept(missing, missing)
+                if not copies:
+                    return
+                check.tree.take(copies[0].service, copies[0].instance, copies[0].data)
 
     async def _begin(self, first: int, last: int, signed: Mapping[int, Checkpoint]) -> _Check:
         for name, sequence in (("from_sequence", first), ("to_sequence", last)):
@@ -180,21 +196,7 @@ class LogVerification:
         Raises:
             NoCheckpointsError: nobody can tell which there are.
         """
-        signed, bad = {}, {}
-        for size, note in sorted((await self._evidence.kept()).items()):
-            if isinstance(note, OSError):
-                bad[size] = f"the checkpoint of {size} commits can't be read: {note.strerror}"
-                continue
-            try:
-                checkpoint = read(note, self._evidence.trusted)
-            except NoteError as error:
-                bad[size] = f"the checkpoint of {size} commits: {error}"
-                continue
-            if checkpoint.size == size:
-                signed[size] = checkpoint
-            else:
-                bad[size] = f"the checkpoint of {size} commits is one of {checkpoint.size}"
-        return Notes(signed, bad)
+        return judged(await self._evidence.kept(), self._evidence.trusted)
 
     async def _batches(self, first: int, last: int) -> AsyncGenerator[_Batch]:
         """Yield the log's commits with all that they are compared with."""
@@ -206,65 +208,94 @@ class LogVerification:
                 yield _Batch(commits, copies, nodes)
 
 
-def _compare_batch(check: _Check, batch: _Batch) -> None:
+def _compare_batch(check: _Check, batch: _Batch) -> list[Compared]:
+    """Return what is wrong with a batch, and in the end how far the check is."""
     copies = {copy.sequence: copy for copy in batch.copies}
+    found: list[Compared] = []
     for stored in batch.commits:
-        _compare(stored, copies.get(stored.sequence))
-        check.tree.take(stored.writer.service, stored.writer.instance, stored.data)
+        copy = copies.get(stored.sequence)
+        good: StoredCommit | None = stored
+        problem = _problem_of(stored, copy)
+        if problem:
+            found.append(check.wrong(stored.sequence, problem, _MEND_STORE))
+            # The tree grows on over what was there, so that one wrong commit is one finding.
+            good = _as_it_was(stored, copy)
+            check.tree_known &= good is not None
+        good = good or stored
+        check.tree.take(good.writer.service, good.writer.instance, good.data)
         signed = check.signed.get(stored.sequence)
         if signed is not None:
-            _compare_root(check, signed)
-    _compare_nodes(check, batch.nodes)
+            found += _compare_root(check, signed)
+    found += _compare_nodes(check, batch.nodes)
     check.part = replace(check.part, checked=check.tree.size - check.first + 1)
+    return [*found, Compared(check.part)]
 
 
-def _compare_nodes(check: _Check, kept: Mapping[Node, bytes]) -> None:
+def _compare_nodes(check: _Check, kept: Mapping[Node, bytes]) -> Iterator[Compared]:
     for level, index, hashed in sorted(check.tree.grown().nodes):
-        if kept.get((level, index)) != hashed:
+        if check.tree_known and kept.get((level, index)) != hashed:
             first, last = (index << level) + 1, (index + 1) << level
-            raise _FoundError(
+            yield check.wrong(
                 max(first, check.first),
                 f"the tree's node over the commits {first} to {last} isn't what was kept of "
-                "it: that was changed, or one of them in the log and its copy alike",
+                "it: that was changed or lost, or one of them changed in the log and its copy "
+                "alike",
+                _MEND_TREE,
             )
 
 
-def _compare(stored: StoredCommit, copy: KeptCommit | None) -> None:
+def _problem_of(stored: StoredCommit, copy: KeptCommit | None) -> str:
+    """Return what is wrong with a commit in one of the stores; empty if nothing is."""
     sequence = stored.sequence
     if copy is None:
-        raise _FoundError(sequence, f"the ledger's copy of commit {sequence} is gone")
+        return f"the ledger's copy of commit {sequence} is gone"
     writer = f"{stored.writer.service}/{stored.writer.instance}"
     if writer != f"{copy.service}/{copy.instance}":
-        raise _FoundError(
-            sequence,
+        return (
             f"commit {sequence} is by {writer} in the log and by {copy.service}/{copy.instance} "
-            "in the ledger's copy",
+            "in the ledger's copy"
         )
     if stored.data == copy.data and stored.digest == copy.digest:
-        return
+        return ""
     copied = sha256(copy.data).digest()
     if copied == copy.digest:
         what = "the log's commit {} was changed: its bytes have sha256 {}, those of the copy {}"
-        raise _FoundError(
-            sequence, what.format(sequence, _short(stored.digest), _short(copy.digest))
-        )
+        return what.format(sequence, _short(stored.digest), _short(copy.digest))
     if stored.digest == copy.digest:
         what = "the ledger's copy of commit {} was changed: its bytes have sha256 {}, noted was {}"
     else:
         what = "commit {} or what is noted of it was changed: the copy has sha256 {}, noted was {}"
-    raise _FoundError(sequence, what.format(sequence, _short(copied), _short(copy.digest)))
+    return what.format(sequence, _short(copied), _short(copy.digest))
 
 
-def _compare_root(check: _Check, signed: Checkpoint) -> None:
-    if check.tree.root != signed.root:
-        raise _FoundError(
-            check.fits_upto + 1,
-            f"one of the commits {check.fits_upto + 1} to {signed.size} was changed in the log and "
-            f"its copy alike: the root over {signed.size} is {_short(check.tree.root)}, signed was "
-            f"{_short(signed.root)}",
-        )
-    check.fits_upto = signed.size
-    check.part = replace(check.part, checkpoints=check.part.checkpoints + 1)
+def _as_it_was(stored: StoredCommit, copy: KeptCommit | None) -> StoredCommit | None:
+    """Return a commit that is wrong in one of the stores as it was, None if they can't tell."""
+    if copy is None:
+        # Nothing tells but the tree.
+        return stored
+    if stored.writer != Writer(copy.service, copy.instance):
+        return None
+    if stored.digest == copy.digest:
+        return stored
+    return replace(stored, data=copy.data) if sha256(copy.data).digest() == copy.digest else None
+
+
+def _compare_root(check: _Check, signed: Checkpoint) -> Iterator[Compared]:
+    if check.tree.root == signed.root:
+        check.fits_upto = signed.size
+        check.part = replace(check.part, checkpoints=check.part.checkpoints + 1)
+        return
+    if not check.tree_known:
+        return
+    yield check.wrong(
+        check.fits_upto + 1,
+        f"one of the commits {check.fits_upto + 1} to {signed.size} was changed in the log and "
+        f"its copy alike: the root over {signed.size} is {_short(check.tree.root)}, signed was "
+        f"{_short(signed.root)}",
+        _MEND_BOTH,
+    )
+    # No later root fits either.
+    check.signed = {}
 
 
 def _said_of(bad: Mapping[int, str]) -> str:

@@ -19,7 +19,6 @@ from fogbank.runtime.clock import Clock
 from fogbank.transparency.note import Checkpoint
 from services.ledger.app import metrics
 from services.ledger.app.log_verification import LogVerification
-from services.ledger.app.ports import CopyDamagedError
 from services.ledger.app.progress import Progress
 
 _log = structlog.get_logger(__name__)
@@ -27,7 +26,6 @@ _log = structlog.get_logger(__name__)
 # After so many findings of commits a round ends, and so many checkpoints are named: by then it is
 # known what is wrong.
 MOST_FINDINGS = 16
-_MEND_STORE = "`fog audit restore` mends one store from the other"
 _MEND_NOTE = (
     "put its file back from a backup, or, if its key was taken away, the key's public line into "
     "FOG_CHECKPOINT_KEY_FILE"
@@ -79,7 +77,7 @@ class Scrub:
         found = [ScrubFinding(size, notes.bad[size]) for size in sorted(notes.bad)[:MOST_FINDINGS]]
         for finding in found:
             self._tell(finding, _MEND_NOTE)
-        found += await self._compared(last, notes.signed)
+        found += await self._compared(last, notes.signed) if last else []
         self.last = LogScrub(began_us, self._clock.now_us(), last, tuple(found))
         self._told &= set(found)
         metrics.SCRUB_ENDED.set(self.last.ended_at_us / _MICROS)
@@ -93,33 +91,20 @@ class Scrub:
     async def _compared(self, last: int, signed: Mapping[int, Checkpoint]) -> list[ScrubFinding]:
         """Return what is wrong with the commits up to a sequence."""
         found: list[ScrubFinding] = []
-        first = 1
-        try:
-            while first <= last and len(found) < MOST_FINDINGS:
-                finding = await self._compare(first, last, signed)
-                if finding is None:
-                    break
-                found.append(finding)
-                self._tell(finding, _MEND_STORE)
-                first = finding.sequence + 1
-        except CopyDamagedError as error:
-            # What the tree over the rest is computed from is gone as well.
-            found.append(ScrubFinding(first, error.message))
-            self._tell(found[-1], _MEND_STORE)
-        return found
-
-    async def _compare(
-        self, first: int, last: int, signed: Mapping[int, Checkpoint]
-    ) -> ScrubFinding | None:
         began_s = self._clock.monotonic_s()
-        async with aclosing(self._verification.compare(first, last, signed)) as parts:
-            async for part in parts:
+        async with aclosing(self._verification.compare(1, last, signed)) as compared:
+            async for each in compared:
+                part = each.part
                 if part.problem:
-                    return ScrubFinding(part.bad_sequence, part.problem)
-                metrics.SCRUB_POSITION.set(first - 1 + part.checked)
+                    found.append(ScrubFinding(part.bad_sequence, part.problem))
+                    self._tell(found[-1], each.advice)
+                    if len(found) == MOST_FINDINGS:
+                        break
+                    continue
+                metrics.SCRUB_POSITION.set(part.checked)
                 due_s = began_s + part.checked / self._pace.commits_per_s
                 await asyncio.sleep(max(0.0, due_s - self._clock.monotonic_s()))
-        return None
+        return found
 
     def _tell(self, finding: ScrubFinding, advice: str) -> None:
         """Say what was found and what to do, once as long as it stays so."""
