@@ -38,6 +38,9 @@ _HOLD = text("SELECT position, digest FROM public.checkpoint FOR UPDATE")
 _NOTE = text("UPDATE public.checkpoint SET projection = :projection").bindparams(
     projection=PROJECTION
 )
+# Whole tables are compared: whatever the statistics make of those that answer (which may have been
+# empty a moment ago), a scan of one for each row of the other would never end.
+_COMPARE_WHOLE = text("SET LOCAL enable_nestloop = off")
 _DROP = text(f"DROP SCHEMA IF EXISTS {_SCHEMA} CASCADE")
 
 
@@ -104,6 +107,7 @@ class TheExchange:
         connection = self.connection
         await _write(connection, changes)
         await _write_tree(connection, growth)
+        await connection.execute(_COMPARE_WHOLE)
         differed = {}
         for table in _TABLES:
             await connection.execute(text(f"ANALYZE {_SCHEMA}.{table.name}"))

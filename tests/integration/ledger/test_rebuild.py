@@ -33,6 +33,11 @@ DAMAGE = (
 )
 WRONG = {"deployments": 1, "nodes": 1, "deployment_status_history": 1, "log_tree": 1}
 
+SCANS = (
+    "SELECT seq_scan AS scans, n_tup_ins AS added FROM pg_stat_user_tables "
+    "WHERE schemaname = 'public' AND relname = 'touches'"
+)
+
 STORY = tell(7, events=400).log
 
 
@@ -66,6 +71,27 @@ async def test_rows_are_those_of_the_projection_and_wrong_ones_are_mended(url: s
     assert differed.pop("touches") >= 1
     assert differed == WRONG | {"tree_nodes": 0}
     assert await everything(url) == before
+
+
+async def test_tables_that_were_emptied_are_filled_without_a_scan_for_each_row(url: str) -> None:
+    log = StoredLog()
+    log.publish(STORY)
+    async with a_running_ledger(url, log):
+        pass
+    sound = await everything(url)
+    (before,) = await rows_of(url, SCANS)
+    await rows_of(url, "TRUNCATE touches")
+    await rows_of(url, "VACUUM ANALYZE touches")
+    await rebuild(url, None, silent)
+
+    async def counted() -> bool:
+        (now,) = await rows_of(url, SCANS)
+        return bool(now["added"] - before["added"] == len(sound[-1]))
+
+    await eventually(counted, what="the database's counters")
+    (after,) = await rows_of(url, SCANS)
+    assert after["scans"] - before["scans"] < 20
+    assert await everything(url) == sound
 
 
 async def test_readers_and_the_projection_go_on_meanwhile(url: str) -> None:
