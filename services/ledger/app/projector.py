@@ -1,8 +1,12 @@
-"""From the log into the tables: fold what is there, write it in one transaction, go on."""
+"""From the log into the tables: fold what is there, write it in one transaction, go on.
+
+Far behind the log's end transactions are large, and each is written while the next is folded.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import structlog
 
@@ -11,7 +15,14 @@ from fogbank.domain.envelope import Commit
 from fogbank.domain.fleet import IF_STATES_DIFFER, StateDiffersError
 from fogbank.log.follower import decode
 from fogbank.log.guard import WHAT_TO_DO, Known, require_held
-from fogbank.log.port import EventLog, LogRewoundError, LogUnavailableError, StoredCommit
+from fogbank.log.port import (
+    EventLog,
+    LogBrokenError,
+    LogRewoundError,
+    LogUnavailableError,
+    StoredCommit,
+)
+from fogbank.runtime.alongside import Alongside, alongside
 from fogbank.runtime.clock import Clock
 from fogbank.runtime.crash_points import crash_point
 from services.ledger.app import metrics
@@ -44,6 +55,8 @@ _LOOKS = 3
 # the row of a node is written that many deployments touch.
 _MAX_COMMITS = 1_000
 _MAX_TOUCHED = 12_000
+# While the log is known to go on for longer than this, a transaction may wait for more of it.
+_FAR_COMMITS = 1_000
 # Folding lets others have a turn after so long.
 _TURN_S = 0.005
 
@@ -103,18 +116,31 @@ class Projector:
     async def _project(self) -> None:
         crash_point("ledger.before-agreement")
         await self._agreement()
-        self._progress.catch_up_to(await self._log_end())
+        end = await self._log_end()
+        self._progress.log_reaches(end)
+        self._progress.catch_up_to(end)
         checkpoint = await self._lead()
         self._tree = await self._tree_at(checkpoint)
         _log.info("Ledger projects", position=checkpoint.position)
-        async for batch in self._log.follow(checkpoint.position):
+        async with alongside() as writing:
+            try:
+                await self._follow(checkpoint.position, writing)
+            except (CodecError, LogBrokenError):
+                await self._flush(writing)
+                await writing.end()
+                raise
+
+    async def _follow(self, position: int, writing: Alongside) -> None:
+        async for batch in self._log.follow(position):
             self._progress.log_reaches(batch[-1].sequence)
             crash_point("ledger.before-fold")
             for stored in batch:
                 await self._take(stored)
                 if len(self._rows) >= _MAX_COMMITS or self._projection.touched >= _MAX_TOUCHED:
-                    await self._flush()
-            await self._flush()
+                    await self._flush(writing)
+            if self._progress.log_sequence - self._projection.position <= _FAR_COMMITS:
+                await self._flush(writing)
+                await writing.end()
 
     async def watch_log(self) -> None:
         """Look every second how far the log is, until cancelled."""
@@ -247,11 +273,7 @@ class Projector:
 
     async def _take(self, stored: StoredCommit) -> None:
         """Fold a commit and keep its bytes for the next transaction."""
-        try:
-            commit = await self._fold(stored)
-        except CodecError:
-            await self._flush()
-            raise
+        commit = await self._fold(stored)
         self._tree.take(stored.writer.service, stored.writer.instance, stored.data)
         self._rows.append(
             CommitRow(
@@ -281,26 +303,35 @@ class Projector:
             await asyncio.sleep(0)
             self._turn_began_s = self._clock.monotonic_s()
 
-    async def _flush(self) -> None:
-        """Write what was folded since the last transaction."""
-        if not self._rows:
-            return
-        changes, growth = self._projection.take(), self._tree.grown()
-        former = self._progress.checkpoint
-        wanted = Checkpoint(self._rows[-1].sequence, self._rows[-1].digest)
+    async def _flush(self, writing: Alongside) -> None:
+        """Begin to write what was folded since the last transaction, once that is written."""
+        await writing.end()
+        if self._rows:
+            rows, self._rows = self._rows, []
+            writing.begin(self._write(rows, self._projection.take(), self._tree.grown()))
+
+    async def _write(
+        self, rows: Sequence[CommitRow], changes: TableChanges, growth: TreeGrowth
+    ) -> None:
+        """Write a transaction."""
+        wanted = Checkpoint(rows[-1].sequence, rows[-1].digest)
         began_s = self._clock.monotonic_s()
         crash_point("ledger.before-write")
-        await self._write(former, wanted, changes, growth)
+        await self._write_surely(wanted, rows, changes, growth)
         metrics.WRITE_SECONDS.observe(self._clock.monotonic_s() - began_s)
-        metrics.BATCH_COMMITS.observe(len(self._rows))
-        self._rows = []
+        metrics.BATCH_COMMITS.observe(len(rows))
         self._advance(wanted)
         crash_point("ledger.after-write")
 
-    async def _write(
-        self, former: Checkpoint, wanted: Checkpoint, changes: TableChanges, growth: TreeGrowth
+    async def _write_surely(
+        self,
+        wanted: Checkpoint,
+        rows: Sequence[CommitRow],
+        changes: TableChanges,
+        growth: TreeGrowth,
     ) -> None:
         """Write until it is certain that it was written."""
+        former = self._progress.checkpoint
         pause_s = _FIRST_PAUSE_S
         in_doubt = False
         while True:
@@ -308,7 +339,7 @@ class Projector:
                 if in_doubt and await self._store.checkpoint() == wanted:
                     # What was written up to there is the same, whoever wrote it.
                     break
-                await self._store.write(former, self._rows, changes, growth)
+                await self._store.write(former, rows, changes, growth)
                 break
             except StoreUnavailableError as error:
                 in_doubt = True

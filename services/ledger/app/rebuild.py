@@ -14,14 +14,18 @@ from hashlib import sha256
 from typing import Protocol
 
 from fogbank.codec import decode_commit
+from fogbank.runtime.ahead import taken_ahead
+from fogbank.runtime.alongside import Alongside, alongside
 from fogbank.runtime.operator_error import OperatorError
 from services.ledger.app.ports import Checkpoint, CopyDamagedError
 from services.ledger.app.replays import LogCopy
 from services.ledger.core.log_tree import LogTree, TreeGrowth
 from services.ledger.core.projection import Projection, TableChanges
 
-# What happened is written after so many commits; the rest is written in the end.
-_COMMITS_AT_ONCE = 2_000
+# What happened is written at so many rows, while more is folded; the rest is written in the end.
+_ROWS_AT_ONCE = 50_000
+# Batches of commits that may wait for their fold.
+_AHEAD = 1
 
 # Gets what is being done, how far it is and how far it goes.
 Tell = Callable[[str, int, int], None]
@@ -87,18 +91,20 @@ class Rebuild:
             StoreUnavailableError: no answer; begin again.
         """
         checkpoint = await self._beside.begin()
-        await self._fold(checkpoint.position)
-        await self._beside.add(self._projection.take())
+        async with alongside() as writing:
+            await self._fold(checkpoint.position, writing)
+            await writing.end()
+            await self._beside.add(self._projection.take())
         async with self._beside.exchange() as exchange:
             position = exchange.checkpoint.position
-            await self._fold(position, in_the_end=True)
+            await self._fold(position)
             self._tell("exchanging", position, position)
             differed = await exchange.finish(self._projection.take_whole(), self._tree.grown())
         return Rebuilt(position, differed)
 
-    async def _fold(self, upto: int, *, in_the_end: bool = False) -> None:
+    async def _fold(self, upto: int, writing: Alongside | None = None) -> None:
         first = self._projection.position + 1
-        async with aclosing(self._copy.commits(first, upto)) as batches:
+        async with aclosing(taken_ahead(self._copy.commits(first, upto), _AHEAD)) as batches:
             async for batch in batches:
                 for kept in batch:
                     if sha256(kept.data).digest() != kept.digest:
@@ -110,5 +116,6 @@ class Rebuild:
                     self._projection.fold(commit)
                     self._tree.take(kept.service, kept.instance, kept.data)
                 self._tell("folding", self._projection.position, upto)
-                if not in_the_end and self._projection.happened >= _COMMITS_AT_ONCE:
-                    await self._beside.add(self._projection.take_happened())
+                if writing is not None and self._projection.happened >= _ROWS_AT_ONCE:
+                    await writing.end()
+                    writing.begin(self._beside.add(self._projection.take_happened()))
