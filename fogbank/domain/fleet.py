@@ -158,12 +158,13 @@ class FleetState:
         else:
             verdicts = []
             for index, envelope in enumerate(commit.envelopes):
-                was_busy = self._busy(envelope.event)
+                event = envelope.event
+                was_busy = isinstance(event, ev.NodeLoadChanged) and self._busy(event)
                 verdict = self.facts.fold(commit, index)
                 verdicts.append(verdict)
                 if verdict.accepted:
-                    self._touch_fact(envelope.event_id, envelope.event, folded)
-                    if was_busy and not self._busy(envelope.event):
+                    self._touch_fact(envelope.event_id, event, folded)
+                    if was_busy and isinstance(event, ev.NodeLoadChanged) and not self._busy(event):
                         folded.room_appeared = True
             folded.verdicts = tuple(verdicts)
         folded.log_time_us = self.facts.log_time_us
@@ -208,7 +209,13 @@ class FleetState:
             folded.room_appeared = True
 
     def _touch_fact(self, event_id: str, event: ev.Event | None, folded: Folded) -> None:
+        # The most frequent first.
         match event:
+            case ev.NodeReported():
+                self._touch_report(event, folded)
+            case ev.NodeLoadChanged():
+                folded.nodes.add(event.node_id)
+                self._use_of(event.node_id).load_reflects(event.reflects_sequence)
             case ev.DeploymentCreated():
                 folded.deployments.add(event_id)
             case ev.DeploymentUpdated():
@@ -219,9 +226,6 @@ class FleetState:
                 folded.nodes.add(event.node_id)
                 folded.deployments |= self.deployments_on(event.node_id)
                 folded.room_appeared = True
-            case ev.NodeLoadChanged():
-                folded.nodes.add(event.node_id)
-                self._use_of(event.node_id).load_reflects(event.reflects_sequence)
             case ev.NodeCordoned() | ev.NodeDraining():
                 folded.nodes.add(event.node_id)
                 folded.deployments |= self.deployments_on(event.node_id)
@@ -241,8 +245,6 @@ class FleetState:
                 folded.room_appeared = True
             case ev.ClusterCreated() | ev.ClusterQuotaSet() | ev.OrganizationQuotaSet():
                 folded.room_appeared = folded.quotas_changed = True
-            case ev.NodeReported():
-                self._touch_report(event, folded)
             case _:
                 pass
 
@@ -259,10 +261,8 @@ class FleetState:
             folded.nodes.add(self.decisions.placements[replica_id].node_id)
         folded.room_appeared = True
 
-    def _busy(self, event: ev.Event | None) -> bool:
+    def _busy(self, event: ev.NodeLoadChanged) -> bool:
         """Tell whether an event is about the load of a node that is busy now."""
-        if not isinstance(event, ev.NodeLoadChanged):
-            return False
         node = self.facts.nodes.get(event.node_id)
         return node is not None and self.node_status(node) is NodeStatus.BUSY
 

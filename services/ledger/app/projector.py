@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import structlog
 
@@ -25,6 +26,7 @@ from fogbank.log.port import (
 from fogbank.runtime.alongside import Alongside, alongside
 from fogbank.runtime.clock import Clock
 from fogbank.runtime.crash_points import crash_point
+from fogbank.runtime.garbage import keeping_all
 from services.ledger.app import metrics
 from services.ledger.app.beginning import begun_projection
 from services.ledger.app.ports import (
@@ -55,7 +57,7 @@ _LOOKS = 3
 # the row of a node is written that many deployments touch.
 _MAX_COMMITS = 1_000
 _MAX_TOUCHED = 12_000
-# While the log is known to go on for longer than this, a transaction may wait for more of it.
+# With so many commits still to come it is far behind: a transaction waits for more of them.
 _FAR_COMMITS = 1_000
 # Folding lets others have a turn after so long.
 _TURN_S = 0.005
@@ -134,11 +136,13 @@ class Projector:
         async for batch in self._log.follow(position):
             self._progress.log_reaches(batch[-1].sequence)
             crash_point("ledger.before-fold")
-            for stored in batch:
-                await self._take(stored)
-                if len(self._rows) >= _MAX_COMMITS or self._projection.touched >= _MAX_TOUCHED:
-                    await self._flush(writing)
-            if self._progress.log_sequence - self._projection.position <= _FAR_COMMITS:
+            far = self._progress.log_sequence - batch[-1].sequence > _FAR_COMMITS
+            with keeping_all() if far else nullcontext():
+                for stored in batch:
+                    await self._take(stored)
+                    if len(self._rows) >= _MAX_COMMITS or self._projection.touched >= _MAX_TOUCHED:
+                        await self._flush(writing)
+            if not far:
                 await self._flush(writing)
                 await writing.end()
 

@@ -16,9 +16,10 @@ from typing import Protocol
 from fogbank.codec import decode_commit
 from fogbank.runtime.ahead import taken_ahead
 from fogbank.runtime.alongside import Alongside, alongside
+from fogbank.runtime.garbage import keeping_all
 from fogbank.runtime.operator_error import OperatorError
 from services.ledger.app.ports import Checkpoint, CopyDamagedError
-from services.ledger.app.replays import LogCopy
+from services.ledger.app.replays import KeptCommit, LogCopy
 from services.ledger.core.log_tree import LogTree, TreeGrowth
 from services.ledger.core.projection import Projection, TableChanges
 
@@ -106,16 +107,19 @@ class Rebuild:
         first = self._projection.position + 1
         async with aclosing(taken_ahead(self._copy.commits(first, upto), _AHEAD)) as batches:
             async for batch in batches:
-                for kept in batch:
-                    if sha256(kept.data).digest() != kept.digest:
-                        raise CopyDamagedError(
-                            f"the ledger's copy of commit {kept.sequence} is not what was noted "
-                            "of it; `fog audit restore` mends it"
-                        )
-                    commit = decode_commit(kept.sequence, kept.service, kept.instance, kept.data)
-                    self._projection.fold(commit)
-                    self._tree.take(kept.service, kept.instance, kept.data)
+                with keeping_all():
+                    for kept in batch:
+                        self._take(kept)
                 self._tell("folding", self._projection.position, upto)
                 if writing is not None and self._projection.happened >= _ROWS_AT_ONCE:
                     await writing.end()
                     writing.begin(self._beside.add(self._projection.take_happened()))
+
+    def _take(self, kept: KeptCommit) -> None:
+        if sha256(kept.data).digest() != kept.digest:
+            raise CopyDamagedError(
+                f"the ledger's copy of commit {kept.sequence} is not what was noted of it; "
+                "`fog audit restore` mends it"
+            )
+        self._projection.fold(decode_commit(kept.sequence, kept.service, kept.instance, kept.data))
+        self._tree.take(kept.service, kept.instance, kept.data)

@@ -63,7 +63,7 @@ def deployment_state_row(
         STATUS_WORDS[status],
         status,
         derive_health(views, status),
-        clean(derive_status(fleet, deployment, status, views)[1]),
+        clean(derive_status(fleet, deployment, status)[1]),
         decision.available_nodes if failed and decision is not None else None,
         bounded(updated_at_us),
         replicas,
@@ -138,7 +138,7 @@ def _replica_row(view: ReplicaView, waiting_for: str) -> ReplicaRow:
         clean((observed.reason if observed else "") or placed.reason),
         view.unknown,
         placed.gpu_devices,
-        tuple(str(port) for port in observed.ports) if observed else (),
+        tuple([str(port) for port in observed.ports]) if observed and observed.ports else (),
     )
 
 

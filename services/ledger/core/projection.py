@@ -17,7 +17,7 @@ from fogbank.domain.facts import NodeFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.snapshots import SnapshotRefusedError
 from fogbank.domain.states import DeploymentStatus
-from fogbank.domain.status import ReplicaView, StatusChange, StatusTracker, replica_views
+from fogbank.domain.status import StatusChange, StatusTracker, replica_views
 from services.ledger.core.making import (
     change_row,
     deployment_row,
@@ -82,9 +82,8 @@ class Projection:
         self._tracker = StatusTracker()
         self._changes: list[StatusChange] = []
         self._touches: list[TouchRow] = []
-        # The slots of the deployments touched since the last `take`, as of the last touch, if
-        # they were looked at.
-        self._touched: dict[str, tuple[ReplicaView, ...] | None] = {}
+        # Since the last `take`.
+        self._touched: set[str] = set()
         self._touched_nodes: set[str] = set()
         # What the tables hold: the states, and by what to tell whether the rest is another.
         self._versions: dict[str, int] = {}
@@ -109,7 +108,7 @@ class Projection:
                 raise SnapshotRefusedError(text)
             projection._tracker.current[deployment_id] = known.status
             projection._tracker.updated_at_us[deployment_id] = known.updated_at_us
-            projection._touched[deployment_id] = None
+            projection._touched.add(deployment_id)
         projection._touched_nodes |= fleet.facts.nodes.keys()
         projection.take()
         return projection
@@ -149,11 +148,8 @@ class Projection:
             if deployment is None:
                 # A round may name a deployment that no fact made.
                 continue
-            # One of which nothing was decided waits, whatever its slots.
-            decided = deployment_id in fleet.decisions.deployments
-            views = replica_views(fleet, deployment) if decided else None
-            self._touched[deployment_id] = views
-            change = self._tracker.look(fleet, folded, deployment, views)
+            self._touched.add(deployment_id)
+            change = self._tracker.look(fleet, folded, deployment)
             if change is not None:
                 self._changes.append(change)
 
@@ -173,7 +169,7 @@ class Projection:
 
     def take_whole(self) -> TableChanges:
         """Return what differs as `take` does, in whole rows only."""
-        for deployment_id in self._touched.keys() & self._versions.keys():
+        for deployment_id in self._touched & self._versions.keys():
             self._versions[deployment_id] = -1
         for node_id in self._touched_nodes & self._hosts.keys():
             self._hosts[node_id] = ()
@@ -184,7 +180,7 @@ class Projection:
         taken = self.take_happened()
         # Sorted, so that the same log leads to the same writes.
         for deployment_id in sorted(self._touched):
-            self._take_deployment(deployment_id, self._touched[deployment_id], taken)
+            self._take_deployment(deployment_id, taken)
         for node_id in sorted(self._touched_nodes):
             node = self.fleet.facts.nodes.get(node_id)
             if node is not None:
@@ -193,16 +189,12 @@ class Projection:
         self._touched_nodes.clear()
         return taken
 
-    def _take_deployment(
-        self, deployment_id: str, views: tuple[ReplicaView, ...] | None, taken: TableChanges
-    ) -> None:
+    def _take_deployment(self, deployment_id: str, taken: TableChanges) -> None:
         deployment = self.fleet.facts.deployments[deployment_id]
-        if views is None:
-            views = replica_views(self.fleet, deployment)
         state = deployment_state_row(
             self.fleet,
             deployment,
-            views,
+            replica_views(self.fleet, deployment),
             self._tracker.current[deployment_id],
             self._tracker.updated_at_us[deployment_id],
         )

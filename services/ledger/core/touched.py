@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from enum import IntEnum
 from functools import lru_cache
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from fogbank.domain.fleet import FleetState
 from fogbank.domain.tenancy import made_at
 from fogbank.domain.verdict import Verdict
 
-_USERS_REMEMBERED = 10_000
+_IDS_REMEMBERED = 10_000
 
 
 class ThingKind(IntEnum):
@@ -46,6 +46,7 @@ class TouchRow(NamedTuple):
 _Thing = tuple[ThingKind, str]
 
 
+@lru_cache(_IDS_REMEMBERED)
 def numbered(number: int) -> str:
     """Return the id under which a cluster or an organization stands."""
     return str(UUID(int=number))
@@ -63,47 +64,58 @@ def touch_rows(fleet: FleetState, commit: Commit, verdicts: Iterable[Verdict]) -
 
 def _things(
     fleet: FleetState, envelope: EventEnvelope, event: ev.Event, verdict: Verdict
-) -> Iterator[_Thing]:
+) -> Iterable[_Thing]:
+    """Return what an event touches, some of it perhaps more than once."""
     match event:
-        case ev.RoundDecided():
-            yield from _of_round(fleet, event)
-        case ev.NodeReported():
-            yield from _node(fleet, event.node_id)
-            for seen in event.observations:
-                placed = fleet.decisions.placements.get(seen.replica_id)
-                if placed is not None:
-                    yield ThingKind.DEPLOYMENT, placed.deployment_id
         case ev.NodeLoadChanged() | ev.NodeCapacityChanged():
-            yield from _node(fleet, event.node_id)
+            return _node(fleet, event.node_id)
+        case ev.NodeReported():
+            placements = fleet.decisions.placements
+            seen = [placements.get(each.replica_id) for each in event.observations]
+            return [
+                *_node(fleet, event.node_id),
+                *[
+                    (ThingKind.DEPLOYMENT, placed.deployment_id)
+                    for placed in seen
+                    if placed is not None
+                ],
+            ]
+        case ev.RoundDecided():
+            return _of_round(fleet, event)
         case _:
-            yield from _of_command(fleet, envelope, event, verdict)
+            users = _users(envelope, event)
+            return [*_of_command(fleet, envelope, event, verdict), *users]
+
+
+def _users(envelope: EventEnvelope, event: ev.Event) -> list[_Thing]:
+    who, _, id_ = envelope.actor.partition("/")
+    users = {id_ if who in {USER, SERVICE_ACCOUNT} else "", getattr(event, "owner_id", "")}
+    if isinstance(event, ev.MembershipSet):
+        users.add(event.user_id)
+    return [(ThingKind.USER, user) for user in users if is_id(user)]
 
 
 def _of_command(
     fleet: FleetState, envelope: EventEnvelope, event: ev.Event, verdict: Verdict
-) -> Iterator[_Thing]:
-    who, _, id_ = envelope.actor.partition("/")
-    users = {id_ if who in {USER, SERVICE_ACCOUNT} else "", getattr(event, "owner_id", "")}
+) -> Iterable[_Thing]:
     match event:
         case ev.DeploymentCreated():
-            yield from _deployment(fleet, envelope.event_id)
-        case ev.DeploymentScaled() | ev.DeploymentUpdated() | ev.DeploymentDeleted():
-            yield from _deployment(fleet, event.deployment_id)
-            if isinstance(event, ev.DeploymentUpdated):
-                yield from _left(fleet, event.deployment_id, verdict.position)
+            return _deployment(fleet, envelope.event_id)
+        case ev.DeploymentScaled() | ev.DeploymentDeleted():
+            return _deployment(fleet, event.deployment_id)
+        case ev.DeploymentUpdated():
+            known = _deployment(fleet, event.deployment_id)
+            return [*known, *_left(fleet, event.deployment_id, verdict.position)]
         case ev.OrganizationCreated() if verdict.accepted:
             made = made_at(fleet.facts.organizations, verdict.position)
-            yield ThingKind.ORGANIZATION, numbered(made.id)
+            return [(ThingKind.ORGANIZATION, numbered(made.id))]
         case ev.ClusterCreated() if verdict.accepted:
-            yield ThingKind.CLUSTER, numbered(made_at(fleet.facts.clusters, verdict.position).id)
-            yield ThingKind.ORGANIZATION, numbered(event.organization_id)
+            cluster = made_at(fleet.facts.clusters, verdict.position)
+            return _cluster(fleet, cluster.id)
         case ev.ClusterQuotaSet():
-            yield from _cluster(fleet, event.cluster_id)
-        case ev.OrganizationQuotaSet():
-            yield from _organization(fleet, event.organization_id)
-        case ev.MembershipSet():
-            yield from _organization(fleet, event.organization_id)
-            users.add(event.user_id)
+            return _cluster(fleet, event.cluster_id)
+        case ev.OrganizationQuotaSet() | ev.MembershipSet():
+            return _organization(fleet, event.organization_id)
         case (
             ev.NodeConnected()
             | ev.NodeCordoned()
@@ -111,89 +123,88 @@ def _of_command(
             | ev.NodeDraining()
             | ev.NodeRemoved()
         ):
-            yield from _node(fleet, event.node_id, standing=True)
+            return _standing(fleet, event.node_id)
         case _:
-            pass
-    for user in users:
-        if is_id(user):
-            yield ThingKind.USER, user
+            return ()
 
 
-def _of_round(fleet: FleetState, event: ev.RoundDecided) -> Iterator[_Thing]:
-    for silent in event.observations:
-        yield from _node(fleet, silent.node_id)
+def _of_round(fleet: FleetState, event: ev.RoundDecided) -> list[_Thing]:
+    things = [thing for silent in event.observations for thing in _node(fleet, silent.node_id)]
     for outcome in event.outcomes:
         match outcome:
             case ev.NodeOffline():
-                yield from _node(fleet, outcome.node_id, standing=True)
+                things += _standing(fleet, outcome.node_id)
             case ev.RebalanceEnded():
                 pass
             case ev.DeploymentPlaced():
-                yield from _known(fleet, outcome.deployment_id)
+                things += _known(fleet, outcome.deployment_id)
                 for placement in outcome.placements:
-                    yield from _node(fleet, placement.node_id)
-                    yield from _nodes_of(fleet, [placement.replaces])
+                    things += _node(fleet, placement.node_id)
+                    if placement.replaces:
+                        things += _nodes_of(fleet, [placement.replaces])
                 for eviction in outcome.evictions:
-                    yield from _known(fleet, eviction.deployment_id)
-                    yield from _nodes_of(fleet, eviction.replica_ids)
+                    things += _known(fleet, eviction.deployment_id)
+                    things += _nodes_of(fleet, eviction.replica_ids)
             case ev.ReplicasReleased() | ev.ReplicasSuspended() | ev.ReplicasRestored():
-                yield from _known(fleet, outcome.deployment_id)
-                yield from _nodes_of(fleet, outcome.replica_ids)
+                things += _known(fleet, outcome.deployment_id)
+                things += _nodes_of(fleet, outcome.replica_ids)
             case _:
-                yield from _known(fleet, outcome.deployment_id)
+                things += _known(fleet, outcome.deployment_id)
+    return things
 
 
-def _known(fleet: FleetState, deployment_id: str) -> Iterator[_Thing]:
-    if deployment_id in fleet.facts.deployments:
-        yield ThingKind.DEPLOYMENT, deployment_id
+def _known(fleet: FleetState, deployment_id: str) -> Iterable[_Thing]:
+    known = deployment_id in fleet.facts.deployments
+    return ((ThingKind.DEPLOYMENT, deployment_id),) if known else ()
 
 
-def _deployment(fleet: FleetState, deployment_id: str) -> Iterator[_Thing]:
-    """Yield a deployment, and its cluster with the organization; those of commands only."""
+def _deployment(fleet: FleetState, deployment_id: str) -> Iterable[_Thing]:
+    """Return a deployment, and its cluster with the organization; those of commands only."""
     deployment = fleet.facts.deployments.get(deployment_id)
-    if deployment is not None:
-        yield ThingKind.DEPLOYMENT, deployment_id
-        yield from _cluster(fleet, deployment.spec.cluster_id)
+    if deployment is None:
+        return ()
+    return [(ThingKind.DEPLOYMENT, deployment_id), *_cluster(fleet, deployment.spec.cluster_id)]
 
 
-def _left(fleet: FleetState, deployment_id: str, position: int) -> Iterator[_Thing]:
-    """Yield the cluster that a deployment left with a command, with its organization."""
+def _left(fleet: FleetState, deployment_id: str, position: int) -> Iterable[_Thing]:
+    """Return the cluster that a deployment left with a command, with its organization."""
     deployment = fleet.facts.deployments.get(deployment_id)
     if deployment is None or len(deployment.clusters) <= 1:
-        return
+        return ()
     (_, before), (revision, _) = deployment.clusters[-2:]
     moved = deployment.revision_of(revision)
-    if moved is not None and moved.position == position:
-        yield from _cluster(fleet, before)
+    return _cluster(fleet, before) if moved is not None and moved.position == position else ()
 
 
-def _cluster(fleet: FleetState, cluster_id: int) -> Iterator[_Thing]:
+def _cluster(fleet: FleetState, cluster_id: int) -> Iterable[_Thing]:
     cluster = fleet.facts.clusters.get(cluster_id)
-    if cluster is not None:
-        yield ThingKind.CLUSTER, numbered(cluster_id)
-        yield from _organization(fleet, cluster.organization_id)
+    if cluster is None:
+        return ()
+    organization = _organization(fleet, cluster.organization_id)
+    return [(ThingKind.CLUSTER, numbered(cluster_id)), *organization]
 
 
-def _organization(fleet: FleetState, organization_id: int) -> Iterator[_Thing]:
-    if organization_id in fleet.facts.organizations:
-        yield ThingKind.ORGANIZATION, numbered(organization_id)
+def _organization(fleet: FleetState, organization_id: int) -> Iterable[_Thing]:
+    known = organization_id in fleet.facts.organizations
+    return ((ThingKind.ORGANIZATION, numbered(organization_id)),) if known else ()
 
 
-def _node(fleet: FleetState, node_id: str, *, standing: bool = False) -> Iterator[_Thing]:
-    if node_id in fleet.facts.nodes:
-        yield ThingKind.NODE, node_id
-        if standing:
-            yield ThingKind.STANDING, node_id
+def _node(fleet: FleetState, node_id: str) -> Iterable[_Thing]:
+    return ((ThingKind.NODE, node_id),) if node_id in fleet.facts.nodes else ()
 
 
-def _nodes_of(fleet: FleetState, replica_ids: Iterable[str]) -> Iterator[_Thing]:
-    for replica_id in replica_ids:
-        placed = fleet.decisions.placements.get(replica_id)
-        if placed is not None:
-            yield ThingKind.NODE, placed.node_id
+def _standing(fleet: FleetState, node_id: str) -> Iterable[_Thing]:
+    known = node_id in fleet.facts.nodes
+    return ((ThingKind.NODE, node_id), (ThingKind.STANDING, node_id)) if known else ()
 
 
-@lru_cache(_USERS_REMEMBERED)
+def _nodes_of(fleet: FleetState, replica_ids: Iterable[str]) -> list[_Thing]:
+    placements = fleet.decisions.placements
+    placed = [placements.get(replica_id) for replica_id in replica_ids]
+    return [(ThingKind.NODE, each.node_id) for each in placed if each is not None]
+
+
+@lru_cache(_IDS_REMEMBERED)
 def is_id(text: str) -> bool:
     """Tell whether a text is an id as the tables hold one."""
     try:

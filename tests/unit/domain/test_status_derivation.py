@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from fogbank.domain import events as ev
+from fogbank.domain.fleet import FleetState
 from fogbank.domain.states import DeploymentStatus, Health, ReplicaState
 from fogbank.domain.status import derive_health, derive_status, replica_views
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_spec
+from tests.support.mixed_story import tell
 
 PENDING, SCHEDULED, RUNNING, DEGRADED, COMPLETED, FAILED, DELETED = DeploymentStatus
 
@@ -188,3 +190,34 @@ def test_health_follows_from_status_and_probes(
     fleet.fold(fleet.log.report(placed.node_id, seen))
     views = replica_views(state, state.facts.deployments[deployment_id])
     assert derive_health(views, status) is health
+
+
+def test_a_status_is_what_the_slots_show_all_along() -> None:
+    state, seen = FleetState(), set()
+    for commit in tell(5, events=300).log.commits:
+        folded = state.fold(commit)
+        for deployment_id in folded.deployments & state.facts.deployments.keys():
+            deployment = state.facts.deployments[deployment_id]
+            status, text = derive_status(state, deployment, RUNNING)
+            if status in {DELETED, FAILED}:
+                continue
+            views = replica_views(state, deployment)
+            placed = [view for view in views if view.placed is not None]
+            running = sum(view.running for view in views)
+            done = sum(
+                view.state is S.COMPLETE and view.observed is not None and view.observed.final
+                for view in views
+            )
+            match running, done:
+                case _ if not placed:
+                    assert status is PENDING
+                case _, all_ if all_ == len(views):
+                    assert status is COMPLETED
+                case some, others if some + others == len(views):
+                    assert status is RUNNING
+                case _:
+                    assert status is DEGRADED
+                    says = f"{running} of {len(views)} replicas running"
+                    assert text == says or text.startswith("Preempted by")
+            seen.add((status, any(view.unknown for view in views)))
+    assert {(RUNNING, False), (DEGRADED, True), (PENDING, False)} <= seen

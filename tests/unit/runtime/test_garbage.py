@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fogbank.runtime.garbage import keep_what_was_folded
+from fogbank.runtime.garbage import keep_what_was_folded, keeping_all
 
 MANY = 20_000
 
@@ -61,3 +61,12 @@ def test_little_garbage_goes_before_the_rest_is_kept() -> None:
     gc.unfreeze()
     assert gc.collect() < 100
     assert len(kept) == MANY
+
+
+def test_what_is_made_where_all_is_kept_is_never_looked_through() -> None:
+    before = gc.get_freeze_count()
+    with keeping_all():
+        assert not gc.isenabled()
+        kept = [[number] for number in range(MANY)]
+    assert gc.isenabled()
+    assert gc.get_freeze_count() - before >= len(kept)
