@@ -16,7 +16,7 @@ from tests.support.waiting import eventually_sync
 
 _CHROMIUM, _DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("system")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("fog-up")]
 if not _CHROMIUM or not _DRIVER:
     pytest.skip("needs chromium and chromedriver", allow_module_level=True)
 
