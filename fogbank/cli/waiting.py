@@ -14,7 +14,6 @@ from fogbank.cli.views import status_word
 from fogbank.v1 import deployments_pb2, node_service_pb2, nodes_pb2
 
 _POLL_S = 0.2
-_ENDED = frozenset({"running", "completed"})
 _AWAY = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 
 Deployment = deployments_pb2.Deployment
@@ -23,7 +22,7 @@ Deployment = deployments_pb2.Deployment
 def wait_running(
     connection: Connection, deployment_id: str, timeout_s: float, min_sequence: int = 0
 ) -> Deployment:
-    """Wait until every replica runs and return the deployment.
+    """Wait until every replica runs and its probe passed, and return the deployment.
 
     The server may be away in the meantime.
 
@@ -41,9 +40,8 @@ def wait_running(
             )
         if word == "deleted":
             raise CommandError(f"{deployment.spec.name} was deleted")
-        return word in _ENDED and (
-            word == "completed" or deployment.running_replicas >= deployment.spec.replicas
-        )
+        runs = word == "running" and deployment.running_replicas >= deployment.spec.replicas
+        return word == "completed" or (runs and deployment.health == deployments_pb2.HEALTH_HEALTHY)
 
     return _wait(connection, deployment_id, timeout_s, min_sequence, done)
 

@@ -82,10 +82,11 @@ def is_available(fleet: FleetState, placed: PlacedReplica) -> bool:
     silent = node is not None and fleet.offline_since_us(node) is not None
     if silent or observed.health is Health.UNHEALTHY:
         return False
-    return observed.health is Health.HEALTHY or not _has_probe(fleet, placed)
+    return observed.health is Health.HEALTHY or not has_probe(fleet, placed)
 
 
-def _has_probe(fleet: FleetState, placed: PlacedReplica) -> bool:
+def has_probe(fleet: FleetState, placed: PlacedReplica) -> bool:
+    """Tell whether a replica's container is probed."""
     deployment = fleet.facts.deployments.get(placed.deployment_id)
     if deployment is None:
         return False

@@ -13,6 +13,7 @@ from fogbank.domain.decisions import DeploymentDecision, PlacedReplica, preempte
 from fogbank.domain.facts import DeploymentFact, Observed
 from fogbank.domain.fleet import FleetState, Folded, state_of
 from fogbank.domain.ids import replica_ids
+from fogbank.domain.rollouts import has_probe
 from fogbank.domain.states import DeploymentStatus, Health, ReplicaState
 
 CREATED_REASON = "Deployment created by user"
@@ -204,18 +205,67 @@ def _completed(view: ReplicaView) -> bool:
     return view.state is ReplicaState.COMPLETE and view.observed is not None and view.observed.final
 
 
-def derive_health(views: tuple[ReplicaView, ...], status: DeploymentStatus) -> Health:
-    """Healthy when all replicas run and no probe fails, unhealthy when fewer, unknown before."""
+def derive_health(
+    fleet: FleetState, views: tuple[ReplicaView, ...], status: DeploymentStatus
+) -> Health:
+    """Healthy when all replicas run and every probe passed, unhealthy when fewer, unknown before.
+
+    `views` are those of all slots of a deployment that has this status.
+    """
     if status in {DeploymentStatus.PENDING, DeploymentStatus.SCHEDULED}:
         return Health.UNKNOWN
     if status is DeploymentStatus.RUNNING:
-        failing = any(
-            view.observed is not None and view.observed.health is Health.UNHEALTHY for view in views
-        )
-        return Health.UNHEALTHY if failing else Health.HEALTHY
+        return _health_of_running(fleet, views)
     if status is DeploymentStatus.COMPLETED:
         return Health.HEALTHY
     return Health.UNKNOWN if status is DeploymentStatus.DELETED else Health.UNHEALTHY
+
+
+def _health_of_running(fleet: FleetState, views: tuple[ReplicaView, ...]) -> Health:
+    health = Health.HEALTHY
+    for view in views:
+        if view.observed is None or view.observed.health is Health.HEALTHY:
+            continue
+        if view.observed.health is Health.UNHEALTHY:
+            return Health.UNHEALTHY
+        if view.running and view.placed is not None and has_probe(fleet, view.placed):
+            health = Health.UNKNOWN
+    return health
+
+
+# Where a replica in trouble says more than the status does.
+_PLACED = frozenset(
+    {DeploymentStatus.SCHEDULED, DeploymentStatus.RUNNING, DeploymentStatus.DEGRADED}
+)
+
+
+def reason_now(
+    fleet: FleetState, views: tuple[ReplicaView, ...], status: DeploymentStatus, told: str
+) -> str:
+    """Return why a deployment has its status, and what is wrong with the first slot in trouble.
+
+    `told` is the reason that came with the status; a status lasts while its slots come and go.
+    """
+    if status not in _PLACED:
+        return told
+    troubles = [(view.slot, words) for view in views if (words := _trouble(fleet, view))]
+    if not troubles:
+        return told
+    (slot, words), *others = troubles
+    more = f" and {len(others)} more" if others else ""
+    return f"{told}; slot {slot}{more}: {words}"
+
+
+def _trouble(fleet: FleetState, view: ReplicaView) -> str:
+    """Return in words what is wrong with a placed replica; empty if nothing is known to be."""
+    placed, observed = view.placed, view.observed
+    if placed is None or observed is None or _completed(view):
+        return ""
+    if view.unknown:
+        return f"node {fleet.facts.nodes[placed.node_id].name} is offline"
+    if observed.health is Health.UNHEALTHY:
+        return observed.reason or "its probe fails"
+    return "" if view.running else observed.reason
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fogbank.domain.facts import DeploymentFact, NodeFact
 from fogbank.domain.node_status import node_reason
 from fogbank.domain.states import DeploymentStatus, Health
-from fogbank.domain.status import ReplicaView, derive_health, replica_views
+from fogbank.domain.status import ReplicaView, derive_health, reason_now, replica_views
 from fogbank.domain.views import DeploymentView, NodeView, ReplicaSummary
 from services.gateway.app.fold import FleetFold
 
@@ -23,8 +23,8 @@ def deployment_view(fold: FleetFold, deployment: DeploymentFact) -> DeploymentVi
         spec=deployment.spec,
         owner_id=deployment.owner_id,
         status=status,
-        health=derive_health(views, status),
-        reason=changes[0].reason if changes else "",
+        health=derive_health(fold.fleet, views, status),
+        reason=reason_now(fleet, views, status, changes[0].reason if changes else ""),
         version=deployment.version,
         created_at_us=deployment.created_at_us,
         updated_at_us=fold.tracker.updated_at_us.get(deployment.id, deployment.created_at_us),

@@ -15,7 +15,13 @@ from fogbank.domain.fleet import FleetState
 from fogbank.domain.node import HostDetails
 from fogbank.domain.node_status import node_reason
 from fogbank.domain.states import DeploymentStatus, Health, NodeStatus, ServiceType
-from fogbank.domain.status import ReplicaView, StatusChange, derive_health, derive_status
+from fogbank.domain.status import (
+    ReplicaView,
+    StatusChange,
+    derive_health,
+    derive_status,
+    reason_now,
+)
 from services.ledger.core.rows import (
     NO_STATUS,
     REPLICA_WORDS,
@@ -57,13 +63,14 @@ def deployment_state_row(
     waiting_for = clean(decision.reason) if decision is not None else ""
     failed = status is DeploymentStatus.FAILED and decision is not None
     replicas = tuple([_replica_row(view, waiting_for) for view in views])
+    _, told = derive_status(fleet, deployment, status)
     return DeploymentStateRow(
         deployment.id,
         sum([view.running for view in views]),
         STATUS_WORDS[status],
         status,
-        derive_health(views, status),
-        clean(derive_status(fleet, deployment, status)[1]),
+        derive_health(fleet, views, status),
+        clean(reason_now(fleet, views, status, told)),
         decision.available_nodes if failed and decision is not None else None,
         bounded(updated_at_us),
         replicas,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from fogbank.domain import events as ev
+from fogbank.domain.containers import ContainerSpec, HealthProbe, ProbeKind
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.states import DeploymentStatus, Health, ReplicaState
-from fogbank.domain.status import derive_health, derive_status, replica_views
+from fogbank.domain.status import derive_health, derive_status, reason_now, replica_views
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_spec
 from tests.support.mixed_story import tell
@@ -171,7 +172,8 @@ def test_replicas_of_a_silent_node_are_unknown_and_do_not_count_as_running(
     [
         (PENDING, Health.UNKNOWN, Health.UNKNOWN),
         (SCHEDULED, Health.UNKNOWN, Health.UNKNOWN),
-        (RUNNING, Health.UNKNOWN, Health.HEALTHY),
+        (RUNNING, Health.UNKNOWN, Health.UNKNOWN),
+        (RUNNING, Health.HEALTHY, Health.HEALTHY),
         (RUNNING, Health.UNHEALTHY, Health.UNHEALTHY),
         (DEGRADED, Health.UNKNOWN, Health.UNHEALTHY),
         (FAILED, Health.UNKNOWN, Health.UNHEALTHY),
@@ -182,14 +184,53 @@ def test_replicas_of_a_silent_node_are_unknown_and_do_not_count_as_running(
 def test_health_follows_from_status_and_probes(
     fleet: LittleFleet, status: DeploymentStatus, probe: Health, health: Health
 ) -> None:
-    deployment_id = fleet.deploy(a_spec())
+    container = ContainerSpec(probe=HealthProbe(ProbeKind.TCP, 80))
+    deployment_id = fleet.deploy(a_spec(container=container))
     fleet.settle()
+    assert health_of(fleet, deployment_id, status, probe) is health
+
+
+def health_of(
+    fleet: LittleFleet, deployment_id: str, status: DeploymentStatus, probe: Health
+) -> Health:
+    """Let a deployment's first replica be seen running, and return how the deployment does."""
     state = fleet.planner.fleet
     placed = state.decisions.placements[state.decisions.of(deployment_id).slots[0]]
     seen = ev.ReplicaObservation(placed.id, 0, S.RUNNING, health=probe)
     fleet.fold(fleet.log.report(placed.node_id, seen))
     views = replica_views(state, state.facts.deployments[deployment_id])
-    assert derive_health(views, status) is health
+    return derive_health(state, views, status)
+
+
+def test_what_has_no_probe_is_healthy_when_it_runs(fleet: LittleFleet) -> None:
+    deployment_id = fleet.deploy(a_spec())
+    fleet.settle()
+    assert health_of(fleet, deployment_id, RUNNING, Health.UNKNOWN) is Health.HEALTHY
+
+
+def test_the_first_slot_in_trouble_says_more_than_the_status(fleet: LittleFleet) -> None:
+    deployment_id = fleet.deploy(a_spec(replicas=2))
+    fleet.settle()
+    fleet.obey()
+    state = fleet.planner.fleet
+    deployment = state.facts.deployments[deployment_id]
+
+    def told(status: DeploymentStatus) -> str:
+        return reason_now(state, replica_views(state, deployment), status, "So it is")
+
+    assert told(RUNNING) == "So it is"
+    slots = state.decisions.of(deployment_id).slots
+    first, second = (state.decisions.placements[slots[slot]] for slot in (0, 1))
+    fails = ev.ReplicaObservation(
+        second.id, 0, S.RUNNING, health=Health.UNHEALTHY, reason="no answer on port 80"
+    )
+    fleet.fold(fleet.log.report(second.node_id, fails))
+    assert told(RUNNING) == "So it is; slot 1: no answer on port 80"
+    fleet.decide(fleet.silence(first.node_id))
+    node = state.facts.nodes[first.node_id].name
+    assert told(DEGRADED) == f"So it is; slot 0 and 1 more: node {node} is offline"
+    # Nothing of it is true of one that was deleted, or waits.
+    assert told(DELETED) == told(PENDING) == "So it is"
 
 
 def test_a_status_is_what_the_slots_show_all_along() -> None:
