@@ -116,7 +116,7 @@ def _outcome(kind: str, decided: dict[str, Any], thing: str, named: Named) -> It
             which = _replicas(decided.get("replica_ids", []))
             yield f"{which} on {node} given up for now: the node is silent"
         case "restored":
-            yield f"{_replicas(decided.get('replica_ids', []))} counts again: its node is back"
+            yield f"{_replicas(decided.get('replica_ids', []))} wanted again"
         case "rolled_back":
             yield (
                 f"goes back from revision {decided.get('from_revision')} to "

@@ -128,8 +128,11 @@ def _advice(deployment: Deployment) -> str:
             "raised (an administrator can), or wait with --wait-for-capacity"
         )
     else:
-        helps = "ask for less, add nodes, or wait for room with --wait-for-capacity"
-    return f"{helps}; more: fog status {deployment.id}"
+        helps = (
+            "ask for less, add nodes, or wait for room with --wait-for-capacity; `fog scale "
+            f"{deployment.id} {deployment.spec.replicas}` tries again, as after nodes were busy"
+        )
+    return f"{helps}; what keeps each node: fog explain {deployment.id}"
 
 
 def _wait(

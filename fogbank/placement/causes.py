@@ -127,12 +127,14 @@ def _of_drain(fleet: FleetState, deployment: DeploymentFact, placed: PlacedRepli
 def _of_rollback(fleet: FleetState, outcome: ev.DeploymentRolledBack) -> int:
     """Return the last report on a replica of the revision that is no good."""
     decision = fleet.decisions.deployments[outcome.deployment_id]
+    return _last_report_on(fleet, decision, outcome.from_revision) or outcome.version
+
+
+def _last_report_on(fleet: FleetState, decision: DeploymentDecision, revision: int) -> int:
+    """Return the last report on a deployment's replicas of a revision; 0 if there is none."""
     placements = (fleet.decisions.placements[known] for known in decision.replica_ids)
-    seen = (
-        fleet.observed(placed) for placed in placements if placed.revision == outcome.from_revision
-    )
-    reports = (observed.position for observed in seen if observed is not None)
-    return max(reports, default=outcome.version)
+    seen = (fleet.observed(placed) for placed in placements if placed.revision == revision)
+    return max((observed.position for observed in seen if observed is not None), default=0)
 
 
 def _of_silence(fleet: FleetState, node_id: str) -> int:
@@ -142,9 +144,13 @@ def _of_silence(fleet: FleetState, node_id: str) -> int:
 
 
 def _of_return(fleet: FleetState, outcome: ev.ReplicasRestored) -> int:
-    placements = fleet.decisions.placements
-    nodes = [placements[known].node_id for known in outcome.replica_ids if known in placements]
-    return max((_of_epoch(fleet, node_id) for node_id in nodes), default=0)
+    """Return why replicas are wanted again: their node is back, or their successors are no good."""
+    restored = [fleet.decisions.placements[known] for known in outcome.replica_ids]
+    if any(placed.desired is Desired.LEAVING for placed in restored):
+        decision = fleet.decisions.deployments[outcome.deployment_id]
+        deployment = fleet.facts.deployments[outcome.deployment_id]
+        return _last_report_on(fleet, decision, decision.bad_revision) or deployment.version
+    return max((_of_epoch(fleet, placed.node_id) for placed in restored), default=0)
 
 
 def _of_epoch(fleet: FleetState, node_id: str) -> int:

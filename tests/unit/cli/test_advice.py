@@ -23,5 +23,5 @@ from fogbank.v1.deployments_pb2 import Deployment
 def test_advice_fits_what_was_short(reason: str, helps: str) -> None:
     advice = _advice(Deployment(id="d-1", reason=reason))
     assert advice.startswith(helps)
-    assert "fog status d-1" in advice
+    assert "fog explain d-1" in advice
     assert ("add nodes" in advice) == ("nodes" in reason)

@@ -11,6 +11,7 @@ from fogbank.domain.states import ReplicaState
 from fogbank.placement.rederive import Rederiver
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_fingerprint, a_spec
+from tests.unit.placement.test_rollouts import a_fleet, fail, running, update
 
 
 def decided(
@@ -123,6 +124,33 @@ def test_a_drain_is_what_moves_its_replicas() -> None:
     ((released, event),) = decided(fleet)
     assert isinstance(released, ev.ReplicasReleased)
     assert event == report
+
+
+def test_what_is_wanted_again_names_what_was_said_of_its_successor() -> None:
+    fleet = a_fleet(4)
+    deployment_id = running(fleet, a_spec(replicas=3))
+    update(fleet, deployment_id, container_image="broken")
+    for _ in range(2):
+        fleet.log.pass_ms(150_000)
+        fleet.settle()
+        fail(fleet, deployment_id, 2)
+    told = fleet.log.commits[-1]
+    ((back, because),) = decided(fleet)
+    assert isinstance(back, ev.DeploymentRolledBack)
+    assert because == event_of(told)
+    restored = [pair for pair in decided(fleet) if isinstance(pair[0], ev.ReplicasRestored)]
+    assert [event for _, event in restored] == [event_of(told)]
+
+
+def test_what_is_wanted_again_by_its_author_names_the_command() -> None:
+    fleet = a_fleet(4)
+    deployment_id = running(fleet, a_spec(replicas=3))
+    update(fleet, deployment_id, container_image="nginx:2")
+    fleet.settle()
+    update(fleet, deployment_id, container_image="nginx:1.24")
+    taken_back = event_of(fleet.log.commits[-1])
+    restored = [pair for pair in decided(fleet) if isinstance(pair[0], ev.ReplicasRestored)]
+    assert [event for _, event in restored] == [taken_back]
 
 
 def test_forged_causes_are_found_by_deriving_again() -> None:
