@@ -154,34 +154,7 @@ class UpdateBody(Body):
         changed: dict[str, Any] = {
             name: value for name, value in taken.items() if name in self.model_fields_set
         }
-        return replace(_ask_of(spec), **changed, **self.resources.changes())
-
-
-def _ask_of(spec: DeploymentSpec) -> Ask:
-    """Return the ask that a deployment is."""
-    return Ask(
-        name=spec.name,
-        type=spec.type,
-        container_image=spec.container_image,
-        replicas=spec.replicas,
-        cpu_millicores=spec.resources.cpu_millicores,
-        memory_mib=spec.resources.memory_mib,
-        storage_gib=spec.resources.storage_gib,
-        gpu_thousandths=spec.resources.gpu_thousandths,
-        region=spec.region,
-        priority=spec.priority,
-        cluster_id=spec.cluster_id,
-        strategy=spec.strategy,
-        wait_for_capacity=spec.wait_for_capacity,
-        constraints=spec.constraints,
-        gpu_model=spec.gpu_model,
-        restart=spec.restart,
-        labels=spec.labels,
-        allow_colocation=spec.allow_colocation,
-        rollout=spec.rollout,
-        disconnect=spec.disconnect,
-        container=spec.container,
-    )
+        return replace(asks.ask_of(spec), **changed, **self.resources.changes())
 
 
 class RollbackBody(Body):
