@@ -9,6 +9,11 @@ from fogbank.domain import events as ev
 from fogbank.domain.bounds import malformed
 from fogbank.domain.containers import PublishedPort
 from fogbank.domain.deployment import DeploymentSpec
+from fogbank.domain.deployment_rules import (
+    deployment_deleted,
+    deployment_scaled,
+    deployment_updated,
+)
 from fogbank.domain.envelope import GATEWAY, Commit, EventEnvelope
 from fogbank.domain.join_rules import (
     JoinTokenFact,
@@ -31,7 +36,7 @@ from fogbank.domain.node_rules import (
 from fogbank.domain.policy import Policy
 from fogbank.domain.position import pack
 from fogbank.domain.rebalancing import RebalanceFact
-from fogbank.domain.revisions import Revision, next_revisions
+from fogbank.domain.revisions import Revision
 from fogbank.domain.states import Health, ReplicaState
 from fogbank.domain.tenancy import ClusterFact, OrganizationFact
 from fogbank.domain.tenancy_rules import (
@@ -252,61 +257,6 @@ def _deployment_created(
     return None
 
 
-def _void_command(facts: Facts, envelope: EventEnvelope, deployment_id: str) -> VoidReason | None:
-    deployment = facts.deployments.get(deployment_id)
-    if deployment is None:
-        return VoidReason.UNKNOWN_DEPLOYMENT
-    if deployment.deleted:
-        return VoidReason.DELETED
-    expected = envelope.command.expected_version if envelope.command else 0
-    if expected and expected != deployment.version:
-        return VoidReason.STALE_VERSION
-    return None
-
-
-def _deployment_scaled(
-    facts: Facts, envelope: EventEnvelope, event: ev.DeploymentScaled, position: int
-) -> VoidReason | None:
-    void = _void_command(facts, envelope, event.deployment_id)
-    if void is None:
-        deployment = facts.deployments[event.deployment_id]
-        deployment.spec = replace(deployment.spec, replicas=event.replicas)
-        deployment.version = position
-    return void
-
-
-def _deployment_updated(
-    facts: Facts, envelope: EventEnvelope, event: ev.DeploymentUpdated, position: int
-) -> VoidReason | None:
-    void = _void_command(facts, envelope, event.deployment_id)
-    if void is None:
-        deployment = facts.deployments[event.deployment_id]
-        before, cluster_id = deployment.spec.cluster_id, event.spec.cluster_id
-        if cluster_id != before and cluster_id not in facts.clusters:
-            return VoidReason.UNKNOWN_CLUSTER
-        deployment.updates = next_revisions(
-            deployment.revisions, event, position, facts.log_time_us
-        )
-        if cluster_id != before:
-            moves = deployment.clusters or ((1, before),)
-            deployment.clusters = (*moves, (deployment.revision, cluster_id))
-        deployment.spec = event.spec
-        deployment.env_key = event.env_key
-        deployment.version = position
-    return void
-
-
-def _deployment_deleted(
-    facts: Facts, envelope: EventEnvelope, event: ev.DeploymentDeleted, position: int
-) -> VoidReason | None:
-    void = _void_command(facts, envelope, event.deployment_id)
-    if void is None:
-        deployment = facts.deployments[event.deployment_id]
-        deployment.deleted_at_us = facts.log_time_us
-        deployment.version = position
-    return void
-
-
 def _node_connected(
     facts: Facts, _envelope: EventEnvelope, event: ev.NodeConnected, position: int
 ) -> VoidReason | None:
@@ -424,9 +374,9 @@ _HANDLERS: dict[type, Callable[..., VoidReason | None]] = {
     ev.MembershipSet: membership_set,
     ev.PolicyActivated: _policy_activated,
     ev.DeploymentCreated: _deployment_created,
-    ev.DeploymentScaled: _deployment_scaled,
-    ev.DeploymentUpdated: _deployment_updated,
-    ev.DeploymentDeleted: _deployment_deleted,
+    ev.DeploymentScaled: deployment_scaled,
+    ev.DeploymentUpdated: deployment_updated,
+    ev.DeploymentDeleted: deployment_deleted,
     ev.NodeConnected: _node_connected,
     ev.NodeCapacityChanged: _node_capacity_changed,
     ev.NodeLoadChanged: _node_load_changed,
