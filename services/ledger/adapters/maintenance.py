@@ -35,8 +35,9 @@ from services.ledger.adapters.database import make_engine
 from services.ledger.adapters.log_copy import PostgresLogCopy
 from services.ledger.adapters.restorable_copy import RestorableCopy
 from services.ledger.app.evidence import Notes, judged
+from services.ledger.app.findings import Findings
 from services.ledger.app.rebuild import Rebuild, Rebuilt, Tell
-from services.ledger.app.restore import Findings, Leave, Report, Restore
+from services.ledger.app.restore import Leave, Report, Restore
 from services.ledger.settings import LedgerSettings
 
 _CONNECTIONS = 2

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from hashlib import sha256
+from dataclasses import dataclass
 from typing import Protocol
 
 from fogbank.domain.errors import FailedPreconditionError
-from fogbank.log.port import StoredCommit, Writer
+from fogbank.log.port import StoredCommit
 from fogbank.transparency.note import Checkpoint as SignedTree
+from services.ledger.app.findings import Findings, as_it_was, as_stored
 from services.ledger.app.ports import Checkpoint
 from services.ledger.app.replays import KeptCommit
 from services.ledger.core.log_tree import LogTree, TreeHead
-from services.ledger.core.spans import Spans
 
 # So many commits are compared at a time; each may be half a MiB.
 _WINDOW = 100
@@ -86,39 +85,6 @@ class Copy(Protocol):
 
     async def mend(self, commits: Sequence[StoredCommit]) -> None:
         """Put these in the place of what is there."""
-
-
-@dataclass(slots=True)
-class Findings:
-    """What was found; the sequences of commits that are not as they should be, by store."""
-
-    position: int
-    stream_last: int
-    end: int = 0
-    same: int = 0
-    missing: Spans = field(default_factory=Spans)
-    changed: Spans = field(default_factory=Spans)
-    damaged_copies: Spans = field(default_factory=Spans)
-    lost: Spans = field(default_factory=Spans)
-    lost_tail: Spans = field(default_factory=Spans)
-    root: bytes = b""
-    problem: str = ""
-
-    @property
-    def another(self) -> bool:
-        """Whether the broker's log has nothing in common with the copy."""
-        return not self.same and bool(self.changed)
-
-    @property
-    def log_is_whole(self) -> bool:
-        """Whether the broker's log holds all that it should."""
-        return self.stream_last >= self.end and not self.missing and not self.changed
-
-    @property
-    def only_shorter(self) -> bool:
-        """Whether the broker's log lacks its end and nothing else."""
-        lacks_more = any(first <= self.stream_last for first, _ in self.missing.spans)
-        return self.stream_last < self.end and not lacks_more and not self.changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +168,7 @@ class Restore:
         async with aclosing(self._both(found)) as windows:
             async for first, kept, stored in windows:
                 for sequence in range(first, min(first + _WINDOW, found.end + 1)):
-                    good = _judged(found, sequence, kept.get(sequence), stored.get(sequence))
+                    good = as_it_was(found, sequence, kept.get(sequence), stored.get(sequence))
                     if good is None or tree.size != sequence - 1:
                         continue
                     tree.take(good.writer.service, good.writer.instance, good.data)
@@ -323,7 +289,7 @@ class Restore:
         waiting: list[StoredCommit] = []
         for begin in range(first, found.position + 1, _WINDOW):
             kept = await self._copy.commits(begin, min(begin + _WINDOW - 1, found.position))
-            waiting += [_as_stored(commit) for commit in kept]
+            waiting += [as_stored(commit) for commit in kept]
             if _is_enough(len(waiting), sum(len(commit.data) for commit in waiting)):
                 for part in _parts(waiting):
                     yield part
@@ -387,49 +353,6 @@ class _Ahead:
         for sequence in taken:
             del self._waiting[sequence]
         return taken
-
-
-def _judged(
-    found: Findings, sequence: int, kept: KeptCommit | None, stored: StoredCommit | None
-) -> StoredCommit | None:
-    """Note what is wrong with a commit in either store; return it as it was, if one has it."""
-    if sequence > found.position:
-        if found.another:
-            return None
-        if stored is None:
-            found.lost_tail.add(sequence)
-        return stored
-    good = _good(found, sequence, kept, stored)
-    if good is None:
-        found.lost.add(sequence)
-    if stored is None:
-        found.missing.add(sequence)
-    elif good is not None and stored != good:
-        found.changed.add(sequence)
-    elif good is not None:
-        found.same += 1
-    return good
-
-
-def _good(
-    found: Findings, sequence: int, kept: KeptCommit | None, stored: StoredCommit | None
-) -> StoredCommit | None:
-    """Return a commit as it was: of data, digest and the broker's bytes, two must agree."""
-    if kept is None:
-        # Nothing tells but the tree, which is looked at in the end.
-        found.damaged_copies.add(sequence)
-        return stored
-    computed = sha256(kept.data).digest()
-    if computed == kept.digest:
-        return _as_stored(kept)
-    found.damaged_copies.add(sequence)
-    if stored is not None and stored.digest in {kept.digest, computed}:
-        return stored
-    return None
-
-
-def _as_stored(kept: KeptCommit) -> StoredCommit:
-    return StoredCommit(kept.sequence, Writer(kept.service, kept.instance), kept.data)
 
 
 def _is_enough(commits: int, size: int) -> bool:
