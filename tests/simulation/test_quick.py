@@ -53,4 +53,4 @@ def test_the_order_of_sets_does_not_matter() -> None:
 @pytest.mark.slow
 def test_nor_does_it_in_long_runs() -> None:
     runs = [("usual", seed) for seed in (1, 5, 11)]
-    assert len({digests(runs, hash_seed) for hash_seed in ("2", "3", "2024")}) == 1
+    assert len({digests(runs, hash_seed) for hash_seed in ("2", "2024")}) == 1

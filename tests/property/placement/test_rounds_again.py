@@ -28,7 +28,7 @@ from tests.support.fleet_log import a_spec
 from tests.support.mixed_story import MixedStory, load, rederive, store, tell
 
 ROOT = Path(__file__).resolve().parents[3]
-QUICK, LONG = (11, 900), (12, 3_000)
+QUICK, LONG = (11, 900), (12, 2_000)
 PYTHONS = ("python3.12", "python3.13", "python3.14", "python3.15", "python3")
 NEEDED = "import google.protobuf, numpy, sys; print(sys.version_info[:2])"
 
