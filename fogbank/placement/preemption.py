@@ -25,7 +25,7 @@ from fogbank.placement.devices import amounts_on_devices, copies_fit, devices_fi
 from fogbank.placement.elsewhere import Elsewhere
 from fogbank.placement.filters import feasible_nodes
 from fogbank.placement.placements import MOST_NAMES, names_told, occupied_rows, placements_on
-from fogbank.placement.prices import NO_PRICE, Prices, prices_of
+from fogbank.placement.prices import NO_PRICE, Prices, foremost, prices_of
 from fogbank.placement.quota_evictions import QuotaAsk
 from fogbank.placement.room import Room, Shortage
 from fogbank.placement.strategies import best_rows, score
@@ -131,19 +131,20 @@ class _Ask:
         """Take room for all slots, evicting what must be; None, with nothing taken, if it fails."""
         spec = self.deployment.spec
         scores = score(self._arrays, self.room.booked, self.takes, spec, self.fleet.facts.policy)
-        prices = self._prices()
-        price, since = prices.price.copy(), prices.since.copy()
+        prices = self._prices().copy()
         if spec.allow_colocation:
-            rows = self._stack(len(slots), scores, price, since)
+            rows = self._stack(len(slots), scores, prices)
         else:
-            price[self._occupied(slots)] = NO_PRICE
-            rows = self._choose(len(slots), scores, price, since)
+            prices.price[self._occupied(slots)] = NO_PRICE
+            rows = self._choose(len(slots), scores, prices)
         if len(rows) < len(slots):
             return None
         copies = Counter(rows)
-        leaving = {row: self._victims_on(row, copies[row]) for row in copies}
-        everybody = self._entries(None, self.evictions.gone | self.evictions.barred)
-        others = self.quota.victims(everybody, chain.from_iterable(leaving.values()))
+        leaving = {
+            row: prices.victims_on(row) if copies[row] == 1 else self._victims_on(row, copies[row])
+            for row in copies
+        }
+        others = self.quota.victims(self._everybody, chain.from_iterable(leaving.values()))
         if others is None:
             return None
         self._spare(leaving, others, copies)
@@ -279,43 +280,45 @@ class _Ask:
             np.add.at(away[dimension], rows, self._table.takes[dimension, entries])
         return away
 
-    def _stack(self, count: int, scores: Integers, price: Integers, since: Integers) -> list[int]:
+    def _stack(self, count: int, scores: Integers, prices: Prices) -> list[int]:
         """Choose nodes one replica at a time, several on a node where that is cheapest."""
         rows: list[int] = []
         copies: Counter[int] = Counter()
         while len(rows) < count:
-            chosen = self._choose(1, scores, price, since)
+            chosen = self._choose(1, scores, prices)
             if not chosen:
                 break
             rows += chosen
             copies.update(chosen)
             row = chosen[0]
-            price[row], since[row] = self._price_on(row, copies[row] + 1)
+            prices.price[row], prices.since[row] = self._price_on(row, copies[row] + 1)
         return rows
 
-    def _choose(self, count: int, scores: Integers, price: Integers, since: Integers) -> list[int]:
+    def _choose(self, count: int, scores: Integers, prices: Prices) -> list[int]:
         """Return up to `count` nodes, the cheapest first; the free ones by their scores."""
+        price = prices.price
         chosen = best_rows(scores, price == 0, count)
         wanted = count - len(chosen)
         rows = np.flatnonzero((price > 0) & (price < NO_PRICE))
         if not wanted or not rows.size:
             return chosen
+        keys = (price, -prices.since, self._table.node_ranks)
+        rows = foremost(rows, keys, wanted + max(_ASKED_ELSEWHERE, 2 * wanted))
         if rows.size > wanted:
-            last = np.partition(price[rows], wanted - 1)[wanted - 1]
-            rows = rows[price[rows] <= last]
-        rows = rows[np.lexsort((self._table.node_ranks[rows], -since[rows], price[rows]))]
-        return chosen + self._movable_first(rows, price[rows], wanted)
+            rows = rows[price[rows] <= price[rows[wanted - 1]]]
+        return chosen + self._movable_first(rows, prices, wanted)
 
-    def _movable_first(self, rows: Integers, price: Integers, wanted: int) -> list[int]:
+    def _movable_first(self, rows: Integers, prices: Prices, wanted: int) -> list[int]:
         """Return the first `wanted`; of those at the last one's price, who can move goes first."""
         if rows.size <= wanted:
             return [int(row) for row in rows]
+        price = prices.price[rows]
         sure = [int(row) for row in rows[price < price[wanted - 1]]]
         short = wanted - len(sure)
         tied = rows[price == price[wanted - 1]][: max(_ASKED_ELSEWHERE, 2 * short)]
         elsewhere = Elsewhere(self.fleet, self.room)
         stuck = [
-            sum(not elsewhere.fits(entry, self._table) for entry in self._victims_on(int(row)))
+            sum(not elsewhere.fits(entry, self._table) for entry in prices.victims_on(int(row)))
             for row in tied
         ]
         order = np.argsort(np.array(stuck, dtype=np.int64), kind="stable")
@@ -352,9 +355,11 @@ class _Ask:
             return True
         return bool((copies_fit(free, self._gpu) >= copies).all())
 
-    def _on_row(self, row: int) -> Integers:
-        rows = np.array([row], dtype=np.int64)
+    def _everybody(self, rows: Integers | None = None) -> Integers:
         return self._entries(rows, self.evictions.gone | self.evictions.barred)
+
+    def _on_row(self, row: int) -> Integers:
+        return self._everybody(np.array([row], dtype=np.int64))
 
     def _fits_without(self, away: Integers, row: int, copies: int) -> bool:
         """Tell whether so many replicas fit on a node if some that are there were away."""
@@ -400,17 +405,20 @@ class _Ask:
     def _reckon(self, prices: Prices, rows: Integers | None) -> None:
         """Reckon the prices of all nodes, or of some."""
         table = self._table
-        entries = self._entries(rows, self.evictions.gone | self.evictions.barred)
+        entries = self._everybody(rows)
         left = self._promised() - self._away(entries)
         spec, arrays = self.deployment.spec, self._with_devices_of(entries)
         feasible = feasible_nodes(arrays, left, spec, self.takes, []).feasible & ~self._closed()
         entries = entries[feasible[table.row[entries]]]
         victims = entries[self._kept_away(entries, left, arrays.gpu_free.copy())]
-        price, since = prices_of(table, table.row[victims], victims, arrays.size)
+        where = table.row[victims]
+        price, since = prices_of(table, where, victims, arrays.size)
         price[~feasible] = NO_PRICE
         if rows is None:
             prices.price, prices.since = price, since
+            prices.note_victims(victims, where)
         else:
+            prices.note_victims_on(rows.tolist(), victims, where)
             prices.price[rows], prices.since[rows] = price[rows], since[rows]
 
     def _kept_away(self, entries: Integers, left: Integers, free: Integers) -> Mask:

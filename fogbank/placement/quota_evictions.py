@@ -7,7 +7,7 @@ it anyway frees quota as well, and so is counted first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from operator import add
 from typing import TYPE_CHECKING
@@ -131,15 +131,18 @@ class QuotaAsk:
                 total += self._credit({fresh.cluster_id: takes})
         return self._keeps(total)
 
-    def victims(self, candidates: Integers, leaving: Iterable[int]) -> list[int] | None:
+    def victims(
+        self, everybody: Callable[[], Integers], leaving: Iterable[int]
+    ) -> list[int] | None:
         """Return who must leave so that the ask keeps to its quotas; None if that is not enough.
 
-        `leaving` are evicted anyway, `candidates` are who else may be, in the table's order.
+        `leaving` are evicted anyway, `everybody` gives who may be, in the table's order.
         """
         if self._keeps(np.zeros_like(self.over)):
             return []
         gone = np.array(sorted(leaving), dtype=np.int64)
         over = self.over - self._freed_by(gone).sum(axis=1)
+        candidates = everybody()
         candidates = candidates[~np.isin(candidates, gone)]
         freed = self._freed_by(candidates)
         if (over - self._mine() > freed.sum(axis=1)).any():
