@@ -25,6 +25,14 @@ PRIORITY_WORDS: Mapping[str, int] = {
     "gold": 60,
     "platinum": 80,
 }
+PRIORITY_CLASSES = ("low", "medium", "high")
+
+
+def priority_class(priority: int) -> str:
+    """Return the class that a priority is of, one of `PRIORITY_CLASSES`."""
+    if priority >= HIGH_PRIORITY_FROM:
+        return "high"
+    return "medium" if priority >= MEDIUM_PRIORITY_FROM else "low"
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,7 +227,7 @@ class FoldLedger:
         self, cluster_id: int, moment: Moment, min_sequence: int = 0
     ) -> AsOf[ClusterStatus]:
         self.moments.append(moment)
-        counts = self._fold.cluster_counts.of(cluster_id)
+        counts = self._fold.counts.of_cluster(cluster_id)
         return self._answer(ClusterStatus(cluster_use(self._fold.fleet, cluster_id), counts))
 
     async def rederive(self, first: int, last: int) -> AsyncGenerator[RederivedPart]:

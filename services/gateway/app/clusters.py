@@ -140,7 +140,7 @@ class Clusters:
         if moment is not None:
             return await self._ledger.cluster_status(cluster_id, moment, last_write)
         await self._commands.wait_for(last_write)
-        counts = self._fold.cluster_counts.of(cluster.id)
+        counts = self._fold.counts.of_cluster(cluster.id)
         status = ClusterStatus(cluster_use(self._fold.fleet, cluster.id), counts)
         return AsOf(status, self._fold.position)
 

@@ -24,7 +24,7 @@ from fogbank.log.port import EventLog
 from fogbank.log.snapshots import SnapshotSource, ignored
 from fogbank.runtime.crash_points import crash_point
 from services.gateway.app.beginning import Begun, begun_fold
-from services.gateway.app.cluster_counts import ClusterCounts
+from services.gateway.app.deployment_counts import DeploymentCounts
 from services.gateway.app.ports import LedgerStatuses
 from services.gateway.app.status_history import StatusHistory
 from services.gateway.app.waking import Turns
@@ -83,14 +83,18 @@ class FleetFold:
         self.begun_at = 0
         self.fleet = FleetState()
         self.tracker = StatusTracker()
-        self.pending = 0
         # Instance of the scheduler that wrote the last accepted round.
         self.leader = ""
         self._history = StatusHistory(self._ledger, self._kept_changes)
-        self.cluster_counts = ClusterCounts()
+        self.counts = DeploymentCounts()
         self._node_touched: dict[str, int] = {}
         # Nodes by every name that they had.
         self._nodes_once_named: dict[str, set[str]] = {}
+
+    @property
+    def pending(self) -> int:
+        """How many deployments wait to be scheduled."""
+        return sum(self.counts.pending.values())
 
     @property
     def position(self) -> int:
@@ -132,7 +136,6 @@ class FleetFold:
         for record in begun.records:
             self.tracker.current[record.deployment_id] = record.status
             self.tracker.updated_at_us[record.deployment_id] = record.updated_at_us
-            self.pending += record.status is DeploymentStatus.PENDING
         self._history.begin_at(self.position, begun.records)
         self._count(self.fleet.facts.deployments)
         # When each was touched last is not known: by then at the latest.
@@ -157,10 +160,6 @@ class FleetFold:
             for node_id in sorted(folded.nodes):  # the order in which watchers see them
                 self._node_touched.pop(node_id, None)
                 self._node_touched[node_id] = folded.sequence
-        for change in batch.changes:
-            self.pending += (change.new is DeploymentStatus.PENDING) - (
-                change.old is DeploymentStatus.PENDING
-            )
         self._history.remember(batch.changes)
         self._count(batch.deployments)
         self._note_names(batch.nodes)
@@ -174,8 +173,7 @@ class FleetFold:
         deployments, current = self.fleet.facts.deployments, self.tracker.current
         for deployment_id in deployment_ids:
             status = current.get(deployment_id, DeploymentStatus.PENDING)
-            cluster_id = deployments[deployment_id].spec.cluster_id
-            self.cluster_counts.note(deployment_id, cluster_id, status)
+            self.counts.note(deployment_id, deployments[deployment_id].spec, status)
 
     def _note_names(self, node_ids: Iterable[str]) -> None:
         for node_id in node_ids:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from fogbank.domain.deployment import HIGH_PRIORITY_FROM, MEDIUM_PRIORITY_FROM
 from fogbank.domain.errors import FogError
-from fogbank.domain.states import DeploymentStatus
 from services.gateway.app.agents import Agents
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.gate import Gate
@@ -92,33 +89,18 @@ class System:
         )
         return SystemStatus(
             self._fold.position,
-            self._pending(),
+            self._fold.counts.pending,
             self._agents.count,
             self._fold.fleet.facts.policy.title,
             ledger[0],
             scheduler[0],
         )
 
-    def _pending(self) -> dict[str, int]:
-        deployments = self._fold.fleet.facts.deployments
-        counts = Counter(
-            _class_of(deployments[deployment_id].spec.priority)
-            for deployment_id, status in self._fold.tracker.current.items()
-            if status is DeploymentStatus.PENDING
-        )
-        return {name: counts[name] for name in ("low", "medium", "high")}
-
     async def _check_log(self) -> str:
         if not self._appender.is_open:
             return "the outcome of a commit is unknown"
         _found, text = await _check(self._fold.log_end())
         return text
-
-
-def _class_of(priority: int) -> str:
-    if priority >= HIGH_PRIORITY_FROM:
-        return "high"
-    return "medium" if priority >= MEDIUM_PRIORITY_FROM else "low"
 
 
 async def _check(question: Awaitable[T]) -> tuple[T | None, str]:

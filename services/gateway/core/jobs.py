@@ -7,11 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from fogbank.domain.bounds import MAX_REPLICAS
-from fogbank.domain.deployment import (
-    HIGH_PRIORITY_FROM,
-    MEDIUM_PRIORITY_FROM,
-    DeploymentSpec,
-)
+from fogbank.domain.deployment import DeploymentSpec, priority_class
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.states import ServiceType
 from fogbank.domain.tenancy import Quota
@@ -130,6 +126,4 @@ def name_of(image: str) -> str:
 
 def priority_word(priority: int) -> str:
     """Return the word for a priority that jobs are shown with."""
-    if priority >= HIGH_PRIORITY_FROM:
-        return "HIGH"
-    return "MEDIUM" if priority >= MEDIUM_PRIORITY_FROM else "LOW"
+    return priority_class(priority).upper()

@@ -162,7 +162,7 @@ def _judged(checks: dict[str, str]) -> Response:
 
 
 async def _status(request: Request) -> SystemStatus:
-    """Return the status; counted by address, for it costs a walk over all deployments."""
+    """Return the status; counted by address, for each asks other services."""
     uses = used_by(request)
     uses.identity.limits.anonymous(address_of(request))
     return await uses.system.status()

@@ -1,12 +1,13 @@
 """Probes, figures and the fleet over REST."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from tests.support.rest_face import RestFace, rest_face
+from tests.support.rest_face import RestFace, deploy_body, rest_face
 
 NODE_FIELDS = {"capacity", "allocatable", "allocated", "measured", "status", "region", "labels"}
 
@@ -94,6 +95,31 @@ async def test_system_status_says_what_it_knows(face: RestFace) -> None:
         face.scheduler.up = face.ledger.up = False
         body = (await client.get("/api/v1/system/status")).json()
         assert (body["status"], body["scheduler"], body["ledger"]) == ("degraded", None, None)
+
+
+class NotWalked(dict[str, Any]):
+    """Holds something of every deployment that ever was: too many to look through for a caller."""
+
+    def __iter__(self) -> Iterator[str]:
+        raise AssertionError("all deployments are walked")
+
+    keys = values = items = __iter__  # type: ignore[assignment]  # nobody gets that far
+
+
+async def test_what_anybody_may_ask_costs_the_same_for_any_number_of_deployments(
+    face: RestFace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with face.client() as client:
+        for name, priority in (("a", "low"), ("b", "high"), ("c", "high")):
+            body = deploy_body(name=name, priority=priority)
+            assert (await client.post("/api/deployment/deploy", json=body)).status_code == 202
+        tracker, facts = face.fold.tracker, face.fold.fleet.facts
+        monkeypatch.setattr(tracker, "current", NotWalked(tracker.current))
+        monkeypatch.setattr(facts, "deployments", NotWalked(facts.deployments))
+        open_to_all = ("/health", "/readiness", "/livez", "/status", "/api/v1/system/status")
+        answers = [await client.get(path) for path in open_to_all]
+    assert [answer.status_code for answer in answers] == [200] * len(open_to_all)
+    assert answers[-1].json()["queue"]["depth"] == {"low": 1, "medium": 0, "high": 2}
 
 
 async def test_metrics_for_prometheus(face: RestFace) -> None:

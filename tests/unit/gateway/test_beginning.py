@@ -101,7 +101,7 @@ def seen(fold: FleetFold) -> list[object]:
     views = [deployment_view(fold, each) for each in facts.deployments.values()]
     rooms = [(fold.fleet.held(each), fold.fleet.booked(each)) for each in facts.nodes]
     decisions = fold.fleet.decisions
-    return [fold.position, fold.pending, fold.leader, facts, decisions, views, rooms]
+    return [fold.position, fold.counts.pending, fold.leader, facts, decisions, views, rooms]
 
 
 async def test_a_gateway_that_begins_with_a_snapshot_shows_what_folding_shows() -> None:
@@ -115,7 +115,7 @@ async def test_a_gateway_that_begins_with_a_snapshot_shows_what_folding_shows() 
         assert seen(begun) == seen(whole)
         clusters = {each.spec.cluster_id for each in whole.fleet.facts.deployments.values()}
         for cluster_id in clusters:
-            assert begun.cluster_counts.of(cluster_id) == whole.cluster_counts.of(cluster_id)
+            assert begun.counts.of_cluster(cluster_id) == whole.counts.of_cluster(cluster_id)
         # Who watches nodes from before the start is shown them all.
         touched = [node_id for _, node_id in begun.nodes_touched_after(1)]
         assert sorted(touched) == sorted(whole.fleet.facts.nodes)

@@ -1,0 +1,46 @@
+"""How many deployments are in each status, by cluster and by priority, kept as the fold goes on."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from fogbank.domain.deployment import PRIORITY_CLASSES, DeploymentSpec, priority_class
+from fogbank.domain.states import DeploymentStatus
+
+
+class DeploymentCounts:
+    """Counts by cluster and status, and of those that wait; deleted deployments don't count."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[int, str, DeploymentStatus]] = {}
+        self._counts: dict[int, Counter[DeploymentStatus]] = {}
+        self._pending = dict.fromkeys(PRIORITY_CLASSES, 0)
+
+    def note(self, deployment_id: str, spec: DeploymentSpec, status: DeploymentStatus) -> None:
+        """Count a deployment as it is now."""
+        now = (spec.cluster_id, priority_class(spec.priority), status)
+        former = self._known.get(deployment_id)
+        if former == now:
+            return
+        if former is not None:
+            self._add(former, -1)
+        if status is DeploymentStatus.DELETED:
+            self._known.pop(deployment_id, None)
+            return
+        self._known[deployment_id] = now
+        self._add(now, 1)
+
+    def _add(self, known: tuple[int, str, DeploymentStatus], difference: int) -> None:
+        cluster_id, class_, status = known
+        self._counts.setdefault(cluster_id, Counter())[status] += difference
+        if status is DeploymentStatus.PENDING:
+            self._pending[class_] += difference
+
+    def of_cluster(self, cluster_id: int) -> Counter[DeploymentStatus]:
+        """Return how many deployments of a cluster are in each status, without zeros."""
+        return +self._counts.get(cluster_id, Counter())
+
+    @property
+    def pending(self) -> dict[str, int]:
+        """How many deployments of each class of priority wait."""
+        return dict(self._pending)
