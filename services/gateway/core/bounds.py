@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from fogbank.domain.deployment import DeploymentSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Amount:
     """The bounds of one amount, in the system's units, and how a face calls and shows it.
 
-    Shown values are the system's divided by `scale`: cores are millicores by 1000.
+    Shown values are the system's divided by `scale`: cores are millicores by 1000. A value that
+    is `kept` is good in any case: it stands, and nobody asks for it now.
     """
 
     path: str
@@ -17,6 +20,7 @@ class Amount:
     high: int
     unit: str = ""
     scale: int = 1
+    kept: int | None = None
 
     def show(self, value: float) -> str:
         """Return a value in the face's unit, without needless digits."""
@@ -24,7 +28,7 @@ class Amount:
 
     def problem(self, value: float) -> str | None:
         """Return what is wrong with a value, or None."""
-        if self.low <= value <= self.high:
+        if value == self.kept or self.low <= value <= self.high:
             return None
         unit = f" {self.unit}" if self.unit else ""
         return (
@@ -43,6 +47,18 @@ class Bounds:
     storage: Amount
     gpu: Amount
     prefix: str = ""
+
+    def keeping(self, spec: DeploymentSpec) -> Bounds:
+        """Return the bounds of a change to a deployment, which may stand beyond them."""
+        amounts = spec.resources
+        return replace(
+            self,
+            replicas=replace(self.replicas, kept=spec.replicas),
+            cpu=replace(self.cpu, kept=amounts.cpu_millicores),
+            memory=replace(self.memory, kept=amounts.memory_mib),
+            storage=replace(self.storage, kept=amounts.storage_gib),
+            gpu=replace(self.gpu, kept=amounts.gpu_thousandths),
+        )
 
 
 REST_BOUNDS = Bounds(

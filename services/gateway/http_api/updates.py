@@ -53,7 +53,7 @@ async def update(
         raise InvalidArgumentError.of_field("body", "must name what to change")
 
     def applied(spec: DeploymentSpec) -> DeploymentSpec:
-        return spec_of(body.ask(spec), REST_BOUNDS)
+        return spec_of(body.ask(spec), REST_BOUNDS.keeping(spec))
 
     # A body that is no good is that whatever the version is.
     applied(used_by(request).deployments.show(caller, str(deployment_id)).spec)

@@ -1,6 +1,7 @@
 """Updates over REST: what changes, how rollouts are told of, and going back."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -56,6 +57,30 @@ async def test_only_what_is_given_changes(face: RestFace) -> None:
     assert newest["resources"]["memory_mb"] == 1024
     assert (oldest["revision"], oldest["state"], oldest["has_env"]) == (1, None, True)
     assert newest["has_env"], "an environment that is not given stays"
+
+
+async def test_what_another_face_allowed_stands_and_what_is_given_is_bounded(
+    face: RestFace,
+) -> None:
+    job = {
+        "cluster_id": 1,
+        "image": "nginx:1",
+        "required_cpu": 20,
+        "required_ram": 16,
+        "required_gpu": 0,
+        "priority": "HIGH",
+    }
+    async with face.client() as client:
+        answer = await client.post("/api/deployments", json=job)
+        assert answer.status_code == 202, answer.text
+        known = answer.json()["id"]
+        before, path = spec_of(face, known), f"/api/deployment/update/{known}"
+        answer = await client.post(path, json={"container_image": "nginx:2"})
+        assert answer.status_code == 202, answer.text
+        assert spec_of(face, known) == replace(before, container_image="nginx:2")
+        answer = await client.post(path, json={"resources": {"cpu": 0.1, "storage": 1}})
+        complaint = "resources.cpu: must be between 0.5 and 16 cores, got 0.1"
+        assert (answer.status_code, answer.json()) == (400, {"detail": complaint})
 
 
 async def test_rollout_rules_stand_in_deploy_and_are_changed_one_by_one(face: RestFace) -> None:
