@@ -29,6 +29,7 @@ from services.gateway.app.ports import SealedEnvironments
 from services.gateway.app.principal import Principal
 from services.gateway.core import commands
 from services.gateway.core.asks import check_request_id
+from services.gateway.core.bounds import shown_number
 
 # How often an update without an etag is made anew on what somebody else changed meanwhile.
 _TRIES = 5
@@ -209,4 +210,6 @@ def _earlier(deployment: DeploymentFact, number: int) -> Revision:
             return revision
     kept = ", ".join(str(revision.number) for revision in earlier)
     gone = f"; revision {number} is no longer kept" if number < deployment.revision else ""
-    raise InvalidArgumentError.of_field("to_revision", f"must be one of {kept}, got {number}{gone}")
+    raise InvalidArgumentError.of_field(
+        "to_revision", f"must be one of {kept}, got {shown_number(number)}{gone}"
+    )

@@ -21,7 +21,7 @@ from fogbank.domain.errors import FieldViolation, InvalidArgumentError
 from fogbank.domain.policy import STRATEGY_NAMES
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import ConstraintOperator, RestartPolicy, ServiceType
-from services.gateway.core.bounds import Amount, Bounds
+from services.gateway.core.bounds import Amount, Bounds, shown_number
 from services.gateway.core.container_bounds import container_problems
 from services.gateway.core.disconnecting import disconnect_problems
 
@@ -124,7 +124,7 @@ def spec_of(ask: Ask, bounds: Bounds) -> DeploymentSpec:
         )
     priority = _priority(ask.priority, problems)
     if ask.cluster_id < 0:
-        problems.field("cluster_id", f"must be at least 1, got {ask.cluster_id}")
+        problems.field("cluster_id", f"must be at least 1, got {shown_number(ask.cluster_id)}")
     if ask.strategy and ask.strategy not in STRATEGY_NAMES:
         problems.field(
             "strategy", f"must be one of {list(STRATEGY_NAMES)}, got {_shown(ask.strategy)}"
@@ -257,7 +257,7 @@ def _priority(given: int | str | None, problems: _Problems) -> int:
         return DEFAULT_PRIORITY
     number = PRIORITY_WORDS.get(given.lower()) if isinstance(given, str) else given
     if number is None or not 0 <= number <= MAX_PRIORITY:
-        shown = _shown(given) if isinstance(given, str) else str(given)
+        shown = _shown(given) if isinstance(given, str) else shown_number(given)
         words = ", ".join(PRIORITY_WORDS)
         problems.field("priority", f"must be 0 to {MAX_PRIORITY} or one of {words}, got {shown}")
         return DEFAULT_PRIORITY
@@ -313,13 +313,15 @@ def _rollout(rollout: RolloutSpec, problems: _Problems) -> None:
         ("progress_deadline_ms", rollout.progress_deadline_ms, MAX_ROLLOUT_MS),
     ):
         if not 0 <= value <= most:
-            problems.field(f"rollout.{name}", f"must be between 0 and {most}, got {value}")
+            problems.field(
+                f"rollout.{name}", f"must be between 0 and {most}, got {shown_number(value)}"
+            )
     if rollout.max_surge == rollout.max_unavailable == 0:
         problems.field("rollout", "must have max_surge or max_unavailable above 0, got 0 for both")
     if rollout.progress_deadline_ms <= rollout.min_healthy_ms:
         problems.field(
             "rollout.progress_deadline_ms",
-            f"must be above min_healthy_ms, got {rollout.progress_deadline_ms}",
+            f"must be above min_healthy_ms, got {shown_number(rollout.progress_deadline_ms)}",
         )
 
 

@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from decimal import Context
 
 from fogbank.domain.deployment import DeploymentSpec
+
+# JSON has integers that no float holds; decimals do, and round to what people read.
+_SHOWN = Context(prec=10)
+_PLAIN_BELOW = 10**15
+
+
+def shown_number(number: float, scale: int = 1) -> str:
+    """Return a number of any size divided by `scale`, in 10 digits at most."""
+    if not isinstance(number, int):
+        return f"{number / scale:.10g}"
+    shown = _SHOWN.divide(_SHOWN.create_decimal(number), scale).normalize(_SHOWN)
+    return f"{shown:f}" if abs(shown) < _PLAIN_BELOW else f"{shown:e}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +37,7 @@ class Amount:
 
     def show(self, value: float) -> str:
         """Return a value in the face's unit, without needless digits."""
-        return f"{value / self.scale:.10g}"
+        return shown_number(value, self.scale)
 
     def problem(self, value: float) -> str | None:
         """Return what is wrong with a value, or None."""

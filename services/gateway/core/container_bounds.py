@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from fogbank.domain.containers import ContainerSpec, HealthProbe, ProbeKind, Volume
+from services.gateway.core.bounds import shown_number
 
 MAX_COMMAND = 64
 MAX_ARGUMENT = 4_096
@@ -42,7 +43,7 @@ def container_problems(container: ContainerSpec, storage_gib: float) -> Iterator
 
 def _number(field: str, value: int, least: int, most: int) -> Iterator[tuple[str, str]]:
     if not least <= value <= most:
-        yield field, f"must be between {least} and {most}, got {value}"
+        yield field, f"must be between {least} and {most}, got {shown_number(value)}"
 
 
 def _command(field: str, command: tuple[str, ...], *, least: int) -> Iterator[tuple[str, str]]:
@@ -67,16 +68,15 @@ def _volumes(volumes: tuple[Volume, ...], storage_gib: float) -> Iterator[tuple[
             allowed = f"an absolute path of at most {MAX_PATH} letters, digits and '._@+-', no '..'"
             yield "volumes.path", f"must be {allowed}, got {volume.path[:80]!r}"
         if volume.size_gib < 1:
-            yield "volumes.size_gib", f"must be at least 1, got {volume.size_gib}"
+            yield "volumes.size_gib", f"must be at least 1, got {shown_number(volume.size_gib)}"
     for what in ("name", "path"):
         if len({getattr(volume, what) for volume in volumes}) < len(volumes):
             yield f"volumes.{what}", "must not come twice"
     total = sum(volume.size_gib for volume in volumes)
     if total > storage_gib:
-        yield (
-            "volumes.size_gib",
-            f"must be at most the replica's storage {storage_gib:g} in all, got {total}",
-        )
+        most, given = shown_number(storage_gib), shown_number(total)
+        problem = f"must be at most the replica's storage {most} in all, got {given}"
+        yield "volumes.size_gib", problem
 
 
 def _probe(probe: HealthProbe) -> Iterator[tuple[str, str]]:

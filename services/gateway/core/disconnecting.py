@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fogbank.domain.deployment import STOP_GRACE_MS, DisconnectRules
+from services.gateway.core.bounds import shown_number
 
 MIN_LOST_MS = 100
 # Answers come each 0.2 s and take a round through the broker: below this a hiccup stops replicas.
@@ -29,7 +30,7 @@ def disconnect_problems(
         if value and not least <= value <= MAX_DISCONNECT_MS:
             bounded = False
             allowed = f"0 for the default, or {least} to {MAX_DISCONNECT_MS}"
-            yield field, f"must be {allowed}, got {value}"
+            yield field, f"must be {allowed}, got {shown_number(value)}"
     lost_ms = rules.lost_after_ms or policy_ms
     stopped_ms = rules.stopped_after_ms
     if bounded and rules.replace and lost_ms is not None and stopped_ms and stopped_ms >= lost_ms:

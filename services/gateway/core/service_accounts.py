@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from fogbank.domain.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 from fogbank.domain.tenancy import MembershipRole
+from services.gateway.core.bounds import shown_number
 
 MAX_LIFETIME_S = 366 * 24 * 3600
 DEFAULT_LIFETIME_S = 90 * 24 * 3600
@@ -61,7 +62,8 @@ def check_lifetime(lifetime_s: float | None) -> float:
         return DEFAULT_LIFETIME_S
     if not 1 <= lifetime_s <= MAX_LIFETIME_S:
         raise InvalidArgumentError.of_field(
-            "expires_in", f"must be between 1 and {MAX_LIFETIME_S} s, got {lifetime_s:g} s"
+            "expires_in",
+            f"must be between 1 and {MAX_LIFETIME_S} s, got {shown_number(lifetime_s)} s",
         )
     return lifetime_s
 

@@ -18,6 +18,7 @@ from fogbank.domain.errors import (
 from fogbank.domain.ids import command_event_id
 from fogbank.domain.policy_bounds import MAX_AMOUNT
 from fogbank.domain.tenancy import MembershipRole, OrganizationFact, Quota
+from services.gateway.core.bounds import shown_number
 from services.gateway.core.commands import content_digest
 
 CREATE_ORGANIZATION = "CreateOrganization"
@@ -92,7 +93,10 @@ def check_name(name: str) -> str:
 def check_quota(quota: Quota, words: QuotaWords) -> None:
     """Raise InvalidArgumentError that names each limit out of bounds as the face calls it."""
     violations = tuple(
-        FieldViolation(words.names[name], f"must be between {least} and {MAX_AMOUNT}, got {limit}")
+        FieldViolation(
+            words.names[name],
+            f"must be between {least} and {MAX_AMOUNT}, got {shown_number(limit)}",
+        )
         for name, limit in quota_content(quota).items()
         if not (least := words.least.get(name, 0)) <= limit <= MAX_AMOUNT
     )
@@ -113,11 +117,12 @@ def check_invite_terms(lifetime_s: float | None, max_uses: int, role: Membership
     """Raise InvalidArgumentError unless an invite code may have these limits and give this role."""
     if lifetime_s is not None and not 1 <= lifetime_s <= MAX_INVITE_S:
         raise InvalidArgumentError.of_field(
-            "expires_in", f"must be between 1 and {MAX_INVITE_S} s, got {lifetime_s:g} s"
+            "expires_in",
+            f"must be between 1 and {MAX_INVITE_S} s, got {shown_number(lifetime_s)} s",
         )
     if not 0 <= max_uses <= MAX_INVITE_USES:
         raise InvalidArgumentError.of_field(
-            "max_uses", f"must be between 0 and {MAX_INVITE_USES}, got {max_uses}"
+            "max_uses", f"must be between 0 and {MAX_INVITE_USES}, got {shown_number(max_uses)}"
         )
     if role not in INVITED_ROLES:
         names = [each.name.lower() for each in INVITED_ROLES]

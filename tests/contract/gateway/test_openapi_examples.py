@@ -1,7 +1,11 @@
-"""The examples of request bodies in the OpenAPI document: each body has some, and they work."""
+"""The examples of request bodies in the OpenAPI document: each body has some, and they work.
+
+With an enormous number in any of their fields they are refused.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import httpx2
@@ -9,6 +13,8 @@ import httpx2
 from services.gateway.app.principal import Role
 from tests.support.rest_face import RestFace, deploy_body, rest_face
 
+# What no field takes: integers beyond every float, the largest of floats.
+_ENORMOUS = (10**400, -(10**400), 1e308)
 # What these name is made up: a session, a code.
 _UNKNOWN = {"RefreshBody": 401, "LoginBody": 401, "JoinBody": 404}
 
@@ -66,3 +72,61 @@ async def test_the_examples_of_bodies_are_accepted() -> None:
                         assert answer.status_code == expected, (path, answer.text)
                     tried += 1
         assert tried > 15
+
+
+class Numbers:
+    """Bodies with an enormous number in one place, for each place that has a number."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self._schemas = document["components"]["schemas"]
+
+    def spoilt(self, schema: dict[str, Any], sample: Any = None) -> Iterator[Any]:
+        """Yield a value of a schema, once for each number in it and each that is enormous."""
+        schema = self._resolved(schema)
+        for each in schema.get("anyOf", ()):
+            yield from self.spoilt(each, sample)
+        match schema.get("type"):
+            case "integer" | "number":
+                yield from _ENORMOUS
+            case "array":
+                yield from ([each] for each in self.spoilt(schema["items"]))
+            case "object":
+                whole = self._least(schema) if sample is None else sample
+                for name, part in schema.get("properties", {}).items():
+                    for each in self.spoilt(part, whole.get(name)):
+                        yield {**whole, name: each}
+
+    def _least(self, schema: dict[str, Any]) -> Any:
+        """Return the least value of a schema."""
+        schema = self._resolved(schema)
+        if "enum" in schema:
+            return schema["enum"][0]
+        match schema.get("type"):
+            case "object":
+                parts = schema.get("properties", {})
+                return {name: self._least(parts[name]) for name in schema.get("required", ())}
+            case "integer" | "number":
+                return schema.get("minimum", 0)
+            case "array":
+                return []
+            case other:
+                return {"string": "x", "boolean": True}[str(other)]
+
+    def _resolved(self, schema: dict[str, Any]) -> dict[str, Any]:
+        if "$ref" not in schema:
+            return schema
+        found: dict[str, Any] = self._schemas[schema["$ref"].rpartition("/")[2]]
+        return found
+
+
+async def test_no_number_is_too_large_to_be_refused_in_words() -> None:
+    async with rest_face() as face, face.client("root", Role.ADMIN) as admin:
+        document = face.app.openapi()
+        names, numbers, tried = await made(admin, face), Numbers(document), set()
+        for method, path, name, examples in bodies(document):
+            for body in numbers.spoilt(document["components"]["schemas"][name], examples[0]):
+                answer = await admin.request(method, path.format(**names), json=body)
+                assert 400 <= answer.status_code < 500, (method, path, body, answer.text)
+                assert len(answer.json()["detail"]) < 1_000, (method, path, body)
+                tried.add(name)
+        assert {"DeployBody", "ScaleBody", "UpdateBody", "TokenBody", "JobBody"} <= tried
