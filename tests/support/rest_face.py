@@ -11,6 +11,7 @@ from typing import Any, cast
 from uuid import uuid4
 
 import httpx2
+import pytest
 from fastapi import FastAPI
 
 from fogbank.codec import encode_commit, encode_envelope
@@ -28,7 +29,7 @@ from fogbank.domain.rederived import RederivedPart, Span
 from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page
 from fogbank.log.group_commit import GroupCommit
 from fogbank.log.memory import MemoryLog, MemoryStore
-from fogbank.log.port import Writer
+from fogbank.log.port import StoredCommit, Writer
 from fogbank.placement import Planner
 from fogbank.placement.explanation import explain, plan
 from fogbank.placement.rebalance import plan_rebalance
@@ -59,10 +60,11 @@ from services.gateway.app.service_accounts import ServiceAccounts
 from services.gateway.app.system import System
 from services.gateway.app.updates import Updates
 from services.gateway.app.views import deployment_view, node_view
+from services.gateway.core.commands import create_envelope
 from services.gateway.core.touching import Kind
 from services.gateway.http_api.application import create_app
 from services.gateway.http_api.dependencies import HttpDependencies
-from tests.support.fleet_log import a_fingerprint
+from tests.support.fleet_log import a_fingerprint, a_spec
 from tests.support.statuses import LogStatuses
 from tests.support.tenancy import MemoryApiTokens, MemoryInvites
 from tests.support.waiting import eventually
@@ -352,6 +354,27 @@ class RestFace:
         data = encode_commit(self.store.clock_us(), [encode_envelope(each) for each in envelopes])
         sequence = await self.log.append(data)
         await eventually(lambda: self.fold.position >= sequence)
+
+
+async def accepted_elsewhere(face: RestFace, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the id of a deployment that the face reads of once it asks where the log ends."""
+    face.token("bob")
+    now_us, spec = face.store.clock_us(), a_spec(memory=2048)
+    envelope = create_envelope(face.users["bob"], str(uuid4()), spec, "", now_us)
+    read, log_end, known = face.store.slice, face.log.last_sequence, len(face.store.commits)
+
+    def behind(first: int, last: int) -> list[StoredCommit]:
+        return read(first, min(last, known))
+
+    async def asked() -> int:
+        monkeypatch.setattr(face.store, "slice", read)
+        face.store.wake()
+        return await log_end()
+
+    monkeypatch.setattr(face.store, "slice", behind)
+    monkeypatch.setattr(face.log, "last_sequence", asked)
+    await face.log.append(encode_commit(now_us, [encode_envelope(envelope)]))
+    return envelope.event_id
 
 
 @asynccontextmanager

@@ -261,7 +261,7 @@ class Deployments:
             UnavailableError: the ledger does not answer in time.
         """
         await self._commands.wait_for(min_sequence)
-        deployment = self._find(principal, deployment_id)
+        deployment = await self.own(principal, deployment_id)
         if moment is not None:
             return await self._ledger.deployment(deployment.id, moment=moment)
         changes = self._fold.recent_changes(deployment.id)
@@ -314,7 +314,7 @@ class Deployments:
         after = after_sequence or self._fold.position
         if ids:
             await self._commands.wait_for(after)
-        wanted = frozenset(self._find(principal, deployment_id).id for deployment_id in ids)
+        wanted = frozenset([(await self.own(principal, each)).id for each in ids])
         deployments = self._fold.fleet.facts.deployments
         async for changes, sequence in self._fold.changes_after(after, at_least_every_s):
             yield Progress(

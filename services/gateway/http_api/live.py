@@ -128,13 +128,14 @@ async def deployment_changes(websocket: WebSocket, deployment_id: str) -> None:
     try:
         caller = await websocket_caller(websocket, uses.identity)
         after = _after(websocket)
-        view = uses.deployments.show(caller, _uuid(deployment_id))
+        known = await uses.deployments.own(caller, _uuid(deployment_id))
         uses.identity.limits.room_for_stream(caller)
     except FogError as error:
         headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, UnauthenticatedError) else {}
         refusal = rendering.json_response({"detail": error.message}, status_of(error), headers)
         await websocket.send_denial_response(refusal)
         return
+    view = uses.deployments.show(caller, known.id)
     first = () if after else view.recent_changes[:1]
     # Read in the same breath as the view, so that nothing falls between the two.
     after = after or uses.events.position

@@ -56,7 +56,7 @@ async def update(
         return spec_of(body.ask(spec), REST_BOUNDS.keeping(spec))
 
     # A body that is no good is that whatever the version is.
-    applied(used_by(request).deployments.show(caller, str(deployment_id)).spec)
+    applied((await used_by(request).deployments.own(caller, str(deployment_id))).spec)
     accepted = await used_by(request).updates.update(
         caller,
         str(deployment_id),

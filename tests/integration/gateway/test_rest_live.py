@@ -16,7 +16,7 @@ from services.gateway.app.ports import OrganizationKey
 from services.gateway.app.principal import Principal, Role, Service
 from services.gateway.core.service_accounts import Scope
 from services.gateway.http_api.server import HttpServer
-from tests.support.rest_face import RestFace, deploy_body, rest_face
+from tests.support.rest_face import RestFace, accepted_elsewhere, deploy_body, rest_face
 
 
 @dataclass
@@ -162,6 +162,14 @@ async def test_a_websocket_tells_each_change(served: Served) -> None:
             assert (second["old_status"], second["status"]) == ("pending", "deleted")
         async with served.watch(deployment_id, query=f"?after={first['sequence']}") as socket:
             assert await _next(socket) == second
+
+
+async def test_a_websocket_of_what_another_gateway_just_accepted(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = await accepted_elsewhere(served.face, monkeypatch)
+    async with served.watch(known) as socket:
+        assert (await _next(socket))["status"] == "pending"
 
 
 async def test_a_browser_sends_its_token_as_a_protocol(served: Served) -> None:
