@@ -64,6 +64,7 @@ from services.gateway.core.commands import create_envelope
 from services.gateway.core.touching import Kind
 from services.gateway.http_api.application import create_app
 from services.gateway.http_api.dependencies import HttpDependencies
+from tests.support.documented import documented
 from tests.support.fleet_log import a_fingerprint, a_spec
 from tests.support.statuses import LogStatuses
 from tests.support.tenancy import MemoryApiTokens, MemoryInvites
@@ -332,11 +333,14 @@ class RestFace:
         return self.tokens.issue(Principal(user_id, role), time.time_ns() // 1000)
 
     def client(self, user: str | None = "bob", role: Role = Role.USER) -> httpx2.AsyncClient:
-        """Return a client signed in as `user`, or as nobody."""
+        """Return a client signed in as `user`, or as nobody; undocumented answers fail the test."""
         headers = {"Authorization": f"Bearer {self.token(user, role)}"} if user else {}
         transport = httpx2.ASGITransport(app=self.app, raise_app_exceptions=False)
         return httpx2.AsyncClient(
-            transport=transport, base_url="http://fogbank.test", headers=headers
+            transport=transport,
+            base_url="http://fogbank.test",
+            headers=headers,
+            event_hooks={"response": [documented(self.app).check]},
         )
 
     async def add_nodes(self, *names: str, **fingerprint: Any) -> None:

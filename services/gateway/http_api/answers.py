@@ -105,6 +105,14 @@ class ChangeAnswer(Answer):
     reason: str
 
 
+class DisconnectAnswer(Answer):
+    """What becomes of replicas whose node is cut off; times in milliseconds."""
+
+    lost_after_ms: int = Field(description="Replaced elsewhere after; 0: as the policy says.")
+    replace: bool = Field(description="False: each waits for its node.")
+    stop_on_client_after_ms: int = Field(description="Stopped by their own node after; 0: never.")
+
+
 class StatusAnswer(Answer):
     """All about one deployment; `error` and `available_nodes` only of a failed one."""
 
@@ -115,6 +123,7 @@ class StatusAnswer(Answer):
     target_replicas: int
     replicas: list[ReplicaAnswer]
     resources: AmountsAnswer = Field(description="Per replica.")
+    disconnect: DisconnectAnswer
     recent_status_changes: list[ChangeAnswer] = Field(description="Newest first, at most 10.")
     created_at: datetime
     updated_at: datetime

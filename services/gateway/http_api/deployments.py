@@ -55,7 +55,7 @@ QUEUED = f"Deployment queued for scheduling. {TRACK}"
     response_model=CommandAnswer,
     responses={
         202: {"headers": {"Location": {"schema": {"type": "string"}}}},
-        **errors(401, 404, 409, 413, 429, 503),
+        **errors(401, 403, 404, 409, 413, 429, 503),
     },
     openapi_extra=documented(DeployBody),
     operation_id="deploy",
@@ -169,7 +169,7 @@ async def list_(caller: Caller, request: Request, query: Annotated[ListQuery, Qu
     "/scale/{deployment_id}",
     status_code=202,
     response_model=CommandAnswer,
-    responses=errors(401, 404, 409, 412, 413, 429, 503),
+    responses=errors(401, 403, 404, 409, 412, 413, 429, 503),
     openapi_extra=documented(ScaleBody),
     operation_id="scaleDeployment",
 )
@@ -200,7 +200,7 @@ async def scale(
     "/{deployment_id}",
     status_code=202,
     response_model=CommandAnswer,
-    responses=errors(401, 404, 409, 412, 429, 503),
+    responses=errors(401, 403, 404, 409, 412, 429, 503),
     operation_id="deleteDeployment",
 )
 async def delete(
@@ -220,7 +220,7 @@ async def delete(
 @router.post(
     "/plan",
     response_model=PlanAnswer | ImpossiblePlanAnswer,
-    responses=errors(401, 404, 413, 503),
+    responses=errors(401, 403, 404, 413, 503),
     openapi_extra=documented(DeployBody),
     operation_id="planDeployment",
 )

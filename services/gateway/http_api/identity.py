@@ -96,14 +96,14 @@ async def refresh(
     "/api/users/logout",
     status_code=204,
     response_class=Response,
-    responses=errors(401, 429, 503),
+    responses=errors(401, 403, 429, 503),
     operation_id="logoutUser",
 )
 @router.post(
     "/api/auth/logout",
     status_code=204,
     response_class=Response,
-    responses=errors(401, 429, 503),
+    responses=errors(401, 403, 429, 503),
     operation_id="logout",
 )
 async def logout(caller: Caller, request: Request) -> Response:

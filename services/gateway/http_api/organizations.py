@@ -43,7 +43,7 @@ Member = Annotated[str, Path(description="The member's id or name.")]
     status_code=201,
     response_model=OrganizationAnswer,
     response_model_exclude_unset=True,
-    responses=errors(401, 409, 413, 429, 503),
+    responses=errors(401, 403, 409, 413, 429, 503),
     openapi_extra=documented(OrganizationBody),
     operation_id="createOrganization",
 )
@@ -64,7 +64,7 @@ async def create(
     "/join",
     response_model=OrganizationAnswer,
     response_model_exclude_unset=True,
-    responses=errors(401, 404, 409, 413, 429, 503),
+    responses=errors(401, 403, 404, 409, 413, 429, 503),
     openapi_extra=documented(JoinBody),
     operation_id="joinOrganization",
 )
