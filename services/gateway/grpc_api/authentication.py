@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, aclosing, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from urllib.parse import unquote
 
@@ -82,10 +83,30 @@ class Authenticate(grpc.aio.ServerInterceptor):
             return refusal(handler, error)
         # A call is handled in the task that its interceptors run in.
         set_current_principal(principal)
-        if handler.unary_stream is None:
+        if not handler.response_streaming:
             return handler
-        counted = nullcontext() if self._limits is None else self._limits.stream(principal)
+        counted: AbstractContextManager[None] = nullcontext()
+        if self._limits is not None:
+            counted = self._limits.stream(principal)
+            if handler.request_streaming:
+                handler = _counting(handler, partial(self._limits.request, principal))
         return _patient(handler, counted, self._patience_s)
+
+
+def _counting(handler: Handler, count: Callable[[], None]) -> Handler:
+    """Return the handler of a stream both ways as one that counts each message it gets."""
+    begin: Any = handler.stream_stream
+
+    async def each_counted(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for request in requests:
+            count()
+            yield request
+
+    return grpc.stream_stream_rpc_method_handler(
+        lambda requests, context: begin(each_counted(requests), context),
+        handler.request_deserializer,
+        handler.response_serializer,
+    )
 
 
 def _patient(handler: Handler, counted: AbstractContextManager[None], patience_s: float) -> Handler:
@@ -94,7 +115,7 @@ def _patient(handler: Handler, counted: AbstractContextManager[None], patience_s
     What waits for a client is bounded by its own window. One that does not take a message in time
     holds a stream for nobody.
     """
-    begin: Any = handler.unary_stream
+    begin: Any = handler.unary_stream or handler.stream_stream
 
     async def stream(request: Any, context: Any) -> None:
         with counted:
@@ -112,9 +133,12 @@ def _patient(handler: Handler, counted: AbstractContextManager[None], patience_s
                             retry_after_ms=_RETRY_HINT_MS,
                         ) from None
 
-    return grpc.unary_stream_rpc_method_handler(
-        stream, handler.request_deserializer, handler.response_serializer
+    make = (
+        grpc.stream_stream_rpc_method_handler
+        if handler.request_streaming
+        else grpc.unary_stream_rpc_method_handler
     )
+    return make(stream, handler.request_deserializer, handler.response_serializer)
 
 
 def _bearer(details: Details) -> str:

@@ -198,6 +198,12 @@ class Deployments(deployment_service_pb2_grpc.DeploymentServiceServicer):
         yield pb.WatchDeploymentsResponse()
         await asyncio.Event().wait()
 
+    async def SubmitDeployments(
+        self, request_iterator: AsyncIterator[pb.SubmitDeploymentsRequest], context: object
+    ) -> AsyncIterator[pb.SubmitDeploymentsResponse]:
+        async for _ in request_iterator:
+            yield pb.SubmitDeploymentsResponse()
+
 
 async def code_of(call: object) -> grpc.StatusCode:
     try:
@@ -255,3 +261,25 @@ async def test_grpc_counts_streams(clock: Clock) -> None:
         assert third is None
         first.cancel()
         await eventually(opened, what="room for another stream")
+
+
+async def test_grpc_counts_streams_both_ways(clock: Clock) -> None:
+    limits = Limits(clock, replace(FEW, requests_per_second=1_000_000))
+    async with grpc_face(limits) as stub:
+        streams = []
+        for _ in range(2):
+            streams.append(stub.SubmitDeployments(metadata=ALICE))
+            await streams[-1].write(pb.SubmitDeploymentsRequest())
+            assert await streams[-1].read()
+        one_more = stub.SubmitDeployments(iter([pb.SubmitDeploymentsRequest()]), metadata=ALICE)
+        with pytest.raises(grpc.aio.AioRpcError, match="close one first"):
+            await one_more.read()
+
+
+async def test_grpc_counts_the_messages_of_a_stream(limits: Limits) -> None:
+    async with grpc_face(limits) as stub:
+        stream = stub.SubmitDeployments(iter([pb.SubmitDeploymentsRequest()] * 5), metadata=ALICE)
+        for _ in range(3):  # the call itself counts too
+            assert await stream.read()
+        with pytest.raises(grpc.aio.AioRpcError, match="Too many requests"):
+            await stream.read()

@@ -24,7 +24,7 @@ from fogbank.domain import events as ev
 from fogbank.domain.envelope import EventEnvelope
 from fogbank.log.port import EventLog
 from fogbank.runtime.grpc_errors import from_rpc_error
-from fogbank.v1 import audit_service_pb2
+from fogbank.v1 import audit_service_pb2, deployment_service_pb2
 from services.gateway.app.principal import Role
 from services.gateway.http_api.connections import NOT_READ, NOT_SENT
 from services.gateway.http_api.server import HttpServer
@@ -209,6 +209,30 @@ async def test_a_grpc_stream_that_is_not_read_ends_with_the_reason() -> None:
         async with asyncio.timeout(60):
             got += [(await resumed.read()).sequence for _ in range(len(expected) - len(got))]
         assert got == expected
+
+
+async def test_a_stream_both_ways_whose_answers_are_not_read_ends_with_the_reason() -> None:
+    async with gateway_world(patience_s=PATIENCE_S) as world:
+        before = REGISTRY.get_sample_value("fog_grpc_streams_cut_total") or 0.0
+        # Refused one by one, so that the answers are long and nothing is deployed.
+        wrong = deployment_service_pb2.CreateDeploymentRequest(request_id="x" * 100)
+        message = deployment_service_pb2.SubmitDeploymentsRequest(requests=[wrong] * 1000)
+        stream = world.deployment_service.SubmitDeployments(metadata=signed_in("alice"))
+        sending = asyncio.create_task(_send_for_ever(stream, message))
+        await eventually(
+            lambda: REGISTRY.get_sample_value("fog_grpc_streams_cut_total") == before + 1,
+            what="the end of the stream whose answers nobody reads",
+        )
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        stream.cancel()
+
+
+async def _send_for_ever(
+    stream: Any, message: deployment_service_pb2.SubmitDeploymentsRequest
+) -> None:
+    while True:
+        await stream.write(message)
 
 
 @pytest.mark.parametrize(
