@@ -41,6 +41,8 @@ CUT = Counter("fog_grpc_streams_cut", "Streams ended because the client did not 
 _PATIENCE_S = 30.0
 _RETRY_HINT_MS = 1_000
 
+# Shows whoever else is connected, by address.
+_OF_THE_PROCESS = "/grpc.channelz."
 # Clients poll it.
 _NEVER_LIMITED = frozenset({"/fogbank.v1.DeploymentService/GetDeployment"})
 
@@ -77,6 +79,8 @@ class Authenticate(grpc.aio.ServerInterceptor):
             return refusal(handler, error, self._limits)
         try:
             principal.require_scope(scope_of(details.method))
+            if details.method.startswith(_OF_THE_PROCESS):
+                principal.require_admin()
             if self._limits is not None and details.method not in _NEVER_LIMITED:
                 self._limits.request(principal)
         except FogError as error:

@@ -13,6 +13,7 @@ import grpc.aio
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pool import Default
+from grpc_channelz.v1 import channelz_pb2
 
 from fogbank.codec.values import fingerprint_to_pb
 from fogbank.runtime.certificates import Authority, make_key, make_request
@@ -23,7 +24,7 @@ from fogbank.v1 import agent_service_pb2, agent_service_pb2_grpc, node_service_p
 from services.gateway.adapters.tokens import JwtAccessTokens, SigningKey
 from services.gateway.app.identity import Identity
 from services.gateway.app.limits import Allowance, Limits
-from services.gateway.app.principal import Principal
+from services.gateway.app.principal import Principal, Role
 from services.gateway.core.bounds import GRPC_BOUNDS
 from services.gateway.grpc_api.authentication import Authenticate
 from services.gateway.grpc_api.server import SERVICE_NAMES, GrpcDependencies, add_to_server
@@ -118,6 +119,19 @@ async def test_every_method_asks_for_a_good_token(
         good = issued.issue(user, SystemClock().now_us())
         refused = await code_of(channel, method, good) == "UNAUTHENTICATED"
         assert refused == (name in OF_AGENTS), name
+
+
+async def test_administrators_alone_see_who_is_connected(channel: grpc.aio.Channel) -> None:
+    issued = JwtAccessTokens(SigningKey(SECRET), 1800)
+    codes: dict[Role, set[str]] = {}
+    service: Any = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"]
+    for role in Role:
+        caller = Principal("11111111-1111-4111-8111-111111111111", role)
+        token = issued.issue(caller, SystemClock().now_us())
+        for method in service.methods:
+            codes.setdefault(role, set()).add(await code_of(channel, method, token))
+    assert codes[Role.USER] == {"PERMISSION_DENIED"}
+    assert codes[Role.ADMIN] <= {"OK", "NOT_FOUND"}
 
 
 @asynccontextmanager
