@@ -1,36 +1,45 @@
 """Errors of calls, for people: the server's words, the wrong fields, what to do next."""
 
 import grpc
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from fogbank.cli.failures import CommandError
 
+_LATER = "try again in a while"
+# What to do next, by the reason that the server gives; whoever gives none has the code's name.
+# A reason that isn't here says enough, or nothing is known that would help.
 _HINTS = {
-    grpc.StatusCode.UNAUTHENTICATED: "sign in with `fog login`, or give a token in FOG_TOKEN",
-    grpc.StatusCode.PERMISSION_DENIED: "sign in as an administrator with `fog login`",
-    grpc.StatusCode.NOT_FOUND: "`fog ps` and `fog nodes` list what there is",
-    grpc.StatusCode.ABORTED: "somebody else changed it; look at it with `fog status` and try again",
-    grpc.StatusCode.RESOURCE_EXHAUSTED: "try again in a while",
-    grpc.StatusCode.DEADLINE_EXCEEDED: "it may have been done all the same; `fog ps` shows it",
-    grpc.StatusCode.UNIMPLEMENTED: "the server doesn't have this yet",
+    "UNAUTHENTICATED": "sign in with `fog login`, or give a token in FOG_TOKEN",
+    "ADMIN_ONLY": "sign in as an administrator with `fog login`",
+    "DEPLOYMENT_NOT_FOUND": "`fog ps` lists what there is",
+    "NODE_NOT_FOUND": "`fog nodes` lists what there is",
+    "CLUSTER_NOT_FOUND": "`fog cluster list` lists what there is",
+    "ORGANIZATION_NOT_FOUND": "`fog org list` lists what there is",
+    "MEMBER_NOT_FOUND": "`fog org members` lists who there is",
+    "STALE_ETAG": "somebody else changed it; look at it with `fog status` and try again",
+    "RATE_LIMITED": _LATER,
+    "QUEUE_FULL": _LATER,
+    "LOG_BACKLOG_FULL": _LATER,
+    "DEADLINE_EXCEEDED": "it may have been done all the same; `fog ps` shows it",
+    "UNIMPLEMENTED": "the server doesn't have this yet",
 }
 
 
 def explain(error: grpc.RpcError) -> CommandError:
     """Return what to tell the user about a failed call."""
-    code: grpc.StatusCode = error.code()
-    message: str = error.details() or code.name
-    if code is grpc.StatusCode.UNAVAILABLE:
+    from fogbank.runtime.grpc_errors import from_rpc_error
+
+    told = from_rpc_error(error)  # type: ignore[arg-type]  # it is a Call too
+    message = told.message
+    if error.code() is grpc.StatusCode.UNAVAILABLE:
         return _unavailable(message)
     violations = [
         f"{violation.field}: {violation.description}"
-        for violation in _violations(error)
+        for violation in told.violations
         if violation.description not in message
     ]
     if violations:
         message = "\n".join([message, *(f"     {line}" for line in violations)])
-    return CommandError(message, hint=_HINTS.get(code, ""))
+    return CommandError(message, hint=_HINTS.get(told.reason, ""))
 
 
 def _unavailable(message: str) -> CommandError:
@@ -53,20 +62,3 @@ def _unavailable(message: str) -> CommandError:
             )
         return CommandError(f"no answer from {described_target()}", hint=hint)
     return CommandError(message, hint="try again in a moment; `fog logs gateway` may say why")
-
-
-def _violations(
-    error: grpc.RpcError,
-) -> list[error_details_pb2.BadRequest.FieldViolation]:
-    try:
-        status = rpc_status.from_call(error)  # type: ignore[arg-type]  # it is a Call too
-    except ValueError:
-        return []
-    if status is None:
-        return []
-    found: list[error_details_pb2.BadRequest.FieldViolation] = []
-    for detail in status.details:
-        bad_request = error_details_pb2.BadRequest()
-        if detail.Unpack(bad_request):
-            found += bad_request.field_violations
-    return found

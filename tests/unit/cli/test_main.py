@@ -188,21 +188,48 @@ def test_refusals_come_with_the_fields_that_are_wrong(
 
 
 @pytest.mark.parametrize(
-    ("code", "hint"),
+    ("code", "reason", "hint"),
     [
-        (code_pb2.UNAUTHENTICATED, "fog login"),
-        (code_pb2.RESOURCE_EXHAUSTED, "try again in a while"),
-        (code_pb2.UNIMPLEMENTED, "doesn't have this yet"),
+        (code_pb2.UNAUTHENTICATED, "", "fog login"),
+        (code_pb2.UNAUTHENTICATED, "UNAUTHENTICATED", "fog login"),
+        (code_pb2.RESOURCE_EXHAUSTED, "RATE_LIMITED", "try again in a while"),
+        (code_pb2.UNIMPLEMENTED, "", "doesn't have this yet"),
+        (code_pb2.PERMISSION_DENIED, "ADMIN_ONLY", "as an administrator"),
+        (code_pb2.NOT_FOUND, "DEPLOYMENT_NOT_FOUND", "`fog ps`"),
+        (code_pb2.NOT_FOUND, "NODE_NOT_FOUND", "`fog nodes`"),
     ],
 )
 def test_refusals_come_with_advice(
-    server: Deployments, capsys: pytest.CaptureFixture[str], code: int, hint: str
+    server: Deployments, capsys: pytest.CaptureFixture[str], code: int, reason: str, hint: str
 ) -> None:
-    server.status = refusal(code, "No")
+    server.status = refusal(code, "No", *_because(reason))
     assert run(["deploy", "x", "--image", "y"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("fog: No\n")
     assert hint in error
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (code_pb2.PERMISSION_DENIED, "ROLE_LACKING"),
+        (code_pb2.PERMISSION_DENIED, "SCOPE_LACKING"),
+        (code_pb2.NOT_FOUND, "INVITE_NOT_FOUND"),
+        (code_pb2.NOT_FOUND, "TOKEN_NOT_FOUND"),
+        (code_pb2.RESOURCE_EXHAUSTED, "TOO_MANY_TOKENS"),
+        (code_pb2.NOT_FOUND, "OF_A_LATER_RELEASE"),
+    ],
+)
+def test_what_says_enough_comes_without_advice(
+    server: Deployments, capsys: pytest.CaptureFixture[str], code: int, reason: str
+) -> None:
+    server.status = refusal(code, "No", *_because(reason))
+    assert run(["deploy", "x", "--image", "y"]) == 1
+    assert capsys.readouterr().err == "fog: No\n"
+
+
+def _because(reason: str) -> list[error_details_pb2.ErrorInfo]:
+    return [error_details_pb2.ErrorInfo(reason=reason, domain="fogbank")] if reason else []
 
 
 def test_logs_without_a_system(capsys: pytest.CaptureFixture[str]) -> None:
