@@ -125,9 +125,9 @@ def asked_for(flags: "Mapping[str, Any]") -> "list[DeploymentText]":
                 _milliseconds(flags, "stop_on_client_after"),
             ),
             container=flagged(
-                flags.get("port") or (),
-                flags.get("volume") or (),
-                flags.get("probe") or "",
+                flags["port"] or (),
+                flags["volume"] or (),
+                flags["probe"],
                 _milliseconds(flags, "stop_grace"),
             ),
             request_id=flags.get("request_id", ""),

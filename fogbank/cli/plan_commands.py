@@ -19,15 +19,19 @@ from fogbank.cli.deploy_flags import (
     LostAfter,
     Memory,
     Name,
+    Port,
     Priority,
+    Probe,
     Region,
     Replace,
     Replicas,
     Restart,
+    StopGrace,
     StopOnClientAfter,
     Storage,
     Strategy,
     Type,
+    VolumeFlag,
     WaitForCapacity,
 )
 from fogbank.cli.output import (
@@ -83,6 +87,10 @@ def plan(  # noqa: PLR0917  one parameter for each flag
     lost_after: LostAfter = "",
     replace: Replace = True,
     stop_on_client_after: StopOnClientAfter = "",
+    port: Port = None,
+    volume: VolumeFlag = None,
+    probe: Probe = "",
+    stop_grace: StopGrace = "",
     output: Output = AsTable,
 ) -> int:
     """Show what `fog deploy` with the same flags would lead to; changes nothing.

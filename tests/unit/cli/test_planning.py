@@ -3,12 +3,15 @@
 import json
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from inspect import signature
 from pathlib import Path
 
 import grpc
 import pytest
 
+from fogbank.cli.deploy_command import deploy
 from fogbank.cli.main import run
+from fogbank.cli.plan_commands import plan
 from fogbank.v1 import deployment_service_pb2 as pb
 from fogbank.v1 import deployment_service_pb2_grpc, deployments_pb2
 
@@ -67,6 +70,12 @@ def explanation(*hints: str) -> pb.Explanation:
         best=[candidate("fog-1")],
         would_unblock=hints,
     )
+
+
+def test_a_plan_takes_the_flags_of_a_deployment() -> None:
+    of_deploy, of_plan = (signature(command).parameters for command in (deploy, plan))
+    assert of_deploy.keys() - of_plan.keys() == {"request_id", "wait", "timeout"}
+    assert all(each.annotation == of_deploy[name].annotation for name, each in of_plan.items())
 
 
 def test_a_plan_that_would_change_something_ends_with_1(
