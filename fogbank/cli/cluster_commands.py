@@ -16,7 +16,18 @@ from fogbank.cli.output import (
     print_table,
     table,
 )
-from fogbank.cli.quota_flags import Cpu, Gpu, Memory, Replicas, RequestId, Storage, quota_of
+from fogbank.cli.quota_flags import COLUMNS as QUOTA_COLUMNS
+from fogbank.cli.quota_flags import (
+    Cpu,
+    Gpu,
+    Memory,
+    Replicas,
+    RequestId,
+    Storage,
+    Unlimited,
+    quota_of,
+    wanted_quota,
+)
 
 if TYPE_CHECKING:
     from fogbank.v1 import identity_service_pb2
@@ -29,11 +40,7 @@ _COLUMNS = (
     Column("ID", "id"),
     Column("NAME", "name"),
     Column("ORGANIZATION", "organization_id"),
-    Column("CPU", "cpu_cores"),
-    Column("MEMORY MB", "memory_mb"),
-    Column("STORAGE GB", "storage_gb"),
-    Column("GPU", "gpu_units"),
-    Column("REPLICAS", "replicas"),
+    *QUOTA_COLUMNS,
 )
 _USE_COLUMNS = (
     Column("", "what"),
@@ -53,9 +60,7 @@ def list_clusters(output: Output = AsTable) -> None:
 
     with connect() as connection:
         rows = [cluster_row(cluster) for cluster in all_clusters(connection)]
-    if output in {OutputFormat.TABLE, OutputFormat.WIDE}:
-        rows = [{**row, **row["total"]} for row in rows]
-    print_list(rows, _COLUMNS, output, name_key="id", empty="no clusters")
+    _print_rows(rows, output)
 
 
 @app.command("create")
@@ -98,24 +103,37 @@ def quota(  # noqa: PLR0917  one parameter for each flag
     storage: Storage = None,
     gpu: Gpu = None,
     replicas: Replicas = None,
+    unlimited: Unlimited = False,
     request_id: RequestId = "",
     output: Output = AsTable,
 ) -> None:
-    """Replace a cluster's whole quota, owners only; what runs already is not stopped."""
+    """Show a cluster's quota, or replace all of it, owners only; what runs is not stopped."""
     from uuid import uuid4
 
     from fogbank.cli.connection import connect
     from fogbank.cli.tenancy_lookups import cluster_number
+    from fogbank.cli.tenancy_views import cluster_row
     from fogbank.v1 import identity_service_pb2
 
+    total = wanted_quota(cpu, memory, storage, gpu, replicas, unlimited=unlimited)
     with connect() as connection:
+        number = cluster_number(connection, cluster)
+        if total is None:
+            asked = identity_service_pb2.GetClusterStatusRequest(cluster_id=number)
+            shown = connection.call(connection.identity.GetClusterStatus, asked)
+            _print_rows([cluster_row(shown.cluster)], output)
+            return
         request = identity_service_pb2.SetClusterQuotaRequest(
-            request_id=request_id or str(uuid4()),
-            cluster_id=cluster_number(connection, cluster),
-            total=quota_of(cpu, memory, storage, gpu, replicas),
+            request_id=request_id or str(uuid4()), cluster_id=number, total=total
         )
         answer = connection.call(connection.identity.SetClusterQuota, request)
     _print(answer.cluster, output, "has another quota")
+
+
+def _print_rows(rows: list[dict[str, Any]], output: OutputFormat) -> None:
+    if output in {OutputFormat.TABLE, OutputFormat.WIDE}:
+        rows = [{**row, **row["total"]} for row in rows]
+    print_list(rows, _COLUMNS, output, name_key="id", empty="no clusters")
 
 
 @app.command("status")

@@ -15,7 +15,17 @@ from fogbank.cli.output import (
     print_data,
     print_list,
 )
-from fogbank.cli.quota_flags import Cpu, Gpu, Memory, Replicas, RequestId, Storage, quota_of
+from fogbank.cli.quota_flags import COLUMNS as QUOTA_COLUMNS
+from fogbank.cli.quota_flags import (
+    Cpu,
+    Gpu,
+    Memory,
+    Replicas,
+    RequestId,
+    Storage,
+    Unlimited,
+    wanted_quota,
+)
 
 if TYPE_CHECKING:
     from fogbank.v1 import facts_pb2, identity_service_pb2
@@ -31,6 +41,7 @@ _COLUMNS = (
     Column("ROLE", "role"),
     Column("INVITE CODE", "invite_code"),
 )
+_QUOTA_COLUMNS = (Column("ID", "id"), Column("NAME", "name"), *QUOTA_COLUMNS)
 _MEMBER_COLUMNS = (
     Column("NAME", "username"),
     Column("ROLE", "role"),
@@ -258,21 +269,28 @@ def quota(  # noqa: PLR0917  one parameter for each flag
     storage: Storage = None,
     gpu: Gpu = None,
     replicas: Replicas = None,
+    unlimited: Unlimited = False,
     request_id: RequestId = "",
     output: Output = AsTable,
 ) -> None:
-    """Replace the quota of all of an organization's clusters together; administrators only."""
+    """Show the quota of all of an organization's clusters, or replace it, administrators only."""
     from uuid import uuid4
 
     from fogbank.cli.connection import connect
-    from fogbank.cli.tenancy_lookups import organization_number
+    from fogbank.cli.tenancy_lookups import all_organizations, organization_number
+    from fogbank.cli.tenancy_views import quota_row
     from fogbank.v1 import identity_service_pb2
 
+    wanted = wanted_quota(cpu, memory, storage, gpu, replicas, unlimited=unlimited)
     with connect() as connection:
+        number = organization_number(connection, organization)
+        if wanted is None:
+            found = [each for each in all_organizations(connection) if each.id == number]
+            rows = [{"id": each.id, "name": each.name, **quota_row(each.quota)} for each in found]
+            print_list(rows, _QUOTA_COLUMNS, output, name_key="id", empty="no such organization")
+            return
         request = identity_service_pb2.SetOrganizationQuotaRequest(
-            request_id=request_id or str(uuid4()),
-            organization_id=organization_number(connection, organization),
-            quota=quota_of(cpu, memory, storage, gpu, replicas),
+            request_id=request_id or str(uuid4()), organization_id=number, quota=wanted
         )
         answer = connection.call(connection.identity.SetOrganizationQuota, request)
     _print(answer.organization, output, "has another quota")

@@ -4,6 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fogbank.cli.failures import UsageFailure
+from fogbank.cli.output import Column
+
 if TYPE_CHECKING:
     from fogbank.v1 import resources_pb2
 
@@ -22,10 +25,18 @@ Gpu = Annotated[
 Replicas = Annotated[
     int | None, typer.Option("--replicas", min=0, help="Replicas in all; unlimited without it.")
 ]
+Unlimited = Annotated[bool, typer.Option("--unlimited", help="Without any limit.")]
 RequestId = Annotated[
     str, typer.Option("--request-id", help="Makes a repeat of this command safe.")
 ]
 
+COLUMNS = (
+    Column("CPU", "cpu_cores"),
+    Column("MEMORY MB", "memory_mb"),
+    Column("STORAGE GB", "storage_gb"),
+    Column("GPU", "gpu_units"),
+    Column("REPLICAS", "replicas"),
+)
 _THOUSANDTHS = 1000
 
 
@@ -46,3 +57,19 @@ def quota_of(
         gpu_thousandths=None if gpu is None else round(gpu * _THOUSANDTHS),
         replicas=replicas,
     )
+
+
+def wanted_quota(
+    cpu: float | None,
+    memory: int | None,
+    storage: int | None,
+    gpu: float | None,
+    replicas: int | None,
+    *,
+    unlimited: bool,
+) -> "resources_pb2.Quota | None":
+    """Return the quota that flags ask for, as `quota_of`; None if they ask for none."""
+    limited = any(each is not None for each in (cpu, memory, storage, gpu, replicas))
+    if limited and unlimited:
+        raise UsageFailure("give either limits or --unlimited, not both")
+    return quota_of(cpu, memory, storage, gpu, replicas) if limited or unlimited else None

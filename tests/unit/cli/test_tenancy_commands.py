@@ -169,11 +169,24 @@ def test_quotas_in_the_units_of_the_command_line(server: Identity) -> None:
     assert server.requests[-1].organization_id == 2
     assert run(["cluster", "quota", "edge", *flags]) == 0
     assert (server.requests[-1].cluster_id, server.requests[-1].total) == (2, wanted)
-    assert run(["cluster", "quota", "2"]) == 0
-    assert server.requests[-1].total == resources_pb2.Quota(), "unlimited"
+    assert run(["cluster", "quota", "2", "--unlimited"]) == 0
+    assert server.requests[-1].total == resources_pb2.Quota()
     assert run(["org", "quota", "2", *flags]) == 0
     assert server.requests[-1].quota == wanted
+    assert run(["org", "quota", "2", "--unlimited"]) == 0
+    assert server.requests[-1].quota == resources_pb2.Quota()
     assert run(["cluster", "quota", "2", "--cpu", "-1"]) == 64
+    assert run(["cluster", "quota", "2", "--cpu", "1", "--unlimited"]) == 64
+
+
+def test_a_quota_is_shown_without_flags_and_stays_as_it_is(
+    server: Identity, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["cluster", "quota", "edge", "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["total"]["cpu_cores"] == 8.5
+    assert run(["org", "quota", "ours"]) == 0
+    assert "ours" in capsys.readouterr().out
+    assert not [each for each in server.requests if type(each).__name__.startswith("Set")]
 
 
 def test_clusters_are_listed_with_their_quotas(
