@@ -6,6 +6,8 @@ into a real PostgreSQL; then, one after the other:
 - project: the whole projection made anew from the log, as a ledger does whose database is lost;
 - copy: `COPY` of all rows that projecting left, in its binary form, into tables like the ledger's
   with their keys and indexes; the ratio is project to copy (aim: a third);
+- rebuild: the tables made again from the copy of the log, as `fog audit rebuild` does, beside those
+  that answer, and compared with them; against the same `COPY`;
 - read: the commits read from JetStream, as bytes, by the log's own reader;
 - verify: the ledger's `VerifyLog`: log, copy, tree and digests compared commit by commit; it reads
   the commits twice, from either store, and hashes them twice; the ratio is verify to read (aim:
@@ -43,6 +45,7 @@ from fogbank.log.nats_connection import NatsConnection, connect
 from fogbank.log.port import EventLog, StoredCommit
 from fogbank.log.stream import StreamName, StreamSettings, ensure_stream
 from fogbank.runtime.garbage import spare_garbage_collection
+from services.ledger.adapters.maintenance import rebuild
 from services.ledger.app.ports import DeploymentFilter
 from services.ledger.app.queries import Wait
 from tests.support.ledger import READER, Ledger, StoredLog, a_running_ledger, rows_of
@@ -144,6 +147,14 @@ async def copied(url: str, costs: Costs) -> Cost:
     return cost
 
 
+async def rebuilt(url: str, costs: Costs) -> Cost:
+    """Return what building the tables again takes, which must find nothing wrong."""
+    async with costs.of() as cost:
+        found = await rebuild(url, None, lambda *_: None)
+    assert not any(found.differed.values()), found
+    return cost
+
+
 @dataclass
 class BrokerLog(StoredLog):
     """The log in a broker."""
@@ -186,6 +197,7 @@ async def measure(commits: list[StoredCommit], events: int) -> None:
                 copy = await copied(url, costs)
                 figure("copy", events, copy)
                 figure("project", events, project, copy)
+                figure("rebuild", events, await rebuilt(url, costs), copy)
                 await verifying(ledger, log, events, costs)
                 await asking(ledger, url, log.last)
                 await deriving(ledger, events, costs)
