@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Row, func, or_, select, update
+from sqlalchemy import Row, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -20,7 +20,7 @@ from services.gateway.adapters.database import (
 from services.gateway.app.ports import OrganizationKey
 from services.gateway.app.principal import Principal, Service
 from services.gateway.app.service_accounts import ApiToken, digest_of
-from services.gateway.core.service_accounts import MAX_TOKENS, Scope, shown_already
+from services.gateway.core.service_accounts import ENDED_SHOWN_S, MAX_TOKENS, Scope, shown_already
 
 _SECOND_US = 1_000_000
 # How long a gateway takes a token that it has looked up for good without looking again. What is
@@ -93,6 +93,7 @@ class PostgresApiTokens:
             if known is not None:
                 raise shown_already(known)
             await self._check_room(connection, token)
+            await _drop_long_ended(connection, token)
             await connection.execute(
                 upsert(api_tokens).values(
                     id=token.id,
@@ -158,6 +159,18 @@ class PostgresApiTokens:
                 f"The organization has {MAX_TOKENS} tokens that work: revoke some",
                 reason="TOO_MANY_TOKENS",
             )
+
+
+async def _drop_long_ended(connection: AsyncConnection, token: ApiToken) -> None:
+    """Forget tokens of the new one's organization that nobody looks for any more."""
+    long_ago = instant(token.created_at_us - ENDED_SHOWN_S * _SECOND_US)
+    accounts = select(service_accounts.c.id).where(*_of(token.organization))
+    await connection.execute(
+        delete(api_tokens).where(
+            api_tokens.c.account_id.in_(accounts),
+            or_(api_tokens.c.expires_at < long_ago, api_tokens.c.revoked_at < long_ago),
+        )
+    )
 
 
 async def _note_use(connection: AsyncConnection, token_id: str, now_us: int) -> None:

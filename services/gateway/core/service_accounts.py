@@ -11,6 +11,8 @@ from services.gateway.core.bounds import shown_number
 
 MAX_LIFETIME_S = 366 * 24 * 3600
 DEFAULT_LIFETIME_S = 90 * 24 * 3600
+# For how long one is still listed that has ended or was revoked.
+ENDED_SHOWN_S = 90 * 24 * 3600
 # How many tokens of an organization may work at once.
 MAX_TOKENS = 1_000
 

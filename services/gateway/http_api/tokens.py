@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
@@ -19,7 +19,7 @@ from services.gateway.http_api.answers import Answer, errors
 from services.gateway.http_api.bodies import Body, documented, json_body
 from services.gateway.http_api.dependencies import used_by
 from services.gateway.http_api.organizations import NO_STORE
-from services.gateway.http_api.paging import OrganizationId
+from services.gateway.http_api.paging import LISTED, OrganizationId, PageQuery, page_headers
 from services.gateway.http_api.rendering import instant, json_response
 
 router = APIRouter(prefix="/api/orgs/{organization_id}/tokens", tags=["tokens"])
@@ -110,15 +110,19 @@ async def create(
 @router.get(
     "",
     response_model=list[TokenAnswer],
-    responses=errors(401, 403, 404, 429, 503),
+    responses={**LISTED, **errors(401, 403, 404, 429, 503)},
     operation_id="listTokens",
 )
 async def list_tokens(
-    caller: Caller, request: Request, organization_id: OrganizationId
+    caller: Caller,
+    request: Request,
+    organization_id: OrganizationId,
+    query: Annotated[PageQuery, Query()],
 ) -> Response:
     """List the organization's tokens, also those that work no more; owners only."""
     tokens = await used_by(request).service_accounts.list(caller, organization_id)
-    return json_response([_rendered(each) for each in tokens], headers=NO_STORE)
+    page = tokens[query.offset : query.offset + query.limit]
+    return json_response([_rendered(each) for each in page], headers=page_headers(len(tokens)))
 
 
 @router.delete(

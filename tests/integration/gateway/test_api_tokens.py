@@ -21,7 +21,7 @@ from services.gateway.adapters.api_tokens import PostgresApiTokens
 from services.gateway.adapters.database import make_engine
 from services.gateway.app.ports import OrganizationKey
 from services.gateway.app.service_accounts import ApiToken, digest_of
-from services.gateway.core.service_accounts import Scope
+from services.gateway.core.service_accounts import ENDED_SHOWN_S, Scope
 from tests.support.fleet_log import an_id
 
 OURS = OrganizationKey(2, an_id("alice"))
@@ -96,6 +96,27 @@ async def test_a_repeat_makes_no_second_token(
     with pytest.raises(AlreadyExistsError, match=an_id("first")):
         await kept(tokens, a_token(clock, "second", account="other"), "the request")
     assert [each.id for each in await tokens.of(OURS)] == [an_id("first")]
+
+
+async def test_tokens_that_ended_long_ago_are_forgotten_when_one_is_made(
+    tokens: PostgresApiTokens, clock: ManualClock
+) -> None:
+    long_s = 2 * ENDED_SHOWN_S
+    lasting = clock.now_us() + long_s * SECOND_US
+    await kept(tokens, a_token(clock, "ended"))
+    await kept(tokens, a_token(clock, "of others", organization=OTHERS))
+    revoked = await kept(tokens, a_token(clock, "revoked", expires_at_us=lasting))
+    await kept(tokens, a_token(clock, "works", expires_at_us=lasting))
+    await tokens.revoke(revoked.id, clock.now_us())
+    clock.advance(ENDED_SHOWN_S - 3600)
+    await kept(tokens, a_token(clock, "early", expires_at_us=lasting))
+    names = {"ended", "revoked", "works", "early"}
+    assert {each.id for each in await tokens.of(OURS)} == set(map(an_id, names))
+    clock.advance(3 * 3600)
+    await kept(tokens, a_token(clock, "late", expires_at_us=lasting))
+    names = {"works", "early", "late"}
+    assert {each.id for each in await tokens.of(OURS)} == set(map(an_id, names))
+    assert len(await tokens.of(OTHERS)) == 1
 
 
 async def test_tokens_that_are_unknown_expired_or_revoked_dont_count(

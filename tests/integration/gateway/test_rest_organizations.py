@@ -378,3 +378,15 @@ async def test_a_job_moves_with_rights_in_both_clusters(face: RestFace, ours: An
     back = await call(face, "alice", "POST", rollback)
     assert back[0] == 202
     assert (await call(face, "alice", "GET", path))[1]["cluster_id"] == 2
+
+
+async def test_tokens_are_listed_in_parts(face: RestFace, ours: Any) -> None:
+    path = "/api/orgs/2/tokens"
+    for name in ("one", "two", "three"):
+        body = {"name": name, "scopes": ["read"]}
+        assert (await call(face, "alice", "POST", path, body))[0] == 201
+    async with face.client("alice") as client:
+        whole = await client.get(path)
+        part = await client.get(f"{path}?limit=1&offset=1")
+    assert part.json() == whole.json()[1:2]
+    assert whole.headers["x-total-count"] == part.headers["x-total-count"] == "3"
