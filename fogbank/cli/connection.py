@@ -1,7 +1,7 @@
 """Calls to the server: one channel, signed in, tried again while the server is briefly away."""
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -36,6 +36,8 @@ PAST_TIMEOUT_S = 120.0
 _RETRY_PAUSE_S = 0.3
 _LARGEST_MESSAGE = 64 * 1024 * 1024
 _NOT_THERE_S = 2.0
+# Every token lasts longer than this.
+_BRIEF_S = 5.0
 
 T = TypeVar("T")
 SYSTEM_CA = "system"
@@ -128,7 +130,7 @@ class Connection:
         return (("authorization", f"Bearer {self.token}"),) if self.token else ()
 
     def renewed(self) -> bool:
-        """Get another token after the server refused this one; False if there is no way to.
+        """Get another token in the place of this one; False if there is no way to.
 
         Raises:
             CommandError: the session has ended.
@@ -176,6 +178,25 @@ class Connection:
             else:
                 self._connected = True
                 return answer
+
+    def while_signed_in(self, begin: Callable[[], Iterable[T]]) -> Iterator[T]:
+        """Yield what a stream brings; when its token has ended, of another with a new token.
+
+        Raises:
+            grpc.RpcError: it failed, or is refused at once although the token is new.
+        """
+        is_new = False
+        while True:
+            began_s = time.monotonic()
+            try:
+                yield from begin()
+            except grpc.RpcError as error:
+                hopeless = is_new and time.monotonic() - began_s < _BRIEF_S
+                if hopeless or not is_refused(error) or not self.renewed():
+                    raise
+                is_new = True
+            else:
+                return
 
 
 def is_refused(error: grpc.RpcError) -> bool:

@@ -62,26 +62,21 @@ def _commits(
 
     import grpc
 
-    from fogbank.cli.connection import is_refused
-
-    refused = False
     while True:
-        stream = connection.audit.ReadEvents(wanted, metadata=connection.metadata)
+        stream = connection.while_signed_in(
+            lambda: connection.audit.ReadEvents(wanted, metadata=connection.metadata)
+        )
         try:
             for commit in stream:
                 wanted.after_sequence = max(wanted.after_sequence, commit.sequence)
                 yield commit
         except grpc.RpcError as error:
-            again = is_refused(error) and not refused and connection.renewed()
-            if not again:
-                if not wanted.follow or error.code() is not grpc.StatusCode.UNAVAILABLE:
-                    raise
-                time.sleep(_RETRY_PAUSE_S)
-            refused = again
+            if not wanted.follow or error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
+            time.sleep(_RETRY_PAUSE_S)
         else:
             if not wanted.follow:
                 return
-            refused = False
 
 
 def rows(commit: "ReadEventsResponse") -> Iterator[dict[str, Any]]:

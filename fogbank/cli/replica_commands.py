@@ -41,7 +41,12 @@ def print_logs(
             tail=tail,
             follow=follow,
         )
-        for piece in connection.replicas.ReadLogs(request, metadata=connection.metadata):
+        pieces = connection.while_signed_in(
+            lambda: connection.replicas.ReadLogs(request, metadata=connection.metadata)
+        )
+        for piece in pieces:
+            # Should the token end: what is printed is not asked for again.
+            request.tail = 0
             _write(sys.stdout, piece.data)
 
 
@@ -55,6 +60,8 @@ def execute(deployment: Which, command: Command, slot: Slot = None) -> int:
         request = pb.ExecRequest(
             deployment_id=deployment_id, replica_id=replica_id, command=command
         )
+        # It ends with the token, so let that have all of its time before it.
+        connection.renewed()
         for piece in connection.replicas.Exec(request, metadata=connection.metadata):
             match piece.WhichOneof("message"):
                 case "output":

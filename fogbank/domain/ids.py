@@ -28,6 +28,14 @@ def digest(data: bytes) -> bytes:
     return sha256(data).digest()
 
 
+def canonical_uuid(text: str) -> str:
+    """Return a UUID as ids are written, however it was; empty if it is none."""
+    try:
+        return str(UUID(text))
+    except ValueError:
+        return ""
+
+
 def command_event_id(owner_id: str, method: str, request_id: str) -> str:
     """Return the event id of a command, so that a repeat of the request is the same event."""
     return str(uuid5(NAMESPACE, f"{owner_id}\n{method}\n{request_id}"))

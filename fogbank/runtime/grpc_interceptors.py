@@ -197,29 +197,24 @@ class RequireBearer(grpc.aio.ServerInterceptor):
         if hmac.compare_digest(_authorization(details), self._expected):
             return handler
 
-        # Raised where `Boundary` catches it: inside the handler.
-        async def unary(request: Any, _context: Context) -> Any:
-            if handler.request_streaming:
-                await take_first(request)
+        async def refuse(_context: Context) -> None:
             raise UnauthenticatedError("this service answers only other services of the fleet")
 
-        async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
-            refusal = await unary(request, context)
-            yield refusal  # never reached; makes it a generator, as a stream's behaviour is
-
-        return _rebuild(handler, unary, stream)
+        # Raised where `Boundary` catches it: inside the handler.
+        return guarded(handler, refuse)
 
 
-def guarded(handler: Handler, refusal: Callable[[Context], FogError | None]) -> Handler:
-    """Return the handler with a question before it, of the caller; what it answers is raised."""
+def guarded(handler: Handler, admit: Callable[[Context], Awaitable[None]]) -> Handler:
+    """Return the handler with `admit` before it, which raises the error that a call ends with."""
     behaviour = _behaviour(handler)
 
     async def check(request: Any, context: Context) -> None:
-        error = refusal(context)
-        if error is not None:
+        try:
+            await admit(context)
+        except FogError:
             if handler.request_streaming:
                 await take_first(request)
-            raise error
+            raise
 
     async def unary(request: Any, context: Context) -> Any:
         await check(request, context)

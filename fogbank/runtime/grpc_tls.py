@@ -207,8 +207,10 @@ class CertificateRule(grpc.aio.ServerInterceptor):
         if handler is None or details.method.startswith(OPEN_METHODS):
             return handler
 
-        def refusal(context: Any) -> FogError | None:
+        async def admit(context: Any) -> None:
             certificate = peer_certificate(context)
-            return None if certificate is None else self._rule(details.method, certificate)
+            error = None if certificate is None else self._rule(details.method, certificate)
+            if error is not None:
+                raise error
 
-        return guarded(handler, refusal)
+        return guarded(handler, admit)

@@ -299,7 +299,7 @@ async def _serve_grpc(
         interceptors=[
             CertificateRule(agents_only_connect),
             Gatekeeper(gate),
-            Authenticate(face.identity, face.identity.limits, settings.client_patience_s),
+            Authenticate(face.identity, settings.client_patience_s),
         ],
         credentials=doors.users,
     )

@@ -19,7 +19,7 @@ from services.gateway.app.past import Past
 from services.gateway.grpc_api.audit_service import AuditService
 from services.gateway.grpc_api.authentication import Authenticate
 from tests.support.ledger import Ledger, StoredLog
-from tests.support.named_users import NamedTokens
+from tests.support.named_users import named_identity
 
 
 @asynccontextmanager
@@ -28,7 +28,7 @@ async def audited(ledger: Ledger, log: StoredLog) -> AsyncIterator[Any]:
     behind = GrpcServer([])
     ledger.serve(behind.grpc)
     port = await behind.start("127.0.0.1:0")
-    front = GrpcServer([], interceptors=[Authenticate(NamedTokens())])
+    front = GrpcServer([], interceptors=[Authenticate(named_identity())])
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         client = LedgerClient(channel)
         fold = FleetFold(log.reader(), client)

@@ -75,10 +75,10 @@ from services.gateway.grpc_api.node_service import NodeService
 from services.gateway.grpc_api.policy_service import PolicyService
 from services.gateway.grpc_api.replica_service import ReplicaService
 from tests.support.fleet_log import a_fingerprint, a_spec
-from tests.support.named_users import ALICE, NamedTokens, NamedUsers
-from tests.support.rest_face import FakeScheduler, FoldLedger, MemoryAccounts
+from tests.support.named_users import ALICE, NamedUsers, named_identity
+from tests.support.rest_face import FakeScheduler, FoldLedger
 from tests.support.statuses import LogStatuses
-from tests.support.tenancy import MemoryApiTokens, MemoryInvites, add_token_service
+from tests.support.tenancy import MemoryApiTokens, MemoryDenials, MemoryInvites, add_token_service
 
 AGENT_TOKEN = "the-agents-token"
 
@@ -209,6 +209,7 @@ class GatewayWorld:
     environments: Environments
     telemetry: HeardTelemetry
     scheduler: HandScheduler
+    denials: MemoryDenials
     agent_address: str = ""
     stubs: dict[str, Any] = field(default_factory=dict)
 
@@ -291,11 +292,10 @@ async def gateway_world(
     )
     ports = AgentPorts(fold, appender, environments, telemetry, clock, fold_timeout_s=timeout_s)
     agents, queries, tokens = Agents(ports), planner or FakeScheduler(fold), MemoryApiTokens()
-    named = Authenticate(NamedTokens(tokens), patience_s=patience_s)
-    server, joining = _server(authority, named), _joining(fold, command_log, clock, authority)
-    planning = Planning(deployments, command_log, queries)
-    updates = Updates(deployments, fold, command_log, environments, clock)
-    service = DeploymentService(deployments, planning, updates, GRPC_BOUNDS)
+    identity = named_identity(None, denials := MemoryDenials(), tokens)
+    server = _server(authority, Authenticate(identity, patience_s))
+    joining = _joining(fold, command_log, clock, authority)
+    service = _deployment_service(deployments, fold, command_log, queries, environments, clock)
     views, changes = Nodes(fold, ledger), NodeCommands(fold, command_log, clock)
     nodes = NodeService(views, changes, Rebalances(fold, command_log, queries, clock), joining)
     errands, limits = Errands(deployments, fold, agents), Limits(clock.now_us, allowance)
@@ -304,7 +304,7 @@ async def gateway_world(
     _register_audit(server, log, fold, ledger, past)
     organizations = _organizations(fold, command_log, clock, invites)
     _register_identity(server, organizations, clusters, Policies(fold, command_log, clock))
-    add_token_service(server, tokens, MemoryAccounts(), Rights(fold, command_log))
+    add_token_service(server, tokens, denials, Rights(fold, command_log))
     async with AsyncExitStack() as stack:
         stack.enter_context(agents.running())
         for loop in (fold.run, appender.run):
@@ -324,8 +324,22 @@ async def gateway_world(
             environments,
             telemetry,
             HandScheduler(log_of(Writer("scheduler", "hand")), fold),
+            denials,
             f"127.0.0.1:{joining.agent_port}",
         )
+
+
+def _deployment_service(
+    deployments: Deployments,
+    fold: FleetFold,
+    command_log: CommandLog,
+    queries: SchedulerQueries,
+    environments: Environments,
+    clock: Clock,
+) -> DeploymentService:
+    planning = Planning(deployments, command_log, queries)
+    updates = Updates(deployments, fold, command_log, environments, clock)
+    return DeploymentService(deployments, planning, updates, GRPC_BOUNDS)
 
 
 def _register_audit(

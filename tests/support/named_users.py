@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
 
 from fogbank.domain.errors import UnauthenticatedError
-from services.gateway.app.identity import TOKEN_PREFIX, User
+from fogbank.runtime.clock import SystemClock
+from services.gateway.app.identity import Denials, Identity, User
+from services.gateway.app.limits import Allowance, Limits
 from services.gateway.app.principal import Principal, Role
 from tests.support.fleet_log import an_id
-from tests.support.tenancy import MemoryApiTokens
+from tests.support.tenancy import MemoryApiTokens, MemoryDenials
 
 ALICE, BOB, CAROL, ADMIN = (Principal(an_id(name)) for name in ("alice", "bob", "carol", "admin"))
 ADMIN = Principal(ADMIN.user_id, Role.ADMIN)
 
 
 class NamedTokens:
-    """Takes a user's name for their token; knows the tokens of service accounts too."""
+    """Takes a user's name for their token."""
 
     users: Mapping[str, Principal] = {
         "alice": ALICE,
@@ -25,15 +29,32 @@ class NamedTokens:
         **{name: Principal(an_id(name)) for name in ("vera", "otto", "rex", "nina", "mallory")},
     }
 
-    def __init__(self, api_tokens: MemoryApiTokens | None = None) -> None:
-        self._api_tokens = api_tokens or MemoryApiTokens()
-
-    async def authenticate(self, token: str) -> Principal:
-        if token.startswith(TOKEN_PREFIX):
-            return await self._api_tokens.read(token)
+    def read(self, token: str) -> Principal:
         if token not in self.users:
             raise UnauthenticatedError("Not authenticated")
-        return self.users[token]
+        # Whoever has a name as token has it as the token's id.
+        return replace(self.users[token], token_id=token)
+
+
+_PLENTY = Allowance(1_000_000, 1_000_000, 1_000_000)
+
+
+def named_identity(
+    limits: Limits | None = None,
+    denials: Denials | None = None,
+    api_tokens: MemoryApiTokens | None = None,
+) -> Identity:
+    """Return who lets in the users whose tokens are their names; nobody signs in there."""
+    nobody: Any = None
+    names: Any = NamedTokens()
+    now_us = SystemClock().now_us
+    return Identity(
+        *(nobody, nobody, nobody, names, denials or MemoryDenials()),
+        api_tokens=api_tokens or MemoryApiTokens(),
+        clock_us=now_us,
+        refresh_lifetime_s=0,
+        limits=limits or Limits(now_us, _PLENTY),
+    )
 
 
 class NamedUsers:

@@ -67,7 +67,7 @@ from services.gateway.http_api.dependencies import HttpDependencies
 from tests.support.documented import documented
 from tests.support.fleet_log import a_fingerprint, a_spec
 from tests.support.statuses import LogStatuses
-from tests.support.tenancy import MemoryApiTokens, MemoryInvites
+from tests.support.tenancy import MemoryApiTokens, MemoryDenials, MemoryInvites
 from tests.support.waiting import eventually
 
 SECRET = "an-honest-secret-of-more-than-32-bytes"
@@ -94,15 +94,15 @@ def deploy_body(**changes: Any) -> dict[str, Any]:
     return body
 
 
-class MemoryAccounts:
-    """Accounts and refresh tokens in memory."""
+class MemoryAccounts(MemoryDenials):
+    """Accounts, refresh tokens and denied ids in memory."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._users: dict[str, User] = {}
         self._tokens: dict[bytes, User] = {}
         self._used: set[bytes] = set()
         self._sessions: dict[bytes, str] = {}
-        self._denied: set[str] = set()
 
     async def add(self, user: User, name_key: str) -> bool:
         return self._users.setdefault(name_key, user) is user
@@ -122,12 +122,6 @@ class MemoryAccounts:
     async def end(self, session_id: str) -> None:
         for token in [each for each, of in self._sessions.items() if of == session_id]:
             self._tokens.pop(token, None)
-
-    async def deny(self, ids: Collection[str], until_us: int) -> None:
-        self._denied |= set(ids)
-
-    def denies(self, principal: Principal) -> bool:
-        return not self._denied.isdisjoint({principal.token_id, principal.session_id})
 
     async def rotate(
         self, token: bytes, successor: bytes, now_us: int, expires_at_us: int

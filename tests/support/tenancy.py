@@ -67,6 +67,19 @@ class MemoryInvites:
         return Invite(invite.code, invite.terms, len(self._used_by.get(invite.code, ())))
 
 
+class MemoryDenials:
+    """Ids that count no more, in memory."""
+
+    def __init__(self) -> None:
+        self._denied: set[str] = set()
+
+    async def deny(self, ids: Collection[str], until_us: int) -> None:
+        self._denied |= set(ids)
+
+    def denies(self, principal: Principal) -> bool:
+        return not self._denied.isdisjoint({principal.token_id, principal.session_id})
+
+
 class MemoryApiTokens:
     """Tokens of service accounts in memory."""
 
@@ -98,13 +111,18 @@ class MemoryApiTokens:
         digest = digest_of(token)
         self._kept[digest] = replace(self._kept[digest], expires_at_us=1)
 
+    def knows(self, token: str) -> bool:
+        return digest_of(token) in self._kept
+
     async def read(self, token: str) -> Principal:
         found = self._kept.get(digest_of(token))
         now_us = SystemClock().now_us()
         if found is None or found.revoked_at_us or found.expires_at_us <= now_us:
             raise UnauthenticatedError("Not authenticated")
         service = Service(found.organization, found.scopes)
-        return Principal(found.account_id, token_id=found.id, service=service)
+        return Principal(
+            found.account_id, token_id=found.id, service=service, ends_at_us=found.expires_at_us
+        )
 
 
 def add_token_service(

@@ -45,10 +45,14 @@ class PostgresApiTokens:
     def __init__(self, engine: AsyncEngine, clock_us: Callable[[], int]) -> None:
         self._engine = engine
         self._clock_us = clock_us
-        # By digest: whose it is, and until when nobody asks again.
+        # By digest: whose it was when it was looked up, and until when nobody asks again.
         self._known: dict[bytes, tuple[Principal, int]] = {}
         # Apart from those, or a flood of nonsense would push them out.
         self._refused: dict[bytes, int] = {}
+
+    def knows(self, token: str) -> bool:
+        """Tell whether a token was good when it was last looked up here."""
+        return digest_of(token) in self._known
 
     async def read(self, token: str) -> Principal:
         """Return whose token it is; UnauthenticatedError if it doesn't count (any more).
@@ -60,19 +64,21 @@ class PostgresApiTokens:
         known = self._known.get(digest)
         if known is not None and now_us < known[1]:
             return known[0]
-        self._known.pop(digest, None)
         if now_us < self._refused.get(digest, 0):
             raise UnauthenticatedError("Not authenticated")
         async with transaction(self._engine) as connection:
             statement = _JOINED.where(api_tokens.c.token_digest == digest)
             row = (await connection.execute(statement)).first()
             if row is None or row.revoked_at is not None or row.expires_at <= instant(now_us):
+                self._known.pop(digest, None)
                 self._refuse(digest, now_us + _REFUSED_FOR_US)
                 raise UnauthenticatedError("Not authenticated")
             await _note_use(connection, row.id, now_us)
         found = _token(row)
         service = Service(found.organization, found.scopes)
-        principal = Principal(found.account_id, token_id=found.id, service=service)
+        principal = Principal(
+            found.account_id, token_id=found.id, service=service, ends_at_us=found.expires_at_us
+        )
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
         self._known[digest] = (principal, min(now_us + _KNOWN_FOR_US, found.expires_at_us))

@@ -128,13 +128,14 @@ class JwtAccessTokens:
             raise UnauthenticatedError("Not authenticated")
         try:
             claims = self._claims(token)
+            ends_s = float(claims["exp"]) + LEEWAY_S
             principal = Principal(
                 str(UUID(claims["sub"])),
                 Role(claims["role"]),
                 str(claims.get("sid", "")),
                 str(claims.get("jti") or hashlib.sha256(token.encode()).hexdigest()),
+                ends_at_us=round(ends_s * 1_000_000),
             )
-            ends_s = float(claims["exp"]) + LEEWAY_S
         except (jwt.PyJWTError, LookupError, ValueError, TypeError, AttributeError) as error:
             raise UnauthenticatedError("Not authenticated") from error
         if len(self._checked) >= _CHECKED_TOKENS:

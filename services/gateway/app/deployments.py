@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import structlog
 
@@ -13,6 +13,7 @@ from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import EventEnvelope
 from fogbank.domain.errors import FogError, InvalidArgumentError, ResourceExhaustedError
 from fogbank.domain.facts import DeploymentFact
+from fogbank.domain.ids import canonical_uuid
 from fogbank.domain.position import sequence_of
 from fogbank.domain.status import StatusChange
 from fogbank.domain.views import AsOf, DeploymentView, Moment, Page
@@ -302,7 +303,7 @@ class Deployments:
         after_sequence: int = 0,
         ids: Collection[str] = (),
         at_least_every_s: float | None = None,
-    ) -> AsyncIterator[Progress]:
+    ) -> AsyncGenerator[Progress]:
         """Follow changes of status after a log sequence (0: from now on), for ever.
 
         Yields without gaps, also items without changes, which only say how far all was sent; one
@@ -345,7 +346,7 @@ class Deployments:
         Raises:
             NotFoundError: no such deployment, or not the caller's.
         """
-        if _canonical_id(deployment_id) not in self._fold.fleet.facts.deployments:
+        if canonical_uuid(deployment_id) not in self._fold.fleet.facts.deployments:
             await self._commands.wait_for(await self._fold.log_end())
         return self._find(principal, deployment_id)
 
@@ -375,6 +376,11 @@ class Deployments:
         deployment = await self.own(principal, deployment_id)
         await self._rights.cluster(principal, deployment.spec.cluster_id)
         return deployment
+
+    def check_changeable(self, principal: Principal, deployment_id: str) -> None:
+        """Raise as `changeable` does, by what is folded already."""
+        deployment = self._find(principal, deployment_id)
+        self._rights.check_cluster(principal, deployment.spec.cluster_id)
 
     # --- within -------------------------------------------------------------------------------
 
@@ -435,16 +441,9 @@ class Deployments:
         return Accepted(deployment_id, sequence_of(position), position, deployment.spec)
 
     def _find(self, principal: Principal, deployment_id: str) -> DeploymentFact:
-        deployment = self._fold.fleet.facts.deployments.get(_canonical_id(deployment_id))
+        deployment = self._fold.fleet.facts.deployments.get(canonical_uuid(deployment_id))
         if deployment is None or not (
             principal.is_admin or deployment.owner_id == principal.user_id
         ):
             raise commands.not_found()
         return deployment
-
-
-def _canonical_id(deployment_id: str) -> str:
-    try:
-        return str(UUID(deployment_id))
-    except ValueError:
-        return ""

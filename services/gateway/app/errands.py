@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from uuid import uuid4
 
 from prometheus_client import Gauge
@@ -22,6 +23,7 @@ from services.gateway.app.agents import Agents
 from services.gateway.app.deployments import Deployments
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.principal import Principal
+from services.gateway.app.streams import Streams
 from services.gateway.core.agent_messages import Errand, ExecErrand, LogsErrand
 
 _ERRANDS = Gauge("fog_gateway_errands", "Logs that are read and commands that run for users.")
@@ -80,7 +82,7 @@ class Delivery:
             unwanted.cancel()
         return not self._unwanted.is_set()
 
-    async def pieces(self) -> AsyncIterator[Piece]:
+    async def pieces(self) -> AsyncGenerator[Piece]:
         """Yield all pieces.
 
         Raises:
@@ -104,6 +106,7 @@ class Errands:
         self._agents = agents
         self._patience_s = patience_s
         self._waiting: dict[str, Delivery] = {}
+        self._streams = Streams()
 
     async def logs(
         self,
@@ -115,7 +118,7 @@ class Errands:
         follow: bool = False,
         slot: int | None = None,
         previous: bool = False,
-    ) -> AsyncIterator[Piece]:
+    ) -> AsyncGenerator[Piece]:
         """Yield what a replica's container wrote, or with `previous` the one before.
 
         The replica is the one given, ended or not, or the last one of a `slot`.
@@ -140,10 +143,10 @@ class Errands:
 
     async def execute(
         self, principal: Principal, deployment_id: str, replica_id: str, command: tuple[str, ...]
-    ) -> AsyncIterator[Piece]:
+    ) -> AsyncGenerator[Piece]:
         """Yield what a command in a replica's container writes, and last its exit code.
 
-        Raises: as `logs`, and as `Deployments.changeable`.
+        Raises: as `logs`, and as `Deployments.changeable`, whenever that comes to be so.
         """
         if not 1 <= len(command) <= MAX_COMMAND or not command[0]:
             raise InvalidArgumentError.of_field(
@@ -155,8 +158,12 @@ class Errands:
             )
         deployment = await self._deployments.changeable(principal, deployment_id)
         replica = self._replica(deployment, replica_id)
-        async with self._sent(replica, ExecErrand(command)) as delivery:
-            async for piece in delivery.pieces():
+        check = partial(self._deployments.check_changeable, principal, deployment.id)
+        async with (
+            self._sent(replica, ExecErrand(command)) as delivery,
+            aclosing(self._streams.while_allowed(check, delivery.pieces())) as pieces,
+        ):
+            async for piece in pieces:
                 yield piece
 
     def node_of(self, errand_id: str) -> str:

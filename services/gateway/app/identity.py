@@ -1,5 +1,7 @@
 """Users and their sessions: register, sign in, refresh, and the administrator of a first start.
 
+And who is let in by which token, how often, and for how long.
+
 Ordinary data of the gateway's own database, not of the log: names and passwords never go there.
 """
 
@@ -8,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import secrets
 import unicodedata
-from collections.abc import Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 from uuid import uuid4
 
 from fogbank.domain.errors import (
@@ -22,6 +26,8 @@ from fogbank.domain.errors import (
 )
 from services.gateway.app.limits import Allowance, Limits
 from services.gateway.app.principal import Principal, Role
+from services.gateway.app.streams import Streams
+from services.gateway.core.service_accounts import Scope
 
 # So that a leaked token is known for what it is, to people and to programs that look for such.
 TOKEN_PREFIX = "fogtok_"  # noqa: S105 (public)
@@ -29,6 +35,8 @@ MIN_USERNAME, MAX_USERNAME = 3, 64
 MIN_PASSWORD, MAX_PASSWORD = 6, 256
 MAX_REFRESH_TOKEN = 256
 _SECOND_US = 1_000_000
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +151,10 @@ class AccessTokens(Protocol):
 class TokenReader(Protocol):
     """Knows the tokens of service accounts."""
 
+    def knows(self, token: str) -> bool:
+        """Tell whether a token was good when it was last looked up here."""
+        ...
+
     async def read(self, token: str) -> Principal:
         """Return whose token it is, or raise UnauthenticatedError.
 
@@ -177,6 +189,7 @@ class Identity:
         self._clock_us = clock_us
         self.limits = limits or Limits(clock_us, Allowance())
         self._refresh_lifetime_us = refresh_lifetime_s * _SECOND_US
+        self._streams = Streams()
 
     async def register(self, username: str, password: str) -> User:
         """Make an ordinary account.
@@ -234,23 +247,64 @@ class Identity:
             raise UnauthenticatedError("Not authenticated", reason="UNAUTHENTICATED")
         return self._session(outcome, successor, now_us)
 
-    async def authenticate(self, token: str) -> Principal:
+    async def admit(
+        self, token: str, address: str, takes: Scope | None, *, counted: bool = True
+    ) -> Principal:
+        """Return who makes a call from an address, unless it is too often.
+
+        `takes` is the scope that a service account's token needs for it; None for people only.
+
+        Raises:
+            UnauthenticatedError, UnavailableError: as `authenticate`.
+            PermissionDeniedError: the token is not for this.
+            ResourceExhaustedError: too many calls, of the caller if it is `counted`, or of nobody
+                knows whom from the address.
+        """
+        principal = await self.authenticate(token, address)
+        principal.require_scope(takes)
+        if counted:
+            self.limits.request(principal)
+        return principal
+
+    async def authenticate(self, token: str, address: str = "") -> Principal:
         """Return whose token it is: a user's access token, or a service account's.
 
-        Access tokens are read without asking anybody, the others are looked up now and then.
+        Access tokens are read without asking anybody, the others are looked up now and then. What
+        fails counts against the address it is shown from, and so does what is looked up for the
+        first time: from its beginning, for it costs a look into the database.
 
         Raises:
             UnauthenticatedError: it is malformed, forged, expired, signed out, revoked or meant for
                 others.
             UnavailableError: it is a service account's, and the database is out of reach.
+            ResourceExhaustedError: too many from the address.
         """
-        if self._api_tokens is not None and token.startswith(TOKEN_PREFIX):
-            principal = await self._api_tokens.read(token)
-        else:
-            principal = self._access_tokens.read(token)
-        if self._denials.denies(principal):
-            raise UnauthenticatedError("Not authenticated")
+        reader = self._api_tokens if token.startswith(TOKEN_PREFIX) else None
+        unheard_of = reader is not None and not reader.knows(token)
+        with self.limits.token_shown(address, costly=unheard_of):
+            principal = await reader.read(token) if reader else self._access_tokens.read(token)
+            self.check(principal)
         return principal
+
+    def check(self, principal: Principal) -> None:
+        """Raise UnauthenticatedError if a caller who was let in would be so no more."""
+        if self._denials.denies(principal) or self._clock_us() >= principal.ends_at_us:
+            raise UnauthenticatedError("Not authenticated")
+
+    async def stream(
+        self, principal: Principal, items: AsyncGenerator[T, None]
+    ) -> AsyncGenerator[T, None]:
+        """Yield what a stream yields, counted, for as long as its caller is let in.
+
+        Raises:
+            UnauthenticatedError: the caller is let in no more, since a second or so.
+            ResourceExhaustedError: the caller has too many streams.
+        """
+        with self.limits.stream(principal):
+            allowed = self._streams.while_allowed(partial(self.check, principal), items)
+            async with aclosing(allowed):
+                async for item in allowed:
+                    yield item
 
     async def logout(self, principal: Principal) -> None:
         """End the session of a caller: its access tokens and its refresh token work no more.

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 
-from fogbank.domain.errors import ResourceExhaustedError, UnauthenticatedError
+from fogbank.domain.errors import FogError, ResourceExhaustedError, UnauthenticatedError
 from services.gateway.app.principal import Principal
 from services.gateway.core.rates import Rate
 
@@ -57,6 +57,23 @@ class Limits:
         """Count a request without a token, or with one that doesn't count."""
         wait_us = self._addresses.take(_host(address), self._clock_us())
         _refuse_for(wait_us, "Too many requests from your address")
+
+    @contextmanager
+    def token_shown(self, address: str, *, costly: bool) -> Iterator[None]:
+        """Count a token that an address shows, unless it turns out to be good.
+
+        One that it is `costly` to look into counts from its beginning, or many at once would pass.
+        """
+        if costly:
+            self.anonymous(address)
+        try:
+            yield
+        except FogError:
+            if not costly:
+                self.anonymous(address)
+            raise
+        if costly:
+            self._addresses.give_back(_host(address))
 
     @contextmanager
     def sign_in(self, name_key: str, address: str) -> Iterator[None]:

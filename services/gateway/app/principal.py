@@ -11,6 +11,8 @@ from fogbank.domain.errors import PermissionDeniedError, UnauthenticatedError
 from services.gateway.app.ports import OrganizationKey
 from services.gateway.core.service_accounts import Scope, includes
 
+FOR_EVER_US = 2**63 - 1
+
 
 class Role(StrEnum):
     """What a caller may do: users their own things, administrators all of them."""
@@ -32,7 +34,7 @@ class Principal:
     """A signed-in user, or a service account; `user_id` is its UUID.
 
     `token_id` names the token that says so, `session_id` the sign-in that it descends from; empty
-    where there is none.
+    where there is none. The token counts until `ends_at_us`, in microseconds since 1970.
     """
 
     user_id: str
@@ -40,6 +42,7 @@ class Principal:
     session_id: str = field(default="", compare=False)
     token_id: str = field(default="", compare=False)
     service: Service | None = None
+    ends_at_us: int = field(default=FOR_EVER_US, compare=False)
 
     @property
     def actor(self) -> str:

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractContextManager, aclosing, nullcontext
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote
 
 import grpc
 import grpc.aio
 from prometheus_client import Counter
 
-from fogbank.domain.errors import FogError, ResourceExhaustedError, UnauthenticatedError
+from fogbank.domain.errors import ResourceExhaustedError
 from fogbank.runtime.grpc_interceptors import guarded
-from services.gateway.app.limits import Limits
-from services.gateway.app.principal import Principal, set_current_principal
+from services.gateway.app.identity import Identity
+from services.gateway.app.principal import Principal, current_principal, set_current_principal
 from services.gateway.grpc_api.scopes import scope_of
 
 if TYPE_CHECKING:  # generic in the stubs only
     Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
+    Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 else:
     Handler = grpc.RpcMethodHandler
+    Context = grpc.aio.ServicerContext
 Details = grpc.HandlerCallDetails
 Continue = Callable[[Details], Awaitable[Handler | None]]
 
@@ -47,133 +48,86 @@ _OF_THE_PROCESS = "/grpc.channelz."
 _NEVER_LIMITED = frozenset({"/fogbank.v1.DeploymentService/GetDeployment"})
 
 
-class Authenticator(Protocol):
-    """Whoever can tell what a token stands for."""
-
-    async def authenticate(self, token: str) -> Principal:
-        """Return who a token belongs to; UnauthenticatedError if it doesn't count."""
-
-
 class Authenticate(grpc.aio.ServerInterceptor):
-    """Lets only callers with a valid token in, and notes who they are."""
+    """Lets only callers with a valid token in, notes who they are, and ends their streams."""
 
-    def __init__(
-        self,
-        authenticator: Authenticator,
-        limits: Limits | None = None,
-        patience_s: float = _PATIENCE_S,
-    ) -> None:
-        """Without `limits` nothing is counted; a stream's message must be read in `patience_s`."""
-        self._authenticator = authenticator
-        self._limits = limits
+    def __init__(self, identity: Identity, patience_s: float = _PATIENCE_S) -> None:
+        """A stream's message must be read in `patience_s`."""
+        self._identity = identity
         self._patience_s = patience_s
 
     async def intercept_service(self, continuation: Continue, details: Details) -> Handler | None:
         handler = await continuation(details)
         if handler is None or details.method.startswith(OPEN_METHODS):
             return handler
-        try:
-            principal = await self._authenticator.authenticate(_bearer(details))
-        except FogError as error:
-            # Also what could not be looked up: asking for it must not be free.
-            return refusal(handler, error, self._limits)
-        try:
-            principal.require_scope(scope_of(details.method))
+        takes, counted = scope_of(details.method), details.method not in _NEVER_LIMITED
+
+        async def admit(context: Context) -> None:
+            principal = await self._identity.admit(
+                _bearer(details), address_of(context), takes, counted=counted
+            )
             if details.method.startswith(_OF_THE_PROCESS):
                 principal.require_admin()
-            if self._limits is not None and details.method not in _NEVER_LIMITED:
-                self._limits.request(principal)
-        except FogError as error:
-            return refusal(handler, error)
-        # A call is handled in the task that its interceptors run in.
-        set_current_principal(principal)
-        if not handler.response_streaming:
-            return handler
-        counted: AbstractContextManager[None] = nullcontext()
-        if self._limits is not None:
-            counted = self._limits.stream(principal)
+            # A call is handled in the task that admits it.
+            set_current_principal(principal)
+
+        return guarded(self._bounded(handler) if handler.response_streaming else handler, admit)
+
+    def _bounded(self, handler: Handler) -> Handler:
+        """Return the handler of a stream as one that counts, and ends if nobody may or does read.
+
+        What waits for a client is bounded by its own window. One that does not take a message in
+        time holds a stream for nobody. Of streams both ways each message counts as a request.
+        """
+        begin: Any = handler.unary_stream or handler.stream_stream
+
+        async def stream(request: Any, context: Context) -> None:
+            principal = current_principal()
             if handler.request_streaming:
-                handler = _counting(handler, partial(self._limits.request, principal))
-        return _patient(handler, counted, self._patience_s)
-
-
-def _counting(handler: Handler, count: Callable[[], None]) -> Handler:
-    """Return the handler of a stream both ways as one that counts each message it gets."""
-    begin: Any = handler.stream_stream
-
-    async def each_counted(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        async for request in requests:
-            count()
-            yield request
-
-    return grpc.stream_stream_rpc_method_handler(
-        lambda requests, context: begin(each_counted(requests), context),
-        handler.request_deserializer,
-        handler.response_serializer,
-    )
-
-
-def _patient(handler: Handler, counted: AbstractContextManager[None], patience_s: float) -> Handler:
-    """Return the handler of a stream as one that counts while it lasts, and ends if nobody reads.
-
-    What waits for a client is bounded by its own window. One that does not take a message in time
-    holds a stream for nobody.
-    """
-    begin: Any = handler.unary_stream or handler.stream_stream
-
-    async def stream(request: Any, context: Any) -> None:
-        with counted:
-            async with aclosing(begin(request, context)) as messages:
+                request = self._counted(principal, request)
+            items = self._identity.stream(principal, begin(request, context))
+            async with aclosing(items) as messages:
                 async for message in messages:
                     try:
-                        async with asyncio.timeout(patience_s):
+                        async with asyncio.timeout(self._patience_s):
                             await context.write(message)
                     except TimeoutError:
                         CUT.inc()
                         raise ResourceExhaustedError(
-                            f"A message was not read within {patience_s:g} s; go on after the "
-                            "last sequence that you got",
+                            f"A message was not read within {self._patience_s:g} s; go on after "
+                            "the last sequence that you got",
                             reason="CLIENT_TOO_SLOW",
                             retry_after_ms=_RETRY_HINT_MS,
                         ) from None
 
-    make = (
-        grpc.stream_stream_rpc_method_handler
-        if handler.request_streaming
-        else grpc.unary_stream_rpc_method_handler
-    )
-    return make(stream, handler.request_deserializer, handler.response_serializer)
+        make = (
+            grpc.stream_stream_rpc_method_handler
+            if handler.request_streaming
+            else grpc.unary_stream_rpc_method_handler
+        )
+        return make(stream, handler.request_deserializer, handler.response_serializer)
+
+    async def _counted(
+        self, principal: Principal, requests: AsyncIterator[Any]
+    ) -> AsyncIterator[Any]:
+        async for request in requests:
+            self._identity.limits.request(principal)
+            yield request
 
 
 def _bearer(details: Details) -> str:
+    """Return the token that a call shows; empty for none."""
     for key, value in details.invocation_metadata or ():
         if key == "authorization" and isinstance(value, str):
             scheme, _, token = value.partition(" ")
             if scheme.lower() == "bearer" and token:
                 return token.strip()
-    raise UnauthenticatedError("Not authenticated")
+    return ""
 
 
-def address_of(context: Any) -> str:
+def address_of(context: Context) -> str:
     """Return where a call comes from, without the port; empty if that isn't known."""
     kind, _, peer = unquote(context.peer()).partition(":")
     if kind not in {"ipv4", "ipv6"}:
         return ""
     return peer.rpartition(":")[0].strip("[]")
-
-
-def refusal(handler: Handler, error: FogError, limits: Limits | None = None) -> Handler:
-    """Return a handler of the same kind that raises where the outermost interceptor catches it.
-
-    With `limits` it counts as a call from its address, by somebody who isn't known.
-    """
-
-    def refused(context: Any) -> FogError:
-        try:
-            if limits is not None:
-                limits.anonymous(address_of(context))
-        except ResourceExhaustedError as too_many:
-            return too_many
-        return error
-
-    return guarded(handler, refused)

@@ -293,7 +293,7 @@ class DeploymentService(rpc.DeploymentServiceServicer):
         )
         loop = asyncio.get_running_loop()
         sent_s = loop.time()
-        async with aclosing(watch) as items:  # type: ignore[type-var]
+        async with aclosing(watch) as items:
             async for progress in items:
                 messages = _changes(progress)
                 if messages or (interval_s and loop.time() - sent_s >= interval_s / 2):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import grpc.aio
 
+from fogbank.runtime.grpc_interceptors import guarded
 from services.gateway.app.gate import Gate
-from services.gateway.grpc_api.authentication import Continue, Details, Handler, refusal
+from services.gateway.grpc_api.authentication import Context, Continue, Details, Handler
 
 # Probes and tools are answered whatever happens.
 _ALWAYS = ("/grpc.health.v1.Health/", "/grpc.reflection.", "/grpc.channelz.")
@@ -22,4 +23,8 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
         error = self._gate.refusal()
         if error is None or handler is None or details.method.startswith(_ALWAYS):
             return handler
-        return refusal(handler, error)
+
+        async def refuse(_context: Context) -> None:
+            raise error
+
+        return guarded(handler, refuse)

@@ -37,7 +37,7 @@ class ReplicaService(rpc.ReplicaServiceServicer):
             slot=request.slot if request.HasField("slot") else None,
             previous=request.previous,
         )
-        async with aclosing(pieces) as brought:  # type: ignore[type-var]
+        async with aclosing(pieces) as brought:
             async for piece in brought:
                 yield pb.ReadLogsResponse(data=piece.data)
 
@@ -51,7 +51,7 @@ class ReplicaService(rpc.ReplicaServiceServicer):
             request.replica_id,
             tuple(request.command),
         )
-        async with aclosing(pieces) as brought:  # type: ignore[type-var]
+        async with aclosing(pieces) as brought:
             async for piece in brought:
                 yield _response(piece)
 

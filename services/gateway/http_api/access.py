@@ -8,7 +8,6 @@ from fastapi import Request, Security
 from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
 
-from fogbank.domain.errors import FogError
 from services.gateway.app.identity import Identity
 from services.gateway.app.principal import Principal
 from services.gateway.http_api.dependencies import used_by
@@ -63,15 +62,11 @@ def address_of(connection: HTTPConnection) -> str:
 
 async def _admitted(connection: HTTPConnection, identity: Identity, token: str) -> Principal:
     """Return who is calling, unless it is too often."""
-    try:
-        caller = await identity.authenticate(token.strip())
-    except FogError:
-        # Also what could not be looked up: asking for it must not be free.
-        identity.limits.anonymous(address_of(connection))
-        raise
     route = getattr(connection.scope.get("route"), "path", "")
     method = connection.scope.get("method", "WEBSOCKET")
-    caller.require_scope(scope_of(method, route))
-    if method != "GET" or route not in _NEVER_LIMITED:
-        identity.limits.request(caller)
-    return caller
+    return await identity.admit(
+        token.strip(),
+        address_of(connection),
+        scope_of(method, route),
+        counted=method != "GET" or route not in _NEVER_LIMITED,
+    )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing
 from typing import Annotated
-from uuid import UUID
 
 import structlog
 from fastapi import APIRouter, Header, Query, Request, WebSocket
+from pydantic_core import to_json
 from starlette.responses import Response, StreamingResponse
 from starlette.websockets import WebSocketDisconnect
 
 from fogbank.domain.errors import FogError, InvalidArgumentError, UnauthenticatedError
+from fogbank.domain.ids import canonical_uuid
 from fogbank.domain.status import StatusChange
 from services.gateway.app.deployments import Progress
 from services.gateway.app.principal import Principal
@@ -31,8 +33,9 @@ router = APIRouter(tags=["live"])
 
 _KEEPALIVE_S = 15.0
 _LARGEST_SEQUENCE = 2**47
-# A WebSocket's close code for "try again later".
+# A WebSocket's close codes: "try again later", and one of the range for applications.
 _TRY_LATER = 1013
+_NOT_AUTHENTICATED = 4401
 _PIECE_BYTES = 64 * 1024
 
 After = Annotated[
@@ -46,7 +49,10 @@ After = Annotated[
     response_class=StreamingResponse,
     responses={
         200: {
-            "description": "One message for each commit; its id is the commit's log sequence.",
+            "description": (
+                "One message for each commit; its id is the commit's log sequence. The last one is "
+                "an `end` event with a `detail` where the caller may not follow any more."
+            ),
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
         **errors(401, 429),
@@ -67,38 +73,47 @@ async def follow(
     # Before the answer begins; from then on an error can only end it.
     uses.identity.limits.room_for_stream(caller)
     made = request.app.state.event_messages
-    stream = _messages(uses, made, caller, cursor or uses.events.position)
+    messages = _messages(uses, made, caller, cursor or uses.events.position)
+    stream = _with_end(uses.identity.stream(caller, messages))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, 200, headers, "text/event-stream")
 
 
 async def _messages(
     uses: HttpDependencies, made: EventMessages, caller: Principal, after: int
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     """Yield the messages of all commits that have something for the caller.
 
     In a quiet time, and after commits without anything, the id alone is sent: it moves the point
     at which a client resumes, and keeps proxies from closing the connection.
     """
     told = cursor = after
-    with uses.identity.limits.stream(caller):
-        yield b"retry: 1000\n\n"
-        while True:
-            try:
-                async with asyncio.timeout(_KEEPALIVE_S):
-                    commits = await uses.events.after(cursor)
-            except TimeoutError:
-                yield _id_only(cursor) if cursor != told else b":\n\n"
-                told = cursor
-                continue
-            except FogError as error:
-                _log.info("event stream ended", reason=error.reason)
-                yield b": %s, come again\n\n" % error.reason.encode()
-                return
-            cursor = commits[-1].sequence
-            for piece in _pieces(made.of(caller, commit) for commit in commits):
-                yield piece
-                told = cursor
+    yield b"retry: 1000\n\n"
+    while True:
+        try:
+            async with asyncio.timeout(_KEEPALIVE_S):
+                commits = await uses.events.after(cursor)
+        except TimeoutError:
+            yield _id_only(cursor) if cursor != told else b":\n\n"
+            told = cursor
+            continue
+        cursor = commits[-1].sequence
+        for piece in _pieces(made.of(caller, commit) for commit in commits):
+            yield piece
+            told = cursor
+
+
+async def _with_end(messages: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """Yield messages, and what ended them: an event unless it helps to come again."""
+    try:
+        async with aclosing(messages):
+            async for message in messages:
+                yield message
+    except UnauthenticatedError as error:
+        yield b"event: end\ndata: %s\n\n" % to_json({"detail": error.message})
+    except FogError as error:
+        _log.info("event stream ended", reason=error.reason)
+        yield b": %s, come again\n\n" % error.reason.encode()
 
 
 def _pieces(messages: Iterable[bytes]) -> Iterator[bytes]:
@@ -122,7 +137,8 @@ async def deployment_changes(websocket: WebSocket, deployment_id: str) -> None:
     """Send each change of a deployment's status; `?after=` resumes after a log sequence.
 
     The token comes in the Authorization header or as the second of the protocols
-    `bearer, <token>`. Without `after`, the first message is the latest change so far.
+    `bearer, <token>`; once it counts no more, the close code is 4401. Without `after`, the first
+    message is the latest change so far.
     """
     uses = used_by(websocket)
     try:
@@ -142,13 +158,11 @@ async def deployment_changes(websocket: WebSocket, deployment_id: str) -> None:
     offered = websocket.headers.get("sec-websocket-protocol", "")
     chosen = WEBSOCKET_PROTOCOL if offered.split(",")[0].strip() == WEBSOCKET_PROTOCOL else None
     await websocket.accept(subprotocol=chosen)
-    sending = asyncio.ensure_future(
-        _send_changes(websocket, first, uses.deployments.watch(caller, after, [view.id]))
-    )
+    progress = uses.identity.stream(caller, uses.deployments.watch(caller, after, [view.id]))
+    sending = asyncio.ensure_future(_send_changes(websocket, first, progress))
     listening = asyncio.ensure_future(_until_closed(websocket))
     try:
-        with uses.identity.limits.stream(caller):
-            await asyncio.wait({sending, listening}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({sending, listening}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         sending.cancel()
         listening.cancel()
@@ -156,14 +170,17 @@ async def deployment_changes(websocket: WebSocket, deployment_id: str) -> None:
 
 
 async def _send_changes(
-    websocket: WebSocket, first: Iterable[StatusChange], progress: AsyncIterator[Progress]
+    websocket: WebSocket, first: Iterable[StatusChange], progress: AsyncGenerator[Progress]
 ) -> None:
     try:
         for change in first:
             await websocket.send_json(rendering.live_change(change))
-        async for each in progress:
-            for change in each.changes:
-                await websocket.send_json(rendering.live_change(change))
+        async with aclosing(progress):
+            async for each in progress:
+                for change in each.changes:
+                    await websocket.send_json(rendering.live_change(change))
+    except UnauthenticatedError as error:
+        await websocket.close(_NOT_AUTHENTICATED, error.message)
     except FogError as error:
         await websocket.close(_TRY_LATER, error.reason)
     except WebSocketDisconnect:
@@ -191,9 +208,7 @@ def _sequence(field: str, given: str) -> int:
 
 
 def _uuid(given: str) -> str:
-    try:
-        return str(UUID(given))
-    except ValueError:
-        raise InvalidArgumentError.of_field(
-            "deployment_id", f"must be a UUID, got {shown(given)}"
-        ) from None
+    found = canonical_uuid(given)
+    if not found:
+        raise InvalidArgumentError.of_field("deployment_id", f"must be a UUID, got {shown(given)}")
+    return found

@@ -64,10 +64,10 @@ async def channel() -> AsyncIterator[grpc.aio.Channel]:
         *(nothing, nothing, nothing, tokens, MemoryAccounts()),
         clock_us=clock.now_us,
         refresh_lifetime_s=3600,
+        # All of them come from one address.
+        limits=Limits(clock.now_us, Allowance(1_000_000, 1_000_000, 1_000_000)),
     )
-    # All of them come from one address.
-    limits = Limits(clock.now_us, Allowance(1_000_000, 1_000_000, 1_000_000))
-    server = GrpcServer(SERVICE_NAMES, interceptors=[Authenticate(identity, limits)])
+    server = GrpcServer(SERVICE_NAMES, interceptors=[Authenticate(identity)])
     behind = dict.fromkeys(GrpcDependencies.__dataclass_fields__, nothing) | {
         "identity": identity,
         "subject_prefix": "fog.test",

@@ -75,6 +75,7 @@ async def test_tokens_of_one_name_are_one_service_accounts(
     assert [each.id for each in await tokens.of(OURS)] == [second.id, first.id]
     caller = await tokens.read(f"fogtok_{second.id}")
     assert (caller.user_id, caller.token_id) == (first.account_id, second.id)
+    assert caller.ends_at_us == second.expires_at_us
     assert caller.service is not None
     assert (caller.service.organization, caller.service.scopes) == (OURS, second.scopes)
 
@@ -125,7 +126,9 @@ async def test_tokens_that_are_unknown_expired_or_revoked_dont_count(
     await kept(tokens, a_token(clock, "brief", expires_at_us=clock.now_us() + 5 * SECOND_US))
     gone = await kept(tokens, a_token(clock, "gone"))
     for name in ("brief", "gone"):
+        assert not tokens.knows(f"fogtok_{an_id(name)}")
         assert await read(tokens, name)
+        assert tokens.knows(f"fogtok_{an_id(name)}")
     clock.advance(5)
     await tokens.revoke(gone.id, clock.now_us())
     # One that knows it takes it for good a little longer, unless told: others see it at once.
@@ -133,6 +136,7 @@ async def test_tokens_that_are_unknown_expired_or_revoked_dont_count(
     for reader, name in ((tokens, "brief"), (elsewhere, "gone"), (tokens, "never made")):
         with pytest.raises(UnauthenticatedError):
             await read(reader, name)
+        assert not reader.knows(f"fogtok_{an_id(name)}")
     clock.advance(30)
     with pytest.raises(UnauthenticatedError):
         await read(tokens, "gone")

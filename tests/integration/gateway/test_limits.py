@@ -20,7 +20,7 @@ from fogbank.v1 import deployment_service_pb2_grpc
 from services.gateway.app.limits import Allowance, Limits
 from services.gateway.app.principal import Principal
 from services.gateway.grpc_api.authentication import Authenticate
-from tests.support.named_users import NamedTokens
+from tests.support.named_users import named_identity
 from tests.support.rest_face import RestFace, rest_face
 from tests.support.waiting import eventually
 
@@ -144,18 +144,62 @@ async def test_rest_limits_by_address_who_asks_how_the_system_is(face: RestFace,
     assert answers == [200] * 8 + [429]
 
 
-async def test_rest_counts_tokens_that_could_not_be_looked_up(
-    face: RestFace, monkeypatch: pytest.MonkeyPatch
+class Reader:
+    """Looks tokens up, as a database would, of which those of `good` are some."""
+
+    good = frozenset({f"fogtok_good-{number}" for number in range(20)})
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.up = True
+        self._known: set[str] = set()
+
+    def knows(self, token: str) -> bool:
+        return token in self._known
+
+    async def read(self, token: str) -> Principal:
+        self.looks += 1
+        if not self.up:
+            raise UnavailableError("the database is out of reach")
+        if token not in self.good:
+            raise UnauthenticatedError("Not authenticated")
+        self._known.add(token)
+        return ANN
+
+
+@pytest.fixture
+def reader(face: RestFace, monkeypatch: pytest.MonkeyPatch) -> Reader:
+    found = Reader()
+    monkeypatch.setattr(face.app.state.dependencies.identity, "_api_tokens", found)
+    return found
+
+
+async def status_with(client: httpx2.AsyncClient, token: str) -> int:
+    headers = {"Authorization": f"Bearer {token}"}
+    path = "/api/deployment/status/00000000-0000-4000-8000-000000000000"
+    return (await client.get(path, headers=headers)).status_code
+
+
+@pytest.mark.parametrize(("up", "status"), [(True, 401), (False, 503)])
+async def test_tokens_are_looked_up_for_an_address_so_often_only(
+    face: RestFace, reader: Reader, up: bool, status: int
 ) -> None:
-    monkeypatch.setattr(face.api_tokens, "read", _out_of_reach)
+    reader.up = up
     async with face.client(None) as client:
-        client.headers["Authorization"] = "Bearer fogtok_x"
-        answers = [(await client.get("/api/deployment/list")).status_code for _ in range(9)]
-    assert answers == [503] * 8 + [429]
+        answers = await asyncio.gather(
+            *(status_with(client, f"fogtok_{number}") for number in range(12))
+        )
+    assert sorted(answers) == sorted([status] * 8 + [429] * 4)
+    assert reader.looks == 8
 
 
-async def _out_of_reach(_token: str) -> Principal:
-    raise UnavailableError("the database is out of reach")
+async def test_good_tokens_do_not_count_and_known_ones_pass_beside_a_flood(
+    face: RestFace, reader: Reader
+) -> None:
+    async with face.client(None) as client:
+        assert {await status_with(client, token) for token in sorted(reader.good)} == {404}
+        assert [await status_with(client, f"fogtok_{n}") for n in range(9)] == [401] * 8 + [429]
+        assert {await status_with(client, token) for token in sorted(reader.good)} == {404}
 
 
 async def test_rest_refuses_one_stream_too_many(face: RestFace, limits: Limits) -> None:
@@ -217,7 +261,7 @@ async def code_of(call: object) -> grpc.StatusCode:
 async def grpc_face(
     limits: Limits,
 ) -> AsyncIterator[deployment_service_pb2_grpc.DeploymentServiceAsyncStub]:
-    server = GrpcServer([], interceptors=[Authenticate(NamedTokens(), limits)])
+    server = GrpcServer([], interceptors=[Authenticate(named_identity(limits))])
     answering: Any = Deployments()  # type: ignore[abstract]  # the other calls aren't made
     deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(answering, server.grpc)
     port = await server.start("127.0.0.1:0")
@@ -228,7 +272,7 @@ async def grpc_face(
         await server.stop(0)
 
 
-async def test_grpc_counts_calls(limits: Limits) -> None:
+async def test_grpc_counts_calls(limits: Limits, clock: Clock) -> None:
     async with grpc_face(limits) as stub:
         calls = [
             await code_of(stub.ListDeployments(pb.ListDeploymentsRequest(), metadata=ALICE))
@@ -236,10 +280,13 @@ async def test_grpc_counts_calls(limits: Limits) -> None:
         ]
         assert calls == [OK] * 4 + [EXHAUSTED]
         assert await code_of(stub.GetDeployment(pb.GetDeploymentRequest(), metadata=ALICE)) is OK
-        nobody = [
-            await code_of(stub.ListDeployments(pb.ListDeploymentsRequest())) for _ in range(9)
-        ]
-        assert nobody == [grpc.StatusCode.UNAUTHENTICATED] * 8 + [EXHAUSTED]
+        for nobodys in ((), (("authorization", "Bearer fogtok_nonsense"),)):
+            clock.now += 1_000_000_000
+            nobody = [
+                await code_of(stub.ListDeployments(pb.ListDeploymentsRequest(), metadata=nobodys))
+                for _ in range(9)
+            ]
+            assert nobody == [grpc.StatusCode.UNAUTHENTICATED] * 8 + [EXHAUSTED]
 
 
 async def test_grpc_counts_streams(clock: Clock) -> None:

@@ -14,12 +14,24 @@ from fogbank.cli import event_commands
 from fogbank.cli.failures import CommandError
 from fogbank.cli.main import run
 from fogbank.cli.session import Tokens, config_file, find_session, store_tokens
-from fogbank.v1 import audit_service_pb2, audit_service_pb2_grpc, identity_service_pb2_grpc
+from fogbank.v1 import (
+    audit_service_pb2,
+    audit_service_pb2_grpc,
+    identity_service_pb2_grpc,
+    replica_service_pb2,
+    replica_service_pb2_grpc,
+)
 from fogbank.v1 import identity_service_pb2 as pb
+
+AN_ID = "11111111-1111-4111-8111-111111111111"
+# So many tokens end while nothing more is written.
+QUIET_TOKENS = 3
 
 
 class Sessions(
-    identity_service_pb2_grpc.IdentityServiceServicer, audit_service_pb2_grpc.AuditServiceServicer
+    identity_service_pb2_grpc.IdentityServiceServicer,
+    audit_service_pb2_grpc.AuditServiceServicer,
+    replica_service_pb2_grpc.ReplicaServiceServicer,
 ):
     """One session: `number` tells its tokens apart, a token that is shown twice ends it."""
 
@@ -68,6 +80,23 @@ class Sessions(
         self.expired.add(f"access-{self.number}")
         context.abort(grpc.StatusCode.UNAVAILABLE, "gone in between")
 
+    def ReadLogs(
+        self, request: replica_service_pb2.ReadLogsRequest, context: grpc.ServicerContext
+    ) -> Iterator[replica_service_pb2.ReadLogsResponse]:
+        self._check(context)
+        if self.number <= QUIET_TOKENS:
+            if self.number == 1:
+                yield replica_service_pb2.ReadLogsResponse(data=b"%d lines\n" % request.tail)
+            self.expired.add(f"access-{self.number}")
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "Not authenticated")
+        yield replica_service_pb2.ReadLogsResponse(data=b"and %d\n" % request.tail)
+
+    def Exec(
+        self, request: replica_service_pb2.ExecRequest, context: grpc.ServicerContext
+    ) -> Iterator[replica_service_pb2.ExecResponse]:
+        self._check(context)
+        yield replica_service_pb2.ExecResponse(exit_code=7)
+
     def _check(self, context: grpc.ServicerContext) -> None:
         token = str(dict(context.invocation_metadata())["authorization"]).removeprefix("Bearer ")
         self.calls.append(token)
@@ -101,6 +130,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Session
     monkeypatch.setenv("FOG_DATA_DIR", str(tmp_path / "data"))
     address = f"127.0.0.1:{running.add_insecure_port('127.0.0.1:0')}"
     store_tokens(config_file(), address, "alice", Tokens("access-0", "refresh-0", 0))
+    replica_service_pb2_grpc.add_ReplicaServiceServicer_to_server(sessions, running)
     running.start()
     yield sessions
     running.stop(None).wait()
@@ -199,3 +229,30 @@ def test_events_are_followed_beyond_the_end_of_a_token(
     monkeypatch.setattr(event_commands, "_RETRY_PAUSE_S", 0)
     assert run(["events", "--follow"]) == 1
     assert server.calls == ["access-1", "access-1", "access-2", "access-2", "access-3"]
+
+
+def test_logs_are_followed_beyond_the_ends_of_tokens(
+    server: Sessions, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(connections, "_BRIEF_S", 0)
+    assert run(["logs", AN_ID, "--follow", "-n", "5"]) == 0
+    assert capsys.readouterr().out == "5 lines\nand 0\n"
+    assert server.calls == [f"access-{number}" for number in (1, 2, 3, 4)]
+
+
+def test_logs_that_are_refused_at_once_with_a_new_token_end(server: Sessions) -> None:
+    server.expired |= {"access-1", "access-2"}
+    assert run(["logs", AN_ID, "--follow"]) == 1
+    assert server.calls == ["access-1", "access-2"]
+
+
+def test_a_command_begins_with_a_new_token(
+    server: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connections.connect() as connection:
+        _ask(connection)
+    assert run(["exec", AN_ID, "--", "sleep", "600"]) == 7
+    assert server.calls == ["access-1", "access-2"]
+    monkeypatch.setenv("FOG_TOKEN", "given")
+    assert run(["exec", AN_ID, "--", "sleep", "600"]) == 7
+    assert server.calls[2:] == ["given"]
