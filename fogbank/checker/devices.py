@@ -8,6 +8,8 @@ from fogbank.checker.world import Node, Replica, Wish
 
 _WHOLE = 1_000
 _GPU = 3
+# More of a host are not counted, whatever it says of itself.
+_MOST_DEVICES = 256
 
 
 def wrong_devices(node: Node, ask: int, devices: Sequence[int]) -> str:
@@ -45,7 +47,7 @@ def copies_on_devices(node: Node, ask: int, at_most: int) -> int:
     """Return how many more replicas fit on a node's devices, counted to `at_most`."""
     if not ask:
         return at_most
-    count = -(-node.allocatable[_GPU] // _WHOLE)
+    count = min(-(-node.allocatable[_GPU] // _WHOLE), _MOST_DEVICES)
     free = [min(_WHOLE, node.allocatable[_GPU] - _WHOLE * device) for device in range(count)]
     for replica in node.replicas.values():
         if replica.wish is not Wish.RELEASED:

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 WHOLE = 1_000
+# No host has more: a number out of all bounds must not cost a list of that length.
+MAX_GPUS = 256
 
 
 def device_rooms(thousandths: int) -> list[int]:
-    """Return the room of each device of a node that offers so much in all."""
-    whole, rest = divmod(thousandths, WHOLE)
+    """Return the room of each device, `MAX_GPUS` at most, of a node that offers so much in all."""
+    whole, rest = divmod(min(thousandths, MAX_GPUS * WHOLE), WHOLE)
     return [WHOLE] * whole + [rest] * (rest > 0)
 
 

@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode
 
+from fogbank.domain.gpus import MAX_GPUS
 from fogbank.domain.resources import Resources
 from fogbank.runtime.settings import ListenAddress, Settings, separated
 from services.node_agent.app.node import NodeSettings
@@ -137,7 +138,7 @@ class AgentSettings(Settings):
     labels: Annotated[dict[str, str], NoDecode, BeforeValidator(_labels)] = Field(
         default_factory=dict
     )
-    gpu_count: int | None = Field(default=None, ge=0)
+    gpu_count: int | None = Field(default=None, ge=0, le=MAX_GPUS)
     gpu_model: str = ""
     reserved_cpu_cores: float = Field(default=0, ge=0)
     reserved_memory_mib: int = Field(default=0, ge=0)

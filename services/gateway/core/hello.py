@@ -14,6 +14,7 @@ from fogbank.domain.errors import (
 )
 from fogbank.domain.facts import NodeFact
 from fogbank.domain.fleet import FleetState
+from fogbank.domain.gpus import MAX_GPUS, WHOLE
 from fogbank.domain.node import NO_DETAILS, Fingerprint, HostDetails
 from fogbank.domain.policy_bounds import MAX_AMOUNT
 from fogbank.domain.resources import Resources
@@ -23,10 +24,14 @@ from services.gateway.core.join_refusals import removed
 MAX_NAME = 100
 MAX_LABELS = 64
 MAX_TEXT = 256
-MAX_GPUS = 256
 
 _REGION = re.compile(r"[A-Za-z0-9._-]{0,63}")
-_AMOUNTS = ("cpu_millicores", "memory_mib", "storage_gib", "gpu_thousandths")
+_MOST = {
+    "cpu_millicores": MAX_AMOUNT,
+    "memory_mib": MAX_AMOUNT,
+    "storage_gib": MAX_AMOUNT,
+    "gpu_thousandths": MAX_GPUS * WHOLE,
+}
 _DETAIL_TEXTS = ("kernel_release", "engine_name", "engine_version")
 _DETAIL_AMOUNTS = ("image_disk_gib", "volume_disk_gib")
 
@@ -121,15 +126,13 @@ def _is_text(text: str) -> bool:
 
 
 def _check_amounts(amounts: Resources, path: str) -> None:
-    for name in _AMOUNTS:
-        _check_amount(getattr(amounts, name), f"{path}.{name}")
+    for name, most in _MOST.items():
+        _check_amount(getattr(amounts, name), f"{path}.{name}", most)
 
 
-def _check_amount(value: int, path: str) -> None:
-    if not 0 <= value <= MAX_AMOUNT:
-        raise InvalidArgumentError.of_field(
-            path, f"must be between 0 and {MAX_AMOUNT}, got {value}"
-        )
+def _check_amount(value: int, path: str, most: int = MAX_AMOUNT) -> None:
+    if not 0 <= value <= most:
+        raise InvalidArgumentError.of_field(path, f"must be between 0 and {most}, got {value}")
 
 
 def check_identity(fleet: FleetState, hello: Hello, namesakes: Iterable[NodeFact]) -> None:

@@ -30,14 +30,13 @@ from services.gateway.app.errands import Delivery, Errands, Piece
 from services.gateway.app.joining import Joining, ShownCertificate
 from services.gateway.app.limits import Limits
 from services.gateway.core import agent_messages as msg
+from services.gateway.core import observations
 from services.gateway.core.hello import Hello
 from services.gateway.grpc_api.authentication import address_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 _FIRST_MESSAGE_S = 10.0
-_MAX_REASON = 1_024
-_MAX_ID = 256
 _US_PER_S = 1_000_000
 
 
@@ -254,21 +253,11 @@ def _message(request: pb.ConnectRequest) -> msg.FromAgent:
 
 
 def _observation(message: facts_pb2.ReplicaObservation) -> ReplicaObservation:
-    if len(message.replica_id) > _MAX_ID or len(message.container_id) > _MAX_ID:
-        raise InvalidArgumentError.of_field("report.observations", "ids are too long")
-    if message.restart_count < 0:
-        raise InvalidArgumentError.of_field(
-            "report.observations", f"restart_count must not be negative: {message.restart_count}"
-        )
-    if len(message.reason) > _MAX_REASON:
-        shortened = facts_pb2.ReplicaObservation()
-        shortened.CopyFrom(message)
-        shortened.reason = message.reason[:_MAX_REASON]
-        message = shortened
     try:
-        return observation_from_pb(message)
+        seen = observation_from_pb(message)
     except ValueError as error:
         raise InvalidArgumentError.of_field("report.observations", str(error)) from error
+    return observations.checked(seen)
 
 
 def _piece(request: pb.ServeRequest) -> Piece:
@@ -280,7 +269,7 @@ def _piece(request: pb.ServeRequest) -> Piece:
         case "exit_code":
             return Piece(exit_code=request.exit_code)
         case "failure":
-            return Piece(failure=request.failure[:_MAX_REASON] or "it can't be done")
+            return Piece(failure=request.failure[: observations.MAX_REASON] or "it can't be done")
         case kind:
             raise InvalidArgumentError(f"a message of kind {kind} can't come here")
 

@@ -37,6 +37,7 @@ def test_a_good_hello_passes() -> None:
         ({"last_sequence": -1}, "hello.last_sequence"),
         ({"fingerprint": a_fingerprint(cpu=-1)}, "hello.fingerprint.capacity.cpu_millicores"),
         ({"fingerprint": a_fingerprint(memory=1 << 41)}, "hello.fingerprint.capacity.memory_mib"),
+        ({"fingerprint": a_fingerprint(gpu=257)}, "hello.fingerprint.capacity.gpu_thousandths"),
         ({"fingerprint": Fingerprint(Resources(), Resources(1))}, "hello.fingerprint.allocatable"),
         ({"fingerprint": a_fingerprint(region="a b")}, "hello.fingerprint.region"),
         (

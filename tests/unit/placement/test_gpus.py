@@ -10,7 +10,7 @@ import pytest
 
 from fogbank.domain import events as ev
 from fogbank.domain.deployment import Constraint, DeploymentSpec
-from fogbank.domain.gpus import choose_devices, device_rooms, taken
+from fogbank.domain.gpus import MAX_GPUS, choose_devices, device_rooms, taken
 from fogbank.domain.policy import MixedAsk, Policy
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import ConstraintOperator
@@ -19,6 +19,7 @@ from fogbank.placement.devices import devices_fit
 from fogbank.placement.strategies import score
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_fingerprint, a_spec
+from tests.support.laws import broken_laws
 
 
 def wanting(thousandths: int, **more: object) -> DeploymentSpec:
@@ -78,6 +79,16 @@ def test_what_is_taken_of_each_device() -> None:
     assert device_rooms(2500) == [1000, 1000, 500]
     assert list(taken((3, 1), 1500)) == [(3, 1000), (1, 500)]
     assert list(taken((), 0)) == []
+
+
+def test_a_number_out_of_all_bounds_costs_no_list_of_that_length() -> None:
+    assert len(device_rooms(1 << 40)) == MAX_GPUS
+    fleet = LittleFleet()
+    room = replace(a_fingerprint().allocatable, gpu_thousandths=1 << 40)
+    fleet.connect("fog-0", replace(a_fingerprint(), capacity=room, allocatable=room))
+    assert devices_of(fleet, deploy(fleet, 2000)) == [(0, 1)]
+    assert devices_of(fleet, deploy(fleet, (MAX_GPUS + 1) * 1000)) == []
+    assert broken_laws(fleet.log) == []
 
 
 def test_shares_pack_on_one_device_and_whole_asks_take_the_other() -> None:

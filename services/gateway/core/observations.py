@@ -1,0 +1,47 @@
+"""What an agent may say of a replica."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fogbank.domain.bounds import MAX_INSTANT_US
+from fogbank.domain.errors import InvalidArgumentError
+from fogbank.domain.events import ReplicaObservation
+from services.gateway.core.container_bounds import MAX_PORT, MAX_PORTS
+
+MAX_ID = 256
+MAX_REASON = 1_024
+
+_FIELD = "report.observations"
+_MOST = {
+    "restart_count": (1 << 31) - 1,
+    "started_at_us": MAX_INSTANT_US,
+    "observed_at_us": MAX_INSTANT_US,
+}
+
+
+def checked(seen: ReplicaObservation) -> ReplicaObservation:
+    """Return an observation that makes sense, its reason cut to `MAX_REASON` characters.
+
+    Raises:
+        InvalidArgumentError: it says what readers of the log could not bear.
+    """
+    for name in ("replica_id", "container_id"):
+        if len(text := getattr(seen, name)) > MAX_ID:
+            raise _wrong(name, f"must be at most {MAX_ID} characters, got {len(text)}")
+    for name, most in _MOST.items():
+        if not 0 <= (number := getattr(seen, name)) <= most:
+            raise _wrong(name, f"must be between 0 and {most}, got {number}")
+    if len(seen.ports) > MAX_PORTS:
+        raise _wrong("ports", f"may be at most {MAX_PORTS}, got {len(seen.ports)}")
+    for port in seen.ports:
+        for name in ("number", "host_port"):
+            if not 0 <= (number := getattr(port, name)) <= MAX_PORT:
+                raise _wrong(f"ports.{name}", f"must be between 0 and {MAX_PORT}, got {number}")
+    return (
+        seen if len(seen.reason) <= MAX_REASON else replace(seen, reason=seen.reason[:MAX_REASON])
+    )
+
+
+def _wrong(name: str, sentence: str) -> InvalidArgumentError:
+    return InvalidArgumentError.of_field(f"{_FIELD}.{name}", sentence)
