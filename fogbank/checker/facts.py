@@ -87,11 +87,15 @@ class Facts:
         return counts
 
     def _is_known(self, event_id: str, event: object) -> bool:
-        """Tell whether an event came before; a deployment's creation is known for ever."""
-        if event_id in self._known:
-            return True
-        created = isinstance(event, facts_pb2.DeploymentCreated)
-        return created and event_id in self._world.deployments
+        """Tell whether an event came before; what created a deployment or token, for ever."""
+        match event:
+            case facts_pb2.DeploymentCreated():
+                created = event_id in self._world.deployments
+            case facts_pb2.JoinTokenCreated():
+                created = self._joining.knows(event_id)
+            case _:
+                created = False
+        return created or event_id in self._known
 
     def _forget(self, log_time_us: int) -> None:
         while self._known:

@@ -28,6 +28,10 @@ class Joining:
         self.outcasts: set[str] = set()
         self.log_time_us = 0
 
+    def knows(self, token_id: str) -> bool:
+        """Tell whether there is such a token, or was one that doesn't count any more."""
+        return token_id in self._tokens
+
     def created(
         self, _place: object, envelope: log_pb2.EventEnvelope, event: facts_pb2.JoinTokenCreated
     ) -> bool:

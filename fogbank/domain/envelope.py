@@ -47,6 +47,11 @@ class EventEnvelope:
     command: CommandTerms | None = None
     causes: tuple[int, ...] = ()
 
+    @property
+    def content_digest(self) -> bytes:
+        """The digest of what a command asks for; empty for what is none."""
+        return self.command.content_digest if self.command else b""
+
 
 @dataclass(frozen=True, slots=True)
 class Commit:

@@ -187,28 +187,32 @@ class Facts:
         if envelope.event is None:
             return Verdict(position, VoidReason.IGNORED)
         self._forget_old()
-        first = self._first(envelope)
+        first = self.first(envelope)
         if first is not None:
             return Verdict(position, VoidReason.DUPLICATE, first.content_digest, first)
         if malformed(envelope.event_id, envelope.event):
             void: VoidReason | None = VoidReason.MALFORMED
         else:
             void = _HANDLERS[type(envelope.event)](self, envelope, envelope.event, position)
-        verdict = Verdict(position, void, _content_digest(envelope))
+        verdict = Verdict(position, void, envelope.content_digest)
         if type(envelope.event) not in _REPEATABLE:
             self._known[envelope.event_id] = _Known(verdict, self.log_time_us)
         return verdict
 
-    def _first(self, envelope: EventEnvelope) -> Verdict | None:
-        """Return the verdict on the first event of an id; a deployment's is known for ever."""
+    def first(self, envelope: EventEnvelope) -> Verdict | None:
+        """Return the verdict on the first event of an id, of the last 24 hours of log time.
+
+        That of a deployment, or of a join token, is known for ever.
+        """
         known = self._known.get(envelope.event_id)
         if known is not None:
             return known.verdict
+        made: DeploymentFact | JoinTokenFact | None = None
         if isinstance(envelope.event, ev.DeploymentCreated):
-            deployment = self.deployments.get(envelope.event_id)
-            if deployment is not None:
-                return Verdict(deployment.created_position, None, deployment.content_digest)
-        return None
+            made = self.deployments.get(envelope.event_id)
+        elif isinstance(envelope.event, ev.JoinTokenCreated):
+            made = self.join_tokens.get(envelope.event_id)
+        return Verdict(made.created_position, None, made.content_digest) if made else None
 
     def _forget_old(self) -> None:
         while self._known:
@@ -220,15 +224,6 @@ class Facts:
     def details_of(self, node_id: str) -> HostDetails:
         """Return what a node's host runs on."""
         return self.host_details.get(node_id, NO_DETAILS)
-
-    def known(self, event_id: str) -> Verdict | None:
-        """Return the verdict on an event of the last 24 hours of log time."""
-        known = self._known.get(event_id)
-        return known.verdict if known else None
-
-
-def _content_digest(envelope: EventEnvelope) -> bytes:
-    return envelope.command.content_digest if envelope.command else b""
 
 
 def _policy_activated(
@@ -252,7 +247,7 @@ def _deployment_created(
         version=position,
         created_at_us=facts.log_time_us,
         created_position=position,
-        content_digest=_content_digest(envelope),
+        content_digest=envelope.content_digest,
     )
     return None
 

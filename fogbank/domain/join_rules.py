@@ -26,6 +26,8 @@ class JoinTokenFact:
     max_uses: int
     created_at_us: int
     expires_at_us: int
+    created_position: int
+    content_digest: bytes = b""
     uses: int = 0
     revoked: bool = False
 
@@ -71,15 +73,17 @@ def why_not_join(facts: Facts, token_id: str, node_id: str, key_digest: bytes) -
 
 
 def join_token_created(
-    facts: Facts, envelope: EventEnvelope, event: ev.JoinTokenCreated, _position: int
+    facts: Facts, envelope: EventEnvelope, event: ev.JoinTokenCreated, position: int
 ) -> VoidReason | None:
-    """Let nodes join by a token; its id is the event's."""
+    """Let nodes join by a token; its id is the event's, and that is known for ever."""
     facts.join_tokens[envelope.event_id] = JoinTokenFact(
         envelope.event_id,
         event.secret_digest,
         event.max_uses,
         facts.log_time_us,
         event.expires_at_us,
+        position,
+        envelope.content_digest,
     )
     return None
 

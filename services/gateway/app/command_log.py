@@ -8,9 +8,8 @@ from collections.abc import Sequence
 
 from fogbank.domain.envelope import EventEnvelope
 from fogbank.domain.errors import FogError, UnavailableError
-from fogbank.domain.events import DeploymentCreated, Event
+from fogbank.domain.events import Event
 from fogbank.domain.position import index_of, sequence_of
-from fogbank.domain.verdict import Verdict
 from fogbank.log.port import CommitTooLargeError
 from fogbank.runtime.crash_points import crash_point
 from services.gateway.app.fold import FleetFold
@@ -43,18 +42,8 @@ class CommandLog:
         Raises:
             FogError: what the earlier one was refused for, or that it was another one.
         """
-        first = self._first(envelope)
+        first = self._fold.fleet.facts.first(envelope)
         return None if first is None else commands.settle(envelope, first)
-
-    def _first(self, envelope: EventEnvelope) -> Verdict | None:
-        """Return the verdict on the first event of an id; a deployment's is known for ever."""
-        facts = self._fold.fleet.facts
-        known = facts.known(envelope.event_id)
-        if known is None and isinstance(envelope.event, DeploymentCreated):
-            deployment = facts.deployments.get(envelope.event_id)
-            if deployment is not None:
-                return Verdict(deployment.created_position, None, deployment.content_digest)
-        return known
 
     async def submit(self, author: Principal | None, envelope: EventEnvelope) -> int:
         """Append a command and return the position at which it counts.
@@ -85,7 +74,8 @@ class CommandLog:
     async def _submit_group(
         self, author: Principal, envelopes: Sequence[EventEnvelope]
     ) -> list[int | FogError]:
-        fresh = [each for each in envelopes if self._first(each) is None]
+        facts = self._fold.fleet.facts
+        fresh = [each for each in envelopes if facts.first(each) is None]
         try:
             if fresh:
                 await self._append(author, fresh)

@@ -77,7 +77,8 @@ class Joining:
         """Make a token, administrators only; a repeat of the request gets the same one.
 
         Raises:
-            FailedPreconditionError: this gateway has no authority.
+            FailedPreconditionError: this gateway has no authority, or the token that the request
+                made was revoked since.
         """
         principal.require_admin(Scope.NODES)
         authority = self._require_authority()
@@ -101,7 +102,10 @@ class Joining:
                 now_us=now_us,
             ),
         )
-        return token, self._fold.fleet.facts.join_tokens[token_id]
+        known = self._fold.fleet.facts.join_tokens[token_id]
+        if known.revoked:
+            raise core.revoked_since(token_id)
+        return token, known
 
     def list(self, principal: Principal) -> list[tuple[JoinTokenFact, tuple[str, ...]]]:
         """Return all tokens, the last made first; administrators only.

@@ -8,6 +8,7 @@ from typing import Any
 from fogbank.domain import events as ev
 from fogbank.domain.envelope import CommandTerms, EventEnvelope
 from fogbank.domain.errors import (
+    FailedPreconditionError,
     InvalidArgumentError,
     NotFoundError,
     PermissionDeniedError,
@@ -104,6 +105,15 @@ def copy_envelope(event: ev.CopiedIdentityRefused, now_us: int) -> EventEnvelope
 def token_not_found() -> NotFoundError:
     """Return the error for a token that isn't there."""
     return NotFoundError("Join token not found", reason="TOKEN_NOT_FOUND")
+
+
+def revoked_since(token_id: str) -> FailedPreconditionError:
+    """Return the error for a repeat of the request that made a token, once that is revoked."""
+    return FailedPreconditionError(
+        f"request_id was used before: it made join token {token_id}, which was revoked since; "
+        "use a new one",
+        reason="TOKEN_REVOKED",
+    )
 
 
 def find_token(facts: Facts, id_or_beginning: str) -> JoinTokenFact:

@@ -13,9 +13,12 @@ import grpc.aio
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
+from fogbank.codec import encode_commit, encode_envelope
 from fogbank.codec.registry import BY_DOMAIN
 from fogbank.domain import events as ev
+from fogbank.domain.envelope import EventEnvelope
 from fogbank.domain.errors import UnauthenticatedError
+from fogbank.domain.facts import KNOWN_EVENT_US
 from fogbank.domain.join_tokens import JoinToken
 from fogbank.runtime.certificates import Authority, Certificate, Identity, make_key, make_request
 from fogbank.runtime.clock import ManualClock, SystemClock
@@ -115,6 +118,36 @@ async def test_a_used_up_token_lets_only_those_in_who_have_it(world: GatewayWorl
     await join(world, token, "fog-1", key)  # it did not hear the first answer
     assert await reason(join(world, token, "fog-2", make_key())) == "TOKEN_USED_UP"
     assert await reason(join(world, token, "fog-1", make_key())) == "OTHER_KEY"
+
+
+async def a_day_passes(world: GatewayWorld) -> None:
+    """Append a commit of so late that ids of commands before it are forgotten."""
+    late_us = world.fold.fleet.facts.log_time_us + KNOWN_EVENT_US + 1
+    unseen = EventEnvelope(
+        an_id("late"), ev.NodeUncordoned(an_id("nowhere")), "fleet", "system", late_us
+    )
+    sequence = await world.log.append(encode_commit(late_us, [encode_envelope(unseen)]))
+    await world.fold.reached(sequence)
+
+
+async def test_a_repeated_request_gets_its_token_unless_that_was_revoked(
+    world: GatewayWorld,
+) -> None:
+    first = await a_token(world, request_id="one")
+    known = world.fold.fleet.facts.join_tokens[JoinToken.parse(first).id]
+    ends_us = known.expires_at_us
+    assert await a_token(world, request_id="one") == first
+    await a_day_passes(world)
+    assert await a_token(world, request_id="one") == first
+    assert known.expires_at_us == ends_us
+    assert await reason(a_token(world, request_id="one", uses=2)) == "REQUEST_ID_REUSED"
+    await world.node_service.RevokeJoinToken(
+        pb.RevokeJoinTokenRequest(token_id=known.id), metadata=ADMIN
+    )
+    assert await reason(a_token(world, request_id="one")) == "TOKEN_REVOKED"
+    await a_day_passes(world)
+    assert await reason(a_token(world, request_id="one")) == "TOKEN_REVOKED"
+    assert await reason(join(world, first, "fog-1", make_key())) == "TOKEN_REVOKED"
 
 
 async def test_bad_tokens_are_refused_and_leave_nothing_in_the_log(world: GatewayWorld) -> None:

@@ -8,10 +8,12 @@ import pytest
 
 from fogbank.checker import LogCommit, check_log
 from fogbank.domain import events as ev
+from fogbank.domain.facts import KNOWN_EVENT_US
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.join_tokens import PREFIX, JoinToken
 from fogbank.domain.verdict import VoidReason
 from tests.support.fleet_log import START_US, LittleLog, a_fingerprint, an_id
+from tests.support.laws import broken_laws
 
 TOKEN, OTHER = an_id("token"), an_id("other token")
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
@@ -125,6 +127,26 @@ def test_what_counts(name: str) -> None:
         LogCommit(number, "gateway", "one", data) for number, data in enumerate(log.data, start=1)
     )
     assert report.counts.events_void == (0 if why is None else 1)
+
+
+def test_a_revoked_token_stays_so_however_often_its_request_is_repeated() -> None:
+    log, fleet = LittleLog(), FleetState()
+    made = log.fact(a_token(expires_at_us=LATER_US), TOKEN)
+    fleet.fold(made)
+    fleet.fold(log.fact(ev.JoinTokenRevoked(TOKEN)))
+    log.now_us += KNOWN_EVENT_US + 1
+    again = fleet.fold(log.fact(a_token(expires_at_us=2 * LATER_US), TOKEN)).verdicts[0]
+    assert again.reason is VoidReason.DUPLICATE
+    assert again.original is not None
+    assert (again.original.position, again.original.reason) == (made.sequence << 16, None)
+    assert again.content_digest == made.envelopes[0].content_digest
+    assert fleet.fold(log.fact(joined())).verdicts[0].reason is VoidReason.JOIN_REVOKED
+    assert fleet.facts.join_tokens[TOKEN].expires_at_us == LATER_US
+    assert broken_laws(log) == []
+    report = check_log(
+        LogCommit(number, "gateway", "one", data) for number, data in enumerate(log.data, start=1)
+    )
+    assert report.counts.events_void == 2
 
 
 def test_a_token_survives_being_copied_and_nothing_less() -> None:
