@@ -42,6 +42,16 @@ class Group(NamedTuple):
     quota_of: int = 0
 
 
+class InVain(NamedTuple):
+    """A look that found nothing: what room it knew of, and when it was made."""
+
+    room_sequence: int
+    instant_us: int
+
+
+_NEVER = InVain(-1, 0)
+
+
 def shape_of(deployment: DeploymentFact) -> Shape:
     """Return what tells for which nodes a deployment's replicas are fit."""
     spec = deployment.spec
@@ -94,7 +104,7 @@ class Agenda:
         self._awake: dict[Group, None] = {}
         self._awake_at = 0
         self._looked_facts_to: dict[Group, int] = {}
-        self._in_vain_at: dict[Hashable, int] = {}
+        self._in_vain_at: dict[Hashable, InVain] = {}
 
     def refresh(self, fleet: FleetState, deployment_ids: Iterable[str]) -> None:
         """Sort touched deployments anew."""
@@ -241,22 +251,28 @@ class Agenda:
             self._awake_at = room_sequence
             self._awake = dict.fromkeys(self._groups)
         for group in list(self._awake):
-            asleep_at = max(self._looked_facts_to[group], self._in_vain_at.get(group, -1))
+            in_vain = self._in_vain_at.get(group, _NEVER)
+            asleep_at = max(self._looked_facts_to[group], in_vain.room_sequence)
             if asleep_at >= room_sequence:
                 del self._awake[group]
         return list(self._awake)
 
     def in_vain(self, key: Hashable, room_sequence: int) -> bool:
         """Tell whether a look found no room, and none appeared since."""
-        return self._in_vain_at.get(key, -1) >= room_sequence
+        return self.in_vain_us(key, room_sequence) is not None
 
-    def looked_in_vain(self, keys: Iterable[Hashable], room_sequence: int) -> None:
+    def in_vain_us(self, key: Hashable, room_sequence: int) -> int | None:
+        """Return when a look found no room, if none appeared since; else None."""
+        looked = self._in_vain_at.get(key, _NEVER)
+        return looked.instant_us if looked.room_sequence >= room_sequence else None
+
+    def looked_in_vain(self, keys: Iterable[Hashable], room_sequence: int, instant_us: int) -> None:
         """Remember that looks found no room although it had appeared up to `room_sequence`.
 
         A key is a group of those that wait, or whatever a mover calls a look of its own.
         """
         for key in keys:
-            self._in_vain_at[key] = room_sequence
+            self._in_vain_at[key] = InVain(room_sequence, instant_us)
 
     def forget_looks(self) -> None:
         """Forget looks that were made on what did not come to be."""

@@ -113,7 +113,9 @@ class Planner:
         """Keep what was learnt while proposing a round only if that very round counts."""
         proposed = self._proposed
         if proposed is not None and proposed.event == accepted:
-            self.agenda.looked_in_vain(proposed.looked_in_vain, proposed.room_sequence)
+            self.agenda.looked_in_vain(
+                proposed.looked_in_vain, proposed.room_sequence, accepted.instant_us
+            )
         else:
             self.agenda.forget_looks()
         self._proposed = None
@@ -142,7 +144,7 @@ class Planner:
             self._look(work)
             self.arrays.put_devices_back()
         if not work.outcomes:
-            self.agenda.looked_in_vain(work.looked_in_vain, self.fleet.room_sequence)
+            self.agenda.looked_in_vain(work.looked_in_vain, self.fleet.room_sequence, instant_us)
             return None
         policy = self.fleet.facts.policy
         event = ev.RoundDecided(

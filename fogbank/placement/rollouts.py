@@ -81,12 +81,10 @@ def rollout_due_us(fleet: FleetState, agenda: Agenda) -> int | None:
     due: int | None = None
     for deployment_id in agenda.rolling:
         deployment = fleet.facts.deployments[deployment_id]
-        decided_us = fleet.decisions.instant_us
-        steps = steps_of(fleet, deployment, decided_us)
-        looks = steps.candidates and not agenda.in_vain(
-            rollout_look(deployment_id), fleet.room_sequence
-        )
-        if steps.at_once or looks:
+        looked_us = agenda.in_vain_us(rollout_look(deployment_id), fleet.room_sequence)
+        # Steps whose time had come at a look in vain wait for something else than time.
+        steps = steps_of(fleet, deployment, max(fleet.decisions.instant_us, looked_us or 0))
+        if steps.at_once or (steps.candidates and looked_us is None):
             return 0
         if steps.next_us is not None:
             due = steps.next_us if due is None else min(due, steps.next_us)

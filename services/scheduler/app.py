@@ -269,8 +269,8 @@ class Scheduler:
 
     async def _one_round(self) -> float:
         """Decide what there is to decide; return the seconds to wait before the next look."""
-        now_us = self._monotonic_us()
-        if not self._work(now_us):
+        now_us, wall_us = self._monotonic_us(), self._clock.now_us()
+        if not self._work(now_us, wall_us):
             self.leadership.nothing_to_do()
             return self._until_next_us(now_us) / _MICROS
         at_us = self.leadership.may_decide_at_us(now_us)
@@ -278,34 +278,38 @@ class Scheduler:
             return (at_us - now_us) / _MICROS
         crash_point("scheduler.before-decision")
         began_us = self._monotonic_us()
-        decided = self._decide(now_us)
+        decided = self._decide(now_us, wall_us)
         crash_point("scheduler.after-decision")
         if decided is None:
             self.leadership.nothing_to_do()
-            return self._until_next_us(now_us) / _MICROS
+            return self._until_next_us(now_us, looked_us=wall_us) / _MICROS
         self._meter.decided(decided.event.outcomes, (self._monotonic_us() - began_us) / _MICROS)
         return await self._append(decided)
 
-    def _work(self, now_us: int) -> bool:
+    def _work(self, now_us: int, wall_us: int) -> bool:
         """Tell whether a round may have something to write down."""
-        wall_us = self._clock.now_us()
         return bool(self.planner.has_work(wall_us) or self._silences(now_us, wall_us))
 
     def _silences(self, now_us: int, wall_us: int) -> tuple[ev.NodeSilence, ...]:
         return self.liveness.silences(self.planner.fleet, now_us, wall_us - now_us)
 
-    def _until_next_us(self, now_us: int) -> float:
+    def _until_next_us(self, now_us: int, looked_us: int = 0) -> float:
+        """Return the time until there may be something to decide, unless a fact comes before.
+
+        What was due at `looked_us`, when nothing was found to decide, waits for a fact; it is only
+        looked at again now and then, so that no slip in what is due makes this scheduler spin.
+        """
         wall_us = self._clock.now_us()
         instants = [self._longest_pause_us]
         if (look_us := self.planner.next_look_us()) is not None:
-            instants.append(look_us - wall_us)
+            overdue = look_us <= looked_us
+            instants.append(_RETRY_S * _MICROS if overdue else look_us - wall_us)
         if (silence_us := self.liveness.next_silence_us(self.planner.fleet, now_us)) is not None:
             instants.append(silence_us - now_us)
-        # Never 0: what was due and changed nothing must not spin.
+        # Never 0: what comes due meanwhile is looked at in a moment.
         return max(min(instants), 1_000)
 
-    def _decide(self, now_us: int) -> Decided | None:
-        wall_us = self._clock.now_us()
+    def _decide(self, now_us: int, wall_us: int) -> Decided | None:
         decided = self.planner.decide(wall_us, self._silences(now_us, wall_us), self._limit)
         if decided is not None:
             for deployment_id, error in decided.errors:

@@ -61,6 +61,27 @@ def test_a_full_quota_is_waited_for_even_where_replicas_may_be_missing() -> None
     no_rule_broken(fleet)
 
 
+def test_a_step_that_waits_for_quota_when_its_time_has_come_gives_nothing_to_do() -> None:
+    fleet = a_fleet(Quota(replicas=1))
+    one_by_one = RolloutSpec(max_unavailable=1, max_surge=0, progress_deadline_ms=60_000)
+    known = run(fleet, ask(3, cluster_id=FREE, rollout=one_by_one))
+    update(fleet, known, cluster_id=LIMITED)
+    for _ in range(4):
+        fleet.settle()
+        fleet.obey()
+        fleet.log.pass_ms(10_000)
+    now_us = fleet.log.now_us
+    assert fleet.decide() == (), "one has moved, the others wait for the quota"
+    assert not fleet.planner.has_work(now_us)
+    look_us = fleet.planner.next_look_us()
+    assert look_us is None or look_us > now_us
+    fleet.fact(ev.ClusterQuotaSet(LIMITED, Quota()))
+    assert fleet.planner.has_work(now_us)
+    roll_on(fleet, known)
+    assert clusters(fleet, known) == {LIMITED}
+    no_rule_broken(fleet)
+
+
 def test_who_may_be_evicted_for_it_is_of_the_new_cluster() -> None:
     fleet = a_fleet(Quota(cpu_millicores=1000), nodes=3)
     low_there = run(fleet, ask(priority=10, wait_for_capacity=True))
