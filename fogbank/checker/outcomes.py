@@ -180,6 +180,7 @@ class Outcomes:
                 self._findings.add(
                     place, Rule.RELIEVED, f"replica {replica.id} is released {wrong}"
                 )
+            self._placements.quotas.release(replica)
             self._world.release(replica)
             self._vacate(replica)
 
@@ -261,6 +262,8 @@ class Outcomes:
         stayed = replica.wish is Wish.LEAVING
         if stayed and deployment.leaving.get(replica.slot) is replica:
             del deployment.leaving[replica.slot]
+        if replica.wish is Wish.SUSPENDED:
+            self._placements.quotas.restore(place, replica, holder)
         if holder is not None and holder is not replica:
             if not stayed and (not holder.ended or holder.state == COMPLETE):
                 why = "completed" if holder.ended else "has not ended"

@@ -36,11 +36,11 @@ class Placements:
     counts: Counts
     sequence: int
     _taken: list[_Taken] = field(default_factory=list)
-    _quotas: Quotas = field(init=False)
+    quotas: Quotas = field(init=False)
 
     def __post_init__(self) -> None:
         """See what is used of quotas before the round."""
-        self._quotas = Quotas.before_round(self.world, self.findings)
+        self.quotas = Quotas.before_round(self.world, self.findings)
 
     def place(
         self, place: Place, deployment: Deployment, outcome: rounds_pb2.DeploymentPlaced
@@ -68,11 +68,11 @@ class Placements:
             self._found(
                 place, Rule.REBALANCED, f"a replica of deployment {deployment.id} moves {wrong}"
             )
-        victims = Evictions(self.world, self.findings, place, deployment, self._quotas)
+        victims = Evictions(self.world, self.findings, place, deployment, self.quotas)
         victims.take(outcome)
         for placement in outcome.placements:
             self._one(place, deployment, placement, ask, outcome.revision or 1)
-        self._quotas.take(place, deployment, outcome)
+        self.quotas.take(place, deployment, outcome)
         victims.finish(placement.node_id for placement in outcome.placements)
         lacking = deployment.lacking()
         if outcome.placements and all(placement.replaces for placement in outcome.placements):

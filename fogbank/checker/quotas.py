@@ -50,17 +50,18 @@ def above_quota(world: World, deployment: Deployment) -> bool:
 
 def quota_lacks(world: World, deployment: Deployment, replicas: int) -> str:
     """Return which quota has no room for more replicas, in words; empty if all have."""
-    return _exceeded(world, deployment, _wanted(deployment, replicas), world.used, {})
+    wanted = _wanted(deployment, replicas)
+    return _exceeded(world, deployment.cluster_id, wanted, world.used, {})
 
 
 def _exceeded(
     world: World,
-    deployment: Deployment,
+    cluster_id: int,
     more: list[int],
     used: Mapping[int, list[int]],
     taken: Mapping[int, list[int]],
 ) -> str:
-    for owner, clusters, limits in _quotas_of(world, deployment.cluster_id):
+    for owner, clusters, limits in _quotas_of(world, cluster_id):
         for dimension, limit in enumerate(limits):
             if limit is None or not more[dimension]:
                 continue
@@ -80,7 +81,7 @@ def _total(clusters: list[int], dimension: int, *parts: Mapping[int, list[int]])
 @dataclass(slots=True)
 class Quotas:
     """What is used of quotas while a round goes on: what it frees is free from the next one on,
-    but for what it evicts.
+    but for what it evicts, and (`released`, by deployment and slot) who is taken back instead.
     """
 
     world: World
@@ -88,6 +89,7 @@ class Quotas:
     limited: bool
     used: dict[int, list[int]]
     taken: dict[int, list[int]] = field(default_factory=dict)
+    released: dict[tuple[str, int], Replica] = field(default_factory=dict)
 
     @classmethod
     def before_round(cls, world: World, findings: Findings) -> Quotas:
@@ -121,7 +123,7 @@ class Quotas:
                 more = [sum(pair) for pair in zip(more, (*placed.ask, 1), strict=True)]
             else:
                 self._add(deployment.cluster_id, (*placed.ask, 1), 1)
-        if much := _exceeded(self.world, deployment, more, self.used, self.taken):
+        if much := self._beyond(deployment.cluster_id, more):
             self.findings.add(
                 place, Rule.QUOTA, f"deployment {deployment.id} is placed and takes {much}"
             )
@@ -129,8 +131,34 @@ class Quotas:
 
     def exceeded(self, deployment: Deployment, replicas: int) -> str:
         """Return which quota more replicas go beyond, in words; empty if none."""
-        wanted = _wanted(deployment, replicas)
-        return _exceeded(self.world, deployment, wanted, self.used, self.taken)
+        return self._beyond(deployment.cluster_id, _wanted(deployment, replicas))
+
+    def release(self, replica: Replica) -> None:
+        """Note a replica that stops: who takes its slot back may have its quota."""
+        if replica.counted:
+            self.released[replica.deployment_id, replica.slot] = replica
+
+    def restore(self, place: Place, replica: Replica, holder: Replica | None) -> None:
+        """Judge a replica that counts again, in place of who has its slot, or had it until now."""
+        if not self.limited:
+            return
+        deployment = self.world.deployments[replica.deployment_id]
+        cluster_id = deployment.cluster_of(replica.revision)
+        former = self.released.pop((replica.deployment_id, replica.slot), None)
+        if former is None and holder is not None and holder.counted:
+            former = holder
+        more = [*replica.ask, 1]
+        if former is not None and deployment.cluster_of(former.revision) == cluster_id:
+            # Also where a quota is overdrawn by now: nothing is added to it.
+            more = [max(a - b, 0) for a, b in zip(more, (*former.ask, 1), strict=True)]
+        if much := self._beyond(cluster_id, more):
+            self.findings.add(
+                place, Rule.QUOTA, f"replica {replica.id} counts again and takes {much}"
+            )
+        self._add(cluster_id, tuple(more), 1)
+
+    def _beyond(self, cluster_id: int, more: list[int]) -> str:
+        return _exceeded(self.world, cluster_id, more, self.used, self.taken)
 
     def short_with(self, taker: Deployment, victim: Replica) -> bool:
         """Tell whether a quota of who was just placed would be exceeded if a victim had stayed."""

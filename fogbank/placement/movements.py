@@ -15,6 +15,8 @@ from fogbank.domain.states import ReplicaState
 from fogbank.placement.agenda import Agenda
 from fogbank.placement.arrays import FleetArrays, amounts
 from fogbank.placement.needs import Need, need_of
+from fogbank.placement.quotas import take_back
+from fogbank.placement.room import Room
 from fogbank.placement.strategies import STRATEGIES, score, strategy_name
 from fogbank.placement.work import Work
 
@@ -43,7 +45,7 @@ def settle_all(fleet: FleetState, work: Work) -> Iterator[list[ev.Outcome]]:
         if deployment_id not in work.moved:
             deployment = fleet.facts.deployments[deployment_id]
             need = need_of(fleet, deployment)
-            yield settle(fleet, work.room.arrays, deployment, need)
+            yield settle(fleet, work.room, deployment, need)
 
 
 def settling_due_us(_fleet: FleetState, agenda: Agenda) -> int | None:
@@ -52,7 +54,7 @@ def settling_due_us(_fleet: FleetState, agenda: Agenda) -> int | None:
 
 
 def settle(
-    fleet: FleetState, arrays: FleetArrays, deployment: DeploymentFact, need: Need
+    fleet: FleetState, room: Room, deployment: DeploymentFact, need: Need
 ) -> list[ev.Outcome]:
     """Return the outcomes that release what is unwanted and settle what came back."""
     outcomes: list[ev.Outcome] = []
@@ -65,17 +67,17 @@ def settle(
         slot = fleet.decisions.placements[replica_id].slot
         if slot not in settled:  # another one of the same slot has to meet the winner: next round
             settled.add(slot)
-            outcomes += _settle_returned(fleet, arrays, deployment, replica_id)
+            outcomes += _settle_returned(fleet, room, deployment, replica_id)
     return outcomes
 
 
 def _settle_returned(
-    fleet: FleetState, arrays: FleetArrays, deployment: DeploymentFact, replica_id: str
+    fleet: FleetState, room: Room, deployment: DeploymentFact, replica_id: str
 ) -> list[ev.Outcome]:
     """Choose between a replica whose node came back and the one that took its slot.
 
     One that completed wins, else one of a newer version, else the one on the better node, else
-    the original.
+    the original. Where nobody has the slot, it is the original's if there is quota for it.
     """
     if deployment.spec.disconnect.stop_on_client_after_ms:
         # Its agent has been told to stop it, if it had not by itself: nothing can be restored.
@@ -85,19 +87,21 @@ def _settle_returned(
     successor_id = fleet.decisions.of(deployment.id).slots.get(original.slot)
     restored = ev.ReplicasRestored(deployment.id, (replica_id,))
     replaced = ev.ReplicasReleased(deployment.id, (replica_id,), "Replaced while its node was lost")
+    out_of_quota = ev.ReplicasReleased(deployment.id, (replica_id,), "Its quota was taken")
     if successor_id is None:
-        return [restored]
+        return [restored if take_back(fleet, room, original, None) else out_of_quota]
     successor = fleet.decisions.placements[successor_id]
     if original.node_id in fleet.facts.draining:
         return [replaced]
     if fleet.ended(successor):
-        complete = fleet.replica_state(successor) is ReplicaState.COMPLETE
-        return [replaced if complete else restored]
+        if fleet.replica_state(successor) is ReplicaState.COMPLETE:
+            return [replaced]
+        return [restored if take_back(fleet, room, original, None) else out_of_quota]
     newer = successor.version > original.version
-    better = _worth(fleet, arrays, deployment, successor) > _worth(
-        fleet, arrays, deployment, original
+    better = _worth(fleet, room.arrays, deployment, successor) > _worth(
+        fleet, room.arrays, deployment, original
     )
-    if newer or better:
+    if newer or better or not take_back(fleet, room, original, successor):
         return [replaced]
     return [
         ev.ReplicasReleased(deployment.id, (successor_id,), "Its predecessor's node came back"),

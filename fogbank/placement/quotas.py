@@ -1,7 +1,8 @@
 """Quotas: what clusters and organizations have left, and asks that go beyond it.
 
 Quotas are looked at before nodes are. What a round has placed counts at once, what it frees only
-from the next round on. A replica that moves to another node needs no quota: it has it.
+from the next round on. A replica that moves to another node needs no quota: it has it; one that
+comes back with its lost node gave it up, and needs it again.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fogbank.domain import events as ev
+from fogbank.domain.decisions import PlacedReplica
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.tenancy import UNLIMITED, Quota, Use, use_of
@@ -78,6 +80,24 @@ def lacks_of(fleet: FleetState, room: Room, limit: Limit, need: Use) -> list[Lac
         for dimension, most in enumerate(limit.most)
         if most is not None and need[dimension] and used[dimension] + need[dimension] > most
     ]
+
+
+def take_back(
+    fleet: FleetState, room: Room, placed: PlacedReplica, instead_of: PlacedReplica | None
+) -> bool:
+    """Take the quota of a replica that is to count again; False, and nothing taken, if it is gone.
+
+    Who stops `instead_of` it gives its own.
+    """
+    cluster_id = fleet.cluster_of(placed)
+    need = use_of(placed.resources, 1)
+    if instead_of is not None and fleet.cluster_of(instead_of) == cluster_id:
+        given = use_of(instead_of.resources, 1)
+        need = Use(*(max(more - less, 0) for more, less in zip(need, given, strict=True)))
+    if any(lacks_of(fleet, room, limit, need) for limit in limits_of(fleet, cluster_id)):
+        return False
+    room.take_quota(cluster_id, need)
+    return True
 
 
 def refused_by_quota(

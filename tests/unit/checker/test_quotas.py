@@ -119,9 +119,23 @@ def test_lost_and_ended_replicas_do_not_count_and_restored_ones_do() -> None:
     assert log.rules() == []
     log.node("first", cpu=8000)
     log.round(restoring(lost, a_replica(lost)))
-    assert log.rules() == [], "what is taken back is not placed"
-    log.place(log.deploy("z", **IN), second)
-    assert log.rules() == ["quota"]
+    assert log.rules() == ["quota"], "two have taken it meanwhile"
+
+
+@pytest.mark.parametrize("frees", [False, True])
+def test_who_is_taken_back_may_have_the_quota_of_who_stops_for_it(frees: bool) -> None:
+    log = a_log(replicas=1)
+    first, second = nodes(log)
+    (lost,) = fill(log, ["lost"])
+    log.lose(first)
+    log.round(suspending(lost, first, a_replica(lost)))
+    taker = lost if frees else log.deploy("taker", **IN)
+    generation = 2 if frees else 1
+    log.round(log.placing(taker, on(taker, second, generation=generation)))
+    log.node("first", cpu=8000)
+    gone = releasing(taker, a_replica(taker, generation=generation))
+    log.round(gone, restoring(lost, a_replica(lost)))
+    assert log.rules() == ([] if frees else ["quota"])
 
 
 def successor(log: Bytes, known: str, revision: int) -> rounds_pb2.Outcome:

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from fogbank.domain import events as ev
-from fogbank.domain.deployment import RolloutSpec
+from fogbank.domain.deployment import Constraint, RolloutSpec
 from fogbank.domain.envelope import SCHEDULER
-from fogbank.domain.states import ReplicaState
+from fogbank.domain.states import ConstraintOperator, ReplicaState
 from fogbank.domain.tenancy import Quota
 from fogbank.placement.explanation import explain, plan
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_fingerprint
+from tests.support.laws import broken_laws
 from tests.support.limited_fleet import (
     FAILED,
     FREE,
@@ -265,14 +266,20 @@ def test_a_cluster_that_is_known_only_later_limits_what_waits_for_it() -> None:
 # What needs no quota, and what does.
 
 
+def lose(fleet: LittleFleet, known: str) -> str:
+    """Let the node of a deployment's only replica be lost; return its name."""
+    (name,) = fleet.nodes_of(known)
+    nodes = fleet.planner.fleet.facts.nodes.values()
+    (lost,) = (node for node in nodes if node.name == name)
+    fleet.decide(fleet.silence(lost.id))
+    fleet.log.pass_ms(60_000)
+    return name
+
+
 def test_the_replacement_of_a_lost_replica_has_its_quota() -> None:
     fleet = a_fleet(Quota(replicas=1))
     known = run(fleet, ask())
-    (name,) = fleet.nodes_of(known)
-    state = fleet.planner.fleet
-    (lost,) = (node for node in state.facts.nodes.values() if node.name == name)
-    fleet.decide(fleet.silence(lost.id))
-    fleet.log.pass_ms(60_000)
+    name = lose(fleet, known)
     fleet.settle()
     assert fleet.nodes_of(known) != [name]
     assert used(fleet).replicas == 1
@@ -281,6 +288,49 @@ def test_the_replacement_of_a_lost_replica_has_its_quota() -> None:
     fleet.obey()
     fleet.settle()
     assert used(fleet).replicas == 1
+
+
+def test_who_comes_back_to_a_quota_that_was_taken_meanwhile_stops() -> None:
+    fleet = a_fleet(Quota(replicas=1))
+    only_there = Constraint("node", ConstraintOperator.EQUAL, ("fog-0",))
+    known = run(fleet, ask(constraints=(only_there,)))
+    name = lose(fleet, known)
+    fleet.settle()
+    assert fleet.nodes_of(known) == []
+    taker = fleet.deploy(ask())
+    fleet.settle()
+    assert len(fleet.nodes_of(taker)) == 1
+    fleet.connect(name, a_fingerprint(cpu=8000))
+    (released,) = fleet.settle()
+    assert isinstance(released, ev.ReplicasReleased)
+    assert released.reason == "Its quota was taken"
+    assert used(fleet).replicas == 1
+    fleet.obey()
+    fleet.fact(ev.DeploymentDeleted(taker))
+    fleet.settle()
+    assert fleet.nodes_of(known) == [name]
+    assert broken_laws(fleet.log) == []
+
+
+def test_of_two_that_come_back_in_one_round_only_who_has_quota_is_restored() -> None:
+    fleet = a_fleet(Quota(replicas=2), nodes=2)
+    both = [run(fleet, ask()) for _ in range(2)]
+    names = [fleet.nodes_of(known)[0] for known in both]
+    assert len(set(names)) == 2
+    fleet.connect("fog-9", a_fingerprint(cpu=100))  # while every node is silent, none is lost
+    for known in both:
+        lose(fleet, known)
+    fleet.settle()
+    assert used(fleet).replicas == 0
+    fleet.fact(ev.ClusterQuotaSet(LIMITED, Quota(replicas=1)))
+    for name in names:
+        fleet.fold(fleet.log.connect(name, a_fingerprint(cpu=8000))[1])
+    first, second = fleet.decide()
+    assert isinstance(first, ev.ReplicasRestored)
+    assert isinstance(second, ev.ReplicasReleased)
+    fleet.settle()
+    assert used(fleet).replicas == 1
+    assert broken_laws(fleet.log) == []
 
 
 def test_who_moves_off_a_draining_node_has_its_quota() -> None:
