@@ -45,6 +45,7 @@ class NodeCommands:
         if node is None:
             return False
         node.removed = True
+        self._world.removed_nodes += 1
         for replica in list(node.replicas.values()):
             self._world.end(replica)
         return True

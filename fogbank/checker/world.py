@@ -208,6 +208,7 @@ class World:
     replicas: dict[str, Replica] = field(default_factory=dict)
     organizations: list[Organization] = field(default_factory=list)
     clusters: list[Cluster] = field(default_factory=list)
+    removed_nodes: int = 0
     # Millicores, MiB, GiB, thousandths of a GPU, replicas: what counts for quotas, by cluster.
     used: dict[int, list[int]] = field(default_factory=dict)
     policies: int = 0
@@ -228,7 +229,7 @@ class World:
         Each node of the fleet adds a millisecond to the period of heartbeats, from 5 s up. Replicas
         that their own node stops have to have had the time for it.
         """
-        period_ms = max(self.period_ms, len(self.nodes))
+        period_ms = max(self.period_ms, len(self.nodes) - self.removed_nodes)
         lost_ms = rules.lost_after_ms or self.lost_after_ms
         if rules.stop_on_client_after_ms:
             lost_ms = max(lost_ms, rules.stop_on_client_after_ms + STOP_GRACE_MS + 1)

@@ -76,6 +76,7 @@ class FleetState:
     pieces: tuple[bytes, ...] = field(default=(), metadata=DERIVED, compare=False)
     _use: dict[str, NodeUse] = field(default_factory=dict, metadata=DERIVED)
     _quota_use: QuotaUse = field(default_factory=QuotaUse, metadata=DERIVED)
+    _removed_nodes: int = field(default=0, metadata=DERIVED)
 
     def fold(self, commit: Commit) -> Folded:
         """Take in the commit after `position`; commits already taken in must not come again.
@@ -133,6 +134,7 @@ class FleetState:
         """
         self.position = self.room_sequence = position
         self.due_digest = due_digest
+        self._removed_nodes = sum(node.removed for node in self.facts.nodes.values())
         for placed in self.decisions.placements.values():
             if not self.ended(placed):
                 self._use_of(placed.node_id).put(placed)
@@ -237,6 +239,7 @@ class FleetState:
                 folded.nodes.add(event.node_id)
                 folded.deployments |= self.deployments_on(event.node_id)
                 self._end_all_on(event.node_id)
+                self._removed_nodes += 1
                 # What waited for these replicas to end need not wait any more.
                 folded.room_appeared = True
             case ev.PolicyActivated():
@@ -299,6 +302,11 @@ class FleetState:
     def _removed(self, node_id: str) -> bool:
         node = self.facts.nodes.get(node_id)
         return node is not None and node.removed
+
+    @property
+    def node_count(self) -> int:
+        """How many nodes the fleet has; those that were removed stay known, and don't count."""
+        return len(self.facts.nodes) - self._removed_nodes
 
     def on_node(self, node_id: str) -> Iterator[PlacedReplica]:
         """Yield what is placed on a node and has not ended, whatever rounds want of it."""

@@ -159,7 +159,7 @@ def losses(fleet: FleetState) -> list[Loss]:
     ]
     if not silent:
         return []
-    if len(silent) == sum(not node.removed for node in fleet.facts.nodes.values()):
+    if len(silent) == fleet.node_count:
         return []
     return _guarded(fleet, silent)
 
@@ -197,7 +197,7 @@ def _one_by_one(fleet: FleetState, there: list[Loss]) -> list[Loss]:
 def lost_after_us(fleet: FleetState, rules: DisconnectRules) -> int:
     """Return the silence after which replicas with such rules are replaced, in microseconds."""
     policy = fleet.facts.policy
-    period_ms = policy.heartbeat_period_for_ms(len(fleet.facts.nodes))
+    period_ms = policy.heartbeat_period_for_ms(fleet.node_count)
     lost_ms = rules.replaced_after_ms(policy.lost_after_ms)
     return max(lost_ms, policy.silent_periods * period_ms) * _MS
 

@@ -171,5 +171,7 @@ class Agents:
         if node.epoch != epoch:
             raise AbortedError("the node shook hands again meanwhile", reason="SUPERSEDED")
         return Welcome(
-            facts.policy.heartbeat_period_for_ms(len(facts.nodes)), epoch, node.last_report
+            facts.policy.heartbeat_period_for_ms(self._fold.fleet.node_count),
+            epoch,
+            node.last_report,
         )

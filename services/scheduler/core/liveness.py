@@ -93,5 +93,5 @@ class Liveness:
 def silent_after_us(fleet: FleetState) -> int:
     """Return the silence, in microseconds, after which a node is offline."""
     policy = fleet.facts.policy
-    period_ms = policy.heartbeat_period_for_ms(len(fleet.facts.nodes))
+    period_ms = policy.heartbeat_period_for_ms(fleet.node_count)
     return policy.silent_periods * period_ms * _MS

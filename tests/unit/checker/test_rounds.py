@@ -235,20 +235,6 @@ def test_suspended_only_after_a_long_silence(log: Bytes) -> None:
     assert log.rules() == ["suspended"]
 
 
-def test_the_silence_of_a_large_fleet_lasts_longer(log: Bytes) -> None:
-    node, web = log.node("first"), log.deploy("web")
-    policy = facts_pb2.PolicyActivated()
-    policy.policy.name, policy.policy.strategy = "ours", "balanced"
-    policy.policy.heartbeat_period_ms, policy.policy.silent_periods = 20_000, 2
-    policy.policy.lost_after_ms, policy.policy.busy_load_percent = 30_000, 90
-    log.fact(policy)
-    log.node("second")
-    log.place(web, node)
-    log.lose(node)
-    log.round(suspending(web, node, a_replica(web)))
-    assert "suspended" in log.rules()
-
-
 def test_nothing_is_given_up_while_every_node_is_silent(log: Bytes) -> None:
     node, web = log.node("first"), log.deploy("web")
     log.place(web, node)

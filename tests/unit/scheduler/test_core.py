@@ -1,9 +1,16 @@
 """Who is silent, and who decides."""
 
+from fogbank.domain import events as ev
+from fogbank.domain.deployment import DisconnectRules
+from fogbank.domain.fleet import FleetState
+from fogbank.domain.policy import Policy
+from fogbank.domain.state_encoding import decode_state, encode_state
+from fogbank.placement.movements import lost_after_us
 from services.scheduler.core.answers import Unanswered
 from services.scheduler.core.leadership import TAKEOVER_US, Leadership
 from services.scheduler.core.liveness import Liveness, silent_after_us
 from tests.support.fleet import LittleFleet
+from tests.support.fleet_log import an_id
 
 
 def test_a_node_is_silent_after_three_periods_and_not_before() -> None:
@@ -19,6 +26,24 @@ def test_a_node_is_silent_after_three_periods_and_not_before() -> None:
     (silence,) = liveness.silences(state, 1_000 + bound_us, 5)
     assert (silence.node_id, silence.epoch, silence.last_heard_at_us) == (node_id, epoch, 1_005)
     assert liveness.heard_in_time(state, 1_000 + bound_us) == 0
+
+
+def test_nodes_that_were_removed_do_not_make_heartbeats_rarer() -> None:
+    fleet = LittleFleet()
+    fleet.fact(ev.PolicyActivated(Policy(heartbeat_period_ms=1, silent_periods=2, lost_after_ms=1)))
+    for number in range(5):
+        fleet.connect(f"fog-{number}")
+    state = fleet.planner.fleet
+    assert (state.node_count, silent_after_us(state)) == (5, 10_000)
+    for number in range(3):
+        fleet.fact(ev.NodeRemoved(an_id(f"fog-{number}")))
+    fleet.fact(ev.NodeRemoved(an_id("fog-0")))
+    assert (state.node_count, silent_after_us(state)) == (2, 4_000)
+    assert lost_after_us(state, DisconnectRules()) == 4_000
+    begun = FleetState()
+    decode_state(begun.parts, encode_state(state.parts))
+    begun.stands_at(state.position, state.due_digest)
+    assert begun.node_count == 2
 
 
 def test_signs_of_life_of_an_old_epoch_do_not_count() -> None:
