@@ -6,7 +6,7 @@ needs both (room booked and held, whose report counts, what an agent is to do) i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from fogbank.domain import events as ev
@@ -77,6 +77,7 @@ class FleetState:
     _use: dict[str, NodeUse] = field(default_factory=dict, metadata=DERIVED)
     _quota_use: QuotaUse = field(default_factory=QuotaUse, metadata=DERIVED)
     _removed_nodes: int = field(default=0, metadata=DERIVED)
+    _present: dict[str, dict[str, PlacedReplica]] = field(default_factory=dict, metadata=DERIVED)
 
     def fold(self, commit: Commit) -> Folded:
         """Take in the commit after `position`; commits already taken in must not come again.
@@ -137,8 +138,7 @@ class FleetState:
         self._removed_nodes = sum(node.removed for node in self.facts.nodes.values())
         for placed in self.decisions.placements.values():
             if not self.ended(placed):
-                self._use_of(placed.node_id).put(placed)
-                self._quota_use.put(placed, self.cluster_of(placed))
+                self._put(placed)
 
     @property
     def parts(self) -> dict[str, object]:
@@ -178,11 +178,24 @@ class FleetState:
         folded.nodes.add(placed.node_id)
         folded.deployments.add(placed.deployment_id)
         if not self.ended(placed):
-            self._use_of(placed.node_id).put(placed)
             # One given up with its node frees its quota, and on the node nothing.
-            freed = self._quota_use.put(placed, self.cluster_of(placed))
+            freed = self._put(placed)
             if freed or placed.desired is Desired.RELEASED:
                 folded.room_appeared = True
+
+    def _put(self, placed: PlacedReplica) -> bool:
+        """Count a replica that has not ended, as it is now; tell whether it freed its quota."""
+        self._use_of(placed.node_id).put(placed)
+        self._present.setdefault(placed.deployment_id, {})[placed.id] = placed
+        return self._quota_use.put(placed, self.cluster_of(placed))
+
+    def _count_no_more(self, placed: PlacedReplica) -> None:
+        """Let a replica that has ended take no quota, and its deployment have it no more."""
+        self._quota_use.remove(placed, self.cluster_of(placed))
+        present = self._present[placed.deployment_id]
+        del present[placed.id]
+        if not present:
+            del self._present[placed.deployment_id]
 
     def cluster_of(self, placed: PlacedReplica) -> int:
         """Return the cluster whose quota a replica takes, for good; 0 for none.
@@ -254,14 +267,12 @@ class FleetState:
     def _end_all_on(self, node_id: str) -> None:
         gone = self._use.pop(node_id, _UNUSED)
         for placed, _ in gone.replicas.values():
-            self._quota_use.remove(placed, self.cluster_of(placed))
+            self._count_no_more(placed)
 
     def _touch_update(self, event: ev.DeploymentUpdated, folded: Folded) -> None:
         """With another priority its replicas may give way to others than before."""
         folded.deployments.add(event.deployment_id)
-        decision = self.decisions.deployments.get(event.deployment_id)
-        for replica_id in decision.replica_ids if decision else ():
-            folded.nodes.add(self.decisions.placements[replica_id].node_id)
+        folded.nodes.update(placed.node_id for placed in self.present(event.deployment_id))
         folded.room_appeared = True
 
     def _busy(self, event: ev.NodeLoadChanged) -> bool:
@@ -277,7 +288,7 @@ class FleetState:
                 continue
             folded.deployments.add(placed.deployment_id)
             if self.ended(placed) and self._use_of(placed.node_id).remove(placed.id):
-                self._quota_use.remove(placed, self.cluster_of(placed))
+                self._count_no_more(placed)
                 folded.room_appeared = True
 
     # Derived reads.
@@ -302,6 +313,13 @@ class FleetState:
     def _removed(self, node_id: str) -> bool:
         node = self.facts.nodes.get(node_id)
         return node is not None and node.removed
+
+    def present(self, deployment_id: str) -> Collection[PlacedReplica]:
+        """Return a deployment's replicas that have not ended, in the order they were placed in.
+
+        Also those that were released or given up; never the many that went before them.
+        """
+        return self._present.get(deployment_id, {}).values()
 
     @property
     def node_count(self) -> int:

@@ -43,11 +43,10 @@ def needed_revisions(fleet: FleetState, deployment: DeploymentFact) -> tuple[int
     decision = fleet.decisions.deployments.get(deployment.id)
     if decision is None:
         return ()
-    placements = (fleet.decisions.placements[known] for known in decision.replica_ids)
     needed = {
         placed.revision
-        for placed in placements
-        if placed.desired is not Desired.RELEASED and not fleet.ended(placed)
+        for placed in fleet.present(deployment.id)
+        if placed.desired is not Desired.RELEASED
     }
     now_us = max(fleet.facts.log_time_us, fleet.decisions.instant_us)
     good = good_from_us(fleet, deployment)

@@ -103,24 +103,20 @@ def serves(fleet: FleetState, placed: PlacedReplica) -> bool:
 
 def _unwanted(fleet: FleetState, decision: DeploymentDecision, wanted: int) -> tuple[str, ...]:
     return tuple(
-        replica_id
-        for replica_id in decision.replica_ids
-        if (placed := fleet.decisions.placements[replica_id]).slot >= wanted
-        and placed.desired is not Desired.RELEASED
-        and not fleet.ended(placed)
+        placed.id
+        for placed in fleet.present(decision.id)
+        if placed.slot >= wanted and placed.desired is not Desired.RELEASED
     )
 
 
 def _returned(fleet: FleetState, decision: DeploymentDecision, wanted: int) -> tuple[str, ...]:
     found = []
-    for replica_id in decision.replica_ids:
-        placed = fleet.decisions.placements[replica_id]
+    for placed in fleet.present(decision.id):
         if placed.desired is not Desired.SUSPENDED or placed.slot >= wanted:
             continue
         node = fleet.facts.nodes.get(placed.node_id)
-        back = node is not None and fleet.offline_since_us(node) is None
-        if back and not fleet.ended(placed):
-            found.append(replica_id)
+        if node is not None and fleet.offline_since_us(node) is None:
+            found.append(placed.id)
     return tuple(found)
 
 

@@ -25,14 +25,10 @@ def occupied_rows(
     Who takes a slot may stand beside the one that leaves it, if no other slot is looked for.
     """
     own = slots[0] if len(slots) == 1 else -1
-    decision = fleet.decisions.deployments.get(deployment_id)
-    if decision is None:
-        return []
     return [
         row
-        for known_id in decision.replica_ids
-        if (placed := fleet.decisions.placements[known_id]).desired is not Desired.RELEASED
-        and not fleet.ended(placed)
+        for placed in fleet.present(deployment_id)
+        if placed.desired is not Desired.RELEASED
         and (placed.slot != own or placed.desired is Desired.SUSPENDED)
         and (row := arrays.row(placed.node_id)) is not None
     ]

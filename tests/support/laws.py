@@ -75,8 +75,12 @@ def differing_rounds(commits: Iterable[StoredCommit]) -> list[str]:
 
 
 def wrong_sums(fleet: FleetState) -> list[str]:
-    """Add up anew what is booked and held on each node, which the fold keeps by differences."""
+    """Find anew what the fold keeps by differences: booked and held by node, who is present."""
     found = []
+    for decision in fleet.decisions.deployments.values():
+        placed = [fleet.decisions.placements[known] for known in decision.replica_ids]
+        if [*fleet.present(decision.id)] != [each for each in placed if not fleet.ended(each)]:
+            found.append(f"of deployment {decision.id} others are present than have not ended")
     for node_id, use in fleet._use.items():
         placed = list(fleet.on_node(node_id))
         held = sum((each.resources for each in placed), NOTHING)
