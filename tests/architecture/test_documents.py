@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 
+from fogbank.domain.verdict import VoidReason
 from tests.architecture.source_tree import ROOT, report, tracked_paths
 
 LINK = re.compile(r"\]\((?!https?://|mailto:|#)([^)\s#]+)")
@@ -29,6 +30,16 @@ def test_every_decision_is_listed_under_its_own_number() -> None:
         if count > 1
     ]
     assert not problems, report(problems, "Number the page after the last one and add its row.")
+
+
+def test_every_reason_for_which_events_are_void_is_in_the_tables_of_its_decision() -> None:
+    text = (ROOT / "docs/adr/0009-rules-of-the-fold.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([A-Z_]+(?:, [A-Z_]+)*) \|", text, re.MULTILINE)
+    told = {name for row in rows for name in row.split(", ")}
+    known = {reason.name for reason in VoidReason}
+    problems = [f"{name} is not told" for name in sorted(known - told)]
+    problems += [f"{name} is no reason" for name in sorted(told - known)]
+    assert not problems, report(problems, "Say in the table when an event is void for it.")
 
 
 def test_the_vocabulary_explains_each_word_once() -> None:
