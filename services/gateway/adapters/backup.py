@@ -35,6 +35,7 @@ from services.gateway.adapters.database import (
     transaction,
     users,
 )
+from services.gateway.adapters.invites import MADE
 from services.gateway.adapters.sealing import BrokenSealError, Seal
 from services.gateway.app.principal import Role
 
@@ -94,7 +95,8 @@ async def write_backup(engine: AsyncEngine, sealing_key: str, path: Path) -> Con
 async def restore_backup(engine: AsyncEngine, sealing_key: str, path: Path) -> Contents:
     """Put a backup into tables that are empty, all of it or nothing.
 
-    The administrator whom a gateway makes at its start may be there, and gives way.
+    What gateways make by themselves may be there and gives way: the administrator of a first start,
+    and invite codes of organizations that had none.
 
     Raises:
         OperatorError: the file can't be read or is no whole backup under this sealing key, or
@@ -116,8 +118,14 @@ async def restore_backup(engine: AsyncEngine, sealing_key: str, path: Path) -> C
 
 
 async def _make_room(connection: AsyncConnection, names: set[str]) -> None:
-    """Check that the tables are empty, and take the administrator of a first start away."""
+    """Check that nothing is there but what gateways made by themselves, and take that away.
+
+    A code that somebody joined by stays, and is found.
+    """
     found = {}
+    used = select(invite_uses.c.code_name)
+    unused = invite_codes.c.code_name.not_in(used)
+    await connection.execute(invite_codes.delete().where(invite_codes.c.request == MADE, unused))
     for table in TABLES:
         count = (await connection.execute(select(func.count()).select_from(table))).scalar_one()
         if count and table is not denied_ids:

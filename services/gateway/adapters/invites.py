@@ -24,7 +24,8 @@ from services.gateway.app.ports import Invite, Invited, InviteTerms, Organizatio
 # No letters or digits that look like others: people read codes to each other. 78 bits.
 _ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789"
 _LENGTH = 14
-_MADE = "made"
+# What stands for the request where nobody asked for the code.
+MADE = "made"
 
 
 class PostgresInvites:
@@ -46,7 +47,7 @@ class PostgresInvites:
             missing = [each for each in wanted if each.id not in found]
             if missing:
                 # Whoever is first makes it; the others read what they made.
-                made = [self._fresh(each, InviteTerms(), _MADE) for each in missing]
+                made = [self._fresh(each, InviteTerms(), MADE) for each in missing]
                 await connection.execute(upsert(invite_codes).values(made).on_conflict_do_nothing())
                 found |= await self._read(connection, missing)
         return found

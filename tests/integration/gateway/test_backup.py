@@ -119,6 +119,8 @@ async def test_everybody_goes_on_after_the_database_was_lost(
     assert file.stat().st_mode & 0o777 == 0o600
     # As a gateway that started on the empty database made it.
     await after.identity.ensure_admin("admin", "another-secret")
+    # As somebody who looks at organizations lets it make.
+    minted = await after.invites.of([OURS])
     assert await restore_backup(after.engine, KEY, file) == written
 
     session = await after.identity.login("bob", "secret-1")
@@ -129,6 +131,7 @@ async def test_everybody_goes_on_after_the_database_was_lost(
     }
     assert (await after.invites.of([OURS]))[2].uses == 1
     assert await after.invites.find(kept.code, NOW_US)
+    assert await after.invites.find(minted[2].code, NOW_US) is None
     service = await after.identity.authenticate(TOKEN)
     assert service.actor == f"service-account/{an_id('account')}"
     await after.denials.read()
@@ -187,6 +190,10 @@ async def test_tables_that_are_in_use_are_left_alone(
     with pytest.raises(OperatorError, match="1 in users"):
         await restore_backup(after.engine, KEY, tmp_path / "backup")
     await after.identity.login("carol", "secret-2")
+    invite = await after.invites.renew(OURS, InviteTerms(), "asked for")
+    with pytest.raises(OperatorError, match="1 in invite_codes"):
+        await restore_backup(after.engine, KEY, tmp_path / "backup")
+    assert await after.invites.find(invite.code, NOW_US)
     with pytest.raises(OperatorError, match="2 in users"):
         await restore_backup(before.engine, KEY, tmp_path / "backup")
 
