@@ -219,7 +219,10 @@ def history(deployment: Which, output: Output = AsTable) -> None:
 @app.command()
 def undo(  # noqa: PLR0917  one parameter for each flag
     deployment: Which,
-    to: Annotated[int, typer.Option("--to", min=0, help="Revision; 0 for the one before.")] = 0,
+    to: Annotated[
+        int,
+        typer.Option("--to", min=0, help="Revision; 0 for the last other one that did not fail."),
+    ] = 0,
     etag: Etag = "",
     request_id: Repeat = "",
     wait: Wait = False,

@@ -15,6 +15,7 @@ _HINTS = {
     "CLUSTER_NOT_FOUND": "`fog cluster list` lists what there is",
     "ORGANIZATION_NOT_FOUND": "`fog org list` lists what there is",
     "MEMBER_NOT_FOUND": "`fog org members` lists who there is",
+    "NO_EARLIER_REVISION": "`fog rollout history` shows them; `fog rollout undo --to` names one",
     "STALE_ETAG": "somebody else changed it; look at it with `fog status` and try again",
     "RATE_LIMITED": _LATER,
     "QUEUE_FULL": _LATER,

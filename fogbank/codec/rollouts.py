@@ -27,7 +27,7 @@ def rollout_to_pb(view: RolloutView) -> pb.GetRolloutResponse:
                 created_at=timestamp_to_pb(revision.at_us),
                 has_env=bool(revision.env_key),
                 wanted=revision.number == view.wanted_revision,
-                failed=revision.number == view.failed_revision,
+                failed=revision.number in view.failed_revisions,
             )
             for revision in reversed(view.revisions)
         ],

@@ -12,6 +12,7 @@ from fogbank.domain.ids import ZERO_DIGEST
 from fogbank.domain.position import pack
 from fogbank.domain.rebalancing import RebalanceDecision
 from fogbank.domain.resources import Resources
+from fogbank.domain.revisions import KEPT_REVISIONS
 from fogbank.domain.verdict import Verdict, VoidReason
 
 
@@ -54,7 +55,8 @@ class DeploymentDecision:
 
     `leaving` holds for a slot the replica that runs on until the live one does, also when it has
     ended since. `looked_facts_to` is how far the facts went at the last look that found no room.
-    While `bad_revision` is the one asked for, replicas are of `good_revision` instead.
+    `failed_revisions` are the latest that were rolled back from, oldest first; while the last of
+    them is the one asked for, replicas are of `good_revision` instead.
     `preempted` tells for slots whose replica was evicted, and that are still empty, for which
     deployment.
     """
@@ -76,9 +78,14 @@ class DeploymentDecision:
     reason: str = ""
     considered: ev.Considered = field(default_factory=ev.Considered)
     decided_sequence: int = 0
-    bad_revision: int = 0
+    failed_revisions: tuple[int, ...] = ()
     good_revision: int = 0
     rollback_reason: str = ""
+
+    @property
+    def bad_revision(self) -> int:
+        """The last revision that was rolled back from, 0 if none was."""
+        return self.failed_revisions[-1] if self.failed_revisions else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,7 +368,8 @@ def _rolled_back(
     decisions: Decisions, outcome: ev.DeploymentRolledBack, _event: ev.RoundDecided, _sequence: int
 ) -> list[PlacedReplica]:
     decision = decisions.of(outcome.deployment_id)
-    decision.bad_revision = outcome.from_revision
+    failed = (*decision.failed_revisions, outcome.from_revision)
+    decision.failed_revisions = failed[-KEPT_REVISIONS:]
     decision.good_revision = outcome.to_revision
     decision.rollback_reason = outcome.reason
     _end_wait(decision)

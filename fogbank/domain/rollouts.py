@@ -30,7 +30,7 @@ class RolloutView:
     phase: RolloutPhase
     revision: int
     wanted_revision: int
-    failed_revision: int
+    failed_revisions: tuple[int, ...]
     replicas: int
     updated: int
     available: int
@@ -56,6 +56,20 @@ def as_wanted(fleet: FleetState, deployment: DeploymentFact) -> DeploymentFact:
         return deployment
     spec = with_replicas_of(deployment.spec, wanted.spec)
     return replace(deployment, spec=spec, env_key=wanted.env_key)
+
+
+def revision_before(fleet: FleetState, deployment: DeploymentFact) -> Revision | None:
+    """Return the newest revision that a return without a number leads to; None if there is none.
+
+    It did not fail, and its replicas would be others than those asked for now.
+    """
+    decision = fleet.decisions.deployments.get(deployment.id)
+    failed = decision.failed_revisions if decision else ()
+    for revision in reversed(deployment.revisions):
+        same = same_replicas(deployment.spec, deployment.env_key, revision)
+        if not same and revision.number not in failed:
+            return revision
+    return None
 
 
 def is_outdated(fleet: FleetState, deployment: DeploymentFact, placed: PlacedReplica) -> bool:
@@ -146,7 +160,7 @@ def rollout_view(fleet: FleetState, deployment: DeploymentFact) -> RolloutView:
         phase,
         deployment.revision,
         wanted,
-        deployment.revision if rolled_back else 0,
+        decision.failed_revisions if decision else (),
         deployment.spec.replicas,
         updated,
         len(available),

@@ -815,7 +815,9 @@ class RollbackDeploymentRequest(_message.Message):
     deployment_id: _builtins.str
     """Deployment id (UUID)."""
     to_revision: _builtins.int
-    """Revision to go back to; 0 for the one before."""
+    """Revision to go back to; 0 for the newest of those before that did not fail and are not the same as
+    the present one.
+    """
     etag: _builtins.str
     """Refused as ABORTED unless this is the current etag; empty for any."""
     def __init__(

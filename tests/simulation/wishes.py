@@ -156,7 +156,7 @@ class Command:
     """What a caller wants once, and what it was told about it.
 
     `versions` are the positions that answers named: a repeat gets the first one's answer.
-    `expected` is the version it is meant for, 0 for any.
+    `expected` is the version it is meant for, 0 for any; an undo goes back to `to_revision`.
     """
 
     kind: Kind
@@ -167,6 +167,7 @@ class Command:
     versions: list[int] = field(default_factory=list)
     change: Change = field(default_factory=Change)
     expected: int = 0
+    to_revision: int = 0
 
 
 @dataclass(slots=True)

@@ -208,7 +208,10 @@ class Client:
         later = self._later
         undo = len(owned.wish.revisions) > 1 and later.random() < 0.25
         command = self._command("undo" if undo else "update", owned, owned.replicas)
-        if not undo:
+        if undo:
+            # Which one a return without a number leads to, no caller can know: updates fail.
+            command.to_revision = len(owned.wish.revisions) - 1
+        else:
             command.change = a_change(owned.spec, later)
         expects = later.random()
         if expects < 0.2 and not owned.doubtful:
@@ -363,7 +366,7 @@ class Client:
                 return at.updates.undo(
                     self._principal,
                     command.deployment_id,
-                    0,
+                    command.to_revision,
                     command.request_id,
                     command.expected,
                 )

@@ -19,7 +19,7 @@ from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.good_revisions import needed_revisions
 from fogbank.domain.position import sequence_of
 from fogbank.domain.revisions import Revision, with_replicas_of
-from fogbank.domain.rollouts import RolloutView, rollout_view
+from fogbank.domain.rollouts import RolloutView, revision_before, rollout_view
 from fogbank.runtime.clock import Clock
 from services.gateway.app.command_log import CommandLog
 from services.gateway.app.deployments import Accepted, Deployments
@@ -117,16 +117,16 @@ class Updates:
         request_id: str = "",
         expected_version: int = 0,
     ) -> Accepted:
-        """Make replicas what they were in an earlier revision; 0 for the one before.
+        """Make replicas what they were in an earlier revision; 0 for the last good other one.
 
         Raises:
             InvalidArgumentError: the revision is no longer kept, or never was.
-            FailedPreconditionError: there is none before; or it is deleted.
+            FailedPreconditionError: there is none to go back to; or it is deleted.
             NotFoundError, AbortedError, AlreadyExistsError, UnavailableError: as `update`.
         """
 
         def changed(deployment: DeploymentFact) -> tuple[DeploymentSpec, str]:
-            former = _earlier(deployment, to_revision)
+            former = self._earlier(deployment, to_revision)
             return with_replicas_of(deployment.spec, former.spec), former.env_key
 
         asked = {
@@ -198,13 +198,26 @@ class Updates:
             return Accepted(deployment.id, sequence_of(position), position, deployment.spec)
         raise commands.stale()
 
+    def _earlier(self, deployment: DeploymentFact, number: int) -> Revision:
+        if len(deployment.revisions) == 1:
+            raise _no_earlier("There is no earlier revision")
+        if number:
+            return _kept(deployment, number)
+        before = revision_before(self._fold.fleet, deployment)
+        if before is None:
+            raise _no_earlier(
+                "The earlier revisions failed, or are what is asked for now: name the one to go "
+                "back to"
+            )
+        return before
 
-def _earlier(deployment: DeploymentFact, number: int) -> Revision:
+
+def _no_earlier(message: str) -> FailedPreconditionError:
+    return FailedPreconditionError(message, reason="NO_EARLIER_REVISION")
+
+
+def _kept(deployment: DeploymentFact, number: int) -> Revision:
     earlier = deployment.revisions[:-1]
-    if not earlier:
-        raise FailedPreconditionError("There is no earlier revision", reason="NO_EARLIER_REVISION")
-    if not number:
-        return earlier[-1]
     for revision in earlier:
         if revision.number == number:
             return revision

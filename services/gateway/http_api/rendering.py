@@ -153,7 +153,7 @@ def rollout(view: RolloutView) -> dict[str, Any]:
 
 
 def _revision(view: RolloutView, revision: Revision) -> dict[str, Any]:
-    states = {view.failed_revision: "failed", view.wanted_revision: "wanted"}
+    states = dict.fromkeys(view.failed_revisions, "failed") | {view.wanted_revision: "wanted"}
     return {
         "revision": revision.number,
         "state": states.get(revision.number),

@@ -163,7 +163,9 @@ class RollbackBody(Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{}, {"to_revision": 1}]})
 
     to_revision: int = Field(
-        0, description="0 for the one before.", json_schema_extra={"minimum": 0}
+        0,
+        description="0 for the newest before that did not fail and is not like the present one.",
+        json_schema_extra={"minimum": 0},
     )
     request_id: str = Field(
         "",

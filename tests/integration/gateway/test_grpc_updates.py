@@ -135,6 +135,8 @@ async def test_undo_brings_image_and_environment_back_as_an_update() -> None:
         assert answer.deployment.spec.container_image == made.spec.container_image
         assert "one" in facts.env_key
         assert facts.revision == 3
+        await service.RollbackDeployment(request, metadata=ALICES)
+        assert facts.spec.container_image == "nginx:1.27", "2: 1 is like the present one"
         wrong = pb.RollbackDeploymentRequest(deployment_id=made.id, to_revision=9)
         error = await refusal(service.RollbackDeployment(wrong, metadata=ALICES))
-        assert "must be one of 1, 2, got 9" in str(error.details())
+        assert "must be one of 1, 2, 3, got 9" in str(error.details())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fogbank.domain import events as ev
-from fogbank.domain.rollouts import as_wanted, is_outdated
+from fogbank.domain.rollouts import as_wanted, is_outdated, revision_before
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_fingerprint, a_spec
 from tests.unit.placement.test_rollouts import (
@@ -103,3 +103,30 @@ def test_what_is_no_longer_kept_is_nobody_elses_and_is_not_gone_back_to() -> Non
     fail(fleet, deployment_id, 12)
     assert not any(isinstance(each, ev.DeploymentRolledBack) for each in fleet.settle())
     assert as_wanted(state, deployment).spec.container_image == "broken:12"
+
+
+def before(fleet: LittleFleet, deployment_id: str) -> int:
+    state = fleet.planner.fleet
+    revision = revision_before(state, state.facts.deployments[deployment_id])
+    return revision.number if revision else 0
+
+
+def test_a_return_without_a_number_leads_to_no_revision_that_failed() -> None:
+    fleet = a_fleet(4)
+    deployment_id = running(fleet, a_spec(replicas=3))
+    first = fleet.planner.fleet.facts.deployments[deployment_id].spec
+    assert before(fleet, deployment_id) == 0
+    update(fleet, deployment_id, container_image="nginx:1.25")
+    roll_on(fleet, deployment_id)
+    assert crash_and_go_back(fleet, deployment_id, 3) == 2
+    assert before(fleet, deployment_id) == 2, "what was asked for is taken back"
+    update(fleet, deployment_id, container_image="nginx:1.25")
+    roll_on(fleet, deployment_id)
+    assert before(fleet, deployment_id) == 1, "3 failed, and 2 is like 4"
+    assert crash_and_go_back(fleet, deployment_id, 5) == 2
+    update(fleet, deployment_id, container_image=first.container_image)
+    assert before(fleet, deployment_id) == 4
+    update(fleet, deployment_id, container_image="nginx:1.25")
+    assert before(fleet, deployment_id) == 6
+    assert view(fleet, deployment_id).failed_revisions == (3, 5), "failed stays failed"
+    no_rule_broken(fleet)
