@@ -71,7 +71,8 @@ class AgentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Serve(self, request_iterator, context):
-        """Brings what an errand asked for; as fast as the user takes it.
+        """Brings what an errand asked for; as fast as the user takes it. Once a user waits for it the call's
+        initial metadata says `fogbank-errand: taken`; nothing is to be begun before.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

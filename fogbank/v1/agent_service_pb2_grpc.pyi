@@ -38,7 +38,9 @@ class AgentServiceStub:
     Connect: _grpc.StreamStreamMultiCallable[_agent_service_pb2.ConnectRequest, _agent_service_pb2.ConnectResponse]
     """One stream for as long as the agent lives: Hello and Welcome first."""
     Serve: _grpc.StreamUnaryMultiCallable[_agent_service_pb2.ServeRequest, _agent_service_pb2.ServeResponse]
-    """Brings what an errand asked for; as fast as the user takes it."""
+    """Brings what an errand asked for; as fast as the user takes it. Once a user waits for it the call's
+    initial metadata says `fogbank-errand: taken`; nothing is to be begun before.
+    """
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
@@ -50,7 +52,9 @@ class AgentServiceAsyncStub(AgentServiceStub):
     Connect: _aio.StreamStreamMultiCallable[_agent_service_pb2.ConnectRequest, _agent_service_pb2.ConnectResponse]  # type: ignore[assignment]
     """One stream for as long as the agent lives: Hello and Welcome first."""
     Serve: _aio.StreamUnaryMultiCallable[_agent_service_pb2.ServeRequest, _agent_service_pb2.ServeResponse]  # type: ignore[assignment]
-    """Brings what an errand asked for; as fast as the user takes it."""
+    """Brings what an errand asked for; as fast as the user takes it. Once a user waits for it the call's
+    initial metadata says `fogbank-errand: taken`; nothing is to be begun before.
+    """
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     """Where node agents call in."""
@@ -77,6 +81,8 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_agent_service_pb2.ServeRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.ServeResponse, _abc.Awaitable[_agent_service_pb2.ServeResponse]]:
-        """Brings what an errand asked for; as fast as the user takes it."""
+        """Brings what an errand asked for; as fast as the user takes it. Once a user waits for it the call's
+        initial metadata says `fogbank-errand: taken`; nothing is to be begun before.
+        """
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

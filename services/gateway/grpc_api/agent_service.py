@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc.aio
 
+from fogbank.codec import errands
 from fogbank.codec.containers import container_to_pb
 from fogbank.codec.facts import observation_from_pb
 from fogbank.codec.values import details_from_pb, fingerprint_from_pb, resources_to_pb
@@ -101,6 +102,8 @@ class AgentService(rpc.AgentServiceServicer):
         self._joining.speaks_for(node_id, shown)
         delivery = self._errands.taken(first.errand_id)
         try:
+            # Only now does the agent begin, so nothing is run that nobody waits for.
+            await context.send_initial_metadata((errands.TAKEN,))
             async for request in _while_wanted(requests, delivery):
                 # The node may have been removed since.
                 self._joining.speaks_for(node_id, shown)

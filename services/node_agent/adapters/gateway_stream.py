@@ -15,6 +15,7 @@ import grpc
 import grpc.aio
 import structlog
 
+from fogbank.codec import errands
 from fogbank.codec.containers import container_from_pb, ports_to_pb
 from fogbank.domain.events import ReplicaObservation
 from fogbank.domain.node import Fingerprint, HostDetails
@@ -123,11 +124,12 @@ class GrpcGateways:
         stub = agent_service_pb2_grpc.AgentServiceStub(channel)
         call = stub.Serve(metadata=self._metadata)
         # Not left to the call: it would go on waiting for a silent container after its own end.
-        bringing = asyncio.create_task(_bring(call, errand_id, brought))
+        taken = asyncio.Event()
+        bringing = asyncio.create_task(_bring(call, errand_id, brought, taken))
         try:
             await call
         except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.NOT_FOUND:
+            if error.code() is grpc.StatusCode.NOT_FOUND and not taken.is_set():
                 raise ErrandRefusedError from error
             raise GatewayError(f"{error.code().name}: {error.details()}") from error
         finally:
@@ -339,10 +341,15 @@ async def _bring(
     call: grpc.aio.StreamUnaryCall[agent_service_pb2.ServeRequest, agent_service_pb2.ServeResponse],
     errand_id: str,
     brought: AsyncIterator[Brought],
+    taken: asyncio.Event,
 ) -> None:
-    """Write all pieces to a call; whatever goes wrong ends it."""
+    """Write all pieces to a call, once it is `taken`; whatever goes wrong ends it."""
     try:
         await call.write(agent_service_pb2.ServeRequest(errand_id=errand_id))
+        key, value = errands.TAKEN
+        if (await call.initial_metadata()).get(key) != value:
+            return  # (a refusal comes)
+        taken.set()
         async for piece in brought:
             await call.write(_served(piece))
         await call.done_writing()

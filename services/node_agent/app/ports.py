@@ -282,9 +282,9 @@ class Gateways(Protocol):
     async def serve(self, number: int, errand_id: str, brought: AsyncIterator[Brought]) -> None:
         """Bring what an errand asked for, as fast as it is taken, until nobody wants more.
 
-        `brought` is begun only once the gateway is reached.
+        `brought` is begun only once the gateway says that somebody waits for it.
 
         Raises:
-            ErrandRefusedError: the gateway at that address waits for no such errand.
+            ErrandRefusedError: the gateway at that address waits for no such errand; not begun.
             GatewayError: it was cut off.
         """

@@ -1,18 +1,21 @@
-"""Errands end when nobody wants more of them."""
+"""Errands begin when somebody waits for them, and end when nobody wants more of them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 
+import grpc
 import grpc.aio
 import pytest
 
+from fogbank.codec.errands import TAKEN
 from fogbank.v1 import agent_service_pb2 as pb
 from fogbank.v1 import agent_service_pb2_grpc
 from services.node_agent.adapters.gateway_stream import GrpcGateways
 from services.node_agent.app.errands import Errands
-from services.node_agent.app.ports import ContainerRuntime, Errand, LogsErrand
+from services.node_agent.app.ports import Brought, ContainerRuntime, Errand, ExecErrand, LogsErrand
 from tests.support.waiting import eventually
 
 
@@ -22,6 +25,11 @@ class _Runtime:
     def __init__(self, error: Exception | None = None) -> None:
         self._error = error
         self.open = 0
+        self.commands_run = 0
+
+    async def execute(self, replica_id: str, command: Sequence[str]) -> AsyncIterator[Brought]:
+        self.commands_run += 1
+        yield Brought(exit_code=0)
 
     async def logs(
         self, replica_id: str, tail: int, *, follow: bool, previous: bool
@@ -36,52 +44,105 @@ class _Runtime:
             self.open -= 1
 
 
+Context = grpc.aio.ServicerContext[pb.ServeRequest, pb.ServeResponse]
+
+
 class _Gateway(agent_service_pb2_grpc.AgentServiceServicer):
     """Takes an errand's first pieces, and goes when it has so many."""
 
-    def __init__(self, wants: int) -> None:
+    def __init__(self, wants: int, ends_with: grpc.StatusCode | None = None) -> None:
         self._wants = wants
+        self._ends_with = ends_with
         self.taken: list[pb.ServeRequest] = []
 
     async def Serve(
-        self, request_iterator: AsyncIterator[pb.ServeRequest], context: object
+        self, request_iterator: AsyncIterator[pb.ServeRequest], context: Context
     ) -> pb.ServeResponse:
         async for request in request_iterator:
             self.taken.append(request)
+            if len(self.taken) == 1:
+                await context.send_initial_metadata((TAKEN,))
             if len(self.taken) == self._wants:
                 break
+        if self._ends_with is not None:
+            await context.abort(self._ends_with, "no more")
         return pb.ServeResponse()
+
+
+class _Elsewhere(agent_service_pb2_grpc.AgentServiceServicer):
+    """Waits for no errand, and takes its time to say so."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def Serve(
+        self, request_iterator: AsyncIterator[pb.ServeRequest], context: Context
+    ) -> pb.ServeResponse:
+        self.asked += 1
+        await anext(request_iterator)
+        for _ in range(1_000):
+            await asyncio.sleep(0)
+        await context.abort(grpc.StatusCode.NOT_FOUND, "nobody waits for that here")
 
 
 def _errand_runs() -> bool:
     return any(each.get_name() == "errand:e-1" for each in asyncio.all_tasks())
 
 
-async def run_errand(runtime: _Runtime, wants: int) -> list[pb.ServeRequest]:
-    """Run an errand until it is over."""
+async def run_errand(
+    runtime: _Runtime,
+    kind: LogsErrand | ExecErrand,
+    *gateways: agent_service_pb2_grpc.AgentServiceServicer,
+) -> None:
+    """Run an errand of the first of some gateways until it is over."""
     port: ContainerRuntime = runtime  # type: ignore[assignment]
-    server, gateway = grpc.aio.server(), _Gateway(wants)  # type: ignore[abstract]
-    agent_service_pb2_grpc.add_AgentServiceServicer_to_server(gateway, server)
-    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-    await server.start()
-    try:
-        async with GrpcGateways([address]) as gateways:
-            errands = Errands(port, gateways)
-            errands.begin(Errand("e-1", "a", LogsErrand(10, follow=True)), 0)
-            await eventually(lambda: not _errand_runs(), what="the errand's end")
-    finally:
-        await server.stop(None)
-    return gateway.taken
+    async with AsyncExitStack() as stack:
+        addresses = []
+        for gateway in gateways:
+            server = grpc.aio.server()
+            agent_service_pb2_grpc.add_AgentServiceServicer_to_server(gateway, server)
+            addresses.append(f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")
+            await server.start()
+            stack.push_async_callback(server.stop, None)
+        errands = Errands(port, await stack.enter_async_context(GrpcGateways(addresses)))
+        errands.begin(Errand("e-1", "a", kind), 0)
+        await eventually(lambda: not _errand_runs(), what="the errand's end")
+
+
+FOLLOW = LogsErrand(10, follow=True)
+COMMAND = ExecErrand(("reboot",))
 
 
 @pytest.mark.parametrize("wants", [1, 2])
 async def test_a_log_is_let_go_when_nobody_follows_it_any_more(wants: int) -> None:
-    runtime = _Runtime()
-    taken = await run_errand(runtime, wants)
-    assert [each.output for each in taken] == [b"", b"hello"][:wants]
+    runtime, gateway = _Runtime(), _Gateway(wants)  # type: ignore[abstract]
+    await run_errand(runtime, FOLLOW, gateway)
+    assert [each.output for each in gateway.taken] == [b"", b"hello"][:wants]
     await eventually(lambda: runtime.open == 0, 10, "the end of the log's stream")
 
 
 async def test_who_asked_is_told_of_a_runtime_that_breaks() -> None:
-    taken = await run_errand(_Runtime(TypeError("nobody thought of it")), 3)
-    assert "TypeError('nobody thought of it')" in taken[-1].failure
+    gateway = _Gateway(3)  # type: ignore[abstract]
+    await run_errand(_Runtime(TypeError("nobody thought of it")), FOLLOW, gateway)
+    assert "TypeError('nobody thought of it')" in gateway.taken[-1].failure
+
+
+async def test_a_command_that_nobody_waits_for_is_not_run() -> None:
+    runtime, gateways = _Runtime(), [_Elsewhere() for _ in range(3)]  # type: ignore[abstract]
+    await run_errand(runtime, COMMAND, *gateways)
+    assert [each.asked for each in gateways] == [1, 1, 1]
+    assert runtime.commands_run == 0
+
+
+async def test_a_command_runs_once_where_somebody_waits_for_it() -> None:
+    runtime, elsewhere, gateway = _Runtime(), _Elsewhere(), _Gateway(2)  # type: ignore[abstract]
+    await run_errand(runtime, COMMAND, elsewhere, gateway)
+    assert [each.WhichOneof("message") for each in gateway.taken] == ["errand_id", "exit_code"]
+    assert runtime.commands_run == 1
+
+
+async def test_a_command_that_was_begun_is_not_begun_at_another_gateway() -> None:
+    runtime, other = _Runtime(), _Gateway(2)  # type: ignore[abstract]
+    first = _Gateway(2, grpc.StatusCode.NOT_FOUND)  # type: ignore[abstract]
+    await run_errand(runtime, COMMAND, first, other)
+    assert (len(first.taken), len(other.taken), runtime.commands_run) == (2, 0, 1)
