@@ -30,6 +30,7 @@ from services.node_agent.adapters.gpus import nvml_gpus
 from services.node_agent.adapters.image_collector import ImageCollector, ImageUses
 from services.node_agent.adapters.images import Images
 from services.node_agent.adapters.kept_logs import KeptLogs
+from services.node_agent.adapters.networks import DeploymentNetworks
 from services.node_agent.adapters.node_credentials import NodeCredentials
 from services.node_agent.adapters.node_folder import FolderLock
 from services.node_agent.adapters.simulated_runtime import SimulatedRuntime
@@ -141,6 +142,8 @@ class Composition:
             capabilities=settings.container_capabilities,
         )
         kept_logs = self._kept_logs(folder)
+        isolated = settings.network == "isolated"
+        networks = DeploymentNetworks(settings.network_pool) if isolated else None
         if settings.nodes:
             # They share the engine's images, and none knows what the others need.
             images = Images(engine, settings.registry_config)
@@ -151,6 +154,7 @@ class Composition:
                 errands=errands,
                 images=images,
                 kept_logs=kept_logs,
+                networks=networks,
             )
         uses = ImageUses(settings.data_dir / "images.json", self._clock.now_us)
         return EngineRuntime(
@@ -161,6 +165,7 @@ class Composition:
             images=Images(engine, settings.registry_config, uses),
             collector=ImageCollector(engine, uses, settings.image_rules, self._clock.now_us),
             kept_logs=kept_logs,
+            networks=networks,
         )
 
     def _simulated(self, folder: Path) -> SimulatedRuntime:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import socket
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -32,6 +34,8 @@ from services.node_agent.core.restarts import AgentPolicy
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 _US_PER_S = 1_000_000
 _BYTES_PER_MIB = 1024 * 1024
+# Of the subnet of a deployment on a node: room for 253 replicas.
+SUBNET_PREFIX = 24
 
 
 class NodeDescription(BaseModel):
@@ -87,6 +91,12 @@ def _capabilities(value: Any) -> Any:
     return tuple(names)
 
 
+def _pool(value: IPv4Network) -> IPv4Network:
+    if value.prefixlen > SUBNET_PREFIX:
+        raise ValueError(f"{value} has no room for a subnet /{SUBNET_PREFIX}")
+    return value
+
+
 def _labels(value: Any) -> Any:
     """Read `key=value,key=value`."""
     if not isinstance(value, str):
@@ -132,6 +142,9 @@ class AgentSettings(Settings):
     container_capabilities: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_capabilities)] = (
         *("CHOWN", "DAC_OVERRIDE", "FOWNER", "NET_BIND_SERVICE", "SETGID", "SETUID"),
     )
+
+    network: Literal["isolated", "engine"] = "isolated"
+    network_pool: Annotated[IPv4Network, AfterValidator(_pool)] = IPv4Network("10.208.0.0/12")
 
     node_name: str = ""
     region: str = "us-east"

@@ -154,13 +154,24 @@ class PodmanEngine:
         given = [part for change in wanted for part in ("--change", change)]
         self.podman("import", "--quiet", *given, str(self._archive), name)
 
+    def remove_containers(self, *, check: bool = True) -> None:
+        """Remove all containers, and the networks of deployments that they are in.
+
+        Engines of a machine share their networks, so those of other engines must stay.
+        """
+        listed = self.podman("ps", "--all", "--format", "{{.Networks}}", check=False)
+        self.podman("rm", "--all", "--force", "--time", "0", check=check)
+        networks = {name for name in listed.split() if name.startswith("fogbank-")}
+        if networks:
+            self.podman("network", "rm", *sorted(networks), check=check)
+
     @property
     def _archive(self) -> Path:
         return self.folder / "image.tar"
 
     def end(self) -> None:
         """Remove all containers and the service."""
-        self.podman("rm", "--all", "--force", "--time", "0", check=False)
+        self.remove_containers(check=False)
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -179,7 +190,7 @@ def _write_root(archive: Path, root: Path) -> None:
 
 def remove_all(engine: PodmanEngine) -> None:
     """Remove every container of the test that just ran."""
-    engine.podman("rm", "--all", "--force", "--time", "0")
+    engine.remove_containers()
 
 
 def returning(node_id: str) -> Callable[[], Awaitable[str]]:

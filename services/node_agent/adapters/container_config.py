@@ -51,8 +51,9 @@ def container_config(
     *,
     limits: ContainerLimits,
     most_millicores: int,
+    network: str = "",
 ) -> dict[str, Any]:
-    """Return what the engine is to make; its volumes are to be there already.
+    """Return what the engine is to make; its volumes and its network are to be there already.
 
     Args:
         node_id: the node whose container it is.
@@ -61,6 +62,7 @@ def container_config(
         spec: what to run, and its share of the machine.
         limits: what it may not exceed.
         most_millicores: processors of the engine's machine; some refuse a limit above them.
+        network: the engine's name of it; empty for its default one.
     """
     millicores = max(_LEAST_MILLICORES, spec.resources.cpu_millicores)
     memory = max(_LEAST_MEMORY_MIB, spec.resources.memory_mib) * _MIB
@@ -87,6 +89,7 @@ def container_config(
             "Memory": memory,
             # The same as the memory: no swap beyond it.
             "MemorySwap": memory,
+            **({"NetworkMode": network} if network else {}),
             "PidsLimit": limits.pids or None,
             "Ulimits": [
                 {"Name": name, "Soft": most, "Hard": most}
@@ -109,6 +112,11 @@ def container_config(
 def volume_name(node_id: str, deployment_id: str, name: str) -> str:
     """Return the engine's name for a deployment's volume on a node."""
     return f"fogbank-{node_id}-{deployment_id}-{name}"
+
+
+def network_name(node_id: str, deployment_id: str) -> str:
+    """Return the engine's name for a deployment's network on a node."""
+    return f"fogbank-{node_id}-{deployment_id}"
 
 
 def _unlike_the_image(container: ContainerSpec) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from aiodocker import Docker, DockerError
+from aiodocker import Docker
 
 from fogbank.domain.containers import HealthProbe
 from fogbank.domain.resources import NOTHING, Resources
@@ -28,7 +28,7 @@ from services.node_agent.adapters.container_config import (
     Shown,
     container_config,
     container_name,
-    read_container,
+    network_name,
     restart_of,
     volume_name,
 )
@@ -37,22 +37,22 @@ from services.node_agent.adapters.engine import Engine, EngineAwayError, EngineR
 from services.node_agent.adapters.image_collector import ImageCollector
 from services.node_agent.adapters.images import Images
 from services.node_agent.adapters.kept_logs import LINES, KeptLogs
+from services.node_agent.adapters.networks import DeploymentNetworks
 from services.node_agent.adapters.one_container import (
     NO_TIMEOUT,
+    create_started,
     delete,
     execute,
     kill,
     last_lines,
     make_volume,
     probing,
-    raise_unless_missing,
     read_logs,
     show,
     wait_killed,
 )
 from services.node_agent.app.ports import (
     Brought,
-    ImageMissingError,
     ProbeTry,
     Progress,
     RuntimeFaultError,
@@ -91,13 +91,15 @@ class EngineRuntime:
         images: Images | None = None,
         collector: ImageCollector | None = None,
         kept_logs: KeptLogs | None = None,
+        networks: DeploymentNetworks | None = None,
         look_every_s: float = _LOOK_EVERY_S,
     ) -> None:
         """Run containers on an open `engine`; `identity` returns the node's id.
 
         `errands` is the same engine for logs and commands, so that these take no connection away
         from starts and stops. Without `images` they are fetched without credentials; without a
-        `collector` none go, and without `kept_logs` the logs of containers go with them.
+        `collector` none go, and without `kept_logs` the logs of containers go with them. Without
+        `networks` all containers are in the engine's default one.
         """
         self._engine = engine
         self._errands = errands or engine
@@ -114,6 +116,7 @@ class EngineRuntime:
         self._images = images or Images(engine)
         self._collector = collector
         self._kept_logs = kept_logs
+        self._networks = networks
 
     @property
     def kind(self) -> RuntimeKind:
@@ -131,6 +134,7 @@ class EngineRuntime:
     async def collect(self, needed: Collection[str]) -> None:
         if self._collector is not None:
             await self._collector.collect(needed)
+        await self._tidy_networks()
 
     async def start(
         self, replica_id: str, restart_count: int, spec: ReplicaSpec
@@ -144,6 +148,7 @@ class EngineRuntime:
             spec,
             limits=self._limits,
             most_millicores=most_millicores,
+            network=network_name(node_id, spec.deployment_id) if self._networks else "",
         )
         volumes = [
             volume_name(node_id, spec.deployment_id, volume.name)
@@ -169,6 +174,7 @@ class EngineRuntime:
         node_id = await self._node()
         await self._engine.insist(lambda docker: self._remove(docker, node_id, replica_id))
         self._running.pop(replica_id, None)
+        await self._tidy_networks()
 
     async def containers(self) -> Sequence[FoundContainer]:
         node_id = await self._node()
@@ -269,19 +275,10 @@ class EngineRuntime:
             await self._delete(docker, shown)
         for volume in volumes:
             await make_volume(docker, volume, config["Labels"])
-        try:
-            container = await docker.containers.create(dict(config), name=name)
-        except DockerError as error:
-            raise_unless_missing(error)
-            raise ImageMissingError(f"image not found: {error.message}") from error
-        try:
-            await container.start()
-        except DockerError:
-            leftover = await show(docker, container.id)
-            if leftover is not None:
-                await delete(docker, leftover)
-            raise
-        return read_container(await container.show())
+        if self._networks is None:
+            return await create_started(docker, name, config)
+        async with self._networks.starting(docker, config["Labels"]):
+            return await create_started(docker, name, config)
 
     async def _stop(
         self, docker: Docker, node_id: str, replica_id: str, grace_ms: int
@@ -315,6 +312,16 @@ class EngineRuntime:
             text = await last_lines(docker, shown.id, LINES)
             await self._kept_logs.keep(shown.replica_id, shown.restart_count, text)
         await delete(docker, shown)
+
+    async def _tidy_networks(self) -> None:
+        """Remove networks that no container needs; what fails is done the next time."""
+        if self._networks is None:
+            return
+        node_id, networks = await self._node(), self._networks
+        try:
+            await self._engine.call(lambda docker: networks.tidy(docker, node_id))
+        except RuntimeFaultError as fault:
+            _log.debug("networks not tidied", why=str(fault))
 
     def _check_own(self, shown: Shown, name: str) -> None:
         if shown.node_id != self._node_id:

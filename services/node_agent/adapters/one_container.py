@@ -15,7 +15,7 @@ from fogbank.domain.containers import HealthProbe, ProbeKind
 from services.node_agent.adapters.container_config import Shown, read_container
 from services.node_agent.adapters.engine import Engine
 from services.node_agent.adapters.probes import network_probe
-from services.node_agent.app.ports import Brought, ProbeTry, RuntimeFaultError
+from services.node_agent.app.ports import Brought, ImageMissingError, ProbeTry, RuntimeFaultError
 
 _log = structlog.get_logger(__name__)
 
@@ -43,6 +43,27 @@ async def show(docker: Docker, name: str) -> Shown | None:
     except DockerError as error:
         raise_unless_missing(error)
         return None
+
+
+async def create_started(docker: Docker, name: str, config: Mapping[str, Any]) -> Shown:
+    """Make a container and start it; one that can't be started is gone again.
+
+    Raises:
+        ImageMissingError: its image is not there.
+    """
+    try:
+        container = await docker.containers.create(dict(config), name=name)
+    except DockerError as error:
+        raise_unless_missing(error)
+        raise ImageMissingError(f"image not found: {error.message}") from error
+    try:
+        await container.start()
+    except DockerError:
+        leftover = await show(docker, container.id)
+        if leftover is not None:
+            await delete(docker, leftover)
+        raise
+    return read_container(await container.show())
 
 
 async def kill(docker: Docker, container_id: str, signal: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from fogbank.runtime.clock import SystemClock
 from services.node_agent.adapters.container_runtime import EngineRuntime
 from services.node_agent.adapters.engine import Engine as Connection
 from services.node_agent.adapters.kept_logs import KeptLogs
+from services.node_agent.adapters.networks import DeploymentNetworks
 from services.node_agent.adapters.simulated_runtime import SimulatedRuntime
 from services.node_agent.app.ports import (
     ContainerRuntime,
@@ -109,12 +111,14 @@ async def real(podman: PodmanEngine, folder: Path) -> AsyncIterator[Engine]:
                 connection,
                 returning(node_id),
                 kept_logs=KeptLogs(folder / "logs", LogRules()),
+                networks=DeploymentNetworks(IPv4Network("10.208.0.0/12")),
                 look_every_s=0.2,
             )
 
         registry = stack.enter_context(image_registry(podman))
+        runtime = await reopen()
         yield Engine(
-            await reopen(),
+            runtime,
             reopen,
             runs=RUNS,
             exits_with_3=EXITS_WITH_3,
@@ -123,6 +127,7 @@ async def real(podman: PodmanEngine, folder: Path) -> AsyncIterator[Engine]:
             stubborn=STUBBORN,
         )
         remove_all(podman)
+        await runtime.collect(())
 
 
 def spec(image: str) -> ReplicaSpec:
