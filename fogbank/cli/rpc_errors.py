@@ -5,12 +5,14 @@ import grpc
 from fogbank.cli.failures import CommandError
 
 _LATER = "try again in a while"
+_AWAY = "try again in a moment; `fog logs gateway` may say why"
 # What to do next, by the reason that the server gives; whoever gives none has the code's name.
 # A reason that isn't here says enough, or nothing is known that would help.
 _HINTS = {
     "UNAUTHENTICATED": "sign in with `fog login`, or give a token in FOG_TOKEN",
     "ADMIN_ONLY": "sign in as an administrator with `fog login`",
     "DEPLOYMENT_NOT_FOUND": "`fog ps` lists what there is",
+    "NODE_NOT_HERE": "if `fog nodes` shows it online, name the other gateway in FOG_ADDR",
     "NODE_NOT_FOUND": "`fog nodes` lists what there is",
     "CLUSTER_NOT_FOUND": "`fog cluster list` lists what there is",
     "ORGANIZATION_NOT_FOUND": "`fog org list` lists what there is",
@@ -32,7 +34,10 @@ def explain(error: grpc.RpcError) -> CommandError:
     told = from_rpc_error(error)  # type: ignore[arg-type]  # it is a Call too
     message = told.message
     if error.code() is grpc.StatusCode.UNAVAILABLE:
-        return _unavailable(message)
+        # A server that answers gives a reason of its own.
+        answered = told.reason != grpc.StatusCode.UNAVAILABLE.name
+        hint = _HINTS.get(told.reason, _AWAY)
+        return CommandError(message, hint=hint) if answered else _unreached(message)
     violations = [
         f"{violation.field}: {violation.description}"
         for violation in told.violations
@@ -43,7 +48,7 @@ def explain(error: grpc.RpcError) -> CommandError:
     return CommandError(message, hint=_HINTS.get(told.reason, ""))
 
 
-def _unavailable(message: str) -> CommandError:
+def _unreached(message: str) -> CommandError:
     from fogbank.cli.connection import described_target, is_secure, remembered_in
     from fogbank.runtime.tls_errors import tls_advice
 
@@ -62,4 +67,4 @@ def _unavailable(message: str) -> CommandError:
                 f"FOG_ADDR, or forget it: rm {remembered_in()}"
             )
         return CommandError(f"no answer from {described_target()}", hint=hint)
-    return CommandError(message, hint="try again in a moment; `fog logs gateway` may say why")
+    return CommandError(message, hint=_AWAY)

@@ -89,7 +89,7 @@ class Agents:
             node = self._fold.fleet.facts.nodes.get(node_id)
             raise UnavailableError(
                 f"node {node.name if node else node_id} is not connected to this gateway; it may "
-                "be offline, or be connected to another one",
+                "be offline, or be connected to another one, which must be asked then",
                 reason="NODE_NOT_HERE",
                 retry_after_ms=_RETRY_HINT_MS,
             )

@@ -16,6 +16,8 @@ from grpc_status import rpc_status
 
 from fogbank.cli.main import run
 from fogbank.cli.session import Tokens, config_file, store_tokens
+from fogbank.domain.errors import UnavailableError
+from fogbank.runtime.grpc_errors import to_status
 from fogbank.v1 import (
     deployment_service_pb2,
     deployment_service_pb2_grpc,
@@ -169,6 +171,17 @@ def test_a_wrong_password_is_not_answered_with_advice_to_sign_in(
     error = capsys.readouterr().err
     assert error.startswith("fog: Wrong username or password\n")
     assert "`fog up` prints" in error
+
+
+def test_an_answer_about_connections_is_no_missing_answer(
+    server: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    why = "node a is not connected to this gateway"
+    server.status = to_status(UnavailableError(why, reason="NODE_NOT_HERE"))
+    assert run(["deploy", "x", "--image", "y"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"fog: {why}\n")
+    assert "name the other gateway in FOG_ADDR" in error
 
 
 def test_refusals_come_with_the_fields_that_are_wrong(
