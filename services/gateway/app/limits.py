@@ -7,6 +7,7 @@ clients poll it.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,6 +53,14 @@ class Limits:
         """Count a request of somebody who is signed in."""
         wait_us = self._subjects.take(principal.user_id, self._clock_us())
         _refuse_for(wait_us, "Too many requests")
+
+    async def turn(self, principal: Principal) -> None:
+        """Count a request of somebody who is signed in, once there is room for it.
+
+        For what a stream brings: who is not read for a moment sends more slowly, and loses nothing.
+        """
+        while wait_us := self._subjects.take(principal.user_id, self._clock_us()):  # noqa: ASYNC110  it says for how long
+            await asyncio.sleep(wait_us / 1_000_000)
 
     def anonymous(self, address: str) -> None:
         """Count a request without a token, or with one that doesn't count."""

@@ -77,7 +77,8 @@ class Authenticate(grpc.aio.ServerInterceptor):
         """Return the handler of a stream as one that counts, and ends if nobody may or does read.
 
         What waits for a client is bounded by its own window. One that does not take a message in
-        time holds a stream for nobody. Of streams both ways each message counts as a request.
+        time holds a stream for nobody. Of streams both ways each message counts as a request, and
+        waits for its turn.
         """
         begin: Any = handler.unary_stream or handler.stream_stream
 
@@ -111,7 +112,7 @@ class Authenticate(grpc.aio.ServerInterceptor):
         self, principal: Principal, requests: AsyncIterator[Any]
     ) -> AsyncIterator[Any]:
         async for request in requests:
-            self._identity.limits.request(principal)
+            await self._identity.limits.turn(principal)
             yield request
 
 

@@ -323,10 +323,17 @@ async def test_grpc_counts_streams_both_ways(clock: Clock) -> None:
             await one_more.read()
 
 
-async def test_grpc_counts_the_messages_of_a_stream(limits: Limits) -> None:
+async def test_the_messages_of_a_stream_wait_for_their_turn(clock: Clock) -> None:
+    limits = Limits(clock, replace(FEW, requests_per_second=100))
     async with grpc_face(limits) as stub:
-        stream = stub.SubmitDeployments(iter([pb.SubmitDeploymentsRequest()] * 5), metadata=ALICE)
-        for _ in range(3):  # the call itself counts too
+        stream = stub.SubmitDeployments(metadata=ALICE)
+        for _ in range(199):  # the call itself counts too
+            await stream.write(pb.SubmitDeploymentsRequest())
             assert await stream.read()
+        await stream.write(pb.SubmitDeploymentsRequest())
+        more = asyncio.ensure_future(stream.read())
         with pytest.raises(grpc.aio.AioRpcError, match="Too many requests"):
-            await stream.read()
+            await stub.ListDeployments(pb.ListDeploymentsRequest(), metadata=ALICE)
+        assert not more.done()
+        clock.now += 20_000
+        assert await more
