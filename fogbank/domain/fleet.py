@@ -63,8 +63,9 @@ class FleetState:
 
     `room_sequence` is the last commit that may have made room for somebody: deployments parked
     before it are worth another look. `due_digest` is what the next round has to carry: the digest
-    of this state as it was right after the round before; mostly nothing. With `keep_pieces`, what
-    it was computed from stays in `pieces` until somebody takes it away.
+    of this state as it was right after the round before; mostly nothing. `confirmed_digest` is the
+    last that a round carried and this fold came to as well. With `keep_pieces`, what a digest was
+    computed from stays in `pieces` until somebody takes it away.
     """
 
     position: int = field(default=0, metadata=DERIVED)
@@ -72,6 +73,7 @@ class FleetState:
     decisions: Decisions = field(default_factory=Decisions)
     room_sequence: int = field(default=0, metadata=DERIVED)
     due_digest: bytes = field(default=b"", metadata=DERIVED)
+    confirmed_digest: bytes = field(default=b"", metadata=DERIVED, compare=False)
     keep_pieces: bool = field(default=False, metadata=DERIVED, compare=False)
     pieces: tuple[bytes, ...] = field(default=(), metadata=DERIVED, compare=False)
     _use: dict[str, NodeUse] = field(default_factory=dict, metadata=DERIVED)
@@ -95,12 +97,14 @@ class FleetState:
         event = commit.envelopes[0].event
         if isinstance(event, ev.RoundDecided) and folded.verdicts[0].accepted:
             carried, due = event.state_digest, self.due_digest
-            if carried and due and carried != due:
-                raise StateDiffersError(
-                    f"the round at sequence {commit.sequence} was decided on a state with digest "
-                    f"{carried.hex()}, and the log up to {self.decisions.before_sequence} folds to "
-                    f"{due.hex()} here"
-                )
+            if carried and due:
+                if carried != due:
+                    raise StateDiffersError(
+                        f"the round at sequence {commit.sequence} was decided on a state with "
+                        f"digest {carried.hex()}, and the log up to "
+                        f"{self.decisions.before_sequence} folds to {due.hex()} here"
+                    )
+                self.confirmed_digest = carried
             self.round_counted(event)
         return folded
 

@@ -1,7 +1,7 @@
 """Snapshots: the folded state as of a round, for those who start and need not fold the whole log.
 
 A snapshot is made of what a state digest is computed from, so the next round of the log carries its
-digest: who loads one and folds on finds out at that round whether the fleet agrees.
+digest: until then nobody knows whether the fleet agrees, and nobody keeps it or goes on with it.
 """
 
 from __future__ import annotations
@@ -49,6 +49,18 @@ def snapshot_of(fleet: FleetState) -> Snapshot | None:
     pieces, fleet.pieces = fleet.pieces, ()
     engine = fleet.decisions.engine
     return Snapshot(fleet.position, engine, STRUCTURE, fleet.due_digest, pieces)
+
+
+def require_confirmed(fleet: FleetState) -> None:
+    """Refuse a state that began with a snapshot and met no round with the digest of that.
+
+    Who decides on it would write the digest of damage into a round, which all others must have.
+
+    Raises:
+        SnapshotRefusedError: none of the rounds folded since carried a digest.
+    """
+    if not fleet.confirmed_digest:
+        raise SnapshotRefusedError("no round behind it has carried its digest")
 
 
 def restored(snapshot: Snapshot, engine: int) -> FleetState:

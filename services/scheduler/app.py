@@ -18,6 +18,7 @@ from fogbank.domain.explanations import DeploymentExplanation, DeploymentPlan
 from fogbank.domain.fleet import IF_STATES_DIFFER, Folded, StateDiffersError
 from fogbank.domain.ids import round_event_id
 from fogbank.domain.rebalancing import RebalancePlan, RebalanceTerms
+from fogbank.domain.snapshots import SnapshotRefusedError, require_confirmed
 from fogbank.domain.verdict import VoidReason
 from fogbank.domain.views import AsOf
 from fogbank.log.clock_check import ClockCheck
@@ -129,7 +130,7 @@ class Scheduler:
         await self._begin()
         try:
             await self._follow_from(self.begun_at)
-        except StateDiffersError as error:
+        except (StateDiffersError, SnapshotRefusedError) as error:
             if not self.begun_at or self.caught_up.is_set():
                 raise
             ignored(self.begun_at, error)
@@ -162,6 +163,8 @@ class Scheduler:
                 await asyncio.sleep(_RETRY_S)
 
     def _start_deciding(self) -> None:
+        if self.begun_at:
+            require_confirmed(self.planner.fleet)
         crash_point("scheduler.after-catch-up")
         self.liveness.restart(self.planner.fleet, self._monotonic_us())
         self.caught_up.set()

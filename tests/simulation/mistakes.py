@@ -57,7 +57,7 @@ SHOWS_AT: dict[str, tuple[Profile, int]] = {
     "runs-on-when-cut-off": ("shared", 38),
     "session-deaf-to-the-fold": ("brief", 14),
     "snapshot-of-another-position": ("brief", 2),
-    "snapshot-pieces-unverified": ("brief", 292),
+    "snapshot-pieces-unverified": ("brief", 125),
     "stale-assignments": ("brief", 33),
     "started-beside-victims": ("changes", 2),
     "starts-before-the-end": ("brief", 13),

@@ -17,6 +17,7 @@ import structlog
 from fogbank.domain.envelope import SCHEDULER, Commit
 from fogbank.domain.facts import NodeFact
 from fogbank.domain.fleet import FleetState, StateDiffersError
+from fogbank.domain.snapshots import SnapshotRefusedError, require_confirmed
 from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.status import StatusChange, StatusTracker
 from fogbank.log.follower import follow_commits, read_commits
@@ -115,10 +116,10 @@ class FleetFold:
         self._live_from = await self._log.last_sequence()
         if begun is not None:
             self._begin_with(begun)
-        self._look_whether_caught_up()
         try:
+            self._look_whether_caught_up()
             await self._follow()
-        except StateDiffersError as error:
+        except (StateDiffersError, SnapshotRefusedError) as error:
             if not self.begun_at or self.caught_up.is_set():
                 raise
             ignored(self.begun_at, error)
@@ -144,8 +145,11 @@ class FleetFold:
         self._wake(Batch(self.position))
 
     def _look_whether_caught_up(self) -> None:
-        if self.position >= self._live_from:
-            self.caught_up.set()
+        if self.caught_up.is_set() or self.position < self._live_from:
+            return
+        if self.begun_at:
+            require_confirmed(self.fleet)
+        self.caught_up.set()
 
     def _take_in(self, commits: list[Commit]) -> None:
         batch = Batch(commits[-1].sequence)

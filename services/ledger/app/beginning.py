@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from fogbank.domain.fleet import FleetState, StateDiffersError
-from fogbank.domain.snapshots import Snapshot, SnapshotRefusedError
+from fogbank.domain.fleet import StateDiffersError
+from fogbank.domain.snapshots import Snapshot, SnapshotRefusedError, require_confirmed
 from fogbank.log.follower import decode
 from fogbank.log.port import EventLog
 from fogbank.log.snapshots import ignored, state_to_begin_with
@@ -60,21 +60,20 @@ async def begun_projection(
         return None
     fleet, held = found
     begun_at, digest = held.sequence, held.digest
+    fleet.keep_pieces = True
     try:
         async for batch in log.read(begun_at + 1, standing.position):
             for stored in batch:
                 fleet.fold(decode(stored))
+                snapshots.offer(fleet)
                 digest = stored.digest
                 await take_turns()
-        _require(fleet, standing.position)
+        if fleet.position != standing.position:
+            text = f"the log ends at {fleet.position} and the tables at {standing.position}"
+            raise SnapshotRefusedError(text)
+        require_confirmed(fleet)
         projection = Projection.standing(fleet, standing.statuses)
     except (StateDiffersError, SnapshotRefusedError) as error:
         ignored(begun_at, error)
         return None
     return Begun(projection, digest, standing.log_times_us)
-
-
-def _require(fleet: FleetState, position: int) -> None:
-    if fleet.position != position:
-        text = f"the log ends at {fleet.position} and the tables at {position}"
-        raise SnapshotRefusedError(text)

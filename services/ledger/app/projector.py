@@ -237,7 +237,6 @@ class Projector:
         found = await begun_projection(self._snapshots, self._log, self._take_turns)
         if found is not None:
             self._projection, self._digest = found.projection, found.digest
-            self._projection.fleet.keep_pieces = True
             self._progress.log_times.begin_with(found.log_times_us)
         self._began = True
 

@@ -1,4 +1,4 @@
-"""Keeps snapshots of the folded state: made where digests are due, written when there is time."""
+"""Keeps snapshots of the folded state: made where digests are due, written once confirmed."""
 
 from __future__ import annotations
 
@@ -48,19 +48,25 @@ class SnapshotStore(Protocol):
 
 
 class Snapshots:
-    """Takes what the fold kept and writes the latest of it; earlier ones it may leave out."""
+    """Takes what the fold kept and writes the latest that was confirmed; it may leave some out."""
 
     def __init__(self, store: SnapshotStore) -> None:
         self._store = store
+        self._unconfirmed: Snapshot | None = None
         self._latest: Snapshot | None = None
         self._offered = asyncio.Event()
 
     def offer(self, fleet: FleetState) -> None:
-        """Take a snapshot away from a state whose fold has just kept one."""
-        snapshot = snapshot_of(fleet)
-        if snapshot is not None:
-            self._latest = snapshot
+        """Take a snapshot away from a state whose fold has just kept one.
+
+        It is held back until a round that counts has carried its digest: memory may be damaged
+        here, and every start and every look into the past would begin with the damage.
+        """
+        held = self._unconfirmed
+        if held is not None and held.digest == fleet.confirmed_digest:
+            self._latest, self._unconfirmed = held, None
             self._offered.set()
+        self._unconfirmed = snapshot_of(fleet) or self._unconfirmed
 
     async def run(self) -> None:
         """Write what is offered, until cancelled; nothing depends on when."""

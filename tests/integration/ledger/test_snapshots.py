@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from fogbank.domain import fleet as fleet_module
-from fogbank.domain.fleet import FleetState
+from fogbank.domain.fleet import FleetState, StateDiffersError
 from fogbank.domain.snapshots import Snapshot, SnapshotRefusedError, restored, snapshot_of
 from fogbank.domain.state_encoding import digest_of, encode_state
 from fogbank.log.memory import MemoryLog
@@ -22,7 +22,7 @@ from fogbank.placement import ENGINE
 from fogbank.runtime.clock import SystemClock
 from fogbank.runtime.grpc_server import GrpcServer
 from services.ledger import grpc_api
-from services.ledger.adapters.snapshots import KEPT
+from services.ledger.adapters.snapshots import KEPT, PostgresSnapshots
 from services.ledger.app.ports import StoreUnavailableError
 from services.ledger.app.snapshots import Snapshots, Standing
 from services.scheduler.app import Scheduler
@@ -57,14 +57,13 @@ def stored(told: MixedStory) -> StoredLog:
 
 
 def a_snapshot(told: MixedStory) -> Snapshot:
-    """Return the last snapshot of a story, as a ledger would keep it."""
-    fleet, found = FleetState(keep_pieces=True), None
+    """Return the last snapshot of a story that a ledger keeps: a round has its digest."""
+    fleet, made = FleetState(keep_pieces=True), {}
     for commit in told.log.commits:
         fleet.fold(commit)
-        if fleet.pieces:
-            found = snapshot_of(fleet)
-    assert found is not None
-    return found
+        if (snapshot := snapshot_of(fleet)) is not None:
+            made[snapshot.digest] = snapshot
+    return made[fleet.confirmed_digest]
 
 
 @asynccontextmanager
@@ -155,6 +154,16 @@ async def test_what_does_not_verify_is_ignored_and_the_log_folded(
         assert scheduler.planner.fleet.facts == told.planners[0].fleet.facts
 
 
+async def test_nobody_decides_on_a_snapshot_that_no_round_has_confirmed(told: MixedStory) -> None:
+    """The log ends with the round that it was made after: the next would carry its digest."""
+    good, log = a_snapshot(told), StoredLog()
+    log.publish(told.log, upto=good.position)
+    for unconfirmed in (good, of_another_state(good)):
+        async with started(log, Kept(unconfirmed)) as scheduler:
+            assert scheduler.begun_at == 0
+            assert scheduler.planner.fleet.due_digest == good.digest
+
+
 def test_a_refusal_says_why(told: MixedStory) -> None:
     good = a_snapshot(told)
     for bad, why in (
@@ -178,10 +187,10 @@ class FullStore:
     """Keeps nothing."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.asked: list[Snapshot] = []
 
     async def write(self, snapshot: Snapshot) -> None:
-        self.asked += 1
+        self.asked.append(snapshot)
         raise StoreUnavailableError("full")
 
     async def newest(self, upto: int | None = None) -> AsyncGenerator[Snapshot]:
@@ -203,6 +212,27 @@ async def test_a_snapshot_that_cannot_be_written_is_left_out(told: MixedStory) -
         await eventually(lambda: store.asked, what="a try to write")
 
 
+async def test_what_damaged_memory_leads_to_is_not_kept(told: MixedStory) -> None:
+    """The round that contradicts it comes right after it: what was confirmed before is written."""
+    store, fleet = FullStore(), FleetState(keep_pieces=True)
+    snapshots = Snapshots(store)
+    confirmed: list[bytes] = []
+
+    def live() -> None:
+        for commit in told.log.commits:
+            fleet.fold(commit)
+            snapshots.offer(fleet)
+            if fleet.confirmed_digest and not confirmed:
+                confirmed.append(fleet.confirmed_digest)
+                fleet.decisions.placed_total += 1
+
+    with pytest.raises(StateDiffersError):
+        live()
+    async with run_loops(snapshots.run):
+        await eventually(lambda: store.asked, what="a try to write")
+    assert [snapshot.digest for snapshot in store.asked] == confirmed
+
+
 async def restarted(url: str, told: MixedStory, mischief: str = "") -> list[str]:
     """Let a ledger end somewhat before the log's end, and another go on; return what that said."""
     part = StoredLog()
@@ -219,6 +249,20 @@ async def restarted(url: str, told: MixedStory, mischief: str = "") -> list[str]
         async with a_running_ledger(url, stored(told)):
             pass
     return [line["event"] for line in said if "snapshot" in line["event"]]
+
+
+async def test_a_ledger_leaves_a_snapshot_that_the_next_round_contradicts(
+    url: str, postgres: PostgresServer, told: MixedStory
+) -> None:
+    """The tables end with the round that it was made after, as when memory was damaged before."""
+    good, log = a_snapshot(told), StoredLog()
+    log.publish(told.log, upto=good.position)
+    async with a_running_ledger(url, log) as ledger:
+        await PostgresSnapshots(ledger.engine).write(of_another_state(good))
+    log.publish(told.log)
+    async with a_running_ledger(url, log):
+        pass
+    assert await whole_tables(url) == await fresh_tables(postgres, told)
 
 
 async def fresh_tables(

@@ -198,6 +198,16 @@ async def test_a_ledger_that_does_not_answer_is_done_without() -> None:
         assert begun.position == len(told().log.commits)
 
 
+async def test_a_snapshot_that_no_round_has_confirmed_is_dropped() -> None:
+    """The log ends with the round that it was made after: the next would carry its digest."""
+    snapshot, short = a_snapshot(), StoredLog()
+    short.publish(told().log, snapshot.position)
+    log = a_log(short)
+    async with gateway(log, LogStatuses(log), snapshot) as begun:
+        assert begun.begun_at == 0
+        assert begun.position == snapshot.position
+
+
 async def test_a_snapshot_of_another_state_is_found_out_and_dropped() -> None:
     """Sound in itself, but the next digest in the log is another: folded again from the start."""
     good, log = a_snapshot(), a_log(stored())
