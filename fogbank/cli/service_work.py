@@ -34,6 +34,10 @@ def report_of(
                 shown(said["done"], said["total"])
         except KeyboardInterrupt:
             process.terminate()
+            # It tidies up, and says how it left things; who interrupts again doesn't wait for that.
+            for said in _lines(process.stdout or ()):
+                if "error" in said:
+                    raise CommandError(str(said["error"])) from None
             raise
         code = process.wait()
     if code == UsageFailure.exit_code:

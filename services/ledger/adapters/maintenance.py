@@ -11,8 +11,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from ssl import SSLContext
 from typing import Any
 
@@ -54,15 +55,34 @@ def main(settings: LedgerSettings, arguments: Sequence[str]) -> int:
     logging.configure("restore", settings.instance, "ERROR", "json", stream=sys.stderr)
     wanted = _parser().parse_args(arguments)
     try:
-        report = asyncio.run(_done(settings, wanted))
+        report = asyncio.run(until_told(_done(settings, wanted)))
     except FogError as error:
-        _say(error=error.message)
+        _say(error=_with_notes(error.message, error))
     except OperatorError as error:
-        _say(error=str(error))
+        _say(error=_with_notes(str(error), error))
+    except asyncio.CancelledError as error:
+        _say(error=_with_notes("Ended on request, before it was done", error))
     else:
         _say(report=report)
         return 0
     return 1
+
+
+async def until_told(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+    """Do work, which SIGINT and SIGTERM cancel; once, so that it can tidy up then."""
+    task = asyncio.ensure_future(work)
+
+    def cancel() -> None:
+        if not task.cancelling():
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, cancel)
+    return await task
+
+
+def _with_notes(text: str, error: BaseException) -> str:
+    return ". ".join([text, *getattr(error, "__notes__", ())])
 
 
 def _parser() -> argparse.ArgumentParser:

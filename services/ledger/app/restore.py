@@ -16,6 +16,7 @@ from typing import Protocol
 from fogbank.domain.errors import FailedPreconditionError
 from fogbank.log.port import StoredCommit
 from fogbank.transparency.note import Checkpoint as SignedTree
+from services.ledger.app.closing import Closable, closed
 from services.ledger.app.findings import Findings, as_it_was, as_stored
 from services.ledger.app.ports import Checkpoint
 from services.ledger.app.replays import KeptCommit
@@ -37,29 +38,11 @@ class RestoreRefusedError(FailedPreconditionError):
     default_reason = "RESTORE_REFUSED"
 
 
-class StreamState(Protocol):
-    """A stream as it is found; without one, `last` is 0."""
-
-    exists: bool
-    last: int
-    messages: int
-    closed: bool
-
-
-class Stream(Protocol):
+class Stream(Closable, Protocol):
     """A stream of commits in the operator's hands; LogUnavailableError without an answer."""
-
-    async def state(self) -> StreamState:
-        """Return what there is."""
-
-    async def close(self, why: str) -> None:
-        """Let nobody write to it, and say why; make it if it isn't there."""
 
     async def begin_anew(self, why: str, first_sequence: int = 1) -> None:
         """Make it again, closed and empty."""
-
-    async def open(self, note: str = "") -> None:
-        """Let writers write; the note stays with it."""
 
     async def delete(self) -> None:
         """Delete it, if it is there."""
@@ -138,25 +121,26 @@ class Restore:
             RestoreRefusedError: a commit is in neither store as it was, or the operator's leave is
                 missing; nothing was changed.
             LogUnavailableError, StoreUnavailableError: no answer; run it again.
+
+        An error has a note if the log stays closed with it; before anything was changed it only
+        does if it was closed, or not there.
         """
         if leave.dry_run:
             findings = await self._compare()
             return Report(findings, "nothing: a dry run")
-        before = await self._stream.state()
-        await self._stream.close(_WHY_CLOSED)
-        findings = await self._compare()
-        try:
+        # Asked before anybody is refused: the database may be the wrong one, or not answer.
+        await self._copy.checkpoint()
+        await self._copy.tree()
+        async with closed(self._stream, _WHY_CLOSED) as log:
+            findings = await self._compare()
             self._require_leave(findings, leave)
-        except RestoreRefusedError:
-            if before.exists and not before.closed:
-                await self._stream.open()
-            raise
-        mended = await self._mend_copy(findings)
-        if findings.log_is_whole:
-            await self._finish("")
-            done = "mended the copy" if mended else "nothing: the log is whole"
-            return Report(findings, done, mended=mended)
-        return await self._refill(findings, mended)
+            log.changed = True
+            mended = await self._mend_copy(findings)
+            if findings.log_is_whole:
+                await self._finish("")
+                done = "mended the copy" if mended else "nothing: the log is whole"
+                return Report(findings, done, mended=mended)
+            return await self._refill(findings, mended)
 
     async def _compare(self) -> Findings:
         """Look at each commit in both stores."""
@@ -280,8 +264,7 @@ class Restore:
                 self._tell("setting aside", batch[-1].sequence, found.end)
         if (await self._aside.state()).last < found.end:
             raise RestoreRefusedError(
-                f"The broker no longer shows the commits {first} to {found.end}; the log is closed "
-                "and unchanged, run it again"
+                f"The broker no longer shows the commits {first} to {found.end}"
             )
 
     async def _expected(self, first: int, found: Findings) -> AsyncGenerator[list[StoredCommit]]:
@@ -317,14 +300,13 @@ class Restore:
                     if stored.get(commit.sequence) != commit:
                         raise RestoreRefusedError(
                             f"Commit {commit.sequence} was filled in and does not come back as it "
-                            "was: is the broker's disk sound? The log stays closed"
+                            "was: is the broker's disk sound?"
                         )
                     tree.take(commit.writer.service, commit.writer.instance, commit.data)
                 self._tell("verifying", tree.size, found.end)
         if tree.size != found.end or tree.root != found.root:
             raise RestoreRefusedError(
-                f"The log was filled up to {tree.size} of {found.end} commits, with another root; "
-                "it stays closed, run it again"
+                f"The log was filled up to {tree.size} of {found.end} commits, with another root"
             )
         return tree.root
 

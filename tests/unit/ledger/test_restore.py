@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -10,7 +11,8 @@ import pytest
 
 from fogbank.log.port import LogUnavailableError, StoredCommit, Writer
 from fogbank.transparency.note import Checkpoint as SignedTree
-from services.ledger.app.ports import Checkpoint
+from services.ledger.app.closing import STAYS_CLOSED
+from services.ledger.app.ports import Checkpoint, StoreUnavailableError
 from services.ledger.app.replays import KeptCommit
 from services.ledger.app.restore import Leave, Restore, RestoreRefusedError
 from services.ledger.core.log_tree import LogTree, TreeHead
@@ -221,6 +223,66 @@ async def test_the_stores_mend_each_other_wherever_it_is_ended(
         stores.steps.fails_at = -1
         await stores.restore().run(Leave())
         assert stores.is_whole(end), ended_at
+
+
+@dataclass
+class FailingCopy(FakeCopy):
+    """A copy that fails where a question is asked."""
+
+    fails_at: str = ""
+    error: BaseException = field(default_factory=asyncio.CancelledError)
+
+    async def checkpoint(self) -> Checkpoint:
+        if self.fails_at == "checkpoint":
+            raise self.error
+        return await super().checkpoint()
+
+    async def commits(self, first: int, last: int) -> Sequence[KeptCommit]:
+        if self.fails_at == "commits":
+            raise self.error
+        return await super().commits(first, last)
+
+    async def mend(self, commits: Sequence[StoredCommit]) -> None:
+        if self.fails_at == "mend":
+            raise self.error
+        await super().mend(commits)
+
+
+@pytest.mark.parametrize(
+    "error", [StoreUnavailableError("gone"), asyncio.CancelledError(), ValueError("a table")]
+)
+async def test_a_log_is_left_as_it_was_found_until_something_is_changed(
+    error: BaseException,
+) -> None:
+    for fails_at, was_closed, closed in (
+        ("checkpoint", False, False),
+        ("commits", False, False),
+        ("commits", True, True),
+        ("mend", False, True),
+    ):
+        stores = Stores()
+        rot_in_the_copy(stores)
+        stores.copy = FailingCopy(stores.steps, stores.copy.rows, fails_at, error)
+        stores.log.closed = was_closed
+        error.__notes__ = []
+        with pytest.raises(type(error)) as failed:
+            await stores.restore().run(Leave())
+        assert stores.log.closed is closed
+        assert bool(stores.log.opened_with) is (fails_at == "commits" and not closed)
+        assert failed.value.__notes__ == [STAYS_CLOSED] * closed
+        stores.copy = FakeCopy(stores.steps, stores.copy.rows)
+        await stores.restore().run(Leave())
+        assert stores.is_whole()
+
+
+async def test_a_log_that_cannot_be_opened_again_is_told_to_be_closed() -> None:
+    stores = Stores()
+    stores.copy = FailingCopy(stores.steps, fails_at="commits", error=StoreUnavailableError("gone"))
+    stores.steps.fails_at = 1
+    with pytest.raises(StoreUnavailableError) as failed:
+        await stores.restore().run(Leave())
+    assert failed.value.__notes__ == [STAYS_CLOSED]
+    assert stores.log.closed
 
 
 async def refused(stores: Stores, leave: Leave, why: str) -> None:
