@@ -133,7 +133,7 @@ class Touching:
         named = set(getattr(outcome, "replica_ids", ()))
         if isinstance(outcome, ev.DeploymentPlaced):
             for placement in outcome.placements:
-                named |= {placement.replica_id, placement.replaces, *placement.starts_after}
+                named |= {placement.replica_id, placement.replaces}
             for eviction in outcome.evictions:
                 named.update(eviction.replica_ids)
         return not named.isdisjoint(self._replica_ids)

@@ -9,9 +9,11 @@ from uuid import uuid5
 import pytest
 
 from fogbank.domain import events as ev
+from fogbank.domain.envelope import EventEnvelope
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.ids import NAMESPACE
+from fogbank.domain.resources import NOTHING
 from services.gateway.core.touching import Kind, Touching, parse_thing, touching
 from tests.support.mixed_story import MixedStory, tell
 
@@ -55,6 +57,16 @@ def test_a_commit_that_is_not_looked_into_holds_nothing() -> None:
         assert found, (kind, id_)
         # Who doesn't know its replicas beforehand learns of them in time.
         assert read(Touching(kind, id_), skip=True) == found
+
+
+def test_who_waits_for_a_replica_of_another_deployment_is_not_in_its_record() -> None:
+    """The ledger's index has such a round under the one that waits; so it is where it is read."""
+    placement = ev.Placement("theirs/0", 0, 1, "node", 1, starts_after=("mine/0",))
+    placed = ev.DeploymentPlaced("theirs", 1, NOTHING, (placement,), ev.Considered())
+    event = ev.RoundDecided(b"", 1, 1, "policy", b"", 1, 384, (), (placed,))
+    envelope = EventEnvelope("round", event, "fleet", "scheduler/one", 1)
+    assert Touching(Kind.REPLICA, "mine/0").part_of(envelope) is None
+    assert Touching(Kind.REPLICA, "theirs/0").part_of(envelope) == event
 
 
 class Searched(bytes):
