@@ -20,6 +20,7 @@ from fogbank.domain import events as ev
 from fogbank.domain.envelope import Commit
 from fogbank.domain.facts import NodeFact
 from fogbank.domain.fleet import FleetState
+from fogbank.domain.good_revisions import needed_revisions
 from fogbank.domain.policy import Policy
 from fogbank.domain.rederived import Rederived
 from fogbank.domain.states import ReplicaState
@@ -28,6 +29,7 @@ from fogbank.placement.rederive import Rederiver
 from tests.support.fleet_log import LittleLog, a_fingerprint, a_spec
 
 REGIONS = ("us-east", "us-central", "us-west", "eu-north")
+CLUSTERS = (1, 2)
 LIMITS = (3, 20, 384)
 MAX_DEPLOYMENTS = 60
 
@@ -90,6 +92,22 @@ class MixedStory:
             event = ev.DeploymentScaled(self.chance.choice(wanted), self.chance.randrange(1, 7))
         self.count("deployments changed")
         self.take(self.log.fact(event))
+
+    def update_a_deployment(self) -> None:
+        """Let its replicas be others, and half of the time move it to the other cluster."""
+        wanted = [known for known in self._fleet.facts.deployments.values() if not known.deleted]
+        if not wanted:
+            return
+        known, chance = self.chance.choice(wanted), self.chance
+        spec = replace(
+            known.spec,
+            container_image=chance.choice(("nginx:1.24", "nginx:1.25", "nginx:1.26")),
+            cluster_id=chance.choice(CLUSTERS),
+        )
+        moves = spec.cluster_id != known.spec.cluster_id
+        self.count("deployments moved" if moves else "deployments updated")
+        needed = needed_revisions(self._fleet, known)
+        self.take(self.log.fact(ev.DeploymentUpdated(known.id, spec, known.env_key, needed)))
 
     def change_a_node(self) -> None:
         node, chance = self._a_node(), self.chance
@@ -190,6 +208,7 @@ class MixedStory:
         steps = (
             (self.deploy, 30),
             (self.change_a_deployment, 14),
+            (self.update_a_deployment, 6),
             (self.change_a_node, 14),
             (self.report, 22),
             (self.lose_a_node, 4),
@@ -209,6 +228,9 @@ class MixedStory:
 def tell(seed: int, *, events: int, nodes: int = 30) -> MixedStory:
     """Tell the story of a seed until it has at least so many events."""
     story = MixedStory(Random(seed))
+    story.take(story.log.fact(ev.OrganizationCreated("all")))
+    for cluster_id in CLUSTERS:
+        story.take(story.log.fact(ev.ClusterCreated(f"cluster-{cluster_id}", 1)))
     for number in range(nodes):
         story.connect(number)
     story.deploy()

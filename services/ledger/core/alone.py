@@ -15,6 +15,7 @@ from fogbank.domain.facts import NodeFact
 from fogbank.domain.fleet import FleetState, Folded
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.resources import NOTHING
+from fogbank.domain.tenancy import UNLIMITED, ClusterFact
 
 _UNKNOWN = Fingerprint(NOTHING, NOTHING)
 
@@ -43,6 +44,9 @@ class OwnState(FleetState):
             case ev.NodeReported() as event:
                 self._expect(event)
                 self.fold(_only(commit, index))
+            case ev.DeploymentUpdated() as event:
+                self._expect_cluster(event.spec.cluster_id)
+                self.fold(_only(commit, index))
             case _:
                 self.fold(_only(commit, index))
 
@@ -54,6 +58,10 @@ class OwnState(FleetState):
                 report.node_id, "", _UNKNOWN, report.epoch, 0, len(self.facts.nodes)
             )
         node.epoch, node.last_report = report.epoch, report.number - 1
+
+    def _expect_cluster(self, cluster_id: int) -> None:
+        """Let a cluster be there for a deployment to move to."""
+        self.facts.clusters.setdefault(cluster_id, ClusterFact(cluster_id, "", 0, UNLIMITED))
 
 
 class OwnEvents:

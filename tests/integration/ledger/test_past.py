@@ -199,8 +199,7 @@ async def test_who_ends_between_folding_and_showing_is_replaced(url: str) -> Non
 
 async def test_a_process_of_its_own_answers_a_gateway(url: str) -> None:
     story = tell(32, events=40, nodes=3)
-    story.log.fact(ev.OrganizationCreated("all"))
-    story.log.fact(ev.ClusterCreated("edge", 1, Quota(cpu_millicores=7, replicas=9)))
+    story.log.fact(ev.ClusterQuotaSet(1, Quota(cpu_millicores=7, replicas=9)))
     log = StoredLog()
     log.publish(story.log)
     server = GrpcServer([])

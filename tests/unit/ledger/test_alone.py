@@ -1,0 +1,51 @@
+"""A deployment folded from its own events alone is the one that the whole log leads to."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+
+from fogbank.domain.envelope import Commit
+from fogbank.domain.fleet import FleetState
+from fogbank.domain.position import index_of
+from fogbank.domain.states import DeploymentStatus
+from fogbank.domain.status import StatusChange
+from services.ledger.adapters.past_views import past_deployments, shown_deployments
+from services.ledger.app.past import Standing
+from services.ledger.core.alone import OwnEvents, node_ids_of
+from services.ledger.core.touched import ThingKind, touch_rows
+from tests.support.mixed_story import tell
+
+Touching = dict[tuple[int, str], list[tuple[Commit, list[int]]]]
+
+
+def alone(touching: Touching, deployment_id: str) -> FleetState:
+    """Return the state that a question about one deployment is answered from."""
+    events = OwnEvents(deployment_id)
+    events.add(touching[ThingKind.DEPLOYMENT, deployment_id])
+    for node_id in node_ids_of(events.state(), deployment_id):
+        events.add(touching[ThingKind.STANDING, node_id])
+    return events.state()
+
+
+def shown(fleet: FleetState, deployment_id: str) -> list[object]:
+    change = StatusChange(deployment_id, None, DeploymentStatus.PENDING, 1, "", 1)
+    views = shown_deployments(fleet, [Standing(deployment_id, 1, (change,))], whole=True)
+    return [*views, *(each for each in past_deployments(fleet) if each.id == deployment_id)]
+
+
+def test_each_deployment_is_the_same_after_every_commit_that_changes_it() -> None:
+    told, fleet = tell(31, events=400, nodes=6), FleetState()
+    assert {"deployments moved", "deployments updated", "nodes lost"} <= told.happened.keys()
+    touching: Touching = defaultdict(list)
+    for commit in told.log.commits:
+        folded = fleet.fold(commit)
+        known = replace(commit, appended_at_us=fleet.facts.log_time_us)
+        for kind, id_, position, counts in touch_rows(fleet, commit, folded.verdicts):
+            if counts:
+                touching[kind, id_].append((known, [index_of(position)]))
+        for deployment_id in folded.deployments & fleet.facts.deployments.keys():
+            own = alone(touching, deployment_id)
+            wanted = fleet.facts.deployments[deployment_id]
+            assert own.facts.deployments[deployment_id] == wanted, commit.sequence
+            assert shown(own, deployment_id) == shown(fleet, deployment_id), commit.sequence
