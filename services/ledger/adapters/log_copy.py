@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
+from typing import Any
 
-from sqlalchemy import func, select, text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import Row, func, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fogbank.domain.envelope import SCHEDULER
 from fogbank.domain.position import INDEX_BITS, index_of, pack, sequence_of
@@ -18,11 +19,13 @@ from services.ledger.core.touched import ThingKind, is_id
 
 # A commit may be half a MiB.
 _AT_ONCE = 50
+# What becomes one message to another process stays below some MiB.
+_BYTES_AT_ONCE = 4 * 1024 * 1024
 
 _C, _T = COMMITS.c, TOUCHES.c
 # Positions as `fogbank.domain.position` packs them.
 _COUNTING = text(
-    "SELECT touched.sequence, touched.positions, c.service, c.instance, c.digest, c.data FROM ("
+    "SELECT touched.sequence, touched.positions, coalesce(octet_length(c.data), 0) AS size FROM ("
     "SELECT position >> :bits AS sequence, array_agg(DISTINCT position) AS positions "
     "FROM public.touches WHERE kind = :kind AND id = ANY(CAST(:ids AS uuid[])) "
     "AND position < :before AND counts GROUP BY 1) AS touched "
@@ -91,23 +94,22 @@ class PostgresLogCopy:
             async with outages_named(), self._engine.connect() as connection:
                 found = list((await connection.execute(places)).scalars())
                 sequences = {sequence_of(each) for each in found}
-                query = _KEPT.where(_C.sequence.in_(sequences))
-                rows = (await connection.execute(query)).all() if found else []
-            if missing := sequences - {row.sequence for row in rows}:
-                raise _gone(min(missing))
-            for row in rows:
+                kept = await _named(connection, sequences)
+            for commit in kept:
                 indexes = tuple(
-                    index_of(each) for each in found if sequence_of(each) == row.sequence
+                    index_of(each) for each in found if sequence_of(each) == commit.sequence
                 )
-                yield Touched(KeptCommit(*row), indexes)
+                yield Touched(commit, indexes)
             if len(found) < _AT_ONCE:
                 return
             position = found[-1] + 1
 
-    async def counting(self, kind: ThingKind, ids: Collection[str], upto: int) -> list[Touched]:
-        """Return the commits up to a sequence that touch any of some things, in order and at once.
+    async def counting(
+        self, kind: ThingKind, ids: Collection[str], upto: int
+    ) -> AsyncGenerator[Sequence[Touched]]:
+        """Yield the commits up to a sequence that touch any of some things, in order, in parts.
 
-        Only events that count are named.
+        Only events that count are named. A part has some MiB, or one commit.
 
         Raises:
             CopyDamagedError: one of them isn't there.
@@ -119,17 +121,12 @@ class PostgresLogCopy:
             "before": pack(upto + 1, 0),
         }
         async with outages_named(), self._engine.connect() as connection:
-            rows = (await connection.execute(_COUNTING, values)).all()
-        for row in rows:
-            if row.data is None:
-                raise _gone(row.sequence)
-        return [
-            Touched(
-                KeptCommit(row.sequence, row.service, row.instance, row.digest, row.data),
-                tuple([index_of(position) for position in row.positions]),
-            )
-            for row in rows
-        ]
+            found = (await connection.execute(_COUNTING, values)).all()
+        for part in _parts(found):
+            indexes = {row.sequence: tuple(map(index_of, row.positions)) for row in part}
+            async with outages_named(), self._engine.connect() as connection:
+                kept = await _named(connection, indexes.keys())
+            yield [Touched(commit, indexes[commit.sequence]) for commit in kept]
 
     async def rounds(self, first: int, last: int) -> int:
         """Return how many commits of schedulers lie between, both included.
@@ -141,6 +138,29 @@ class PostgresLogCopy:
         query = select(func.count()).select_from(COMMITS).where(between)
         async with outages_named(), self._engine.connect() as connection:
             return int((await connection.execute(query)).scalar_one())
+
+
+async def _named(connection: AsyncConnection, sequences: Collection[int]) -> list[KeptCommit]:
+    """Return the commits of these sequences, in order; CopyDamagedError if one isn't there."""
+    query = _KEPT.where(_C.sequence.in_(sequences))
+    kept = [KeptCommit(*row) for row in await connection.execute(query)]
+    if missing := set(sequences) - {commit.sequence for commit in kept}:
+        raise _gone(min(missing))
+    return kept
+
+
+def _parts(found: Sequence[Row[Any]]) -> Iterator[list[Row[Any]]]:
+    """Yield what `_COUNTING` found in parts of so many commits and bytes, at least one each."""
+    part: list[Row[Any]] = []
+    size = 0
+    for row in found:
+        size += row.size
+        if part and (len(part) == _AT_ONCE or size > _BYTES_AT_ONCE):
+            yield part
+            part, size = [], row.size
+        part.append(row)
+    if part:
+        yield part
 
 
 def _gone(sequence: int) -> CopyDamagedError:

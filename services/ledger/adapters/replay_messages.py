@@ -103,22 +103,29 @@ class ShowNodes(msgspec.Struct, tag=True, frozen=True):
 
 
 class BeginAlone(msgspec.Struct, tag=True, frozen=True):
-    """Hold the events that touch one deployment from now on; `log_times_us` are by sequence."""
+    """Hold the events that touch one deployment from now on; the next `TakeAlone` have them."""
 
     deployment_id: str
+
+
+class TakeAlone(msgspec.Struct, tag=True, frozen=True):
+    """Take in events that touch that deployment or its nodes; `log_times_us` are by sequence."""
+
     touched: tuple[Touched, ...]
     log_times_us: dict[int, int]
+
+
+class FindAlone(msgspec.Struct, tag=True, frozen=True):
+    """Name that deployment, and the nodes that it was ever placed on."""
 
 
 class ShowAlone(msgspec.Struct, tag=True, frozen=True):
-    """Show that deployment, once these events of its nodes are taken in too."""
+    """Show that deployment."""
 
     standing: Standing
-    touched: tuple[Touched, ...]
-    log_times_us: dict[int, int]
 
 
-class AloneBegun(msgspec.Struct, tag=True, frozen=True):
+class AloneFound(msgspec.Struct, tag=True, frozen=True):
     """What is held: None for no deployment; and the nodes that it was ever placed on."""
 
     deployment: PastDeployment | None
@@ -199,6 +206,8 @@ Request = (
     | ShowCluster
     | ShowNodes
     | BeginAlone
+    | TakeAlone
+    | FindAlone
     | ShowAlone
 )
 Answer = (
@@ -211,7 +220,7 @@ Answer = (
     | ShownDeployments
     | ShownCluster
     | ShownNodes
-    | AloneBegun
+    | AloneFound
     | Failed
 )
 

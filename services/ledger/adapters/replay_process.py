@@ -93,20 +93,22 @@ class ReplayProcess:
         """Return all nodes, removed ones too."""
         return (await self._ask(say.ShowNodes(state), say.ShownNodes)).views
 
-    async def begin_alone(
-        self, deployment_id: str, touched: Sequence[Touched], log_times_us: Mapping[int, int]
-    ) -> tuple[PastDeployment | None, Sequence[str]]:
-        """Hold the events that touch one deployment; return it, and the nodes it was ever on."""
-        request = say.BeginAlone(deployment_id, tuple(touched), dict(log_times_us))
-        begun = await self._ask(request, say.AloneBegun)
-        return begun.deployment, begun.node_ids
+    async def begin_alone(self, deployment_id: str) -> None:
+        """Hold the events that touch one deployment from now on."""
+        await self._ask(say.BeginAlone(deployment_id), say.Taken)
 
-    async def show_alone(
-        self, standing: Standing, touched: Sequence[Touched], log_times_us: Mapping[int, int]
-    ) -> DeploymentView:
-        """Return that deployment, once these events of its nodes are taken in too."""
-        request = say.ShowAlone(standing, tuple(touched), dict(log_times_us))
-        (view,) = (await self._ask(request, say.ShownDeployments)).views
+    async def take_alone(self, touched: Sequence[Touched], log_times_us: Mapping[int, int]) -> None:
+        """Take in some of them; ReplayFailedError if they can't be understood."""
+        await self._ask(say.TakeAlone(tuple(touched), dict(log_times_us)), say.Taken)
+
+    async def find_alone(self) -> tuple[PastDeployment | None, Sequence[str]]:
+        """Return that deployment, None if there is none, and the nodes it was ever placed on."""
+        found = await self._ask(say.FindAlone(), say.AloneFound)
+        return found.deployment, found.node_ids
+
+    async def show_alone(self, standing: Standing) -> DeploymentView:
+        """Return that deployment whole."""
+        (view,) = (await self._ask(say.ShowAlone(standing), say.ShownDeployments)).views
         return view
 
     async def _send(self, parts: AsyncGenerator[Snapshot]) -> say.SnapshotHead | None:

@@ -65,8 +65,12 @@ class Replayer:
                 return say.StateBegun(fleet.position if fleet is not None else 0, refusal)
             case say.Fold():
                 return self._fold(request)
-            case say.BeginAlone() | say.ShowAlone():
-                return self._of_one(request)
+            case say.BeginAlone():
+                self._alone = OwnEvents(request.deployment_id)
+                return say.Taken()
+            case say.TakeAlone() | say.FindAlone() | say.ShowAlone():
+                assert self._alone is not None  # noqa: S101  it was begun
+                return _of_one(self._alone, request)
             case _:
                 return _shown(self._states[request.state], request)
 
@@ -102,22 +106,6 @@ class Replayer:
         except (CodecError, DamagedError, StateDiffersError) as error:
             return say.Failed(str(error))
 
-    def _of_one(self, request: say.BeginAlone | say.ShowAlone) -> say.Answer:
-        if isinstance(request, say.BeginAlone):
-            self._alone = OwnEvents(request.deployment_id)
-        assert self._alone is not None  # noqa: S101  it was begun
-        try:
-            self._alone.add(_events(request.touched, request.log_times_us))
-        except (CodecError, DamagedError) as error:
-            return say.Failed(str(error))
-        state = self._alone.state()
-        if isinstance(request, say.ShowAlone):
-            views = shown_deployments(state, [request.standing], whole=True)
-            return say.ShownDeployments(tuple(views))
-        known = past_deployments(state)
-        found = next((each for each in known if each.id == request.deployment_id), None)
-        return say.AloneBegun(found, node_ids_of(state, request.deployment_id))
-
     def _begin_with(self, head: say.SnapshotHead | None) -> tuple[FleetState | None, str]:
         """Return the state that a snapshot holds, or why it can't be used."""
         pieces, self._pieces = tuple(self._pieces), []
@@ -151,6 +139,24 @@ def _shown(
             return _cluster(fleet, request.cluster_id)
         case say.ShowNodes():
             return say.ShownNodes(tuple(shown_nodes(fleet)))
+
+
+def _of_one(alone: OwnEvents, request: say.TakeAlone | say.FindAlone | say.ShowAlone) -> say.Answer:
+    match request:
+        case say.TakeAlone():
+            try:
+                alone.add(_events(request.touched, request.log_times_us))
+            except (CodecError, DamagedError) as error:
+                return say.Failed(str(error))
+            return say.Taken()
+        case say.FindAlone():
+            state = alone.state()
+            known = past_deployments(state)
+            found = next((each for each in known if each.id == alone.deployment_id), None)
+            return say.AloneFound(found, node_ids_of(state, alone.deployment_id))
+        case say.ShowAlone():
+            views = shown_deployments(alone.state(), [request.standing], whole=True)
+            return say.ShownDeployments(tuple(views))
 
 
 def _cluster(fleet: FleetState, cluster_id: int) -> say.ShownCluster:

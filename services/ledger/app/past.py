@@ -18,7 +18,7 @@ from contextlib import (
 )
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from fogbank.domain.cluster_status import ClusterStatus, ClusterUse, no_cluster_then
 from fogbank.domain.errors import InvalidArgumentError, NotFoundError
@@ -52,6 +52,8 @@ _BEHIND_S = 10.0
 # Clocks of those who ask may be off by so much.
 _CLOCKS_APART_US = 2_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_Part = TypeVar("_Part")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +98,17 @@ class StateHolder(Protocol):
     ) -> Sequence[DeploymentView]:
         """Return some; with their replicas and changes if `whole`."""
 
-    async def begin_alone(
-        self, deployment_id: str, touched: Sequence[Touched], log_times_us: Mapping[int, int]
-    ) -> tuple[PastDeployment | None, Sequence[str]]:
-        """Hold the events that touch one deployment, without a state.
+    async def begin_alone(self, deployment_id: str) -> None:
+        """Hold the events that touch one deployment from now on, without a state."""
 
-        Returns the deployment, None if there is none, and the nodes that it was ever placed on.
-        """
+    async def take_alone(self, touched: Sequence[Touched], log_times_us: Mapping[int, int]) -> None:
+        """Take in events that touch that deployment, or say how its nodes stood."""
 
-    async def show_alone(
-        self, standing: Standing, touched: Sequence[Touched], log_times_us: Mapping[int, int]
-    ) -> DeploymentView:
-        """Return that deployment whole, once these events of its nodes are taken in too."""
+    async def find_alone(self) -> tuple[PastDeployment | None, Sequence[str]]:
+        """Return that deployment, None if there is none, and the nodes it was ever placed on."""
+
+    async def show_alone(self, standing: Standing) -> DeploymentView:
+        """Return that deployment whole."""
 
     async def show_cluster(
         self, state: int, cluster_id: int
@@ -189,23 +190,32 @@ class PastStates:
             InvalidArgumentError: the log has no such moment.
         """
         sequence = await self.sequence_of(moment)
-        own = await self._index.counting(ThingKind.DEPLOYMENT, [deployment_id], sequence)
-        if not own:
-            raise NotFoundError("Deployment not found")
-        async with self._turn, self._holding() as holder:
-            times_us = await self._log_times_us(own)
-            found, node_ids = await holder.begin_alone(deployment_id, own, times_us)
-            if found is None or (owner_id and found.owner_id != owner_id):
+        async with aclosing(
+            self._index.counting(ThingKind.DEPLOYMENT, [deployment_id], sequence)
+        ) as own:
+            first = await anext(own, None)
+            if first is None:
                 raise NotFoundError("Deployment not found")
-            (standing,) = await self._standings([found], sequence)
-            nodes = await self._index.counting(ThingKind.STANDING, node_ids, sequence)
-            times_us = await self._log_times_us(nodes)
-            return AsOf(await holder.show_alone(standing, nodes, times_us), sequence)
+            async with self._turn, self._holding() as holder:
+                await holder.begin_alone(deployment_id)
+                await self._take_alone(holder, _from(first, own))
+                found, node_ids = await holder.find_alone()
+                if found is None or (owner_id and found.owner_id != owner_id):
+                    raise NotFoundError("Deployment not found")
+                (standing,) = await self._standings([found], sequence)
+                nodes = self._index.counting(ThingKind.STANDING, node_ids, sequence)
+                await self._take_alone(holder, nodes)
+                return AsOf(await holder.show_alone(standing), sequence)
 
-    async def _log_times_us(self, touched: Sequence[Touched]) -> Mapping[int, int]:
-        sequences = {each.commit.sequence for each in touched}
-        latest = await self._history.latest_appended_us(sequences)
-        return self._progress.log_times.of(latest)
+    async def _take_alone(
+        self, holder: StateHolder, parts: AsyncGenerator[Sequence[Touched]]
+    ) -> None:
+        """Hand over commits in parts, each with the log times at its commits."""
+        async with aclosing(parts):
+            async for touched in parts:
+                sequences = {each.commit.sequence for each in touched}
+                latest = await self._history.latest_appended_us(sequences)
+                await holder.take_alone(touched, self._progress.log_times.of(latest))
 
     async def deployments(
         self, wanted: DeploymentFilter, moment: Moment
@@ -371,9 +381,7 @@ class PastStates:
         await stack.aclose()
 
 
-async def _from(
-    first: Snapshot | None, others: AsyncGenerator[Snapshot]
-) -> AsyncGenerator[Snapshot]:
+async def _from(first: _Part | None, others: AsyncGenerator[_Part]) -> AsyncGenerator[_Part]:
     if first is not None:
         yield first
     async for part in others:

@@ -35,8 +35,10 @@ class RecordIndex(Protocol):
             CopyDamagedError: one of them isn't there.
         """
 
-    async def counting(self, kind: ThingKind, ids: Collection[str], upto: int) -> Sequence[Touched]:
-        """Return the commits up to a sequence that touch any of some things, in order and at once.
+    def counting(
+        self, kind: ThingKind, ids: Collection[str], upto: int
+    ) -> AsyncGenerator[Sequence[Touched]]:
+        """Yield the commits up to a sequence that touch any of some things, in order, in parts.
 
         Only events that count are named.
 

@@ -68,7 +68,7 @@ class OwnEvents:
     """The events that touch a deployment, and those that say how its nodes stood."""
 
     def __init__(self, deployment_id: str) -> None:
-        self._deployment_id = deployment_id
+        self.deployment_id = deployment_id
         self._events: dict[tuple[int, int], Commit] = {}
 
     def add(self, touching: Iterable[tuple[Commit, Iterable[int]]]) -> None:
@@ -81,7 +81,7 @@ class OwnEvents:
         """Return the state that they lead to."""
         state = OwnState()
         for place in sorted(self._events):
-            state.take(self._events[place], place[1], self._deployment_id)
+            state.take(self._events[place], place[1], self.deployment_id)
         return state
 
 

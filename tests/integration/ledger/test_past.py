@@ -25,7 +25,7 @@ from fogbank.runtime.grpc_server import GrpcServer
 from services.gateway.adapters.ledger_client import LedgerClient
 from services.gateway.app.ports import DeploymentQuery
 from services.ledger.adapters.replay_process import ReplayProcess
-from services.ledger.app.ports import DeploymentFilter, DeploymentSort
+from services.ledger.app.ports import CopyDamagedError, DeploymentFilter, DeploymentSort
 from services.ledger.app.queries import LedgerQueries, Wait
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import OWNER, a_spec
@@ -171,6 +171,39 @@ async def test_a_cluster_at_each_commit_is_as_it_was_then(url: str) -> None:
         for moment in (Moment(log.last + 1), Moment(time_us=log_times[0] - 1)):
             with pytest.raises(InvalidArgumentError, match="as_of: must"):
                 await past.cluster_status(LIMITED, NOW, moment)
+
+
+class Measuring(ReplayHere):
+    """Notes how large what it is asked gets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.largest = 0
+
+    async def _exchange(self, request: bytes) -> bytes:
+        self.largest = max(self.largest, len(request))
+        return await super()._exchange(request)
+
+
+async def test_large_commits_that_touch_a_deployment_come_in_parts(url: str) -> None:
+    fleet, log, holder = LittleFleet(), StoredLog(), Measuring()
+    deployment_id = fleet.deploy(a_spec())
+    for number in range(60):
+        fleet.update(deployment_id, a_spec(labels={"notes": f"{number:02}" * 100_000}))
+    log.publish(fleet.log)
+
+    @asynccontextmanager
+    async def held() -> AsyncIterator[ReplayProcess]:
+        yield holder
+
+    async with a_running_ledger(url, log, replay=held) as ledger:
+        queries, then = ledger.answers.queries, Moment(log.last)
+        now = await queries.deployment(deployment_id, "", NOW)
+        assert await queries.deployment(deployment_id, "", NOW, then) == now
+        assert 0 < holder.largest < 5 * 1024 * 1024
+        await rows_of(url, "DELETE FROM commits WHERE sequence = 40")
+        with pytest.raises(CopyDamagedError, match="copy of commit 40 is gone"):
+            await queries.deployment(deployment_id, "", NOW, then)
 
 
 class Dying(ReplayHere):
