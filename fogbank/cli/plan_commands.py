@@ -190,7 +190,20 @@ def _show_explanation(told: dict[str, Any]) -> None:
     if told["now"] is not None:
         print()
         print(f"As of sequence {told['as_of_sequence']}:")
-        _print_explanation(told["now"], now=False)
+        if told["decided_at_sequence"] is not None and _tables(told["explanation"]) == _tables(
+            told["now"]
+        ):
+            print("the same as then")
+            _print_hints(told["now"])
+        else:
+            _print_explanation(told["now"], now=False)
+
+
+def _tables(explanation: dict[str, Any]) -> tuple[object, ...]:
+    """Return what the tables of an explanation show."""
+    best = [(one["node_id"], one["score"], one["terms"]) for one in explanation["best"]]
+    counts = explanation["nodes_considered"], explanation["nodes_feasible"]
+    return (counts, explanation["filters"], best)
 
 
 def _print_explanation(explanation: dict[str, Any], *, now: bool) -> None:
@@ -204,6 +217,10 @@ def _print_explanation(explanation: dict[str, Any], *, now: bool) -> None:
         print()
         print("Best nodes, with the terms of their score:")
         _print_candidates(explanation["best"], now=now)
+    _print_hints(explanation)
+
+
+def _print_hints(explanation: dict[str, Any]) -> None:
     if explanation["would_unblock"]:
         print()
         print("What would unblock it:")

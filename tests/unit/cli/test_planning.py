@@ -181,6 +181,8 @@ def test_an_explanation_shows_the_decision_and_the_present(
     assert "Decided by the round at sequence 17:" in said
     assert "As of sequence 19:" in said
     assert said.count("  - 1 node more") == 1
+    assert said.count("nodes looked at") == 1, "the tables are shown once where nothing changed"
+    assert "the same as then" in said
     assert "SCORE NOW" in said
     assert run(["explain", ID, "-o", "json"]) == 0
     content = json.loads(capsys.readouterr().out)
