@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import version
 from typing import Any
 
@@ -69,6 +70,11 @@ def create_app(dependencies: HttpDependencies) -> FastAPI:
     return app
 
 
+def _words(operation_id: str) -> str:
+    """Return `listJobs` as `List jobs`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", operation_id).capitalize()
+
+
 def _document(app: FastAPI) -> dict[str, Any]:
     """Return the OpenAPI document, made once."""
     if app.openapi_schema is None:
@@ -90,5 +96,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
             for operation in path.values():
                 # Wrong input is 400 here.
                 operation["responses"].pop("422", None)
+                # Functions of several modules have the same name; operations do not.
+                operation["summary"] = _words(operation["operationId"])
         app.openapi_schema = document
     return app.openapi_schema

@@ -130,3 +130,11 @@ async def test_no_number_is_too_large_to_be_refused_in_words() -> None:
                 assert len(answer.json()["detail"]) < 1_000, (method, path, body)
                 tried.add(name)
         assert {"DeployBody", "ScaleBody", "UpdateBody", "TokenBody", "JobBody"} <= tried
+
+
+async def test_every_operation_has_a_summary_of_its_own() -> None:
+    async with rest_face() as face:
+        paths = face.app.openapi()["paths"]
+    told = [operation["summary"] for path in paths.values() for operation in path.values()]
+    assert len(set(told)) == len(told)
+    assert "List jobs" in told
