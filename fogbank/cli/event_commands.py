@@ -2,11 +2,12 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fogbank.cli.failures import UsageFailure
 from fogbank.cli.output import AsTable, Output, OutputFormat, as_text
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 _RETRY_PAUSE_S = 0.5
 _SHORT_ID = 8
+_ONLY_ONE = ("policy", "fleet")
 
 
 def events(  # noqa: PLR0917  one parameter for each flag
@@ -24,11 +26,14 @@ def events(  # noqa: PLR0917  one parameter for each flag
     after: Annotated[int, typer.Option("--after", min=0, help="After this log sequence.")] = 0,
     types: Annotated[
         list[str] | None,
-        typer.Option("--type", help="Only this type, as fogbank.v1.DeploymentCreated; repeatable."),
+        typer.Option("--type", help="Only this type, such as DeploymentCreated; repeatable."),
     ] = None,
     about: Annotated[
         list[str] | None,
-        typer.Option("--about", help="Only this thing, as deployment/ID or node/ID; repeatable."),
+        typer.Option(
+            "--about",
+            help="Only this thing: a deployment or node by name or id, or KIND/ID; repeatable.",
+        ),
     ] = None,
     subjects: Annotated[
         list[str] | None,
@@ -45,13 +50,56 @@ def events(  # noqa: PLR0917  one parameter for each flag
     from fogbank.v1.audit_service_pb2 import ReadEventsRequest
 
     wanted = ReadEventsRequest(
-        after_sequence=after, follow=follow, types=types, aggregates=about, subjects=subjects
+        after_sequence=after, follow=follow, types=_types(types or []), subjects=subjects
     )
     with connect() as connection:
+        wanted.aggregates.extend(_aggregate(connection, each) for each in about or [])
         for commit in _commits(connection, wanted):
             for event in rows(commit):
                 _print(event, output)
             sys.stdout.flush()
+
+
+def _types(words: list[str]) -> list[str]:
+    """Return the full names of types of events, given those or their last parts."""
+    from fogbank.codec.registry import EVENT_TYPES
+
+    known = {name.rpartition(".")[2].lower(): name for name in EVENT_TYPES}
+    known |= {name.lower(): name for name in EVENT_TYPES}
+    for word in words:
+        if word.lower() not in known:
+            there = ", ".join(sorted(name.rpartition(".")[2] for name in EVENT_TYPES))
+            raise UsageFailure(f"--type {word} is no type of event", hint=f"there are {there}")
+    return [known[word.lower()] for word in words]
+
+
+def _aggregate(connection: "Connection", about: str) -> str:
+    """Return what a thing is called in events, given its name, its id or the beginning of that."""
+    from fogbank.cli.lookups import deployment_id, deployments_called, node_id, nodes_called, only
+    from fogbank.cli.tenancy_lookups import cluster_number, organization_number
+
+    kind, _, called = about.partition("/")
+    if about in _ONLY_ONE or (kind == "token" and called):
+        return about
+    if not called:
+        nodes = nodes_called(connection, kind)
+        # A whole id says itself of which kind it is: deployments are not asked for theirs.
+        deployments = [] if kind.lower() in nodes else deployments_called(connection, kind)
+        found = [f"deployment/{known}" for known in deployments]
+        found += [f"node/{known}" for known in nodes]
+        return only(found, kind, "deployment or node", "`fog ps` and `fog nodes` list them")
+    lookups: dict[str, Callable[[Connection, str], object]] = {
+        "deployment": deployment_id,
+        "node": node_id,
+        "cluster": cluster_number,
+        "organization": organization_number,
+    }
+    if kind not in lookups:
+        raise UsageFailure(
+            f"--about {about}: events are about {', '.join([*lookups, 'token', *_ONLY_ONE])}",
+            hint="`fog audit log` tells of replicas and users too",
+        )
+    return f"{kind}/{lookups[kind](connection, called)}"
 
 
 def _commits(

@@ -19,8 +19,11 @@ from fogbank.v1 import (
 
 _PAGE = 1_000
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+# As tables and events print it, or more of it.
+_SHORT_ID = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,27}", re.IGNORECASE)
 _PREEMPTED = re.compile(rf"Preempted by ({_UUID.pattern})", re.IGNORECASE)
 _MOST_NAMED = 5
+_ALL = tuple(number for number in deployments_pb2.DeploymentStatus.values() if number)
 _LIVING = (
     deployments_pb2.DEPLOYMENT_STATUS_PENDING,
     deployments_pb2.DEPLOYMENT_STATUS_SCHEDULED,
@@ -65,30 +68,67 @@ def _timeout_s(past: bool) -> float:
 
 
 def deployment_id(connection: Connection, id_or_name: str) -> str:
-    """Return the id of the one deployment that has this id or name.
+    """Return the id of the one deployment that has this name, this id, or one that begins so.
 
     Raises:
-        CommandError: none has the name, or several have.
+        CommandError: there is none, or there are several.
+    """
+    found = deployments_called(connection, id_or_name)
+    return only(found, id_or_name, "deployment", "`fog ps` lists what there is")
+
+
+def node_id(connection: Connection, id_or_name: str) -> str:
+    """Return the id of the one node that has this name, this id, or one that begins so.
+
+    Raises:
+        CommandError: there is none, or there are several.
+    """
+    found = nodes_called(connection, id_or_name)
+    return only(found, id_or_name, "node", "`fog nodes` lists what there is")
+
+
+def deployments_called(connection: Connection, id_or_name: str) -> list[str]:
+    """Return the ids of the caller's deployments of a name; where there are none, of a short id.
+
+    A short id is the beginning of an id as tables print it, or more of it. A deleted deployment has
+    an id still, but no name. A whole id is taken as it is.
     """
     if _UUID.fullmatch(id_or_name):
-        return id_or_name.lower()
-    found = [
-        deployment.id
-        for deployment in all_deployments(
-            connection,
-            deployment_service_pb2.ListDeploymentsRequest(name_contains=id_or_name),
-        )
-        if deployment.spec.name == id_or_name
+        return [id_or_name.lower()]
+    request = deployment_service_pb2.ListDeploymentsRequest(name_contains=id_or_name)
+    named = [
+        each.id for each in all_deployments(connection, request) if each.spec.name == id_or_name
     ]
+    if named or not _SHORT_ID.fullmatch(id_or_name):
+        return named
+    request = deployment_service_pb2.ListDeploymentsRequest(statuses=_ALL)
+    beginning = id_or_name.lower()
+    return [
+        each.id for each in all_deployments(connection, request) if each.id.startswith(beginning)
+    ]
+
+
+def nodes_called(connection: Connection, id_or_name: str) -> list[str]:
+    """Return the ids of nodes of a name; where there are none, of an id, or of a short one."""
+    nodes = list(all_nodes(connection))
+    named = [node.id for node in nodes if node.name == id_or_name]
+    if named or not (_UUID.fullmatch(id_or_name) or _SHORT_ID.fullmatch(id_or_name)):
+        return named
+    return [node.id for node in nodes if node.id.startswith(id_or_name.lower())]
+
+
+def only(found: list[str], called: str, kind: str, listing: str) -> str:
+    """Return the only thing that was found.
+
+    Raises:
+        CommandError: there is none, or there are several.
+    """
     if not found:
-        raise CommandError(
-            f"no deployment is named {id_or_name!r}", hint="`fog ps` lists what there is"
-        )
+        raise CommandError(f"no {kind} is named {called!r}", hint=listing)
     if len(found) > 1:
         some = ", ".join(found[:_MOST_NAMED]) + (", …" if len(found) > _MOST_NAMED else "")
         raise CommandError(
-            f"{len(found)} deployments are named {id_or_name!r}: {some}",
-            hint="say which one by its id",
+            f"{len(found)} {kind}s are named {called!r}: {some}", hint="say which one by its id"
         )
     return found[0]
 

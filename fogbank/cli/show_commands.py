@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fogbank.cli.connection import Connection
     from fogbank.v1.deployment_service_pb2 import ListDeploymentsRequest
     from fogbank.v1.deployments_pb2 import Deployment
+    from fogbank.v1.moments_pb2 import Moment
 
 _WATCH_PERIOD_S = 1.0
 _NONE_YET = "no deployments; make one with `fog deploy`"
@@ -150,19 +151,20 @@ def _rows(
 ) -> list[dict[str, Any]]:
     from fogbank.cli.lookups import all_deployments, name_reasons
 
-    rows = [list_row(deployment) for deployment in all_deployments(connection, request)]
+    as_of = request.as_of if request.HasField("as_of") else None
+    rows = [list_row(deployment, as_of) for deployment in all_deployments(connection, request)]
     if output in _FOR_PEOPLE:
         name_reasons(connection, rows)
     return rows
 
 
-def list_row(deployment: "Deployment") -> dict[str, Any]:
-    """Return a deployment as lists show it."""
-    from fogbank.cli.views import age, deployment_row
+def list_row(deployment: "Deployment", as_of: "Moment | None" = None) -> dict[str, Any]:
+    """Return a deployment as lists show it; its age is that at the moment of the list."""
+    from fogbank.cli.views import age_at, deployment_row
 
     row = deployment_row(deployment)
     row["replicas_text"] = f"{row['running_replicas']}/{row['target_replicas']}"
-    row["age"] = age(row["created_at"])
+    row["age"] = age_at(row["created_at"], as_of)
     return row
 
 
@@ -223,7 +225,8 @@ def status(
     """Show one deployment: its replicas and what happened to it."""
     from fogbank.cli.connection import connect
     from fogbank.cli.lookups import all_nodes, deployment_id, get_deployment, name_reasons
-    from fogbank.cli.views import deployment_detail, runtime_word
+    from fogbank.cli.views import deployment_detail, rollout_summary, runtime_word
+    from fogbank.v1 import deployment_service_pb2
 
     with connect() as connection:
         found = get_deployment(connection, deployment_id(connection, deployment))
@@ -233,6 +236,9 @@ def status(
             else {}
         )
         detail = deployment_detail(found, runtimes)
+        asked = deployment_service_pb2.GetRolloutRequest(deployment_id=found.id)
+        rollout = connection.call(connection.deployments.GetRollout, asked)
+        detail["rollout"] = rollout_summary(rollout)
         if output in _FOR_PEOPLE:
             name_reasons(
                 connection, [detail, *detail["replicas"], *detail["recent_status_changes"]]
@@ -251,8 +257,11 @@ def print_detail(detail: dict[str, Any], output: OutputFormat) -> None:
 
 
 def _print_detail(detail: dict[str, Any], *, wide: bool) -> None:
+    from fogbank.cli.views import update_text
+
     screen = console()
     ask = detail["resources"]
+    rollout = detail.get("rollout", {})
     facts = [
         ("Name", detail["name"]),
         ("Id", detail["id"]),
@@ -261,7 +270,8 @@ def _print_detail(detail: dict[str, Any], *, wide: bool) -> None:
         ("Reason", detail["reason"]),
         ("Nodes with room", detail.get("available_nodes")),
         ("Replicas", f"{detail['running_replicas']} of {detail['target_replicas']} running"),
-        ("Image", detail["container_image"]),
+        ("Image", rollout.get("wanted_image") or detail["container_image"]),
+        ("Update", update_text(rollout) if rollout else None),
         ("Type", detail["type"]),
         ("Region", detail["region"]),
         ("Cluster", detail["cluster_id"] if detail["cluster_id"] > 1 else None),

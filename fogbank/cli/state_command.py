@@ -8,6 +8,7 @@ from fogbank.cli.output import AsTable, Output, OutputFormat, console, print_dat
 
 if TYPE_CHECKING:
     from fogbank.v1.audit_service_pb2 import GetStateAtResponse
+    from fogbank.v1.moments_pb2 import Moment
 
 
 def state(
@@ -37,10 +38,10 @@ def state(
         if kind == "deployment" and name:
             request.aggregate = f"deployment/{deployment_id(connection, name)}"
         then = connection.call(connection.audit.GetStateAt, request, PAST_TIMEOUT_S)
-    _print(then, output, one=kind in {"deployment", "node"})
+    _print(then, when, output, one=kind in {"deployment", "node"})
 
 
-def _print(then: "GetStateAtResponse", output: OutputFormat, *, one: bool) -> None:
+def _print(then: "GetStateAtResponse", when: "Moment", output: OutputFormat, *, one: bool) -> None:
     from fogbank.cli.node_commands import print_node, print_nodes
     from fogbank.cli.show_commands import list_row, print_deployments, print_detail
     from fogbank.cli.views import TABLE_ONLY, deployment_detail, node_row
@@ -62,5 +63,7 @@ def _print(then: "GetStateAtResponse", output: OutputFormat, *, one: bool) -> No
         for row in nodes:
             print_node(row, output)
         return
-    print_deployments([list_row(each) for each in deployments], output, empty="no deployments")
+    print_deployments(
+        [list_row(each, when) for each in deployments], output, empty="no deployments"
+    )
     print_nodes(nodes, output, empty="no nodes")

@@ -5,7 +5,13 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from fogbank.v1 import deployments_pb2, nodes_pb2, resources_pb2
+from fogbank.v1 import (
+    deployment_service_pb2,
+    deployments_pb2,
+    moments_pb2,
+    nodes_pb2,
+    resources_pb2,
+)
 
 _SECOND = timedelta(seconds=1)
 
@@ -61,6 +67,13 @@ def age(text: str | None, now: datetime | None = None) -> str:
         if seconds >= size:
             return f"{seconds // size}{unit}"
     return f"{seconds}s"
+
+
+def age_at(text: str | None, as_of: moments_pb2.Moment | None) -> str:
+    """Return how old something was at a moment, now without one; of a log sequence nobody says."""
+    if as_of is None:
+        return age(text)
+    return age(text, as_of.time.ToDatetime(tzinfo=UTC)) if as_of.HasField("time") else "-"
 
 
 def amounts(resources: resources_pb2.Resources) -> dict[str, Any]:
@@ -140,6 +153,29 @@ def deployment_detail(
     if deployment.HasField("available_nodes"):
         detail["available_nodes"] = deployment.available_nodes
     return detail
+
+
+def rollout_summary(rollout: deployment_service_pb2.GetRolloutResponse) -> dict[str, Any]:
+    """Return how far an update is, and of which revision and image replicas are to be meanwhile."""
+    images = {each.number: each.spec.container_image for each in rollout.revisions}
+    kinds = deployment_service_pb2.RolloutPhase
+    return {
+        "phase": enum_word(kinds, rollout.phase, "ROLLOUT_PHASE_"),
+        "revision": rollout.revision,
+        "wanted_revision": rollout.wanted_revision,
+        "wanted_image": images.get(rollout.wanted_revision),
+        "message": rollout.message,
+    }
+
+
+def update_text(rollout: dict[str, Any]) -> str:
+    """Return what to say of an update that is under way or was rolled back, else nothing."""
+    revision, wanted = rollout["revision"], rollout["wanted_revision"]
+    if rollout["phase"] == "rolled_back":
+        return f"revision {revision} failed, rolled back to {wanted}: {rollout['message']}"
+    if rollout["phase"] == "progressing" and revision > 1:
+        return f"to revision {revision}: {rollout['message']}"
+    return ""
 
 
 def _port(port: deployments_pb2.PublishedPort) -> str:

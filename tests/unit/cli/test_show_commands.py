@@ -37,6 +37,7 @@ class Deployments(deployment_service_pb2_grpc.DeploymentServiceServicer):
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.rollout = pb.GetRolloutResponse(phase=pb.ROLLOUT_PHASE_DONE, revision=1)
         self.known = {
             VICTIM: a_deployment(VICTIM, "batch", f"Preempted by {OWN}"),
             OTHER: a_deployment(OTHER, "night", f"Preempted by {FOREIGN}"),
@@ -47,6 +48,11 @@ class Deployments(deployment_service_pb2_grpc.DeploymentServiceServicer):
         self, request: pb.ListDeploymentsRequest, context: grpc.ServicerContext
     ) -> pb.ListDeploymentsResponse:
         return pb.ListDeploymentsResponse(deployments=self.known.values())
+
+    def GetRollout(
+        self, request: pb.GetRolloutRequest, context: grpc.ServicerContext
+    ) -> pb.GetRolloutResponse:
+        return self.rollout
 
     def GetDeployment(
         self, request: pb.GetDeploymentRequest, context: grpc.ServicerContext
@@ -104,3 +110,66 @@ def test_programs_get_the_reason_as_it_is(
     reasons = [row["reason"] for row in json.loads(capsys.readouterr().out)]
     assert reasons == [f"Preempted by {OWN}", f"Preempted by {FOREIGN}", ""]
     assert not server.asked
+
+
+def test_an_update_that_was_rolled_back_is_told_with_the_image_that_runs(
+    server: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def revision(number: int, image: str) -> pb.Revision:
+        return pb.Revision(
+            number=number, spec=deployments_pb2.DeploymentSpec(container_image=image)
+        )
+
+    server.known[OWN].spec.container_image = "broken:1"
+    server.rollout = pb.GetRolloutResponse(
+        phase=pb.ROLLOUT_PHASE_ROLLED_BACK,
+        revision=2,
+        wanted_revision=1,
+        message="2 replicas failed; 1 of 1 replicas are of revision 1",
+        revisions=[revision(2, "broken:1"), revision(1, "nginx:1.24")],
+    )
+    assert run(["status", OWN]) == 0
+    said = capsys.readouterr().out
+    assert "nginx:1.24" in said
+    assert "broken:1" not in said
+    assert "revision 2 failed, rolled back to 1: 2 replicas failed" in said
+    assert run(["status", OWN, "-o", "json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["container_image"] == "broken:1", "what was asked for"
+    assert told["rollout"]["phase"] == "rolled_back"
+    assert told["rollout"]["wanted_image"] == "nginx:1.24"
+
+
+def test_ages_are_those_of_the_moment(
+    server: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for deployment in server.known.values():
+        deployment.created_at.FromJsonString("2031-04-05T06:07:00Z")
+    assert run(["ps", "--at", "2031-04-05T06:07:08Z"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[4] for line in lines if OWN in line] == ["8s"]
+    assert run(["ps", "--at", "12"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[4] for line in lines if OWN in line] == ["-"]
+
+
+def test_the_beginning_of_an_id_will_do(
+    server: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["status", OWN[:8]]) == 0
+    assert OWN in capsys.readouterr().out
+    assert run(["status", OWN[:13].upper()]) == 0
+    server.known["hex"] = a_deployment(OTHER, OWN[:8])
+    capsys.readouterr()
+    assert run(["status", OWN[:8]]) == 0
+    assert OTHER in capsys.readouterr().out, "a name goes first"
+    del server.known["hex"]
+    twin = OWN[:-1] + "3"
+    server.known[twin] = a_deployment(twin, "twin")
+    for wrong, said in (
+        (OWN[:8], f"{OWN}, {twin}"),
+        ("00000000", "no deployment"),
+        (OWN[:7], "no"),
+    ):
+        assert run(["status", wrong]) == 1
+        assert said in capsys.readouterr().err
