@@ -5,6 +5,7 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from fogbank.codec.values import details_from_pb
 from fogbank.v1 import (
     deployment_service_pb2,
     deployments_pb2,
@@ -194,7 +195,6 @@ def _disconnect(rules: deployments_pb2.DisconnectRules) -> dict[str, Any]:
 def node_row(node: nodes_pb2.Node) -> dict[str, Any]:
     """Return a node as lists show it."""
     print_of = node.fingerprint
-    details = print_of.details
     room = amounts(print_of.allocatable)
     booked = amounts(node.booked)
     return {
@@ -213,12 +213,7 @@ def node_row(node: nodes_pb2.Node) -> dict[str, Any]:
         "arch": print_of.arch,
         "labels": dict(sorted(print_of.labels.items())),
         "agent_version": print_of.agent_version,
-        "kernel_release": details.kernel_release or None,
-        "engine_name": details.engine_name or None,
-        "engine_version": details.engine_version or None,
-        "image_disk_gb": details.image_disk_gib or None,
-        "volume_disk_gb": details.volume_disk_gib or None,
-        "gpus": [{"model": gpu.model, "memory_mb": gpu.memory_mib or None} for gpu in details.gpus],
+        **details_from_pb(print_of).described(),
         "connected_at": instant(node.connected_at),
         "reason": node.reason,
         "cordoned": node.cordoned,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import RuntimeKind
@@ -46,6 +47,18 @@ class HostDetails:
     image_disk_gib: int = 0
     volume_disk_gib: int = 0
     gpus: tuple[Gpu, ...] = ()
+
+    def described(self) -> dict[str, Any]:
+        """Return it as users read it, in the units of deployments; None for what isn't known."""
+        gpus = [{"model": gpu.model, "memory_mb": gpu.memory_mib or None} for gpu in self.gpus]
+        return {
+            "kernel_release": self.kernel_release or None,
+            "engine_name": self.engine_name or None,
+            "engine_version": self.engine_version or None,
+            "image_disk_gb": self.image_disk_gib or None,
+            "volume_disk_gb": self.volume_disk_gib or None,
+            "gpus": gpus,
+        }
 
 
 NO_DETAILS = HostDetails()

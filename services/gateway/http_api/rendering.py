@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from fogbank.domain.field_names import field_names
-from fogbank.domain.node import Fingerprint, HostDetails
+from fogbank.domain.node import Fingerprint
 from fogbank.domain.resources import Resources
 from fogbank.domain.revisions import Revision
 from fogbank.domain.rollouts import RolloutView
@@ -190,7 +190,7 @@ def node(view: NodeView) -> dict[str, Any]:
         "gpu_model": fingerprint.gpu_model or None,
         "runtime": fingerprint.runtime.name.lower(),
         "agent_version": fingerprint.agent_version,
-        **_details(view.details),
+        **view.details.described(),
         "capacity": resources(fingerprint.capacity),
         "allocatable": resources(fingerprint.allocatable),
         "allocated": resources(view.booked),
@@ -204,17 +204,6 @@ def node(view: NodeView) -> dict[str, Any]:
         "cordoned": view.cordoned,
         "draining": view.draining,
         "drain_deadline": instant(view.drain_deadline_us) if view.drain_deadline_us else None,
-    }
-
-
-def _details(details: HostDetails) -> dict[str, Any]:
-    return {
-        "kernel_release": details.kernel_release or None,
-        "engine_name": details.engine_name or None,
-        "engine_version": details.engine_version or None,
-        "image_disk_gb": details.image_disk_gib or None,
-        "volume_disk_gb": details.volume_disk_gib or None,
-        "gpus": [{"model": gpu.model, "memory_mb": gpu.memory_mib or None} for gpu in details.gpus],
     }
 
 
