@@ -90,10 +90,30 @@ class _Patience:
         self._ends = self._later(self._transport.abort)
 
 
-class PatientHttp(HttpToolsProtocol):
-    """HTTP, for clients that send their requests and read their answers."""
+class _ToReader(asyncio.Protocol):
+    """What both protocols are: expecting that the client reads."""
 
     _reading: _Patience
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Expect nothing more."""
+        self._reading.lost()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Expect that the client reads."""
+        super().pause_writing()
+        self._reading.expect(NOT_READ)
+
+    def resume_writing(self) -> None:
+        """Go on: the client read."""
+        self._reading.satisfied()
+        super().resume_writing()
+
+
+class PatientHttp(_ToReader, HttpToolsProtocol):
+    """HTTP, for clients that send their requests and read their answers."""
+
     _asking: _Patience
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -105,7 +125,6 @@ class PatientHttp(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Expect nothing more."""
-        self._reading.lost()
         self._asking.lost()
         super().connection_lost(exc)
 
@@ -118,16 +137,6 @@ class PatientHttp(HttpToolsProtocol):
         """Be content: a body has its own limit, where it is read."""
         self._asking.satisfied()
         super().on_headers_complete()
-
-    def pause_writing(self) -> None:
-        """Expect that the client reads."""
-        super().pause_writing()
-        self._reading.expect(NOT_READ)
-
-    def resume_writing(self) -> None:
-        """Go on: the client read."""
-        self._reading.satisfied()
-        super().resume_writing()
 
     def _end_answer(self) -> None:
         """Let the app know that nobody is there, and end an event stream with the reason.
@@ -151,31 +160,14 @@ class PatientHttp(HttpToolsProtocol):
             )
 
 
-class PatientWebSocket(WebSocketsSansIOProtocol):
+class PatientWebSocket(_ToReader, WebSocketsSansIOProtocol):
     """WebSockets of clients that read their messages."""
-
-    _reading: _Patience
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Expect nothing until there is something to read."""
         super().connection_made(transport)
         # Not asserted: uvloop's transports are no subclass.
         self._reading = _Patience(cast("asyncio.Transport", transport), self.config, self._close)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Expect nothing more."""
-        self._reading.lost()
-        super().connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        """Expect that the client reads."""
-        super().pause_writing()
-        self._reading.expect(NOT_READ)
-
-    def resume_writing(self) -> None:
-        """Go on: the client read."""
-        self._reading.satisfied()
-        super().resume_writing()
 
     def _close(self) -> None:
         """Let the app know that nobody is there, and close with the reason."""
