@@ -19,6 +19,7 @@ from fogbank.cli.failures import (
     EXIT_PLAN_ERROR,
     EXIT_USAGE,
     CommandError,
+    UsageFailure,
 )
 from fogbank.cli.version_command import version
 
@@ -52,6 +53,11 @@ _VERBS: dict[str, tuple[str, str]] = {
     "register": ("session_commands", "register"),
     "version": ("version_command", "version"),
 }
+
+# What Python and protobuf say of numbers that none of their types holds.
+_TOO_LARGE = re.compile(
+    "Value out of range: |cannot convert float |Exceeds the limit .* for integer string conversion"
+)
 
 
 def application(verbs: Sequence[str] = tuple(_VERBS)) -> typer.Typer:
@@ -129,7 +135,9 @@ def _failed(arguments: Sequence[str], code: int) -> int:
 
 
 def _known(error: Exception) -> CommandError | None:
-    """Return the error of a call as one for people; None if it isn't one."""
+    """Return the error of a call, or of a number that was typed, as one for people; else None."""
+    if isinstance(error, ValueError | OverflowError) and _TOO_LARGE.match(str(error)):
+        return UsageFailure("a number is larger than any that means something here")
     if "grpc" not in sys.modules:
         return None
     import grpc

@@ -5,7 +5,13 @@ import grpc
 from fogbank.cli.failures import CommandError
 
 _LATER = "try again in a while"
-_AWAY = "try again in a moment; `fog logs gateway` may say why"
+_SOON = "try again in a moment"
+
+
+def _away(part: str) -> str:
+    return f"{_SOON}; `fog logs {part}` may say why"
+
+
 # What to do next, by the reason that the server gives; whoever gives none has the code's name.
 # A reason that isn't here says enough, or nothing is known that would help.
 _HINTS = {
@@ -23,6 +29,12 @@ _HINTS = {
     "QUEUE_FULL": _LATER,
     "LOG_BACKLOG_FULL": _LATER,
     "DEADLINE_EXCEEDED": "it may have been done all the same; `fog ps` shows it",
+    "NODE_SILENT": _SOON,
+    "DATABASE_UNAVAILABLE": _away("postgres"),
+    "LOG_UNAVAILABLE": _away("nats"),
+    "LEDGER_UNAVAILABLE": _away("ledger"),
+    "LEDGER_DATABASE_UNAVAILABLE": _away("ledger"),
+    "SCHEDULER_UNAVAILABLE": _away("scheduler"),
     "UNIMPLEMENTED": "the server doesn't have this yet",
 }
 
@@ -36,7 +48,7 @@ def explain(error: grpc.RpcError) -> CommandError:
     if error.code() is grpc.StatusCode.UNAVAILABLE:
         # A server that answers gives a reason of its own.
         answered = told.reason != grpc.StatusCode.UNAVAILABLE.name
-        hint = _HINTS.get(told.reason, _AWAY)
+        hint = _HINTS.get(told.reason, _away("gateway"))
         return CommandError(message, hint=hint) if answered else _unreached(message)
     violations = [
         f"{violation.field}: {violation.description}"
@@ -67,4 +79,4 @@ def _unreached(message: str) -> CommandError:
                 f"FOG_ADDR, or forget it: rm {remembered_in()}"
             )
         return CommandError(f"no answer from {described_target()}", hint=hint)
-    return CommandError(message, hint=_AWAY)
+    return CommandError(message, hint=_away("gateway"))

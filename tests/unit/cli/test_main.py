@@ -125,6 +125,30 @@ def test_usage_errors_end_with_64(
     assert "Traceback" not in captured.err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["ps", "--at", "9" * 5_000],
+        ["events", "--after", "9" * 20],
+        ["deploy", "x", "--image", "y", "--priority", "9" * 5_000],
+        ["deploy", "x", "--image", "y", "--port", "9" * 5_000],
+        ["deploy", "x", "--image", "y", "--cpu", "1e308"],
+        ["deploy", "x", "--image", "y", "--replicas", "9" * 20],
+        ["cluster", "status", "9" * 5_000],
+        ["cluster", "quota", "1", "--memory", "9" * 20],
+        ["nodes", "drain", "x", "--deadline", f"{'9' * 400}d"],
+    ],
+)
+def test_numbers_that_nothing_can_carry_are_mistakes_of_who_typed_them(
+    server: Deployments, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 64
+    assert capsys.readouterr().err == (
+        "fog: a number is larger than any that means something here\n"
+    )
+    assert server.requests == []
+
+
 def test_without_a_server_it_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["ps"]) == 1
     assert "there is no system to talk to" in capsys.readouterr().err
@@ -210,6 +234,9 @@ def test_refusals_come_with_the_fields_that_are_wrong(
         (code_pb2.PERMISSION_DENIED, "ADMIN_ONLY", "as an administrator"),
         (code_pb2.NOT_FOUND, "DEPLOYMENT_NOT_FOUND", "`fog ps`"),
         (code_pb2.NOT_FOUND, "NODE_NOT_FOUND", "`fog nodes`"),
+        (code_pb2.UNAVAILABLE, "NOT_READY", "`fog logs gateway`"),
+        (code_pb2.UNAVAILABLE, "LEDGER_UNAVAILABLE", "`fog logs ledger`"),
+        (code_pb2.UNAVAILABLE, "NODE_SILENT", "try again in a moment\n"),
     ],
 )
 def test_refusals_come_with_advice(
