@@ -214,7 +214,7 @@ class Identity:
             ResourceExhaustedError: too many such attempts failed lately, or are being looked into.
         """
         key = name_key(username[: MAX_USERNAME + 1])
-        with self.limits.sign_in(key, address):
+        async with self.limits.sign_in(key, address):
             user = await self._verified(username, key, password)
         now_us = self._clock_us()
         refresh_token = secrets.token_urlsafe(32)

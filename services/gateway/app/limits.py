@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 
@@ -25,6 +25,8 @@ _HOST_BITS = 64
 # How much oftener a name may be tried from anywhere than from one address. It is the bound for
 # those who guess from many addresses, and must not be an easy way to lock somebody out.
 _ANYWHERE = 10
+# So many attempts of one name wait for others that are not answered yet.
+_MOST_WAITING = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,29 @@ class Allowance:
     streams: int = 1_000
 
 
+class _Attempts:
+    """Attempts to sign in by one name: all, those looked into, and when one of those is answered.
+
+    The others wait.
+    """
+
+    def __init__(self) -> None:
+        self.all = 0
+        self.in_hand = 0
+        self.answered = asyncio.Event()
+
+    @contextmanager
+    def looked_into(self) -> Iterator[None]:
+        """Be one that is looked into while the context lasts; those that wait look again then."""
+        self.in_hand += 1
+        try:
+            yield
+        finally:
+            self.in_hand -= 1
+            self.answered.set()
+            self.answered = asyncio.Event()
+
+
 class Limits:
     """Counts, and raises ResourceExhaustedError with a hint when it is too much."""
 
@@ -46,6 +71,7 @@ class Limits:
         self._addresses = _rate(allowance.anonymous_requests_per_second)
         self._names_here = _a_minute(allowance.failed_sign_ins_per_minute)
         self._names = _a_minute(allowance.failed_sign_ins_per_minute * _ANYWHERE)
+        self._attempts: dict[str, _Attempts] = {}
         self._most_streams = allowance.streams
         self._streams: Counter[str] = Counter()
 
@@ -84,28 +110,43 @@ class Limits:
         if costly:
             self._addresses.give_back(_host(address))
 
-    @contextmanager
-    def sign_in(self, name_key: str, address: str) -> Iterator[None]:
+    @asynccontextmanager
+    async def sign_in(self, name_key: str, address: str) -> AsyncIterator[None]:
         """Count an attempt to sign in, the same for names that nobody has.
 
         It counts from its beginning, or many at once would pass; and no more once the context ends,
-        unless with UnauthenticatedError: a wrong password or name.
+        unless with UnauthenticatedError: a wrong password or name. So who is one too many waits
+        for those before that are not answered yet: each that succeeds makes room.
         """
-        now_us, here = self._clock_us(), _tried(name_key, address)
-        wait_us = max(self._names_here.wait_us(here, now_us), self._names.wait_us(name_key, now_us))
-        _refuse_for(wait_us, "Too many sign-ins that failed or are not yet answered")
-        self._names_here.take(here, now_us)
-        self._names.take(name_key, now_us)
-        failed = False
+        here, attempts = _tried(name_key, address), self._attempts.setdefault(name_key, _Attempts())
+        attempts.all += 1
         try:
-            yield
-        except UnauthenticatedError:
-            failed = True
-            raise
+            while wait_us := self._sign_in_wait_us(here, name_key):
+                if not attempts.in_hand or attempts.all - attempts.in_hand > _MOST_WAITING:
+                    _refuse_for(wait_us, "Too many sign-ins that failed or are not yet answered")
+                await attempts.answered.wait()
+            with attempts.looked_into():
+                now_us = self._clock_us()
+                self._names_here.take(here, now_us)
+                self._names.take(name_key, now_us)
+                failed = False
+                try:
+                    yield
+                except UnauthenticatedError:
+                    failed = True
+                    raise
+                finally:
+                    if not failed:
+                        self._names_here.give_back(here)
+                        self._names.give_back(name_key)
         finally:
-            if not failed:
-                self._names_here.give_back(here)
-                self._names.give_back(name_key)
+            attempts.all -= 1
+            if not attempts.all:
+                del self._attempts[name_key]
+
+    def _sign_in_wait_us(self, here: str, name_key: str) -> int:
+        now_us = self._clock_us()
+        return max(self._names_here.wait_us(here, now_us), self._names.wait_us(name_key, now_us))
 
     def room_for_stream(self, principal: Principal) -> None:
         """See whether somebody may have one more stream."""

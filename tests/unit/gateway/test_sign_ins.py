@@ -13,9 +13,11 @@ from fogbank.domain.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from services.gateway.app import limits
 from services.gateway.app.identity import Identity, User
 from services.gateway.app.limits import Allowance, Limits
 from services.gateway.app.principal import Role
+from tests.support.waiting import eventually
 
 ANN = User("11111111-1111-4111-8111-111111111111", "ann", "right", Role.USER)
 ALLOWED = 3
@@ -55,7 +57,6 @@ class _Tokens:
 def _identity(passwords: _Passwords) -> Identity:
     tokens: Any = _Tokens()
     users: Any = _Users()
-    limits = Limits(lambda: 1_000_000, Allowance(failed_sign_ins_per_minute=ALLOWED))
     return Identity(
         users,
         tokens,
@@ -64,7 +65,7 @@ def _identity(passwords: _Passwords) -> Identity:
         tokens,
         clock_us=lambda: 1_000_000,
         refresh_lifetime_s=60,
-        limits=limits,
+        limits=Limits(lambda: 1_000_000, Allowance(failed_sign_ins_per_minute=ALLOWED)),
     )
 
 
@@ -100,3 +101,42 @@ async def test_what_succeeds_or_is_not_answered_counts_no_more() -> None:
         with pytest.raises(FogError) as refused:
             await identity.login("ann", "wrong", "192.0.2.1")
         assert refused.type is error
+
+
+async def test_those_with_the_right_password_wait_for_one_another() -> None:
+    passwords = _Passwords()
+    identity = _identity(passwords)
+    asking = asyncio.gather(*(identity.login("ann", "right", "192.0.2.1") for _ in range(20)))
+    await eventually(lambda: passwords.asked == ALLOWED, what="as many as may fail")
+    passwords.go_on.set()
+    assert len(await asyncio.wait_for(asking, 60)) == 20
+    assert not identity.limits._attempts, "nothing is kept of them"
+
+
+async def test_who_waits_among_guesses_is_refused_once_those_have_failed() -> None:
+    passwords = _Passwords()
+    identity = _identity(passwords)
+    guesses = [identity.login("ann", f"guess {number}", "192.0.2.1") for number in range(ALLOWED)]
+    asking = asyncio.gather(
+        *guesses, identity.login("ann", "right", "192.0.2.1"), return_exceptions=True
+    )
+    await eventually(lambda: passwords.asked == ALLOWED, what="the guesses")
+    passwords.go_on.set()
+    *wrong, right = await asyncio.wait_for(asking, 60)
+    assert [type(each) for each in wrong] == [UnauthenticatedError] * ALLOWED
+    assert isinstance(right, ResourceExhaustedError)
+
+
+async def test_so_many_wait_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "_MOST_WAITING", 2)
+    passwords = _Passwords()
+    identity = _identity(passwords)
+    asked = [asyncio.ensure_future(identity.login("ann", "right", "")) for _ in range(ALLOWED + 3)]
+    await eventually(asked[-1].done, what="the one too many")
+    assert isinstance(asked[-1].exception(), ResourceExhaustedError)
+    # Who leaves makes room for somebody else to wait.
+    asked[-2].cancel()
+    await asyncio.gather(asked[-2], return_exceptions=True)
+    another = asyncio.ensure_future(identity.login("ann", "right", ""))
+    passwords.go_on.set()
+    assert len(await asyncio.wait_for(asyncio.gather(*asked[:-2], another), 60)) == ALLOWED + 2
