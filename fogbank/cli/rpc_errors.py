@@ -31,6 +31,7 @@ _HINTS = {
     "DEADLINE_EXCEEDED": "it may have been done all the same; `fog ps` shows it",
     "NODE_SILENT": _SOON,
     "DATABASE_UNAVAILABLE": _away("postgres"),
+    "DENIALS_OUTDATED": _away("postgres"),
     "LOG_UNAVAILABLE": _away("nats"),
     "LEDGER_UNAVAILABLE": _away("ledger"),
     "LEDGER_DATABASE_UNAVAILABLE": _away("ledger"),

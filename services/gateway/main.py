@@ -334,7 +334,7 @@ async def _open_database(service: Service, settings: GatewaySettings, clock: Clo
     environments = SealedEnvironments(engine, sealing_key)
     users = PostgresUsers(engine)
     await migrate(engine)
-    denials = PostgresDenials(engine, clock.now_us)
+    denials = PostgresDenials(engine, clock, settings.denials_max_age_s)
     await denials.read()
     service.start_loop("denials", denials.follow)
     cost = HashingCost(

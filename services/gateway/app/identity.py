@@ -110,7 +110,11 @@ class Denials(Protocol):
         ...
 
     def denies(self, principal: Principal) -> bool:
-        """Tell whether a caller's token or session is denied, without asking anybody."""
+        """Tell whether a caller's token or session is denied, without asking anybody.
+
+        Raises:
+            UnavailableError: nobody could be asked for too long.
+        """
         ...
 
 
@@ -276,7 +280,8 @@ class Identity:
         Raises:
             UnauthenticatedError: it is malformed, forged, expired, signed out, revoked or meant for
                 others.
-            UnavailableError: it is a service account's, and the database is out of reach.
+            UnavailableError: it is a service account's, and the database is out of reach; or it has
+                been for so long that nobody knows who signed out.
             ResourceExhaustedError: too many from the address.
         """
         reader = self._api_tokens if token.startswith(TOKEN_PREFIX) else None
@@ -287,7 +292,7 @@ class Identity:
         return principal
 
     def check(self, principal: Principal) -> None:
-        """Raise UnauthenticatedError if a caller who was let in would be so no more."""
+        """Raise as `authenticate` does if a caller who was let in would be so no more."""
         if self._denials.denies(principal) or self._clock_us() >= principal.ends_at_us:
             raise UnauthenticatedError("Not authenticated")
 
@@ -297,7 +302,8 @@ class Identity:
         """Yield what a stream yields, counted, for as long as its caller is let in.
 
         Raises:
-            UnauthenticatedError: the caller is let in no more, since a second or so.
+            UnauthenticatedError, UnavailableError: the caller is let in no more, since a second or
+                so.
             ResourceExhaustedError: the caller has too many streams.
         """
         with self.limits.stream(principal):

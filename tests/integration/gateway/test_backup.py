@@ -44,7 +44,7 @@ class Accounts:
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
         self.passwords = Argon2Passwords(CHEAP)
-        self.denials = PostgresDenials(engine, SystemClock().now_us)
+        self.denials = PostgresDenials(engine, SystemClock())
         self.invites = PostgresInvites(engine, KEY)
         self.environments = SealedEnvironments(engine, KEY)
         self.tokens = PostgresApiTokens(engine, SystemClock().now_us)

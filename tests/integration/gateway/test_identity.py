@@ -54,7 +54,7 @@ def identity(engine: AsyncEngine, passwords: Argon2Passwords, clock: ManualClock
         PostgresRefreshTokens(engine),
         passwords,
         JwtAccessTokens(SigningKey("0123456789abcdef" * 2), 1800),
-        PostgresDenials(engine, clock.now_us),
+        PostgresDenials(engine, clock),
         clock_us=clock.now_us,
         refresh_lifetime_s=WEEK_S,
     )
@@ -187,7 +187,7 @@ async def test_an_old_hash_is_renewed_at_sign_in(identity: Identity, engine: Asy
         PostgresRefreshTokens(engine),
         dearer,
         JwtAccessTokens(SigningKey("0123456789abcdef" * 2), 1800),
-        PostgresDenials(engine, SystemClock().now_us),
+        PostgresDenials(engine, SystemClock()),
         clock_us=SystemClock().now_us,
         refresh_lifetime_s=WEEK_S,
     )
@@ -244,7 +244,7 @@ async def test_without_a_database_accounts_are_unavailable(
         PostgresRefreshTokens(engine),
         passwords,
         tokens,
-        PostgresDenials(engine, clock.now_us),
+        PostgresDenials(engine, clock),
         clock_us=clock.now_us,
         refresh_lifetime_s=WEEK_S,
     )
@@ -271,8 +271,8 @@ async def gateways(postgres: PostgresServer, passwords: Argon2Passwords) -> Asyn
 
 @asynccontextmanager
 async def _gateway(url: str, passwords: Argon2Passwords) -> AsyncIterator[Identity]:
-    engine, now_us = make_engine(url), SystemClock().now_us
-    denials = PostgresDenials(engine, now_us)
+    engine, clock = make_engine(url), SystemClock()
+    denials = PostgresDenials(engine, clock)
     await denials.read()
     following = asyncio.create_task(denials.follow())
     try:
@@ -282,7 +282,7 @@ async def _gateway(url: str, passwords: Argon2Passwords) -> AsyncIterator[Identi
             passwords,
             JwtAccessTokens(SigningKey("0123456789abcdef" * 2), 1800),
             denials,
-            clock_us=now_us,
+            clock_us=clock.now_us,
             refresh_lifetime_s=WEEK_S,
         )
     finally:
@@ -340,7 +340,7 @@ async def test_a_gateway_hears_of_sign_outs_after_its_connection_was_lost(
 async def test_what_was_denied_is_forgotten_when_it_has_ended(
     engine: AsyncEngine, clock: ManualClock
 ) -> None:
-    denials = PostgresDenials(engine, clock.now_us)
+    denials = PostgresDenials(engine, clock)
     gone, longer = [Principal(NOBODY, token_id=each) for each in ("gone", "longer")]
     await denials.deny(["gone"], clock.now_us() + 1_000_000)
     clock.advance(2_000_000)
@@ -350,3 +350,23 @@ async def test_what_was_denied_is_forgotten_when_it_has_ended(
     async with engine.connect() as connection:
         kept = (await connection.execute(select(database.denied_ids.c.id))).scalars().all()
     assert kept == ["longer"]
+
+
+async def test_who_could_not_read_for_too_long_lets_nobody_in(
+    engine: AsyncEngine, clock: ManualClock
+) -> None:
+    denials = PostgresDenials(engine, clock, 100)
+    someone = Principal(NOBODY, token_id="good")
+    await denials.read()
+    clock.advance(100)
+    assert not denials.denies(someone)
+    clock.advance(1)
+    with pytest.raises(UnavailableError, match="for 101 s who signed out") as refused:
+        denials.denies(someone)
+    assert refused.value.reason == "DENIALS_OUTDATED"
+    # A clock that is set back makes nothing newer.
+    clock.step(-1_000)
+    with pytest.raises(UnavailableError):
+        denials.denies(someone)
+    await denials.read()
+    assert not denials.denies(someone)
