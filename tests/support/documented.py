@@ -36,11 +36,15 @@ class Documented:
         asked = f"{answer.request.method} {answer.request.url.path}"
         assert str(answer.status_code) in responses, f"{asked} never answers {answer.status_code}"
         content = responses[str(answer.status_code)]["content"]
-        problems = [
-            f"{'.'.join(map(str, each.instance_path))}: {each.message}"
-            for each in self._validator(content[_JSON]["schema"]).iter_errors(answer.json())
-        ]
+        problems = self.problems(content[_JSON]["schema"], answer.json())
         assert not problems, f"{asked} {answer.status_code}: {problems}"
+
+    def problems(self, schema: dict[str, Any], value: Any) -> list[str]:
+        """Return what is wrong with a value by one of the document's schemas."""
+        return [
+            f"{'.'.join(map(str, each.instance_path))}: {each.message}"
+            for each in self._validator(schema).iter_errors(value)
+        ]
 
     def _responses(self, request: httpx2.Request) -> dict[str, Any] | None:
         for pattern, operations in self._paths:

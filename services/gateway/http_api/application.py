@@ -25,6 +25,7 @@ from services.gateway.http_api import (
     tokens,
     updates,
 )
+from services.gateway.http_api.answer_examples import give_examples
 from services.gateway.http_api.dependencies import HttpDependencies
 from services.gateway.http_api.errors import ErrorBody, Problem
 from services.gateway.http_api.event_messages import EventMessages
@@ -98,5 +99,6 @@ def _document(app: FastAPI) -> dict[str, Any]:
                 operation["responses"].pop("422", None)
                 # Functions of several modules have the same name; operations do not.
                 operation["summary"] = _words(operation["operationId"])
+        give_examples(document)
         app.openapi_schema = document
     return app.openapi_schema

@@ -1,4 +1,4 @@
-"""The examples of request bodies in the OpenAPI document: each body has some, and they work.
+"""The examples in the OpenAPI document: each answer has one, each body has some, and they work.
 
 With an enormous number in any of their fields they are refused.
 """
@@ -11,6 +11,9 @@ from typing import Any
 import httpx2
 
 from services.gateway.app.principal import Role
+from services.gateway.http_api.answer_examples import FILE
+from tests.golden import rest_answers
+from tests.support.documented import documented
 from tests.support.rest_face import RestFace, deploy_body, rest_face
 
 # What no field takes: integers beyond every float, the largest of floats.
@@ -72,6 +75,38 @@ async def test_the_examples_of_bodies_are_accepted() -> None:
                         assert answer.status_code == expected, (path, answer.text)
                     tried += 1
         assert tried > 15
+
+
+async def test_the_examples_of_answers_are_what_the_face_answers() -> None:
+    assert FILE.read_bytes() == rest_answers.text(await rest_answers.recorded()), (
+        "write them again: python -m tests.golden.rest_answers"
+    )
+
+
+async def test_every_answer_has_an_example_that_fits_its_schema() -> None:
+    async with rest_face() as face:
+        document, judge = face.app.openapi(), documented(face.app)
+        tried = 0
+        for path, operations in document["paths"].items():
+            for method, operation in operations.items():
+                for status, response in operation["responses"].items():
+                    for kind, content in response.get("content", {}).items():
+                        if "json" in kind:
+                            named = (method, path, status, kind)
+                            assert "example" in content, named
+                            problems = judge.problems(content["schema"], content["example"])
+                            assert not problems, (*named, problems)
+                            tried += 1
+        assert tried > 500
+
+
+async def test_the_examples_of_bodies_fit_their_schemas() -> None:
+    async with rest_face() as face:
+        document, judge = face.app.openapi(), documented(face.app)
+        for method, path, name, examples in bodies(document):
+            for example in examples:
+                problems = judge.problems(document["components"]["schemas"][name], example)
+                assert not problems, (method, path, example, problems)
 
 
 class Numbers:
