@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import structlog
 from aiodocker import Docker, DockerError
+from aiodocker.containers import DockerContainer
 
 from fogbank.domain.containers import HealthProbe, ProbeKind
 from services.node_agent.adapters.container_config import Shown, read_container
@@ -21,6 +22,8 @@ _log = structlog.get_logger(__name__)
 
 # A container that is killed ends within this, or something is wrong with the machine.
 _KILL_PATIENCE_S = 30.0
+# One whose processes are gone is shown as ended within this.
+_ENDING_S = 5.0
 NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5)
 # What an exec probe prints is of use up to here.
 _PROBE_OUTPUT = 200
@@ -68,13 +71,26 @@ async def create_started(docker: Docker, name: str, config: Mapping[str, Any]) -
 
 async def kill(docker: Docker, container_id: str, signal: str) -> None:
     """Send a signal; fine if the container has ended."""
+    container = docker.containers.container(container_id)
     try:
-        await docker.containers.container(container_id).kill(signal=signal)
+        await container.kill(signal=signal)
     except DockerError:
-        # It may have ended by itself meanwhile; then there is nothing left to do.
+        # It may have ended by itself meanwhile; then there is nothing left to do. For a moment
+        # podman shows such a one as running, and refuses it as "state improper: stopped".
         shown = await show(docker, container_id)
-        if shown is not None and shown.running:
+        if shown is not None and shown.running and not await _ends_within(container, _ENDING_S):
             raise
+
+
+async def _ends_within(container: DockerContainer, patience_s: float) -> bool:
+    try:
+        async with asyncio.timeout(patience_s):
+            await container.wait(timeout=NO_TIMEOUT)
+    except TimeoutError:
+        return False
+    except DockerError as error:
+        raise_unless_missing(error)
+    return True
 
 
 async def wait_killed(docker: Docker, container_id: str) -> None:
@@ -83,15 +99,10 @@ async def wait_killed(docker: Docker, container_id: str) -> None:
     Raises:
         RuntimeFaultError: it still runs after a long time.
     """
-    try:
-        async with asyncio.timeout(_KILL_PATIENCE_S):
-            await docker.containers.container(container_id).wait(timeout=NO_TIMEOUT)
-    except TimeoutError:
+    if not await _ends_within(docker.containers.container(container_id), _KILL_PATIENCE_S):
         raise RuntimeFaultError(
             f"the container still runs {_KILL_PATIENCE_S:g} s after it was killed"
-        ) from None
-    except DockerError as error:
-        raise_unless_missing(error)
+        )
 
 
 async def delete(docker: Docker, shown: Shown) -> None:
