@@ -10,12 +10,13 @@ from uuid import UUID
 
 from fogbank.domain import facts as facts_module
 from fogbank.domain.decisions import Decisions
+from fogbank.domain.envelope import Commit
 from fogbank.domain.events import NodeReported
 from fogbank.domain.facts import Facts
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.ids import command_event_id
 from fogbank.domain.position import pack
-from fogbank.domain.verdict import VoidReason
+from fogbank.domain.verdict import Verdict, VoidReason
 from fogbank.log.clock_check import ClockCheck
 from fogbank.log.group_commit import GroupCommit
 from fogbank.log.jetstream import JetStreamLog
@@ -64,7 +65,14 @@ def prev_unchecked_by_ledgers() -> Patches:
 
 @bug
 def dedupe_by_window_only() -> Patches:
-    return [patch.object(Facts, "_first", lambda *_: None)]
+    fold = Facts.fold
+
+    def forgetful(facts: Facts, commit: Commit, index: int) -> Verdict:
+        # Gateways still find their answers.
+        with patch.object(Facts, "first", lambda *_: None):
+            return fold(facts, commit, index)
+
+    return [patch.object(Facts, "fold", forgetful)]
 
 
 @bug
