@@ -58,6 +58,8 @@ class DeploymentNetworks:
             yield
         finally:
             self._starting[name] -= 1
+            if not self._starting[name]:
+                del self._starting[name]
 
     async def tidy(self, docker: Docker, node_id: str) -> None:
         """Remove a node's networks that no container needs."""
