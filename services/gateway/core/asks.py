@@ -65,7 +65,7 @@ class Ask:
     gpu_thousandths: float = 0
     region: str = ""
     priority: int | str | None = None
-    cluster_id: int = 0
+    cluster_id: int | None = None
     strategy: str = ""
     wait_for_capacity: bool = False
     constraints: tuple[Constraint, ...] = ()
@@ -123,8 +123,8 @@ def spec_of(ask: Ask, bounds: Bounds) -> DeploymentSpec:
             "region", f"must be 1 to 63 letters, digits, '.', '_' or '-', got {_shown(ask.region)}"
         )
     priority = _priority(ask.priority, problems)
-    if ask.cluster_id < 0:
-        problems.field("cluster_id", f"must be at least 1, got {shown_number(ask.cluster_id)}")
+    if ask.cluster_id is not None:
+        problems.field("cluster_id", CLUSTER.problem(ask.cluster_id))
     if ask.strategy and ask.strategy not in STRATEGY_NAMES:
         problems.field(
             "strategy", f"must be one of {list(STRATEGY_NAMES)}, got {_shown(ask.strategy)}"
@@ -153,7 +153,7 @@ def spec_of(ask: Ask, bounds: Bounds) -> DeploymentSpec:
         ),
         region=ask.region or DEFAULT_REGION,
         priority=priority,
-        cluster_id=ask.cluster_id or DEFAULT_CLUSTER_ID,
+        cluster_id=DEFAULT_CLUSTER_ID if ask.cluster_id is None else ask.cluster_id,
         strategy=ask.strategy,
         wait_for_capacity=ask.wait_for_capacity,
         constraints=ask.constraints,

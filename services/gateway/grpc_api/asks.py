@@ -57,7 +57,7 @@ def _ask(spec: deployments_pb2.DeploymentSpec, env: dict[str, str]) -> Ask:
         gpu_thousandths=spec.resources.gpu_thousandths,
         region=spec.region,
         priority=spec.priority if spec.HasField("priority") else None,
-        cluster_id=spec.cluster_id,
+        cluster_id=spec.cluster_id or None,
         strategy=spec.strategy,
         wait_for_capacity=spec.wait_for_capacity,
         constraints=tuple(
