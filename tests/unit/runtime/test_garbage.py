@@ -14,7 +14,8 @@ MANY = 20_000
 
 @pytest.fixture(autouse=True)
 def by_hand() -> Iterator[None]:
-    """Let nothing be collected but by hand, and nothing be kept after the test."""
+    """Let nothing be collected but by hand, and nothing be kept before or after the test."""
+    gc.unfreeze()
     gc.collect()
     gc.disable()
     yield
