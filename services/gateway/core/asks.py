@@ -205,6 +205,17 @@ def check_replicas(replicas: int, amount: Amount) -> None:
         raise InvalidArgumentError.of_field(amount.path, problem)
 
 
+def check_revision(number: int) -> None:
+    """Raise InvalidArgumentError for a number that no revision has, nor stands for the one before.
+
+    Which there are, the deployment itself says.
+    """
+    if number < 0:
+        raise InvalidArgumentError.of_field(
+            "to_revision", f"must be at least 0, got {shown_number(number)}"
+        )
+
+
 def check_request_id(request_id: str) -> None:
     """Raise InvalidArgumentError for a request id that is too long or not printable."""
     if request_id and (problem := _text(request_id, MAX_REQUEST_ID)):

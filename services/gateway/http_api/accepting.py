@@ -11,6 +11,7 @@ from starlette.responses import Response
 from fogbank.domain.errors import AbortedError, InvalidArgumentError
 from fogbank.domain.position import etag, parse_etag
 from services.gateway.app.deployments import Accepted
+from services.gateway.core.asks import check_request_id
 from services.gateway.http_api import rendering
 from services.gateway.http_api.wording import shown
 
@@ -43,13 +44,14 @@ def request_id_of(header: str, body: str) -> str:
     """Return the request id that a header or a body names.
 
     Raises:
-        InvalidArgumentError: they name different ones.
+        InvalidArgumentError: they name different ones, or one that is no good.
     """
     if header and body and header != body:
         raise InvalidArgumentError.of_field(
             "Idempotency-Key",
             f"must be the same as request_id or absent, got {shown(header)} and {shown(body)}",
         )
+    check_request_id(header or body)
     return header or body
 
 

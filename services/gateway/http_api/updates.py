@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.errors import InvalidArgumentError
-from services.gateway.core.asks import spec_of
+from services.gateway.core.asks import check_revision, spec_of
 from services.gateway.core.bounds import REST_BOUNDS
 from services.gateway.http_api import rendering
 from services.gateway.http_api.accepting import (
@@ -101,6 +101,7 @@ async def rollback(
     if_match: IfMatch = "",
 ) -> Response:
     """Make replicas what they were in an earlier revision, as an update."""
+    check_revision(body.to_revision)
     accepted = await used_by(request).updates.undo(
         caller,
         str(deployment_id),

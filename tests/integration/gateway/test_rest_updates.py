@@ -160,6 +160,26 @@ async def test_a_repeat_gets_the_same_answer_and_a_stale_one_is_refused(face: Re
 
 
 @pytest.mark.parametrize(
+    ("what", "body", "field"),
+    [
+        ("update", {"container_image": ""}, "container_image"),
+        ("update", {"container_image": "nginx:2", "request_id": "x" * 129}, "request_id"),
+        ("scale", {"replicas": 2, "request_id": "x" * 129}, "request_id"),
+        ("rollback", {"to_revision": -1}, "to_revision"),
+    ],
+)
+async def test_a_body_that_is_no_good_is_that_whatever_the_version_is(
+    face: RestFace, what: str, body: dict[str, Any], field: str
+) -> None:
+    async with face.client() as client:
+        known = (await client.post("/api/deployment/deploy", json=deploy_body())).json()
+        path = f"/api/deployment/{what}/{known['deployment_id']}"
+        answer = await client.post(path, json=body, headers={"If-Match": "no"})
+    assert answer.status_code == 400
+    assert answer.json()["detail"].startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize(
     ("body", "complaint"),
     [
         ({}, "body: must name what to change"),
