@@ -14,6 +14,7 @@ from fogbank.domain.policy import Policy
 from fogbank.domain.policy_bounds import MAX_AMOUNT
 from fogbank.runtime.settings import DatabaseSettings, ListenAddress, separated
 from services.gateway.app.handshakes import AT_ONCE
+from services.gateway.app.identity import DENIALS_MAX_AGE_S
 from services.gateway.app.limits import Allowance
 from services.gateway.core.bounds import Bounds, grpc_bounds
 
@@ -61,7 +62,7 @@ class GatewaySettings(DatabaseSettings):
         validation_alias=_named("jwt_expire_minutes", "JWT_EXPIRE_MINUTES"),
     )
     refresh_expire_hours: int = Field(default=720, ge=1, le=8760)
-    denials_max_age_s: float = Field(default=300, ge=60, le=86_400)
+    denials_max_age_s: float = Field(default=DENIALS_MAX_AGE_S, ge=60, le=86_400)
     # What a password's hash costs; cheap ones are for tests.
     password_time_cost: int = Field(default=3, ge=1, le=100)
     password_memory_kib: int = Field(default=64 * 1024, ge=8, le=4 * 1024 * 1024)

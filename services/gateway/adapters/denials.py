@@ -26,6 +26,7 @@ from services.gateway.adapters.database import (
     microseconds,
     transaction,
 )
+from services.gateway.app.identity import DENIALS_MAX_AGE_S
 from services.gateway.app.principal import Principal
 
 _log = structlog.get_logger(__name__)
@@ -34,15 +35,15 @@ _CHANNEL = f"{SCHEMA}_denied_ids"
 _READ_AGAIN_S = 15.0
 _TRY_AGAIN_S = 1.0
 _RETRY_HINT_MS = 1_000
-# A database that fails over, or is started again, is back well within it.
-MAX_AGE_S = 300
 _LOST = (UnavailableError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 class PostgresDenials:
     """The table, and what this gateway knows of it: ids, and until when each must be known."""
 
-    def __init__(self, engine: AsyncEngine, clock: Clock, max_age_s: float = MAX_AGE_S) -> None:
+    def __init__(
+        self, engine: AsyncEngine, clock: Clock, max_age_s: float = DENIALS_MAX_AGE_S
+    ) -> None:
         """Know whom to let in for `max_age_s` seconds after the table was read."""
         self._engine = engine
         self._clock = clock

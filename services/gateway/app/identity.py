@@ -34,6 +34,8 @@ TOKEN_PREFIX = "fogtok_"  # noqa: S105 (public)
 MIN_USERNAME, MAX_USERNAME = 3, 64
 MIN_PASSWORD, MAX_PASSWORD = 6, 256
 MAX_REFRESH_TOKEN = 256
+# A database that fails over, or is started again, is back well within it.
+DENIALS_MAX_AGE_S = 300
 _SECOND_US = 1_000_000
 
 T = TypeVar("T")

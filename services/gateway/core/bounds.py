@@ -10,12 +10,16 @@ from fogbank.domain.deployment import DeploymentSpec
 # JSON has integers that no float holds; decimals do, and round to what people read.
 _SHOWN = Context(prec=10)
 _PLAIN_BELOW = 10**15
+# Any number of 64 bits is shown as it is.
+_WHOLE_BELOW = 10**19
 
 
 def shown_number(number: float, scale: int = 1) -> str:
-    """Return a number of any size divided by `scale`, in 10 digits at most."""
+    """Return a number of any size divided by `scale`: whole as it is, or else in 10 digits."""
     if not isinstance(number, int):
         return f"{number / scale:.10g}"
+    if scale == 1 and abs(number) < _WHOLE_BELOW:
+        return f"{number:d}"
     shown = _SHOWN.divide(_SHOWN.create_decimal(number), scale).normalize(_SHOWN)
     return f"{shown:f}" if abs(shown) < _PLAIN_BELOW else f"{shown:e}"
 
