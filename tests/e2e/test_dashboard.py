@@ -98,6 +98,14 @@ def sign_in(browser: Browser, system: FogUp) -> None:
     browser.see("h1", "Fleet")
 
 
+def begin_to_deploy(browser: Browser, name: str) -> None:
+    """Fill in what every deployment needs."""
+    browser.click("nav a", "Deployments")
+    browser.click("summary", "Deploy")
+    browser.type("input[name=name]", name)
+    browser.type("input[name=container_image]", "nginx:latest")
+
+
 def test_a_wrong_password_is_told(browser: Browser, system: FogUp) -> None:
     browser.open(system.http)
     browser.type("[name=username]", system.state["admin_user"])
@@ -112,10 +120,7 @@ def test_a_deployment_from_its_plan_to_its_end_and_back_in_time(
     sign_in(browser, system)
     browser.see(".card", "balanced@1")
 
-    browser.click("nav a", "Deployments")
-    browser.click("summary", "Deploy")
-    browser.type("input[name=name]", "looked-at")
-    browser.type("input[name=container_image]", "nginx:latest")
+    begin_to_deploy(browser, "looked-at")
     browser.type("input[name=replicas]", "2")
     browser.click("button", "Plan")
     browser.see("[role=status]", "would be placed on")
@@ -150,10 +155,7 @@ def test_a_deployment_from_its_plan_to_its_end_and_back_in_time(
 
 def test_an_impossible_ask_is_explained(browser: Browser, system: FogUp) -> None:
     sign_in(browser, system)
-    browser.click("nav a", "Deployments")
-    browser.click("summary", "Deploy")
-    browser.type("input[name=name]", "far-too-large")
-    browser.type("input[name=container_image]", "nginx:latest")
+    begin_to_deploy(browser, "far-too-large")
     browser.type("input[name=gpu]", "999")
     browser.click("button", "Plan")
     browser.see("[role=alert]", "resources.gpu")

@@ -18,13 +18,18 @@ from tests.support.waiting import eventually
 COMMITS = 258
 
 
-async def test_a_node_of_the_tree_that_is_gone_is_named_and_the_ledger_goes_on(
-    url: str, tmp_path: Path
-) -> None:
+def a_story() -> LittleFleet:
+    """Return a fleet of whose log the tree has a node that stands for 256 commits."""
     fleet = LittleFleet()
     for number in range(COMMITS):
         fleet.deploy(a_spec(f"app-{number}"))
-    log = StoredLog()
+    return fleet
+
+
+async def test_a_node_of_the_tree_that_is_gone_is_named_and_the_ledger_goes_on(
+    url: str, tmp_path: Path
+) -> None:
+    fleet, log = a_story(), StoredLog()
     log.publish(fleet.log, COMMITS - 1)
     async with a_running_ledger(url, log, checkpoints=tmp_path) as ledger:
         evidence = ledger.answers.evidence
@@ -49,10 +54,7 @@ async def test_a_node_of_the_tree_that_is_gone_is_named_and_the_ledger_goes_on(
 async def test_the_scrub_names_a_node_that_is_not_as_it_was_once_and_what_mends_it(
     url: str, tmp_path: Path
 ) -> None:
-    fleet = LittleFleet()
-    for number in range(COMMITS):
-        fleet.deploy(a_spec(f"app-{number}"))
-    log = StoredLog()
+    fleet, log = a_story(), StoredLog()
     log.publish(fleet.log)
     async with a_running_ledger(url, log, checkpoints=tmp_path) as ledger:
         await ledger.answers.evidence.sign()
