@@ -64,7 +64,7 @@ def deploy(  # noqa: PLR0917  one parameter for each flag
     gpu_model: GpuModel = "",
     restart: Restart = "always",
     strategy: Strategy = "",
-    cluster: Cluster = 0,
+    cluster: Cluster = "",
     allow_colocation: AllowColocation = False,
     wait_for_capacity: WaitForCapacity = False,
     lost_after: LostAfter = "",
@@ -88,6 +88,7 @@ def asked_for(flags: "Mapping[str, Any]") -> "list[DeploymentText]":
     """Return the deployments that a file or the flags, by their names here, ask for."""
     from fogbank.cli import deployment_files as files
     from fogbank.cli.container_text import flagged
+    from fogbank.cli.tenancy_lookups import flagged_cluster
 
     name, image, priority = flags["name"], flags["image"], flags["priority"]
     texts = _from_file(flags["file"], named=name is not None or image is not None)
@@ -109,7 +110,7 @@ def asked_for(flags: "Mapping[str, Any]") -> "list[DeploymentText]":
             env=dict(files.parse_pair(pair, "--env") for pair in flags["env"] or []),
             region=flags["region"],
             priority=None if priority is None else files.parse_priority(priority, "--priority"),
-            cluster_id=flags["cluster"],
+            cluster_id=flagged_cluster(flags["cluster"]) if flags["cluster"] else 0,
             strategy=flags["strategy"],
             wait_for_capacity=flags["wait_for_capacity"],
             constraints=tuple(

@@ -33,7 +33,7 @@ Constraint = Annotated[
 GpuModel = Annotated[str, typer.Option("--gpu-model", help="GPU model demanded.")]
 Restart = Annotated[str, typer.Option("--restart", help="always, on-failure or never.")]
 Strategy = Annotated[str, typer.Option("--strategy", help="Empty: the policy's own.")]
-Cluster = Annotated[int, typer.Option("--cluster", help="Cluster's number.")]
+Cluster = Annotated[str, typer.Option("--cluster", help="Cluster's number or name.")]
 AllowColocation = Annotated[
     bool, typer.Option("--allow-colocation", help="Replicas may share a node.")
 ]

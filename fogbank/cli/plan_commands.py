@@ -81,7 +81,7 @@ def plan(  # noqa: PLR0917  one parameter for each flag
     gpu_model: GpuModel = "",
     restart: Restart = "always",
     strategy: Strategy = "",
-    cluster: Cluster = 0,
+    cluster: Cluster = "",
     allow_colocation: AllowColocation = False,
     wait_for_capacity: WaitForCapacity = False,
     lost_after: LostAfter = "",

@@ -70,7 +70,7 @@ def update(  # noqa: PLR0917  one parameter for each flag
         str | None, typer.Option("--priority", help="0 to 100, or low, medium, high.")
     ] = None,
     cluster: Annotated[
-        int | None, typer.Option("--cluster", help="Number of the cluster to move it to.")
+        str | None, typer.Option("--cluster", help="Number or name of the cluster to move it to.")
     ] = None,
     env: Annotated[
         list[str] | None,
@@ -103,8 +103,11 @@ def update(  # noqa: PLR0917  one parameter for each flag
 
     from fogbank.cli.connection import connect
     from fogbank.cli.lookups import deployment_id
+    from fogbank.cli.tenancy_lookups import flagged_cluster
     from fogbank.v1 import deployment_service_pb2
 
+    if cluster is not None:
+        flags["cluster"] = flagged_cluster(cluster)
     request = deployment_service_pb2.UpdateDeploymentRequest(
         request_id=request_id or str(uuid4()), etag=etag
     )

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from fogbank.cli.connection import Connection
+from fogbank.cli.connection import Connection, connect
 from fogbank.cli.failures import CommandError
 from fogbank.v1 import identity_service_pb2
 
@@ -60,6 +60,17 @@ def cluster_number(connection: Connection, number_or_name: str) -> int:
     if number_or_name.isdecimal():
         return int(number_or_name)
     return _only(all_clusters(connection), "cluster", number_or_name, "fog cluster list")
+
+
+def flagged_cluster(number_or_name: str) -> int:
+    """Return the number of the cluster that a flag gives; only for a name is the server asked.
+
+    Raises: as `cluster_number`.
+    """
+    if number_or_name.isdecimal():
+        return int(number_or_name)
+    with connect() as connection:
+        return cluster_number(connection, number_or_name)
 
 
 def _only(things: Iterable[_Named], kind: str, name: str, listing: str) -> int:

@@ -122,7 +122,7 @@ class TextReporter:
 Fogbank is ready after {seconds:.1f} s, with {_nodes(connected, state.engine)}.
 
   gRPC       {state.grpc}
-  REST       {state.http}    dashboard; documentation: {state.http}/docs
+  REST       {state.http}    in a browser: the dashboard; documentation: {state.http}/docs
   user       {state.admin_user}
   password   {state.admin_password}
 {_trust(state.ca)}  SQL        psql {_for_psql(state.database)}

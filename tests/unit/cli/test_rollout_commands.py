@@ -11,7 +11,12 @@ import pytest
 
 from fogbank.cli.main import run
 from fogbank.v1 import deployment_service_pb2 as pb
-from fogbank.v1 import deployment_service_pb2_grpc, deployments_pb2
+from fogbank.v1 import (
+    deployment_service_pb2_grpc,
+    deployments_pb2,
+    identity_service_pb2,
+    identity_service_pb2_grpc,
+)
 
 ID = "0b7a3b58-7a53-4f5e-9d0c-5d3a3f0c8a11"
 
@@ -55,10 +60,24 @@ def _made() -> deployments_pb2.Deployment:
     return deployments_pb2.Deployment(id=ID, spec=deployments_pb2.DeploymentSpec(name="web"))
 
 
+class Clusters(identity_service_pb2_grpc.IdentityServiceServicer):
+    """Has one, called edge."""
+
+    def ListClusters(
+        self, request: identity_service_pb2.ListClustersRequest, context: grpc.ServicerContext
+    ) -> identity_service_pb2.ListClustersResponse:
+        edge = identity_service_pb2.Cluster(id=7, name="edge")
+        return identity_service_pb2.ListClustersResponse(clusters=[edge])
+
+
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Deployments]:
     deployments = Deployments()  # type: ignore[abstract]  # the other calls aren't made
     running = grpc.server(ThreadPoolExecutor(2))
+    identity_service_pb2_grpc.add_IdentityServiceServicer_to_server(
+        Clusters(),  # type: ignore[abstract]  # the other calls are not made
+        running,
+    )
     deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(deployments, running)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("FOG_ADDR", f"127.0.0.1:{running.add_insecure_port('127.0.0.1:0')}")
@@ -66,6 +85,15 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Deploym
     running.start()
     yield deployments
     running.stop(None).wait()
+
+
+def test_a_cluster_to_move_to_may_be_named(
+    server: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["update", ID, "--cluster", "edge"]) == 0
+    assert [request.spec.cluster_id for request in server.requests] == [7]
+    assert run(["update", ID, "--cluster", "mill"]) == 1
+    assert "no cluster is named 'mill'" in capsys.readouterr().err
 
 
 def test_an_update_names_what_was_given_and_nothing_else(server: Deployments) -> None:
