@@ -66,6 +66,7 @@ from services.gateway.app.rebalances import Rebalances
 from services.gateway.app.rights import Rights
 from services.gateway.app.service_accounts import ServiceAccounts
 from services.gateway.app.system import System
+from services.gateway.app.unused_environments import UnusedEnvironments
 from services.gateway.app.updates import Updates
 from services.gateway.grpc_api.authentication import Authenticate
 from services.gateway.grpc_api.gatekeeper import Gatekeeper
@@ -196,6 +197,7 @@ async def build(service: Service, settings: GatewaySettings) -> None:
     service.on_stop("agents", lambda: _send_agents_away(grpc, agents))
     await agreement(record.log, LedgerCopy(ledger_channel), waits=record.gate.close)
     await _begin(service, settings, record, clock)
+    service.start_loop("environments", UnusedEnvironments(fold, own.environments, record.gate).run)
     await grpc.serving()
 
 
@@ -331,7 +333,7 @@ async def _open_database(service: Service, settings: GatewaySettings, clock: Clo
     tokens = JwtAccessTokens(keys, settings.jwt_expire_minutes * 60)
     engine = await service.enter(_engine(settings))
     sealing_key = settings.sealing_key.get_secret_value()
-    environments = SealedEnvironments(engine, sealing_key)
+    environments = SealedEnvironments(engine, sealing_key, clock)
     users = PostgresUsers(engine)
     await migrate(engine)
     denials = PostgresDenials(engine, clock, settings.denials_max_age_s)

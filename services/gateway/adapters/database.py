@@ -98,6 +98,7 @@ sealed_environments = Table(
     Column("env_key", Text, primary_key=True),
     Column("ciphertext", LargeBinary, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("used_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 
 # One for each organization; without a name and ciphertext it is revoked. `request` is the last

@@ -1,8 +1,10 @@
 """Environment values, sealed: the log carries a key, the values lie encrypted in PostgreSQL.
 
 The key is an HMAC of the environment, so the same values are kept once and a log says nothing of
-them. Both the HMAC's and the cipher's key derive from one sealing key: lose it and the values are
-lost, keep it apart from the database and a stolen database tells nothing.
+them. Each time that one is asked for its `used_at` is raised, so that those which nobody refers to
+can go without taking one along that a command under way is about to refer to. Both the HMAC's and
+the cipher's key derive from one sealing key: lose it and the values are lost, keep it apart from
+the database and a stolen database tells nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import json
 import os
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
+from datetime import timedelta
 
 import structlog
 from cryptography.exceptions import InvalidTag
@@ -19,11 +22,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from prometheus_client import Counter
-from sqlalchemy import select
+from sqlalchemy import delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fogbank.domain.errors import UnavailableError
+from fogbank.runtime.clock import Clock
 from fogbank.runtime.crash_points import crash_point
 from fogbank.runtime.operator_error import OperatorError
 from services.gateway.adapters.database import sealed_environments, transaction
@@ -36,6 +40,9 @@ _BROKEN = Counter(
 SHORTEST_SEALING_KEY = 32
 _NONCE_BYTES = 12
 _REMEMBERED = 10_000
+# So long it isn't said again that an environment is in use: far less than one may be unused.
+_SAID_FOR_S = 3_600.0
+_AT_ONCE = 1_000
 
 
 class UnsafeSealingKeyError(OperatorError):
@@ -84,10 +91,12 @@ class Seal:
 class SealedEnvironments:
     """Seals and unseals environments of deployments."""
 
-    def __init__(self, engine: AsyncEngine, sealing_key: str) -> None:
+    def __init__(self, engine: AsyncEngine, sealing_key: str, clock: Clock) -> None:
         self._engine = engine
         self._seal = Seal(sealing_key, "environment")
-        self._kept: OrderedDict[str, None] = OrderedDict()
+        self._clock = clock
+        # When each was said to be in use.
+        self._kept: OrderedDict[str, float] = OrderedDict()
 
     async def seal(self, env: Mapping[str, str]) -> str:
         """Keep an environment durably and return its key; an empty one has the empty key.
@@ -99,18 +108,48 @@ class SealedEnvironments:
             return ""
         plain = _canonical(env)
         key = self._seal.name(plain)
-        if key not in self._kept:
+        now_s = self._clock.monotonic_s()
+        if now_s - self._kept.get(key, -_SAID_FOR_S) >= _SAID_FOR_S:
             ciphertext = self._seal.close(plain, key.encode())
+            statement = upsert(sealed_environments).values(env_key=key, ciphertext=ciphertext)
             async with transaction(self._engine) as connection:
                 await connection.execute(
-                    upsert(sealed_environments)
-                    .values(env_key=key, ciphertext=ciphertext)
-                    .on_conflict_do_nothing()
+                    statement.on_conflict_do_update(
+                        index_elements=[sealed_environments.c.env_key],
+                        set_={"used_at": func.now()},
+                    )
                 )
                 crash_point("gateway.before-seal-commit")
             crash_point("gateway.after-seal-commit")
-            self._remember(key)
+            self._remember(key, now_s)
         return key
+
+    async def forget_unused(self, needed: Collection[str], unused_for_s: float) -> int:
+        """Delete environments that aren't needed and were not asked for lately; return how many.
+
+        `unused_for_s` is to be longer than an hour and all that a command may take: whoever asks
+        for one that is known already says so once an hour only.
+
+        Raises:
+            UnavailableError: the database is out of reach.
+        """
+        needed = frozenset(needed)
+        table = sealed_environments
+        unused = table.c.used_at < func.now() - text(":span").bindparams(
+            span=timedelta(seconds=unused_for_s)
+        )
+        async with transaction(self._engine) as connection:
+            found = (await connection.execute(select(table.c.env_key).where(unused))).scalars()
+        gone = [key for key in found if key not in needed]
+        for first in range(0, len(gone), _AT_ONCE):
+            async with transaction(self._engine) as connection:
+                # Whether it is unused is asked again: somebody may have come back to it meanwhile.
+                await connection.execute(
+                    delete(table).where(table.c.env_key.in_(gone[first : first + _AT_ONCE]), unused)
+                )
+        for key in gone:
+            self._kept.pop(key, None)
+        return len(gone)
 
     async def unseal(self, keys: Collection[str]) -> dict[str, dict[str, str]]:
         """Return the environments of the given keys, in one query.
@@ -142,8 +181,9 @@ class SealedEnvironments:
             found[key] = env
         return found
 
-    def _remember(self, key: str) -> None:
-        self._kept[key] = None
+    def _remember(self, key: str, now_s: float) -> None:
+        self._kept[key] = now_s
+        self._kept.move_to_end(key)
         if len(self._kept) > _REMEMBERED:
             self._kept.popitem(last=False)
 

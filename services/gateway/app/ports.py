@@ -299,6 +299,16 @@ class SealedEnvironments(Protocol):
         """
 
 
+class ForgettableEnvironments(Protocol):
+    """Sealed environments of which some are needed no more."""
+
+    async def forget_unused(self, needed: Collection[str], unused_for_s: float) -> int:
+        """Delete those that aren't needed and were not asked for lately; return how many.
+
+        UnavailableError when they cannot be reached.
+        """
+
+
 class OrganizationKey(NamedTuple):
     """An organization's number and who made it: the number alone could be another log's."""
 

@@ -46,7 +46,7 @@ class Accounts:
         self.passwords = Argon2Passwords(CHEAP)
         self.denials = PostgresDenials(engine, SystemClock())
         self.invites = PostgresInvites(engine, KEY)
-        self.environments = SealedEnvironments(engine, KEY)
+        self.environments = SealedEnvironments(engine, KEY, SystemClock())
         self.tokens = PostgresApiTokens(engine, SystemClock().now_us)
         self.identity = Identity(
             PostgresUsers(engine),
