@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from fogbank.domain.decisions import Desired, PlacedReplica
 from fogbank.domain.resources import Resources
 
@@ -16,7 +14,7 @@ class NodeUse:
     list of cpu (millicores), memory (MiB), storage (GiB) and gpu (thousandths).
     """
 
-    __slots__ = ("booked", "held", "reflects", "replicas", "unseen")
+    __slots__ = ("_unseen", "booked", "held", "reflects", "replicas", "unseen")
 
     def __init__(self) -> None:
         """Begin with an empty node."""
@@ -25,6 +23,7 @@ class NodeUse:
         self.held = [0, 0, 0, 0]
         self.unseen = [0, 0, 0, 0]
         self.reflects = 0
+        self._unseen: dict[str, PlacedReplica] = {}
 
     def put(self, placed: PlacedReplica) -> None:
         """Count a replica as it is now, in place of how it was counted before."""
@@ -36,9 +35,9 @@ class NodeUse:
             return
         self.replicas[placed.id] = (placed, booked)
         if booked:
-            self._book(placed, _add)
+            self._book(placed)
         elif known is not None:
-            self._book(placed, _subtract)
+            self._unbook(placed)
 
     def remove(self, replica_id: str) -> bool:
         """Count a replica no more; tell whether it was counted."""
@@ -48,23 +47,35 @@ class NodeUse:
         placed, booked = known
         _subtract(self.held, placed.resources)
         if booked:
-            self._book(placed, _subtract)
+            self._unbook(placed)
         return True
 
-    def _book(self, placed: PlacedReplica, change: Callable[[list[int], Resources], None]) -> None:
-        change(self.booked, placed.resources)
+    def _book(self, placed: PlacedReplica) -> None:
+        _add(self.booked, placed.resources)
         if placed.placed_sequence > self.reflects:
-            change(self.unseen, placed.resources)
+            _add(self.unseen, placed.resources)
+            self._unseen[placed.id] = placed
+
+    def _unbook(self, placed: PlacedReplica) -> None:
+        _subtract(self.booked, placed.resources)
+        if self._unseen.pop(placed.id, None) is not None:
+            _subtract(self.unseen, placed.resources)
 
     def load_reflects(self, sequence: int) -> None:
         """Take in up to which commit the node's load shows what is placed."""
-        if sequence == self.reflects:
-            return
-        self.reflects = sequence
-        self.unseen = [0, 0, 0, 0]
-        for placed, booked in self.replicas.values():
-            if booked and placed.placed_sequence > sequence:
-                _add(self.unseen, placed.resources)
+        if sequence > self.reflects:
+            # It shows what it showed before, and some of the rest: mostly there is none.
+            self.reflects = sequence
+            for placed in [*self._unseen.values()]:
+                if placed.placed_sequence <= sequence:
+                    del self._unseen[placed.id]
+                    _subtract(self.unseen, placed.resources)
+        elif sequence < self.reflects:
+            self.reflects = sequence
+            for placed, booked in self.replicas.values():
+                if booked and placed.placed_sequence > sequence and placed.id not in self._unseen:
+                    self._unseen[placed.id] = placed
+                    _add(self.unseen, placed.resources)
 
 
 def _add(sums: list[int], resources: Resources) -> None:
