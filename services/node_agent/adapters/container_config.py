@@ -142,7 +142,10 @@ def _gpus(devices: tuple[int, ...]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A container as the engine shows it. `started_at_us` is 0 for one that never started."""
+    """A container as the engine shows it. `started_at_us` is 0 for one that never started.
+
+    `pid` is of its first process, as the engine's host numbers them; 0 for none.
+    """
 
     id: str
     node_id: str
@@ -155,6 +158,7 @@ class Shown:
     stop_signal: str
     address: str = ""
     ports: tuple[PublishedPort, ...] = ()
+    pid: int = 0
 
     @property
     def started(self) -> bool:
@@ -186,6 +190,7 @@ def read_container(content: Mapping[str, Any]) -> Shown:
         stop_signal=str(config.get("StopSignal") or "SIGTERM"),
         address=_own_address(content.get("NetworkSettings") or {}),
         ports=_published(content.get("NetworkSettings") or {}),
+        pid=int(state.get("Pid") or 0),
     )
 
 

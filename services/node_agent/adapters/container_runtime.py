@@ -8,32 +8,26 @@ itself refuses a second one.
 from __future__ import annotations
 
 import asyncio
-import json
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from aiodocker import Docker
 
 from fogbank.domain.containers import HealthProbe
-from fogbank.domain.resources import NOTHING, Resources
+from fogbank.domain.resources import Resources
 from fogbank.domain.states import RuntimeKind
 from services.node_agent.adapters.container_config import (
-    NODE,
-    REPLICA,
     ContainerLimits,
     Shown,
     container_config,
     container_name,
     network_name,
-    restart_of,
     volume_name,
 )
-from services.node_agent.adapters.container_usage import UsageMeter
-from services.node_agent.adapters.engine import Engine, EngineAwayError, EngineRefusedError
+from services.node_agent.adapters.container_ends import LOOK_EVERY_S, ContainerEnds, of_node
+from services.node_agent.adapters.engine import Engine
 from services.node_agent.adapters.image_collector import ImageCollector
 from services.node_agent.adapters.images import Images
 from services.node_agent.adapters.kept_logs import LINES, KeptLogs
@@ -59,23 +53,11 @@ from services.node_agent.app.ports import (
     StartedContainer,
 )
 from services.node_agent.core.replica import FoundContainer, ReplicaSpec
-from services.node_agent.core.stimuli import ContainerEnded, RuntimeEvent
+from services.node_agent.core.stimuli import RuntimeEvent
 
 _log = structlog.get_logger(__name__)
 
-# After this long without an event the containers are looked at one by one all the same.
-_LOOK_EVERY_S = 10.0
-_RECONNECT_S = 0.5
-# The engine's events are asked for from so long before the look that goes with them.
-_OVERLAP_S = 1
 _INSPECTED_AT_ONCE = 4
-_NO_EXIT_CODE = -1
-
-
-@dataclass(frozen=True, slots=True)
-class _Running:
-    id: str
-    restart_count: int
 
 
 class EngineRuntime:
@@ -92,7 +74,7 @@ class EngineRuntime:
         collector: ImageCollector | None = None,
         kept_logs: KeptLogs | None = None,
         networks: DeploymentNetworks | None = None,
-        look_every_s: float = _LOOK_EVERY_S,
+        look_every_s: float = LOOK_EVERY_S,
     ) -> None:
         """Run containers on an open `engine`; `identity` returns the node's id.
 
@@ -105,14 +87,9 @@ class EngineRuntime:
         self._errands = errands or engine
         self._identity = identity
         self._limits = limits or ContainerLimits()
-        self._look_every_s = look_every_s
         self._node_id = ""
         self._most_millicores = 0
-        # Containers that are thought to run, by replica.
-        self._running: dict[str, _Running] = {}
-        self._told: asyncio.Queue[RuntimeEvent] = asyncio.Queue()
-        self._usage = UsageMeter()
-        self._measuring: asyncio.Task[None] | None = None
+        self._ends = ContainerEnds(engine, self._node, look_every_s=look_every_s)
         self._images = images or Images(engine)
         self._collector = collector
         self._kept_logs = kept_logs
@@ -124,7 +101,7 @@ class EngineRuntime:
 
     def used_resources(self) -> Resources:
         """Return what the running containers used when they were last looked at."""
-        return self._usage.used if self._running else NOTHING
+        return self._ends.used_resources()
 
     # --- the port ---------------------------------------------------------------------------
 
@@ -157,9 +134,7 @@ class EngineRuntime:
         shown = await self._engine.insist(
             lambda docker: self._start(docker, replica_id, restart_count, config, volumes)
         )
-        self._running[replica_id] = _Running(shown.id, restart_count)
-        if not shown.running:
-            self._tell_end(replica_id, restart_count, shown.exit_code, shown.why_ended)
+        await self._ends.began(replica_id, restart_count, shown)
         return StartedContainer(shown.id, shown.started_at_us, shown.ports)
 
     async def stop(self, replica_id: str, grace_ms: int) -> int | None:
@@ -167,13 +142,13 @@ class EngineRuntime:
         exit_code = await self._engine.insist(
             lambda docker: self._stop(docker, node_id, replica_id, grace_ms)
         )
-        self._running.pop(replica_id, None)
+        self._ends.not_running(replica_id)
         return exit_code
 
     async def remove(self, replica_id: str) -> None:
         node_id = await self._node()
         await self._engine.insist(lambda docker: self._remove(docker, node_id, replica_id))
-        self._running.pop(replica_id, None)
+        self._ends.not_running(replica_id)
         await self._tidy_networks()
 
     async def containers(self) -> Sequence[FoundContainer]:
@@ -181,7 +156,7 @@ class EngineRuntime:
         found = [one for one in await self._engine.call(self._show_all(node_id)) if one.started]
         for one in found:
             if one.running:
-                self._running[one.replica_id] = _Running(one.id, one.restart_count)
+                await self._ends.began(one.replica_id, one.restart_count, one)
         return [
             FoundContainer(
                 one.replica_id,
@@ -228,21 +203,8 @@ class EngineRuntime:
         shown = await self._engine.call(lambda docker: show(docker, container_name(replica_id)))
         return shown if shown is not None and shown.node_id == node_id else None
 
-    async def events(self) -> AsyncIterator[RuntimeEvent]:
-        watch = asyncio.create_task(self._watch())
-        try:
-            while True:
-                event = asyncio.create_task(self._told.get())
-                try:
-                    await asyncio.wait({watch, event}, return_when=asyncio.FIRST_COMPLETED)
-                    if watch.done():
-                        watch.result()
-                    yield event.result()
-                finally:
-                    event.cancel()
-        finally:
-            watch.cancel()
-            await asyncio.gather(watch, return_exceptions=True)
+    def events(self) -> AsyncIterator[RuntimeEvent]:
+        return self._ends.events()
 
     async def _node(self) -> str:
         if not self._node_id:
@@ -312,6 +274,7 @@ class EngineRuntime:
             text = await last_lines(docker, shown.id, LINES)
             await self._kept_logs.keep(shown.replica_id, shown.restart_count, text)
         await delete(docker, shown)
+        self._ends.forget(shown.id)
 
     async def _tidy_networks(self) -> None:
         """Remove networks that no container needs; what fails is done the next time."""
@@ -332,7 +295,7 @@ class EngineRuntime:
     @staticmethod
     def _show_all(node_id: str) -> Callable[[Docker], Awaitable[list[Shown]]]:
         async def show_all(docker: Docker) -> list[Shown]:
-            listed = await docker.containers.list(all=True, filters=_of_node(node_id))
+            listed = await docker.containers.list(all=True, filters=of_node(node_id))
             few = asyncio.Semaphore(_INSPECTED_AT_ONCE)
 
             async def look(container_id: str) -> Shown | None:
@@ -343,107 +306,3 @@ class EngineRuntime:
             return [one for one in shown if one is not None and one.replica_id]
 
         return show_all
-
-    async def _look(self, node_id: str) -> None:
-        """Tell of every container that ended without an event that came through."""
-        before = dict(self._running)
-        if not before:
-            return
-        listed = await self._engine.call(
-            lambda docker: docker.containers.list(filters=_of_node(node_id))
-        )
-        running = {one.id for one in listed}
-        for replica_id, one in before.items():
-            if one.id not in running:
-                await self._see_end(replica_id, one)
-        # Engines take long over it: ends are not to wait meanwhile.
-        if self._measuring is None or self._measuring.done():
-            self._measuring = asyncio.create_task(self._measure(sorted(running)))
-
-    async def _measure(self, container_ids: Sequence[str]) -> None:
-        try:
-            await self._usage.measure(self._engine, container_ids)
-        except EngineAwayError as error:
-            self._engine.note_away(error)
-
-    async def _see_end(self, replica_id: str, one: _Running) -> None:
-        shown = await self._engine.call(lambda docker: show(docker, one.id))
-        if self._running.get(replica_id) != one or (shown is not None and shown.running):
-            return
-        if shown is None:
-            self._tell_end(
-                replica_id, one.restart_count, _NO_EXIT_CODE, "its container was removed"
-            )
-        else:
-            self._tell_end(replica_id, one.restart_count, shown.exit_code, shown.why_ended)
-
-    def _tell_end(self, replica_id: str, restart_count: int, exit_code: int, why: str) -> None:
-        self._running.pop(replica_id, None)
-        self._told.put_nowait(ContainerEnded(replica_id, restart_count, exit_code, why))
-
-    # --- events -----------------------------------------------------------------------------
-
-    async def _watch(self) -> None:
-        """Follow the engine's events, through all its outages, until cancelled."""
-        node_id = await self._node()
-        while True:
-            try:
-                await self._engine.call(lambda docker: self._follow(docker, node_id))
-            except EngineAwayError as error:
-                self._engine.note_away(error)
-            except EngineRefusedError as error:
-                _log.warning("engine refuses to tell its events", why=str(error))
-            await asyncio.sleep(_RECONNECT_S)
-
-    async def _follow(self, docker: Docker, node_id: str) -> None:
-        """Tell of ends until the connection is lost."""
-        stream = docker.events.channel.subscribe()
-        since = int(time.time()) - _OVERLAP_S
-        reading = asyncio.create_task(
-            docker.events.run(since=since, filters=_of_node(node_id, type=["container"]))
-        )
-        try:
-            await self._look(node_id)
-            while True:
-                try:
-                    async with asyncio.timeout(self._look_every_s):
-                        event = await stream.queue.get()
-                except TimeoutError:
-                    await self._look(node_id)
-                    continue
-                if event is None:
-                    await reading
-                    return
-                await self._take_event(event)
-        finally:
-            ending = [each for each in (reading, self._measuring) if each is not None]
-            for task in ending:
-                task.cancel()
-            await asyncio.gather(*ending, return_exceptions=True)
-
-    async def _take_event(self, event: Mapping[str, Any]) -> None:
-        if event.get("Action") != "die":
-            return
-        actor = event.get("Actor") or {}
-        container_id, labels = actor.get("ID", ""), actor.get("Attributes") or {}
-        replica_id = labels.get(REPLICA)
-        if not replica_id:
-            return
-        exit_code, why = int(labels.get("exitCode") or _NO_EXIT_CODE), ""
-        try:
-            shown = await self._engine.call(lambda docker: show(docker, container_id))
-        except RuntimeFaultError:
-            shown = None
-        if shown is not None:
-            if shown.running:
-                return  # somebody started it again by hand
-            exit_code, why = shown.exit_code, shown.why_ended
-        restart_count = restart_of(labels)
-        if self._running.get(replica_id) == _Running(container_id, restart_count):
-            del self._running[replica_id]
-        self._told.put_nowait(ContainerEnded(replica_id, restart_count, exit_code, why))
-
-
-def _of_node(node_id: str, **more: list[str]) -> str:
-    """Return the engine's filter for a node's containers."""
-    return json.dumps({"label": [f"{NODE}={node_id}"], **more})

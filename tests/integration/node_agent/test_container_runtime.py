@@ -2,8 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Generator
-from contextlib import AsyncExitStack
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,60 +27,23 @@ from services.node_agent.adapters.container_config import (
     NODE,
     REPLICA,
     RESTART,
-    ContainerLimits,
 )
-from services.node_agent.adapters.container_runtime import EngineRuntime
 from services.node_agent.adapters.engine import Engine
 from services.node_agent.adapters.engine_facts import engine_reader
 from services.node_agent.adapters.fingerprint import MeasuredHost
 from services.node_agent.app.ports import ImageMissingError, RuntimeFaultError
 from services.node_agent.core.replica import ReplicaSpec
-from services.node_agent.core.stimuli import ContainerEnded, RuntimeEvent
 from tests.support.containers import (
     RUNS,
     Heard,
     PodmanEngine,
     image_registry,
     lines_of,
-    remove_all,
-    returning,
 )
+from tests.support.engine_nodes import NODE_ID, Nodes, made_like, next_end, tried
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.container
-
-NODE_ID = "0b4bf0ea-6b53-4c5e-8b1f-c4ba1a3bb1a5"
-
-
-class Nodes:
-    """Runtimes on one engine, each with a connection of its own."""
-
-    def __init__(self, podman: PodmanEngine, stack: AsyncExitStack) -> None:
-        self._podman = podman
-        self._stack = stack
-
-    async def open(self, node_id: str = NODE_ID, look_every_s: float = 0.2) -> EngineRuntime:
-        """Be the agent of that node, or be it once more."""
-        engine = Engine(self._podman.url, first_pause_s=0.02, longest_pause_s=0.1)
-        connection = await self._stack.enter_async_context(engine)
-        limits = ContainerLimits(pids=64, capabilities=("CHOWN", "NET_BIND_SERVICE"))
-        return EngineRuntime(
-            connection, returning(node_id), limits=limits, look_every_s=look_every_s
-        )
-
-    async def events(self, runtime: EngineRuntime) -> AsyncIterator[RuntimeEvent]:
-        """Return the runtime's events, read until the test ends."""
-        stream = runtime.events()
-        assert isinstance(stream, AsyncGenerator)
-        self._stack.push_async_callback(stream.aclose)
-        return stream
-
-
-@pytest.fixture
-async def nodes(podman: PodmanEngine) -> AsyncIterator[Nodes]:
-    async with AsyncExitStack() as stack:
-        yield Nodes(podman, stack)
-    remove_all(podman)
 
 
 @pytest.fixture
@@ -92,11 +54,6 @@ def fragile(podman: PodmanEngine) -> Generator[PodmanEngine]:
     podman.start()
 
 
-@pytest.fixture
-def replica_id() -> str:
-    return str(uuid4())
-
-
 def spec(image: str = RUNS, **env: str) -> ReplicaSpec:
     return ReplicaSpec("d-1", "web", image, Resources(500, 64, 1), env)
 
@@ -104,13 +61,6 @@ def spec(image: str = RUNS, **env: str) -> ReplicaSpec:
 def inspect(podman: PodmanEngine, container_id: str) -> dict[str, Any]:
     (shown,) = json.loads(podman.podman("inspect", container_id))
     return dict(shown)
-
-
-async def next_end(events: AsyncIterator[RuntimeEvent]) -> ContainerEnded:
-    async with asyncio.timeout(60):
-        event = await anext(events)
-    assert isinstance(event, ContainerEnded)
-    return event
 
 
 async def test_an_engine_says_what_it_is(podman: PodmanEngine, tmp_path: Path) -> None:
@@ -227,33 +177,6 @@ async def test_a_container_that_was_made_and_never_started_is_none(
     assert inspect(podman, container["Id"])["HostConfig"]["PidsLimit"] == 64
 
 
-# --- ends that others bring -------------------------------------------------------------------
-
-
-async def test_a_container_killed_by_hand_is_told_as_ended(
-    nodes: Nodes, podman: PodmanEngine, replica_id: str
-) -> None:
-    runtime = await nodes.open(look_every_s=60)
-    events = await nodes.events(runtime)
-    started = await runtime.start(replica_id, 2, spec())
-    waiting = asyncio.create_task(next_end(events))
-    podman.podman("kill", started.container_id)
-    end = await waiting
-    assert (end.replica_id, end.restart_count, end.exit_code) == (replica_id, 2, 137)
-
-
-async def test_a_container_removed_by_hand_is_told_as_ended(
-    nodes: Nodes, podman: PodmanEngine, replica_id: str
-) -> None:
-    runtime = await nodes.open()
-    await runtime.start(replica_id, 1, spec())
-    podman.podman("rm", "--force", "--time", "0", f"replica-{replica_id}")
-    end = await next_end(await nodes.events(runtime))
-    assert (end.replica_id, end.restart_count) == (replica_id, 1)
-    assert end.exit_code == -1
-    assert "removed" in end.reason
-
-
 # --- an engine that goes away -----------------------------------------------------------------
 
 
@@ -346,10 +269,6 @@ async def test_usage_is_measured(nodes: Nodes, podman: PodmanEngine, replica_id:
     assert runtime.used_resources() == Resources()
 
 
-def made_like(container: ContainerSpec) -> ReplicaSpec:
-    return ReplicaSpec(str(uuid4()), "web", RUNS, Resources(500, 64, 4), container=container)
-
-
 async def test_a_published_port_is_reached_where_it_is_said_to_be(
     nodes: Nodes, replica_id: str
 ) -> None:
@@ -389,11 +308,6 @@ async def test_data_of_a_volume_outlives_the_container(nodes: Nodes, replica_id:
     assert await tried(runtime, later, probe)
     write_more = replace(probe, command=("/bin/sh", "-c", "echo more > /data/file"))
     assert not await tried(runtime, later, write_more)
-
-
-async def tried(runtime: EngineRuntime, replica_id: str, probe: HealthProbe) -> bool:
-    async with runtime.probing(replica_id, probe) as attempt:
-        return not await attempt()
 
 
 async def test_a_failing_probe_says_why(nodes: Nodes, replica_id: str) -> None:

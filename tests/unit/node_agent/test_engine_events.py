@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from services.node_agent.adapters import container_runtime
+from services.node_agent.adapters import container_ends
 from services.node_agent.adapters.container_config import REPLICA, RESTART
-from services.node_agent.adapters.container_runtime import EngineRuntime
+from services.node_agent.adapters.container_ends import ContainerEnds
 from services.node_agent.adapters.container_usage import UsageMeter
 from services.node_agent.adapters.engine import Engine
 from services.node_agent.core.stimuli import ContainerEnded
@@ -49,10 +49,10 @@ async def test_ends_are_told_while_usage_is_measured(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(UsageMeter, "measure", measure)
     async with Engine("http://127.0.0.1:1") as engine:
         monkeypatch.setattr(engine, "call", call)
-        runtime = EngineRuntime(engine, returning("n-1"))
-        monkeypatch.setattr(runtime, "_running", {"a": container_runtime._Running("c", 0)})
-        monkeypatch.setattr(container_runtime, "show", ended)
-        events = runtime.events()
+        ends = ContainerEnds(engine, returning("n-1"))
+        monkeypatch.setattr(ends, "_running", {"a": container_ends._Running("c", 0)})
+        monkeypatch.setattr(container_ends, "show", ended)
+        events = ends.events()
         assert isinstance(events, AsyncGenerator)
         try:
             async with asyncio.timeout(10):
