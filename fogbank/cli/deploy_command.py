@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from fogbank.cli.deploy_flags import (
     AllowColocation,
+    Another,
     Cluster,
     Constraint,
     Cpu,
@@ -56,7 +57,7 @@ def deploy(  # noqa: PLR0917  one parameter for each flag
     gpu: Gpu = 0,
     storage: Storage = 10,
     type: Type = "compute",
-    region: Region = "us-east",
+    region: Region = "",
     priority: Priority = None,
     env: Env = None,
     label: Label = None,
@@ -75,13 +76,14 @@ def deploy(  # noqa: PLR0917  one parameter for each flag
     probe: Probe = "",
     stop_grace: StopGrace = "",
     request_id: RequestId = "",
+    another: Another = False,
     wait: Wait = False,
     timeout: Timeout = 120,
     output: Output = AsTable,
 ) -> None:
     """Deploy replicas; exits with 2 if --wait is given and they can't be placed."""
     texts = asked_for(locals())
-    _deploy(texts, output, timeout_s=timeout if wait else None)
+    _deploy(texts, output, file, another=another, timeout_s=timeout if wait else None)
 
 
 def asked_for(flags: "Mapping[str, Any]") -> "list[DeploymentText]":
@@ -93,6 +95,10 @@ def asked_for(flags: "Mapping[str, Any]") -> "list[DeploymentText]":
     name, image, priority = flags["name"], flags["image"], flags["priority"]
     texts = _from_file(flags["file"], named=name is not None or image is not None)
     if texts:
+        if not flags["another"]:
+            from fogbank.cli.already_deployed import check_names_differ
+
+            check_names_differ(texts, flags["file"])
         return texts
     if not name or not image:
         missing = "which image to run" if name else "what to call it"
@@ -101,7 +107,7 @@ def asked_for(flags: "Mapping[str, Any]") -> "list[DeploymentText]":
         files.DeploymentText(
             name=name,
             container_image=image,
-            type=_one_of("--type", flags["type"], files.SERVICE_TYPES),
+            type=one_of("--type", flags["type"], files.SERVICE_TYPES),
             replicas=flags["replicas"],
             cpu=flags["cpu"],
             memory=flags["memory"],
@@ -117,7 +123,7 @@ def asked_for(flags: "Mapping[str, Any]") -> "list[DeploymentText]":
                 files.parse_constraint(one, "--constraint") for one in flags["constraint"] or []
             ),
             gpu_model=flags["gpu_model"],
-            restart=_one_of("--restart", flags["restart"], files.RESTARTS),
+            restart=one_of("--restart", flags["restart"], files.RESTARTS),
             labels=dict(files.parse_pair(pair, "--label") for pair in flags["label"] or []),
             allow_colocation=flags["allow_colocation"],
             disconnect=files.DisconnectText(
@@ -159,24 +165,40 @@ def _milliseconds(flags: "Mapping[str, Any]", name: str) -> int:
     return milliseconds(flags[name]) if flags.get(name) else 0
 
 
-def _one_of(option: str, value: str, words: tuple[str, ...]) -> str:
+def one_of(option: str, value: str, words: tuple[str, ...]) -> str:
+    """Return the value of a flag that must be one of some words.
+
+    Raises:
+        UsageFailure: it is none of them.
+    """
     if value not in words:
         raise UsageFailure(f"{option} must be one of {', '.join(words)}, got {value!r}")
     return value
 
 
-def _deploy(texts: "list[DeploymentText]", output: OutputFormat, timeout_s: float | None) -> None:
+def _deploy(
+    texts: "list[DeploymentText]",
+    output: OutputFormat,
+    file: Path | None,
+    *,
+    another: bool,
+    timeout_s: float | None,
+) -> None:
     """Hand all in, then wait for all; the first failure is told when all are done."""
+    from fogbank.cli.already_deployed import check_names_are_free
     from fogbank.cli.connection import connect
     from fogbank.cli.deployment_requests import create_request
 
+    requests = [create_request(text) for text in texts]
     with connect() as connection:
+        if not another:
+            check_names_are_free(connection, texts, file)
         made: list[Deployment] = []
-        for text in texts:
-            answer = connection.call(connection.deployments.CreateDeployment, create_request(text))
+        for request in requests:
+            answer = connection.call(connection.deployments.CreateDeployment, request)
             made.append(answer.deployment)
             if timeout_s is not None or len(texts) > 1:
-                _say(output, f"{text.name} ({answer.deployment.id}) accepted")
+                _say(output, f"{request.spec.name} ({answer.deployment.id}) accepted")
         failures: list[CommandError] = []
         if timeout_s is not None:
             made, failures = _wait(connection, made, output, timeout_s)

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from fogbank.domain.deployment import DEFAULT_REGION
+
 Name = Annotated[str | None, typer.Argument(help="Its name, 1 to 100 characters.")]
 File = Annotated[
     Path | None,
@@ -17,7 +19,9 @@ Memory = Annotated[int, typer.Option("--memory", help="MB for each replica.")]
 Gpu = Annotated[float, typer.Option("--gpu", help="GPUs for each replica.")]
 Storage = Annotated[int, typer.Option("--storage", help="GB for each replica.")]
 Type = Annotated[str, typer.Option("--type", help="compute, storage, gateway or mixnode.")]
-Region = Annotated[str, typer.Option("--region", help="Where it should be near.")]
+Region = Annotated[
+    str, typer.Option("--region", help=f"Where it should be near; {DEFAULT_REGION} if not said.")
+]
 Priority = Annotated[str | None, typer.Option("--priority", help="0 to 100, or low, medium, high.")]
 Env = Annotated[list[str] | None, typer.Option("--env", "-e", help="KEY=VALUE; may be repeated.")]
 Label = Annotated[
@@ -65,6 +69,9 @@ Probe = Annotated[
 StopGrace = Annotated[str, typer.Option("--stop-grace", help="Ended by force after, such as 30s.")]
 RequestId = Annotated[
     str, typer.Option("--request-id", help="Makes a repeat of this command safe.")
+]
+Another = Annotated[
+    bool, typer.Option("--another", help="Also where a deployment of this name lives already.")
 ]
 Wait = Annotated[bool, typer.Option("--wait", help="Until all replicas run.")]
 Timeout = Annotated[float, typer.Option("--timeout", help="Seconds to wait.")]

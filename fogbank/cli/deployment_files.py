@@ -38,7 +38,10 @@ class DisconnectText:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentText:
-    """A deployment to make. cpu in cores, memory in MB, storage in GB, gpu in devices."""
+    """A deployment as it is asked for. cpu in cores, memory in MiB, storage in GiB, gpu in devices.
+
+    An empty region is the server's to fill in; without an `env`, an update leaves it as it is.
+    """
 
     name: str
     container_image: str
@@ -48,8 +51,8 @@ class DeploymentText:
     memory: int = 512
     gpu: float = 0
     storage: int = 10
-    env: Mapping[str, str] = field(default_factory=dict, repr=False)
-    region: str = "us-east"
+    env: Mapping[str, str] | None = field(default=None, repr=False)
+    region: str = ""
     priority: int | None = None
     cluster_id: int = 0
     strategy: str = ""
@@ -121,6 +124,11 @@ class _Fields:
         kind = "names with texts, such as `A: b` (put numbers in quotes)"
         return dict(self._take(name, {}, _is_texts, kind))
 
+    def optional_texts(self, name: str) -> dict[str, str] | None:
+        given = name in self._content
+        texts = self.texts(name)
+        return texts if given else None
+
     def word(self, name: str, words: tuple[str, ...], default: str | None = None) -> str:
         return str(
             self._take(
@@ -178,8 +186,8 @@ def _deployment(document: object, where: str) -> DeploymentText:
         memory=resources.whole("memory"),
         gpu=resources.number("gpu", 0),
         storage=resources.whole("storage", 10),
-        env=fields.texts("env"),
-        region=fields.text("region", "us-east"),
+        env=fields.optional_texts("env"),
+        region=fields.text("region", ""),
         priority=_priority(fields.take("priority"), where),
         cluster_id=fields.whole("cluster_id", 0),
         strategy=fields.text("strategy", ""),

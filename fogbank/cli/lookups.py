@@ -8,7 +8,6 @@ import grpc
 
 from fogbank.cli.connection import CALL_TIMEOUT_S, PAST_TIMEOUT_S, Connection
 from fogbank.cli.failures import CommandError
-from fogbank.domain.deployment import DEFAULT_CLUSTER_ID, DEFAULT_PRIORITY, DEFAULT_REGION
 from fogbank.v1 import (
     deployment_service_pb2,
     deployments_pb2,
@@ -24,7 +23,7 @@ _SHORT_ID = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,27}", re.IGNORECASE)
 _PREEMPTED = re.compile(rf"Preempted by ({_UUID.pattern})", re.IGNORECASE)
 _MOST_NAMED = 5
 _ALL = tuple(number for number in deployments_pb2.DeploymentStatus.values() if number)
-_LIVING = (
+LIVING = (
     deployments_pb2.DEPLOYMENT_STATUS_PENDING,
     deployments_pb2.DEPLOYMENT_STATUS_SCHEDULED,
     deployments_pb2.DEPLOYMENT_STATUS_RUNNING,
@@ -131,32 +130,6 @@ def only(found: list[str], called: str, kind: str, listing: str) -> str:
             f"{len(found)} {kind}s are named {called!r}: {some}", hint="say which one by its id"
         )
     return found[0]
-
-
-def same_deployment(
-    connection: Connection, spec: deployments_pb2.DeploymentSpec
-) -> deployments_pb2.Deployment | None:
-    """Return a deployment that was asked for just so; None if there is none that lives."""
-    wanted = _completed(spec)
-    request = deployment_service_pb2.ListDeploymentsRequest(
-        name_contains=spec.name, statuses=_LIVING
-    )
-    for deployment in all_deployments(connection, request):
-        if _completed(deployment.spec) == wanted:
-            return deployment
-    return None
-
-
-def _completed(spec: deployments_pb2.DeploymentSpec) -> deployments_pb2.DeploymentSpec:
-    """Return a spec with the defaults that the server fills in."""
-    completed = deployments_pb2.DeploymentSpec()
-    completed.CopyFrom(spec)
-    completed.region = spec.region or DEFAULT_REGION
-    completed.cluster_id = spec.cluster_id or DEFAULT_CLUSTER_ID
-    completed.restart = spec.restart or deployments_pb2.RESTART_POLICY_ALWAYS
-    if not spec.HasField("priority"):
-        completed.priority = DEFAULT_PRIORITY
-    return completed
 
 
 def get_deployment(

@@ -33,7 +33,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "explain": ("plan_commands", "explain"),
     "exec": ("replica_commands", "execute"),
     "scale": ("change_commands", "scale"),
-    "update": ("rollout_commands", "update"),
+    "update": ("update_command", "update"),
     "rollout": ("rollout_commands", "app"),
     "delete": ("change_commands", "delete"),
     "logs": ("log_commands", "logs"),

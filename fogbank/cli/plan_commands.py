@@ -7,6 +7,7 @@ import typer
 from fogbank.cli.deploy_command import asked_for
 from fogbank.cli.deploy_flags import (
     AllowColocation,
+    Another,
     Cluster,
     Constraint,
     Cpu,
@@ -46,8 +47,10 @@ from fogbank.cli.output import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fogbank.cli.connection import Connection
-    from fogbank.cli.deployment_files import DeploymentText
+    from fogbank.v1.deployments_pb2 import Deployment, DeploymentSpec
 
 _NOTHING_TO_CHANGE, _CHANGES = 0, 1
 
@@ -55,6 +58,11 @@ _EVICTED_COLUMNS = (
     Column("DEPLOYMENT", "deployment"),
     Column("ID", "deployment_id"),
     Column("REPLICAS", "replica_ids"),
+)
+_DIFFERENCE_COLUMNS = (
+    Column("FIELD", "field"),
+    Column("DEPLOYED", "deployed"),
+    Column("ASKED FOR", "asked_for"),
 )
 _FILTER_COLUMNS = (
     Column("TURNED DOWN", "nodes"),
@@ -73,7 +81,7 @@ def plan(  # noqa: PLR0917  one parameter for each flag
     gpu: Gpu = 0,
     storage: Storage = 10,
     type: Type = "compute",
-    region: Region = "us-east",
+    region: Region = "",
     priority: Priority = None,
     env: Env = None,
     label: Label = None,
@@ -91,50 +99,70 @@ def plan(  # noqa: PLR0917  one parameter for each flag
     volume: VolumeFlag = None,
     probe: Probe = "",
     stop_grace: StopGrace = "",
+    another: Another = False,
     output: Output = AsTable,
 ) -> int:
     """Show what `fog deploy` with the same flags would lead to; changes nothing.
 
-    Exits with 0 if all of it is deployed already, 1 if something would change, 255 on an error.
+    Where the name is taken, show in what the deployment that has it differs. Exits with 0 if all of
+    it is deployed already, 1 if something would change, 255 on an error.
     """
     texts = asked_for(locals())
+    from fogbank.cli.already_deployed import living_namesakes
     from fogbank.cli.connection import connect
+    from fogbank.cli.deployment_requests import deployment_spec
 
+    specs = [deployment_spec(text) for text in texts]
     with connect() as connection:
-        plans = [_planned(connection, text) for text in texts]
+        namesakes = [[] for _ in texts] if another else living_namesakes(connection, texts)
+        plans = [
+            _compared(spec, there) if there else _planned(connection, spec)
+            for spec, there in zip(specs, namesakes, strict=True)
+        ]
     if output in {OutputFormat.JSON, OutputFormat.YAML}:
         print_data(plans if len(plans) > 1 else plans[0], output)
     else:
         for index, made in enumerate(plans):
             if index:
                 print()
-            _show_plan(made, output)
+            _show_plan(made, output, file)
     changed = any(made["action"] != "none" for made in plans)
     return _CHANGES if changed else _NOTHING_TO_CHANGE
 
 
-def _planned(connection: "Connection", text: "DeploymentText") -> dict[str, Any]:
-    """Return what a deployment would lead to; nothing if one like it is there."""
-    from fogbank.cli.deployment_requests import deployment_spec
+def _planned(connection: "Connection", spec: "DeploymentSpec") -> dict[str, Any]:
+    """Return what a new deployment would lead to."""
     from fogbank.cli.explanations import plan_content
-    from fogbank.cli.lookups import same_deployment
     from fogbank.v1 import deployment_service_pb2
 
-    spec = deployment_spec(text)
-    there = same_deployment(connection, spec)
-    if there is not None:
-        return {"name": text.name, "action": "none", "deployment_id": there.id}
     answer = connection.call(
         connection.deployments.PlanDeployment,
         deployment_service_pb2.PlanDeploymentRequest(spec=spec),
     )
-    return {"name": text.name, "action": "create"} | plan_content(answer)
+    return {"name": spec.name, "action": "create"} | plan_content(answer)
 
 
-def _show_plan(made: dict[str, Any], output: OutputFormat) -> None:
+def _compared(spec: "DeploymentSpec", there: "list[Deployment]") -> dict[str, Any]:
+    """Return in what a deployment differs from the ones that have its name: nothing, at best."""
+    from fogbank.cli.already_deployed import differences
+
+    found = {each.id: differences(each.spec, spec) for each in there}
+    for known, unlike in found.items():
+        if not unlike:
+            return {"name": spec.name, "action": "none", "deployment_id": known}
+    if len(found) > 1:
+        return {"name": spec.name, "action": "refuse", "deployment_ids": list(found)}
+    known, unlike = found.popitem()
+    return {"name": spec.name, "action": "update", "deployment_id": known, "differences": unlike}
+
+
+def _show_plan(made: dict[str, Any], output: OutputFormat, file: "Path | None") -> None:
     name = made["name"]
     if output is OutputFormat.NAME:
         print(made.get("deployment_id", name))
+        return
+    if made["action"] in {"update", "refuse"}:
+        _show_taken(made, file)
         return
     if made["action"] == "none":
         print(f"{name}: nothing to change; {made['deployment_id']} is deployed like that")
@@ -151,6 +179,18 @@ def _show_plan(made: dict[str, Any], output: OutputFormat) -> None:
         print(f"{name}: can't be placed now: {made['error']}")
     print()
     _print_explanation(explanation, now=False)
+
+
+def _show_taken(made: dict[str, Any], file: "Path | None") -> None:
+    from fogbank.cli.already_deployed import instead
+
+    name = made["name"]
+    known = made.get("deployment_id") or ", ".join(made["deployment_ids"])
+    print(f"{name}: `fog deploy` would refuse it: {name} ({known}) is deployed already")
+    if made["action"] == "update":
+        print("It differs in:")
+        print_table(table(made["differences"], _DIFFERENCE_COLUMNS))
+    print(instead(name, file))
 
 
 def explain(

@@ -43,10 +43,12 @@ def test_a_refused_field_is_named_with_bounds_and_value(system: FogUp) -> None:
 
 
 def test_a_name_that_two_share_is_not_guessed(system: FogUp) -> None:
-    ids = [
-        fog(system, "deploy", "twin", "--image", "x", "--wait", "-o", "name").stdout.strip()
-        for _ in range(2)
-    ]
+    made = ("deploy", "twin", "--image", "x", "--wait", "-o", "name")
+    first = fog(system, *made)
+    refused = fog(system, *made)
+    assert refused.returncode == 1
+    assert f"twin ({first.stdout.strip()}) is deployed already" in refused.stderr
+    ids = [each.stdout.strip() for each in (first, fog(system, *made, "--another"))]
     result = fog(system, "status", "twin")
     assert result.returncode == 1
     assert all(deployment_id in result.stderr for deployment_id in ids)

@@ -48,6 +48,8 @@ def test_an_update_an_undo_and_a_bad_image_that_goes_back_by_itself(
     undone = fog(system, "rollout", "undo", "rolling", "--wait")
     assert undone.returncode == 0, undone.stderr
     assert admin.get(known).spec.container_image == "web:1"
+    by_file = fog(system, "update", "-f", str(file), "--wait")
+    assert f"rolling ({known}): nothing to change" in by_file.stdout, by_file.stderr
     bad = fog(system, "update", "rolling", "--image", "simulated/missing", "--wait")
     assert bad.returncode == 1
     assert "rolling went back: A replica of revision 4 wasn't well in time" in bad.stderr

@@ -35,13 +35,20 @@ def nothing_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Deployments(deployment_service_pb2_grpc.DeploymentServiceServicer):
-    """Refuses whatever it is asked, as told."""
+    """Has none, and refuses to make one, as told."""
 
     status = status_pb2.Status()
     requests: list[Any]
 
     def __init__(self) -> None:
         self.requests = []
+
+    def ListDeployments(
+        self,
+        request: deployment_service_pb2.ListDeploymentsRequest,
+        context: grpc.ServicerContext,
+    ) -> deployment_service_pb2.ListDeploymentsResponse:
+        return deployment_service_pb2.ListDeploymentsResponse()
 
     def CreateDeployment(
         self,

@@ -3,13 +3,16 @@
 import json
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
+from fogbank.cli.deploy_command import deploy
 from fogbank.cli.main import run
+from fogbank.cli.update_command import update
 from fogbank.v1 import deployment_service_pb2 as pb
 from fogbank.v1 import (
     deployment_service_pb2_grpc,
@@ -125,6 +128,41 @@ def test_an_update_may_change_how_replicas_are_replaced(server: Deployments) -> 
     assert (rollout.min_healthy_ms, rollout.progress_deadline_ms) == (10_000, 300_000)
     assert rollout.HasField("auto_rollback")
     assert rollout.auto_rollback is False
+
+
+def test_an_update_takes_what_a_deployment_does(server: Deployments) -> None:
+    flags = ["--name", "site", "--replicas", "3", "--type", "storage", "--restart", "on-failure"]
+    flags += ["--gpu-model", "a100", "--strategy", "", "--no-allow-colocation"]
+    flags += ["--wait-for-capacity", "--port", "80", "--port", "53/udp", "--volume", "d:/data:2"]
+    assert run(["update", ID, *flags, "--probe", "http:80/healthz", "--stop-grace", "30s"]) == 0
+    (request,) = server.requests
+    assert sorted(request.update_mask.paths) == [
+        "allow_colocation",
+        "container.ports",
+        "container.probe",
+        "container.stop_grace_ms",
+        "container.volumes",
+        "gpu_model",
+        "name",
+        "replicas",
+        "restart",
+        "strategy",
+        "type",
+        "wait_for_capacity",
+    ]
+    spec = request.spec
+    assert (spec.name, spec.replicas, spec.gpu_model) == ("site", 3, "a100")
+    assert (spec.allow_colocation, spec.wait_for_capacity) == (False, True)
+    assert spec.type == deployments_pb2.SERVICE_TYPE_STORAGE
+    assert spec.restart == deployments_pb2.RESTART_POLICY_ON_FAILURE
+    assert [port.number for port in spec.container.ports] == [80, 53]
+    assert spec.container.probe.http.path == "/healthz"
+    assert spec.container.stop_grace_ms == 30_000
+
+
+def test_an_update_has_the_flags_of_a_deployment() -> None:
+    of_deploy, of_update = (signature(command).parameters for command in (deploy, update))
+    assert of_deploy.keys() - of_update.keys() == {"another"}
 
 
 def test_an_update_of_nothing_is_a_mistake(server: Deployments) -> None:

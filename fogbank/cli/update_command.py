@@ -1,0 +1,312 @@
+"""`fog update`: changes some fields by flags, or makes deployments what a file says."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from fogbank.cli.deploy_flags import LostAfter, Probe, StopGrace, StopOnClientAfter
+from fogbank.cli.failures import CommandError, UsageFailure
+from fogbank.cli.output import AsTable, Output, OutputFormat
+from fogbank.cli.update_flags import (
+    AllowColocation,
+    AutoRollback,
+    Cluster,
+    Constraint,
+    Cpu,
+    Env,
+    Etag,
+    File,
+    Gpu,
+    GpuModel,
+    Image,
+    Label,
+    MaxSurge,
+    MaxUnavailable,
+    Memory,
+    MinHealthy,
+    NewName,
+    Port,
+    Priority,
+    ProgressDeadline,
+    Region,
+    Repeat,
+    Replace,
+    Replicas,
+    Restart,
+    Storage,
+    Strategy,
+    Timeout,
+    Type,
+    VolumeFlag,
+    Wait,
+    WaitForCapacity,
+    WhichOrFile,
+)
+
+if TYPE_CHECKING:
+    from fogbank.cli.connection import Connection
+    from fogbank.cli.deployment_files import DeploymentText
+    from fogbank.v1.deployment_service_pb2 import UpdateDeploymentRequest
+    from fogbank.v1.deployments_pb2 import Deployment
+
+_THOUSANDTHS = 1000
+# Of each flag for an amount: the field of the resources, and what one of the flag's is of its.
+_AMOUNTS = {
+    "cpu": ("cpu_millicores", _THOUSANDTHS),
+    "memory": ("memory_mib", 1),
+    "storage": ("storage_gib", 1),
+    "gpu": ("gpu_thousandths", _THOUSANDTHS),
+}
+# Flags whose value is the field's.
+_AS_THEY_ARE = {
+    "name": "name",
+    "image": "container_image",
+    "replicas": "replicas",
+    "region": "region",
+    "cluster": "cluster_id",
+    "strategy": "strategy",
+    "gpu_model": "gpu_model",
+    "allow_colocation": "allow_colocation",
+    "wait_for_capacity": "wait_for_capacity",
+}
+# What goes with a file as well.
+_BESIDE_A_FILE = {"deployment", "file", "etag", "request_id", "wait", "timeout", "output"}
+
+
+def update(  # noqa: PLR0917  one parameter for each flag
+    deployment: WhichOrFile = None,
+    file: File = None,
+    name: NewName = None,
+    image: Image = None,
+    replicas: Replicas = None,
+    cpu: Cpu = None,
+    memory: Memory = None,
+    storage: Storage = None,
+    gpu: Gpu = None,
+    type: Type = None,
+    region: Region = None,
+    priority: Priority = None,
+    cluster: Cluster = None,
+    env: Env = None,
+    label: Label = None,
+    constraint: Constraint = None,
+    gpu_model: GpuModel = None,
+    restart: Restart = None,
+    strategy: Strategy = None,
+    allow_colocation: AllowColocation = None,
+    wait_for_capacity: WaitForCapacity = None,
+    port: Port = None,
+    volume: VolumeFlag = None,
+    probe: Probe = "",
+    stop_grace: StopGrace = "",
+    max_surge: MaxSurge = None,
+    max_unavailable: MaxUnavailable = None,
+    min_healthy: MinHealthy = "",
+    progress_deadline: ProgressDeadline = "",
+    auto_rollback: AutoRollback = None,
+    lost_after: LostAfter = "",
+    replace: Replace = None,
+    stop_on_client_after: StopOnClientAfter = "",
+    etag: Etag = "",
+    request_id: Repeat = "",
+    wait: Wait = False,
+    timeout: Timeout = 600,
+    output: Output = AsTable,
+) -> None:
+    """Change a deployment; its replicas are replaced step by step where that takes new ones.
+
+    With a file, deployments of the names in it become what it says, all of it; without an
+    environment in it they keep theirs.
+    """
+    flags = dict(locals())
+    from fogbank.cli.connection import connect
+    from fogbank.cli.rollout_commands import finish
+
+    texts = _texts(file, flags) if file is not None else []
+    request = _request(flags) if not texts else None
+    with connect() as connection:
+        if request is not None:
+            changed = [_updated(connection, request, str(deployment))]
+        else:
+            changed = _replaced(connection, texts, flags)
+        if changed:
+            finish(connection, changed, output, timeout if wait else None, "updated")
+
+
+def _texts(file: Path, flags: Mapping[str, Any]) -> "list[DeploymentText]":
+    """Return what a file asks for, if nothing else does.
+
+    Raises:
+        UsageFailure: flags ask for something too, or for what only one deployment can have.
+    """
+    from fogbank.cli.already_deployed import check_names_differ
+    from fogbank.cli.deployment_files import read_deployments
+
+    given = [name for name, value in flags.items() if value not in (None, "", [])]
+    for name in given:
+        if name not in _BESIDE_A_FILE:
+            raise UsageFailure(
+                f"give either a file or --{name.replace('_', '-')}, not both",
+                hint="write it into the file",
+            )
+    texts = read_deployments(file)
+    check_names_differ(texts, file)
+    for name in ("deployment", "etag", "request_id"):
+        if name in given and len(texts) > 1:
+            what = "a name or id" if name == "deployment" else f"--{name.replace('_', '-')}"
+            raise UsageFailure(f"{what} goes with one deployment, {file} has {len(texts)}")
+    return texts
+
+
+def _replaced(
+    connection: "Connection", texts: "list[DeploymentText]", flags: Mapping[str, Any]
+) -> "list[Deployment]":
+    """Make deployments what a file says, once all of them are found.
+
+    Those that are so already are told to people here, and returned for programs.
+    """
+    from fogbank.cli.already_deployed import differences
+    from fogbank.cli.deployment_requests import deployment_spec, replacing_request
+
+    ended = []
+    for text, there in zip(texts, _found(connection, texts, flags), strict=True):
+        # An environment can't be compared: nobody is shown it.
+        if text.env is None and not differences(there.spec, deployment_spec(text)):
+            if flags["output"] in {OutputFormat.TABLE, OutputFormat.WIDE}:
+                print(f"{text.name} ({there.id}): nothing to change")
+            else:
+                ended.append(there)
+            continue
+        request = replacing_request(text, there.id, flags["request_id"], flags["etag"])
+        answer = connection.call(connection.deployments.UpdateDeployment, request)
+        ended.append(answer.deployment)
+    return ended
+
+
+def _found(
+    connection: "Connection", texts: "list[DeploymentText]", flags: Mapping[str, Any]
+) -> "list[Deployment]":
+    from fogbank.cli.already_deployed import living_namesakes
+    from fogbank.cli.lookups import deployment_id, get_deployment, only
+
+    if flags["deployment"] is not None:
+        return [get_deployment(connection, deployment_id(connection, flags["deployment"]))]
+    found, file = [], flags["file"]
+    for text, there in zip(texts, living_namesakes(connection, texts), strict=True):
+        if not there:
+            raise CommandError(
+                f"{text.name} is not deployed yet",
+                hint=f"deploy it with `fog deploy -f {file}`; `fog update NAME -f {file}` changes "
+                "one that has another name or cluster",
+            )
+        known = only([each.id for each in there], text.name, "deployment", "")
+        found += [each for each in there if each.id == known]
+    return found
+
+
+def _updated(
+    connection: "Connection", request: "UpdateDeploymentRequest", deployment: str
+) -> "Deployment":
+    from fogbank.cli.lookups import deployment_id
+
+    request.deployment_id = deployment_id(connection, deployment)
+    return connection.call(connection.deployments.UpdateDeployment, request).deployment
+
+
+def _request(flags: dict[str, Any]) -> "UpdateDeploymentRequest":
+    """Return the request for what the flags change.
+
+    Raises:
+        UsageFailure: they change nothing, or one of them makes no sense.
+    """
+    from fogbank.cli.tenancy_lookups import flagged_cluster
+    from fogbank.v1 import deployment_service_pb2
+
+    if flags["deployment"] is None:
+        raise UsageFailure(
+            "say what to update",
+            hint="fog update NAME --image nginx:1.27, or fog update -f examples/nginx-server.yaml",
+        )
+    if flags["cluster"] is not None:
+        flags["cluster"] = flagged_cluster(flags["cluster"])
+    request = deployment_service_pb2.UpdateDeploymentRequest(
+        request_id=flags["request_id"] or str(uuid4()), etag=flags["etag"]
+    )
+    _fill(request, flags)
+    if not request.update_mask.paths:
+        raise UsageFailure("say what to change", hint="such as --image nginx:1.27; see --help")
+    return request
+
+
+def _fill(request: "UpdateDeploymentRequest", flags: Mapping[str, Any]) -> None:
+    """Put what was given into a request, and its fields into the mask."""
+    from fogbank.cli import deployment_files as files
+    from fogbank.cli.deploy_command import one_of
+    from fogbank.cli.deployment_requests import constraint_message, restart_policy, service_type
+
+    spec, mask = request.spec, request.update_mask.paths
+    for flag, (field, scale) in _AMOUNTS.items():
+        if flags[flag] is not None:
+            setattr(spec.resources, field, round(flags[flag] * scale))
+            mask.append(f"resources.{field}")
+    for flag, field in _AS_THEY_ARE.items():
+        if flags[flag] is not None:
+            setattr(spec, field, flags[flag])
+            mask.append(field)
+    if flags["type"] is not None:
+        spec.type = service_type(one_of("--type", flags["type"], files.SERVICE_TYPES))
+        mask.append("type")
+    if flags["restart"] is not None:
+        spec.restart = restart_policy(one_of("--restart", flags["restart"], files.RESTARTS))
+        mask.append("restart")
+    if flags["priority"] is not None:
+        spec.priority = files.parse_priority(flags["priority"], "--priority")
+        mask.append("priority")
+    _fill_rollout(spec.rollout, mask, flags)
+    _fill_disconnect(spec.disconnect, mask, flags)
+    _fill_container(spec.container, mask, flags)
+    for flag, target in (("env", request.env), ("label", spec.labels)):
+        if flags[flag]:
+            target.update(dict(files.parse_pair(pair, f"--{flag}") for pair in flags[flag]))
+            mask.append("env" if flag == "env" else "labels")
+    if flags["constraint"]:
+        demands = [files.parse_constraint(one, "--constraint") for one in flags["constraint"]]
+        spec.constraints.extend(constraint_message(demand) for demand in demands)
+        mask.append("constraints")
+
+
+def _fill_rollout(rules: Any, mask: Any, flags: Mapping[str, Any]) -> None:
+    from fogbank.cli.durations import milliseconds
+
+    for flag in ("max_surge", "max_unavailable", "auto_rollback"):
+        if flags[flag] is not None:
+            setattr(rules, flag, flags[flag])
+            mask.append(f"rollout.{flag}")
+    for flag in ("min_healthy", "progress_deadline"):
+        if flags[flag]:
+            setattr(rules, f"{flag}_ms", milliseconds(flags[flag]))
+            mask.append(f"rollout.{flag}_ms")
+
+
+def _fill_disconnect(rules: Any, mask: Any, flags: Mapping[str, Any]) -> None:
+    from fogbank.cli.durations import milliseconds
+
+    for flag in ("lost_after", "stop_on_client_after"):
+        if flags[flag]:
+            setattr(rules, f"{flag}_ms", milliseconds(flags[flag]))
+            mask.append(f"disconnect.{flag}_ms")
+    if flags["replace"] is not None:
+        rules.replace = flags["replace"]
+        mask.append("disconnect.replace")
+
+
+def _fill_container(container: Any, mask: Any, flags: Mapping[str, Any]) -> None:
+    from fogbank.cli.container_text import container_message, flagged
+    from fogbank.cli.durations import milliseconds
+
+    grace_ms = milliseconds(flags["stop_grace"]) if flags["stop_grace"] else 0
+    given = flagged(flags["port"] or (), flags["volume"] or (), flags["probe"], grace_ms)
+    if (message := container_message(given, "flags")) is not None:
+        container.MergeFrom(message)
+        mask.extend(f"container.{field}" for field in given)
