@@ -86,6 +86,20 @@ def node_id(connection: Connection, id_or_name: str) -> str:
     return only(found, id_or_name, "node", "`fog nodes` lists what there is")
 
 
+def node_reference(connection: Connection, id_or_name: str) -> str:
+    """Return what the server knows a node by: what was given, or the id that a short one is of.
+
+    A node that never connected, or is gone, isn't listed: of those the server itself judges.
+
+    Raises:
+        CommandError: the ids of several nodes begin so.
+    """
+    if _UUID.fullmatch(id_or_name) or not _SHORT_ID.fullmatch(id_or_name):
+        return id_or_name
+    found = nodes_called(connection, id_or_name)
+    return only(found, id_or_name, "node", "") if found else id_or_name
+
+
 def deployments_called(connection: Connection, id_or_name: str) -> list[str]:
     """Return the ids of the caller's deployments of a name; where there are none, of a short id.
 

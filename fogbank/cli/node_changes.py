@@ -12,7 +12,7 @@ from fogbank.cli.output import AsTable, Output, OutputFormat, print_data
 if TYPE_CHECKING:
     from fogbank.v1 import nodes_pb2
 
-NodeArgument = Annotated[str, typer.Argument(help="Its name or id.")]
+NodeArgument = Annotated[str, typer.Argument(help="Its name, its id, or the beginning of its id.")]
 RequestId = Annotated[
     str, typer.Option("--request-id", help="Makes a repeat of this command safe.")
 ]
@@ -28,13 +28,16 @@ def cordon(
     from uuid import uuid4
 
     from fogbank.cli.connection import connect
+    from fogbank.cli.lookups import node_reference
     from fogbank.v1 import node_service_pb2
 
     with connect() as connection:
         answer = connection.call(
             connection.nodes.CordonNode,
             node_service_pb2.CordonNodeRequest(
-                request_id=request_id or str(uuid4()), node=node, reason=reason
+                request_id=request_id or str(uuid4()),
+                node=node_reference(connection, node),
+                reason=reason,
             ),
         )
     _print(answer.node, output, "takes nothing new")
@@ -45,12 +48,15 @@ def uncordon(node: NodeArgument, request_id: RequestId = "", output: Output = As
     from uuid import uuid4
 
     from fogbank.cli.connection import connect
+    from fogbank.cli.lookups import node_reference
     from fogbank.v1 import node_service_pb2
 
     with connect() as connection:
         answer = connection.call(
             connection.nodes.UncordonNode,
-            node_service_pb2.UncordonNodeRequest(request_id=request_id or str(uuid4()), node=node),
+            node_service_pb2.UncordonNodeRequest(
+                request_id=request_id or str(uuid4()), node=node_reference(connection, node)
+            ),
         )
     _print(answer.node, output, "takes replicas again")
 
@@ -70,13 +76,15 @@ def drain(  # noqa: PLR0917  one parameter for each flag
     from uuid import uuid4
 
     from fogbank.cli.connection import connect
+    from fogbank.cli.lookups import node_reference
     from fogbank.cli.waiting import wait_drained
     from fogbank.v1 import node_service_pb2
 
-    request = node_service_pb2.DrainNodeRequest(request_id=request_id or str(uuid4()), node=node)
+    request = node_service_pb2.DrainNodeRequest(request_id=request_id or str(uuid4()))
     if deadline:
         request.deadline.FromMilliseconds(milliseconds(deadline))
     with connect() as connection:
+        request.node = node_reference(connection, node)
         drained = connection.call(connection.nodes.DrainNode, request).node
         if wait:
             drained = wait_drained(connection, drained, timeout)
@@ -99,6 +107,7 @@ def remove(
     from uuid import uuid4
 
     from fogbank.cli.connection import connect
+    from fogbank.cli.lookups import node_reference
     from fogbank.v1 import node_service_pb2
 
     if not yes:
@@ -109,7 +118,9 @@ def remove(
         connection.call(
             connection.nodes.RemoveNode,
             node_service_pb2.RemoveNodeRequest(
-                request_id=request_id or str(uuid4()), node=node, force=force
+                request_id=request_id or str(uuid4()),
+                node=node_reference(connection, node),
+                force=force,
             ),
         )
     print(f"{node} removed")

@@ -1,6 +1,6 @@
 """`fog nodes`: the fleet."""
 
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -84,19 +84,25 @@ def print_nodes(
 
 
 @app.command("show")
-def show(
-    node: Annotated[str, typer.Argument(help="Its name or id.")], output: Output = AsTable
-) -> None:
-    """Show one node."""
+def show(node: node_changes.NodeArgument, output: Output = AsTable) -> None:
+    """Show one node, and the replicas on it."""
     from fogbank.cli.connection import connect
+    from fogbank.cli.lookups import node_reference
+    from fogbank.cli.node_replicas import print_replicas, replica_rows, replicas_on
     from fogbank.cli.views import node_row
     from fogbank.v1 import node_service_pb2
 
     with connect() as connection:
-        answer = connection.call(
-            connection.nodes.GetNode, node_service_pb2.GetNodeRequest(node=node)
-        )
-    print_node(node_row(answer.node), output)
+        request = node_service_pb2.GetNodeRequest(node=node_reference(connection, node))
+        shown = connection.call(connection.nodes.GetNode, request).node
+        there = replicas_on(connection, shown.id)
+    row, replicas = node_row(shown), replica_rows(there)
+    if output in {OutputFormat.JSON, OutputFormat.YAML}:
+        row["placed_replicas"] = replicas
+    print_node(row, output)
+    if output in {OutputFormat.TABLE, OutputFormat.WIDE} and there.total_size:
+        print()
+        print_replicas(replicas, there.total_size, wide=output is OutputFormat.WIDE)
 
 
 def print_node(row: dict[str, Any], output: OutputFormat) -> None:

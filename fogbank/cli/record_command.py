@@ -48,13 +48,14 @@ def log(
 
 
 def resolved(connection: "Connection", thing: str) -> str:
-    """Return a thing with a deployment's id in the place of its name."""
-    from fogbank.cli.lookups import deployment_id
+    """Return a thing with a deployment's id in the place of its name; so of short ids of nodes."""
+    from fogbank.cli.lookups import deployment_id, node_reference
 
     kind, _, name = thing.partition("/")
-    if kind != "deployment" or not name:
+    lookups = {"deployment": deployment_id, "node": node_reference}
+    if kind not in lookups or not name:
         return thing
-    return f"deployment/{deployment_id(connection, name)}"
+    return f"{kind}/{lookups[kind](connection, name)}"
 
 
 def events(

@@ -22,7 +22,7 @@ from fogbank.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from rich.console import RenderableType
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from fogbank.v1.deployment_service_pb2 import ListDeploymentsRequest
     from fogbank.v1.deployments_pb2 import Deployment
     from fogbank.v1.moments_pb2 import Moment
+
+    _Look = Callable[[], list[dict[str, Any]]]
 
 _WATCH_PERIOD_S = 1.0
 _NONE_YET = "no deployments; make one with `fog deploy`"
@@ -84,6 +86,9 @@ def ps(  # noqa: PLR0917  one parameter for each flag
     all_owners: Annotated[
         bool, typer.Option("--all-owners", "-A", help="Everybody's (administrators only).")
     ] = False,
+    node: Annotated[
+        str, typer.Option("--node", help="Only with replicas on this node: its name or id.")
+    ] = "",
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on until Ctrl-C.")] = False,
     at: At = "",
     output: Output = AsTable,
@@ -97,13 +102,16 @@ def ps(  # noqa: PLR0917  one parameter for each flag
 
         if watch:
             raise UsageFailure("--at and --watch: what was doesn't change; leave one out")
+        if node:
+            raise UsageFailure("--at and --node: what is on a node is known of now only")
         request.as_of.CopyFrom(moment(at))
     with connect() as connection:
         if watch:
-            _watch(connection, request, output)
-        else:
-            empty = "no deployments at that time" if at else _NONE_YET
-            print_deployments(_rows(connection, request, output), output, empty)
+            _watch(lambda: _rows(connection, request, output, node), output)
+            return
+        rows = _rows(connection, request, output, node)
+    empty = "no deployments at that time" if at else _NONE_YET
+    print_deployments(rows, output, f"no deployments on {node}" if node else empty)
 
 
 def print_deployments(
@@ -147,12 +155,17 @@ def _request(
 
 
 def _rows(
-    connection: "Connection", request: "ListDeploymentsRequest", output: OutputFormat
+    connection: "Connection", request: "ListDeploymentsRequest", output: OutputFormat, node: str
 ) -> list[dict[str, Any]]:
-    from fogbank.cli.lookups import all_deployments, name_reasons
+    from fogbank.cli.lookups import all_deployments, name_reasons, node_reference
+    from fogbank.cli.node_replicas import replicas_on
 
     as_of = request.as_of if request.HasField("as_of") else None
     rows = [list_row(deployment, as_of) for deployment in all_deployments(connection, request)]
+    if node:
+        there = replicas_on(connection, node_reference(connection, node)).replicas
+        on_node = {each.deployment_id for each in there}
+        rows = [row for row in rows if row["id"] in on_node]
     if output in _FOR_PEOPLE:
         name_reasons(connection, rows)
     return rows
@@ -168,12 +181,10 @@ def list_row(deployment: "Deployment", as_of: "Moment | None" = None) -> dict[st
     return row
 
 
-def _watch(
-    connection: "Connection", request: "ListDeploymentsRequest", output: OutputFormat
-) -> None:
+def _watch(look: "_Look", output: OutputFormat) -> None:
     """Show the list anew each second until Ctrl-C; the server may be away in between."""
     if output not in _FOR_PEOPLE or not console().is_terminal:
-        _print_changes(connection, request, output)
+        _print_changes(look, output)
         return
     from rich.live import Live
 
@@ -181,18 +192,16 @@ def _watch(
         wide = output is OutputFormat.WIDE
         return fitted(table(rows, _COLUMNS, wide=wide)) if rows else "no deployments"
 
-    looks = _looks(connection, request, output)
+    looks = _looks(look)
     with Live(drawn(next(looks)), console=console(), auto_refresh=False) as live:
         for rows in looks:
             live.update(drawn(rows), refresh=True)
 
 
-def _print_changes(
-    connection: "Connection", request: "ListDeploymentsRequest", output: OutputFormat
-) -> None:
+def _print_changes(look: "_Look", output: OutputFormat) -> None:
     """Print the list whenever something but an age has changed: for files, pipes and programs."""
     last: list[dict[str, Any]] | None = None
-    for rows in _looks(connection, request, output):
+    for rows in _looks(look):
         what = [{key: value for key, value in row.items() if key != "age"} for row in rows]
         if what != last:
             print_deployments(rows, output, _NONE_YET)
@@ -200,17 +209,15 @@ def _print_changes(
             last = what
 
 
-def _looks(
-    connection: "Connection", request: "ListDeploymentsRequest", output: OutputFormat
-) -> "Iterator[list[dict[str, Any]]]":
+def _looks(look: "_Look") -> "Iterator[list[dict[str, Any]]]":
     """Yield the list at once and each second; a second is skipped while the server is away."""
     import grpc
 
-    yield _rows(connection, request, output)
+    yield look()
     while True:
         time.sleep(_WATCH_PERIOD_S)
         try:
-            rows = _rows(connection, request, output)
+            rows = look()
         except grpc.RpcError as error:
             if error.code() is not grpc.StatusCode.UNAVAILABLE:
                 raise

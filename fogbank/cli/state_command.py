@@ -23,22 +23,20 @@ def state(
 ) -> None:
     """Show what was at a past moment, exactly as it was shown then."""
     from fogbank.cli.connection import PAST_TIMEOUT_S, connect
-    from fogbank.cli.lookups import deployment_id
     from fogbank.cli.moments import moment
+    from fogbank.cli.record_command import resolved
     from fogbank.v1 import audit_service_pb2 as pb
 
     when = moment(at)
-    request = pb.GetStateAtRequest(aggregate=thing)
+    request = pb.GetStateAtRequest()
     if when.HasField("time"):
         request.time.CopyFrom(when.time)
     else:
         request.sequence = when.sequence
     with connect() as connection:
-        kind, _, name = thing.partition("/")
-        if kind == "deployment" and name:
-            request.aggregate = f"deployment/{deployment_id(connection, name)}"
+        request.aggregate = resolved(connection, thing)
         then = connection.call(connection.audit.GetStateAt, request, PAST_TIMEOUT_S)
-    _print(then, when, output, one=kind in {"deployment", "node"})
+    _print(then, when, output, one=thing.startswith(("deployment/", "node/")))
 
 
 def _print(then: "GetStateAtResponse", when: "Moment", output: OutputFormat, *, one: bool) -> None:

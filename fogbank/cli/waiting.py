@@ -9,7 +9,8 @@ import grpc
 from fogbank.cli.connection import Connection
 from fogbank.cli.failures import CommandError, PlacementFailedError
 from fogbank.cli.lookups import get_deployment
-from fogbank.cli.output import console
+from fogbank.cli.node_replicas import named, replicas_on
+from fogbank.cli.output import console, counted
 from fogbank.cli.views import status_word
 from fogbank.v1 import deployments_pb2, node_service_pb2, nodes_pb2
 
@@ -64,7 +65,7 @@ def wait_gone(
 
 
 def wait_drained(connection: Connection, node: nodes_pb2.Node, timeout_s: float) -> nodes_pb2.Node:
-    """Wait until a draining node has no replicas and return the node.
+    """Wait until a draining node has no replicas and return the node; tell what is left meanwhile.
 
     The server may be away in the meantime.
 
@@ -78,13 +79,14 @@ def wait_drained(connection: Connection, node: nodes_pb2.Node, timeout_s: float)
     with Progress(
         TextColumn("{task.fields[name]}"),
         BarColumn(bar_width=20),
-        TextColumn("{task.completed:g}/{task.total:g} gone, {task.fields[reason]}"),
+        TextColumn("{task.completed:g}/{task.total:g} gone, left: {task.fields[left]}"),
         TimeElapsedColumn(),
         console=console(errors=True),
         transient=True,
         disable=not sys.stderr.isatty(),
     ) as progress:
-        task = progress.add_task("", total=begun_with, name=node.name, reason=node.reason)
+        task = progress.add_task("", total=begun_with, name=node.name, left="")
+        left = ""
         # Before it is visible as draining it looks as it did before the command.
         visible = False
         while True:
@@ -95,15 +97,29 @@ def wait_drained(connection: Connection, node: nodes_pb2.Node, timeout_s: float)
                     raise CommandError(f"{node.name} is drained no more: it was uncordoned")
                 if not seen.replicas:
                     return seen
-                gone = begun_with - seen.replicas
-                progress.update(task, completed=max(0, gone), reason=seen.reason)
+                if (there := _left_on(connection, seen)) not in {"", left}:
+                    left = there
+                    if progress.disable:  # nobody sees it move
+                        print(f"left on {seen.name}: {left}", file=sys.stderr, flush=True)
+                progress.update(task, completed=max(0, begun_with - seen.replicas), left=left)
                 node = seen
             if time.monotonic() > deadline:
                 raise CommandError(
-                    f"{node.replicas} replicas are still on {node.name} after {timeout_s:g} s",
+                    f"{counted(node.replicas)} still on {node.name} after {timeout_s:g} s"
+                    + (f": {left}" if left else ""),
                     hint="the drain goes on; a --deadline stops what finds no room elsewhere",
                 )
             time.sleep(_POLL_S)
+
+
+def _left_on(connection: Connection, node: nodes_pb2.Node) -> str:
+    """Return what is on a node in a line; nothing while the server is away."""
+    try:
+        return named(replicas_on(connection, node.id))
+    except grpc.RpcError as error:
+        if error.code() in _AWAY:
+            return ""
+        raise
 
 
 def _look_at_node(connection: Connection, node_id: str) -> nodes_pb2.Node | None:

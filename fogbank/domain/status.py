@@ -60,7 +60,7 @@ def replica_views(fleet: FleetState, deployment: DeploymentFact) -> tuple[Replic
         for known_id in decision.replica_ids if decision else ():
             placed = fleet.decisions.placements[known_id]
             last[placed.slot] = placed
-        return tuple(_placed_view(fleet, last[slot]) for slot in sorted(last))
+        return tuple(placed_view(fleet, last[slot]) for slot in sorted(last))
     if decision is not None and decision.failed_version == deployment.version:
         return ()
     views = []
@@ -89,18 +89,19 @@ def replica_views(fleet: FleetState, deployment: DeploymentFact) -> tuple[Replic
 def _filled_view(fleet: FleetState, decision: DeploymentDecision, slot: int) -> ReplicaView | None:
     """Return the view of what serves in a slot, or is to; None for a vacant slot."""
     live = decision.slots.get(slot)
-    view = None if live is None else _placed_view(fleet, fleet.decisions.placements[live])
+    view = None if live is None else placed_view(fleet, fleet.decisions.placements[live])
     if not decision.leaving:
         return view
     leaving = decision.leaving.get(slot)
     if leaving is not None and not (view is not None and (view.running or _completed(view))):
-        former = _placed_view(fleet, fleet.decisions.placements[leaving])
+        former = placed_view(fleet, fleet.decisions.placements[leaving])
         if former.running:
             return former
     return view
 
 
-def _placed_view(fleet: FleetState, placed: PlacedReplica) -> ReplicaView:
+def placed_view(fleet: FleetState, placed: PlacedReplica) -> ReplicaView:
+    """Return the view of one replica that a round put on a node, whatever its slot is filled by."""
     node = fleet.facts.nodes.get(placed.node_id)
     observed = fleet.observed(placed)
     final = observed is not None and observed.final

@@ -58,6 +58,16 @@ class ReplicaSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeReplica:
+    """A replica on a node, the deployment that it is of, and what it takes of the node."""
+
+    deployment_id: str
+    deployment_name: str
+    replica: ReplicaSummary
+    resources: Resources
+
+
+@dataclass(frozen=True, slots=True)
 class DeploymentView:
     """A deployment with what became of it; lists leave out replicas and changes.
 

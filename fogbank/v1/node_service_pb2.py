@@ -22,81 +22,89 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from fogbank.v1 import deployments_pb2 as fogbank_dot_v1_dot_deployments__pb2
 from fogbank.v1 import moments_pb2 as fogbank_dot_v1_dot_moments__pb2
 from fogbank.v1 import nodes_pb2 as fogbank_dot_v1_dot_nodes__pb2
+from fogbank.v1 import resources_pb2 as fogbank_dot_v1_dot_resources__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x66ogbank/v1/node_service.proto\x12\nfogbank.v1\x1a\x18\x66ogbank/v1/moments.proto\x1a\x16\x66ogbank/v1/nodes.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"r\n\x10ListNodesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x14\n\x0cmin_sequence\x18\x03 \x01(\x03\x12!\n\x05\x61s_of\x18\x04 \x01(\x0b\x32\x12.fogbank.v1.Moment\"y\n\x11ListNodesResponse\x12\x1f\n\x05nodes\x18\x01 \x03(\x0b\x32\x10.fogbank.v1.Node\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x12\x16\n\x0e\x61s_of_sequence\x18\x04 \x01(\x03\"W\n\x0eGetNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x14\n\x0cmin_sequence\x18\x02 \x01(\x03\x12!\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x12.fogbank.v1.Moment\"I\n\x0fGetNodeResponse\x12\x1e\n\x04node\x18\x01 \x01(\x0b\x32\x10.fogbank.v1.Node\x12\x16\n\x0e\x61s_of_sequence\x18\x02 \x01(\x03\"E\n\x11\x43ordonNodeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"4\n\x12\x43ordonNodeResponse\x12\x1e\n\x04node\x18\x01 \x01(\x0b\x32\x10.fogbank.v1.Node\"7\n\x13UncordonNodeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\"6\n\x14UncordonNodeResponse\x12\x1e\n\x04node\x18\x01 \x01(\x0b\x32\x10.fogbank.v1.Node\"a\n\x10\x44rainNodeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12+\n\x08\x64\x65\x61\x64line\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"3\n\x11\x44rainNodeResponse\x12\x1e\n\x04node\x18\x01 \x01(\x0b\x32\x10.fogbank.v1.Node\"D\n\x11RemoveNodeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\",\n\x12RemoveNodeResponse\x12\x16\n\x0e\x61s_of_sequence\x18\x01 \x01(\x03\"g\n\x16\x43reateJoinTokenRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04uses\x18\x02 \x01(\x05\x12+\n\x08lifetime\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"~\n\x17\x43reateJoinTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08token_id\x18\x03 \x01(\t\x12\x12\n\nagent_port\x18\x04 \x01(\x05\"\x17\n\x15ListJoinTokensRequest\"\xc2\x01\n\tJoinToken\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08max_uses\x18\x02 \x01(\x05\x12\x0c\n\x04uses\x18\x03 \x01(\x05\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07revoked\x18\x06 \x01(\x08\x12\x18\n\x10waiting_node_ids\x18\x07 \x03(\t\"?\n\x16ListJoinTokensResponse\x12%\n\x06tokens\x18\x01 \x03(\x0b\x32\x15.fogbank.v1.JoinToken\">\n\x16RevokeJoinTokenRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08token_id\x18\x02 \x01(\t\"?\n\x17RevokeJoinTokenResponse\x12$\n\x05token\x18\x01 \x01(\x0b\x32\x15.fogbank.v1.JoinToken\"+\n\x11WatchNodesRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\"F\n\x12WatchNodesResponse\x12\x1e\n\x04node\x18\x01 \x01(\x0b\x32\x10.fogbank.v1.Node\x12\x10\n\x08sequence\x18\x02 \x01(\x03\"S\n\x0eRebalanceTerms\x12\x13\n\x06\x62udget\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x10\n\x08min_gain\x18\x02 \x01(\x05\x12\x0f\n\x07\x61t_once\x18\x03 \x01(\x05\x42\t\n\x07_budget\"A\n\x14PlanRebalanceRequest\x12)\n\x05terms\x18\x01 \x01(\x0b\x32\x1a.fogbank.v1.RebalanceTerms\"\xf2\x01\n\rRebalanceMove\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x17\n\x0f\x64\x65ployment_name\x18\x02 \x01(\t\x12\x0c\n\x04slot\x18\x03 \x01(\x05\x12\x12\n\nreplica_id\x18\x04 \x01(\t\x12\x14\n\x0c\x66rom_node_id\x18\x05 \x01(\t\x12\x16\n\x0e\x66rom_node_name\x18\x06 \x01(\t\x12\x12\n\nto_node_id\x18\x07 \x01(\t\x12\x14\n\x0cto_node_name\x18\x08 \x01(\t\x12\x14\n\x0cscore_before\x18\t \x01(\x05\x12\x13\n\x0bscore_after\x18\n \x01(\x05\x12\x0c\n\x04gain\x18\x0b \x01(\x05\"\xa8\x01\n\x15PlanRebalanceResponse\x12(\n\x05moves\x18\x01 \x03(\x0b\x32\x19.fogbank.v1.RebalanceMove\x12\x10\n\x08replicas\x18\x02 \x01(\x05\x12\x14\n\x0cworth_before\x18\x03 \x01(\x03\x12\x13\n\x0bworth_after\x18\x04 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x05 \x01(\x08\x12\x16\n\x0e\x61s_of_sequence\x18\x06 \x01(\x03\"m\n\x15\x41pplyRebalanceRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\x05terms\x18\x02 \x01(\x0b\x32\x1a.fogbank.v1.RebalanceTerms\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"B\n\x16\x41pplyRebalanceResponse\x12(\n\trebalance\x18\x01 \x01(\x0b\x32\x15.fogbank.v1.Rebalance\"\x15\n\x13GetRebalanceRequest\"@\n\x14GetRebalanceResponse\x12(\n\trebalance\x18\x01 \x01(\x0b\x32\x15.fogbank.v1.Rebalance\"\xeb\x01\n\tRebalance\x12)\n\x05phase\x18\x01 \x01(\x0e\x32\x1a.fogbank.v1.RebalancePhase\x12)\n\x05terms\x18\x02 \x01(\x0b\x32\x1a.fogbank.v1.RebalanceTerms\x12\x30\n\x0crequested_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05moved\x18\x04 \x01(\x05\x12\x0e\n\x06moving\x18\x05 \x01(\x05\x12\x0e\n\x06gained\x18\x06 \x01(\x03\x12\x0f\n\x07message\x18\x07 \x01(\t\x12\x16\n\x0e\x61s_of_sequence\x18\x08 \x01(\x03*\x9f\x01\n\x0eRebalancePhase\x12\x1f\n\x1bREBALANCE_PHASE_UNSPECIFIED\x10\x00\x12\x18\n\x14REBALANCE_PHASE_NONE\x10\x01\x12\x1a\n\x16REBALANCE_PHASE_MOVING\x10\x02\x12\x19\n\x15REBALANCE_PHASE_ENDED\x10\x03\x12\x1b\n\x17REBALANCE_PHASE_STOPPED\x10\x04\x32\xb4\x08\n\x0bNodeService\x12H\n\tListNodes\x12\x1c.fogbank.v1.ListNodesRequest\x1a\x1d.fogbank.v1.ListNodesResponse\x12\x42\n\x07GetNode\x12\x1a.fogbank.v1.GetNodeRequest\x1a\x1b.fogbank.v1.GetNodeResponse\x12K\n\nCordonNode\x12\x1d.fogbank.v1.CordonNodeRequest\x1a\x1e.fogbank.v1.CordonNodeResponse\x12Q\n\x0cUncordonNode\x12\x1f.fogbank.v1.UncordonNodeRequest\x1a .fogbank.v1.UncordonNodeResponse\x12H\n\tDrainNode\x12\x1c.fogbank.v1.DrainNodeRequest\x1a\x1d.fogbank.v1.DrainNodeResponse\x12K\n\nRemoveNode\x12\x1d.fogbank.v1.RemoveNodeRequest\x1a\x1e.fogbank.v1.RemoveNodeResponse\x12Z\n\x0f\x43reateJoinToken\x12\".fogbank.v1.CreateJoinTokenRequest\x1a#.fogbank.v1.CreateJoinTokenResponse\x12W\n\x0eListJoinTokens\x12!.fogbank.v1.ListJoinTokensRequest\x1a\".fogbank.v1.ListJoinTokensResponse\x12Z\n\x0fRevokeJoinToken\x12\".fogbank.v1.RevokeJoinTokenRequest\x1a#.fogbank.v1.RevokeJoinTokenResponse\x12T\n\rPlanRebalance\x12 .fogbank.v1.PlanRebalanceRequest\x1a!.fogbank.v1.PlanRebalanceResponse\x12W\n\x0e\x41pplyRebalance\x12!.fogbank.v1.ApplyRebalanceRequest\x1a\".fogbank.v1.ApplyRebalanceResponse\x12Q\n\x0cGetRebalance\x12\x1f.fogbank.v1.GetRebalanceRequest\x1a .fogbank.v1.GetRebalanceResponse\x12M\n\nWatchNodes\x12\x1d.fogbank.v1.WatchNodesRequest\x1a\x1e.fogbank.v1.WatchNodesResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x66ogbank/v1/node_service.proto\x12\nfogbank.v1\x1a\x1c\x66ogbank/v1/deployments.proto\x1a\x18\x66ogbank/v1/moments.proto\x1a\x16\x66ogbank/v1/nodes.proto\x1a\x1a\x66ogbank/v1/resources.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"r\n\x10ListNodesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x14\n\x0cmin_sequence\x18\x03 \x01(\x03\x12!\n\x05\x61s_of\x18\x04 \x01(\x0b\x32\x12.fogbank.v1.Moment\"y\n\x11ListNodesResponse\x12\x1f\n\x05nodes\x18\x01 \x03(\x0b\x32\x10.fogbank.v1.Node\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x12\x16\n\x0e\x61s_of_sequence\x18\x04 \x01(\x03\"W\n\x0eGetNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x14\n\x0cmin_sequence\x18\x02 \x01(\x03\x12!\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x12.fogbank.v1.Moment\"I\n\x0fGetNodeResponse\x12\x1e\n\x04node\x18\x01 \x01(\x0b\x32\x10.fogbank.v1.Node\x12\x16\n\x0e\x61s_of_sequence\x18\x02 \x01(\x03\"\'\n\x17ListNodeReplicasRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\"\x8d\x01\n\x0bNodeReplica\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x17\n\x0f\x64\x65ployment_name\x18\x02 \x01(\t\x12$\n\x07replica\x18\x03 \x01(\x0b\x32\x13.fogbank.v1.Replica\x12(\n\tresources\x18\x04 \x01(\x0b\x32\x15.fogbank.v1.Resources\"q\n\x18ListNodeReplicasResponse\x12)\n\x08replicas\x18\x01 \x03(\x0b\x32\x17.fogbank.v1.NodeReplica\x12\x12\n\ntotal_size\x18\x02 \x01(\x03\x12\x16\n\x0e\x61s_of_sequence\x18\x03 \x01(\x03\"E\n\x11\x43ordonNodeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"4\n\x12\x43ordonNodeResponse\x12\x1e\n\x04node\x18\x01 \x01(\x0b\x32\x10.fogbank.v1.Node\"7\n\x13UncordonNodeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\"6\n\x14UncordonNodeResponse\x12\x1e\n\x04node\x18\x01 \x01(\x0b\x32\x10.fogbank.v1.Node\"a\n\x10\x44rainNodeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12+\n\x08\x64\x65\x61\x64line\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"3\n\x11\x44rainNodeResponse\x12\x1e\n\x04node\x18\x01 \x01(\x0b\x32\x10.fogbank.v1.Node\"D\n\x11RemoveNodeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\",\n\x12RemoveNodeResponse\x12\x16\n\x0e\x61s_of_sequence\x18\x01 \x01(\x03\"g\n\x16\x43reateJoinTokenRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04uses\x18\x02 \x01(\x05\x12+\n\x08lifetime\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"~\n\x17\x43reateJoinTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08token_id\x18\x03 \x01(\t\x12\x12\n\nagent_port\x18\x04 \x01(\x05\"\x17\n\x15ListJoinTokensRequest\"\xc2\x01\n\tJoinToken\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08max_uses\x18\x02 \x01(\x05\x12\x0c\n\x04uses\x18\x03 \x01(\x05\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07revoked\x18\x06 \x01(\x08\x12\x18\n\x10waiting_node_ids\x18\x07 \x03(\t\"?\n\x16ListJoinTokensResponse\x12%\n\x06tokens\x18\x01 \x03(\x0b\x32\x15.fogbank.v1.JoinToken\">\n\x16RevokeJoinTokenRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08token_id\x18\x02 \x01(\t\"?\n\x17RevokeJoinTokenResponse\x12$\n\x05token\x18\x01 \x01(\x0b\x32\x15.fogbank.v1.JoinToken\"+\n\x11WatchNodesRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\"F\n\x12WatchNodesResponse\x12\x1e\n\x04node\x18\x01 \x01(\x0b\x32\x10.fogbank.v1.Node\x12\x10\n\x08sequence\x18\x02 \x01(\x03\"S\n\x0eRebalanceTerms\x12\x13\n\x06\x62udget\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x10\n\x08min_gain\x18\x02 \x01(\x05\x12\x0f\n\x07\x61t_once\x18\x03 \x01(\x05\x42\t\n\x07_budget\"A\n\x14PlanRebalanceRequest\x12)\n\x05terms\x18\x01 \x01(\x0b\x32\x1a.fogbank.v1.RebalanceTerms\"\xf2\x01\n\rRebalanceMove\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x17\n\x0f\x64\x65ployment_name\x18\x02 \x01(\t\x12\x0c\n\x04slot\x18\x03 \x01(\x05\x12\x12\n\nreplica_id\x18\x04 \x01(\t\x12\x14\n\x0c\x66rom_node_id\x18\x05 \x01(\t\x12\x16\n\x0e\x66rom_node_name\x18\x06 \x01(\t\x12\x12\n\nto_node_id\x18\x07 \x01(\t\x12\x14\n\x0cto_node_name\x18\x08 \x01(\t\x12\x14\n\x0cscore_before\x18\t \x01(\x05\x12\x13\n\x0bscore_after\x18\n \x01(\x05\x12\x0c\n\x04gain\x18\x0b \x01(\x05\"\xa8\x01\n\x15PlanRebalanceResponse\x12(\n\x05moves\x18\x01 \x03(\x0b\x32\x19.fogbank.v1.RebalanceMove\x12\x10\n\x08replicas\x18\x02 \x01(\x05\x12\x14\n\x0cworth_before\x18\x03 \x01(\x03\x12\x13\n\x0bworth_after\x18\x04 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x05 \x01(\x08\x12\x16\n\x0e\x61s_of_sequence\x18\x06 \x01(\x03\"m\n\x15\x41pplyRebalanceRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\x05terms\x18\x02 \x01(\x0b\x32\x1a.fogbank.v1.RebalanceTerms\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"B\n\x16\x41pplyRebalanceResponse\x12(\n\trebalance\x18\x01 \x01(\x0b\x32\x15.fogbank.v1.Rebalance\"\x15\n\x13GetRebalanceRequest\"@\n\x14GetRebalanceResponse\x12(\n\trebalance\x18\x01 \x01(\x0b\x32\x15.fogbank.v1.Rebalance\"\xeb\x01\n\tRebalance\x12)\n\x05phase\x18\x01 \x01(\x0e\x32\x1a.fogbank.v1.RebalancePhase\x12)\n\x05terms\x18\x02 \x01(\x0b\x32\x1a.fogbank.v1.RebalanceTerms\x12\x30\n\x0crequested_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05moved\x18\x04 \x01(\x05\x12\x0e\n\x06moving\x18\x05 \x01(\x05\x12\x0e\n\x06gained\x18\x06 \x01(\x03\x12\x0f\n\x07message\x18\x07 \x01(\t\x12\x16\n\x0e\x61s_of_sequence\x18\x08 \x01(\x03*\x9f\x01\n\x0eRebalancePhase\x12\x1f\n\x1bREBALANCE_PHASE_UNSPECIFIED\x10\x00\x12\x18\n\x14REBALANCE_PHASE_NONE\x10\x01\x12\x1a\n\x16REBALANCE_PHASE_MOVING\x10\x02\x12\x19\n\x15REBALANCE_PHASE_ENDED\x10\x03\x12\x1b\n\x17REBALANCE_PHASE_STOPPED\x10\x04\x32\x93\t\n\x0bNodeService\x12H\n\tListNodes\x12\x1c.fogbank.v1.ListNodesRequest\x1a\x1d.fogbank.v1.ListNodesResponse\x12\x42\n\x07GetNode\x12\x1a.fogbank.v1.GetNodeRequest\x1a\x1b.fogbank.v1.GetNodeResponse\x12]\n\x10ListNodeReplicas\x12#.fogbank.v1.ListNodeReplicasRequest\x1a$.fogbank.v1.ListNodeReplicasResponse\x12K\n\nCordonNode\x12\x1d.fogbank.v1.CordonNodeRequest\x1a\x1e.fogbank.v1.CordonNodeResponse\x12Q\n\x0cUncordonNode\x12\x1f.fogbank.v1.UncordonNodeRequest\x1a .fogbank.v1.UncordonNodeResponse\x12H\n\tDrainNode\x12\x1c.fogbank.v1.DrainNodeRequest\x1a\x1d.fogbank.v1.DrainNodeResponse\x12K\n\nRemoveNode\x12\x1d.fogbank.v1.RemoveNodeRequest\x1a\x1e.fogbank.v1.RemoveNodeResponse\x12Z\n\x0f\x43reateJoinToken\x12\".fogbank.v1.CreateJoinTokenRequest\x1a#.fogbank.v1.CreateJoinTokenResponse\x12W\n\x0eListJoinTokens\x12!.fogbank.v1.ListJoinTokensRequest\x1a\".fogbank.v1.ListJoinTokensResponse\x12Z\n\x0fRevokeJoinToken\x12\".fogbank.v1.RevokeJoinTokenRequest\x1a#.fogbank.v1.RevokeJoinTokenResponse\x12T\n\rPlanRebalance\x12 .fogbank.v1.PlanRebalanceRequest\x1a!.fogbank.v1.PlanRebalanceResponse\x12W\n\x0e\x41pplyRebalance\x12!.fogbank.v1.ApplyRebalanceRequest\x1a\".fogbank.v1.ApplyRebalanceResponse\x12Q\n\x0cGetRebalance\x12\x1f.fogbank.v1.GetRebalanceRequest\x1a .fogbank.v1.GetRebalanceResponse\x12M\n\nWatchNodes\x12\x1d.fogbank.v1.WatchNodesRequest\x1a\x1e.fogbank.v1.WatchNodesResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fogbank.v1.node_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REBALANCEPHASE']._serialized_start=2910
-  _globals['_REBALANCEPHASE']._serialized_end=3069
-  _globals['_LISTNODESREQUEST']._serialized_start=160
-  _globals['_LISTNODESREQUEST']._serialized_end=274
-  _globals['_LISTNODESRESPONSE']._serialized_start=276
-  _globals['_LISTNODESRESPONSE']._serialized_end=397
-  _globals['_GETNODEREQUEST']._serialized_start=399
-  _globals['_GETNODEREQUEST']._serialized_end=486
-  _globals['_GETNODERESPONSE']._serialized_start=488
-  _globals['_GETNODERESPONSE']._serialized_end=561
-  _globals['_CORDONNODEREQUEST']._serialized_start=563
-  _globals['_CORDONNODEREQUEST']._serialized_end=632
-  _globals['_CORDONNODERESPONSE']._serialized_start=634
-  _globals['_CORDONNODERESPONSE']._serialized_end=686
-  _globals['_UNCORDONNODEREQUEST']._serialized_start=688
-  _globals['_UNCORDONNODEREQUEST']._serialized_end=743
-  _globals['_UNCORDONNODERESPONSE']._serialized_start=745
-  _globals['_UNCORDONNODERESPONSE']._serialized_end=799
-  _globals['_DRAINNODEREQUEST']._serialized_start=801
-  _globals['_DRAINNODEREQUEST']._serialized_end=898
-  _globals['_DRAINNODERESPONSE']._serialized_start=900
-  _globals['_DRAINNODERESPONSE']._serialized_end=951
-  _globals['_REMOVENODEREQUEST']._serialized_start=953
-  _globals['_REMOVENODEREQUEST']._serialized_end=1021
-  _globals['_REMOVENODERESPONSE']._serialized_start=1023
-  _globals['_REMOVENODERESPONSE']._serialized_end=1067
-  _globals['_CREATEJOINTOKENREQUEST']._serialized_start=1069
-  _globals['_CREATEJOINTOKENREQUEST']._serialized_end=1172
-  _globals['_CREATEJOINTOKENRESPONSE']._serialized_start=1174
-  _globals['_CREATEJOINTOKENRESPONSE']._serialized_end=1300
-  _globals['_LISTJOINTOKENSREQUEST']._serialized_start=1302
-  _globals['_LISTJOINTOKENSREQUEST']._serialized_end=1325
-  _globals['_JOINTOKEN']._serialized_start=1328
-  _globals['_JOINTOKEN']._serialized_end=1522
-  _globals['_LISTJOINTOKENSRESPONSE']._serialized_start=1524
-  _globals['_LISTJOINTOKENSRESPONSE']._serialized_end=1587
-  _globals['_REVOKEJOINTOKENREQUEST']._serialized_start=1589
-  _globals['_REVOKEJOINTOKENREQUEST']._serialized_end=1651
-  _globals['_REVOKEJOINTOKENRESPONSE']._serialized_start=1653
-  _globals['_REVOKEJOINTOKENRESPONSE']._serialized_end=1716
-  _globals['_WATCHNODESREQUEST']._serialized_start=1718
-  _globals['_WATCHNODESREQUEST']._serialized_end=1761
-  _globals['_WATCHNODESRESPONSE']._serialized_start=1763
-  _globals['_WATCHNODESRESPONSE']._serialized_end=1833
-  _globals['_REBALANCETERMS']._serialized_start=1835
-  _globals['_REBALANCETERMS']._serialized_end=1918
-  _globals['_PLANREBALANCEREQUEST']._serialized_start=1920
-  _globals['_PLANREBALANCEREQUEST']._serialized_end=1985
-  _globals['_REBALANCEMOVE']._serialized_start=1988
-  _globals['_REBALANCEMOVE']._serialized_end=2230
-  _globals['_PLANREBALANCERESPONSE']._serialized_start=2233
-  _globals['_PLANREBALANCERESPONSE']._serialized_end=2401
-  _globals['_APPLYREBALANCEREQUEST']._serialized_start=2403
-  _globals['_APPLYREBALANCEREQUEST']._serialized_end=2512
-  _globals['_APPLYREBALANCERESPONSE']._serialized_start=2514
-  _globals['_APPLYREBALANCERESPONSE']._serialized_end=2580
-  _globals['_GETREBALANCEREQUEST']._serialized_start=2582
-  _globals['_GETREBALANCEREQUEST']._serialized_end=2603
-  _globals['_GETREBALANCERESPONSE']._serialized_start=2605
-  _globals['_GETREBALANCERESPONSE']._serialized_end=2669
-  _globals['_REBALANCE']._serialized_start=2672
-  _globals['_REBALANCE']._serialized_end=2907
-  _globals['_NODESERVICE']._serialized_start=3072
-  _globals['_NODESERVICE']._serialized_end=4148
+  _globals['_REBALANCEPHASE']._serialized_start=3268
+  _globals['_REBALANCEPHASE']._serialized_end=3427
+  _globals['_LISTNODESREQUEST']._serialized_start=218
+  _globals['_LISTNODESREQUEST']._serialized_end=332
+  _globals['_LISTNODESRESPONSE']._serialized_start=334
+  _globals['_LISTNODESRESPONSE']._serialized_end=455
+  _globals['_GETNODEREQUEST']._serialized_start=457
+  _globals['_GETNODEREQUEST']._serialized_end=544
+  _globals['_GETNODERESPONSE']._serialized_start=546
+  _globals['_GETNODERESPONSE']._serialized_end=619
+  _globals['_LISTNODEREPLICASREQUEST']._serialized_start=621
+  _globals['_LISTNODEREPLICASREQUEST']._serialized_end=660
+  _globals['_NODEREPLICA']._serialized_start=663
+  _globals['_NODEREPLICA']._serialized_end=804
+  _globals['_LISTNODEREPLICASRESPONSE']._serialized_start=806
+  _globals['_LISTNODEREPLICASRESPONSE']._serialized_end=919
+  _globals['_CORDONNODEREQUEST']._serialized_start=921
+  _globals['_CORDONNODEREQUEST']._serialized_end=990
+  _globals['_CORDONNODERESPONSE']._serialized_start=992
+  _globals['_CORDONNODERESPONSE']._serialized_end=1044
+  _globals['_UNCORDONNODEREQUEST']._serialized_start=1046
+  _globals['_UNCORDONNODEREQUEST']._serialized_end=1101
+  _globals['_UNCORDONNODERESPONSE']._serialized_start=1103
+  _globals['_UNCORDONNODERESPONSE']._serialized_end=1157
+  _globals['_DRAINNODEREQUEST']._serialized_start=1159
+  _globals['_DRAINNODEREQUEST']._serialized_end=1256
+  _globals['_DRAINNODERESPONSE']._serialized_start=1258
+  _globals['_DRAINNODERESPONSE']._serialized_end=1309
+  _globals['_REMOVENODEREQUEST']._serialized_start=1311
+  _globals['_REMOVENODEREQUEST']._serialized_end=1379
+  _globals['_REMOVENODERESPONSE']._serialized_start=1381
+  _globals['_REMOVENODERESPONSE']._serialized_end=1425
+  _globals['_CREATEJOINTOKENREQUEST']._serialized_start=1427
+  _globals['_CREATEJOINTOKENREQUEST']._serialized_end=1530
+  _globals['_CREATEJOINTOKENRESPONSE']._serialized_start=1532
+  _globals['_CREATEJOINTOKENRESPONSE']._serialized_end=1658
+  _globals['_LISTJOINTOKENSREQUEST']._serialized_start=1660
+  _globals['_LISTJOINTOKENSREQUEST']._serialized_end=1683
+  _globals['_JOINTOKEN']._serialized_start=1686
+  _globals['_JOINTOKEN']._serialized_end=1880
+  _globals['_LISTJOINTOKENSRESPONSE']._serialized_start=1882
+  _globals['_LISTJOINTOKENSRESPONSE']._serialized_end=1945
+  _globals['_REVOKEJOINTOKENREQUEST']._serialized_start=1947
+  _globals['_REVOKEJOINTOKENREQUEST']._serialized_end=2009
+  _globals['_REVOKEJOINTOKENRESPONSE']._serialized_start=2011
+  _globals['_REVOKEJOINTOKENRESPONSE']._serialized_end=2074
+  _globals['_WATCHNODESREQUEST']._serialized_start=2076
+  _globals['_WATCHNODESREQUEST']._serialized_end=2119
+  _globals['_WATCHNODESRESPONSE']._serialized_start=2121
+  _globals['_WATCHNODESRESPONSE']._serialized_end=2191
+  _globals['_REBALANCETERMS']._serialized_start=2193
+  _globals['_REBALANCETERMS']._serialized_end=2276
+  _globals['_PLANREBALANCEREQUEST']._serialized_start=2278
+  _globals['_PLANREBALANCEREQUEST']._serialized_end=2343
+  _globals['_REBALANCEMOVE']._serialized_start=2346
+  _globals['_REBALANCEMOVE']._serialized_end=2588
+  _globals['_PLANREBALANCERESPONSE']._serialized_start=2591
+  _globals['_PLANREBALANCERESPONSE']._serialized_end=2759
+  _globals['_APPLYREBALANCEREQUEST']._serialized_start=2761
+  _globals['_APPLYREBALANCEREQUEST']._serialized_end=2870
+  _globals['_APPLYREBALANCERESPONSE']._serialized_start=2872
+  _globals['_APPLYREBALANCERESPONSE']._serialized_end=2938
+  _globals['_GETREBALANCEREQUEST']._serialized_start=2940
+  _globals['_GETREBALANCEREQUEST']._serialized_end=2961
+  _globals['_GETREBALANCERESPONSE']._serialized_start=2963
+  _globals['_GETREBALANCERESPONSE']._serialized_end=3027
+  _globals['_REBALANCE']._serialized_start=3030
+  _globals['_REBALANCE']._serialized_end=3265
+  _globals['_NODESERVICE']._serialized_start=3430
+  _globals['_NODESERVICE']._serialized_end=4601
 # @@protoc_insertion_point(module_scope)

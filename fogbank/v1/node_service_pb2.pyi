@@ -4,8 +4,10 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from fogbank.v1 import deployments_pb2 as _deployments_pb2
 from fogbank.v1 import moments_pb2 as _moments_pb2
 from fogbank.v1 import nodes_pb2 as _nodes_pb2
+from fogbank.v1 import resources_pb2 as _resources_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
@@ -186,6 +188,98 @@ class GetNodeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetNodeResponse: _TypeAlias = GetNodeResponse  # noqa: Y015
+
+@_typing.final
+class ListNodeReplicasRequest(_message.Message):
+    """Of which node to list the replicas."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """Node's id (UUID) or name."""
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListNodeReplicasRequest: _TypeAlias = ListNodeReplicasRequest  # noqa: Y015
+
+@_typing.final
+class NodeReplica(_message.Message):
+    """A replica on a node."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_ID_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_NAME_FIELD_NUMBER: _builtins.int
+    REPLICA_FIELD_NUMBER: _builtins.int
+    RESOURCES_FIELD_NUMBER: _builtins.int
+    deployment_id: _builtins.str
+    """Deployment id (UUID) that it is of."""
+    deployment_name: _builtins.str
+    """That deployment's name."""
+    @_builtins.property
+    def replica(self) -> _deployments_pb2.Replica:
+        """The replica."""
+
+    @_builtins.property
+    def resources(self) -> _resources_pb2.Resources:
+        """What it takes of the node."""
+
+    def __init__(
+        self,
+        *,
+        deployment_id: _builtins.str = ...,
+        deployment_name: _builtins.str = ...,
+        replica: _deployments_pb2.Replica | None = ...,
+        resources: _resources_pb2.Resources | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["replica", b"replica", "resources", b"resources"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment_id", b"deployment_id", "deployment_name", b"deployment_name", "replica", b"replica", "resources", b"resources"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeReplica: _TypeAlias = NodeReplica  # noqa: Y015
+
+@_typing.final
+class ListNodeReplicasResponse(_message.Message):
+    """What is placed on the node and has not ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    AS_OF_SEQUENCE_FIELD_NUMBER: _builtins.int
+    total_size: _builtins.int
+    """How many there are on the node in all."""
+    as_of_sequence: _builtins.int
+    """Log sequence up to which this is true."""
+    @_builtins.property
+    def replicas(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeReplica]:
+        """Replicas of the caller's deployments, or everybody's for who may see them, by name and slot."""
+
+    def __init__(
+        self,
+        *,
+        replicas: _abc.Iterable[Global___NodeReplica] | None = ...,
+        total_size: _builtins.int = ...,
+        as_of_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "replicas", b"replicas", "total_size", b"total_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListNodeReplicasResponse: _TypeAlias = ListNodeReplicasResponse  # noqa: Y015
 
 @_typing.final
 class CordonNodeRequest(_message.Message):

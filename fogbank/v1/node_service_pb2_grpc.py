@@ -45,6 +45,11 @@ class NodeServiceStub:
                 request_serializer=fogbank_dot_v1_dot_node__service__pb2.GetNodeRequest.SerializeToString,
                 response_deserializer=fogbank_dot_v1_dot_node__service__pb2.GetNodeResponse.FromString,
                 _registered_method=True)
+        self.ListNodeReplicas = channel.unary_unary(
+                '/fogbank.v1.NodeService/ListNodeReplicas',
+                request_serializer=fogbank_dot_v1_dot_node__service__pb2.ListNodeReplicasRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_node__service__pb2.ListNodeReplicasResponse.FromString,
+                _registered_method=True)
         self.CordonNode = channel.unary_unary(
                 '/fogbank.v1.NodeService/CordonNode',
                 request_serializer=fogbank_dot_v1_dot_node__service__pb2.CordonNodeRequest.SerializeToString,
@@ -115,6 +120,13 @@ class NodeServiceServicer:
 
     def GetNode(self, request, context):
         """Shows one node.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListNodeReplicas(self, request, context):
+        """Lists the replicas on a node that the caller may see.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -209,6 +221,11 @@ def add_NodeServiceServicer_to_server(servicer, server):
                     servicer.GetNode,
                     request_deserializer=fogbank_dot_v1_dot_node__service__pb2.GetNodeRequest.FromString,
                     response_serializer=fogbank_dot_v1_dot_node__service__pb2.GetNodeResponse.SerializeToString,
+            ),
+            'ListNodeReplicas': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListNodeReplicas,
+                    request_deserializer=fogbank_dot_v1_dot_node__service__pb2.ListNodeReplicasRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_node__service__pb2.ListNodeReplicasResponse.SerializeToString,
             ),
             'CordonNode': grpc.unary_unary_rpc_method_handler(
                     servicer.CordonNode,
@@ -321,6 +338,33 @@ class NodeService:
             '/fogbank.v1.NodeService/GetNode',
             fogbank_dot_v1_dot_node__service__pb2.GetNodeRequest.SerializeToString,
             fogbank_dot_v1_dot_node__service__pb2.GetNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListNodeReplicas(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fogbank.v1.NodeService/ListNodeReplicas',
+            fogbank_dot_v1_dot_node__service__pb2.ListNodeReplicasRequest.SerializeToString,
+            fogbank_dot_v1_dot_node__service__pb2.ListNodeReplicasResponse.FromString,
             options,
             channel_credentials,
             insecure,

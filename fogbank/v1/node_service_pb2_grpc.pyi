@@ -37,6 +37,8 @@ class NodeServiceStub:
     """Lists nodes."""
     GetNode: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.GetNodeRequest, _node_service_pb2.GetNodeResponse]
     """Shows one node."""
+    ListNodeReplicas: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.ListNodeReplicasRequest, _node_service_pb2.ListNodeReplicasResponse]
+    """Lists the replicas on a node that the caller may see."""
     CordonNode: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.CordonNodeRequest, _node_service_pb2.CordonNodeResponse]
     """Lets a node take nothing new."""
     UncordonNode: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.UncordonNodeRequest, _node_service_pb2.UncordonNodeResponse]
@@ -69,6 +71,8 @@ class NodeServiceAsyncStub(NodeServiceStub):
     """Lists nodes."""
     GetNode: _aio.UnaryUnaryMultiCallable[_node_service_pb2.GetNodeRequest, _node_service_pb2.GetNodeResponse]  # type: ignore[assignment]
     """Shows one node."""
+    ListNodeReplicas: _aio.UnaryUnaryMultiCallable[_node_service_pb2.ListNodeReplicasRequest, _node_service_pb2.ListNodeReplicasResponse]  # type: ignore[assignment]
+    """Lists the replicas on a node that the caller may see."""
     CordonNode: _aio.UnaryUnaryMultiCallable[_node_service_pb2.CordonNodeRequest, _node_service_pb2.CordonNodeResponse]  # type: ignore[assignment]
     """Lets a node take nothing new."""
     UncordonNode: _aio.UnaryUnaryMultiCallable[_node_service_pb2.UncordonNodeRequest, _node_service_pb2.UncordonNodeResponse]  # type: ignore[assignment]
@@ -110,6 +114,14 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_node_service_pb2.GetNodeResponse, _abc.Awaitable[_node_service_pb2.GetNodeResponse]]:
         """Shows one node."""
+
+    @_abc_1.abstractmethod
+    def ListNodeReplicas(
+        self,
+        request: _node_service_pb2.ListNodeReplicasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_service_pb2.ListNodeReplicasResponse, _abc.Awaitable[_node_service_pb2.ListNodeReplicasResponse]]:
+        """Lists the replicas on a node that the caller may see."""
 
     @_abc_1.abstractmethod
     def CordonNode(

@@ -69,6 +69,9 @@ def test_a_drained_node_is_emptied_and_takes_replicas_again(system: FogUp, admin
     made = fog(system, "deploy", "moved", "--image", "x", "--replicas", "2", "--wait", "-o", "name")
     deployment_id = made.stdout.strip()
     name = admin.get(deployment_id).replicas[0].node_name
+    there = json.loads(fog(system, "nodes", "show", name, "-o", "json").stdout)
+    assert [each["deployment"] for each in there["placed_replicas"]] == ["moved"]
+    assert fog(system, "ps", "--node", there["id"][:8], "-o", "name").stdout == made.stdout
     try:
         drained = fog(system, "nodes", "drain", name, "--deadline", "5m", "--wait", "-o", "json")
         assert drained.returncode == 0, drained.stderr

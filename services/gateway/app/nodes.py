@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from fogbank.domain.views import AsOf, Moment, NodeView, Page
+from fogbank.domain.status import placed_view
+from fogbank.domain.views import AsOf, Moment, NodeReplica, NodeView, Page
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.ports import LedgerQueries
-from services.gateway.app.views import node_view
+from services.gateway.app.principal import Principal
+from services.gateway.app.views import node_view, replica_summary
+from services.gateway.core.node_commands import find_node
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,31 @@ class Nodes:
             UnavailableError: the ledger does not answer in time.
         """
         return await self._ledger.node(node, min_sequence, moment)
+
+    def replicas(self, principal: Principal, node: str) -> AsOf[Page[NodeReplica]]:
+        """List what is placed on a node and has not ended, by the deployments' names and slots.
+
+        Of those only what the caller may see is listed; all are counted.
+
+        Raises:
+            InvalidArgumentError, NotFoundError: as `find_node`.
+        """
+        fleet = self._fold.fleet
+        placed = list(fleet.on_node(find_node(fleet, node).id))
+        listed = [
+            NodeReplica(
+                each.deployment_id,
+                deployment.spec.name,
+                replica_summary(self._fold, placed_view(fleet, each)),
+                each.resources,
+            )
+            for each in placed
+            if (deployment := fleet.facts.deployments[each.deployment_id]).owner_id
+            == principal.user_id
+            or principal.sees_all
+        ]
+        listed.sort(key=lambda each: (each.deployment_name, each.deployment_id, each.replica.slot))
+        return AsOf(Page(tuple(listed), len(placed)), self._fold.position)
 
     async def watch(self, after_sequence: int = 0) -> AsyncIterator[NodeChange]:
         """Follow nodes after a log sequence (0: from now on), for ever.

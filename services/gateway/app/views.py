@@ -30,13 +30,14 @@ def deployment_view(fold: FleetFold, deployment: DeploymentFact) -> DeploymentVi
         updated_at_us=fold.tracker.updated_at_us.get(deployment.id, deployment.created_at_us),
         deleted_at_us=deployment.deleted_at_us,
         running_replicas=sum(view.running for view in views),
-        replicas=tuple(_replica(fold, view) for view in views),
+        replicas=tuple(replica_summary(fold, view) for view in views),
         recent_changes=changes,
         available_nodes=decision.available_nodes if failed and decision is not None else None,
     )
 
 
-def _replica(fold: FleetFold, view: ReplicaView) -> ReplicaSummary:
+def replica_summary(fold: FleetFold, view: ReplicaView) -> ReplicaSummary:
+    """Return one replica, with the name of its node."""
     placed, observed = view.placed, view.observed
     node = fold.fleet.facts.nodes.get(placed.node_id) if placed else None
     return ReplicaSummary(

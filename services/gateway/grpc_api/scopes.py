@@ -15,6 +15,7 @@ METHODS: dict[Scope, frozenset[str]] = {
             "ReplicaService/ReadLogs",
             "NodeService/ListNodes",
             "NodeService/GetNode",
+            "NodeService/ListNodeReplicas",
             "NodeService/WatchNodes",
             "IdentityService/ListOrganizations",
             "IdentityService/ListMyOrganizations",

@@ -63,6 +63,7 @@ ROWS: dict[str, Row] = {
     "DeploymentService.WatchDeployments": Row(Who.SIGNED_IN),
     "NodeService.ListNodes": Row(Who.SIGNED_IN),
     "NodeService.GetNode": Row(Who.SIGNED_IN, NODE),
+    "NodeService.ListNodeReplicas": Row(Who.SIGNED_IN, NODE),
     "NodeService.CordonNode": Row(Who.ADMINISTRATORS, NODE),
     "NodeService.UncordonNode": Row(Who.ADMINISTRATORS, NODE),
     "NodeService.DrainNode": Row(Who.ADMINISTRATORS, NODE),

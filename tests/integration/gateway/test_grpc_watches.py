@@ -13,7 +13,7 @@ from fogbank.codec.values import spec_to_pb
 from fogbank.v1 import audit_service_pb2, deployments_pb2, node_service_pb2, policy_service_pb2
 from fogbank.v1 import deployment_service_pb2 as pb
 from tests.support.fleet_log import a_spec, an_id
-from tests.support.gateway import GatewayWorld, gateway_world, signed_in
+from tests.support.gateway import GatewayWorld, gateway_world, refusal, signed_in
 from tests.support.named_users import ALICE, BOB
 from tests.support.scripted_agent import scripted_agent
 
@@ -160,6 +160,29 @@ async def test_nodes_are_listed_and_shown(world: GatewayWorld) -> None:
     assert [node.name for node in (*page.nodes, *rest.nodes)] == ["a", "b"]
     assert page.total_size == 2
     assert shown.node.name == "b"
+
+
+async def test_replicas_on_a_node_are_listed_to_who_may_see_them(world: GatewayWorld) -> None:
+    hers, his = await deployed(world, replicas=2), await deployed(world, BOB)
+    async with scripted_agent(world.channel, "a") as a, scripted_agent(world.channel, "b") as b:
+        await a.shake_hands()
+        await b.shake_hands()
+        first, _elsewhere = await world.scheduler.place(hers, a.node_id, b.node_id)
+        (other,) = await world.scheduler.place(his, a.node_id)
+
+        async def on_a(user: str, node: str = "a") -> Any:
+            return await world.node_service.ListNodeReplicas(
+                node_service_pb2.ListNodeReplicasRequest(node=node), metadata=signed_in(user)
+            )
+
+        (own,) = (seen := await on_a("alice")).replicas
+        assert (own.deployment_id, own.deployment_name) == (hers, a_spec().name)
+        assert (own.replica.id, own.replica.slot, own.replica.node_name) == (first, 0, "a")
+        assert own.resources.cpu_millicores == 1000
+        assert seen.total_size == 2, "others' are counted"
+        assert [each.replica.id for each in (await on_a("bob", a.node_id)).replicas] == [other]
+        assert len((await on_a("admin")).replicas) == 2
+        assert (await refusal(on_a("admin", "c"))).code() is grpc.StatusCode.NOT_FOUND
 
 
 async def test_the_active_policy_is_shown(world: GatewayWorld) -> None:

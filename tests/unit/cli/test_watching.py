@@ -25,7 +25,7 @@ def seconds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_pipe_gets_a_table_for_each_change(capsys: pytest.CaptureFixture[str]) -> None:
-    show_commands._watch(None, None, OutputFormat.TABLE)  # type: ignore[arg-type]  # not used
+    show_commands._watch(list, OutputFormat.TABLE)
 
     shown = capsys.readouterr().out
     assert [line.split()[1] for line in shown.splitlines() if line.startswith("web")] == [
@@ -35,7 +35,7 @@ def test_a_pipe_gets_a_table_for_each_change(capsys: pytest.CaptureFixture[str])
 
 
 def test_a_program_gets_json_for_each_change(capsys: pytest.CaptureFixture[str]) -> None:
-    show_commands._watch(None, None, OutputFormat.JSON)  # type: ignore[arg-type]  # not used
+    show_commands._watch(list, OutputFormat.JSON)
 
     first, end = json.JSONDecoder().raw_decode(text := capsys.readouterr().out)
     second = json.loads(text[end:])
