@@ -14,6 +14,7 @@ into a real PostgreSQL; then, one after the other:
   half);
 - one then: one deployment, drawn at random, at a random commit after its creation, from the index
   (aim: 95 of 100 within 200 ms);
+- node then: one node, drawn at random, at a random commit after its first handshake, likewise;
 - all then: all deployments and nodes at a random commit, from the newest snapshot before it;
 - decide: every round derived again by the ledger's process from its copy (no floor but folding).
 
@@ -27,7 +28,7 @@ import argparse
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -65,6 +66,7 @@ _ROWS = (
     "nodes",
 )
 _CREATED = "SELECT id::text, min(position) >> 16 AS at FROM touches WHERE kind = 1 GROUP BY id"
+_CONNECTED = "SELECT id::text, min(position) >> 16 AS at FROM touches WHERE kind = 6 GROUP BY id"
 
 
 @dataclass
@@ -229,15 +231,20 @@ async def deriving(ledger: Ledger, events: int, costs: Costs) -> None:
 async def asking(ledger: Ledger, url: str, last: int) -> None:
     """Ask for past states."""
     chance, queries = Random(1), ledger.answers.queries
-    created = await rows_of(url, _CREATED)
+
+    async def one(name: str, began: str, ask: Callable[[str, Moment], Awaitable[object]]) -> None:
+        things = await rows_of(url, began)
+        took: list[float] = []
+        for each in [things[0], *chance.choices(things, k=_SINGLE)]:
+            moment = Moment(chance.randint(each["at"], last))
+            began_s = time.perf_counter()
+            await ask(each["id"], moment)
+            took.append(time.perf_counter() - began_s)
+        shown(name, took[1:])  # the first one starts the process
+
+    await one("one then", _CREATED, lambda id_, at: queries.deployment(id_, "", Wait(), at))
+    await one("node then", _CONNECTED, lambda id_, at: queries.node(id_, Wait(), at))
     took: list[float] = []
-    for each in [created[0], *chance.choices(created, k=_SINGLE)]:
-        moment = Moment(chance.randint(each["at"], last))
-        began_s = time.perf_counter()
-        await queries.deployment(each["id"], "", Wait(), moment)
-        took.append(time.perf_counter() - began_s)
-    shown("one then", took[1:])  # the first one starts the process
-    took = []
     for _ in range(_WHOLE):
         began_s = time.perf_counter()
         moment = Moment(chance.randint(1, last))

@@ -84,16 +84,22 @@ def print_nodes(
 
 
 @app.command("show")
-def show(node: node_changes.NodeArgument, output: Output = AsTable) -> None:
-    """Show one node, and the replicas on it."""
-    from fogbank.cli.connection import connect
+def show(node: node_changes.NodeArgument, at: At = "", output: Output = AsTable) -> None:
+    """Show one node, and the replicas on it; with --at the node as it was, by its name then."""
+    from fogbank.cli.connection import PAST_TIMEOUT_S, connect
     from fogbank.cli.lookups import node_reference
+    from fogbank.cli.moments import moment
     from fogbank.cli.node_replicas import print_replicas, replica_rows, replicas_on
     from fogbank.cli.views import node_row
     from fogbank.v1 import node_service_pb2
 
+    request = node_service_pb2.GetNodeRequest(node=node, as_of=moment(at) if at else None)
     with connect() as connection:
-        request = node_service_pb2.GetNodeRequest(node=node_reference(connection, node))
+        if at:
+            then = connection.call(connection.nodes.GetNode, request, PAST_TIMEOUT_S).node
+            print_node(node_row(then), output)
+            return
+        request.node = node_reference(connection, node)
         shown = connection.call(connection.nodes.GetNode, request).node
         there = replicas_on(connection, shown.id)
     row, replicas = node_row(shown), replica_rows(there)

@@ -225,9 +225,11 @@ class MixedStory:
                 break
 
 
-def tell(seed: int, *, events: int, nodes: int = 30) -> MixedStory:
+def tell(
+    seed: int, *, events: int, nodes: int = 30, kind: type[MixedStory] = MixedStory
+) -> MixedStory:
     """Tell the story of a seed until it has at least so many events."""
-    story = MixedStory(Random(seed))
+    story = kind(Random(seed))
     story.take(story.log.fact(ev.OrganizationCreated("all")))
     for cluster_id in CLUSTERS:
         story.take(story.log.fact(ev.ClusterCreated(f"cluster-{cluster_id}", 1)))

@@ -31,6 +31,14 @@ _COUNTING = text(
     "AND position < :before AND counts GROUP BY 1) AS touched "
     "LEFT JOIN public.commits AS c USING (sequence) ORDER BY touched.sequence"
 ).bindparams(bits=INDEX_BITS)
+_TOUCHING = text(
+    "SELECT found.position FROM unnest(CAST(:kinds AS smallint[])) AS wanted (kind) "
+    "CROSS JOIN LATERAL (SELECT t.position FROM public.touches AS t "
+    "WHERE t.kind = wanted.kind AND t.id = CAST(:id AS uuid) "
+    "AND t.position >= :first AND t.position < :before ORDER BY t.position LIMIT :most) AS found "
+    "ORDER BY found.position LIMIT :most"
+)
+_LAST_COUNTING = select(_T.position).where(_T.counts).order_by(_T.position.desc()).limit(1)
 _KEPT = select(_C.sequence, _C.service, _C.instance, _C.digest, _C.data).order_by(_C.sequence)
 
 
@@ -72,7 +80,7 @@ class PostgresLogCopy:
             return [KeptCommit(*row) for row in await connection.execute(query)]
 
     async def touching(
-        self, kind: ThingKind, id_: str, after: int, upto: int
+        self, kinds: Collection[ThingKind], id_: str, after: int, upto: int
     ) -> AsyncGenerator[Touched]:
         """Yield the commits that touch a thing, from after a sequence up to another, in order.
 
@@ -82,17 +90,17 @@ class PostgresLogCopy:
         """
         if not is_id(id_):
             return
-        position, last = pack(after + 1, 0), pack(upto + 1, 0)
-        wanted = (_T.kind == int(kind)) & (_T.id == id_) & (_T.position < last)
+        position = pack(after + 1, 0)
+        wanted = {
+            "kinds": [int(kind) for kind in kinds],
+            "id": id_,
+            "before": pack(upto + 1, 0),
+            "most": _AT_ONCE,
+        }
         while True:
-            places = (
-                select(_T.position)
-                .where(wanted & (_T.position >= position))
-                .order_by(_T.position)
-                .limit(_AT_ONCE)
-            )
+            values = wanted | {"first": position}
             async with outages_named(), self._engine.connect() as connection:
-                found = list((await connection.execute(places)).scalars())
+                found = list((await connection.execute(_TOUCHING, values)).scalars())
                 sequences = {sequence_of(each) for each in found}
                 kept = await _named(connection, sequences)
             for commit in kept:
@@ -127,6 +135,21 @@ class PostgresLogCopy:
             async with outages_named(), self._engine.connect() as connection:
                 kept = await _named(connection, indexes.keys())
             yield [Touched(commit, indexes[commit.sequence]) for commit in kept]
+
+    async def last_counting(self, kind: ThingKind, id_: str, upto: int) -> Touched | None:
+        """Return the last event up to a sequence that touches a thing, and counts; None if none.
+
+        Raises:
+            CopyDamagedError: its commit isn't there.
+            StoreUnavailableError: no answer.
+        """
+        touching = (_T.kind == int(kind)) & (_T.id == id_) & (_T.position < pack(upto + 1, 0))
+        async with outages_named(), self._engine.connect() as connection:
+            place = (await connection.execute(_LAST_COUNTING.where(touching))).scalar()
+            if place is None:
+                return None
+            (commit,) = await _named(connection, {sequence_of(place)})
+        return Touched(commit, (index_of(place),))
 
     async def rounds(self, first: int, last: int) -> int:
         """Return how many commits of schedulers lie between, both included.

@@ -15,7 +15,7 @@ from fogbank.domain.status import replica_views
 from fogbank.domain.views import DeploymentView, NodeView
 from services.ledger.adapters.tables import DEPLOYMENTS, NODES
 from services.ledger.adapters.views import deployment_view, node_view
-from services.ledger.app.past import PastDeployment, Standing
+from services.ledger.app.standings import PastDeployment, Standing
 from services.ledger.core.making import (
     deployment_row,
     deployment_state_row,

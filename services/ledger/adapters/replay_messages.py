@@ -12,9 +12,10 @@ from fogbank.domain.comparison import ComparedPart
 from fogbank.domain.policy import Policy
 from fogbank.domain.rederived import RederivedPart, Span
 from fogbank.domain.views import DeploymentView, NodeView
-from services.ledger.app.past import PastDeployment, Standing
 from services.ledger.app.records import Touched
 from services.ledger.app.replays import KeptCommit
+from services.ledger.app.standings import PastDeployment, Standing
+from services.ledger.core.alone import Wanted
 
 LENGTH_BYTES = 4
 
@@ -103,26 +104,38 @@ class ShowNodes(msgspec.Struct, tag=True, frozen=True):
 
 
 class BeginAlone(msgspec.Struct, tag=True, frozen=True):
-    """Hold the events that touch one deployment from now on; the next `TakeAlone` have them."""
-
-    deployment_id: str
+    """Hold chosen events from now on; the next `TakeAlone` have them."""
 
 
 class TakeAlone(msgspec.Struct, tag=True, frozen=True):
-    """Take in events that touch that deployment or its nodes; `log_times_us` are by sequence."""
+    """Take in chosen events; `log_times_us` are by sequence."""
 
     touched: tuple[Touched, ...]
     log_times_us: dict[int, int]
 
 
 class FindAlone(msgspec.Struct, tag=True, frozen=True):
-    """Name that deployment, and the nodes that it was ever placed on."""
+    """Name a deployment of the chosen events, and the nodes that it was ever placed on."""
+
+    deployment_id: str
 
 
 class ShowAlone(msgspec.Struct, tag=True, frozen=True):
-    """Show that deployment."""
+    """Show a deployment of the chosen events."""
 
     standing: Standing
+
+
+class ListPlacedAlone(msgspec.Struct, tag=True, frozen=True):
+    """Name the deployments with a replica on a node that has not ended, by the chosen events."""
+
+    node_id: str
+
+
+class ShowNodesAlone(msgspec.Struct, tag=True, frozen=True):
+    """Show the nodes of the chosen events."""
+
+    wanted: Wanted
 
 
 class AloneFound(msgspec.Struct, tag=True, frozen=True):
@@ -130,6 +143,12 @@ class AloneFound(msgspec.Struct, tag=True, frozen=True):
 
     deployment: PastDeployment | None
     node_ids: tuple[str, ...]
+
+
+class PlacedAlone(msgspec.Struct, tag=True, frozen=True):
+    """The ids of deployments."""
+
+    deployment_ids: tuple[str, ...]
 
 
 class Taken(msgspec.Struct, tag=True, frozen=True):
@@ -193,6 +212,9 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
     why: str
 
 
+# What is asked of a whole state, and of chosen events.
+OfState = ListDeployments | ShowDeployments | ShowCluster | ShowNodes
+OfChosen = TakeAlone | FindAlone | ShowAlone | ListPlacedAlone | ShowNodesAlone
 Request = (
     Pieces
     | BeginSpan
@@ -201,14 +223,9 @@ Request = (
     | Compare
     | BeginState
     | Fold
-    | ListDeployments
-    | ShowDeployments
-    | ShowCluster
-    | ShowNodes
     | BeginAlone
-    | TakeAlone
-    | FindAlone
-    | ShowAlone
+    | OfState
+    | OfChosen
 )
 Answer = (
     Taken
@@ -221,6 +238,7 @@ Answer = (
     | ShownCluster
     | ShownNodes
     | AloneFound
+    | PlacedAlone
     | Failed
 )
 

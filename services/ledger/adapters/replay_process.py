@@ -19,9 +19,10 @@ from fogbank.domain.rederived import RederivedPart, Span
 from fogbank.domain.snapshots import Snapshot
 from fogbank.domain.views import DeploymentView, NodeView
 from services.ledger.adapters import replay_messages as say
-from services.ledger.app.past import PastDeployment, Standing
 from services.ledger.app.records import Touched
 from services.ledger.app.replays import KeptCommit, ReplayFailedError
+from services.ledger.app.standings import PastDeployment, Standing
+from services.ledger.core.alone import Wanted
 
 _log = structlog.get_logger(__name__)
 
@@ -93,23 +94,31 @@ class ReplayProcess:
         """Return all nodes, removed ones too."""
         return (await self._ask(say.ShowNodes(state), say.ShownNodes)).views
 
-    async def begin_alone(self, deployment_id: str) -> None:
-        """Hold the events that touch one deployment from now on."""
-        await self._ask(say.BeginAlone(deployment_id), say.Taken)
+    async def begin_alone(self) -> None:
+        """Hold chosen events from now on."""
+        await self._ask(say.BeginAlone(), say.Taken)
 
     async def take_alone(self, touched: Sequence[Touched], log_times_us: Mapping[int, int]) -> None:
         """Take in some of them; ReplayFailedError if they can't be understood."""
         await self._ask(say.TakeAlone(tuple(touched), dict(log_times_us)), say.Taken)
 
-    async def find_alone(self) -> tuple[PastDeployment | None, Sequence[str]]:
-        """Return that deployment, None if there is none, and the nodes it was ever placed on."""
-        found = await self._ask(say.FindAlone(), say.AloneFound)
+    async def find_alone(self, deployment_id: str) -> tuple[PastDeployment | None, Sequence[str]]:
+        """Return a deployment, None if there is none, and the nodes it was ever placed on."""
+        found = await self._ask(say.FindAlone(deployment_id), say.AloneFound)
         return found.deployment, found.node_ids
 
     async def show_alone(self, standing: Standing) -> DeploymentView:
-        """Return that deployment whole."""
+        """Return a deployment whole."""
         (view,) = (await self._ask(say.ShowAlone(standing), say.ShownDeployments)).views
         return view
+
+    async def placed_alone(self, node_id: str) -> Sequence[str]:
+        """Return the deployments with a replica on a node that has not ended."""
+        return (await self._ask(say.ListPlacedAlone(node_id), say.PlacedAlone)).deployment_ids
+
+    async def nodes_alone(self, wanted: Wanted) -> Sequence[NodeView]:
+        """Return the nodes that the events tell of."""
+        return (await self._ask(say.ShowNodesAlone(wanted), say.ShownNodes)).views
 
     async def _send(self, parts: AsyncGenerator[Snapshot]) -> say.SnapshotHead | None:
         """Send a snapshot's pieces; return the rest of it, None if there is no snapshot."""

@@ -29,7 +29,7 @@ from services.ledger.adapters.past_views import (
 )
 from services.ledger.app.records import Touched
 from services.ledger.app.replays import KeptCommit
-from services.ledger.core.alone import OwnEvents, node_ids_of
+from services.ledger.core.alone import OwnEvents, Wanted, node_ids_of
 
 # Behind the ledger itself, which has a fleet to keep up with.
 _NICENESS = 5
@@ -66,13 +66,15 @@ class Replayer:
             case say.Fold():
                 return self._fold(request)
             case say.BeginAlone():
-                self._alone = OwnEvents(request.deployment_id)
+                self._alone = OwnEvents()
                 return say.Taken()
-            case say.TakeAlone() | say.FindAlone() | say.ShowAlone():
-                assert self._alone is not None  # noqa: S101  it was begun
-                return _of_one(self._alone, request)
-            case _:
+            case (
+                say.ListDeployments() | say.ShowDeployments() | say.ShowCluster() | say.ShowNodes()
+            ):
                 return _shown(self._states[request.state], request)
+            case _:
+                assert self._alone is not None  # noqa: S101  it was begun
+                return _of_chosen(self._alone, request)
 
     def _fold(self, request: say.Fold) -> say.Answer:
         fleet = self._states[request.state]
@@ -125,10 +127,7 @@ class Replayer:
             return say.Failed(str(error))
 
 
-def _shown(
-    fleet: FleetState,
-    request: say.ListDeployments | say.ShowDeployments | say.ShowCluster | say.ShowNodes,
-) -> say.Answer:
+def _shown(fleet: FleetState, request: say.OfState) -> say.Answer:
     match request:
         case say.ListDeployments():
             return say.Deployments(tuple(past_deployments(fleet)))
@@ -141,7 +140,7 @@ def _shown(
             return say.ShownNodes(tuple(shown_nodes(fleet)))
 
 
-def _of_one(alone: OwnEvents, request: say.TakeAlone | say.FindAlone | say.ShowAlone) -> say.Answer:
+def _of_chosen(alone: OwnEvents, request: say.OfChosen) -> say.Answer:
     match request:
         case say.TakeAlone():
             try:
@@ -150,13 +149,19 @@ def _of_one(alone: OwnEvents, request: say.TakeAlone | say.FindAlone | say.ShowA
                 return say.Failed(str(error))
             return say.Taken()
         case say.FindAlone():
-            state = alone.state()
+            state = alone.state(Wanted(frozenset([request.deployment_id])))
             known = past_deployments(state)
-            found = next((each for each in known if each.id == alone.deployment_id), None)
-            return say.AloneFound(found, node_ids_of(state, alone.deployment_id))
+            found = next((each for each in known if each.id == request.deployment_id), None)
+            return say.AloneFound(found, node_ids_of(state, request.deployment_id))
         case say.ShowAlone():
-            views = shown_deployments(alone.state(), [request.standing], whole=True)
+            state = alone.state(Wanted(frozenset([request.standing.deployment_id])))
+            views = shown_deployments(state, [request.standing], whole=True)
             return say.ShownDeployments(tuple(views))
+        case say.ListPlacedAlone():
+            state = alone.state(Wanted(node_ids=frozenset([request.node_id])))
+            return say.PlacedAlone(tuple(sorted(state.deployments_on(request.node_id))))
+        case say.ShowNodesAlone():
+            return say.ShownNodes(tuple(shown_nodes(alone.state(request.wanted))))
 
 
 def _cluster(fleet: FleetState, cluster_id: int) -> say.ShownCluster:

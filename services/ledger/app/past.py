@@ -1,7 +1,7 @@
 """The state at past moments: folded again up to there, and shown as queries show the present one.
 
 What changed of a deployment's status, and when, is in its history, which is a table. One deployment
-is folded from its own events, which an index names; all else comes from the newest snapshot before
+or node is folded from its own events (`own_past`); all else comes from the newest snapshot before
 the moment and the commits behind it.
 """
 
@@ -9,40 +9,31 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
     aclosing,
     asynccontextmanager,
 )
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from fogbank.domain.cluster_status import ClusterStatus, ClusterUse, no_cluster_then
 from fogbank.domain.errors import InvalidArgumentError, NotFoundError
-from fogbank.domain.position import sequence_of
 from fogbank.domain.snapshots import Snapshot
-from fogbank.domain.states import DeploymentStatus, NodeStatus
-from fogbank.domain.status import StatusChange
-from fogbank.domain.views import (
-    RECENT_CHANGES,
-    AsOf,
-    DeploymentView,
-    Moment,
-    NodeView,
-    Page,
-)
+from fogbank.domain.states import DeploymentStatus
+from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page
 from fogbank.runtime.clock import Clock
+from services.ledger.app.own_past import OwnHolder, OwnPast, of_the_fleet
 from services.ledger.app.ports import DeploymentFilter, DeploymentSort
 from services.ledger.app.progress import Progress
-from services.ledger.app.records import RecordIndex, Touched
+from services.ledger.app.records import RecordIndex
 from services.ledger.app.replays import KeptCommit, LogCopy
 from services.ledger.app.snapshots import Snapshots
+from services.ledger.app.standings import History, PastDeployment, Standing, Standings
 from services.ledger.core.log_times import STRIDE
 from services.ledger.core.rows import STATUS_WORDS
-from services.ledger.core.touched import ThingKind
 
 # Folded states that are kept, for whoever asks about the same time again.
 STATES = 2
@@ -53,31 +44,8 @@ _BEHIND_S = 10.0
 _CLOCKS_APART_US = 2_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-_Part = TypeVar("_Part")
 
-
-@dataclass(frozen=True, slots=True)
-class PastDeployment:
-    """What lists are filtered and sorted by; `version` is a position."""
-
-    id: str
-    name: str
-    owner_id: str
-    cluster_id: int
-    created_at_us: int
-    version: int
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a deployment stood, which a folded state doesn't say; newest change first."""
-
-    deployment_id: str
-    updated_at_us: int
-    changes: tuple[StatusChange, ...]
-
-
-class StateHolder(Protocol):
+class StateHolder(OwnHolder, Protocol):
     """Folds states and shows them, elsewhere than in this process's event loop.
 
     All methods raise UnavailableError when it is gone, and ReplayFailedError where a commit can't
@@ -98,18 +66,6 @@ class StateHolder(Protocol):
     ) -> Sequence[DeploymentView]:
         """Return some; with their replicas and changes if `whole`."""
 
-    async def begin_alone(self, deployment_id: str) -> None:
-        """Hold the events that touch one deployment from now on, without a state."""
-
-    async def take_alone(self, touched: Sequence[Touched], log_times_us: Mapping[int, int]) -> None:
-        """Take in events that touch that deployment, or say how its nodes stood."""
-
-    async def find_alone(self) -> tuple[PastDeployment | None, Sequence[str]]:
-        """Return that deployment, None if there is none, and the nodes it was ever placed on."""
-
-    async def show_alone(self, standing: Standing) -> DeploymentView:
-        """Return that deployment whole."""
-
     async def show_cluster(
         self, state: int, cluster_id: int
     ) -> tuple[ClusterUse | None, Sequence[str]]:
@@ -120,21 +76,6 @@ class StateHolder(Protocol):
 
     async def show_nodes(self, state: int) -> Sequence[NodeView]:
         """Return all nodes, removed ones too."""
-
-
-class History(Protocol):
-    """Changes of status, and when commits were appended; StoreUnavailableError as the tables."""
-
-    async def changes(
-        self, deployment_ids: Collection[str], upto: int, most: int
-    ) -> Mapping[str, tuple[StatusChange, ...]]:
-        """Return the latest changes up to a sequence of each deployment, newest first."""
-
-    async def appended_at_us(self, first: int, last: int) -> Sequence[int]:
-        """Return when the commits `first` to `last` were appended."""
-
-    async def latest_appended_us(self, sequences: Collection[int]) -> Mapping[int, int]:
-        """Return as `LogTimes.of` takes it."""
 
 
 class PastStates:
@@ -157,7 +98,8 @@ class PastStates:
         self._holders = holders
         self._progress = progress
         self._clock = clock
-        self._index = index
+        self._standings = Standings(history, progress)
+        self._own = OwnPast(index, self._standings)
         self._turn = asyncio.Lock()
         self._open = AsyncExitStack()
         self._holder: StateHolder | None = None
@@ -190,32 +132,15 @@ class PastStates:
             InvalidArgumentError: the log has no such moment.
         """
         sequence = await self.sequence_of(moment)
-        async with aclosing(
-            self._index.counting(ThingKind.DEPLOYMENT, [deployment_id], sequence)
-        ) as own:
-            first = await anext(own, None)
-            if first is None:
-                raise NotFoundError("Deployment not found")
-            async with self._turn, self._holding() as holder:
-                await holder.begin_alone(deployment_id)
-                await self._take_alone(holder, _from(first, own))
-                found, node_ids = await holder.find_alone()
-                if found is None or (owner_id and found.owner_id != owner_id):
-                    raise NotFoundError("Deployment not found")
-                (standing,) = await self._standings([found], sequence)
-                nodes = self._index.counting(ThingKind.STANDING, node_ids, sequence)
-                await self._take_alone(holder, nodes)
-                return AsOf(await holder.show_alone(standing), sequence)
+        async with self._turn, self._holding() as holder:
+            found = await self._own.deployment(holder, deployment_id, owner_id, sequence)
+        return AsOf(found, sequence)
 
-    async def _take_alone(
-        self, holder: StateHolder, parts: AsyncGenerator[Sequence[Touched]]
-    ) -> None:
-        """Hand over commits in parts, each with the log times at its commits."""
-        async with aclosing(parts):
-            async for touched in parts:
-                sequences = {each.commit.sequence for each in touched}
-                latest = await self._history.latest_appended_us(sequences)
-                await holder.take_alone(touched, self._progress.log_times.of(latest))
+    async def node(self, node: str, moment: Moment) -> AsOf[NodeView]:
+        """Return a node by its id or name, as it was; NotFoundError if there was none."""
+        sequence = await self.sequence_of(moment)
+        async with self._turn, self._holding() as holder:
+            return AsOf(await self._own.node(holder, node, sequence), sequence)
 
     async def deployments(
         self, wanted: DeploymentFilter, moment: Moment
@@ -233,27 +158,15 @@ class PastStates:
                 reverse=not wanted.ascending,
             )
             page = found[wanted.offset : wanted.offset + wanted.limit]
-            standings = await self._standings(page, sequence)
+            standings = await self._standings.of(page, sequence)
             views = await holder.show_deployments(state, standings, whole=False)
             return AsOf(Page(tuple(views), len(found)), sequence)
-
-    async def node(self, node: str, moment: Moment) -> AsOf[NodeView]:
-        """Return a node by its id or name, as it was; NotFoundError if there was none."""
-        sequence = await self.sequence_of(moment)
-        async with self._state_at(sequence) as (holder, state):
-            views = await holder.show_nodes(state)
-        named = [each for each in views if each.name == node and _of_the_fleet(each)]
-        named.sort(key=lambda each: each.epoch)
-        named += [each for each in views if each.id == node.lower()]
-        if not named:
-            raise NotFoundError("Node not found")
-        return AsOf(named[-1], sequence)
 
     async def nodes(self, limit: int, offset: int, moment: Moment) -> AsOf[Page[NodeView]]:
         """Return some nodes by name, as they were."""
         sequence = await self.sequence_of(moment)
         async with self._state_at(sequence) as (holder, state):
-            views = [each for each in await holder.show_nodes(state) if _of_the_fleet(each)]
+            views = [each for each in await holder.show_nodes(state) if of_the_fleet(each)]
         views.sort(key=lambda each: (each.name, each.id))
         return AsOf(Page(tuple(views[offset : offset + limit]), len(views)), sequence)
 
@@ -312,19 +225,6 @@ class PastStates:
             )
         return found
 
-    async def _standings(self, deployments: Sequence[PastDeployment], upto: int) -> list[Standing]:
-        ids = [each.id for each in deployments]
-        changes = await self._history.changes(ids, upto, RECENT_CHANGES)
-        versions = {each.id: sequence_of(each.version) for each in deployments}
-        latest = await self._history.latest_appended_us(set(versions.values()))
-        commanded_us = self._progress.log_times.of(latest)
-        return [
-            Standing(
-                id_, max(commanded_us[versions[id_]], changes[id_][0].changed_at_us), changes[id_]
-            )
-            for id_ in ids
-        ]
-
     @asynccontextmanager
     async def _holding(self) -> AsyncGenerator[StateHolder]:
         """Have somebody who holds states; who fails is let go, with all of them."""
@@ -381,7 +281,9 @@ class PastStates:
         await stack.aclose()
 
 
-async def _from(first: _Part | None, others: AsyncGenerator[_Part]) -> AsyncGenerator[_Part]:
+async def _from(
+    first: Snapshot | None, others: AsyncGenerator[Snapshot]
+) -> AsyncGenerator[Snapshot]:
     if first is not None:
         yield first
     async for part in others:
@@ -414,10 +316,6 @@ def _sort_key(
             return 0, known.name
         case DeploymentSort.STATUS:
             return 0, STATUS_WORDS[status]
-
-
-def _of_the_fleet(node: NodeView) -> bool:
-    return node.status is not NodeStatus.REMOVED
 
 
 def _text(instant_us: int) -> str:

@@ -26,7 +26,9 @@ class Touched:
 class RecordIndex(Protocol):
     """The second copy of the log by things; StoreUnavailableError when it does not answer."""
 
-    def touching(self, kind: ThingKind, id_: str, after: int, upto: int) -> AsyncGenerator[Touched]:
+    def touching(
+        self, kinds: Collection[ThingKind], id_: str, after: int, upto: int
+    ) -> AsyncGenerator[Touched]:
         """Yield the commits after a sequence up to another that touch a thing, in order.
 
         One with many such events may come in parts.
@@ -44,6 +46,13 @@ class RecordIndex(Protocol):
 
         Raises:
             CopyDamagedError: one of them isn't there.
+        """
+
+    async def last_counting(self, kind: ThingKind, id_: str, upto: int) -> Touched | None:
+        """Return the last event up to a sequence that touches a thing, and counts; None if none.
+
+        Raises:
+            CopyDamagedError: its commit isn't there.
         """
 
 
@@ -68,5 +77,6 @@ class Records:
                 "after_sequence", f"must lie between 0 and {upto}, that at most at {end}"
             )
         await self._progress.reach(upto, _BEHIND_S)
-        async for touched in self._index.touching(kind, id_, after, upto):
+        kinds = (kind, ThingKind.LOAD) if kind is ThingKind.NODE else (kind,)
+        async for touched in self._index.touching(kinds, id_, after, upto):
             yield touched

@@ -1,4 +1,4 @@
-"""One deployment's state from the events that touch it, instead of from the whole log.
+"""One deployment or node from the events that touch it, instead of from the whole log.
 
 Whether an event counts depends on others that aren't here: on the rounds between, on what a node
 reported of other replicas. The index says which ones count; here they are taken at its word.
@@ -7,7 +7,7 @@ reported of other replicas. The index says which ones count; here they are taken
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from fogbank.domain import events as ev
 from fogbank.domain.envelope import SCHEDULER, Commit
@@ -18,6 +18,28 @@ from fogbank.domain.resources import NOTHING
 from fogbank.domain.tenancy import UNLIMITED, ClusterFact
 
 _UNKNOWN = Fingerprint(NOTHING, NOTHING)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a state is to tell: these deployments, and what was ever placed on these nodes."""
+
+    deployment_ids: frozenset[str] = frozenset()
+    node_ids: frozenset[str] = frozenset()
+
+    def concerned_by(self, outcome: ev.Outcome) -> bool:
+        """Tell whether an outcome is about one of them; of nodes' silence all are."""
+        match outcome:
+            case ev.NodeOffline():
+                return True
+            case ev.RebalanceEnded():
+                return False
+            case ev.DeploymentPlaced():
+                named = {outcome.deployment_id, *(each.deployment_id for each in outcome.evictions)}
+                here = any(each.node_id in self.node_ids for each in outcome.placements)
+                return here or not named.isdisjoint(self.deployment_ids)
+            case _:
+                return outcome.deployment_id in self.deployment_ids
 
 
 class OwnState(FleetState):
@@ -31,12 +53,12 @@ class OwnState(FleetState):
         self.position = commit.sequence
         return folded
 
-    def take(self, commit: Commit, index: int, deployment_id: str) -> None:
-        """Take in the next event, as far as it concerns a deployment."""
+    def take(self, commit: Commit, index: int, wanted: Wanted) -> None:
+        """Take in the next event, as far as it concerns what is wanted."""
         envelope = commit.envelopes[index]
         match envelope.event:
             case ev.RoundDecided() as event if commit.service == SCHEDULER:
-                outcomes = tuple(each for each in event.outcomes if _concerns(each, deployment_id))
+                outcomes = tuple(filter(wanted.concerned_by, event.outcomes))
                 self.decisions.prev_digest = event.prev_digest
                 self.decisions.prev_sequence = min(self.decisions.prev_sequence, event.facts_to)
                 event = replace(event, outcomes=outcomes, observations=())
@@ -65,10 +87,9 @@ class OwnState(FleetState):
 
 
 class OwnEvents:
-    """The events that touch a deployment, and those that say how its nodes stood."""
+    """The events that touch a deployment or node, and those that say how what is near it stood."""
 
-    def __init__(self, deployment_id: str) -> None:
-        self.deployment_id = deployment_id
+    def __init__(self) -> None:
         self._events: dict[tuple[int, int], Commit] = {}
 
     def add(self, touching: Iterable[tuple[Commit, Iterable[int]]]) -> None:
@@ -77,11 +98,11 @@ class OwnEvents:
             for index in indexes:
                 self._events[commit.sequence, index] = commit
 
-    def state(self) -> OwnState:
-        """Return the state that they lead to."""
+    def state(self, wanted: Wanted) -> OwnState:
+        """Return the state that they lead to, as far as it is wanted."""
         state = OwnState()
         for place in sorted(self._events):
-            state.take(self._events[place], place[1], self.deployment_id)
+            state.take(self._events[place], place[1], wanted)
         return state
 
 
@@ -91,19 +112,6 @@ def node_ids_of(state: FleetState, deployment_id: str) -> tuple[str, ...]:
     return tuple(
         sorted({each.node_id for each in placements if each.deployment_id == deployment_id})
     )
-
-
-def _concerns(outcome: ev.Outcome, deployment_id: str) -> bool:
-    match outcome:
-        case ev.NodeOffline():
-            return True
-        case ev.RebalanceEnded():
-            return False
-        case ev.DeploymentPlaced():
-            evicted = {each.deployment_id for each in outcome.evictions}
-            return outcome.deployment_id == deployment_id or deployment_id in evicted
-        case _:
-            return outcome.deployment_id == deployment_id
 
 
 def _only(commit: Commit, wanted: int) -> Commit:

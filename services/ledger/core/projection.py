@@ -36,7 +36,7 @@ from services.ledger.core.rows import (
 from services.ledger.core.touched import TouchRow, touch_rows
 
 # Raised whenever the same log leads to other rows than before, so that ledgers build theirs again.
-PROJECTION = 4
+PROJECTION = 5
 
 
 @dataclass(slots=True)

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from enum import IntEnum
 from functools import lru_cache
 from typing import NamedTuple
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from fogbank.domain import events as ev
 from fogbank.domain.envelope import SERVICE_ACCOUNT, USER, Commit, EventEnvelope
 from fogbank.domain.fleet import FleetState
+from fogbank.domain.ids import NAMESPACE
 from fogbank.domain.tenancy import made_at
 from fogbank.domain.verdict import Verdict
 
@@ -20,7 +21,10 @@ _IDS_REMEMBERED = 10_000
 class ThingKind(IntEnum):
     """What a record can be of; a replica's is in its deployment's. The numbers are in the tables.
 
-    `STANDING` is the part of a node's record that says whether it is there and reachable.
+    A node's record is in two parts, `NODE` and `LOAD`: what it measured of its load, which is most
+    of it. `STANDING` has once more what says which host it is and whether it is there and
+    reachable; `NODE_NAME` has, for each name, the handshakes of nodes that called themselves so.
+    Policies are all under one id.
     """
 
     DEPLOYMENT = 1
@@ -29,12 +33,16 @@ class ThingKind(IntEnum):
     CLUSTER = 4
     ORGANIZATION = 5
     STANDING = 6
+    LOAD = 7
+    NODE_NAME = 8
+    POLICY = 9
 
 
 class TouchRow(NamedTuple):
     """That an event touches a thing; `counts` is False for an event that is void.
 
-    Clusters and organizations, which have numbers, stand under the UUID of that number.
+    Clusters and organizations, which have numbers, stand under the UUID of that number, policies
+    under that of 0, and names of nodes under one made of the name.
     """
 
     kind: int
@@ -52,6 +60,12 @@ def numbered(number: int) -> str:
     return str(UUID(int=number))
 
 
+@lru_cache(_IDS_REMEMBERED)
+def named(name: str) -> str:
+    """Return the id under which a name of nodes stands."""
+    return str(uuid5(NAMESPACE, f"node name\n{name}"))
+
+
 def touch_rows(fleet: FleetState, commit: Commit, verdicts: Iterable[Verdict]) -> list[TouchRow]:
     """Return the rows of a commit that the fleet has just taken in, with the verdicts on it."""
     return [
@@ -67,8 +81,11 @@ def _things(
 ) -> Iterable[_Thing]:
     """Return what an event touches, some of it perhaps more than once."""
     match event:
-        case ev.NodeLoadChanged() | ev.NodeCapacityChanged():
-            return _node(fleet, event.node_id)
+        case ev.NodeLoadChanged():
+            known = event.node_id in fleet.facts.nodes
+            return ((ThingKind.LOAD, event.node_id),) if known else ()
+        case ev.NodeCapacityChanged():
+            return _standing(fleet, event.node_id)
         case ev.NodeReported():
             placements = fleet.decisions.placements
             seen = [placements.get(each.replica_id) for each in event.observations]
@@ -116,13 +133,12 @@ def _of_command(
             return _cluster(fleet, event.cluster_id)
         case ev.OrganizationQuotaSet() | ev.MembershipSet():
             return _organization(fleet, event.organization_id)
-        case (
-            ev.NodeConnected()
-            | ev.NodeCordoned()
-            | ev.NodeUncordoned()
-            | ev.NodeDraining()
-            | ev.NodeRemoved()
-        ):
+        case ev.NodeConnected():
+            known = _standing(fleet, event.node_id)
+            return [*known, (ThingKind.NODE_NAME, named(event.name))] if known else ()
+        case ev.PolicyActivated():
+            return ((ThingKind.POLICY, numbered(0)),)
+        case ev.NodeCordoned() | ev.NodeUncordoned() | ev.NodeDraining() | ev.NodeRemoved():
             return _standing(fleet, event.node_id)
         case _:
             return ()

@@ -24,11 +24,14 @@ from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page
 from fogbank.runtime.grpc_server import GrpcServer
 from services.gateway.adapters.ledger_client import LedgerClient
 from services.gateway.app.ports import DeploymentQuery
+from services.ledger.adapters.past_views import shown_nodes
 from services.ledger.adapters.replay_process import ReplayProcess
+from services.ledger.app.own_past import of_the_fleet
 from services.ledger.app.ports import CopyDamagedError, DeploymentFilter, DeploymentSort
 from services.ledger.app.queries import LedgerQueries, Wait
+from tests.support.commanded_story import CommandedStory
 from tests.support.fleet import LittleFleet
-from tests.support.fleet_log import OWNER, a_spec
+from tests.support.fleet_log import OWNER, a_spec, an_id
 from tests.support.ledger import ReplayHere, StoredLog, a_running_ledger, replay_here, rows_of
 from tests.support.limited_fleet import FREE, LIMITED, a_fleet, ask, run
 from tests.support.mixed_story import tell
@@ -98,6 +101,62 @@ async def test_a_past_moment_is_told_as_it_was_told_then(
             )
             assert await ledger.past.sequence_of(Moment(time_us=at_us)) == wanted
             assert (await ledger.past.sequence_of(Moment(time_us=log_times[0]))) >= 1
+
+
+@pytest.mark.parametrize("seed", [24, 26])
+async def test_a_node_is_told_from_its_own_events_as_from_the_whole_log(
+    url: str, seed: int
+) -> None:
+    story = tell(seed, events=260, nodes=6, kind=CommandedStory)
+    assert {"NodeRemoved", "NodeDraining", "nodes lost", "policies"} <= story.happened.keys()
+    log, fleet, changed = StoredLog(), FleetState(), set[str]()
+    log.publish(story.log)
+    async with a_running_ledger(url, log, replay=replay_here) as ledger:
+        await ledger.reaches(log.last)
+        for commit in story.log.commits:
+            changed |= fleet.fold(commit).nodes
+            if commit.sequence % 11 == 0:
+                await nodes_are_told(ledger.answers.queries, fleet, changed)
+                changed.clear()
+
+
+async def nodes_are_told(queries: LedgerQueries, fleet: FleetState, node_ids: set[str]) -> None:
+    """Ask for nodes by their ids and for every name, as they were when a state was folded."""
+    views, moment = shown_nodes(fleet), Moment(fleet.position)
+    for view in views:
+        if view.id in node_ids:
+            assert await queries.node(view.id, NOW, moment) == AsOf(view, fleet.position)
+    for name in (f"fog-{number}" for number in range(6)):
+        called = [view for view in views if view.name == name and of_the_fleet(view)]
+        if called:
+            last = max(called, key=lambda view: view.epoch)
+            assert (await queries.node(name, NOW, moment)).value == last
+        else:
+            with pytest.raises(NotFoundError):
+                await queries.node(name, NOW, moment)
+
+
+async def test_a_node_whose_replica_gave_way_without_being_named(url: str) -> None:
+    fleet = LittleFleet()
+    first = fleet.connect("fog-0")
+    web = fleet.deploy(a_spec())
+    fleet.settle()
+    fleet.obey()
+    second = fleet.connect("fog-1")
+    state = fleet.planner.fleet
+    placed = ev.Placement(an_id("successor"), 0, 2, second, 1)
+    outcome = ev.DeploymentPlaced(web, 1, a_spec().resources, (placed,))
+    prev, now_us = state.decisions.prev_digest, fleet.log.now_us
+    decided = ev.RoundDecided(prev, state.position, now_us, "p", b"", 1, 1, (), (outcome,))
+    fleet.fold(fleet.log.round(decided))
+    assert fleet.nodes_of(web) == ["fog-1"]
+    assert state.use(first).held[0]
+    assert not state.use(first).booked[0]
+    log = StoredLog()
+    log.publish(fleet.log)
+    async with a_running_ledger(url, log, replay=replay_here) as ledger:
+        await ledger.reaches(log.last)
+        await nodes_are_told(ledger.answers.queries, state, {first, second})
 
 
 async def test_moments_that_the_log_does_not_have(url: str) -> None:

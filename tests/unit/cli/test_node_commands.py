@@ -19,6 +19,7 @@ from fogbank.v1 import (
     resources_pb2,
 )
 from fogbank.v1 import node_service_pb2 as pb
+from fogbank.v1.moments_pb2 import Moment
 
 FOG_1 = "2c1f2f6a-0c0d-4a43-8e3f-6b8f1f5f9a22"
 FOG_2 = "2c1f2f6a-1d1e-4a43-8e3f-6b8f1f5f9a33"
@@ -42,6 +43,7 @@ class Nodes(node_service_pb2_grpc.NodeServiceServicer):
 
     def __init__(self) -> None:
         self.named: list[str] = []
+        self.as_of: list[Moment] = []
         self.nodes = {
             known: nodes_pb2.Node(id=known, name=name)
             for known, name in ((FOG_1, "fog-1"), (FOG_2, "fog-2"), (EDGE, "cafebabe"))
@@ -59,6 +61,7 @@ class Nodes(node_service_pb2_grpc.NodeServiceServicer):
         self, request: pb.GetNodeRequest, context: grpc.ServicerContext
     ) -> pb.GetNodeResponse:
         node = self._node(request.node, context)
+        self.as_of += [request.as_of] if request.HasField("as_of") else []
         if node.draining and self.leave:
             self.of_others = 0
             self.there = self.there[1:]
@@ -204,3 +207,13 @@ def test_a_node_goes_by_the_beginning_of_its_id(
     assert server.nodes[EDGE].id in server.named
     assert run([*command, "deadbeef"]) == 1
     assert "Node not found" in capsys.readouterr().err
+
+
+def test_a_node_is_shown_as_it_was(server: Nodes, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["nodes", "show", "fog-1", "--at", "12", "-o", "json"]) == 0
+    then = json.loads(capsys.readouterr().out)
+    assert then["id"] == FOG_1
+    assert "placed_replicas" not in then, "those are of now"
+    assert server.as_of == [Moment(sequence=12)]
+    assert run(["nodes", "show", "fog-1", "--at", "once"]) == 64
+    assert "--at 'once' is no moment" in capsys.readouterr().err

@@ -11,8 +11,8 @@ from fogbank.domain.position import index_of
 from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.status import StatusChange
 from services.ledger.adapters.past_views import past_deployments, shown_deployments
-from services.ledger.app.past import Standing
-from services.ledger.core.alone import OwnEvents, node_ids_of
+from services.ledger.app.standings import Standing
+from services.ledger.core.alone import OwnEvents, Wanted, node_ids_of
 from services.ledger.core.touched import ThingKind, touch_rows
 from tests.support.mixed_story import tell
 
@@ -21,11 +21,11 @@ Touching = dict[tuple[int, str], list[tuple[Commit, list[int]]]]
 
 def alone(touching: Touching, deployment_id: str) -> FleetState:
     """Return the state that a question about one deployment is answered from."""
-    events = OwnEvents(deployment_id)
+    events, wanted = OwnEvents(), Wanted(frozenset([deployment_id]))
     events.add(touching[ThingKind.DEPLOYMENT, deployment_id])
-    for node_id in node_ids_of(events.state(), deployment_id):
+    for node_id in node_ids_of(events.state(wanted), deployment_id):
         events.add(touching[ThingKind.STANDING, node_id])
-    return events.state()
+    return events.state(wanted)
 
 
 def shown(fleet: FleetState, deployment_id: str) -> list[object]:

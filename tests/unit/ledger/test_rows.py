@@ -103,7 +103,8 @@ def test_what_did_not_change_is_not_written_again() -> None:
     taken = rows.take()
     assert [node.node_id for node in taken.nodes] == ["fog-2"]
     # That it happened is in the node's record.
-    assert {row.kind for row in taken.touches} == {ThingKind.NODE, ThingKind.STANDING}
+    kinds = {ThingKind.NODE, ThingKind.STANDING, ThingKind.NODE_NAME}
+    assert {row.kind for row in taken.touches} == kinds
     taken.touches = []
     assert taken == TableChanges(nodes=taken.nodes, former_nodes=[taken.nodes[0].id])
 

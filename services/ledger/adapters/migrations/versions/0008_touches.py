@@ -24,7 +24,8 @@ CREATE TABLE public.touches (
 );
 COMMENT ON TABLE public.touches IS
     'Which events (position: sequence << 16 | index) touch a thing; kinds: 1 deployment, 2 node, '
-    '3 user, 4 cluster, 5 organization, 6 whether a node is there and reachable'
+    '3 user, 4 cluster, 5 organization, 6 which host a node is and whether it is there, '
+    '7 loads of a node, 8 nodes by name, 9 policies'
 """
 _COMMITS = text(
     "SELECT sequence, service, instance, data FROM public.commits "
