@@ -13,6 +13,7 @@ from fogbank.domain.position import pack
 from fogbank.domain.rebalancing import RebalanceDecision
 from fogbank.domain.resources import Resources
 from fogbank.domain.revisions import KEPT_REVISIONS
+from fogbank.domain.tables import Table
 from fogbank.domain.verdict import Verdict, VoidReason
 
 
@@ -101,8 +102,7 @@ class Decisions:
     """All accepted rounds up to a position.
 
     `prev_sequence` is the last one's and `before_sequence` the one's before it; `digest_round` is
-    the number of the last round that carried, or should have carried, a state digest, and
-    `digest_placements` how many placements there were then;
+    the number of the last round that carried, or should have carried, a state digest;
     `offline_sequences` are the rounds that found the nodes in `offline` silent.
     """
 
@@ -113,13 +113,12 @@ class Decisions:
     engine: int = 0
     rounds: int = 0
     digest_round: int = 0
-    digest_placements: int = 0
     placed_total: int = 0
     failed_total: int = 0
-    deployments: dict[str, DeploymentDecision] = field(default_factory=dict)
-    placements: dict[str, PlacedReplica] = field(default_factory=dict)
-    offline: dict[str, ev.NodeOffline] = field(default_factory=dict)
-    offline_sequences: dict[str, int] = field(default_factory=dict)
+    deployments: Table[str, DeploymentDecision] = field(default_factory=Table)
+    placements: Table[str, PlacedReplica] = field(default_factory=Table)
+    offline: Table[str, ev.NodeOffline] = field(default_factory=Table)
+    offline_sequences: Table[str, int] = field(default_factory=Table)
     rebalance: RebalanceDecision = field(default_factory=RebalanceDecision)
 
     def fold(self, commit: Commit) -> RoundFolded:
@@ -164,8 +163,13 @@ class Decisions:
     def of(self, deployment_id: str) -> DeploymentDecision:
         """Return what was decided about a deployment, an empty decision at first."""
         decision = self.deployments.get(deployment_id)
-        if decision is None:
-            decision = self.deployments[deployment_id] = DeploymentDecision(deployment_id)
+        return DeploymentDecision(deployment_id) if decision is None else decision
+
+    def change(self, deployment_id: str) -> DeploymentDecision:
+        """Return what was decided about a deployment, which is about to change."""
+        if deployment_id in self.deployments:
+            return self.deployments.change(deployment_id)
+        decision = self.deployments[deployment_id] = DeploymentDecision(deployment_id)
         return decision
 
 
@@ -173,7 +177,7 @@ def _placed(
     decisions: Decisions, outcome: ev.DeploymentPlaced, event: ev.RoundDecided, sequence: int
 ) -> list[PlacedReplica]:
     changed = _evicted(decisions, outcome, sequence)
-    decision = decisions.of(outcome.deployment_id)
+    decision = decisions.change(outcome.deployment_id)
     for placement in outcome.placements:
         if placement.replica_id in decisions.placements:
             continue  # a replica is never moved: another node means another generation
@@ -217,7 +221,7 @@ def _evicted(
         reason = preempted_reason(outcome.deployment_id)
         gone = _vacate(decisions, eviction.replica_ids, Desired.RELEASED, reason, sequence)
         for placed in gone:
-            victim = decisions.of(placed.deployment_id)
+            victim = decisions.change(placed.deployment_id)
             if placed.slot not in victim.slots:
                 victim.preempted[placed.slot] = outcome.deployment_id
             victim.reason = reason
@@ -237,6 +241,7 @@ def _take_slot(
     """Give a replica its slot; return the one that had it until now, released.
 
     If it is the one to be relieved, it is leaving instead, in the place of any other of its slot.
+    Its deployment's decision is about to change already.
     """
     decision = decisions.of(placed.deployment_id)
     former_id = decision.slots.get(placed.slot)
@@ -247,7 +252,7 @@ def _take_slot(
     if former_id != relieved_id:
         return [_replaced(decisions, former_id, sequence)]
     changed = _end_leaving(decisions, decision, placed.slot, sequence)
-    former = decisions.placements[former_id]
+    former = decisions.placements.change(former_id)
     former.desired = Desired.LEAVING
     former.decided_sequence = sequence
     former.reason = "To be relieved by its successor"
@@ -256,7 +261,7 @@ def _take_slot(
 
 
 def _replaced(decisions: Decisions, replica_id: str, sequence: int) -> PlacedReplica:
-    former = decisions.placements[replica_id]
+    former = decisions.placements.change(replica_id)
     former.desired = Desired.RELEASED
     former.decided_sequence = sequence
     former.reason = "Replaced"
@@ -280,7 +285,7 @@ def _end_wait(decision: DeploymentDecision) -> None:
 def _deferred(
     decisions: Decisions, outcome: ev.DeploymentDeferred, event: ev.RoundDecided, sequence: int
 ) -> list[PlacedReplica]:
-    decision = decisions.of(outcome.deployment_id)
+    decision = decisions.change(outcome.deployment_id)
     decision.attempt = outcome.attempt
     decision.not_before_us = outcome.not_before_us
     decision.deferred = True
@@ -295,7 +300,7 @@ def _deferred(
 def _failed(
     decisions: Decisions, outcome: ev.DeploymentFailed, _event: ev.RoundDecided, sequence: int
 ) -> list[PlacedReplica]:
-    decision = decisions.of(outcome.deployment_id)
+    decision = decisions.change(outcome.deployment_id)
     _end_wait(decision)
     decision.failed_version = outcome.version
     decision.available_nodes = outcome.available_nodes
@@ -307,9 +312,9 @@ def _failed(
 
 
 def _not_released(decisions: Decisions, replica_ids: tuple[str, ...]) -> list[PlacedReplica]:
-    """Return the replicas that rounds may still decide about: released is for good."""
+    """Return the replicas that rounds may still change something about: released is for good."""
     return [
-        placed
+        decisions.placements.change(replica_id)
         for replica_id in replica_ids
         if (placed := decisions.placements.get(replica_id)) is not None
         and placed.desired is not Desired.RELEASED
@@ -328,7 +333,7 @@ def _vacate(
         placed.desired = desired
         placed.decided_sequence = sequence
         placed.reason = reason
-        decision = decisions.of(placed.deployment_id)
+        decision = decisions.change(placed.deployment_id)
         for held in (decision.slots, decision.leaving):
             if held.get(placed.slot) == placed.id:
                 del held[placed.slot]
@@ -352,7 +357,7 @@ def _restored(
 ) -> list[PlacedReplica]:
     changed = []
     for placed in _not_released(decisions, outcome.replica_ids):
-        leaving = decisions.of(placed.deployment_id).leaving
+        leaving = decisions.change(placed.deployment_id).leaving
         if leaving.get(placed.slot) == placed.id:
             del leaving[placed.slot]
         placed.desired = Desired.LIVE
@@ -360,14 +365,14 @@ def _restored(
         placed.reason = ""
         changed += [placed, *_take_slot(decisions, placed, sequence)]
         # What it waited for was room for other slots than those that are vacant now.
-        _end_wait(decisions.of(placed.deployment_id))
+        _end_wait(decisions.change(placed.deployment_id))
     return changed
 
 
 def _rolled_back(
     decisions: Decisions, outcome: ev.DeploymentRolledBack, _event: ev.RoundDecided, _sequence: int
 ) -> list[PlacedReplica]:
-    decision = decisions.of(outcome.deployment_id)
+    decision = decisions.change(outcome.deployment_id)
     failed = (*decision.failed_revisions, outcome.from_revision)
     decision.failed_revisions = failed[-KEPT_REVISIONS:]
     decision.good_revision = outcome.to_revision

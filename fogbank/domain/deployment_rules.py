@@ -35,7 +35,7 @@ def deployment_scaled(
     """Change how many replicas it wants."""
     void = _void_command(facts, envelope, event.deployment_id)
     if void is None:
-        deployment = facts.deployments[event.deployment_id]
+        deployment = facts.deployments.change(event.deployment_id)
         deployment.spec = replace(deployment.spec, replicas=event.replicas)
         deployment.version = position
     return void
@@ -47,7 +47,7 @@ def deployment_updated(
     """Change what it is; with another image and the like its replicas are replaced."""
     void = _void_command(facts, envelope, event.deployment_id)
     if void is None:
-        deployment = facts.deployments[event.deployment_id]
+        deployment = facts.deployments.change(event.deployment_id)
         before, cluster_id = deployment.spec.cluster_id, event.spec.cluster_id
         if cluster_id != before and cluster_id not in facts.clusters:
             return VoidReason.UNKNOWN_CLUSTER
@@ -69,7 +69,7 @@ def deployment_deleted(
     """Let it be deleted, for good."""
     void = _void_command(facts, envelope, event.deployment_id)
     if void is None:
-        deployment = facts.deployments[event.deployment_id]
+        deployment = facts.deployments.change(event.deployment_id)
         deployment.deleted_at_us = facts.log_time_us
         deployment.version = position
     return void

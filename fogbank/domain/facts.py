@@ -38,6 +38,7 @@ from fogbank.domain.position import pack
 from fogbank.domain.rebalancing import RebalanceFact
 from fogbank.domain.revisions import Revision
 from fogbank.domain.states import Health, ReplicaState
+from fogbank.domain.tables import Table
 from fogbank.domain.tenancy import ClusterFact, OrganizationFact
 from fogbank.domain.tenancy_rules import (
     cluster_created,
@@ -162,20 +163,20 @@ class Facts:
     """
 
     log_time_us: int = 0
-    deployments: dict[str, DeploymentFact] = field(default_factory=dict)
-    nodes: dict[str, NodeFact] = field(default_factory=dict)
-    host_details: dict[str, HostDetails] = field(default_factory=dict)
-    observed: dict[tuple[str, str], Observed] = field(default_factory=dict)
-    organizations: dict[int, OrganizationFact] = field(default_factory=dict)
-    clusters: dict[int, ClusterFact] = field(default_factory=dict)
+    deployments: Table[str, DeploymentFact] = field(default_factory=Table)
+    nodes: Table[str, NodeFact] = field(default_factory=Table)
+    host_details: Table[str, HostDetails] = field(default_factory=Table)
+    observed: Table[tuple[str, str], Observed] = field(default_factory=Table)
+    organizations: Table[int, OrganizationFact] = field(default_factory=Table)
+    clusters: Table[int, ClusterFact] = field(default_factory=Table)
     policy: Policy = field(default_factory=Policy)
     policy_position: int = 0
-    draining: dict[str, None] = field(default_factory=dict)
+    draining: Table[str, None] = field(default_factory=Table)
     policy_positions: list[int] = field(default_factory=list)
     rebalance: RebalanceFact | None = None
-    join_tokens: dict[str, JoinTokenFact] = field(default_factory=dict)
-    identities: dict[str, NodeIdentity] = field(default_factory=dict)
-    _known: dict[str, _Known] = field(default_factory=dict)
+    join_tokens: Table[str, JoinTokenFact] = field(default_factory=Table)
+    identities: Table[str, NodeIdentity] = field(default_factory=Table)
+    _known: Table[str, _Known] = field(default_factory=Table)
 
     def fold(self, commit: Commit, index: int) -> Verdict:
         """Take in event `index` of a commit of facts and return the verdict on it."""
@@ -269,6 +270,7 @@ def _node_connected(
             order=len(facts.nodes),
         )
     else:
+        node = facts.nodes.change(event.node_id)
         node.name = event.name
         node.fingerprint = event.fingerprint
         node.epoch = position

@@ -16,19 +16,16 @@ from fogbank.domain.facts import Facts, NodeFact, Observed
 from fogbank.domain.node_use import NodeUse
 from fogbank.domain.quota_use import QuotaUse
 from fogbank.domain.resources import Resources
-from fogbank.domain.state_encoding import DERIVED, digest_of, encode_state
+from fogbank.domain.state_encoding import DERIVED
+from fogbank.domain.state_reading import ChangedBehindError, StateReading
 from fogbank.domain.states import NodeStatus, ReplicaState
 from fogbank.domain.tenancy import Use
 from fogbank.domain.verdict import Verdict
 
 _UNUSED = NodeUse()
 
-# A round carries its state's digest after so many without, once they have earned it: a round pays
-# for ten of the state's records, a replica that is placed for two. So where rounds are large, and
-# the state grows with each, digests still come: whenever it has doubled at the latest.
+# A round carries its state's digest after so many without.
 DIGEST_EVERY_ROUNDS = 1_000
-_RECORDS_PER_ROUND = 10
-_RECORDS_PER_REPLICA = 2
 
 # Follows the message where a service stands still.
 IF_STATES_DIFFER = (
@@ -76,16 +73,22 @@ class FleetState:
     confirmed_digest: bytes = field(default=b"", metadata=DERIVED, compare=False)
     keep_pieces: bool = field(default=False, metadata=DERIVED, compare=False)
     pieces: tuple[bytes, ...] = field(default=(), metadata=DERIVED, compare=False)
+    _reading: StateReading = field(init=False, repr=False, compare=False, metadata=DERIVED)
     _use: dict[str, NodeUse] = field(default_factory=dict, metadata=DERIVED)
     _quota_use: QuotaUse = field(default_factory=QuotaUse, metadata=DERIVED)
     _removed_nodes: int = field(default=0, metadata=DERIVED)
     _present: dict[str, dict[str, PlacedReplica]] = field(default_factory=dict, metadata=DERIVED)
 
+    def __post_init__(self) -> None:
+        """Begin to read both halves."""
+        self._reading = StateReading(self.parts)
+
     def fold(self, commit: Commit) -> Folded:
         """Take in the commit after `position`; commits already taken in must not come again.
 
         Raises:
-            StateDiffersError: a round carries the digest of another state than this.
+            StateDiffersError: a round carries the digest of another state than this, or something
+                in memory was changed by nothing in the log.
         """
         if commit.sequence <= self.position:
             message = f"commit {commit.sequence} was folded already, up to {self.position}"
@@ -109,28 +112,23 @@ class FleetState:
         return folded
 
     def round_counted(self, event: ev.RoundDecided) -> None:
-        """Compute the digest that the next round has to carry, if one is due.
+        """Read on, and compute the digest that the next round has to carry, if one is due.
 
         Right after a round everybody has folded the same commits, whatever came in before it.
         """
         if event.state_digest or self.due_digest:
             self.decisions.digest_round = self.decisions.rounds
-            self.decisions.digest_placements = len(self.decisions.placements)
         self.due_digest = b""
-        if self._digest_is_due():
-            pieces = encode_state(self.parts)
-            if self.keep_pieces:
-                self.pieces = tuple(pieces)
-                pieces = iter(self.pieces)
-            self.due_digest = digest_of(pieces)
-
-    def _digest_is_due(self) -> bool:
-        decisions = self.decisions
-        records = len(decisions.placements) + len(self.facts.deployments) + len(self.facts.nodes)
-        rounds = decisions.rounds - decisions.digest_round + 1
-        placed = len(decisions.placements) - decisions.digest_placements
-        worth_it = rounds * _RECORDS_PER_ROUND + placed * _RECORDS_PER_REPLICA >= records
-        return rounds >= DIGEST_EVERY_ROUNDS and worth_it
+        rounds = self.decisions.rounds
+        try:
+            self._reading.round_counted(rounds, keep=self.keep_pieces)
+        except ChangedBehindError as error:
+            raise StateDiffersError(
+                f"{error} in memory here is no longer what folding the log led to, and no commit "
+                f"up to {self.position} changed it"
+            ) from error
+        if rounds - self.decisions.digest_round + 1 >= DIGEST_EVERY_ROUNDS:
+            self.due_digest, self.pieces = self._reading.digest(keep=self.keep_pieces)
 
     def stands_at(self, position: int, due_digest: bytes) -> None:
         """Derive from both halves, just read back, what follows from them.

@@ -92,10 +92,9 @@ def join_token_revoked(
     facts: Facts, _envelope: EventEnvelope, event: ev.JoinTokenRevoked, _position: int
 ) -> VoidReason | None:
     """Let nobody join by a token any more."""
-    token = facts.join_tokens.get(event.token_id)
-    if token is None:
+    if event.token_id not in facts.join_tokens:
         return VoidReason.JOIN_UNKNOWN
-    token.revoked = True
+    facts.join_tokens.change(event.token_id).revoked = True
     return None
 
 
@@ -108,7 +107,7 @@ def node_joined(
         return why
     identity = facts.identities.get(event.node_id)
     if identity is None or identity.token_id != event.token_id:
-        facts.join_tokens[event.token_id].uses += 1
+        facts.join_tokens.change(event.token_id).uses += 1
         facts.identities[event.node_id] = NodeIdentity(
             event.key_digest, event.token_id, facts.log_time_us
         )
@@ -126,7 +125,7 @@ def node_identity_revoked(
         return VoidReason.UNKNOWN_NODE
     if identity.revoked:
         return VoidReason.NODE_REMOVED
-    identity.key_digest = b""
+    facts.identities.change(event.node_id).key_digest = b""
     return None
 
 

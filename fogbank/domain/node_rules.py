@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def known_node(facts: Facts, node_id: str) -> NodeFact | VoidReason:
-    """Return a node of the fleet, or why there is none."""
+    """Return a node of the fleet, to be changed, or why there is none."""
     node = facts.nodes.get(node_id)
     if node is None:
         return VoidReason.UNKNOWN_NODE
-    return VoidReason.NODE_REMOVED if node.removed else node
+    return VoidReason.NODE_REMOVED if node.removed else facts.nodes.change(node_id)
 
 
 def take_details(facts: Facts, event: ev.NodeConnected | ev.NodeCapacityChanged) -> None:
@@ -29,7 +29,7 @@ def take_details(facts: Facts, event: ev.NodeConnected | ev.NodeCapacityChanged)
     if event.details != NO_DETAILS:
         facts.host_details[event.node_id] = event.details
     else:
-        facts.host_details.pop(event.node_id, None)
+        facts.host_details.discard(event.node_id)
 
 
 def node_cordoned(
@@ -56,7 +56,7 @@ def node_uncordoned(
     node.commanded_position = position
     node.cordon_reason = ""
     node.drain_deadline_us = 0
-    facts.draining.pop(node.id, None)
+    facts.draining.discard(node.id)
     return None
 
 
@@ -83,5 +83,5 @@ def node_removed(
         return node
     node.removed = True
     node.commanded_position = position
-    facts.draining.pop(node.id, None)
+    facts.draining.discard(node.id)
     return None

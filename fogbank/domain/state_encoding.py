@@ -1,22 +1,23 @@
 """A state as bytes, one way only: equal states give equal bytes, on every machine.
 
 What is encoded is found by walking the fields of the dataclasses, so that a new field is in it by
-itself. The state's parts (the facts, the decisions) are encoded field by field; a field that is a
-dictionary is a table, whose rows are encoded in their order, some hundred to a piece. Fields marked
-`DERIVED` follow from the others and are left out.
+itself. The state's parts (the facts, the decisions) are encoded field by field; of a field that is
+a table each page is a piece by itself. Fields marked `DERIVED` follow from the others and are left
+out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import Field, fields, is_dataclass
+from dataclasses import Field, dataclass, fields, is_dataclass
 from functools import cache
 from hashlib import sha256
-from itertools import islice
 from types import GenericAlias, MappingProxyType, NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
+
+from fogbank.domain.tables import ROWS_PER_PAGE, Encode, Page, Table
 
 # Raised whenever folding the same bytes leads to another state than before.
 FOLD = 3
@@ -24,7 +25,6 @@ FOLD = 3
 # Marks a field that follows from others: `field(metadata=DERIVED)`.
 DERIVED: Mapping[str, bool] = MappingProxyType({"derived": True})
 
-_ROWS_AT_ONCE = 500
 _MAPPINGS = (dict, Mapping)
 _PLAIN = msgspec.msgpack.Encoder()
 _SORTING = msgspec.msgpack.Encoder(order="deterministic")
@@ -36,21 +36,62 @@ class StateEncodingError(ValueError):
 
 def encode_state(parts: Mapping[str, Any]) -> Iterator[bytes]:
     """Yield the pieces of some parts of a state, each a dataclass, by name."""
-    for name, part in parts.items():
-        kind: type = type(part)
-        hints = _hints(kind)
-        for known in stored_fields(kind):
-            yield from _encode_field(name, known.name, hints[known.name], getattr(part, known.name))
+    for held in fields_of(parts):
+        yield from held.encoded()
 
 
-def _encode_field(part: str, name: str, hint: Any, value: Any) -> Iterator[bytes]:
-    if get_origin(hint) not in _MAPPINGS:
-        yield _encoder(hint).encode((part, name, value))
-        return
-    encoder = _encoder(_row_type(hint))
-    rows = iter(value.items())
-    while piece := list(islice(rows, _ROWS_AT_ONCE)):
-        yield encoder.encode((part, name, piece))
+@dataclass(frozen=True, slots=True)
+class HeldValue:
+    """What a field of a state's part holds, no table: one piece."""
+
+    value: Any
+    encode: Encode
+
+    def encoded(self) -> Iterator[bytes]:
+        """Yield its piece."""
+        yield self.encode(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldTable:
+    """A table of a state's part: a piece for each page; `name` is what messages call it."""
+
+    name: str
+    table: Table[Any, Any]
+    encode: Encode
+
+    def encoded(self) -> Iterator[bytes]:
+        """Yield its pieces."""
+        for page in self.table.pages():
+            yield self.encoded_page(page)
+
+    def encoded_page(self, page: Page[Any]) -> bytes:
+        """Return the piece of one of its pages."""
+        table = self.table
+        return self.encode(list(zip(page.keys, map(table.__getitem__, page.keys), strict=True)))
+
+
+def fields_of(parts: Mapping[str, Any]) -> Iterator[HeldValue | HeldTable]:
+    """Yield the fields of some parts of a state that are encoded, always in the same order."""
+    for part, held in parts.items():
+        kind: type = type(held)
+        for name, encode in _fields_encoded(part, kind):
+            value = getattr(held, name)
+            if isinstance(value, Table):
+                yield HeldTable(f"{part}.{name}", value, encode)
+            else:
+                yield HeldValue(value, encode)
+
+
+@cache
+def _fields_encoded(part: str, kind: type) -> list[tuple[str, Encode]]:
+    return [(known.name, _encode(part, known.name, kind)) for known in stored_fields(kind)]
+
+
+def _encode(part: str, name: str, kind: type) -> Encode:
+    hint = _hints(kind)[name]
+    encoder = _encoder(_row_type(hint) if get_origin(hint) is Table else hint)
+    return lambda value: encoder.encode((part, name, value))
 
 
 def decode_state(parts: Mapping[str, Any], pieces: Iterable[bytes]) -> None:
@@ -64,9 +105,9 @@ def decode_state(parts: Mapping[str, Any], pieces: Iterable[bytes]) -> None:
             part, name, raw = msgspec.msgpack.decode(piece, type=tuple[str, str, msgspec.Raw])
             kind: type = type(parts[part])
             hint = _hints(kind)[name]
-            if get_origin(hint) in _MAPPINGS:
+            if get_origin(hint) is Table:
                 rows = _decoder(_rows_type(hint)).decode(raw)
-                getattr(parts[part], name).update(rows)
+                getattr(parts[part], name).add_page(rows, piece)
             else:
                 setattr(parts[part], name, _decoder(hint).decode(raw))
         except (msgspec.MsgspecError, KeyError) as error:
@@ -75,20 +116,22 @@ def decode_state(parts: Mapping[str, Any], pieces: Iterable[bytes]) -> None:
 
 
 def digest_of(pieces: Iterable[bytes]) -> bytes:
-    """Return the SHA-256 over pieces, each with its length."""
-    total = sha256()
-    for piece in pieces:
-        total.update(len(piece).to_bytes(8, "big"))
-        total.update(piece)
-    return total.digest()
+    """Return the digest of a state by its pieces."""
+    return joined(sha256(piece).digest() for piece in pieces)
+
+
+def joined(digests: Iterable[bytes]) -> bytes:
+    """Return the digest of a state by those of its pieces: the SHA-256 over them in their order."""
+    return sha256(b"".join(digests)).digest()
 
 
 def structure_of(parts: Iterable[type]) -> bytes:
-    """Return the SHA-256 of how a state is made up: each class, its fields, and `FOLD`."""
+    """Return the SHA-256 of how a state is made up: each class, its fields, pages, and `FOLD`."""
     known: dict[str, str] = {}
     for part in parts:
         _describe(part, known)
-    lines = [f"fold {FOLD}", *(f"{name}: {known[name]}" for name in sorted(known))]
+    rules = f"fold {FOLD}, {ROWS_PER_PAGE} rows to a page"
+    lines = [rules, *(f"{name}: {known[name]}" for name in sorted(known))]
     return sha256("\n".join(lines).encode()).digest()
 
 

@@ -35,7 +35,7 @@ def cluster_created(
     facts.clusters[number] = ClusterFact(
         number, event.name, event.organization_id, event.quota, position
     )
-    facts.organizations[event.organization_id].clusters.append(number)
+    facts.organizations.change(event.organization_id).clusters.append(number)
     return None
 
 
@@ -43,10 +43,9 @@ def cluster_quota_set(
     facts: Facts, _envelope: EventEnvelope, event: ev.ClusterQuotaSet, _position: int
 ) -> VoidReason | None:
     """Give a cluster another quota; what is booked already stays."""
-    cluster = facts.clusters.get(event.cluster_id)
-    if cluster is None:
+    if event.cluster_id not in facts.clusters:
         return VoidReason.UNKNOWN_CLUSTER
-    cluster.quota = event.quota
+    facts.clusters.change(event.cluster_id).quota = event.quota
     return None
 
 
@@ -54,10 +53,9 @@ def organization_quota_set(
     facts: Facts, _envelope: EventEnvelope, event: ev.OrganizationQuotaSet, _position: int
 ) -> VoidReason | None:
     """Give an organization another quota; what is booked already stays."""
-    organization = facts.organizations.get(event.organization_id)
-    if organization is None:
+    if event.organization_id not in facts.organizations:
         return VoidReason.UNKNOWN_ORGANIZATION
-    organization.quota = event.quota
+    facts.organizations.change(event.organization_id).quota = event.quota
     return None
 
 
@@ -65,10 +63,9 @@ def membership_set(
     facts: Facts, _envelope: EventEnvelope, event: ev.MembershipSet, _position: int
 ) -> VoidReason | None:
     """Give a user another role, or none; an organization that has an owner keeps one."""
-    organization = facts.organizations.get(event.organization_id)
-    if organization is None:
+    if event.organization_id not in facts.organizations:
         return VoidReason.UNKNOWN_ORGANIZATION
-    members = organization.members
+    members = facts.organizations.change(event.organization_id).members
     owners = [known for known, role in members.items() if role is MembershipRole.OWNER]
     if owners == [event.user_id] and event.role is not MembershipRole.OWNER:
         return VoidReason.LAST_OWNER

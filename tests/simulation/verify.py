@@ -21,7 +21,7 @@ from tests.simulation.actors import Cluster, SchedulerActor, fleet_of
 from tests.simulation.machines import Database, Machine, total
 from tests.simulation.snapshots import change_of
 from tests.simulation.workload import Client
-from tests.support.laws import wrong_sums
+from tests.support.laws import unsaid_changes, wrong_sums
 
 
 def report_on(cluster: Cluster, acknowledged: list[Acknowledged], *, settled: bool) -> Report:
@@ -162,6 +162,8 @@ def differing_states(cluster: Cluster) -> list[str]:
         own = fleet_of(actor)
         if own is not None and state_digest(own) != true:
             found.append(f"{actor.name} has folded another state than the log says")
+        elif own is not None:
+            found += unsaid_changes(own)
     fresh = Database()
     if cluster.database.commits:
         tree = LogTree()

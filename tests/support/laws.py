@@ -16,6 +16,7 @@ from fogbank.domain.decisions import Desired
 from fogbank.domain.envelope import Commit
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.resources import NOTHING
+from fogbank.domain.state_encoding import digest_of, encode_state
 from fogbank.log.port import StoredCommit, Writer
 from fogbank.placement.rederive import Rederiver
 from tests.support.fleet_log import LittleLog
@@ -41,6 +42,7 @@ def broken_laws(log: LittleLog) -> list[str]:
         *changed_by_void_events(commits),
         *differing_rounds(commits),
         *wrong_sums(fleet),
+        *unsaid_changes(fleet),
     ]
 
 
@@ -93,6 +95,14 @@ def wrong_sums(fleet: FleetState) -> list[str]:
                 f"hold {held}, {booked} booked"
             )
     return found
+
+
+def unsaid_changes(fleet: FleetState) -> list[str]:
+    """Read a whole state anew: what is kept for its digest must be the same."""
+    kept, _ = fleet._reading.digest(keep=False)
+    if kept == digest_of(encode_state(fleet.parts)):
+        return []
+    return [f"up to {fleet.position} something changed in the state, and nothing said so"]
 
 
 def _only(commit: Commit, counts: list[bool]) -> Commit:

@@ -83,7 +83,8 @@ class OwnState(FleetState):
 
     def _expect_cluster(self, cluster_id: int) -> None:
         """Let a cluster be there for a deployment to move to."""
-        self.facts.clusters.setdefault(cluster_id, ClusterFact(cluster_id, "", 0, UNLIMITED))
+        if cluster_id not in self.facts.clusters:
+            self.facts.clusters[cluster_id] = ClusterFact(cluster_id, "", 0, UNLIMITED)
 
 
 class OwnEvents:

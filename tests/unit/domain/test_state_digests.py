@@ -26,9 +26,9 @@ from fogbank.domain.state_encoding import (
     stored_fields,
     structure_of,
 )
+from fogbank.domain.tables import Table
 from fogbank.placement import Planner
 from tests.golden.examples import DETAILS
-from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import LittleLog, a_fingerprint, a_spec
 from tests.support.mixed_story import MixedStory, rederive, tell
 
@@ -60,9 +60,10 @@ def a_value(hint: Any, number: int) -> Any:
         return tuple(a_value(kind, number) for kind in kinds)
     if origin is list:
         return [a_value(get_args(hint)[0], number)]
-    if origin in {dict, Mapping}:
+    if origin in {dict, Mapping, Table}:
         key, value = get_args(hint)
-        return {a_value(key, number): a_value(value, number)}
+        rows = {a_value(key, number): a_value(value, number)}
+        return Table(rows.items()) if origin is Table else rows
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return list(hint)[number % len(hint)]
     simple = {int: number, float: number / 7, str: f"text {number}", bool: number % 2 == 1}
@@ -131,8 +132,9 @@ def put(hint: Any, kind: type, value: Any) -> Any:
         return value
     if origin in {Union, UnionType}:
         return put(next(each for each in get_args(hint) if kind in classes_in(each)), kind, value)
-    if origin in {dict, Mapping}:
-        return {a_value(get_args(hint)[0], 1): put(get_args(hint)[1], kind, value)}
+    if origin in {dict, Mapping, Table}:
+        rows = {a_value(get_args(hint)[0], 1): put(get_args(hint)[1], kind, value)}
+        return Table(rows.items()) if origin is Table else rows
     if origin in {tuple, list}:
         kinds = [each for each in get_args(hint) if each is not Ellipsis]
         made = [
@@ -154,7 +156,8 @@ def test_the_order_of_labels_is_no_matter() -> None:
     for labels in ({"a": "1", "b": "2"}, {"b": "2", "a": "1"}):
         state, log = FleetState(), LittleLog()
         state.fold(log.connect("fog", a_fingerprint(labels=labels))[1])
-        state.facts._known.clear()  # it has a digest of the command's own text
+        for known in [*state.facts._known]:  # it has a digest of the command's own text
+            del state.facts._known[known]
         states.append(encoded(state))
     assert states[0] == states[1]
 
@@ -221,23 +224,6 @@ def test_rounds_carry_digests_that_every_reader_finds_too(
     assert rederiver.fleet.decisions.digest_round == carrying[-1]
 
 
-def test_digests_come_also_where_every_round_makes_the_state_grow(
-    digests_every: Callable[[int], None],
-) -> None:
-    digests_every(3)
-    fleet = LittleFleet()
-    for number in range(40):
-        fleet.connect(f"fog-{number}", a_fingerprint(cpu=16_000_000, memory=1_000_000_000))
-    decisions, sizes = fleet.planner.fleet.decisions, []
-    for _ in range(60):
-        fleet.deploy(a_spec(replicas=40))
-        fleet.decide()
-        if decisions.digest_round == decisions.rounds:
-            sizes.append(len(decisions.placements))
-    assert len(sizes) > 3
-    assert all(later < 3 * earlier for earlier, later in pairwise(sizes)), sizes
-
-
 def test_a_reader_with_another_state_stops_and_says_where(
     digests_every: Callable[[int], None],
 ) -> None:
@@ -255,7 +241,7 @@ def test_a_reader_with_another_state_stops_and_says_where(
             reader.fold(commit)
 
     read(0, carrying.sequence // 2)
-    next(iter(reader.facts.nodes.values())).order += 1
+    reader.facts.nodes.change(next(iter(reader.facts.nodes))).order += 1
     with pytest.raises(StateDiffersError, match=f"round at sequence {carrying.sequence} "):
         read(carrying.sequence // 2, carrying.sequence)
 
@@ -294,17 +280,3 @@ def test_a_round_without_the_digest_that_is_due_counts(
         state.fold(log.round(this))
         due.append(bool(state.due_digest))
     assert due == [True, False, True, False]
-
-
-def test_in_a_large_fleet_digests_are_rarer(digests_every: Callable[[int], None]) -> None:
-    digests_every(2)
-    log, state = LittleLog(), FleetState()
-    for number in range(60):
-        state.fold(log.deploy(a_spec(f"d{number}"))[1])
-    told = tell(15, events=60, nodes=8)
-    event = replace(told.rounds[0], state_digest=b"", observations=(), outcomes=())
-    for number in range(1, 6):
-        prev = state.decisions.prev_digest
-        this = replace(event, prev_digest=prev, facts_to=log.sequence, instant_us=log.now_us)
-        state.fold(log.round(this))
-        assert bool(state.due_digest) is (number == 5)

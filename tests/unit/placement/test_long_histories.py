@@ -6,12 +6,13 @@ from fogbank.domain.decisions import PlacedReplica
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.state_encoding import decode_state, encode_state
 from fogbank.domain.states import ReplicaState
+from fogbank.domain.tables import Table
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_fingerprint, a_spec
 from tests.support.laws import broken_laws
 
 
-class CountedPlacements(dict[str, PlacedReplica]):
+class CountedPlacements(Table[str, PlacedReplica]):
     """Counts how often a replica is looked up."""
 
     looks = 0
@@ -42,7 +43,7 @@ def a_fleet(generations: int) -> tuple[LittleFleet, str]:
 def cost_of_a_report(fleet: LittleFleet) -> int:
     """Return how many replicas are looked up for a report, and for a look for work after it."""
     decisions = fleet.planner.fleet.decisions
-    decisions.placements = placements = CountedPlacements(decisions.placements)
+    decisions.placements = placements = CountedPlacements(decisions.placements.items())
     fleet.obey()
     fleet.planner.has_work(fleet.log.now_us)
     fleet.planner.next_look_us()
