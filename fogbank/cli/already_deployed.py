@@ -6,6 +6,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from fogbank.cli.amounts import AMOUNTS
 from fogbank.cli.connection import Connection
 from fogbank.cli.deployment_files import DeploymentText
 from fogbank.cli.failures import CommandError, UsageFailure
@@ -16,13 +17,6 @@ from fogbank.domain.ids import command_event_id
 from fogbank.v1 import deployment_service_pb2, deployments_pb2
 
 _CREATE = "CreateDeployment"
-# Amounts as files and flags give them: their name, and what one of theirs is of the contract's.
-_AMOUNTS = {
-    "resources.cpu_millicores": ("resources.cpu", 1000),
-    "resources.memory_mib": ("resources.memory", 1),
-    "resources.storage_gib": ("resources.storage", 1),
-    "resources.gpu_thousandths": ("resources.gpu", 1000),
-}
 
 
 def living_namesakes(
@@ -110,9 +104,9 @@ def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         part, path = getattr(value, each.name), f"{prefix}{each.name}"
         if is_dataclass(part):
             yield from _leaves(part, f"{path}.")
-        elif path in _AMOUNTS:
-            name, unit = _AMOUNTS[path]
-            yield name, part / unit if part % unit else part // unit
+        elif each.name in AMOUNTS:
+            amount = AMOUNTS[each.name]
+            yield f"{prefix}{amount.name}", amount.shown(part)
         else:
             yield path, _plain(part)
 

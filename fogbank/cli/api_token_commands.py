@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fogbank.cli.failures import UsageFailure
+from fogbank.cli.listing import lists
 from fogbank.cli.output import AsTable, Column, Output, OutputFormat, print_data, print_list
 from fogbank.cli.quota_flags import RequestId
 
@@ -64,7 +65,7 @@ def create(  # noqa: PLR0917  one parameter for each flag
         print(f"FOG_TOKEN={made.secret}")
 
 
-@app.command("ls")
+@lists(app)
 def list_tokens(org: Organization, output: Output = AsTable) -> None:
     """List an organization's tokens, also those that work no more; never the secrets."""
     from fogbank.cli.connection import connect

@@ -78,7 +78,7 @@ def delete(
         found = get_deployment(connection, deployment_id(connection, deployment))
         if not yes:
             _confirm(
-                f"Delete {found.spec.name} ({found.id}) with its {found.spec.replicas} replicas?"
+                f"Delete {found.spec.name} ({found.id}) with its {counted(found.spec.replicas)}?"
             )
         connection.call(
             connection.deployments.DeleteDeployment,

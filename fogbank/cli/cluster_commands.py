@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fogbank.cli.listing import lists
 from fogbank.cli.output import (
     AsTable,
     At,
@@ -51,7 +52,7 @@ _USE_COLUMNS = (
 )
 
 
-@app.command("list")
+@lists(app)
 def list_clusters(output: Output = AsTable) -> None:
     """List the clusters of your organizations with their quotas; a dash is unlimited."""
     from fogbank.cli.connection import connect

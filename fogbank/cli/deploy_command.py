@@ -188,6 +188,7 @@ def _deploy(
     from fogbank.cli.already_deployed import check_names_are_free
     from fogbank.cli.connection import connect
     from fogbank.cli.deployment_requests import create_request
+    from fogbank.cli.regions import warn_of_regions
 
     requests = [create_request(text) for text in texts]
     with connect() as connection:
@@ -199,6 +200,7 @@ def _deploy(
             made.append(answer.deployment)
             if timeout_s is not None or len(texts) > 1:
                 _say(output, f"{request.spec.name} ({answer.deployment.id}) accepted")
+        warn_of_regions(connection, (text.region for text in texts))
         failures: list[CommandError] = []
         if timeout_s is not None:
             made, failures = _wait(connection, made, output, timeout_s)

@@ -15,9 +15,9 @@ File = Annotated[
 Image = Annotated[str | None, typer.Option("--image", help="Container image.")]
 Replicas = Annotated[int, typer.Option("--replicas", help="How many.")]
 Cpu = Annotated[float, typer.Option("--cpu", help="Cores for each replica.")]
-Memory = Annotated[int, typer.Option("--memory", help="MB for each replica.")]
+Memory = Annotated[int, typer.Option("--memory", help="MiB for each replica.")]
 Gpu = Annotated[float, typer.Option("--gpu", help="GPUs for each replica.")]
-Storage = Annotated[int, typer.Option("--storage", help="GB for each replica.")]
+Storage = Annotated[int, typer.Option("--storage", help="GiB for each replica.")]
 Type = Annotated[str, typer.Option("--type", help="compute, storage, gateway or mixnode.")]
 Region = Annotated[
     str, typer.Option("--region", help=f"Where it should be near; {DEFAULT_REGION} if not said.")

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fogbank.cli.output import counted
+
 if TYPE_CHECKING:
     from fogbank.cli.connection import Connection
 
@@ -23,7 +25,7 @@ def export(
 
     with connect() as connection:
         thing = resolved(connection, thing) if thing else ""
-        print(f"{exported(connection, file, thing, after)} events written to {file}")
+        print(f"{counted(exported(connection, file, thing, after), 'event')} written to {file}")
 
 
 def exported(connection: "Connection", file: Path, thing: str, after: int) -> int:

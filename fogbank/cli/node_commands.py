@@ -5,6 +5,7 @@ from typing import Any
 import typer
 
 from fogbank.cli import node_changes, token_commands
+from fogbank.cli.listing import lists
 from fogbank.cli.output import (
     AsTable,
     At,
@@ -32,8 +33,8 @@ _COLUMNS = (
     Column("REGION", "region"),
     Column("REPLICAS", "replicas"),
     Column("CPU", "cpu"),
-    Column("MEMORY MB", "memory"),
-    Column("STORAGE GB", "storage"),
+    Column("MEMORY MiB", "memory"),
+    Column("STORAGE GiB", "storage"),
     Column("GPU", "gpu"),
     Column("REASON", "reason"),
     Column("DRAIN UNTIL", "drain_deadline", wide=True),
@@ -52,7 +53,7 @@ def nodes(context: typer.Context, at: At = "", output: Output = AsTable) -> None
         _list(output, at)
 
 
-@app.command("list")
+@lists(app)
 def list_nodes(at: At = "", output: Output = AsTable) -> None:
     """List the fleet's nodes. Amounts are booked/allocatable."""
     _list(output, at)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fogbank.cli.failures import UsageFailure
+from fogbank.cli.listing import lists
 from fogbank.cli.output import (
     AsTable,
     Column,
@@ -92,7 +93,7 @@ def join(
     _print(joined, output, f"joined; you are {role_word(joined.role)} there")
 
 
-@app.command("list")
+@lists(app)
 def list_organizations(output: Output = AsTable) -> None:
     """List all organizations, with your role in each."""
     from fogbank.cli.connection import connect

@@ -157,9 +157,10 @@ def _cell(value: Any, text_kind: Any) -> "RenderableType":
     return made
 
 
-def counted(replicas: int) -> str:
-    """Return how many replicas, in words."""
-    return f"{replicas} replica" if replicas == 1 else f"{replicas} replicas"
+def counted(number: float, thing: str = "replica") -> str:
+    """Return how many of a thing, whose name takes an s for several."""
+    shown = f"{number:.15g}"
+    return f"{shown} {thing}" if number == 1 else f"{shown} {thing}s"
 
 
 def as_text(value: Any) -> str:

@@ -41,6 +41,7 @@ from fogbank.cli.output import (
     Output,
     OutputFormat,
     console,
+    counted,
     print_data,
     print_table,
     table,
@@ -111,6 +112,7 @@ def plan(  # noqa: PLR0917  one parameter for each flag
     from fogbank.cli.already_deployed import living_namesakes
     from fogbank.cli.connection import connect
     from fogbank.cli.deployment_requests import deployment_spec
+    from fogbank.cli.regions import warn_of_regions
 
     specs = [deployment_spec(text) for text in texts]
     with connect() as connection:
@@ -119,6 +121,7 @@ def plan(  # noqa: PLR0917  one parameter for each flag
             _compared(spec, there) if there else _planned(connection, spec)
             for spec, there in zip(specs, namesakes, strict=True)
         ]
+        warn_of_regions(connection, (text.region for text in texts))
     if output in {OutputFormat.JSON, OutputFormat.YAML}:
         print_data(plans if len(plans) > 1 else plans[0], output)
     else:
@@ -169,7 +172,7 @@ def _show_plan(made: dict[str, Any], output: OutputFormat, file: "Path | None") 
         return
     explanation = made["explanation"]
     if made["success"]:
-        print(f"{name}: {_counted(made['scheduled'])} would be placed")
+        print(f"{name}: {counted(len(made['scheduled']))} would be placed")
         _print_candidates(made["scheduled"], now=False)
         if made["preempted"]:
             print()
@@ -248,7 +251,7 @@ def _tables(explanation: dict[str, Any]) -> tuple[object, ...]:
 
 def _print_explanation(explanation: dict[str, Any], *, now: bool) -> None:
     print(
-        f"{explanation['nodes_considered']} nodes looked at, "
+        f"{counted(explanation['nodes_considered'], 'node')} looked at, "
         f"{explanation['nodes_feasible']} with room for a replica"
     )
     if explanation["filters"]:
@@ -279,9 +282,3 @@ def _print_candidates(candidates: list[dict[str, Any]], *, now: bool) -> None:
         one | {name: f"{value:.3f}" for name, value in one["terms"].items()} for one in candidates
     ]
     print_table(table(rows, columns))
-
-
-def _counted(replicas: list[dict[str, Any]]) -> str:
-    from fogbank.cli.output import counted
-
-    return counted(len(replicas))

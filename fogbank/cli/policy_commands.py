@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fogbank.cli.failures import CommandError, UsageFailure
+from fogbank.cli.listing import lists
 from fogbank.cli.output import AsTable, Column, Output, OutputFormat, print_data, print_list
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _COLUMNS = (
 )
 
 
-@app.command("list")
+@lists(app)
 def list_policies(output: Output = AsTable) -> None:
     """List the active policy and the known ones; a version of 0 was never active."""
     from fogbank.cli.connection import connect

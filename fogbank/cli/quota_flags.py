@@ -14,10 +14,10 @@ Cpu = Annotated[
     float | None, typer.Option("--cpu", min=0, help="Cores in all; unlimited without it.")
 ]
 Memory = Annotated[
-    int | None, typer.Option("--memory", min=0, help="MB in all; unlimited without it.")
+    int | None, typer.Option("--memory", min=0, help="MiB in all; unlimited without it.")
 ]
 Storage = Annotated[
-    int | None, typer.Option("--storage", min=0, help="GB in all; unlimited without it.")
+    int | None, typer.Option("--storage", min=0, help="GiB in all; unlimited without it.")
 ]
 Gpu = Annotated[
     float | None, typer.Option("--gpu", min=0, help="Devices in all; unlimited without it.")
@@ -32,8 +32,8 @@ RequestId = Annotated[
 
 COLUMNS = (
     Column("CPU", "cpu_cores"),
-    Column("MEMORY MB", "memory_mb"),
-    Column("STORAGE GB", "storage_gb"),
+    Column("MEMORY MiB", "memory_mb"),
+    Column("STORAGE GiB", "storage_gb"),
     Column("GPU", "gpu_units"),
     Column("REPLICAS", "replicas"),
 )

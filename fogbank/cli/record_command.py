@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fogbank.cli.output import AsTable, Output, OutputFormat
+from fogbank.cli.output import AsTable, Output, OutputFormat, counted
 
 if TYPE_CHECKING:
     from fogbank.cli.connection import Connection
@@ -40,7 +40,8 @@ def log(
     with connect() as connection:
         thing = resolved(connection, thing)
         if export is not None:
-            print(f"{exported(connection, export, thing, after)} events written to {export}")
+            written = counted(exported(connection, export, thing, after), "event")
+            print(f"{written} written to {export}")
             return
         named = names(connection)
         for event in events(connection, thing, after):

@@ -60,6 +60,7 @@ def execute(deployment: Which, command: Command, slot: Slot = None) -> int:
         request = pb.ExecRequest(
             deployment_id=deployment_id, replica_id=replica_id, command=command
         )
+        _tell_of_pretence(connection, deployment_id, replica_id)
         # It ends with the token, so let that have all of its time before it.
         connection.renewed()
         for piece in connection.replicas.Exec(request, metadata=connection.metadata):
@@ -86,6 +87,31 @@ def _replica(connection: "Connection", deployment: str, slot: int | None) -> tup
     raise CommandError(
         f"{deployment} has no replica in slot {slot}", hint=f"`fog status {deployment}` lists them"
     )
+
+
+def _tell_of_pretence(connection: "Connection", deployment_id: str, replica_id: str) -> None:
+    """Say on standard error that the replica's node runs nothing, if that is so."""
+    import grpc
+
+    from fogbank.cli.lookups import get_deployment
+    from fogbank.cli.views import runtime_word
+    from fogbank.v1 import node_service_pb2
+
+    try:
+        for replica in get_deployment(connection, deployment_id).replicas:
+            if replica.node_id and replica_id in {"", replica.id}:
+                request = node_service_pb2.GetNodeRequest(node=replica.node_id)
+                node = connection.call(connection.nodes.GetNode, request).node
+                if runtime_word(node) == "simulated":
+                    print(
+                        f"fog: {node.name} only simulates containers: nothing runs in it, "
+                        "and no command but echo answers",
+                        file=sys.stderr,
+                        flush=True,
+                    )
+                return
+    except grpc.RpcError:
+        return  # what the command itself meets is told
 
 
 def _write(stream: TextIO, data: bytes) -> None:

@@ -31,7 +31,7 @@ _COLUMNS = (
     Column("STATE", "state"),
     Column("IMAGE", "container_image"),
     Column("CPU", "cpu_cores"),
-    Column("MEMORY", "memory_mb"),
+    Column("MEMORY MiB", "memory_mb"),
     Column("ENV", "has_env"),
     Column("CREATED", "created_at"),
 )

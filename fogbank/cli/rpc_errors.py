@@ -1,11 +1,18 @@
 """Errors of calls, for people: the server's words, the wrong fields, what to do next."""
 
+import re
+
 import grpc
 
+from fogbank.cli.amounts import AMOUNTS
 from fogbank.cli.failures import CommandError
 
 _LATER = "try again in a while"
 _SOON = "try again in a moment"
+
+_OUT_OF_BOUNDS = re.compile(
+    rf"spec\.resources\.({'|'.join(AMOUNTS)}): must be between (\S+) and (\S+), got ([-+.e\d]+)"
+)
 
 
 def _away(part: str) -> str:
@@ -58,7 +65,14 @@ def explain(error: grpc.RpcError) -> CommandError:
     ]
     if violations:
         message = "\n".join([message, *(f"     {line}" for line in violations)])
-    return CommandError(message, hint=_HINTS.get(told.reason, ""))
+    return CommandError(_OUT_OF_BOUNDS.sub(_as_given, message), hint=_HINTS.get(told.reason, ""))
+
+
+def _as_given(refused: re.Match[str]) -> str:
+    """Return the refusal of an amount by the name and in the unit in which it was given."""
+    amount = AMOUNTS[refused[1]]
+    low, high, got = (f"{amount.shown(float(number)):.15g}" for number in refused.groups()[1:])
+    return f"{amount.name}: must be between {low} and {high} {amount.unit}, got {got}"
 
 
 def _unreached(message: str) -> CommandError:

@@ -14,6 +14,7 @@ from fogbank.cli.output import (
     Output,
     OutputFormat,
     console,
+    counted,
     fitted,
     print_data,
     print_list,
@@ -284,7 +285,7 @@ def _print_detail(detail: dict[str, Any], *, wide: bool) -> None:
         ("Cluster", detail["cluster_id"] if detail["cluster_id"] > 1 else None),
         (
             "Each needs",
-            f"{ask['cpu_cores']:g} cores, {ask['memory_mb']} MB, {ask['storage_gb']} GB"
+            f"{counted(ask['cpu_cores'], 'core')}, {ask['memory_mb']} MiB, {ask['storage_gb']} GiB"
             + (f", {ask['gpu_units']:g} GPU" if ask["gpu_units"] else ""),
         ),
         ("Created", detail["created_at"]),

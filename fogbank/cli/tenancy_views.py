@@ -1,4 +1,4 @@
-"""Organizations, clusters and quotas as plain values; amounts in cores, MB, GB and devices."""
+"""Organizations, clusters and quotas as plain values; amounts in cores, MiB, GiB and devices."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ _BAR = 20
 # Of each limit of a quota: its name in the contract, here, and in tables; what one unit holds.
 LIMITS = (
     ("cpu_millicores", "cpu_cores", "cpu", _THOUSANDTHS),
-    ("memory_mib", "memory_mb", "memory MB", 1),
-    ("storage_gib", "storage_gb", "storage GB", 1),
+    ("memory_mib", "memory_mb", "memory MiB", 1),
+    ("storage_gib", "storage_gb", "storage GiB", 1),
     ("gpu_thousandths", "gpu_units", "gpu", _THOUSANDTHS),
     ("replicas", "replicas", "replicas", 1),
 )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fogbank.cli.durations import milliseconds
+from fogbank.cli.listing import lists
 from fogbank.cli.output import AsTable, Column, Output, OutputFormat, print_data, print_list
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _show(
     print("FOG_DATA_DIR=/var/lib/fogbank python -m services.node_agent.main")
 
 
-@app.command("list")
+@lists(app)
 def list_tokens(output: Output = AsTable) -> None:
     """List the tokens that were made, without their secrets."""
     from fogbank.cli.connection import connect

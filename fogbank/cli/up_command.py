@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fogbank.cli.failures import CommandError, UsageFailure
+from fogbank.local.ports import GRPC_PORT, HTTP_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,10 +36,22 @@ Nodes = Annotated[
     typer.Option("--nodes", help="Make a mixed fleet of this many nodes (8 at first)."),
 ]
 GrpcPort = Annotated[
-    int, typer.Option("--grpc-port", min=0, max=_LARGEST_PORT, help="0 is any free one.")
+    int | None,
+    typer.Option(
+        "--grpc-port",
+        min=0,
+        max=_LARGEST_PORT,
+        help=f"0 is any free one; that of the last start if not said, at first {GRPC_PORT}.",
+    ),
 ]
 HttpPort = Annotated[
-    int, typer.Option("--http-port", min=0, max=_LARGEST_PORT, help="0 is any free one.")
+    int | None,
+    typer.Option(
+        "--http-port",
+        min=0,
+        max=_LARGEST_PORT,
+        help=f"0 is any free one; that of the last start if not said, at first {HTTP_PORT}.",
+    ),
 ]
 RuntimeKind = Annotated[
     Runtime,
@@ -66,8 +79,8 @@ def up(  # noqa: PLR0917  one parameter for each flag
     data_dir: DataDirectory = Path(".fogbank"),
     fleet: FleetFile = None,
     nodes: Nodes = None,
-    grpc_port: GrpcPort = 50051,
-    http_port: HttpPort = 8000,
+    grpc_port: GrpcPort = None,
+    http_port: HttpPort = None,
     runtime: RuntimeKind = Runtime.AUTO,
     gateways: Gateways = 1,
     schedulers: Schedulers = 1,

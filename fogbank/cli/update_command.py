@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from fogbank.cli.amounts import AMOUNTS
 from fogbank.cli.deploy_flags import LostAfter, Probe, StopGrace, StopOnClientAfter
 from fogbank.cli.failures import CommandError, UsageFailure
 from fogbank.cli.output import AsTable, Output, OutputFormat
@@ -50,14 +51,6 @@ if TYPE_CHECKING:
     from fogbank.v1.deployment_service_pb2 import UpdateDeploymentRequest
     from fogbank.v1.deployments_pb2 import Deployment
 
-_THOUSANDTHS = 1000
-# Of each flag for an amount: the field of the resources, and what one of the flag's is of its.
-_AMOUNTS = {
-    "cpu": ("cpu_millicores", _THOUSANDTHS),
-    "memory": ("memory_mib", 1),
-    "storage": ("storage_gib", 1),
-    "gpu": ("gpu_thousandths", _THOUSANDTHS),
-}
 # Flags whose value is the field's.
 _AS_THEY_ARE = {
     "name": "name",
@@ -121,6 +114,7 @@ def update(  # noqa: PLR0917  one parameter for each flag
     """
     flags = dict(locals())
     from fogbank.cli.connection import connect
+    from fogbank.cli.regions import warn_of_regions
     from fogbank.cli.rollout_commands import finish
 
     texts = _texts(file, flags) if file is not None else []
@@ -130,6 +124,7 @@ def update(  # noqa: PLR0917  one parameter for each flag
             changed = [_updated(connection, request, str(deployment))]
         else:
             changed = _replaced(connection, texts, flags)
+        warn_of_regions(connection, [region or "", *(text.region for text in texts)])
         if changed:
             finish(connection, changed, output, timeout if wait else None, "updated")
 
@@ -246,9 +241,9 @@ def _fill(request: "UpdateDeploymentRequest", flags: Mapping[str, Any]) -> None:
     from fogbank.cli.deployment_requests import constraint_message, restart_policy, service_type
 
     spec, mask = request.spec, request.update_mask.paths
-    for flag, (field, scale) in _AMOUNTS.items():
-        if flags[flag] is not None:
-            setattr(spec.resources, field, round(flags[flag] * scale))
+    for field, amount in AMOUNTS.items():
+        if flags[amount.name] is not None:
+            setattr(spec.resources, field, round(flags[amount.name] * amount.per_unit))
             mask.append(f"resources.{field}")
     for flag, field in _AS_THEY_ARE.items():
         if flags[flag] is not None:

@@ -78,7 +78,7 @@ def age_at(text: str | None, as_of: moments_pb2.Moment | None) -> str:
 
 
 def amounts(resources: resources_pb2.Resources) -> dict[str, Any]:
-    """Return resources in cores, MB, devices and GB."""
+    """Return resources in cores, MiB, devices and GiB, by the names that REST has for them."""
     return {
         "cpu_cores": _plain(resources.cpu_millicores),
         "memory_mb": resources.memory_mib,

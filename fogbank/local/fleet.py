@@ -19,7 +19,7 @@ _MIB_PER_GIB = 1024
 
 @dataclass(frozen=True, slots=True)
 class SimulatedNode:
-    """One node that only pretends. Units are those of the REST face: cores, MB, GB, devices."""
+    """One node that only pretends. cpu in cores, memory in MiB, storage in GiB, gpu in devices."""
 
     name: str
     region: str = "us-east"
@@ -31,9 +31,9 @@ class SimulatedNode:
     labels: dict[str, str] = field(default_factory=dict)
 
 
-# Ask by ask, the four examples need on one node at most 9 cores, 14.5 GiB and 565 GB. The GPU nodes
-# hold all four at once, the five with 1000 GB everything that may land on them, so that no order
-# of deployment can fill up what a later one needs.
+# Ask by ask, the four examples need on one node at most 9 cores, 14.5 GiB and 565 GiB. The GPU
+# nodes hold all four at once, the five with 1000 GiB everything that may land on them, so that no
+# order of deployment can fill up what a later one needs.
 _SMALL = {"cpu": 4.0, "memory": 8 * _MIB_PER_GIB, "storage": 100}
 _STORE = {"cpu": 8.0, "memory": 16 * _MIB_PER_GIB, "storage": 1000}
 _GPU = {

@@ -8,6 +8,9 @@ from fogbank.local.data_dir import read_json, write_json
 from fogbank.local.errors import LocalError
 
 HOST = "127.0.0.1"
+# Where the first gateway listens unless somebody says otherwise.
+GRPC_PORT = 50_051
+HTTP_PORT = 8_000
 
 # Below the range from which kernels take ports for outgoing connections, so that none of those
 # takes a port while its child is being restarted.
@@ -32,12 +35,16 @@ class Ports:
             port = self._choose()
         return self._give(purpose, port)
 
-    def public(self, purpose: str, wanted: int, option: str) -> int:
+    def public(self, purpose: str, wanted: int | None, usual: int, option: str) -> int:
         """Return the port that the user wants; 0 is any free one, kept like the internal ones.
+
+        Who wants none in particular gets the one of the last start, at the first the usual one.
 
         Raises:
             LocalError: it is taken; names the option that gives another.
         """
+        if wanted is None:
+            wanted = self.kept(purpose) or usual
         if wanted == 0:
             return self.internal(purpose)
         if not is_free(wanted):

@@ -9,7 +9,7 @@ from pathlib import Path
 from fogbank.local.child import ChildSpec
 from fogbank.local.data_dir import DataDir, write_json
 from fogbank.local.fleet import AgentGroup
-from fogbank.local.ports import HOST, Ports
+from fogbank.local.ports import GRPC_PORT, HOST, HTTP_PORT, Ports
 from fogbank.local.secret_files import SecretFiles
 from fogbank.local.tls import LocalTls
 
@@ -35,7 +35,7 @@ class Addresses:
 
 
 def choose_addresses(
-    ports: Ports, *, grpc_port: int, http_port: int, gateways: int, schedulers: int
+    ports: Ports, *, grpc_port: int | None, http_port: int | None, gateways: int, schedulers: int
 ) -> Addresses:
     """Pick a port for each listener; the first gateway gets the two the user asked for.
 
@@ -46,8 +46,8 @@ def choose_addresses(
     def internal(purpose: str) -> str:
         return f"{HOST}:{ports.internal(purpose)}"
 
-    first = ports.public("grpc", grpc_port, "--grpc-port")
-    first_http = ports.public("http", http_port, "--http-port")
+    first = ports.public("grpc", grpc_port, GRPC_PORT, "--grpc-port")
+    first_http = ports.public("http", http_port, HTTP_PORT, "--http-port")
     further = range(2, gateways + 1)
     names = [
         *(f"gateway-{number}" for number in range(1, gateways + 1)),

@@ -63,8 +63,8 @@ class UpOptions:
 
     data_dir: DataDir
     fleet: Sequence[SimulatedNode] | None = None  # None: that of the last start, else the default
-    grpc_port: int = 50051
-    http_port: int = 8000
+    grpc_port: int | None = None  # None: that of the last start; 0: any free one
+    http_port: int | None = None
     gateways: int = 1
     schedulers: int = 1
     tls: bool = False  # a system that spoke TLS once goes on to

@@ -40,6 +40,7 @@ from fogbank.v1 import (
     node_service_pb2_grpc,
     policy_service_pb2_grpc,
     replica_service_pb2_grpc,
+    system_service_pb2_grpc,
     token_service_pb2_grpc,
 )
 from services.gateway.adapters.doors import agents_only_connect
@@ -74,6 +75,7 @@ from services.gateway.grpc_api.identity_service import IdentityService
 from services.gateway.grpc_api.node_service import NodeService
 from services.gateway.grpc_api.policy_service import PolicyService
 from services.gateway.grpc_api.replica_service import ReplicaService
+from services.gateway.grpc_api.system_service import SystemService
 from tests.support.fleet_log import a_fingerprint, a_spec
 from tests.support.named_users import ALICE, NamedUsers, named_identity
 from tests.support.rest_face import FakeScheduler, FoldLedger
@@ -420,6 +422,7 @@ def _register_identity(
     """Nobody signs in here: who has which token is settled."""
     service = IdentityService(cast("Any", None), organizations, clusters)
     identity_service_pb2_grpc.add_IdentityServiceServicer_to_server(service, server.grpc)
+    system_service_pb2_grpc.add_SystemServiceServicer_to_server(SystemService(), server.grpc)
     policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(
         PolicyService(policies), server.grpc
     )

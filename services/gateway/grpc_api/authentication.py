@@ -32,6 +32,7 @@ OPEN_METHODS = (
     "/grpc.health.v1.Health/",
     "/grpc.reflection.",
     "/fogbank.v1.AgentService/",
+    "/fogbank.v1.SystemService/",
     "/fogbank.v1.IdentityService/Register",
     "/fogbank.v1.IdentityService/Login",
     "/fogbank.v1.IdentityService/RefreshToken",

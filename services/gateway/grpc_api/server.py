@@ -22,6 +22,8 @@ from fogbank.v1 import (
     policy_service_pb2_grpc,
     replica_service_pb2,
     replica_service_pb2_grpc,
+    system_service_pb2,
+    system_service_pb2_grpc,
     token_service_pb2,
     token_service_pb2_grpc,
 )
@@ -50,6 +52,7 @@ from services.gateway.grpc_api.identity_service import IdentityService
 from services.gateway.grpc_api.node_service import NodeService
 from services.gateway.grpc_api.policy_service import PolicyService
 from services.gateway.grpc_api.replica_service import ReplicaService
+from services.gateway.grpc_api.system_service import SystemService
 from services.gateway.grpc_api.token_service import TokenService
 
 SERVICE_NAMES = tuple(
@@ -63,6 +66,7 @@ SERVICE_NAMES = tuple(
         (replica_service_pb2, "ReplicaService"),
         (agent_service_pb2, "AgentService"),
         (token_service_pb2, "TokenService"),
+        (system_service_pb2, "SystemService"),
     )
 )
 
@@ -108,6 +112,7 @@ def add_to_server(uses: GrpcDependencies, server: grpc.aio.Server) -> None:
     token_service_pb2_grpc.add_TokenServiceServicer_to_server(
         TokenService(uses.service_accounts), server
     )
+    system_service_pb2_grpc.add_SystemServiceServicer_to_server(SystemService(), server)
     policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(
         PolicyService(uses.policies), server
     )

@@ -34,8 +34,9 @@ from tests.support.gateway import GatewayWorld, gateway_world, signed_in
 from tests.support.rest_face import MemoryAccounts
 
 SECRET = "another-honest-secret-of-over-32-bytes"
-# To get a user's token, and to join as an agent.
+# To know what answers, to get a user's token, and to join as an agent.
 OPEN = {
+    "SystemService.GetVersion",
     "IdentityService.Register",
     "IdentityService.Login",
     "IdentityService.RefreshToken",

@@ -4,17 +4,19 @@ import subprocess
 import sys
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+import typer
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from fogbank.cli.main import run
+from fogbank.cli.main import _VERBS, run
 from fogbank.cli.session import Tokens, config_file, store_tokens
 from fogbank.domain.errors import UnavailableError
 from fogbank.runtime.grpc_errors import to_status
@@ -23,6 +25,8 @@ from fogbank.v1 import (
     deployment_service_pb2_grpc,
     identity_service_pb2,
     identity_service_pb2_grpc,
+    system_service_pb2,
+    system_service_pb2_grpc,
 )
 
 
@@ -68,6 +72,15 @@ class Identity(identity_service_pb2_grpc.IdentityServiceServicer):
     ) -> identity_service_pb2.LoginResponse:
         context.abort(grpc.StatusCode.UNAUTHENTICATED, "Wrong username or password")
         raise AssertionError("abort raises")
+
+
+class System(system_service_pb2_grpc.SystemServiceServicer):
+    """Of a release of its own."""
+
+    def GetVersion(
+        self, request: system_service_pb2.GetVersionRequest, context: grpc.ServicerContext
+    ) -> system_service_pb2.GetVersionResponse:
+        return system_service_pb2.GetVersionResponse(version="7.8.9")
 
 
 @pytest.fixture
@@ -231,6 +244,21 @@ def test_refusals_come_with_the_fields_that_are_wrong(
     assert request.request_id
 
 
+def test_amounts_out_of_bounds_are_told_as_they_were_given(
+    server: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.status = refusal(
+        code_pb2.INVALID_ARGUMENT,
+        "spec.resources.cpu_millicores: must be between 1 and 1024000, got 0; "
+        "spec.resources.memory_mib: must be between 1 and 16777216, got -1",
+    )
+    assert run(["deploy", "x", "--image", "y", "--cpu", "0"]) == 1
+    assert capsys.readouterr().err == (
+        "fog: cpu: must be between 0.001 and 1024 cores, got 0; "
+        "memory: must be between 1 and 16777216 MiB, got -1\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("code", "reason", "hint"),
     [
@@ -316,6 +344,41 @@ def test_version_is_quick_because_it_imports_little() -> None:
     version, imported = result.stdout.splitlines()
     assert version.startswith("fog ")
     assert imported == "[]"
+
+
+def test_version_tells_that_of_a_server_that_answers_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    running = grpc.server(ThreadPoolExecutor(1))
+    system_service_pb2_grpc.add_SystemServiceServicer_to_server(System(), running)
+    address = f"127.0.0.1:{running.add_insecure_port('127.0.0.1:0')}"
+    running.start()
+    monkeypatch.setenv("FOG_ADDR", address)
+    assert run(["version"]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == f"server 7.8.9 at {address}"
+    running.stop(None).wait()
+    assert run(["version"]) == 0
+    said = capsys.readouterr()
+    assert (len(said.out.splitlines()), said.err) == (1, "")
+
+
+def test_every_group_that_lists_does_so_by_both_names() -> None:
+    groups = [(module, name) for module, name in _VERBS.values() if name == "app"]
+    listing = set()
+    for module, name in [*groups, ("token_commands", "app")]:
+        made = typer.main.get_command(getattr(import_module(f"fogbank.cli.{module}"), name))
+        verbs = getattr(made, "commands", {})
+        assert ("list" in verbs) == ("ls" in verbs), module
+        if "list" in verbs:
+            listing.add(module)
+    assert listing == {
+        "api_token_commands",
+        "cluster_commands",
+        "node_commands",
+        "organization_commands",
+        "policy_commands",
+        "token_commands",
+    }
 
 
 def test_completion_offers_verbs() -> None:

@@ -13,7 +13,13 @@ from fogbank.cli.main import run
 from fogbank.codec.values import spec_from_pb, spec_to_pb
 from fogbank.domain.ids import command_event_id
 from fogbank.v1 import deployment_service_pb2 as pb
-from fogbank.v1 import deployment_service_pb2_grpc, deployments_pb2
+from fogbank.v1 import (
+    deployment_service_pb2_grpc,
+    deployments_pb2,
+    node_service_pb2,
+    node_service_pb2_grpc,
+    nodes_pb2,
+)
 
 OWNER = "9a0c1d5e-3a55-4c0e-8a53-0f6b1d3c2e77"
 WEB = "name: web\ntype: compute\ncontainer_image: nginx:{tag}\nreplicas: 2\n"
@@ -72,11 +78,29 @@ class Deployments(deployment_service_pb2_grpc.DeploymentServiceServicer):
         return pb.UpdateDeploymentResponse(deployment=there)
 
 
+class Nodes(node_service_pb2_grpc.NodeServiceServicer):
+    """Has two, in two regions."""
+
+    def ListNodes(
+        self, request: node_service_pb2.ListNodesRequest, context: grpc.ServicerContext
+    ) -> node_service_pb2.ListNodesResponse:
+        return node_service_pb2.ListNodesResponse(
+            nodes=[
+                nodes_pb2.Node(fingerprint=nodes_pb2.Fingerprint(region=region))
+                for region in ("us-west", "eu-north")
+            ]
+        )
+
+
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Deployments]:
     deployments = Deployments()  # type: ignore[abstract]  # the other calls aren't made
     running = grpc.server(ThreadPoolExecutor(2))
     deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(deployments, running)
+    node_service_pb2_grpc.add_NodeServiceServicer_to_server(
+        Nodes(),  # type: ignore[abstract]  # the other calls aren't made
+        running,
+    )
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("FOG_ADDR", f"127.0.0.1:{running.add_insecure_port('127.0.0.1:0')}")
     monkeypatch.setenv("FOG_TOKEN", "the-token")
@@ -225,6 +249,35 @@ def test_an_update_by_file_changes_nothing_unless_all_of_it_is_there(
     assert "api is not deployed yet" in said
     assert f"`fog deploy -f {file}`" in said
     assert not server.updates
+
+
+@pytest.mark.parametrize("command", ["deploy", "plan", "update"])
+def test_a_region_without_nodes_is_warned_of(
+    server: Deployments, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    made = ["deploy", "web", "--image", "nginx", "-o", "json"]
+    if command == "update":
+        assert run(made) == 0
+    ask = [command, *made[1:]]
+    assert run([*ask, "--region", "us-wets"]) == (1 if command == "plan" else 0)
+    said = capsys.readouterr()
+    assert said.err == (
+        "fog: warning: no node is in region 'us-wets'; there are nodes in eu-north, us-west\n"
+    )
+    assert "warning" not in said.out
+    server.living.clear()
+    if command == "update":
+        assert run(made) == 0
+    assert run([*ask, "--region", "us-west"]) in {0, 1}
+    assert capsys.readouterr().err == ""
+
+
+def test_nobody_is_warned_of_the_region_that_is_taken_without_asking(
+    server: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["deploy", "web", "--image", "nginx"]) == 0
+    assert server.living.popitem()[1].spec.region == "us-east"
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

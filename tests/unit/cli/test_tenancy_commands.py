@@ -221,7 +221,7 @@ def test_the_status_of_a_cluster_is_drawn(
     assert lines[0] == "edge: cluster 2 of organization 2"
     assert lines[1] == "Deployments: 2 pending, 1 running"
     assert lines[4].split() == ["cpu", "3.4", "8.5", "5.1", "█" * 8 + "░" * 12, "40", "%"]
-    assert lines[6].split()[:5] == ["storage", "GB", "20", "unlimited", "unlimited"]
+    assert lines[6].split()[:5] == ["storage", "GiB", "20", "unlimited", "unlimited"]
     assert run(["cluster", "status", "2", "-o", "json"]) == 0
     row = json.loads(capsys.readouterr().out)
     assert row["used"]["replicas"] == 2

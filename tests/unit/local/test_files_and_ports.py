@@ -86,7 +86,18 @@ def test_a_public_port_that_is_taken_is_refused_with_advice(tmp_path: Path) -> N
         other.listen()
         taken = other.getsockname()[1]
         with pytest.raises(LocalError, match=f"port {taken} .* --http-port 0"):
-            Ports(tmp_path / "ports.json").public("http", taken, "--http-port")
+            Ports(tmp_path / "ports.json").public("http", taken, 8000, "--http-port")
+
+
+def test_a_public_port_that_was_given_once_is_that_of_the_next_start(tmp_path: Path) -> None:
+    file = tmp_path / "ports.json"
+    wanted, usual = Ports(file).internal("some"), Ports(file).internal("some other")
+    first = Ports(file)
+    assert first.public("grpc", None, usual, "--grpc-port") == usual
+    assert first.public("grpc", wanted, usual, "--grpc-port") == wanted
+    first.save()
+    assert Ports(file).public("grpc", None, usual, "--grpc-port") == wanted
+    assert Ports(file).public("grpc", usual, 1, "--grpc-port") == usual
 
 
 def test_state_survives_its_file(tmp_path: Path) -> None:
