@@ -13,6 +13,9 @@ _PLAIN_BELOW = 10**15
 # Any number of 64 bits is shown as it is.
 _WHOLE_BELOW = 10**19
 
+# How far into a list anybody may begin: what a database counts with ease, and no list is as long.
+LARGEST_OFFSET = 1_000_000_000
+
 
 def shown_number(number: float, scale: int = 1) -> str:
     """Return a number of any size divided by `scale`: whole as it is, or else in 10 digits."""

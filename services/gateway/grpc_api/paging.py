@@ -7,6 +7,7 @@ import binascii
 import hashlib
 
 from fogbank.domain.errors import InvalidArgumentError
+from services.gateway.core.bounds import LARGEST_OFFSET
 
 MAX_PAGE = 1_000
 DEFAULT_PAGE = 100
@@ -45,11 +46,13 @@ def page_offset(token: str, query: bytes) -> int:
         raw = base64.b64decode(token, altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         raw = b""
-    if len(raw) != _DIGEST_BYTES + _OFFSET_BYTES or raw[:_DIGEST_BYTES] != _fingerprint(query):
+    offset = int.from_bytes(raw[_DIGEST_BYTES:], "big")
+    of_query = len(raw) == _DIGEST_BYTES + _OFFSET_BYTES and raw.startswith(_fingerprint(query))
+    if not of_query or offset > LARGEST_OFFSET:
         raise InvalidArgumentError.of_field(
             "page_token", "must be the next_page_token of an answer to the same request"
         )
-    return int.from_bytes(raw[_DIGEST_BYTES:], "big")
+    return offset
 
 
 def _fingerprint(query: bytes) -> bytes:

@@ -14,7 +14,7 @@ from fogbank.domain.position import etag
 from fogbank.domain.states import DeploymentStatus
 from services.gateway.app.ports import DeploymentQuery, DeploymentSort
 from services.gateway.core.asks import MAX_NAME, check_replicas, spec_of
-from services.gateway.core.bounds import REST_BOUNDS
+from services.gateway.core.bounds import LARGEST_OFFSET, REST_BOUNDS
 from services.gateway.http_api import explaining, rendering
 from services.gateway.http_api.accepting import (
     DeploymentId,
@@ -40,7 +40,6 @@ from services.gateway.http_api.dependencies import used_by
 from services.gateway.http_api.models import DeployBody, ScaleBody
 from services.gateway.http_api.moments import DESCRIPTION as AS_OF
 from services.gateway.http_api.moments import AsOfQuery, moment_of
-from services.gateway.http_api.paging import LARGEST_OFFSET
 from services.gateway.http_api.wording import shown
 
 router = APIRouter(prefix="/api/deployment", tags=["deployments"])

@@ -13,13 +13,13 @@ from fogbank.domain.errors import NotFoundError
 from fogbank.domain.resources import NOTHING
 from fogbank.domain.views import Moment, NodeView
 from services.gateway.app.nodes import Nodes
+from services.gateway.core.bounds import LARGEST_OFFSET
 from services.gateway.http_api import rendering
 from services.gateway.http_api.access import SIGNED_IN
 from services.gateway.http_api.answers import FleetAnswer, NodeAnswer, errors
 from services.gateway.http_api.dependencies import used_by
 from services.gateway.http_api.moments import DESCRIPTION as AS_OF
 from services.gateway.http_api.moments import AsOfQuery, moment_of
-from services.gateway.http_api.paging import LARGEST_OFFSET
 
 router = APIRouter(tags=["fleet"], dependencies=[SIGNED_IN])
 

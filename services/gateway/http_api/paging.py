@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
-LARGEST_OFFSET = 1_000_000_000
+from services.gateway.core.bounds import LARGEST_OFFSET
+
 _MOST = 1000
 _DEFAULT = 100
 

@@ -13,6 +13,8 @@ from fogbank.codec.values import spec_to_pb
 from fogbank.log.memory import MemoryStore
 from fogbank.v1 import deployment_service_pb2 as pb
 from fogbank.v1 import deployments_pb2
+from services.gateway.core.bounds import LARGEST_OFFSET
+from services.gateway.grpc_api.paging import page_token
 from tests.support.fleet_log import a_spec, an_id
 from tests.support.gateway import GatewayWorld, gateway_world, memory_logs, refusal, signed_in
 from tests.support.named_users import ALICE
@@ -297,6 +299,15 @@ async def test_lists_show_ones_own_and_page(world: GatewayWorld) -> None:
         )
     )
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("offset", [LARGEST_OFFSET + 1, 2**63, 2**64 - 1])
+async def test_a_page_token_that_no_answer_had_is_refused(world: GatewayWorld, offset: int) -> None:
+    forged = page_token(offset, pb.ListDeploymentsRequest().SerializeToString())
+    request = pb.ListDeploymentsRequest(page_token=forged)
+    error = await refusal(world.deployment_service.ListDeployments(request, metadata=ALICES))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "page_token: must be the next_page_token" in (error.details() or "")
 
 
 # --- scale and delete -------------------------------------------------------------------------
