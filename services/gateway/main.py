@@ -352,9 +352,9 @@ async def _open_database(service: Service, settings: GatewaySettings, clock: Clo
         tokens,
         denials,
         api_tokens=api_tokens,
-        clock_us=clock.now_us,
+        clock=clock,
         refresh_lifetime_s=settings.refresh_expire_hours * 3600,
-        limits=Limits(clock.now_us, settings.allowance),
+        limits=Limits(clock, settings.allowance),
     )
     await passwords.warm_up()
     if settings.admin_password is None:

@@ -300,7 +300,7 @@ async def gateway_world(
     service = _deployment_service(deployments, fold, command_log, queries, environments, clock)
     views, changes = Nodes(fold, ledger), NodeCommands(fold, command_log, clock)
     nodes = NodeService(views, changes, Rebalances(fold, command_log, queries, clock), joining)
-    errands, limits = Errands(deployments, fold, agents), Limits(clock.now_us, allowance)
+    errands, limits = Errands(deployments, fold, agents), Limits(clock, allowance)
     _register(server, service, nodes, agents, joining, errands, limits)
     past = Past(deployments, views, clusters := Clusters(fold, command_log, ledger, clock))
     _register_audit(server, log, fold, ledger, past)

@@ -47,13 +47,13 @@ def named_identity(
     """Return who lets in the users whose tokens are their names; nobody signs in there."""
     nobody: Any = None
     names: Any = NamedTokens()
-    now_us = SystemClock().now_us
+    clock = SystemClock()
     return Identity(
         *(nobody, nobody, nobody, names, denials or MemoryDenials()),
         api_tokens=api_tokens or MemoryApiTokens(),
-        clock_us=now_us,
+        clock=clock,
         refresh_lifetime_s=0,
-        limits=limits or Limits(now_us, _PLENTY),
+        limits=limits or Limits(clock, _PLENTY),
     )
 
 

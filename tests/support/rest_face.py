@@ -396,10 +396,10 @@ async def rest_face(
     identity = Identity(
         *(accounts, accounts, passwords, tokens, accounts),
         api_tokens=api_tokens,
-        clock_us=clock.now_us,
+        clock=clock,
         refresh_lifetime_s=3600,
         # All tests' requests come from one address.
-        limits=Limits(clock.now_us, Allowance(1_000_000, 1_000_000, 1_000_000)),
+        limits=Limits(clock, Allowance(1_000_000, 1_000_000, 1_000_000)),
     )
     dependencies = HttpDependencies(
         deployments,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import unicodedata
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +24,7 @@ from fogbank.domain.errors import (
     InvalidArgumentError,
     UnauthenticatedError,
 )
+from fogbank.runtime.clock import Clock
 from services.gateway.app.limits import Allowance, Limits
 from services.gateway.app.principal import Principal, Role
 from services.gateway.app.streams import Streams
@@ -171,7 +172,7 @@ class TokenReader(Protocol):
 
 
 class Identity:
-    """The use cases, over the ports above; `clock_us` tells microseconds since 1970."""
+    """The use cases, over the ports above."""
 
     def __init__(
         self,
@@ -182,7 +183,7 @@ class Identity:
         denials: Denials,
         *,
         api_tokens: TokenReader | None = None,
-        clock_us: Callable[[], int],
+        clock: Clock,
         refresh_lifetime_s: int,
         limits: Limits | None = None,
     ) -> None:
@@ -192,8 +193,8 @@ class Identity:
         self._access_tokens = access_tokens
         self._denials = denials
         self._api_tokens = api_tokens
-        self._clock_us = clock_us
-        self.limits = limits or Limits(clock_us, Allowance())
+        self._clock = clock
+        self.limits = limits or Limits(clock, Allowance())
         self._refresh_lifetime_us = refresh_lifetime_s * _SECOND_US
         self._streams = Streams()
 
@@ -222,7 +223,7 @@ class Identity:
         key = name_key(username[: MAX_USERNAME + 1])
         async with self.limits.sign_in(key, address):
             user = await self._verified(username, key, password)
-        now_us = self._clock_us()
+        now_us = self._clock.now_us()
         refresh_token = secrets.token_urlsafe(32)
         session_id = await self._refresh_tokens.begin(
             user.id, _digest(refresh_token), now_us, now_us + self._refresh_lifetime_us
@@ -236,7 +237,7 @@ class Identity:
             UnauthenticatedError: it is unknown, expired or was used before; in the last case every
                 token that descends from the same sign-in stops working.
         """
-        now_us = self._clock_us()
+        now_us = self._clock.now_us()
         successor = secrets.token_urlsafe(32)
         outcome: Principal | Reused | None = None
         if 0 < len(refresh_token) <= MAX_REFRESH_TOKEN:
@@ -295,7 +296,7 @@ class Identity:
 
     def check(self, principal: Principal) -> None:
         """Raise as `authenticate` does if a caller who was let in would be so no more."""
-        if self._denials.denies(principal) or self._clock_us() >= principal.ends_at_us:
+        if self._denials.denies(principal) or self._clock.now_us() >= principal.ends_at_us:
             raise UnauthenticatedError("Not authenticated")
 
     async def stream(
@@ -327,7 +328,7 @@ class Identity:
 
     async def _end(self, ids: Collection[str], session_id: str) -> None:
         # Denied first: a refresh that was quicker than the end made a token of the same session.
-        await self._denials.deny(ids, self._clock_us() + self._access_tokens.longest_us)
+        await self._denials.deny(ids, self._clock.now_us() + self._access_tokens.longest_us)
         if session_id:
             await self._refresh_tokens.end(session_id)
 

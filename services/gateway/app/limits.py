@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 
 from fogbank.domain.errors import FogError, ResourceExhaustedError, UnauthenticatedError
+from fogbank.runtime.clock import Clock
 from services.gateway.app.principal import Principal
 from services.gateway.core.rates import Rate
 
@@ -65,8 +66,8 @@ class _Attempts:
 class Limits:
     """Counts, and raises ResourceExhaustedError with a hint when it is too much."""
 
-    def __init__(self, clock_us: Callable[[], int], allowance: Allowance) -> None:
-        self._clock_us = clock_us
+    def __init__(self, clock: Clock, allowance: Allowance) -> None:
+        self._clock = clock
         self._subjects = _rate(allowance.requests_per_second)
         self._addresses = _rate(allowance.anonymous_requests_per_second)
         self._names_here = _a_minute(allowance.failed_sign_ins_per_minute)
@@ -77,7 +78,7 @@ class Limits:
 
     def request(self, principal: Principal) -> None:
         """Count a request of somebody who is signed in."""
-        wait_us = self._subjects.take(principal.user_id, self._clock_us())
+        wait_us = self._subjects.take(principal.user_id, self._now_us())
         _refuse_for(wait_us, "Too many requests")
 
     async def turn(self, principal: Principal) -> None:
@@ -85,12 +86,12 @@ class Limits:
 
         For what a stream brings: who is not read for a moment sends more slowly, and loses nothing.
         """
-        while wait_us := self._subjects.take(principal.user_id, self._clock_us()):  # noqa: ASYNC110  it says for how long
+        while wait_us := self._subjects.take(principal.user_id, self._now_us()):  # noqa: ASYNC110  it says for how long
             await asyncio.sleep(wait_us / 1_000_000)
 
     def anonymous(self, address: str) -> None:
         """Count a request without a token, or with one that doesn't count."""
-        wait_us = self._addresses.take(_host(address), self._clock_us())
+        wait_us = self._addresses.take(_host(address), self._now_us())
         _refuse_for(wait_us, "Too many requests from your address")
 
     @contextmanager
@@ -126,7 +127,7 @@ class Limits:
                     _refuse_for(wait_us, "Too many sign-ins that failed or are not yet answered")
                 await attempts.answered.wait()
             with attempts.looked_into():
-                now_us = self._clock_us()
+                now_us = self._now_us()
                 self._names_here.take(here, now_us)
                 self._names.take(name_key, now_us)
                 failed = False
@@ -144,8 +145,12 @@ class Limits:
             if not attempts.all:
                 del self._attempts[name_key]
 
+    def _now_us(self) -> int:
+        """Return microseconds that never fall: nobody waits longer when the wall clock is set back."""
+        return round(self._clock.monotonic_s() * 1_000_000)
+
     def _sign_in_wait_us(self, here: str, name_key: str) -> int:
-        now_us = self._clock_us()
+        now_us = self._now_us()
         return max(self._names_here.wait_us(here, now_us), self._names.wait_us(name_key, now_us))
 
     def room_for_stream(self, principal: Principal) -> None:

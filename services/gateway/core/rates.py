@@ -1,7 +1,8 @@
 """How often: the generic cell rate algorithm (ITU-T I.371), a leaky bucket that needs no timer.
 
 For each key one instant is kept, at which its bucket would be empty; a key that is idle costs
-nothing. Written here because it must take the instant from its caller, as all of a pure core does.
+nothing. Written here because it must take the instant from its caller, as all of a pure core does:
+microseconds of a clock that is never set.
 """
 
 from __future__ import annotations

@@ -63,10 +63,10 @@ async def channel() -> AsyncIterator[grpc.aio.Channel]:
     tokens = JwtAccessTokens(SigningKey(SECRET), 1800)
     identity = Identity(
         *(nothing, nothing, nothing, tokens, MemoryAccounts()),
-        clock_us=clock.now_us,
+        clock=clock,
         refresh_lifetime_s=3600,
         # All of them come from one address.
-        limits=Limits(clock.now_us, Allowance(1_000_000, 1_000_000, 1_000_000)),
+        limits=Limits(clock, Allowance(1_000_000, 1_000_000, 1_000_000)),
     )
     server = GrpcServer(SERVICE_NAMES, interceptors=[Authenticate(identity)])
     behind = dict.fromkeys(GrpcDependencies.__dataclass_fields__, nothing) | {

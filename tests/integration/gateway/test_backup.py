@@ -55,7 +55,7 @@ class Accounts:
             JwtAccessTokens(SigningKey("0123456789abcdef" * 2), 1800),
             self.denials,
             api_tokens=self.tokens,
-            clock_us=SystemClock().now_us,
+            clock=SystemClock(),
             refresh_lifetime_s=3600,
         )
 

@@ -173,7 +173,7 @@ async def test_a_stream_ends_when_its_token_does() -> None:
     nobody: Any = None
     identity = Identity(
         *(nobody, nobody, nobody, nobody, MemoryDenials()),
-        clock_us=clock.now_us,
+        clock=clock,
         refresh_lifetime_s=0,
     )
     caller = replace(BOB, ends_at_us=clock.now_us() + 1_000_000)

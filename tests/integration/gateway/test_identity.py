@@ -55,7 +55,7 @@ def identity(engine: AsyncEngine, passwords: Argon2Passwords, clock: ManualClock
         passwords,
         JwtAccessTokens(SigningKey("0123456789abcdef" * 2), 1800),
         PostgresDenials(engine, clock),
-        clock_us=clock.now_us,
+        clock=clock,
         refresh_lifetime_s=WEEK_S,
     )
 
@@ -188,7 +188,7 @@ async def test_an_old_hash_is_renewed_at_sign_in(identity: Identity, engine: Asy
         dearer,
         JwtAccessTokens(SigningKey("0123456789abcdef" * 2), 1800),
         PostgresDenials(engine, SystemClock()),
-        clock_us=SystemClock().now_us,
+        clock=SystemClock(),
         refresh_lifetime_s=WEEK_S,
     )
     await later.login("bob", "secret-1")
@@ -245,7 +245,7 @@ async def test_without_a_database_accounts_are_unavailable(
         passwords,
         tokens,
         PostgresDenials(engine, clock),
-        clock_us=clock.now_us,
+        clock=clock,
         refresh_lifetime_s=WEEK_S,
     )
     with pytest.raises(UnavailableError):
@@ -282,7 +282,7 @@ async def _gateway(url: str, passwords: Argon2Passwords) -> AsyncIterator[Identi
             passwords,
             JwtAccessTokens(SigningKey("0123456789abcdef" * 2), 1800),
             denials,
-            clock_us=clock.now_us,
+            clock=clock,
             refresh_lifetime_s=WEEK_S,
         )
     finally:

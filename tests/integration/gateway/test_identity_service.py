@@ -34,7 +34,7 @@ async def stub() -> AsyncIterator[rpc.IdentityServiceAsyncStub]:
         passwords,
         JwtAccessTokens(SigningKey(SECRET), 1800),
         accounts,
-        clock_us=SystemClock().now_us,
+        clock=SystemClock(),
         refresh_lifetime_s=3600,
     )
     server = GrpcServer(["fogbank.v1.IdentityService"], interceptors=[Authenticate(identity)])

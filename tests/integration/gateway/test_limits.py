@@ -15,6 +15,7 @@ import httpx2
 import pytest
 
 from fogbank.domain.errors import ResourceExhaustedError, UnauthenticatedError, UnavailableError
+from fogbank.runtime.clock import ManualClock
 from fogbank.runtime.grpc_server import GrpcServer
 from fogbank.v1 import deployment_service_pb2 as pb
 from fogbank.v1 import deployment_service_pb2_grpc
@@ -25,7 +26,6 @@ from tests.support.named_users import named_identity
 from tests.support.rest_face import RestFace, rest_face
 from tests.support.waiting import eventually
 
-STILL = 1_000_000
 OK, EXHAUSTED = grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED
 ALICE = (("authorization", "Bearer alice"),)
 FEW = Allowance(
@@ -37,27 +37,17 @@ ANN, BOB = (
 )
 
 
-class Clock:
-    """One that stands still unless it is told to go on."""
-
-    def __init__(self) -> None:
-        self.now = STILL
-
-    def __call__(self) -> int:
-        return self.now
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def limits(clock: Clock) -> Limits:
+def limits(clock: ManualClock) -> Limits:
     return Limits(clock, FEW)
 
 
-def test_each_user_has_its_own_allowance(limits: Limits, clock: Clock) -> None:
+def test_each_user_has_its_own_allowance(limits: Limits, clock: ManualClock) -> None:
     for _ in range(4):
         limits.request(ANN)
     with pytest.raises(
@@ -66,7 +56,20 @@ def test_each_user_has_its_own_allowance(limits: Limits, clock: Clock) -> None:
         limits.request(ANN)
     assert error.value.retry_after_ms == 500
     limits.request(BOB)
-    clock.now += 500_000
+    clock.advance(0.5)
+    limits.request(ANN)
+
+
+@pytest.mark.parametrize("step_s", [-3_600.0, 3_600.0])
+def test_a_wall_clock_that_is_set_changes_nothing(
+    limits: Limits, clock: ManualClock, step_s: float
+) -> None:
+    for _ in range(4):
+        limits.request(ANN)
+    clock.step(step_s)
+    with pytest.raises(ResourceExhaustedError, match="try again in 1 s"):
+        limits.request(ANN)
+    clock.advance(0.5)
     limits.request(ANN)
 
 
@@ -219,7 +222,7 @@ async def test_wrong_passwords_and_unknown_names_are_refused_alike(face: RestFac
         answers: dict[str, list[httpx2.Response]] = {}
         await client.post("/api/auth/register", json={"username": "ann", "password": "secret-1"})
         for name in ("ann", "nobody"):
-            face.app.state.dependencies.identity.limits = Limits(Clock(), FEW)
+            face.app.state.dependencies.identity.limits = Limits(ManualClock(), FEW)
             answers[name] = [
                 await client.post("/api/auth/login", json={"username": name, "password": "wrong-1"})
                 for _ in range(4)
@@ -275,7 +278,7 @@ async def grpc_face(
         await server.stop(0)
 
 
-async def test_grpc_counts_calls(limits: Limits, clock: Clock) -> None:
+async def test_grpc_counts_calls(limits: Limits, clock: ManualClock) -> None:
     async with grpc_face(limits) as stub:
         calls = [
             await code_of(stub.ListDeployments(pb.ListDeploymentsRequest(), metadata=ALICE))
@@ -284,7 +287,7 @@ async def test_grpc_counts_calls(limits: Limits, clock: Clock) -> None:
         assert calls == [OK] * 4 + [EXHAUSTED]
         assert await code_of(stub.GetDeployment(pb.GetDeploymentRequest(), metadata=ALICE)) is OK
         for nobodys in ((), (("authorization", "Bearer fogtok_nonsense"),)):
-            clock.now += 1_000_000_000
+            clock.advance(1_000)
             nobody = [
                 await code_of(stub.ListDeployments(pb.ListDeploymentsRequest(), metadata=nobodys))
                 for _ in range(9)
@@ -292,7 +295,7 @@ async def test_grpc_counts_calls(limits: Limits, clock: Clock) -> None:
             assert nobody == [grpc.StatusCode.UNAUTHENTICATED] * 8 + [EXHAUSTED]
 
 
-async def test_grpc_counts_streams(clock: Clock) -> None:
+async def test_grpc_counts_streams(clock: ManualClock) -> None:
     limits = Limits(clock, replace(FEW, requests_per_second=1_000_000))
     async with grpc_face(limits) as stub:
 
@@ -313,7 +316,7 @@ async def test_grpc_counts_streams(clock: Clock) -> None:
         await eventually(opened, what="room for another stream")
 
 
-async def test_grpc_counts_streams_both_ways(clock: Clock) -> None:
+async def test_grpc_counts_streams_both_ways(clock: ManualClock) -> None:
     limits = Limits(clock, replace(FEW, requests_per_second=1_000_000))
     async with grpc_face(limits) as stub:
         streams = []
@@ -326,7 +329,7 @@ async def test_grpc_counts_streams_both_ways(clock: Clock) -> None:
             await one_more.read()
 
 
-async def test_the_messages_of_a_stream_wait_for_their_turn(clock: Clock) -> None:
+async def test_the_messages_of_a_stream_wait_for_their_turn(clock: ManualClock) -> None:
     limits = Limits(clock, replace(FEW, requests_per_second=100))
     async with grpc_face(limits) as stub:
         stream = stub.SubmitDeployments(metadata=ALICE)
@@ -338,5 +341,5 @@ async def test_the_messages_of_a_stream_wait_for_their_turn(clock: Clock) -> Non
         with pytest.raises(grpc.aio.AioRpcError, match="Too many requests"):
             await stub.ListDeployments(pb.ListDeploymentsRequest(), metadata=ALICE)
         assert not more.done()
-        clock.now += 20_000
+        clock.advance(0.02)
         assert await more

@@ -13,6 +13,7 @@ from fogbank.domain.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from fogbank.runtime.clock import ManualClock
 from services.gateway.app import limits
 from services.gateway.app.identity import Identity, User
 from services.gateway.app.limits import Allowance, Limits
@@ -63,9 +64,9 @@ def _identity(passwords: _Passwords) -> Identity:
         passwords,  # type: ignore[arg-type]  # verifies alone
         tokens,
         tokens,
-        clock_us=lambda: 1_000_000,
+        clock=ManualClock(),
         refresh_lifetime_s=60,
-        limits=Limits(lambda: 1_000_000, Allowance(failed_sign_ins_per_minute=ALLOWED)),
+        limits=Limits(ManualClock(), Allowance(failed_sign_ins_per_minute=ALLOWED)),
     )
 
 
