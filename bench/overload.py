@@ -38,7 +38,8 @@ class _Bounded(ThreeServices):
     """Services whose gateway lets few deployments wait."""
 
     def _environment(self, service: str) -> dict[str, str]:
-        return super()._environment(service) | {"FOG_MAX_PENDING": str(MAX_PENDING)}
+        bounds = {"FOG_MAX_PENDING": str(MAX_PENDING), "FOG_MAX_PENDING_SHARE": "1"}
+        return super()._environment(service) | bounds
 
 
 async def asked(user: User, batches: int) -> tuple[Counter[str], list[float], list[float]]:

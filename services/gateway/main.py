@@ -62,6 +62,7 @@ from services.gateway.app.nodes import Nodes
 from services.gateway.app.organizations import Organizations
 from services.gateway.app.planning import Planning
 from services.gateway.app.policies import Policies
+from services.gateway.app.queue_room import QueueRoom
 from services.gateway.app.rebalances import Rebalances
 from services.gateway.app.rights import Rights
 from services.gateway.app.service_accounts import ServiceAccounts
@@ -135,9 +136,8 @@ def _use_cases(
     clock = SystemClock()
     fold, environments = record.fold, own.environments
     command_log = CommandLog(fold, record.appender)
-    deployments = Deployments(
-        fold, command_log, ledger, environments, clock, max_pending=settings.max_pending
-    )
+    room = QueueRoom(fold, settings.max_pending, settings.max_pending_share)
+    deployments = Deployments(fold, command_log, ledger, environments, clock, room=room)
     return _UseCases(
         deployments,
         Planning(deployments, command_log, scheduler),

@@ -16,6 +16,7 @@ from fogbank.runtime.settings import DatabaseSettings, ListenAddress, separated
 from services.gateway.app.handshakes import AT_ONCE
 from services.gateway.app.identity import DENIALS_MAX_AGE_S
 from services.gateway.app.limits import Allowance
+from services.gateway.app.queue_room import MOST, SHARE
 from services.gateway.core.bounds import Bounds, grpc_bounds
 
 _DEFAULT_HTTP = "127.0.0.1:8000"
@@ -77,7 +78,8 @@ class GatewaySettings(DatabaseSettings):
     admin_user: str = "admin"
     admin_password: SecretStr | None = None
 
-    max_pending: int = Field(default=100_000, ge=1)
+    max_pending: int = Field(default=MOST, ge=1)
+    max_pending_share: float = Field(default=SHARE, gt=0, le=1)
     max_replicas: int = Field(default=1_000, ge=1, le=MOST_REPLICAS_ASKED)
     max_cpu_millicores: int = Field(default=1_024_000, ge=1, le=MAX_AMOUNT)
     max_memory_mib: int = Field(default=16 * 1024 * 1024, ge=1, le=MAX_AMOUNT)

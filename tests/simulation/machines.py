@@ -393,11 +393,12 @@ class Sealed:
     def __init__(self) -> None:
         self._kept: dict[str, dict[str, str]] = {}
 
+    def key(self, env: Mapping[str, str]) -> str:
+        return sha256(json.dumps(dict(env), sort_keys=True).encode()).hexdigest() if env else ""
+
     async def seal(self, env: Mapping[str, str]) -> str:
-        text = json.dumps(dict(env), sort_keys=True)
-        key = sha256(text.encode()).hexdigest()
-        self._kept[key] = dict(env)
-        return key
+        self._kept[self.key(env)] = dict(env)
+        return self.key(env)
 
     async def unseal(self, keys: Collection[str]) -> dict[str, dict[str, str]]:
         return {key: self._kept[key] for key in sorted(keys) if key in self._kept}

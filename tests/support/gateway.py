@@ -63,6 +63,7 @@ from services.gateway.app.past import Past
 from services.gateway.app.planning import Planning
 from services.gateway.app.policies import Policies
 from services.gateway.app.ports import Heard, SchedulerQueries
+from services.gateway.app.queue_room import QueueRoom
 from services.gateway.app.rebalances import Rebalances
 from services.gateway.app.rights import Rights
 from services.gateway.app.updates import Updates
@@ -108,11 +109,13 @@ class Environments:
         self.kept: dict[str, dict[str, str]] = {}
         self.up = True
 
+    def key(self, env: Mapping[str, str]) -> str:
+        return f"key-{sorted(env.items())}" if env else ""
+
     async def seal(self, env: Mapping[str, str]) -> str:
         self._require_up()
-        key = f"key-{sorted(env.items())}"
-        self.kept[key] = dict(env)
-        return key
+        self.kept[self.key(env)] = dict(env)
+        return self.key(env)
 
     async def unseal(self, keys: Collection[str]) -> dict[str, dict[str, str]]:
         self._require_up()
@@ -269,6 +272,7 @@ async def gateway_world(
     instance: str = "one",
     kept_changes: int = 100_000,
     max_pending: int = 100_000,
+    max_pending_share: float = 1,
     timeout_s: float = 60,
     planner: SchedulerQueries | None = None,
     invites: MemoryInvites | None = None,
@@ -289,9 +293,8 @@ async def gateway_world(
     fold, appender = _fold(log, kept_changes), GroupCommit(log, SystemClock())
     environments, telemetry, ledger = Environments(), HeardTelemetry(), FoldLedger(fold)
     command_log = CommandLog(fold, appender, verdict_timeout_s=timeout_s)
-    deployments = Deployments(
-        fold, command_log, ledger, environments, clock, max_pending=max_pending
-    )
+    room = QueueRoom(fold, max_pending, max_pending_share)
+    deployments = Deployments(fold, command_log, ledger, environments, clock, room=room)
     ports = AgentPorts(fold, appender, environments, telemetry, clock, fold_timeout_s=timeout_s)
     agents, queries, tokens = Agents(ports), planner or FakeScheduler(fold), MemoryApiTokens()
     identity = named_identity(None, denials := MemoryDenials(), tokens)

@@ -55,6 +55,7 @@ from services.gateway.app.ports import (
     SchedulerStatus,
 )
 from services.gateway.app.principal import Principal, Role
+from services.gateway.app.queue_room import QueueRoom
 from services.gateway.app.rights import Rights
 from services.gateway.app.service_accounts import ServiceAccounts
 from services.gateway.app.system import System
@@ -143,10 +144,12 @@ class MemoryEnvironments:
     def __init__(self) -> None:
         self.kept: dict[str, dict[str, str]] = {}
 
+    def key(self, env: Mapping[str, str]) -> str:
+        return f"sealed-{sorted(env.items())}" if env else ""
+
     async def seal(self, env: Mapping[str, str]) -> str:
-        key = f"sealed-{sorted(env.items())}"
-        self.kept[key] = dict(env)
-        return key
+        self.kept[self.key(env)] = dict(env)
+        return self.key(env)
 
     async def unseal(self, keys: Collection[str]) -> dict[str, dict[str, str]]:
         return {key: self.kept[key] for key in keys if key in self.kept}
@@ -388,9 +391,8 @@ async def rest_face(
     ledger, scheduler = FoldLedger(fold), FakeScheduler(fold)
     environments, accounts = MemoryEnvironments(), MemoryAccounts()
     command_log = CommandLog(fold, appender)
-    deployments = Deployments(
-        fold, command_log, ledger, environments, clock, max_pending=max_pending
-    )
+    room = QueueRoom(fold, max_pending, share=1)
+    deployments = Deployments(fold, command_log, ledger, environments, clock, room=room)
     tokens = JwtAccessTokens(SigningKey(SECRET), 1800)
     passwords, api_tokens = Argon2Passwords(CHEAP), MemoryApiTokens()
     identity = Identity(

@@ -98,6 +98,10 @@ class SealedEnvironments:
         # When each was said to be in use.
         self._kept: OrderedDict[str, float] = OrderedDict()
 
+    def key(self, env: Mapping[str, str]) -> str:
+        """Return what an environment would be kept under; an empty one has the empty key."""
+        return self._seal.name(_canonical(env)) if env else ""
+
     async def seal(self, env: Mapping[str, str]) -> str:
         """Keep an environment durably and return its key; an empty one has the empty key.
 

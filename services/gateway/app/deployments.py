@@ -19,20 +19,19 @@ from fogbank.domain.status import StatusChange
 from fogbank.domain.views import AsOf, DeploymentView, Moment, Page
 from fogbank.runtime.clock import Clock
 from services.gateway.app.command_log import CommandLog
-from services.gateway.app.env_keys import env_keys
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.goals import Goal
 from services.gateway.app.ports import DeploymentQuery, LedgerQueries, SealedEnvironments
 from services.gateway.app.principal import Principal
+from services.gateway.app.queue_room import QueueRoom
 from services.gateway.app.rights import Rights
+from services.gateway.app.sealing_all import seal_all
 from services.gateway.app.views import deployment_view
 from services.gateway.core import commands
 from services.gateway.core.asks import check_request_id
 from services.gateway.core.disconnecting import disconnect_problems
 
 _log = structlog.get_logger(__name__)
-
-_RETRY_HINT_MS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +84,15 @@ class Deployments:
         environments: SealedEnvironments,
         clock: Clock,
         *,
-        max_pending: int = 100_000,
+        room: QueueRoom | None = None,
     ) -> None:
         self._fold = fold
         self._commands = command_log
         self._ledger = ledger
         self._environments = environments
         self._clock = clock
-        self._max_pending = max_pending
+        self._room = room or QueueRoom(fold)
         self._rights = Rights(fold, command_log)
-        self._creating = 0
 
     # --- commands -----------------------------------------------------------------------------
 
@@ -116,7 +114,7 @@ class Deployments:
             NotFoundError: no such cluster, or the caller is a stranger there.
             PermissionDeniedError: the caller may only look in that cluster.
             AlreadyExistsError: the request id was used with another content.
-            ResourceExhaustedError: too many deployments wait already.
+            ResourceExhaustedError: too many deployments wait already, in all or of the caller's.
             UnavailableError: the log or the database of sealed environments is down.
         """
         _log.info(
@@ -127,17 +125,14 @@ class Deployments:
         await self.check_new(principal, spec)
         if validate_only:
             return Accepted("", 0, 0, spec)
-        env_key = await self._environments.seal(env) if env else ""
-        envelope = self._envelope(principal, spec, env_key, request_id)
+        envelope = self._envelope(principal, CreateAsk(spec, env or {}, request_id))
         known = self._commands.answered(envelope)
         if known is not None:
             return self._accepted(envelope.event_id, known)
-        self._check_room(1)
-        self._creating += 1
-        try:
+        with self._room.taken(principal.user_id, [spec.cluster_id]):
+            if env:
+                await self._environments.seal(env)
             position = await self._commands.submit(principal, envelope)
-        finally:
-            self._creating -= 1
         _log.info(
             f"Created deployment record {envelope.event_id} for {spec.name} "
             f"with {spec.replicas} replicas"
@@ -153,22 +148,23 @@ class Deployments:
         An ask that is an error already (its face found it wrong) stays in its place. What befalls
         one does not touch the others.
         """
-        envs = [ask.env if isinstance(ask, CreateAsk) else None for ask in asks]
-        keys = await env_keys(self._environments, envs)
         clusters = {ask.spec.cluster_id for ask in asks if isinstance(ask, CreateAsk)}
         await self._rights.look_again(principal, clusters)
-        drafts = [self._draft(principal, ask, key) for ask, key in zip(asks, keys, strict=True)]
-        envelopes = [draft for draft in drafts if isinstance(draft, EventEnvelope)]
-        if envelopes:
-            try:
-                self._check_room(len(envelopes))
-            except FogError as error:
-                return [draft if isinstance(draft, FogError) else error for draft in drafts]
-        self._creating += len(envelopes)
+        drafts = [self._draft(principal, ask) for ask in asks]
+        fresh = [
+            (index, ask)
+            for index, (ask, draft) in enumerate(zip(asks, drafts, strict=True))
+            if isinstance(ask, CreateAsk) and self._is_new(draft)
+        ]
         try:
-            settled = iter(await self._commands.submit_many(principal, envelopes))
-        finally:
-            self._creating -= len(envelopes)
+            with self._room.taken(principal.user_id, [ask.spec.cluster_id for _, ask in fresh]):
+                problems = await seal_all(self._environments, [ask.env for _, ask in fresh])
+                for (index, _), problem in zip(fresh, problems, strict=True):
+                    drafts[index] = problem or drafts[index]
+                envelopes = [draft for draft in drafts if isinstance(draft, EventEnvelope)]
+                settled = iter(await self._commands.submit_many(principal, envelopes))
+        except ResourceExhaustedError as error:
+            return [draft if isinstance(draft, FogError) else error for draft in drafts]
         outcomes: Outcomes = []
         for draft in drafts:
             outcome = draft if isinstance(draft, FogError) else next(settled)
@@ -384,34 +380,29 @@ class Deployments:
 
     # --- within -------------------------------------------------------------------------------
 
-    def _check_room(self, wanted: int) -> None:
-        if self._fold.pending + self._creating + wanted > self._max_pending:
-            raise ResourceExhaustedError(
-                f"{self._max_pending} deployments wait to be scheduled; try again later",
-                reason="QUEUE_FULL",
-                retry_after_ms=_RETRY_HINT_MS,
-            )
+    def _is_new(self, draft: EventEnvelope | FogError) -> bool:
+        """Tell whether a command is one that isn't answered yet: it takes room."""
+        return isinstance(draft, EventEnvelope) and self._fold.fleet.facts.first(draft) is None
 
-    def _draft(
-        self, principal: Principal, ask: CreateAsk | FogError, env_key: str | FogError
-    ) -> EventEnvelope | FogError:
+    def _draft(self, principal: Principal, ask: CreateAsk | FogError) -> EventEnvelope | FogError:
         if isinstance(ask, FogError):
             return ask
-        if isinstance(env_key, FogError):
-            return env_key
         try:
             check_request_id(ask.request_id)
             self.check_spec(ask.spec)
             self._rights.check_cluster(principal, ask.spec.cluster_id)
         except FogError as error:
             return error
-        return self._envelope(principal, ask.spec, env_key, ask.request_id)
+        return self._envelope(principal, ask)
 
-    def _envelope(
-        self, principal: Principal, spec: DeploymentSpec, env_key: str, request_id: str
-    ) -> EventEnvelope:
+    def _envelope(self, principal: Principal, ask: CreateAsk) -> EventEnvelope:
+        """Return the command; it names the environment, which is kept before it is appended."""
         return commands.create_envelope(
-            principal.user_id, request_id or str(uuid4()), spec, env_key, self._clock.now_us()
+            principal.user_id,
+            ask.request_id or str(uuid4()),
+            ask.spec,
+            self._environments.key(ask.env),
+            self._clock.now_us(),
         )
 
     async def _change(

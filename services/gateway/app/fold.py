@@ -177,7 +177,7 @@ class FleetFold:
         deployments, current = self.fleet.facts.deployments, self.tracker.current
         for deployment_id in deployment_ids:
             status = current.get(deployment_id, DeploymentStatus.PENDING)
-            self.counts.note(deployment_id, deployments[deployment_id].spec, status)
+            self.counts.note(deployments[deployment_id], status)
 
     def _note_names(self, node_ids: Iterable[str]) -> None:
         for node_id in node_ids:

@@ -146,7 +146,7 @@ class Limits:
                 del self._attempts[name_key]
 
     def _now_us(self) -> int:
-        """Return microseconds that never fall: nobody waits longer when the wall clock is set back."""
+        """Return microseconds that never fall, also when the wall clock is set back."""
         return round(self._clock.monotonic_s() * 1_000_000)
 
     def _sign_in_wait_us(self, here: str, name_key: str) -> int:

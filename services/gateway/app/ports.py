@@ -286,8 +286,14 @@ class SchedulerQueries(Protocol):
 class SealedEnvironments(Protocol):
     """Keeps the environments of containers sealed, outside the log."""
 
+    def key(self, env: Mapping[str, str]) -> str:
+        """Return what an environment would be kept under, empty for an empty one; keep nothing.
+
+        It is the same for the same content.
+        """
+
     async def seal(self, env: Mapping[str, str]) -> str:
-        """Keep an environment and return its key, the same key for the same content.
+        """Keep an environment and return its key.
 
         It is durable when this returns. UnavailableError when it cannot be kept.
         """

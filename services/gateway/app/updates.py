@@ -12,7 +12,6 @@ from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.errors import (
     AbortedError,
     FailedPreconditionError,
-    FogError,
     InvalidArgumentError,
 )
 from fogbank.domain.facts import DeploymentFact
@@ -23,7 +22,6 @@ from fogbank.domain.rollouts import RolloutView, revision_before, rollout_view
 from fogbank.runtime.clock import Clock
 from services.gateway.app.command_log import CommandLog
 from services.gateway.app.deployments import Accepted, Deployments
-from services.gateway.app.env_keys import env_keys
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.ports import SealedEnvironments
 from services.gateway.app.principal import Principal
@@ -84,30 +82,25 @@ class Updates:
             AbortedError: its version is another one than expected.
             AlreadyExistsError, UnavailableError: as `Deployments.create`.
         """
-        sealed = None if env is None or validate_only else await self._sealed(env)
+        env_key = None if env is None else self._environments.key(env)
 
         def changed(deployment: DeploymentFact) -> tuple[DeploymentSpec, str]:
             spec = applied(deployment.spec)
             self._deployments.check_spec(spec)
-            return spec, deployment.env_key if sealed is None else sealed
+            return spec, deployment.env_key if env_key is None else env_key
 
         asked = {**content, "deployment_id": deployment_id, "version": expected_version}
-        if sealed is not None:
-            asked["env_key"] = sealed
+        if env_key is not None:
+            asked["env_key"] = env_key
         return await self._submit(
             principal,
             deployment_id,
             (commands.UPDATE, request_id, asked),
             changed,
             expected_version,
+            env=env,
             validate_only=validate_only,
         )
-
-    async def _sealed(self, env: Mapping[str, str]) -> str:
-        (env_key,) = await env_keys(self._environments, [env])
-        if isinstance(env_key, FogError):
-            raise env_key
-        return env_key
 
     async def undo(
         self,
@@ -159,6 +152,7 @@ class Updates:
         changed: _Changed,
         expected_version: int,
         *,
+        env: Mapping[str, str] | None = None,
         validate_only: bool = False,
     ) -> Accepted:
         method, request_id, content = asked
@@ -190,6 +184,8 @@ class Updates:
                         return Accepted(deployment.id, 0, deployment.version, spec)
                     needed = needed_revisions(self._fold.fleet, deployment)
                     made = ev.DeploymentUpdated(deployment.id, spec, env_key, needed)
+                    if env:
+                        await self._environments.seal(env)
                     position = await self._commands.submit(principal, replace(envelope, event=made))
             except AbortedError:
                 if expected_version:

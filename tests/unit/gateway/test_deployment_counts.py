@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from fogbank.domain.deployment import PRIORITY_CLASSES, priority_class
+from fogbank.domain.deployment import PRIORITY_CLASSES, DeploymentSpec, priority_class
+from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.status import StatusTracker
@@ -21,14 +22,19 @@ def test_kept_or_counted_anew_it_is_the_same(seed: int) -> None:
         folded = fleet.fold(commit)
         tracker.update(fleet, folded)
         for deployment_id in folded.deployments:
-            spec = fleet.facts.deployments[deployment_id].spec
-            kept.note(deployment_id, spec, tracker.current[deployment_id])
+            kept.note(fleet.facts.deployments[deployment_id], tracker.current[deployment_id])
         waiting = Counter(
             priority_class(fleet.facts.deployments[deployment_id].spec.priority)
             for deployment_id, status in tracker.current.items()
             if status is DeploymentStatus.PENDING
         )
         assert kept.pending == {name: waiting[name] for name in PRIORITY_CLASSES}
+        owners = Counter(
+            fleet.facts.deployments[deployment_id].owner_id
+            for deployment_id, status in tracker.current.items()
+            if status is DeploymentStatus.PENDING
+        )
+        assert {owner: kept.pending_of(owner) for owner in owners} == owners
     living = [each for each in fleet.facts.deployments.values() if not each.deleted]
     clusters = {each.spec.cluster_id for each in living}
     assert clusters
@@ -38,21 +44,27 @@ def test_kept_or_counted_anew_it_is_the_same(seed: int) -> None:
         )
 
 
+def deployment(spec: DeploymentSpec) -> DeploymentFact:
+    return DeploymentFact("d", spec, "ann", "", version=1, created_at_us=1, created_position=1)
+
+
 def test_who_moves_to_another_cluster_counts_there() -> None:
     counts, here = DeploymentCounts(), a_spec()
     there = replace(here, cluster_id=2)
-    counts.note("d", here, DeploymentStatus.RUNNING)
-    counts.note("d", there, DeploymentStatus.RUNNING)
+    counts.note(deployment(here), DeploymentStatus.RUNNING)
+    counts.note(deployment(there), DeploymentStatus.RUNNING)
     assert (counts.of_cluster(1), counts.of_cluster(2)) == ({}, {DeploymentStatus.RUNNING: 1})
-    counts.note("d", there, DeploymentStatus.DELETED)
+    counts.note(deployment(there), DeploymentStatus.DELETED)
     assert counts.of_cluster(2) == {}
 
 
 def test_who_waits_counts_in_its_class_of_priority() -> None:
     counts = DeploymentCounts()
-    counts.note("d", replace(a_spec(), priority=50), DeploymentStatus.PENDING)
+    counts.note(deployment(a_spec(priority=50)), DeploymentStatus.PENDING)
     assert counts.pending == {"low": 0, "medium": 1, "high": 0}
-    counts.note("d", replace(a_spec(), priority=60), DeploymentStatus.PENDING)
+    assert (counts.pending_of("ann"), counts.pending_of("bob")) == (1, 0)
+    counts.note(deployment(a_spec(priority=60)), DeploymentStatus.PENDING)
     assert counts.pending == {"low": 0, "medium": 0, "high": 1}
-    counts.note("d", replace(a_spec(), priority=60), DeploymentStatus.SCHEDULED)
+    counts.note(deployment(a_spec(priority=60)), DeploymentStatus.SCHEDULED)
     assert counts.pending == {"low": 0, "medium": 0, "high": 0}
+    assert counts.pending_of("ann") == 0
