@@ -158,6 +158,7 @@ class Shown:
     stop_signal: str
     address: str = ""
     ports: tuple[PublishedPort, ...] = ()
+    deployment_id: str = ""
     pid: int = 0
 
     @property
@@ -190,6 +191,7 @@ def read_container(content: Mapping[str, Any]) -> Shown:
         stop_signal=str(config.get("StopSignal") or "SIGTERM"),
         address=_own_address(content.get("NetworkSettings") or {}),
         ports=_published(content.get("NetworkSettings") or {}),
+        deployment_id=labels.get(DEPLOYMENT, ""),
         pid=int(state.get("Pid") or 0),
     )
 

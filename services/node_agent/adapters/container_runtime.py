@@ -149,7 +149,6 @@ class EngineRuntime:
         node_id = await self._node()
         await self._engine.insist(lambda docker: self._remove(docker, node_id, replica_id))
         self._ends.not_running(replica_id)
-        await self._tidy_networks()
 
     async def containers(self) -> Sequence[FoundContainer]:
         node_id = await self._node()
@@ -265,8 +264,11 @@ class EngineRuntime:
 
     async def _remove(self, docker: Docker, node_id: str, replica_id: str) -> None:
         shown = await show(docker, container_name(replica_id))
-        if shown is not None and shown.node_id == node_id:
-            await self._delete(docker, shown)
+        if shown is None or shown.node_id != node_id:
+            return
+        await self._delete(docker, shown)
+        if self._networks is not None:
+            await self._networks.release(docker, node_id, shown.deployment_id)
 
     async def _delete(self, docker: Docker, shown: Shown) -> None:
         """Remove a container, and keep the last of what it wrote."""

@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 import structlog
 from aiodocker import Docker, DockerError
+from aiodocker.networks import DockerNetwork
 
 from services.node_agent.adapters.container_config import DEPLOYMENT, NODE, network_name
 from services.node_agent.adapters.one_container import raise_unless_missing
@@ -61,8 +62,15 @@ class DeploymentNetworks:
             if not self._starting[name]:
                 del self._starting[name]
 
+    async def release(self, docker: Docker, node_id: str, deployment_id: str) -> None:
+        """Remove a deployment's network, unless one of its containers is in it or about to be."""
+        name = network_name(node_id, deployment_id)
+        async with self._changing:
+            if not self._starting[name]:
+                await _remove(docker, name)
+
     async def tidy(self, docker: Docker, node_id: str) -> None:
-        """Remove a node's networks that no container needs."""
+        """Remove a node's networks that no container needs: what a crash left behind."""
         label = f"{NODE}={node_id}"
         async with self._changing:
             networks = await docker.networks.list(filters={"label": label})
@@ -119,9 +127,9 @@ def _network_config(name: str, subnet: IPv4Network, labels: Mapping[str, str]) -
 
 async def _remove(docker: Docker, name: str) -> None:
     try:
-        await (await docker.networks.get(name)).delete()
+        await DockerNetwork(docker, name).delete()
     except DockerError as error:
-        # It may be gone, or somebody have put a container of their own into it.
+        # It may be gone, or a container be in it: an engine removes none that is in use.
         _log.debug("network not removed", network=name, why=error.message)
 
 

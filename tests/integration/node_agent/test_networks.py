@@ -1,8 +1,10 @@
 """Deployments on one host have networks of their own: their containers don't reach each other."""
 
-from collections.abc import AsyncIterator
+import subprocess
+from collections.abc import AsyncIterator, Generator
 from contextlib import AsyncExitStack
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, ip_address
+from pathlib import Path
 from uuid import uuid4
 
 import aiohttp
@@ -59,6 +61,37 @@ async def node(podman: PodmanEngine) -> AsyncIterator[Node]:
         podman.podman("network", "rm", name)
 
 
+@pytest.fixture
+def outside(tmp_path: Path) -> Generator[str]:
+    """A web server on a machine of its own, as good as: one hop from this one.
+
+    It knows the way to this machine's address on the link only, so it answers nobody who comes as
+    from an address of a container. Its address.
+    """
+    name = f"fog-{uuid4().hex[:8]}"
+    here, there = f"{name[:12]}a", f"{name[:12]}b"
+
+    def ip(*words: str) -> None:
+        subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
+
+    ip("netns", "add", name)
+    try:
+        ip("link", "add", here, "type", "veth", "peer", "name", there, "netns", name)
+        ip("address", "add", "198.51.100.1/30", "dev", here)
+        ip("link", "set", here, "up")
+        ip("-n", name, "address", "add", "198.51.100.2/30", "dev", there)
+        ip("-n", name, "link", "set", there, "up")
+        (tmp_path / "index.html").write_text("page of the world\n", encoding="utf-8")
+        serve = ("busybox", "httpd", "-f", "-p", "80", "-h", str(tmp_path))
+        with subprocess.Popen(["ip", "netns", "exec", name, *serve]) as server:
+            try:
+                yield "198.51.100.2"
+            finally:
+                server.kill()
+    finally:
+        ip("netns", "delete", name)
+
+
 async def started(runtime: EngineRuntime, deployment_id: str, replica_id: str) -> StartedContainer:
     """Start a replica that serves a page, and wait until it does."""
     container = ContainerSpec(ports=(Port(80),))
@@ -95,6 +128,21 @@ async def test_containers_reach_those_of_their_own_deployment_only(
             for url in (f"http://127.0.0.1:{port.host_port}/", f"http://{address}/"):
                 async with http.get(url) as page:
                     assert "page of" in await page.text()
+
+
+async def test_containers_reach_the_world_and_know_whom_to_ask_for_names(
+    node: Node, podman: PodmanEngine, outside: str
+) -> None:
+    runtime, replica_id = await node.open(), str(uuid4())
+    one = await started(runtime, "d-1", replica_id)
+    await eventually(lambda: fetches(runtime, replica_id, outside), what="a page from outside")
+    # Name servers of the host, none of which may be the host's own loopback: that is not theirs.
+    resolvers = podman.podman("exec", one.container_id, "cat", "/etc/resolv.conf").splitlines()
+    servers = [line.split()[1] for line in resolvers if line.startswith("nameserver")]
+    assert servers
+    assert not any(ip_address(server).is_loopback for server in servers)
+    itself = podman.podman("exec", one.container_id, "busybox", "hostname", "-i")
+    assert itself.split() == [podman.address(one.container_id)]
 
 
 async def test_a_network_goes_with_the_last_container_of_its_deployment(node: Node) -> None:
