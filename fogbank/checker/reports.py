@@ -109,7 +109,7 @@ class Reports:
         deployment = self._world.deployments.get(replica.deployment_id)
         if deployment is not None:
             deployment.ran = deployment.ran or seen.state in {RUNNING, COMPLETE}
-            if seen.final and seen.state == REJECTED:
+            if seen.final and seen.state == REJECTED and seen.unobtainable:
                 deployment.rejected_on.add(node.id)
         if seen.final:
             self._world.end(replica)

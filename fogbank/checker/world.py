@@ -122,7 +122,7 @@ class Deployment:
     """A deployment: what its author wants, and what rounds made of it.
 
     `slots` holds the replica that counts for each slot, `leaving` the one that runs until that one
-    does. `rejected_on` are nodes that turned a replica of it down for good.
+    does. `rejected_on` are nodes that turned a replica of it down for good as unobtainable.
     """
 
     id: str

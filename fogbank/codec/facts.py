@@ -153,6 +153,7 @@ def observation_to_pb(seen: ev.ReplicaObservation) -> pb.ReplicaObservation:
         reason=seen.reason,
         observed_at_us=seen.observed_at_us,
         ports=ports_to_pb(seen.ports),
+        unobtainable=seen.unobtainable,
     )
 
 
@@ -170,6 +171,7 @@ def observation_from_pb(message: pb.ReplicaObservation) -> ev.ReplicaObservation
         message.reason,
         message.observed_at_us,
         ports_from_pb(message.ports),
+        message.unobtainable,
     )
 
 

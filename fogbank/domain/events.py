@@ -222,7 +222,10 @@ class RebalanceRequested:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaObservation:
-    """How a replica does, as its agent saw it; `final` when it will not be started again."""
+    """How a replica does, as its agent saw it; `final` when it will not be started again.
+
+    `unobtainable` of a rejected one whose image or environment is nowhere, whichever the node.
+    """
 
     replica_id: str
     restart_count: int
@@ -235,6 +238,7 @@ class ReplicaObservation:
     reason: str = ""
     observed_at_us: int = 0
     ports: tuple[PublishedPort, ...] = ()
+    unobtainable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

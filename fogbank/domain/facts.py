@@ -147,6 +147,7 @@ class Observed:
     ended_at_us: int = 0
     position: int = 0
     ports: tuple[PublishedPort, ...] = ()
+    unobtainable: bool = False
 
 
 @dataclass(slots=True)
@@ -351,6 +352,7 @@ def _observe(facts: Facts, node_id: str, seen: ev.ReplicaObservation, position: 
         facts.log_time_us if seen.state.ended else 0,
         position,
         seen.ports,
+        seen.unobtainable,
     )
 
 

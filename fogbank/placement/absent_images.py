@@ -18,7 +18,8 @@ _STARTED = frozenset(
 def turned_down(fleet: FleetState, deployment: DeploymentFact) -> str:
     """Return why a deployment as it now is will run nowhere; empty while it may.
 
-    So many nodes as the policy says rejected a replica of this version, and none ever ran.
+    So many nodes as the policy says rejected a replica of this version for want of what no node can
+    have, its image or its environment, and none ever ran. A node's own trouble does not count.
     """
     decision = fleet.decisions.deployments.get(deployment.id)
     if decision is None:
@@ -31,11 +32,7 @@ def turned_down(fleet: FleetState, deployment: DeploymentFact) -> str:
             continue
         if observed.state in _STARTED or observed.started_at_us or observed.restart_count:
             return ""
-        if (
-            observed.final
-            and observed.state is ReplicaState.REJECTED
-            and placed.version == deployment.version
-        ):
+        if observed.final and observed.unobtainable and placed.version == deployment.version:
             rejected[placed.node_id] = observed.reason
     if len(rejected) < max(fleet.facts.policy.disruption.absent_image_nodes, 1):
         return ""

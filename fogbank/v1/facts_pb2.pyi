@@ -720,6 +720,7 @@ class ReplicaObservation(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     OBSERVED_AT_US_FIELD_NUMBER: _builtins.int
     PORTS_FIELD_NUMBER: _builtins.int
+    UNOBTAINABLE_FIELD_NUMBER: _builtins.int
     replica_id: _builtins.str
     """Replica id (UUID)."""
     restart_count: _builtins.int
@@ -740,6 +741,8 @@ class ReplicaObservation(_message.Message):
     """Why, for people; empty while all is well."""
     observed_at_us: _builtins.int
     """When the agent saw it, in microseconds since 1970."""
+    unobtainable: _builtins.bool
+    """True of a rejected one whose image or environment is nowhere: no other node would do better."""
     @_builtins.property
     def ports(self) -> _containers.RepeatedCompositeFieldContainer[_deployments_pb2.PublishedPort]:
         """Where its ports are reached on its node."""
@@ -758,10 +761,11 @@ class ReplicaObservation(_message.Message):
         reason: _builtins.str = ...,
         observed_at_us: _builtins.int = ...,
         ports: _abc.Iterable[_deployments_pb2.PublishedPort] | None = ...,
+        unobtainable: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_id", b"container_id", "exit_code", b"exit_code", "final", b"final", "health", b"health", "observed_at_us", b"observed_at_us", "ports", b"ports", "reason", b"reason", "replica_id", b"replica_id", "restart_count", b"restart_count", "started_at_us", b"started_at_us", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_id", b"container_id", "exit_code", b"exit_code", "final", b"final", "health", b"health", "observed_at_us", b"observed_at_us", "ports", b"ports", "reason", b"reason", "replica_id", b"replica_id", "restart_count", b"restart_count", "started_at_us", b"started_at_us", "state", b"state", "unobtainable", b"unobtainable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -259,4 +259,22 @@ LATER_EXAMPLES: Mapping[str, tuple[ev.Event, ...]] = {
         ev.NodeConnected(_NODE, "fog-1", FINGERPRINT, DETAILS),
         ev.NodeCapacityChanged(_NODE, 9 << 16 | 1, FINGERPRINT, DETAILS),
     ),
+    "unobtainable": (
+        ev.NodeReported(
+            _NODE,
+            9 << 16 | 1,
+            7,
+            (
+                ev.ReplicaObservation(
+                    _REPLICA,
+                    0,
+                    ReplicaState.REJECTED,
+                    final=True,
+                    reason="image not found: nginx",
+                    observed_at_us=_INSTANT_US,
+                    unobtainable=True,
+                ),
+            ),
+        ),
+    ),
 }

@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 from fogbank.placement import looks, movements, needs, placements, room
 from services.node_agent.core.agent import AgentCore
-from services.node_agent.core.kept import ReportsAcknowledged
+from services.node_agent.core.kept import Kept, ReportsAcknowledged
 from services.node_agent.core.lifecycle import Lifecycle
 from services.scheduler.core.leadership import Leadership
 from tests.simulation.machines import SimDisk
@@ -83,7 +83,7 @@ def leader_for_ever() -> Patches:
 
 @bug
 def starts_before_the_end() -> Patches:
-    return [patch.object(Lifecycle, "_must_wait", lambda *_: False)]
+    return [patch.object(Kept, "must_wait", lambda *_: False)]
 
 
 @bug

@@ -334,6 +334,7 @@ def _observation(seen: ReplicaObservation) -> facts_pb2.ReplicaObservation:
         reason=seen.reason,
         observed_at_us=seen.observed_at_us,
         ports=ports_to_pb(seen.ports),
+        unobtainable=seen.unobtainable,
     )
 
 

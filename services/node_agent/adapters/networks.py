@@ -127,7 +127,8 @@ def _network_config(name: str, subnet: IPv4Network, labels: Mapping[str, str]) -
 
 async def _remove(docker: Docker, name: str) -> None:
     try:
-        await DockerNetwork(docker, name).delete()
+        network: Any = DockerNetwork  # which has no types
+        await network(docker, name).delete()
     except DockerError as error:
         # It may be gone, or a container be in it: an engine removes none that is in use.
         _log.debug("network not removed", network=name, why=error.message)

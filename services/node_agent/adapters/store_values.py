@@ -137,7 +137,8 @@ def encode_observation(seen: ReplicaObservation) -> Json:
         seen.exit_code,
         seen.reason,
         seen.observed_at_us,
-        *([[str(port) for port in seen.ports]] if seen.ports else []),
+        *([[str(port) for port in seen.ports]] if seen.ports or seen.unobtainable else []),
+        *([True] if seen.unobtainable else []),
     ]
 
 
@@ -162,6 +163,7 @@ def decode_observation(value: Json) -> ReplicaObservation:
             reason,
             observed_at_us,
             tuple(PublishedPort.parse(port) for port in rest[4]) if rest[4:] else (),
+            bool(rest[5:] and rest[5]),
         )
     except (TypeError, IndexError, ValueError) as error:
         raise ValueError(f"not an observation this agent knows: {error!r}") from error

@@ -352,7 +352,8 @@ class NodeAgent:
             crash_point("agent.after-preparation")
         except Exception as error:  # noqa: BLE001 - one replica's trouble isn't the node's
             why, chance = self._why(error, replica_id), self._random.random()
-            self.post(st.PrepareFailed(replica_id, why, chance))
+            missing = isinstance(error, ImageMissingError)
+            self.post(st.PrepareFailed(replica_id, why, chance, missing))
         else:
             self.post(st.Prepared(replica_id))
 

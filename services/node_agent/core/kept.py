@@ -30,6 +30,19 @@ class Kept:
     unreported: list[ReplicaObservation] = field(default_factory=list)
     outbox: dict[int, tuple[ReplicaObservation, ...]] = field(default_factory=dict)
 
+    def is_pending(self, replica_id: str) -> bool:
+        """Tell whether something about a replica is on its way to the log."""
+        return any(seen.replica_id == replica_id for seen in self.unreported) or any(
+            seen.replica_id == replica_id for report in self.outbox.values() for seen in report
+        )
+
+    def must_wait(self, record: ReplicaRecord) -> bool:
+        """Tell whether a replica whose room this one takes over has not ended yet."""
+        after = record.spec.starts_after if record.spec is not None else ()
+        return any(
+            (other := self.replicas.get(each)) is not None and not other.ended for each in after
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class EpochKept:

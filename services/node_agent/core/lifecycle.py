@@ -8,6 +8,7 @@ the pair of restart count and state, only grows.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from fogbank.domain.containers import PublishedPort
 from fogbank.domain.events import ReplicaObservation
@@ -54,7 +55,7 @@ class Lifecycle:
             return record.observed.state
         activity = self._activities.of(replica_id)
         if activity.prepared:
-            waits = self._must_wait(record) or self._contact.holds_back(record)
+            waits = self._workings.kept.must_wait(record) or self._contact.holds_back(record)
             return ReplicaState.PREPARING if waits else ReplicaState.READY
         return ReplicaState.PREPARING if activity.busy else ReplicaState.ACCEPTED
 
@@ -117,7 +118,7 @@ class Lifecycle:
             return
         if record is not None and record.ended:
             # Whoever still speaks of it has not heard of its end.
-            if not self._is_pending(replica_id):
+            if not self._workings.kept.is_pending(replica_id):
                 self._say_again(replica_id)
             return
         unknown_to_log = record is not None and record.spec is None
@@ -134,7 +135,8 @@ class Lifecycle:
             urgent=False,
         )
         if record is None and assignment.env_missing:
-            self._finish(self._records[replica_id], ReplicaState.REJECTED, 0, _NOT_WHOLE, now_us)
+            record = self._records[replica_id]
+            self._finish(record, ReplicaState.REJECTED, 0, _NOT_WHOLE, now_us, unobtainable=True)
         elif unknown_to_log:
             self._say_again(replica_id)
             begin_probing(self._workings, self._records[replica_id])
@@ -148,12 +150,6 @@ class Lifecycle:
         self._workings.keep(ReplicaDropped(replica_id), urgent=False)
         self._activities.drop(replica_id)
         self._workings.ask(RemoveContainer(replica_id))
-
-    def _is_pending(self, replica_id: str) -> bool:
-        kept = self._workings.kept
-        return any(seen.replica_id == replica_id for seen in kept.unreported) or any(
-            seen.replica_id == replica_id for report in kept.outbox.values() for seen in report
-        )
 
     def _say_again(self, replica_id: str) -> None:
         observed = self._records[replica_id].observed
@@ -221,7 +217,8 @@ class Lifecycle:
         activity.failures += 1
         if activity.failures > self._policy.prepare_retries:
             record = self._records[stimulus.replica_id]
-            self._finish(record, ReplicaState.REJECTED, 0, stimulus.reason, now_us)
+            why, missing = stimulus.reason, stimulus.unobtainable
+            self._finish(record, ReplicaState.REJECTED, 0, why, now_us, unobtainable=missing)
         else:
             pause_us = retry_pause_us(self._policy, activity.failures, stimulus.chance)
             activity.wait(now_us, pause_us)
@@ -313,7 +310,7 @@ class Lifecycle:
         elif not activity.prepared:
             activity.busy = Busy.PREPARING
             self._workings.ask(PrepareReplica(record.replica_id, record.spec))
-        elif not self._must_wait(record) and not self._contact.holds_back(record):
+        elif not self._workings.kept.must_wait(record) and not self._contact.holds_back(record):
             again = record.begun
             self._observe(
                 record.seen(ReplicaState.STARTING, now_us, again=again),
@@ -393,13 +390,21 @@ class Lifecycle:
         self._touch(record.replica_id)
 
     def _finish(
-        self, record: ReplicaRecord, state: ReplicaState, exit_code: int, reason: str, now_us: int
+        self,
+        record: ReplicaRecord,
+        state: ReplicaState,
+        exit_code: int,
+        reason: str,
+        now_us: int,
+        *,
+        unobtainable: bool = False,
     ) -> None:
         before = record.observed
         if before is not None and before.state.ended:
             # Stopped while it waited for its next start: the end it had stands, and is final now.
             state, exit_code, reason = max(state, before.state), before.exit_code, before.reason
-        self._observe(record.seen(state, now_us, exit_code=exit_code, reason=reason, final=True))
+        seen = record.seen(state, now_us, exit_code=exit_code, reason=reason, final=True)
+        self._observe(replace(seen, unobtainable=unobtainable))
         self._activities.drop(record.replica_id)
         for other in self._records.values():
             if other.spec is not None and record.replica_id in other.spec.starts_after:
@@ -429,13 +434,6 @@ class Lifecycle:
         if record is None or not record.alive or record.restart_count != restart_count:
             return None
         return record
-
-    def _must_wait(self, record: ReplicaRecord) -> bool:
-        """Tell whether a replica whose room this one takes over has not ended yet."""
-        after = record.spec.starts_after if record.spec is not None else ()
-        return any(
-            (other := self._records.get(each)) is not None and not other.ended for each in after
-        )
 
     def _touch(self, replica_id: str) -> None:
         self._touched[replica_id] = None

@@ -109,11 +109,15 @@ class PrepareProgress:
 
 @dataclass(frozen=True, slots=True)
 class PrepareFailed:
-    """What the replica needs could not be fetched; `chance` is 0 to 1, for the pause to come."""
+    """What the replica needs could not be fetched; `chance` is 0 to 1, for the pause to come.
+
+    `unobtainable` if its image is nowhere, rather than out of this node's reach.
+    """
 
     replica_id: str
     reason: str
     chance: float = 1.0
+    unobtainable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

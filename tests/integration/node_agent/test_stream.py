@@ -91,6 +91,8 @@ async def test_a_failing_replica_is_started_again_and_given_up(
         ]
         gateway.assign(node, "d", "simulated/unhealthy")
         await eventually(lambda: node.is_in("b", ReplicaState.REJECTED))
+        assert (last := node.last("b"))
+        assert last.unobtainable
         await eventually(
             lambda: (last := node.last("d")) and last.health == Health.HEALTH_UNHEALTHY
         )

@@ -43,13 +43,19 @@ def a_fingerprint(cpu: int = 4000, **more: object) -> nodes_pb2.Fingerprint:
 
 
 def seen(
-    replica_id: str, state: int = RUNNING, *, restarts: int = 0, final: bool = False
+    replica_id: str,
+    state: int = RUNNING,
+    *,
+    restarts: int = 0,
+    final: bool = False,
+    unobtainable: bool = False,
 ) -> facts_pb2.ReplicaObservation:
     return facts_pb2.ReplicaObservation(
         replica_id=replica_id,
         restart_count=restarts,
         state=deployments_pb2.ReplicaState.ValueType(state),
         final=final,
+        unobtainable=unobtainable,
     )
 
 

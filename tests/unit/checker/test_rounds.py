@@ -7,7 +7,6 @@ from tests.unit.checker.building import (
     COMPLETE,
     FAILED,
     REJECTED,
-    STOPPED,
     Bytes,
     a_replica,
     an_id,
@@ -349,14 +348,16 @@ def test_what_waits_for_capacity_never_fails(log: Bytes) -> None:
 def test_what_was_placed_fails_only_when_turned_down_twice(log: Bytes) -> None:
     first, second, web = log.node("first"), log.node("second"), log.deploy("web")
     log.place(web, first)
-    log.report(first, seen(a_replica(web), REJECTED, final=True))
+    log.report(first, seen(a_replica(web), REJECTED, final=True, unobtainable=True))
     log.round(log.placing(web, on(web, second, 0, 2)))
-    log.report(second, seen(a_replica(web, 0, 2), REJECTED, final=True))
+    log.report(second, seen(a_replica(web, 0, 2), REJECTED, final=True, unobtainable=True))
     log.round(failing(web, log.versions[web]))
     assert log.rules() == []
     other = log.deploy("other")
     log.place(other, first)
-    log.report(first, seen(a_replica(other), STOPPED, final=True))
+    log.report(first, seen(a_replica(other), REJECTED, final=True, unobtainable=True))
+    log.round(log.placing(other, on(other, second, 0, 2)))
+    log.report(second, seen(a_replica(other, 0, 2), REJECTED, final=True))
     log.round(failing(other, log.versions[other]))
     assert log.rules() == ["failed"]
 

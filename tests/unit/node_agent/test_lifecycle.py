@@ -257,7 +257,7 @@ class TestRestarts:
 class TestPreparing:
     def test_a_missing_image_rejects_the_replica_after_retries(self, scene: Scene) -> None:
         scene.complete(to_run("a"))
-        fault = st.PrepareFailed("a", "image not found: nginx")
+        fault = st.PrepareFailed("a", "image not found: nginx", unobtainable=True)
         assert scene.happen(fault) == []
         assert scene.pass_s(1) == [ef.PrepareReplica("a", spec())]
         assert scene.happen(fault) == []
@@ -266,7 +266,16 @@ class TestPreparing:
         scene.happen(fault)
         seen = scene.last_seen("a")
         assert (seen.state, seen.final) == (ReplicaState.REJECTED, True)
-        assert seen.reason == "image not found: nginx"
+        assert (seen.reason, seen.unobtainable) == ("image not found: nginx", True)
+
+    def test_a_node_that_cannot_fetch_it_says_no_more_than_that(self, scene: Scene) -> None:
+        scene.complete(to_run("a"))
+        for _ in range(3):
+            scene.happen(st.PrepareFailed("a", "no route to the registry"))
+            scene.pass_s(2)
+        seen = scene.last_seen("a")
+        assert (seen.state, seen.final) == (ReplicaState.REJECTED, True)
+        assert not seen.unobtainable
 
     def test_how_far_it_is_goes_into_the_log_and_changes_nothing_else(self, scene: Scene) -> None:
         scene.complete(to_run("a"))

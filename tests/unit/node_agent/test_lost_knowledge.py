@@ -42,7 +42,7 @@ def test_nothing_is_started_without_its_environment(scene: Scene) -> None:
     effects = scene.complete(to_run("a", env_missing=True))
     assert not [each for each in effects if not isinstance(each, ef.Send)]
     seen = scene.last_seen("a")
-    assert (seen.state, seen.final) == (ReplicaState.REJECTED, True)
+    assert (seen.state, seen.final, seen.unobtainable) == (ReplicaState.REJECTED, True, True)
     assert "environment" in seen.reason
     assert "is lost" in seen.reason
 

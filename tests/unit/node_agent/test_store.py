@@ -58,6 +58,15 @@ PUBLISHED = ReplicaObservation(
     observed_at_us=9,
     ports=(PublishedPort(53, PortProtocol.UDP, 32_768),),
 )
+TURNED_DOWN = ReplicaObservation(
+    "t",
+    0,
+    ReplicaState.REJECTED,
+    final=True,
+    reason="no image",
+    observed_at_us=9,
+    unobtainable=True,
+)
 CONTAINER = ContainerSpec(
     ("serve",),
     (Port(53, PortProtocol.UDP),),
@@ -107,6 +116,10 @@ RECORDS = [
     (
         ReplicaRecord("a", Desired.STOP, None, 8, SEEN, unreported=True),
         ["a", 2, None, 8, ["a", 1, 11, "c-a", 5, 3, True, 3, "it broke", 9], [], 0, True],
+    ),
+    (
+        ReplicaRecord("t", Desired.RUN, None, 8, TURNED_DOWN),
+        ["t", 1, None, 8, ["t", 0, 12, "", 0, 1, True, 0, "no image", 9, [], True], [], 0],
     ),
 ]  # fmt: skip
 ENTRIES: list[Entry] = [

@@ -70,12 +70,13 @@ def test_if_every_node_is_silent_none_is_given_up() -> None:
     assert given_up(fleet) == 0
 
 
-def reject(fleet: LittleFleet, deployment_id: str) -> None:
-    """Let the node of a deployment's only replica turn it down."""
+def reject(fleet: LittleFleet, deployment_id: str, *, unobtainable: bool = True) -> None:
+    """Let the node of a deployment's only replica turn it down: for want of its image, or not."""
     decisions = fleet.planner.fleet.decisions
     placed = decisions.placements[decisions.of(deployment_id).slots[0]]
     seen = fleet.log.seen(placed.id, ReplicaState.REJECTED, final=True)
-    fleet.fold(fleet.log.report(placed.node_id, replace(seen, started_at_us=0)))
+    seen = replace(seen, started_at_us=0, unobtainable=unobtainable)
+    fleet.fold(fleet.log.report(placed.node_id, seen))
 
 
 def a_fleet(nodes: int) -> LittleFleet:
@@ -103,6 +104,18 @@ def test_an_image_that_two_nodes_do_not_find_fails_the_deployment() -> None:
     assert fleet.settle() == []
 
 
+def test_nodes_own_troubles_fail_nothing() -> None:
+    fleet = a_fleet(3)
+    deployment_id = fleet.deploy(a_spec(replicas=1))
+    fleet.settle()
+    for _ in range(4):
+        reject(fleet, deployment_id, unobtainable=False)
+        fleet.log.pass_ms(3_600_000)
+        fleet.settle()
+    assert fleet.nodes_of(deployment_id)
+    assert fleet.status(deployment_id) is not DeploymentStatus.FAILED
+
+
 def test_one_that_ran_before_is_tried_elsewhere_for_ever() -> None:
     fleet = a_fleet(3)
     deployment_id = fleet.deploy(a_spec(replicas=1))
@@ -125,7 +138,8 @@ def test_what_is_left_of_a_failed_deployment_ends() -> None:
     for slot in (0, 1):
         placed = decisions.placements[slots[slot]]
         seen = fleet.log.seen(placed.id, ReplicaState.REJECTED, final=True)
-        fleet.fold(fleet.log.report(placed.node_id, replace(seen, started_at_us=0)))
+        seen = replace(seen, started_at_us=0, unobtainable=True)
+        fleet.fold(fleet.log.report(placed.node_id, seen))
     fleet.log.pass_ms(60_000)
     failed, released = fleet.settle()
     assert isinstance(failed, ev.DeploymentFailed)
