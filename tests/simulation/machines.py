@@ -27,6 +27,7 @@ from services.ledger.core.projection import TableChanges
 from services.ledger.core.rows import CommitRow
 from services.node_agent.app.ports import (
     Brought,
+    ImageMissingError,
     ProbeTry,
     Progress,
     RuntimeFaultError,
@@ -173,7 +174,7 @@ class SimRuntime:
         if self._link.happens(self._machine.world.noise.start_fails):
             raise RuntimeFaultError("the image cannot be fetched for now")
         if spec.image == "absent":
-            raise RuntimeFaultError("no such image")
+            raise ImageMissingError("no such image")
 
     async def collect(self, needed: Collection[str]) -> None:
         """There are no images to remove."""
