@@ -266,7 +266,7 @@ def _trouble(fleet: FleetState, view: ReplicaView) -> str:
         return f"node {fleet.facts.nodes[placed.node_id].name} is offline"
     if observed.health is Health.UNHEALTHY:
         return observed.reason or "its probe fails"
-    return "" if view.running else observed.reason
+    return observed.reason
 
 
 @dataclass(slots=True)

@@ -176,6 +176,9 @@ class SimRuntime:
         if spec.image == "absent":
             raise ImageMissingError("no such image")
 
+    async def volume_bytes(self, deployment_id: str, name: str) -> int:
+        return 0
+
     async def collect(self, needed: Collection[str]) -> None:
         """There are no images to remove."""
 

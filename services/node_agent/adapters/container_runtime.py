@@ -39,12 +39,12 @@ from services.node_agent.adapters.one_container import (
     execute,
     kill,
     last_lines,
-    make_volume,
     probing,
     read_logs,
     show,
     wait_killed,
 )
+from services.node_agent.adapters.volumes import check_room, make_volume, measure_volume
 from services.node_agent.app.ports import (
     Brought,
     ProbeTry,
@@ -107,6 +107,16 @@ class EngineRuntime:
 
     async def prepare(self, spec: ReplicaSpec, progress: Progress) -> None:
         await self._images.fetch(spec.image, progress)
+        node_id, deployment_id = await self._node(), spec.deployment_id
+        sizes_gib = {
+            volume_name(node_id, deployment_id, volume.name): volume.size_gib
+            for volume in spec.container.volumes
+        }
+        await self._engine.insist(lambda docker: check_room(docker, sizes_gib))
+
+    async def volume_bytes(self, deployment_id: str, name: str) -> int:
+        node_id = await self._node()
+        return await measure_volume(self._engine, volume_name(node_id, deployment_id, name))
 
     async def collect(self, needed: Collection[str]) -> None:
         if self._collector is not None:

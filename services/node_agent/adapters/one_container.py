@@ -117,12 +117,6 @@ async def delete(docker: Docker, shown: Shown) -> None:
         _log.debug("container was removed meanwhile", container=shown.id, why=error.message)
 
 
-async def make_volume(docker: Docker, name: str, labels: Mapping[str, str]) -> None:
-    """Make a volume; one that is there stays as it is."""
-    volumes: Any = docker.volumes
-    await volumes.create({"Name": name, "Labels": dict(labels)})
-
-
 @asynccontextmanager
 async def probing(engine: Engine, shown: Shown, probe: HealthProbe) -> AsyncIterator[ProbeTry]:
     """Get ready to probe a running container.

@@ -128,6 +128,9 @@ class SimulatedRuntime:
         if _simulated(spec.image)[0] == "missing":
             raise ImageMissingError(f"image not found: {spec.image}")
 
+    async def volume_bytes(self, deployment_id: str, name: str) -> int:
+        return 0
+
     async def collect(self, needed: Collection[str]) -> None:
         """There are no images to remove."""
 

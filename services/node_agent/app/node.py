@@ -27,6 +27,7 @@ from services.node_agent.app.ports import (
 from services.node_agent.app.preparing import ProgressReports
 from services.node_agent.app.prober import Prober
 from services.node_agent.app.session import Backoff, Session
+from services.node_agent.app.volume_watch import VolumeWatch
 from services.node_agent.core import effects as ef
 from services.node_agent.core import stimuli as st
 from services.node_agent.core.agent import AgentCore
@@ -58,6 +59,7 @@ class NodeSettings:
     runtime_retry_s: float = 1.0
     progress_s: float = 10.0
     collect_period_s: float = 300.0
+    volume_period_s: float = 60.0
 
 
 class NodeAgent:
@@ -92,6 +94,7 @@ class NodeAgent:
         self._log = _log.bind(node=name)
         self._prober = Prober(runtime, self.post, clock=clock, boot_clock=boot_clock, random=random)
         self._errands = Errands(runtime, gateways)
+        self._volumes = VolumeWatch(runtime, self.post)
         self._inbox: list[st.Stimulus] = []
         self._filled = asyncio.Event()
         self._unsaved: list[Entry] = []
@@ -138,6 +141,7 @@ class NodeAgent:
                 await self._turn([st.Booted(tuple(await self._look()))])
                 self._tasks.create_task(self._watch_runtime(), name=f"{self._name}:runtime")
                 self._tasks.create_task(self._collect(), name=f"{self._name}:collect")
+                self._tasks.create_task(self._watch_volumes(), name=f"{self._name}:volumes")
                 self._tasks.create_task(self._dial(self._tasks), name=f"{self._name}:session")
                 while True:
                     await self._filled.wait()
@@ -339,6 +343,10 @@ class NodeAgent:
                 self._log.warning("images not looked through", reason=str(fault))
             except Exception as error:  # noqa: BLE001 - the node's replicas run without it
                 self._log.error("images not looked through", exc_info=error)
+
+    async def _watch_volumes(self) -> None:
+        replicas = self._core.kept.replicas
+        await self._volumes.run(replicas.values, self._settings.volume_period_s)
 
     async def _prepare(self, replica_id: str, spec: ReplicaSpec) -> None:
         crash_point("agent.before-preparation")

@@ -102,7 +102,7 @@ class ContainerRuntime(Protocol):
 
         Raises:
             ImageMissingError: there is no such image.
-            RuntimeFaultError: it could not be fetched.
+            RuntimeFaultError: it could not be fetched, or there is no room for its volumes.
         """
 
     async def start(
@@ -133,6 +133,13 @@ class ContainerRuntime(Protocol):
 
     async def containers(self) -> Sequence[FoundContainer]:
         """Return every container that was started and not removed, ended ones included.
+
+        Raises:
+            RuntimeFaultError: the runtime gives no answer.
+        """
+
+    async def volume_bytes(self, deployment_id: str, name: str) -> int:
+        """Return how many bytes a deployment's volume takes of its disk, at least; 0 if unknown.
 
         Raises:
             RuntimeFaultError: the runtime gives no answer.

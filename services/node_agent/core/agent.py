@@ -36,6 +36,7 @@ from services.node_agent.core.lifecycle import Lifecycle
 from services.node_agent.core.preparing import note_progress
 from services.node_agent.core.replica import ReplicaRecord
 from services.node_agent.core.restarts import AgentPolicy
+from services.node_agent.core.volumes import note_volumes
 from services.node_agent.core.workings import Workings
 
 
@@ -118,8 +119,8 @@ class AgentCore:
                 lifecycle.boot(containers, now_us)
             case st.Prepared():
                 lifecycle.prepared(stimulus)
-            case st.PrepareProgress(replica_id, text):
-                note_progress(self._workings, replica_id, text, now_us)
+            case st.PrepareProgress() | st.VolumesMeasured():
+                self._note(stimulus, now_us)
             case st.PrepareFailed():
                 lifecycle.prepare_failed(stimulus, now_us)
             case st.Started():
@@ -138,6 +139,13 @@ class AgentCore:
                 self._wake_us = self._wake_boot_us = 0
                 lifecycle.time_passed(now_us)
                 self._lose_patience(now_us)
+
+    def _note(self, stimulus: st.PrepareProgress | st.VolumesMeasured, now_us: int) -> None:
+        """Report what leads to nothing else."""
+        if isinstance(stimulus, st.PrepareProgress):
+            note_progress(self._workings, stimulus.replica_id, stimulus.text, now_us)
+        else:
+            note_volumes(self._workings, stimulus, now_us)
 
     # --- the stream -------------------------------------------------------------------------
 

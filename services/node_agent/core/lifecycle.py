@@ -27,6 +27,7 @@ from services.node_agent.core.preparing import retry_pause_us
 from services.node_agent.core.probing import begin_probing, end_probing
 from services.node_agent.core.replica import Assignment, Desired, FoundContainer, ReplicaRecord
 from services.node_agent.core.restarts import AgentPolicy, end_in_words, verdict
+from services.node_agent.core.volumes import with_volumes
 from services.node_agent.core.workings import Workings
 
 _NOT_WHOLE = "its environment is lost, or its revision no longer kept; deploy it anew"
@@ -273,7 +274,8 @@ class Lifecycle:
             return
         if seen.health is not stimulus.health:
             # Lost in a crash, the probe finds it again: it needs no sync, however often it changes.
-            seen = record.seen(seen.state, now_us, health=stimulus.health, reason=stimulus.reason)
+            reason = with_volumes(stimulus.reason, seen.reason)
+            seen = record.seen(seen.state, now_us, health=stimulus.health, reason=reason)
             self._workings.keep(ObservationKept(seen, reported=False), urgent=False)
         probe = record.probe
         if stimulus.health is Health.UNHEALTHY and probe is not None and probe.restart_unhealthy:

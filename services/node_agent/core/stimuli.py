@@ -162,6 +162,15 @@ class HealthSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class VolumesMeasured:
+    """The volumes of a running replica; `over` says which hold too much, and is mostly empty."""
+
+    replica_id: str
+    restart_count: int
+    over: str
+
+
+@dataclass(frozen=True, slots=True)
 class StopFinished:
     """The container was stopped; no exit code if there was none any more."""
 
@@ -203,6 +212,7 @@ Stimulus = (
     | Started
     | StartFailed
     | RuntimeEvent
+    | VolumesMeasured
     | StopFinished
     | StopFailed
     | TimePassed

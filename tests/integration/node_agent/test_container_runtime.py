@@ -33,6 +33,7 @@ from services.node_agent.adapters.engine_facts import engine_reader
 from services.node_agent.adapters.fingerprint import MeasuredHost
 from services.node_agent.app.ports import ImageMissingError, RuntimeFaultError
 from services.node_agent.core.replica import ReplicaSpec
+from services.node_agent.core.volumes import over_size
 from tests.support.containers import (
     RUNS,
     Heard,
@@ -308,6 +309,27 @@ async def test_data_of_a_volume_outlives_the_container(nodes: Nodes, replica_id:
     assert await tried(runtime, later, probe)
     write_more = replace(probe, command=("/bin/sh", "-c", "echo more > /data/file"))
     assert not await tried(runtime, later, write_more)
+
+
+async def test_a_volume_is_measured_and_not_begun_without_room(
+    nodes: Nodes, replica_id: str
+) -> None:
+    runtime = await nodes.open()
+    fill = ("/bin/sh", "-c", "busybox fallocate -l 1300M /data/f; echo done; exec sleep 1000")
+    wanted = made_like(ContainerSpec(fill, volumes=(Volume("data", "/data", 1),)))
+    assert await runtime.volume_bytes(wanted.deployment_id, "data") == 0
+    await runtime.prepare(wanted, Heard())
+    await runtime.start(replica_id, 0, wanted)
+    await eventually(lambda: lines_of(runtime, replica_id, 1), what="its first line")
+    held = {"data": await runtime.volume_bytes(wanted.deployment_id, "data")}
+    said = over_size(wanted.container.volumes, held)
+    assert said == "volume data holds 1.3 GiB of 1 GiB asked for"
+
+    vast = tuple(Volume(name, f"/{name}", 1 << 20) for name in ("data", "more"))
+    too_much = replace(wanted, container=ContainerSpec(fill, volumes=vast))
+    left = r"they may take 1048576 GiB, and the engine's disk has \d+\.\d GiB left"
+    with pytest.raises(RuntimeFaultError, match=f"no room for its volumes: {left}"):
+        await runtime.prepare(too_much, Heard())
 
 
 async def test_a_failing_probe_says_why(nodes: Nodes, replica_id: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fogbank.domain import events as ev
@@ -226,6 +228,9 @@ def test_the_first_slot_in_trouble_says_more_than_the_status(fleet: LittleFleet)
     )
     fleet.fold(fleet.log.report(second.node_id, fails))
     assert told(RUNNING) == "So it is; slot 1: no answer on port 80"
+    full = replace(fails, health=Health.HEALTHY, reason="over its size: volume data")
+    fleet.fold(fleet.log.report(second.node_id, full))
+    assert told(RUNNING) == "So it is; slot 1: over its size: volume data"
     fleet.decide(fleet.silence(first.node_id))
     node = state.facts.nodes[first.node_id].name
     assert told(DEGRADED) == f"So it is; slot 0 and 1 more: node {node} is offline"
