@@ -26,6 +26,7 @@ from fogbank.codec import encode_commit, encode_envelope
 from fogbank.domain import events as ev
 from fogbank.domain.envelope import GATEWAY, SCHEDULER, EventEnvelope
 from fogbank.domain.ids import ZERO_DIGEST, digest, replica_id
+from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.states import Health, ReplicaState
 from fogbank.log.follower import decode
 from fogbank.log.port import StoredCommit, Writer
@@ -137,12 +138,12 @@ class Workload:
         )
 
     def _reports_of(self, ids: list[str]) -> list[ev.Event]:
-        seen: dict[int, list[ev.ReplicaObservation]] = {}
+        seen: dict[int, list[ReplicaObservation]] = {}
         for index, id_ in enumerate(ids):
             for slot in range(REPLICAS):
                 replica = replica_id(id_, slot, 1)
                 seen.setdefault(self._node(self._made + index, slot), []).append(
-                    ev.ReplicaObservation(
+                    ReplicaObservation(
                         replica,
                         0,
                         ReplicaState.RUNNING,

@@ -33,6 +33,7 @@ from fogbank.codec import encode_commit, encode_envelope
 from fogbank.domain import events as ev
 from fogbank.domain.envelope import GATEWAY, SCHEDULER, Commit, EventEnvelope
 from fogbank.domain.ids import digest, report_event_id, round_event_id
+from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.policy import Policy
 from fogbank.domain.states import Health, ReplicaState
 from fogbank.log.port import StoredCommit, Writer
@@ -68,7 +69,7 @@ class LongLog:
         self._created, self._loads = created, loads
         self._reports = dict.fromkeys(self._nodes, 0)
         # What nodes have to say; those that are silent say it once they are back.
-        self._unsaid: dict[str, list[ev.ReplicaObservation]] = {}
+        self._unsaid: dict[str, list[ReplicaObservation]] = {}
         self._silent: dict[str, int] = {}
         self._alive: deque[str] = deque()
         self._sequence = 0
@@ -226,7 +227,7 @@ class LongLog:
 
     def _say(self, node: str, replica_id: str, state: ReplicaState) -> None:
         self._unsaid.setdefault(node, []).append(
-            ev.ReplicaObservation(
+            ReplicaObservation(
                 replica_id,
                 0,
                 state,

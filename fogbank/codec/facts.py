@@ -12,6 +12,7 @@ from fogbank.codec.values import (
     spec_to_pb,
 )
 from fogbank.domain import events as ev
+from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.states import Health, ReplicaState
 from fogbank.v1 import deployments_pb2
 from fogbank.v1 import facts_pb2 as pb
@@ -139,7 +140,7 @@ def node_load_changed_from_pb(message: pb.NodeLoadChanged) -> ev.NodeLoadChanged
     )
 
 
-def observation_to_pb(seen: ev.ReplicaObservation) -> pb.ReplicaObservation:
+def observation_to_pb(seen: ReplicaObservation) -> pb.ReplicaObservation:
     """Return an observation's message."""
     return pb.ReplicaObservation(
         replica_id=seen.replica_id,
@@ -157,9 +158,9 @@ def observation_to_pb(seen: ev.ReplicaObservation) -> pb.ReplicaObservation:
     )
 
 
-def observation_from_pb(message: pb.ReplicaObservation) -> ev.ReplicaObservation:
+def observation_from_pb(message: pb.ReplicaObservation) -> ReplicaObservation:
     """Return the message's observation. ValueError for a state that is no state."""
-    return ev.ReplicaObservation(
+    return ReplicaObservation(
         message.replica_id,
         message.restart_count,
         ReplicaState(message.state),

@@ -10,12 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from fogbank.domain.containers import PublishedPort
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.node import NO_DETAILS, Fingerprint, HostDetails
+from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.policy import Policy
 from fogbank.domain.resources import Resources
-from fogbank.domain.states import Health, ReplicaState
 from fogbank.domain.tenancy import UNLIMITED, MembershipRole, Quota
 
 
@@ -218,27 +217,6 @@ class RebalanceRequested:
     budget: int
     min_gain: int
     at_once: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaObservation:
-    """How a replica does, as its agent saw it; `final` when it will not be started again.
-
-    `unobtainable` of a rejected one whose image or environment is nowhere, whichever the node.
-    """
-
-    replica_id: str
-    restart_count: int
-    state: ReplicaState
-    container_id: str = ""
-    started_at_us: int = 0
-    health: Health = Health.UNKNOWN
-    final: bool = False
-    exit_code: int = 0
-    reason: str = ""
-    observed_at_us: int = 0
-    ports: tuple[PublishedPort, ...] = ()
-    unobtainable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

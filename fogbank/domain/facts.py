@@ -33,6 +33,7 @@ from fogbank.domain.node_rules import (
     node_uncordoned,
     take_details,
 )
+from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.policy import Policy
 from fogbank.domain.position import pack
 from fogbank.domain.rebalancing import RebalanceFact
@@ -325,7 +326,7 @@ def _node_reported(
     return None
 
 
-def _observe(facts: Facts, node_id: str, seen: ev.ReplicaObservation, position: int) -> None:
+def _observe(facts: Facts, node_id: str, seen: ReplicaObservation, position: int) -> None:
     """Keep an observation unless it falls behind what is known: observed state only grows."""
     key = (seen.replica_id, node_id)
     before = facts.observed.get(key)

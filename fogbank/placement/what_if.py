@@ -28,6 +28,7 @@ from fogbank.domain.decisions import Desired, PlacedReplica
 from fogbank.domain.envelope import GATEWAY, SCHEDULER, Commit, EventEnvelope
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.ids import digest, report_event_id
+from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.policy import Policy
 from fogbank.domain.position import MAX_EVENTS_PER_COMMIT
 from fogbank.domain.rederived import Span
@@ -145,9 +146,9 @@ class _Alternative:
         self._tally = tally
         self._rounds = 0
         # What nodes have to say, the replicas that were told to run or end, own ends to come.
-        self._unsaid: dict[str, list[ev.ReplicaObservation]] = {}
+        self._unsaid: dict[str, list[ReplicaObservation]] = {}
         self._told: set[tuple[str, bool]] = set()
-        self._own_ends: dict[str, ev.ReplicaObservation] = {}
+        self._own_ends: dict[str, ReplicaObservation] = {}
         self._follow(self.fleet.facts.nodes)
 
     @property
@@ -202,7 +203,7 @@ class _Alternative:
                 elif seen.final:
                     self._own_ends[seen.replica_id] = seen
 
-    def _say(self, placed: PlacedReplica, seen: ev.ReplicaObservation) -> None:
+    def _say(self, placed: PlacedReplica, seen: ReplicaObservation) -> None:
         self._unsaid.setdefault(placed.node_id, []).append(seen)
 
     def _may_speak(self, node_id: str) -> bool:
@@ -276,18 +277,18 @@ class _Alternative:
                 for seen in self._obeyed(placed):
                     self._say(placed, seen)
 
-    def _obeyed(self, placed: PlacedReplica) -> Iterator[ev.ReplicaObservation]:
+    def _obeyed(self, placed: PlacedReplica) -> Iterator[ReplicaObservation]:
         ends = placed.desired is Desired.RELEASED
         if (placed.id, ends) in self._told:
             return
         self._told.add((placed.id, ends))
         now_us = self.fleet.facts.log_time_us
         if ends:
-            yield ev.ReplicaObservation(
+            yield ReplicaObservation(
                 placed.id, _LAST, ReplicaState.STOPPED, final=True, observed_at_us=now_us
             )
         elif self.fleet.replica_state(placed) < ReplicaState.RUNNING:
-            yield ev.ReplicaObservation(
+            yield ReplicaObservation(
                 placed.id,
                 0,
                 ReplicaState.RUNNING,

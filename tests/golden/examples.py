@@ -13,6 +13,7 @@ from fogbank.domain import events as ev
 from fogbank.domain.deployment import Constraint, DeploymentSpec, DisconnectRules, RolloutSpec
 from fogbank.domain.disruption import DisruptionRules
 from fogbank.domain.node import Fingerprint, Gpu, HostDetails
+from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.policy import (
     AskClass,
     MixedAsk,
@@ -205,7 +206,7 @@ EXAMPLES: tuple[ev.Event, ...] = (
         9 << 16 | 1,
         6,
         (
-            ev.ReplicaObservation(
+            ReplicaObservation(
                 _REPLICA,
                 1,
                 ReplicaState.FAILED,
@@ -217,7 +218,7 @@ EXAMPLES: tuple[ev.Event, ...] = (
                 reason="out of memory",
                 observed_at_us=_INSTANT_US,
             ),
-            ev.ReplicaObservation(
+            ReplicaObservation(
                 _OTHER_REPLICA,
                 0,
                 ReplicaState.RUNNING,
@@ -265,7 +266,7 @@ LATER_EXAMPLES: Mapping[str, tuple[ev.Event, ...]] = {
             9 << 16 | 1,
             7,
             (
-                ev.ReplicaObservation(
+                ReplicaObservation(
                     _REPLICA,
                     0,
                     ReplicaState.REJECTED,

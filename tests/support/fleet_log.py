@@ -11,6 +11,7 @@ from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import GATEWAY, SCHEDULER, CommandTerms, Commit, EventEnvelope
 from fogbank.domain.ids import digest
 from fogbank.domain.node import Fingerprint
+from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import Health, ReplicaState, ServiceType
 
@@ -115,7 +116,7 @@ class LittleLog:
         self.epochs[node_id] = commit.sequence << 16
         return node_id, commit
 
-    def report(self, node_id: str, *observations: ev.ReplicaObservation) -> Commit:
+    def report(self, node_id: str, *observations: ReplicaObservation) -> Commit:
         """Append a node's next report."""
         number = self.reports.get(node_id, 0) + 1
         self.reports[node_id] = number
@@ -124,9 +125,9 @@ class LittleLog:
 
     def seen(
         self, replica_id: str, state: ReplicaState, *, final: bool = False, exit_code: int = 0
-    ) -> ev.ReplicaObservation:
+    ) -> ReplicaObservation:
         """Return an observation of a replica."""
-        return ev.ReplicaObservation(
+        return ReplicaObservation(
             replica_id,
             0,
             state,

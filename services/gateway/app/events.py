@@ -11,6 +11,7 @@ from itertools import islice
 from fogbank.domain import events as ev
 from fogbank.domain.envelope import Commit
 from fogbank.domain.errors import NotFoundError
+from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.resources import NOTHING
 from fogbank.domain.tenancy import MembershipRole
 from fogbank.log.follower import read_commits
@@ -194,6 +195,6 @@ class Events:
         deployment = self._fold.fleet.facts.deployments.get(deployment_id)
         return deployment is not None and deployment.owner_id == user_id
 
-    def _owns_replica(self, user_id: str, seen: ev.ReplicaObservation) -> bool:
+    def _owns_replica(self, user_id: str, seen: ReplicaObservation) -> bool:
         placed = self._fold.fleet.decisions.placements.get(seen.replica_id)
         return placed is not None and self._owns(user_id, placed.deployment_id)

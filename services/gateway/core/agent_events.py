@@ -7,6 +7,7 @@ from fogbank.domain.decisions import Desired
 from fogbank.domain.envelope import EventEnvelope
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.ids import report_event_id
+from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.position import pack
 from services.gateway.core.agent_messages import CapacityChange, Report
 from services.gateway.core.hello import Hello
@@ -43,7 +44,7 @@ def reported(node_id: str, report: Report, fleet: FleetState, now_us: int) -> Ev
     )
 
 
-def _assignment(fleet: FleetState, seen: ev.ReplicaObservation) -> int:
+def _assignment(fleet: FleetState, seen: ReplicaObservation) -> int:
     """Return the round that placed a replica, or the one that wanted the end which was seen."""
     placed = fleet.decisions.placements.get(seen.replica_id)
     if placed is None:

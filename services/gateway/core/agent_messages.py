@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fogbank.domain.containers import PLAIN_CONTAINER, ContainerSpec
-from fogbank.domain.events import ReplicaObservation
 from fogbank.domain.node import NO_DETAILS, Fingerprint, HostDetails
+from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import RestartPolicy
 from services.gateway.core.assignments import Wanted

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from fogbank.domain import events as ev
 from fogbank.domain.envelope import EventEnvelope
+from fogbank.domain.observations import ReplicaObservation
 
 
 def causes_of_part(envelope: EventEnvelope, part: ev.Event) -> tuple[int, ...]:
@@ -21,9 +22,9 @@ def causes_of_part(envelope: EventEnvelope, part: ev.Event) -> tuple[int, ...]:
 
 
 def _causes(
-    all_of_them: Sequence[ev.Outcome | ev.ReplicaObservation],
+    all_of_them: Sequence[ev.Outcome | ReplicaObservation],
     causes: Sequence[int],
-    kept: Iterable[ev.Outcome | ev.ReplicaObservation],
+    kept: Iterable[ev.Outcome | ReplicaObservation],
 ) -> Iterator[int]:
     """Yield the cause of each that was kept; they stand in the order of all."""
     pairs = iter(zip(all_of_them, causes, strict=False))
@@ -34,9 +35,7 @@ def _causes(
                 break
 
 
-def _is_of(
-    part: ev.Outcome | ev.ReplicaObservation, whole: ev.Outcome | ev.ReplicaObservation
-) -> bool:
+def _is_of(part: ev.Outcome | ReplicaObservation, whole: ev.Outcome | ReplicaObservation) -> bool:
     if isinstance(part, ev.DeploymentPlaced) and isinstance(whole, ev.DeploymentPlaced):
         # Of others' placements only what they evict may be shown.
         return (part.deployment_id, part.version) == (whole.deployment_id, whole.version)

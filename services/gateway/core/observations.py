@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fogbank.domain.bounds import MAX_INSTANT_US
 from fogbank.domain.errors import InvalidArgumentError
-from fogbank.domain.events import ReplicaObservation
+from fogbank.domain.observations import ReplicaObservation
 from services.gateway.core.container_bounds import MAX_PORT, MAX_PORTS
 
 MAX_ID = 256

@@ -19,7 +19,7 @@ from fogbank.domain.errors import (
     PermissionDeniedError,
     UnauthenticatedError,
 )
-from fogbank.domain.events import ReplicaObservation
+from fogbank.domain.observations import ReplicaObservation
 from fogbank.runtime.grpc_interceptors import take_first
 from fogbank.runtime.grpc_tls import peer_certificate
 from fogbank.v1 import agent_service_pb2 as pb

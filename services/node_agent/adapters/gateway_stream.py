@@ -17,8 +17,8 @@ import structlog
 
 from fogbank.codec import errands
 from fogbank.codec.containers import container_from_pb, ports_to_pb
-from fogbank.domain.events import ReplicaObservation
 from fogbank.domain.node import Fingerprint, HostDetails
+from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import RestartPolicy
 from fogbank.runtime.certificates import GATEWAY_NAME, CertificateError

@@ -12,7 +12,7 @@ from sqlite3 import Connection
 from typing import Any
 from zlib import crc32
 
-from fogbank.domain.events import ReplicaObservation
+from fogbank.domain.observations import ReplicaObservation
 from services.node_agent.adapters.store_values import (
     decode_observation,
     decode_record,

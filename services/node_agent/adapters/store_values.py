@@ -18,7 +18,7 @@ from fogbank.domain.containers import (
     PublishedPort,
     Volume,
 )
-from fogbank.domain.events import ReplicaObservation
+from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import Health, ReplicaState, RestartPolicy
 from services.node_agent.core.replica import Desired, ReplicaRecord, ReplicaSpec

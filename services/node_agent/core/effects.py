@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fogbank.domain.containers import HealthProbe
-from fogbank.domain.events import ReplicaObservation
 from fogbank.domain.node import NO_DETAILS, Fingerprint, HostDetails
+from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.states import Health
 from services.node_agent.core.kept import Entry
 from services.node_agent.core.replica import ReplicaSpec

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fogbank.domain.events import ReplicaObservation
+from fogbank.domain.observations import ReplicaObservation
 from services.node_agent.core.kept import Kept
 
 

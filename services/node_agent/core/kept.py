@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from fogbank.domain.events import ReplicaObservation
+from fogbank.domain.observations import ReplicaObservation
 from services.node_agent.core.replica import Desired, ReplicaRecord, ReplicaSpec
 
 # Older restarts than this many can't matter to any sensible limit.

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from fogbank.domain.containers import PublishedPort
-from fogbank.domain.events import ReplicaObservation
+from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.states import Health, ReplicaState, RestartPolicy
 from services.node_agent.core import stimuli as st
 from services.node_agent.core.activities import Activities, Activity, Busy

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from fogbank.domain.containers import PLAIN_CONTAINER, ContainerSpec, HealthProbe, PublishedPort
-from fogbank.domain.events import ReplicaObservation
+from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import Health, ReplicaState, RestartPolicy
 

@@ -15,6 +15,7 @@ from fogbank.codec.views import deployment_from_pb, node_from_pb, timestamp_to_p
 from fogbank.domain import containers as ct
 from fogbank.domain import events as ev
 from fogbank.domain.deployment import Constraint, DeploymentSpec, DisconnectRules, RolloutSpec
+from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import (
     ConstraintOperator,
@@ -348,7 +349,7 @@ async def test_a_replica_is_shown_with_where_its_ports_are_reached(world: Asked)
     world.fleet.settle()
     decisions = world.fleet.planner.fleet.decisions
     placed = decisions.placements[decisions.of(deployment_id).slots[0]]
-    seen = ev.ReplicaObservation(placed.id, 0, ReplicaState.RUNNING, ports=(port,))
+    seen = ReplicaObservation(placed.id, 0, ReplicaState.RUNNING, ports=(port,))
     world.fleet.fold(world.fleet.log.report(placed.node_id, seen))
     await world.publish()
     shown = await world.deployment(deployment_id)

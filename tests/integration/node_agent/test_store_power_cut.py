@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fogbank.domain.events import ReplicaObservation
+from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.states import ReplicaState
 from services.node_agent.adapters.store import SqliteStore
 from services.node_agent.core.kept import Entry, ObservationKept, ReportSealed, apply

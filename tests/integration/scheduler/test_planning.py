@@ -15,6 +15,7 @@ from fogbank.codec import encode_commit, encode_envelope
 from fogbank.codec.values import spec_to_pb
 from fogbank.domain import events as ev
 from fogbank.domain.envelope import EventEnvelope
+from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.policy import Policy
 from fogbank.domain.states import Health, ReplicaState
 from fogbank.log.memory import MemoryStore
@@ -70,7 +71,7 @@ class Whole:
                 state = ReplicaState.STOPPED if gone else ReplicaState.RUNNING
                 if gone or fleet.replica_state(placed) is ReplicaState.ASSIGNED:
                     seen.append(
-                        ev.ReplicaObservation(
+                        ReplicaObservation(
                             placed.id, 0, state, "c", now_us, Health.UNKNOWN, gone, 0, "", now_us
                         )
                     )

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from fogbank.domain.containers import ContainerSpec, HealthProbe, ProbeKind
-from fogbank.domain.events import ReplicaObservation
 from fogbank.domain.node import Fingerprint
+from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.resources import NOTHING
 from fogbank.domain.states import Health, RestartPolicy
 from services.node_agent.adapters import store_tables

@@ -11,6 +11,7 @@ from fogbank.domain import events as ev
 from fogbank.domain.envelope import SCHEDULER, CommandTerms, Commit
 from fogbank.domain.facts import KNOWN_EVENT_US, Observed
 from fogbank.domain.fleet import FleetState, Folded
+from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.policy import Policy
 from fogbank.domain.states import NodeStatus, ReplicaState
 from fogbank.domain.verdict import VoidReason
@@ -44,9 +45,7 @@ class Fold:
         self.take(commit)
         return self.fleet.facts.nodes[NODE].epoch
 
-    def report(
-        self, number: int, *seen: ev.ReplicaObservation, epoch: int = 0
-    ) -> VoidReason | None:
+    def report(self, number: int, *seen: ReplicaObservation, epoch: int = 0) -> VoidReason | None:
         node = self.fleet.facts.nodes[NODE]
         return self.reason(ev.NodeReported(NODE, epoch or node.epoch, number, seen))
 
@@ -59,8 +58,8 @@ def fold() -> Fold:
     return Fold()
 
 
-def seen(restarts: int, state: ReplicaState, *, final: bool = False) -> ev.ReplicaObservation:
-    return ev.ReplicaObservation(REPLICA, restarts, state, "c1", START_US, final=final)
+def seen(restarts: int, state: ReplicaState, *, final: bool = False) -> ReplicaObservation:
+    return ReplicaObservation(REPLICA, restarts, state, "c1", START_US, final=final)
 
 
 def test_a_deployment_is_known_by_the_id_of_its_create_event(fold: Fold) -> None:
@@ -219,7 +218,7 @@ def test_final_is_final(fold: Fold) -> None:
 def test_a_container_id_is_not_forgotten_by_a_report_without_one(fold: Fold) -> None:
     fold.connect()
     fold.report(1, seen(0, ReplicaState.RUNNING))
-    fold.report(2, ev.ReplicaObservation(REPLICA, 0, ReplicaState.STOPPED))
+    fold.report(2, ReplicaObservation(REPLICA, 0, ReplicaState.STOPPED))
     assert fold.observed().container_id == "c1"
     assert fold.observed().started_at_us == START_US
 

@@ -9,6 +9,7 @@ import pytest
 from fogbank.domain import events as ev
 from fogbank.domain.containers import ContainerSpec, HealthProbe, ProbeKind
 from fogbank.domain.fleet import FleetState
+from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.states import DeploymentStatus, Health, ReplicaState
 from fogbank.domain.status import derive_health, derive_status, reason_now, replica_views
 from tests.support.fleet import LittleFleet
@@ -198,7 +199,7 @@ def health_of(
     """Let a deployment's first replica be seen running, and return how the deployment does."""
     state = fleet.planner.fleet
     placed = state.decisions.placements[state.decisions.of(deployment_id).slots[0]]
-    seen = ev.ReplicaObservation(placed.id, 0, S.RUNNING, health=probe)
+    seen = ReplicaObservation(placed.id, 0, S.RUNNING, health=probe)
     fleet.fold(fleet.log.report(placed.node_id, seen))
     views = replica_views(state, state.facts.deployments[deployment_id])
     return derive_health(state, views, status)
@@ -223,7 +224,7 @@ def test_the_first_slot_in_trouble_says_more_than_the_status(fleet: LittleFleet)
     assert told(RUNNING) == "So it is"
     slots = state.decisions.of(deployment_id).slots
     first, second = (state.decisions.placements[slots[slot]] for slot in (0, 1))
-    fails = ev.ReplicaObservation(
+    fails = ReplicaObservation(
         second.id, 0, S.RUNNING, health=Health.UNHEALTHY, reason="no answer on port 80"
     )
     fleet.fold(fleet.log.report(second.node_id, fails))

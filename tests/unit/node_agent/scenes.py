@@ -1,7 +1,7 @@
 """A core on its own, and short names for what happens to it."""
 
-from fogbank.domain.events import ReplicaObservation
 from fogbank.domain.node import Fingerprint
+from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import ReplicaState, RestartPolicy
 from services.node_agent.core import effects as ef

@@ -21,7 +21,7 @@ from fogbank.domain.containers import (
     PublishedPort,
     Volume,
 )
-from fogbank.domain.events import ReplicaObservation
+from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.states import Health, ReplicaState
 from services.node_agent.adapters.node_folder import FolderInUseError, FolderLock
 from services.node_agent.adapters.store import SqliteStore
