@@ -27,7 +27,7 @@ from fogbank.placement.arrays import FleetArrays, Integers, amounts
 from fogbank.placement.engine import DEFAULT_LIMIT, Planner
 from fogbank.placement.filters import REASONS
 from fogbank.placement.looks import look, place
-from fogbank.placement.needs import Need, Wait, need_of, wait_of
+from fogbank.placement.needs import Need, Wait, is_broken, need_of, wait_of
 from fogbank.placement.quotas import quota_hints
 from fogbank.placement.rollouts import steps_of
 from fogbank.placement.room import Room, Shortage
@@ -209,9 +209,23 @@ def _summary(
     text = f"{len(need.vacant)} of {wanted} replicas wait for a node"
     if wanted == 1:
         text = "The replica waits for a node"
-    if decision is not None and decision.reason:
-        text = f"{text}: {decision.reason}"
+    why = decision.reason if decision is not None else ""
+    if why := why or _what_broke(fleet, decision, need):
+        text = f"{text}: {why}"
     return f"{text}. {_when(need, wait_of(decision, deployment), instant_us)}"
+
+
+def _what_broke(fleet: FleetState, decision: DeploymentDecision | None, need: Need) -> str:
+    """Return in words how the one before ended, of the first vacant slot where one broke."""
+    for slot, _ in need.vacant:
+        replica_id = decision.slots.get(slot) if decision is not None else None
+        placed = fleet.decisions.placements[replica_id] if replica_id is not None else None
+        observed = fleet.observed(placed) if placed is not None else None
+        if placed is not None and observed is not None and is_broken(observed):
+            node = fleet.facts.nodes[placed.node_id].name
+            why = observed.reason or "nobody knows why"
+            return f"the one before in slot {slot} broke on {node}: {why}"
+    return ""
 
 
 def _node_names(fleet: FleetState, decision: DeploymentDecision | None) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fogbank.domain import events as ev
 from fogbank.domain.deployment import Constraint, DeploymentSpec
 from fogbank.domain.explanations import DeploymentExplanation, DeploymentPlan, Explanation
-from fogbank.domain.states import ConstraintOperator
+from fogbank.domain.states import ConstraintOperator, ReplicaState
 from fogbank.placement.explanation import explain, plan
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_fingerprint, a_spec
@@ -212,3 +214,18 @@ def test_one_replica_is_told_of_as_one() -> None:
     waits = fleet.deploy(a_spec("second", cpu=3000, wait_for_capacity=True))
     fleet.settle()
     assert told(fleet, waits).summary.startswith("The replica waits for a node: Insufficient")
+
+
+def test_what_waits_since_its_image_is_nowhere_says_so() -> None:
+    fleet = a_fleet(1)
+    deployment_id = fleet.deploy(a_spec())
+    fleet.settle()
+    decisions = fleet.planner.fleet.decisions
+    placed = decisions.placements[decisions.of(deployment_id).slots[0]]
+    seen = fleet.log.seen(placed.id, ReplicaState.REJECTED, final=True)
+    seen = replace(seen, started_at_us=0, unobtainable=True, reason="image not found: nginx")
+    fleet.fold(fleet.log.report(placed.node_id, seen))
+    assert told(fleet, deployment_id).summary == (
+        "The replica waits for a node: the one before in slot 0 broke on fog-0: "
+        "image not found: nginx. It is replaced in 30 s."
+    )
