@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 
 import psutil
@@ -84,25 +86,48 @@ def taken_bytes(folder: str, most_files: int = _MOST_FILES) -> int:
 
     Holes take nothing. Other disks are left out, and what may not be read.
     """
+    try:
+        top = Path(folder).stat()
+    except OSError:
+        return 0
     taken, files = 0, 0
     linked: set[int] = set()
-    folders = [folder]
+    folders = [(folder, top.st_ino)]
     while folders:
-        try:
-            with os.scandir(folders.pop()) as found:
-                for entry in found:
-                    files += 1
-                    if files > most_files:
-                        return taken
-                    stat = entry.stat(follow_symlinks=False)
-                    if entry.is_dir(follow_symlinks=False):
-                        if not os.path.ismount(entry.path):
-                            folders.append(entry.path)
-                    elif stat.st_nlink > 1:
-                        if stat.st_ino in linked:
-                            continue
-                        linked.add(stat.st_ino)
-                    taken += stat.st_blocks * _BLOCK_BYTES
-        except OSError:
-            continue  # it went meanwhile, or nobody but its owner may read it
+        for path, found in _entries(*folders.pop(), top.st_dev):
+            files += 1
+            if files > most_files:
+                return taken
+            if S_ISDIR(found.st_mode):
+                folders.append((path, found.st_ino))
+            elif found.st_nlink > 1:
+                if found.st_ino in linked:
+                    continue
+                linked.add(found.st_ino)
+            taken += found.st_blocks * _BLOCK_BYTES
     return taken
+
+
+def _entries(folder: str, inode: int, disk: int) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield what is in a folder, as far as it is on that disk; nothing of one with another inode.
+
+    A container may at any time put a link out of its volume in a folder's place.
+    """
+    try:
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return
+    try:
+        now = os.fstat(opened)
+        if (now.st_dev, now.st_ino) != (disk, inode):
+            return
+        with os.scandir(opened) as entries:
+            for entry in entries:
+                try:
+                    found = entry.stat(follow_symlinks=False)
+                except OSError:
+                    continue  # it went meanwhile
+                if found.st_dev == disk:
+                    yield os.path.join(folder, entry.name), found  # noqa: PTH118 (a hot loop)
+    finally:
+        os.close(opened)

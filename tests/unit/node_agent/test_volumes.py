@@ -99,6 +99,29 @@ def test_files_count_as_what_they_take(tmp_path: Path) -> None:
     assert taken_bytes(str(tmp_path / "none")) == 0
 
 
+def test_what_is_put_in_a_folders_place_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume, elsewhere = tmp_path / "volume", tmp_path / "elsewhere"
+    (volume / "deep").mkdir(parents=True)
+    elsewhere.mkdir()
+    (elsewhere / "file").write_bytes(bytes(1 << 20))
+    os.sync()
+    opens = os.open
+
+    def swapped(path: str, flags: int) -> int:
+        if path.endswith("deep"):
+            (volume / "deep").rmdir()
+            (volume / "deep").symlink_to(elsewhere)
+        return opens(path, flags)
+
+    monkeypatch.setattr(os, "open", swapped)
+    assert taken_bytes(str(volume)) < 64 * 1024
+    monkeypatch.undo()
+    (tmp_path / "link").symlink_to(volume)
+    assert taken_bytes(str(tmp_path)) >= 1 << 20
+
+
 def test_a_look_ends_however_many_files_there_are(tmp_path: Path) -> None:
     for number in range(8):
         (tmp_path / str(number)).write_bytes(bytes(4096))
