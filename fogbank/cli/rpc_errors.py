@@ -34,6 +34,8 @@ _HINTS = {
     "STALE_ETAG": "somebody else changed it; look at it with `fog status` and try again",
     "RATE_LIMITED": _LATER,
     "QUEUE_FULL": _LATER,
+    "TOO_MANY_SIGN_INS": _LATER,
+    "TOO_MANY_PAST_QUESTIONS": _LATER,
     "LOG_BACKLOG_FULL": _LATER,
     "DEADLINE_EXCEEDED": "it may have been done all the same; `fog ps` shows it",
     "NODE_SILENT": _SOON,

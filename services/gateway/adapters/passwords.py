@@ -12,7 +12,7 @@ from pwdlib import PasswordHash
 from pwdlib.exceptions import PwdlibError
 from pwdlib.hashers.argon2 import Argon2Hasher
 
-from fogbank.domain.errors import ResourceExhaustedError
+from services.gateway.app.fair_turns import FairTurns
 
 T = TypeVar("T")
 
@@ -29,7 +29,10 @@ class HashingCost:
 
 
 class Argon2Passwords:
-    """Hashes and verifies with at most `threads` at once and `waiting` more in line."""
+    """Hashes and verifies with at most `threads` at once and `waiting` more in line.
+
+    Those who ask take turns: however many one of them has in line, the others' next comes first.
+    """
 
     def __init__(
         self, cost: HashingCost | None = None, *, threads: int = 2, waiting: int = 64
@@ -45,17 +48,24 @@ class Argon2Passwords:
             )
         )
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="passwords")
-        self._room = threads + waiting
-        self._in_hand = 0
+        self._turns = FairTurns(
+            "Too many sign-ins at once",
+            at_once=threads,
+            waiting=waiting,
+            reason="TOO_MANY_SIGN_INS",
+            retry_after_ms=_RETRY_AFTER_MS,
+        )
         self._nobodys_hash: str | None = None
 
-    async def hash(self, password: str) -> str:
+    async def hash(self, password: str, asker: str = "") -> str:
         """Return a salted hash."""
-        return await self._in_thread(lambda: self._hashes.hash(password))
+        return await self._in_thread(asker, lambda: self._hashes.hash(password))
 
-    async def verify(self, password: str, password_hash: str | None) -> tuple[bool, str | None]:
+    async def verify(
+        self, password: str, password_hash: str | None, asker: str = ""
+    ) -> tuple[bool, str | None]:
         """Compare; for no hash at all, do the same work and say no."""
-        return await self._in_thread(lambda: self._verify(password, password_hash))
+        return await self._in_thread(asker, lambda: self._verify(password, password_hash))
 
     def _verify(self, password: str, password_hash: str | None) -> tuple[bool, str | None]:
         if password_hash is None:
@@ -73,18 +83,14 @@ class Argon2Passwords:
 
     async def warm_up(self) -> None:
         """Prepare for the first unknown name, so that it answers no slower than later ones."""
-        await self._in_thread(self._hash_of_nobody)
+        await self._in_thread("", self._hash_of_nobody)
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        if self._in_hand >= self._room:
-            raise ResourceExhaustedError(
-                "Too many sign-ins at once, try again", retry_after_ms=_RETRY_AFTER_MS
-            )
-        self._in_hand += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        finally:
-            self._in_hand -= 1
+    async def _in_thread(self, asker: str, work: Callable[[], T]) -> T:
+        await self._turns.take(asker)
+        done = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        # The thread goes on for somebody who went away, and so does the turn.
+        done.add_done_callback(lambda _: self._turns.give_back())
+        return await asyncio.shield(done)
 
     def close(self) -> None:
         """Give the threads back; what is in line is dropped."""

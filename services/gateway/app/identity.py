@@ -25,7 +25,7 @@ from fogbank.domain.errors import (
     UnauthenticatedError,
 )
 from fogbank.runtime.clock import Clock
-from services.gateway.app.limits import Allowance, Limits
+from services.gateway.app.limits import Allowance, Limits, host_of
 from services.gateway.app.principal import Principal, Role
 from services.gateway.app.streams import Streams
 from services.gateway.core.service_accounts import Scope
@@ -124,12 +124,14 @@ class Denials(Protocol):
 class Passwords(Protocol):
     """Hashes passwords, slowly by design, away from the event loop.
 
-    Both raise ResourceExhaustedError when too many are waiting.
+    Those who ask take turns. Both raise ResourceExhaustedError when too many are waiting.
     """
 
-    async def hash(self, password: str) -> str: ...
+    async def hash(self, password: str, asker: str) -> str: ...
 
-    async def verify(self, password: str, password_hash: str | None) -> tuple[bool, str | None]:
+    async def verify(
+        self, password: str, password_hash: str | None, asker: str
+    ) -> tuple[bool, str | None]:
         """Tell whether it matches, and give a new hash if the old one is out of date.
 
         None takes as long as a hash does and never matches.
@@ -198,14 +200,15 @@ class Identity:
         self._refresh_lifetime_us = refresh_lifetime_s * _SECOND_US
         self._streams = Streams()
 
-    async def register(self, username: str, password: str) -> User:
-        """Make an ordinary account.
+    async def register(self, username: str, password: str, address: str = "") -> User:
+        """Make an ordinary account; `address` is where it is asked from.
 
         Raises:
             InvalidArgumentError: the name or password is out of bounds.
             AlreadyExistsError: the name is taken, whatever its case.
+            ResourceExhaustedError: too many passwords wait to be looked into.
         """
-        user = await self._add(username, password, Role.USER)
+        user = await self._add(username, password, Role.USER, address)
         if user is None:
             raise AlreadyExistsError(f"Username {username!r} is taken", reason="USERNAME_TAKEN")
         return user
@@ -218,11 +221,12 @@ class Identity:
 
         Raises:
             UnauthenticatedError: they don't belong together.
-            ResourceExhaustedError: too many such attempts failed lately, or are being looked into.
+            ResourceExhaustedError: too many such attempts failed lately, or are being looked into;
+                or too many passwords of all, among which addresses take turns.
         """
         key = name_key(username[: MAX_USERNAME + 1])
         async with self.limits.sign_in(key, address):
-            user = await self._verified(username, key, password)
+            user = await self._verified(username, key, password, address)
         now_us = self._clock.now_us()
         refresh_token = secrets.token_urlsafe(32)
         session_id = await self._refresh_tokens.begin(
@@ -341,7 +345,7 @@ class Identity:
             FailedPreconditionError: the name belongs to an ordinary user.
         """
         existing = await self._users.by_name_key(name_key(username))
-        if existing is None and await self._add(username, password, Role.ADMIN) is not None:
+        if existing is None and await self._add(username, password, Role.ADMIN, "") is not None:
             return True
         existing = existing or await self._users.by_name_key(name_key(username))
         if existing is not None and existing.role is not Role.ADMIN:
@@ -351,23 +355,23 @@ class Identity:
             )
         return False
 
-    async def _verified(self, username: str, key: str, password: str) -> User:
+    async def _verified(self, username: str, key: str, password: str, address: str) -> User:
         user = None
         if len(username) <= MAX_USERNAME and "\0" not in username:
             user = await self._users.by_name_key(key)
         known_hash = user.password_hash if user else None
         given = password if len(password) <= MAX_PASSWORD else ""
-        matches, newer_hash = await self._passwords.verify(given, known_hash)
+        matches, newer_hash = await self._passwords.verify(given, known_hash, host_of(address))
         if user is None or not matches:
             raise UnauthenticatedError("Wrong username or password", reason="WRONG_CREDENTIALS")
         if newer_hash is not None:
             await self._users.set_password_hash(user.id, newer_hash)
         return user
 
-    async def _add(self, username: str, password: str, role: Role) -> User | None:
+    async def _add(self, username: str, password: str, role: Role, address: str) -> User | None:
         check_username(username)
         check_password(password)
-        password_hash = await self._passwords.hash(password)
+        password_hash = await self._passwords.hash(password, host_of(address))
         user = User(str(uuid4()), username, password_hash, role)
         return user if await self._users.add(user, name_key(username)) else None
 

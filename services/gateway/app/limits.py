@@ -91,7 +91,7 @@ class Limits:
 
     def anonymous(self, address: str) -> None:
         """Count a request without a token, or with one that doesn't count."""
-        wait_us = self._addresses.take(_host(address), self._now_us())
+        wait_us = self._addresses.take(host_of(address), self._now_us())
         _refuse_for(wait_us, "Too many requests from your address")
 
     @contextmanager
@@ -109,7 +109,7 @@ class Limits:
                 self.anonymous(address)
             raise
         if costly:
-            self._addresses.give_back(_host(address))
+            self._addresses.give_back(host_of(address))
 
     @asynccontextmanager
     async def sign_in(self, name_key: str, address: str) -> AsyncIterator[None]:
@@ -184,10 +184,10 @@ def _a_minute(often: float) -> Rate:
 
 
 def _tried(name_key: str, address: str) -> str:
-    return f"{_host(address)} {name_key}"
+    return f"{host_of(address)} {name_key}"
 
 
-def _host(address: str) -> str:
+def host_of(address: str) -> str:
     """Return what one host calls from: its IPv4 address, or its network of IPv6."""
     try:
         parsed = ip_address(address)

@@ -45,8 +45,9 @@ class IdentityService(identity_service_pb2_grpc.IdentityServiceServicer):
 
     async def Register(self, request: pb.RegisterRequest, context: Context) -> pb.RegisterResponse:
         """Make an account."""
-        self._identity.limits.anonymous(address_of(context))
-        user = await self._identity.register(request.username, request.password)
+        address = address_of(context)
+        self._identity.limits.anonymous(address)
+        user = await self._identity.register(request.username, request.password, address)
         return pb.RegisterResponse(user_id=user.id, username=user.username)
 
     async def Login(self, request: pb.LoginRequest, context: Context) -> pb.LoginResponse:

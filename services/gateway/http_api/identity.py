@@ -40,9 +40,9 @@ async def register(
     request: Request, body: Annotated[RegisterBody, Depends(json_body(RegisterBody))]
 ) -> Response:
     """Make an account."""
-    identity = used_by(request).identity
-    identity.limits.anonymous(address_of(request))
-    user = await identity.register(body.username, body.password)
+    identity, address = used_by(request).identity, address_of(request)
+    identity.limits.anonymous(address)
+    user = await identity.register(body.username, body.password, address)
     return json_response({"id": user.id, "username": user.username}, 201)
 
 

@@ -28,6 +28,7 @@ from services.gateway.app.identity import Identity, Session
 from services.gateway.app.principal import Principal, Role
 from tests.integration.gateway.conftest import migrated
 from tests.support.postgres import PostgresServer
+from tests.support.rest_face import MemoryAccounts
 from tests.support.waiting import eventually
 
 CHEAP = HashingCost(time_cost=1, memory_kib=8, parallelism=1)
@@ -166,6 +167,46 @@ async def test_the_admin_is_made_once_and_keeps_the_first_password(identity: Ide
     assert not await identity.ensure_admin("Admin", "secret-2")
     session = await identity.login("admin", "secret-1")
     assert (await identity.authenticate(session.access_token)).is_admin
+
+
+async def test_one_address_holds_up_nobody_elses_sign_in(clock: ManualClock) -> None:
+    accounts, passwords = MemoryAccounts(), Argon2Passwords(CHEAP, threads=1, waiting=8)
+    tokens = JwtAccessTokens(SigningKey("0123456789abcdef" * 2), 1800)
+    identity = Identity(
+        *(accounts, accounts, passwords, tokens, accounts), clock=clock, refresh_lifetime_s=WEEK_S
+    )
+    await identity.register("admin", "secret-1")
+    answered: list[str] = []
+
+    async def sign_in(name: str, address: str) -> None:
+        try:
+            await identity.login(name, "secret-1", address)
+        finally:
+            answered.append(name)
+
+    flood = [sign_in(f"nobody-{number}", "192.0.2.1") for number in range(20)]
+    outcomes = await asyncio.gather(*flood, sign_in("admin", "2001:db8::1"), return_exceptions=True)
+    passwords.close()
+    # One more of the flood's waits so much less long, and more had no place in the line anyway.
+    refused = [each for each in outcomes if isinstance(each, ResourceExhaustedError)]
+    assert len(refused) == 20 - 1 - 8 + 1
+    assert outcomes[-1] is None
+    assert answered[len(refused) :].index("admin") <= 2
+
+
+async def test_who_goes_away_keeps_a_thread_no_longer_than_the_hash() -> None:
+    passwords = Argon2Passwords(HashingCost(), threads=1, waiting=1)
+    for _ in range(3):
+        gone = asyncio.create_task(passwords.hash("secret-1", "192.0.2.1"))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+    waits = asyncio.create_task(passwords.hash("secret-1", "198.51.100.1"))
+    await asyncio.sleep(0)
+    with pytest.raises(ResourceExhaustedError):
+        await passwords.hash("secret-1", "198.51.100.1")
+    assert await waits
+    passwords.close()
 
 
 async def test_gateways_that_start_together_make_one_admin(identity: Identity) -> None:
