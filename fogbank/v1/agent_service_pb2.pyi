@@ -224,7 +224,9 @@ class Report(_message.Message):
     """Its number; the one after the last."""
     @_builtins.property
     def observations(self) -> _containers.RepeatedCompositeFieldContainer[_facts_pb2.ReplicaObservation]:
-        """What was seen; empty to confirm an epoch."""
+        """What was seen; empty to confirm an epoch. At most 1,024; what is said of replicas that were
+        never placed on the node is acknowledged, and left out of the log.
+        """
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fogbank.domain import events as ev
-from fogbank.domain.decisions import Desired
+from fogbank.domain.decisions import Desired, PlacedReplica
 from fogbank.domain.envelope import EventEnvelope
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.ids import report_event_id
@@ -34,21 +34,29 @@ def connected(hello: Hello, event_id: str, now_us: int) -> EventEnvelope:
 
 
 def reported(node_id: str, report: Report, fleet: FleetState, now_us: int) -> EventEnvelope:
-    """Return the event of a report, with the assignments in the fleet that it answers."""
+    """Return the event of a report, with the assignments in the fleet that it answers.
+
+    What it says of replicas that no round placed on the node is left out: it means nothing to
+    anybody, and every reader would keep it for ever. No agent was told of a replica before the
+    round that placed it was folded, here or before the handshake that was folded here.
+    """
+    own = [
+        (seen, placed)
+        for seen in report.observations
+        if (placed := fleet.decisions.placements.get(seen.replica_id)) is not None
+        and placed.node_id == node_id
+    ]
     return _envelope(
         node_id,
         report_event_id(node_id, report.number, report.epoch),
-        ev.NodeReported(node_id, report.epoch, report.number, report.observations),
+        ev.NodeReported(node_id, report.epoch, report.number, tuple(seen for seen, _placed in own)),
         now_us,
-        tuple(_assignment(fleet, seen) for seen in report.observations),
+        tuple(_assignment(placed, seen) for seen, placed in own),
     )
 
 
-def _assignment(fleet: FleetState, seen: ReplicaObservation) -> int:
+def _assignment(placed: PlacedReplica, seen: ReplicaObservation) -> int:
     """Return the round that placed a replica, or the one that wanted the end which was seen."""
-    placed = fleet.decisions.placements.get(seen.replica_id)
-    if placed is None:
-        return 0
     if placed.desired is Desired.RELEASED and seen.state.ended:
         return pack(placed.decided_sequence, 0)
     return pack(placed.placed_sequence, 0)

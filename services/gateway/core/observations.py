@@ -9,6 +9,8 @@ from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.observations import ReplicaObservation
 from services.gateway.core.container_bounds import MAX_PORT, MAX_PORTS
 
+# So many go in one report; agents send at most 256.
+MAX_OBSERVATIONS = 1_024
 MAX_ID = 256
 MAX_REASON = 1_024
 
@@ -18,6 +20,17 @@ _MOST = {
     "started_at_us": MAX_INSTANT_US,
     "observed_at_us": MAX_INSTANT_US,
 }
+
+
+def require_bearable(count: int) -> None:
+    """Refuse a report of too many observations.
+
+    Raises:
+        InvalidArgumentError: more than `MAX_OBSERVATIONS`.
+    """
+    if count > MAX_OBSERVATIONS:
+        sentence = f"may be at most {MAX_OBSERVATIONS}, got {count}"
+        raise InvalidArgumentError.of_field(_FIELD, sentence)
 
 
 def checked(seen: ReplicaObservation) -> ReplicaObservation:

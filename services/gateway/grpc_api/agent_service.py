@@ -240,6 +240,7 @@ def _message(request: pb.ConnectRequest) -> msg.FromAgent:
             )
         case "report":
             report = request.report
+            observations.require_bearable(len(report.observations))
             return msg.Report(
                 report.epoch,
                 report.number,

@@ -11,7 +11,7 @@ from fogbank.domain.node import NO_DETAILS
 from fogbank.domain.states import NodeStatus, ReplicaState
 from fogbank.log.memory import MemoryStore
 from fogbank.v1 import agent_service_pb2 as pb
-from fogbank.v1 import facts_pb2, resources_pb2
+from fogbank.v1 import deployments_pb2, facts_pb2, resources_pb2
 from services.gateway.app.ports import HeardHeartbeat
 from tests.golden.examples import DETAILS
 from tests.support.fleet_log import a_fingerprint, an_id
@@ -159,6 +159,15 @@ async def test_a_load_that_the_log_refused_is_logged_with_a_later_heartbeat() ->
             )
         },
         {"report": pb.Report(number=2, observations=[facts_pb2.ReplicaObservation()])},
+        {
+            "report": pb.Report(
+                number=2,
+                observations=[
+                    facts_pb2.ReplicaObservation(state=deployments_pb2.REPLICA_STATE_PENDING)
+                ]
+                * 1_025,
+            )
+        },
         {
             "report": pb.Report(
                 number=2,

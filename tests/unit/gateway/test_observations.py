@@ -9,7 +9,12 @@ from fogbank.domain.bounds import MAX_INSTANT_US
 from fogbank.domain.containers import PortProtocol, PublishedPort
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.states import ReplicaState
-from services.gateway.core.observations import MAX_REASON, checked
+from services.gateway.core.observations import (
+    MAX_OBSERVATIONS,
+    MAX_REASON,
+    checked,
+    require_bearable,
+)
 from tests.support.fleet_log import LittleLog, an_id
 
 GOOD = LittleLog().seen(an_id("replica"), ReplicaState.RUNNING)
@@ -43,3 +48,10 @@ def test_what_makes_no_sense_is_refused(changes: dict[str, Any], field: str) -> 
     with pytest.raises(InvalidArgumentError) as caught:
         checked(replace(GOOD, **changes))
     assert caught.value.violations[0].field == f"report.observations.{field}"
+
+
+def test_a_report_has_only_so_many() -> None:
+    require_bearable(MAX_OBSERVATIONS)
+    with pytest.raises(InvalidArgumentError, match="may be at most 1024, got 1025") as caught:
+        require_bearable(MAX_OBSERVATIONS + 1)
+    assert caught.value.violations[0].field == "report.observations"
