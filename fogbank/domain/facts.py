@@ -218,8 +218,7 @@ class Facts:
         return Verdict(made.created_position, None, made.content_digest) if made else None
 
     def _forget_old(self) -> None:
-        while self._known:
-            oldest = next(iter(self._known))
+        while (oldest := self._known.oldest()) is not None:
             if self.log_time_us - self._known[oldest].log_time_us <= KNOWN_EVENT_US:
                 break
             del self._known[oldest]

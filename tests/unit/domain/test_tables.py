@@ -136,8 +136,10 @@ def test_pages_without_rows_are_gone_and_the_last_one_is_filled_up() -> None:
     (page,) = things.things.pages()
     assert [*page.keys][-1] == "new"
     for key in [*things.things]:
+        assert things.things.oldest() == key
         del things.things[key]
     assert things.things.pages() == []
+    assert things.things.oldest() is None
 
 
 def test_a_table_is_not_changed_past_its_pages() -> None:
