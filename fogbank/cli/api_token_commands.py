@@ -74,10 +74,13 @@ def list_tokens(org: Organization, output: Output = AsTable) -> None:
 
     with connect() as connection:
         number = organization_number(connection, org)
-        answer = connection.call(
-            connection.tokens.ListTokens, pb.ListTokensRequest(organization_id=number)
-        )
-    rows = [_row(each) for each in answer.tokens]
+        request, rows = pb.ListTokensRequest(organization_id=number, page_size=1_000), []
+        while True:
+            page = connection.call(connection.tokens.ListTokens, request)
+            rows += [_row(each) for each in page.tokens]
+            if not page.next_page_token:
+                break
+            request.page_token = page.next_page_token
     print_list(rows, _COLUMNS, output, name_key="id", empty="no tokens; `fog token create`")
 
 

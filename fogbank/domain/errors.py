@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,15 @@ class InvalidArgumentError(FogError):
     default_reason = "INVALID_ARGUMENT"
 
     @classmethod
-    def of_field(cls, field: str, description: str) -> InvalidArgumentError:
+    def of_field(cls, field: str, description: str) -> Self:
         """Name the one field that is wrong."""
         return cls(f"{field}: {description}", violations=(FieldViolation(field, description),))
+
+
+class OutOfRangeError(InvalidArgumentError):
+    """The request is for what lies behind the end; it may come into being."""
+
+    default_reason = "OUT_OF_RANGE"
 
 
 class UnauthenticatedError(FogError):

@@ -20,6 +20,7 @@ class Outside:
 
 TABLE: dict[type[FogError], Outside] = {
     errors.InvalidArgumentError: Outside(StatusCode.INVALID_ARGUMENT, 400),
+    errors.OutOfRangeError: Outside(StatusCode.OUT_OF_RANGE, 400),
     errors.UnauthenticatedError: Outside(StatusCode.UNAUTHENTICATED, 401),
     errors.PermissionDeniedError: Outside(StatusCode.PERMISSION_DENIED, 403),
     errors.NotFoundError: Outside(StatusCode.NOT_FOUND, 404),

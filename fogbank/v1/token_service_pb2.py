@@ -26,15 +26,15 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x66ogbank/v1/token_service.proto\x12\nfogbank.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd2\x02\n\x08\x41piToken\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t\x12\x17\n\x0forganization_id\x18\x04 \x01(\x03\x12&\n\x06scopes\x18\x05 \x03(\x0e\x32\x16.fogbank.v1.TokenScope\x12\x12\n\ncreated_by\x18\x06 \x01(\t\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_used_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nrevoked_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa4\x01\n\x12\x43reateTokenRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x17\n\x0forganization_id\x18\x02 \x01(\x03\x12\x0c\n\x04name\x18\x03 \x01(\t\x12&\n\x06scopes\x18\x04 \x03(\x0e\x32\x16.fogbank.v1.TokenScope\x12+\n\x08lifetime\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"J\n\x13\x43reateTokenResponse\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12#\n\x05token\x18\x02 \x01(\x0b\x32\x14.fogbank.v1.ApiToken\",\n\x11ListTokensRequest\x12\x17\n\x0forganization_id\x18\x01 \x01(\x03\":\n\x12ListTokensResponse\x12$\n\x06tokens\x18\x01 \x03(\x0b\x32\x14.fogbank.v1.ApiToken\"?\n\x12RevokeTokenRequest\x12\x17\n\x0forganization_id\x18\x01 \x01(\x03\x12\x10\n\x08token_id\x18\x02 \x01(\t\":\n\x13RevokeTokenResponse\x12#\n\x05token\x18\x01 \x01(\x0b\x32\x14.fogbank.v1.ApiToken*\x9c\x01\n\nTokenScope\x12\x1b\n\x17TOKEN_SCOPE_UNSPECIFIED\x10\x00\x12\x14\n\x10TOKEN_SCOPE_READ\x10\x01\x12\x16\n\x12TOKEN_SCOPE_DEPLOY\x10\x02\x12\x15\n\x11TOKEN_SCOPE_NODES\x10\x03\x12\x15\n\x11TOKEN_SCOPE_AUDIT\x10\x04\x12\x15\n\x11TOKEN_SCOPE_ADMIN\x10\x05\x32\xfb\x01\n\x0cTokenService\x12N\n\x0b\x43reateToken\x12\x1e.fogbank.v1.CreateTokenRequest\x1a\x1f.fogbank.v1.CreateTokenResponse\x12K\n\nListTokens\x12\x1d.fogbank.v1.ListTokensRequest\x1a\x1e.fogbank.v1.ListTokensResponse\x12N\n\x0bRevokeToken\x12\x1e.fogbank.v1.RevokeTokenRequest\x1a\x1f.fogbank.v1.RevokeTokenResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x66ogbank/v1/token_service.proto\x12\nfogbank.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd2\x02\n\x08\x41piToken\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t\x12\x17\n\x0forganization_id\x18\x04 \x01(\x03\x12&\n\x06scopes\x18\x05 \x03(\x0e\x32\x16.fogbank.v1.TokenScope\x12\x12\n\ncreated_by\x18\x06 \x01(\t\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_used_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nrevoked_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa4\x01\n\x12\x43reateTokenRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x17\n\x0forganization_id\x18\x02 \x01(\x03\x12\x0c\n\x04name\x18\x03 \x01(\t\x12&\n\x06scopes\x18\x04 \x03(\x0e\x32\x16.fogbank.v1.TokenScope\x12+\n\x08lifetime\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"J\n\x13\x43reateTokenResponse\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12#\n\x05token\x18\x02 \x01(\x0b\x32\x14.fogbank.v1.ApiToken\"S\n\x11ListTokensRequest\x12\x17\n\x0forganization_id\x18\x01 \x01(\x03\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"g\n\x12ListTokensResponse\x12$\n\x06tokens\x18\x01 \x03(\x0b\x32\x14.fogbank.v1.ApiToken\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"?\n\x12RevokeTokenRequest\x12\x17\n\x0forganization_id\x18\x01 \x01(\x03\x12\x10\n\x08token_id\x18\x02 \x01(\t\":\n\x13RevokeTokenResponse\x12#\n\x05token\x18\x01 \x01(\x0b\x32\x14.fogbank.v1.ApiToken*\x9c\x01\n\nTokenScope\x12\x1b\n\x17TOKEN_SCOPE_UNSPECIFIED\x10\x00\x12\x14\n\x10TOKEN_SCOPE_READ\x10\x01\x12\x16\n\x12TOKEN_SCOPE_DEPLOY\x10\x02\x12\x15\n\x11TOKEN_SCOPE_NODES\x10\x03\x12\x15\n\x11TOKEN_SCOPE_AUDIT\x10\x04\x12\x15\n\x11TOKEN_SCOPE_ADMIN\x10\x05\x32\xfb\x01\n\x0cTokenService\x12N\n\x0b\x43reateToken\x12\x1e.fogbank.v1.CreateTokenRequest\x1a\x1f.fogbank.v1.CreateTokenResponse\x12K\n\nListTokens\x12\x1d.fogbank.v1.ListTokensRequest\x1a\x1e.fogbank.v1.ListTokensResponse\x12N\n\x0bRevokeToken\x12\x1e.fogbank.v1.RevokeTokenRequest\x1a\x1f.fogbank.v1.RevokeTokenResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fogbank.v1.token_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TOKENSCOPE']._serialized_start=927
-  _globals['_TOKENSCOPE']._serialized_end=1083
+  _globals['_TOKENSCOPE']._serialized_start=1011
+  _globals['_TOKENSCOPE']._serialized_end=1167
   _globals['_APITOKEN']._serialized_start=112
   _globals['_APITOKEN']._serialized_end=450
   _globals['_CREATETOKENREQUEST']._serialized_start=453
@@ -42,13 +42,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATETOKENRESPONSE']._serialized_start=619
   _globals['_CREATETOKENRESPONSE']._serialized_end=693
   _globals['_LISTTOKENSREQUEST']._serialized_start=695
-  _globals['_LISTTOKENSREQUEST']._serialized_end=739
-  _globals['_LISTTOKENSRESPONSE']._serialized_start=741
-  _globals['_LISTTOKENSRESPONSE']._serialized_end=799
-  _globals['_REVOKETOKENREQUEST']._serialized_start=801
-  _globals['_REVOKETOKENREQUEST']._serialized_end=864
-  _globals['_REVOKETOKENRESPONSE']._serialized_start=866
-  _globals['_REVOKETOKENRESPONSE']._serialized_end=924
-  _globals['_TOKENSERVICE']._serialized_start=1086
-  _globals['_TOKENSERVICE']._serialized_end=1337
+  _globals['_LISTTOKENSREQUEST']._serialized_end=778
+  _globals['_LISTTOKENSRESPONSE']._serialized_start=780
+  _globals['_LISTTOKENSRESPONSE']._serialized_end=883
+  _globals['_REVOKETOKENREQUEST']._serialized_start=885
+  _globals['_REVOKETOKENREQUEST']._serialized_end=948
+  _globals['_REVOKETOKENRESPONSE']._serialized_start=950
+  _globals['_REVOKETOKENRESPONSE']._serialized_end=1008
+  _globals['_TOKENSERVICE']._serialized_start=1170
+  _globals['_TOKENSERVICE']._serialized_end=1421
 # @@protoc_insertion_point(module_scope)

@@ -32,9 +32,10 @@ class MemoryInvites:
         return f"marked {len(code)} {hash(code)}"
 
     async def of(self, organizations: Collection[OrganizationKey]) -> dict[int, Invite]:
-        for key in organizations:
-            self._kept.setdefault(key, (Invite(f"code-{next(_CODES)}"), ""))
-        return {key.id: self._invite(key) for key in organizations}
+        return {key.id: self._invite(key) for key in organizations if key in self._kept}
+
+    async def made(self, organization: OrganizationKey) -> None:
+        self._kept.setdefault(organization, (Invite(f"code-{next(_CODES)}"), ""))
 
     async def renew(
         self, organization: OrganizationKey, terms: InviteTerms | None, request: str

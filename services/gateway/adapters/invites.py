@@ -40,17 +40,16 @@ class PostgresInvites:
         return self._seal.name(code.encode("utf-8", "replace"))
 
     async def of(self, organizations: Collection[OrganizationKey]) -> dict[int, Invite]:
-        """Return the codes of organizations, by number; made for those that have none yet."""
-        wanted = list(organizations)
+        """Return the codes of organizations, by number, of those that have or had one."""
         async with transaction(self._engine) as connection:
-            found = await self._read(connection, wanted)
-            missing = [each for each in wanted if each.id not in found]
-            if missing:
-                # Whoever is first makes it; the others read what they made.
-                made = [self._fresh(each, InviteTerms(), MADE) for each in missing]
-                await connection.execute(upsert(invite_codes).values(made).on_conflict_do_nothing())
-                found |= await self._read(connection, missing)
-        return found
+            return await self._read(connection, list(organizations))
+
+    async def made(self, organization: OrganizationKey) -> None:
+        """Make a code for an organization, unless it has or had one."""
+        values = self._fresh(organization, InviteTerms(), MADE)
+        async with transaction(self._engine) as connection:
+            # Whoever is first makes it; the others read what they made.
+            await connection.execute(upsert(invite_codes).values(values).on_conflict_do_nothing())
 
     async def renew(
         self, organization: OrganizationKey, terms: InviteTerms | None, request: str

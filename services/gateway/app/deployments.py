@@ -307,10 +307,11 @@ class Deployments:
 
         Raises:
             NotFoundError: one of the ids is no deployment of the caller's.
+            OutOfRangeError: the log does not go as far.
         """
+        await self._fold.check_reached(after_sequence, "after_sequence")
         after = after_sequence or self._fold.position
-        if ids:
-            await self._commands.wait_for(after)
+        await self._commands.wait_for(after)
         wanted = frozenset([(await self.own(principal, each)).id for each in ids])
         deployments = self._fold.fleet.facts.deployments
         async for changes, sequence in self._fold.changes_after(after, at_least_every_s):

@@ -52,6 +52,13 @@ class Events:
         """The log sequence up to which this gateway has read."""
         return self._fold.position
 
+    async def check_reached(self, sequence: int, field: str) -> None:
+        """See that the log goes as far as a sequence that somebody wants to go on after.
+
+        Raises: as `FleetFold.check_reached`.
+        """
+        await self._fold.check_reached(sequence, field)
+
     async def after(self, cursor: int) -> list[Commit]:
         """Wait for commits after a sequence; return the next, in order, without gaps.
 

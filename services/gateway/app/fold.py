@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from fogbank.domain.envelope import SCHEDULER, Commit
+from fogbank.domain.errors import OutOfRangeError
 from fogbank.domain.facts import NodeFact
 from fogbank.domain.fleet import FleetState, StateDiffersError
 from fogbank.domain.snapshots import SnapshotRefusedError, require_confirmed
@@ -26,6 +27,7 @@ from fogbank.log.snapshots import SnapshotSource, ignored
 from fogbank.runtime.crash_points import crash_point
 from services.gateway.app.beginning import Begun, begun_fold
 from services.gateway.app.deployment_counts import DeploymentCounts
+from services.gateway.app.log_end import LogEnd
 from services.gateway.app.ports import LedgerStatuses
 from services.gateway.app.status_history import StatusHistory
 from services.gateway.app.waking import Turns
@@ -63,6 +65,7 @@ class FleetFold:
     ) -> None:
         """Begin at the start of the log, or with `snapshots` at the newest of them."""
         self._log = log
+        self._log_end = LogEnd(log)
         self._ledger = ledger
         self._snapshots = snapshots
         self._kept_changes = kept_changes
@@ -234,7 +237,19 @@ class FleetFold:
         Raises:
             LogUnavailableError: the log does not answer.
         """
-        return await self._log.last_sequence()
+        return await self._log_end.ask()
+
+    async def check_reached(self, sequence: int, field: str) -> None:
+        """See that the log goes as far as a sequence that somebody wants to go on after.
+
+        Raises:
+            OutOfRangeError: it doesn't; `field` is the face's word for the sequence.
+            LogUnavailableError: the log does not answer.
+        """
+        if sequence > self.position and sequence > (end := await self.log_end()):
+            raise OutOfRangeError.of_field(
+                field, f"must be at most {end}, the log's last sequence, was {sequence}"
+            )
 
     async def commit(self, sequence: int) -> Commit:
         """Return a commit that was taken in, read from the log again.

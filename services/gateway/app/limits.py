@@ -1,8 +1,9 @@
 """What one caller may ask for in a span of time, so that none slows the others down.
 
 Who is signed in is limited by who it is, everybody else by the address they call from. Each gateway
-counts for itself. Reading a deployment's status is never limited: it costs a look into memory, and
-clients poll it.
+counts for itself. Reading a deployment's status as it is now is never limited: it costs a look into
+memory, and clients poll it. For ids that nobody knows the log is asked how far it goes, once for
+all who ask at the same time.
 """
 
 from __future__ import annotations

@@ -85,7 +85,11 @@ class Nodes:
         """Follow nodes after a log sequence (0: from now on), for ever.
 
         A node that changed several times since the last look is told once, as it is now.
+
+        Raises:
+            OutOfRangeError: the log does not go as far.
         """
+        await self._fold.check_reached(after_sequence, "after_sequence")
         cursor = after_sequence or self._fold.position
         told: dict[str, NodeView] = {}
         nodes = self._fold.fleet.facts.nodes

@@ -95,11 +95,12 @@ class Organizations:
         organization = made_at(self._fold.fleet.facts.organizations, position)
         _log.info("organization made", organization=organization.id, name=name)
         try:
+            await self._invites.made(_key(organization))
             return (await self._views(principal, [organization]))[0]
         except UnavailableError as error:
             raise UnavailableError(
-                f"Organization {organization.id} was made, but its invite code can't be read: "
-                "list your organizations later, or repeat with the same request id",
+                f"Organization {organization.id} was made, but its invite code can't be kept: "
+                "repeat with the same request id, or renew the code later",
                 reason=error.reason,
                 retry_after_ms=error.retry_after_ms,
             ) from error
@@ -263,8 +264,8 @@ class Organizations:
         if not organization.owner_id:
             return
         key = _key(organization)
-        invite = (await self._invites.of([key]))[organization.id]
-        if invite.code:
+        invite = (await self._invites.of([key])).get(organization.id)
+        if invite is not None and invite.code:
             await self._invites.renew(key, invite.terms, f"{core.REMOVE_MEMBER}/{uuid4()}")
 
     async def _member(self, organization: OrganizationFact, user: str) -> str:
@@ -283,9 +284,9 @@ class Organizations:
     # --- invite codes -------------------------------------------------------------------------
 
     async def invite(self, principal: Principal, organization_id: int) -> Invite:
-        """Show an organization's invite code; owners only."""
+        """Show an organization's invite code; owners only. Where there is none, it is empty."""
         key = await self._inviting(principal, organization_id)
-        return (await self._invites.of([key]))[organization_id]
+        return (await self._invites.of([key])).get(organization_id, Invite(""))
 
     async def renew_invite(
         self,

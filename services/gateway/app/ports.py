@@ -333,7 +333,7 @@ class InviteTerms:
 
 @dataclass(frozen=True, slots=True)
 class Invite:
-    """An invite code as it is kept; an empty code is a revoked one."""
+    """An invite code as it is kept; an empty code is one that was revoked or never made."""
 
     code: str
     terms: InviteTerms = InviteTerms()
@@ -358,7 +358,10 @@ class Invites(Protocol):
         """Return what stands for a code where the code must not: the same for the same code."""
 
     async def of(self, organizations: Collection[OrganizationKey]) -> dict[int, Invite]:
-        """Return the codes of organizations, by number; made for those that have none yet."""
+        """Return the codes of organizations, by number, of those that have or had one."""
+
+    async def made(self, organization: OrganizationKey) -> None:
+        """Make a code for an organization, unless it has or had one."""
 
     async def renew(
         self, organization: OrganizationKey, terms: InviteTerms | None, request: str

@@ -70,11 +70,8 @@ class AuditService(rpc.AuditServiceServicer):
         after = request.after_sequence
         if after < 0:
             raise InvalidArgumentError.of_field("after_sequence", "must not be negative")
+        await self._events.check_reached(after, "after_sequence")
         last = await self._log.last_sequence()
-        if after > last:
-            raise InvalidArgumentError.of_field(
-                "after_sequence", f"must be at most the log's last sequence {last}, got {after}"
-            )
         wanted = _Wanted(
             frozenset(request.types),
             frozenset(request.aggregates),

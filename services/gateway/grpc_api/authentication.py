@@ -45,7 +45,7 @@ _RETRY_HINT_MS = 1_000
 
 # Shows whoever else is connected, by address.
 _OF_THE_PROCESS = "/grpc.channelz."
-# Clients poll it.
+# Clients poll it; the past is folded again, and isn't polled.
 _NEVER_LIMITED = frozenset({"/fogbank.v1.DeploymentService/GetDeployment"})
 
 
@@ -72,7 +72,22 @@ class Authenticate(grpc.aio.ServerInterceptor):
             # A call is handled in the task that admits it.
             set_current_principal(principal)
 
+        if not counted:
+            handler = self._past_counted(handler)
         return guarded(self._bounded(handler) if handler.response_streaming else handler, admit)
+
+    def _past_counted(self, handler: Handler) -> Handler:
+        """Return a handler that counts only what is asked of a past moment."""
+        answer: Any = handler.unary_unary
+
+        async def counted(request: Any, context: Context) -> Any:
+            if request.HasField("as_of"):
+                self._identity.limits.request(current_principal())
+            return await answer(request, context)
+
+        return grpc.unary_unary_rpc_method_handler(
+            counted, handler.request_deserializer, handler.response_serializer
+        )
 
     def _bounded(self, handler: Handler) -> Handler:
         """Return the handler of a stream as one that counts, and ends if nobody may or does read.

@@ -12,6 +12,7 @@ from fogbank.v1 import token_service_pb2_grpc
 from services.gateway.app.principal import current_principal
 from services.gateway.app.service_accounts import ApiToken, ServiceAccounts
 from services.gateway.core.service_accounts import Scope
+from services.gateway.grpc_api.paging import page_offset, page_size, page_token
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -45,8 +46,15 @@ class TokenService(token_service_pb2_grpc.TokenServiceServicer):
         self, request: pb.ListTokensRequest, context: Context
     ) -> pb.ListTokensResponse:
         """List an organization's tokens."""
+        limit, query = page_size(request.page_size), b"tokens %d" % request.organization_id
+        offset = page_offset(request.page_token, query)
         tokens = await self._accounts.list(current_principal(), request.organization_id)
-        return pb.ListTokensResponse(tokens=[_to_pb(each) for each in tokens])
+        page, after = tokens[offset : offset + limit], offset + limit
+        return pb.ListTokensResponse(
+            tokens=[_to_pb(each) for each in page],
+            next_page_token=page_token(after, query) if after < len(tokens) else "",
+            total_size=len(tokens),
+        )
 
     async def RevokeToken(
         self, request: pb.RevokeTokenRequest, context: Context

@@ -16,7 +16,7 @@ from services.gateway.http_api.scopes import scope_of
 # Browsers can't send headers with a WebSocket; they offer this protocol and the token as another.
 WEBSOCKET_PROTOCOL = "bearer"
 
-# Clients poll these, by GET.
+# Clients poll these, by GET; the past is folded again, and isn't polled.
 _NEVER_LIMITED = frozenset(
     {"/api/deployment/status/{deployment_id}", "/api/deployments/{deployment_id}"}
 )
@@ -64,9 +64,7 @@ async def _admitted(connection: HTTPConnection, identity: Identity, token: str) 
     """Return who is calling, unless it is too often."""
     route = getattr(connection.scope.get("route"), "path", "")
     method = connection.scope.get("method", "WEBSOCKET")
+    polled = method == "GET" and route in _NEVER_LIMITED and "as_of" not in connection.query_params
     return await identity.admit(
-        token.strip(),
-        address_of(connection),
-        scope_of(method, route),
-        counted=method != "GET" or route not in _NEVER_LIMITED,
+        token.strip(), address_of(connection), scope_of(method, route), counted=not polled
     )

@@ -40,7 +40,11 @@ _PIECE_BYTES = 64 * 1024
 
 After = Annotated[
     int,
-    Query(ge=0, le=_LARGEST_SEQUENCE, description="Log sequence to go on after; 0 for now on."),
+    Query(
+        ge=0,
+        le=_LARGEST_SEQUENCE,
+        description="Log sequence to go on after, which the log must have; 0 for now on.",
+    ),
 ]
 
 
@@ -55,7 +59,7 @@ After = Annotated[
             ),
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
-        **errors(401, 429),
+        **errors(400, 401, 429, 503),
     },
     operation_id="events",
 )
@@ -68,9 +72,12 @@ async def follow(
     ] = "",
 ) -> Response:
     """Follow the log: administrators all of it, others what concerns their deployments."""
-    cursor = _sequence("Last-Event-ID", last_event_id) if last_event_id else after
+    cursor, name = after, "after"
+    if last_event_id:
+        cursor, name = _sequence("Last-Event-ID", last_event_id), "Last-Event-ID"
     uses = used_by(request)
     # Before the answer begins; from then on an error can only end it.
+    await uses.events.check_reached(cursor, name)
     uses.identity.limits.room_for_stream(caller)
     made = request.app.state.event_messages
     messages = _messages(uses, made, caller, cursor or uses.events.position)
@@ -144,6 +151,7 @@ async def deployment_changes(websocket: WebSocket, deployment_id: str) -> None:
     try:
         caller = await websocket_caller(websocket, uses.identity)
         after = _after(websocket)
+        await uses.events.check_reached(after, "after")
         known = await uses.deployments.own(caller, _uuid(deployment_id))
         uses.identity.limits.room_for_stream(caller)
     except FogError as error:

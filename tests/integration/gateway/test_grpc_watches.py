@@ -270,7 +270,7 @@ async def test_authors_read_of_their_updates(world: GatewayWorld) -> None:
     [
         ("nobody", {}, grpc.StatusCode.UNAUTHENTICATED),
         ("alice", {"after_sequence": -1}, grpc.StatusCode.INVALID_ARGUMENT),
-        ("admin", {"after_sequence": 99}, grpc.StatusCode.INVALID_ARGUMENT),
+        ("admin", {"after_sequence": 99}, grpc.StatusCode.OUT_OF_RANGE),
     ],
 )
 async def test_wrong_questions_of_the_record_are_refused(
@@ -280,3 +280,21 @@ async def test_wrong_questions_of_the_record_are_refused(
         await take(events(world, user, **request_), 1)
 
     assert caught.value.code() is code
+
+
+async def test_nobody_waits_silently_behind_the_end_of_the_log(world: GatewayWorld) -> None:
+    end, metadata = world.fold.position, signed_in("alice")
+    mine = await deployed(world)
+    nodes = node_service_pb2.WatchNodesRequest(after_sequence=end + 9)
+    for call in (
+        watched(world, after_sequence=end + 9),
+        watched(world, after_sequence=end + 9, deployment_ids=[mine]),
+        world.node_service.WatchNodes(nodes, metadata=metadata),
+        events(world, "alice", follow=True, after_sequence=end + 9),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await take(call, 1)
+        assert caught.value.code() is grpc.StatusCode.OUT_OF_RANGE
+        assert f"at most {end + 1}, the log's last sequence" in (caught.value.details() or "")
+    await deployed(world)
+    assert len(await take(watched(world, after_sequence=end + 1), 1)) == 1, "from its end on"

@@ -30,8 +30,21 @@ def invites(engine: AsyncEngine) -> PostgresInvites:
     return PostgresInvites(engine, KEY)
 
 
+async def code_of(invites: PostgresInvites, organization: OrganizationKey = OURS) -> str:
+    await invites.made(organization)
+    return (await invites.of([organization]))[organization.id].code
+
+
+async def test_looking_makes_no_code(engine: AsyncEngine, invites: PostgresInvites) -> None:
+    assert await invites.of([OURS]) == {}
+    async with engine.connect() as connection:
+        assert not (await connection.execute(select(database.invite_codes))).all()
+
+
 async def test_each_organization_has_one_code_for_all_gateways(engine: AsyncEngine) -> None:
     gateways = [PostgresInvites(engine, KEY) for _ in range(4)]
+    for key in (OURS, THEIRS):
+        await asyncio.gather(*(gateway.made(key) for gateway in gateways))
     found = await asyncio.gather(*(gateway.of([OURS, THEIRS]) for gateway in gateways))
     assert all(each == found[0] for each in found)
     ours, theirs = found[0][2], found[0][3]
@@ -42,7 +55,7 @@ async def test_each_organization_has_one_code_for_all_gateways(engine: AsyncEngi
 
 
 async def test_the_rows_do_not_tell_the_code(engine: AsyncEngine, invites: PostgresInvites) -> None:
-    code = (await invites.of([OURS]))[2].code
+    code = await code_of(invites)
     async with engine.connect() as connection:
         rows = (await connection.execute(select(database.invite_codes))).all()
     assert code not in repr(rows)
@@ -54,7 +67,7 @@ async def test_the_rows_do_not_tell_the_code(engine: AsyncEngine, invites: Postg
 
 
 async def test_a_code_leads_to_its_organization(invites: PostgresInvites) -> None:
-    code = (await invites.of([OURS, THEIRS]))[2].code
+    code = await code_of(invites)
     assert await invites.find(code, NOW_US) == Invited(OURS, OPERATOR)
     for wrong in ("", code.swapcase(), code[:-1], "\0", "é"):
         assert await invites.find(wrong, NOW_US) is None
@@ -81,7 +94,7 @@ async def test_a_code_expires(invites: PostgresInvites) -> None:
 
 
 async def test_a_renewed_code_replaces_the_former_once(invites: PostgresInvites) -> None:
-    former = (await invites.of([OURS]))[2].code
+    former = await code_of(invites)
     await invites.redeem(former, BOB, NOW_US)
     renewed = await invites.renew(OURS, InviteTerms(), "1")
     assert (renewed.code != former, renewed.uses) == (True, 0)
@@ -91,10 +104,10 @@ async def test_a_renewed_code_replaces_the_former_once(invites: PostgresInvites)
 
 
 async def test_a_revoked_code_is_not_made_anew_by_looking(invites: PostgresInvites) -> None:
-    former = (await invites.of([OURS]))[2].code
+    former = await code_of(invites)
     await invites.redeem(former, BOB, NOW_US)
     assert (await invites.renew(OURS, None, "1")).code == ""
-    assert (await invites.of([OURS]))[2].code == ""
+    assert await code_of(invites) == ""
     assert await invites.find(former, NOW_US) is None
     assert (await invites.renew(OURS, InviteTerms(), "2")).code
 

@@ -133,6 +133,8 @@ async def test_rest_says_when_to_try_again(face: RestFace) -> None:
         assert answers[-1].json() == {"detail": "Too many requests; try again in 1 s"}
         polled = await client.get("/api/deployment/status/00000000-0000-4000-8000-000000000000")
         assert polled.status_code == 404, "reading a status is never limited"
+        past = await client.get(f"{polled.request.url}?as_of=1")
+        assert past.status_code == 429, "but as it was"
 
 
 async def test_rest_limits_those_without_a_token_by_address(face: RestFace) -> None:

@@ -14,6 +14,7 @@ from fogbank.domain.tenancy import MembershipRole
 from fogbank.runtime.grpc_errors import from_rpc_error
 from fogbank.v1 import facts_pb2, resources_pb2
 from fogbank.v1 import identity_service_pb2 as pb
+from fogbank.v1 import token_service_pb2 as token_pb
 from tests.support.fleet_log import an_id
 from tests.support.gateway import GatewayWorld, gateway_world, memory_logs, refusal, signed_in
 from tests.support.named_users import ALICE, BOB, CAROL
@@ -320,3 +321,47 @@ async def test_membership_events_say_who_and_which_role(shared: Any, world: Gate
     assert last.envelopes[0].event == ev.MembershipSet(2, BOB.user_id, MembershipRole.OPERATOR)
     assert last.envelopes[0].actor == f"user/{BOB.user_id}"
     assert last.envelopes[0].aggregate == "organization/2"
+
+
+async def test_looking_makes_no_invite_code() -> None:
+    logs, lost = memory_logs(), MemoryInvites()
+    async with gateway_world(logs, invites=MemoryInvites()) as world:
+        made = await Caller(world, "alice").CreateOrganization(name="ours", request_id="1")
+        assert made.organization.invite_code
+    # The database of invite codes was lost.
+    async with gateway_world(logs, instance="two", invites=lost) as world:
+        alice = Caller(world, "alice")
+        listed = (await alice.ListOrganizations()).organizations
+        mine = (await alice.ListMyOrganizations()).organizations
+        shown = (await alice.GetInviteCode(organization_id=2)).invite
+        assert [each.invite_code for each in (*listed, *mine) if each.id == 2] == ["", ""]
+        assert shown.code == ""
+        again = await alice.CreateOrganization(name="ours", request_id="1")
+        assert again.organization.invite_code, "a repeat is a command"
+
+
+async def test_tokens_are_listed_in_pages(shared: Any, world: GatewayWorld) -> None:
+    alice, service = signed_in("alice"), world.token_service
+    for number in range(5):
+        request = token_pb.CreateTokenRequest(
+            organization_id=2, name=f"ci-{number}", scopes=[token_pb.TOKEN_SCOPE_READ]
+        )
+        await service.CreateToken(request, metadata=alice)
+    asked = token_pb.ListTokensRequest(organization_id=2)
+    everything = await service.ListTokens(asked, metadata=alice)
+    assert (len(everything.tokens), everything.total_size) == (5, 5)
+    assert not everything.next_page_token
+    asked.page_size = 2
+    pages: list[list[str]] = []
+    while not pages or asked.page_token:
+        page = await service.ListTokens(asked, metadata=alice)
+        pages.append([each.id for each in page.tokens])
+        asked.page_token = page.next_page_token
+    assert [len(page) for page in pages] == [2, 2, 1]
+    assert [each for page in pages for each in page] == [each.id for each in everything.tokens]
+    for field, wrong in (
+        ("page_size", token_pb.ListTokensRequest(organization_id=2, page_size=1_001)),
+        ("page_token", token_pb.ListTokensRequest(organization_id=2, page_token="x")),
+    ):
+        error = await refusal(service.ListTokens(wrong, metadata=alice))
+        assert [each.field for each in from_rpc_error(error).violations] == [field]

@@ -137,6 +137,17 @@ async def test_a_bad_last_event_id(served: Served, given: str) -> None:
     assert answer.json()["detail"].startswith("Last-Event-ID: ")
 
 
+async def test_what_comes_after_the_end_of_the_log_is_not_waited_for(served: Served) -> None:
+    async with served.client() as client:
+        after = await client.get("/api/events?after=99")
+        resumed = await client.get("/api/events", headers={"Last-Event-ID": "99"})
+    for answer, field in ((after, "after"), (resumed, "Last-Event-ID")):
+        assert answer.status_code == 400
+        said = answer.json()["detail"]
+        assert said.startswith(f"{field}: must be at most ")
+        assert said.endswith(", the log's last sequence, was 99")
+
+
 async def _next(socket: ClientConnection) -> dict[str, Any]:
     message = json.loads(await asyncio.wait_for(socket.recv(), 60))
     assert isinstance(message, dict)
@@ -188,6 +199,7 @@ async def test_a_browser_sends_its_token_as_a_protocol(served: Served) -> None:
         ("eve", "{id}", 404),
         ("bob", "not-a-uuid", 400),
         ("bob", "{id}?after=x", 400),
+        ("bob", "{id}?after=99", 400),
         ("", "{id}", 401),
     ],
 )
