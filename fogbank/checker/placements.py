@@ -70,6 +70,7 @@ class Placements:
             )
         victims = Evictions(self.world, self.findings, place, deployment, self.quotas)
         victims.take(outcome)
+        begins = any(each.slot not in deployment.generations for each in outcome.placements)
         for placement in outcome.placements:
             self._one(place, deployment, placement, ask, outcome.revision or 1)
         self.quotas.take(place, deployment, outcome)
@@ -78,7 +79,8 @@ class Placements:
         if outcome.placements and all(placement.replaces for placement in outcome.placements):
             # Successors fill no vacant slot.
             return
-        if lacking or not outcome.placements:
+        # What had a replica before is filled again one by one; what never had one, all or none.
+        if (lacking and begins) or not outcome.placements:
             self._found(
                 place,
                 Rule.ALL_OR_NOTHING,

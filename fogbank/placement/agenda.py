@@ -93,6 +93,8 @@ class Agenda:
         self.active: dict[str, None] = {}
         self.timed: dict[str, int] = {}
         self.parked: dict[str, None] = {}
+        # Of parked ones the instants from which further slots may be filled.
+        self._ready_us: dict[str, list[int]] = {}
         # Those to look at now: the active ones, and the timed ones that are due.
         self._ready = WaitingQueue()
         self._times: list[tuple[int, str]] = []
@@ -119,22 +121,24 @@ class Agenda:
             if is_rolling(fleet, deployment):
                 self.rolling[deployment_id] = None
             if need.vacant:
-                self._file(fleet, deployment, min(at_us for _, at_us in need.vacant))
+                self._file(fleet, deployment, sorted({at_us for _, at_us in need.vacant}))
 
     def regroup(self, fleet: FleetState) -> None:
         """Group those that wait anew: other clusters than before may be limited."""
         self.refresh(fleet, list(self._group))
 
-    def _file(self, fleet: FleetState, deployment: DeploymentFact, ready_at_us: int) -> None:
+    def _file(self, fleet: FleetState, deployment: DeploymentFact, ready_us: list[int]) -> None:
+        """Note what a deployment waits for whose vacant slots may be filled from then on."""
         decision = fleet.decisions.deployments.get(deployment.id)
         wait = wait_of(decision, deployment)
         if decision is None or wait is None:
-            self._time(deployment.id, ready_at_us)
+            self._time(deployment.id, ready_us[0])
             return
         if wait.at_us is None:
             self.parked[deployment.id] = None
+            self._park(deployment.id, ready_us)
         else:
-            self._time(deployment.id, max(ready_at_us, wait.at_us))
+            self._time(deployment.id, max(ready_us[0], wait.at_us))
         group = _group_of(fleet, decision, deployment, wait)
         queue = self._groups.get(group)
         if queue is None:
@@ -145,6 +149,13 @@ class Agenda:
         looked = min(self._looked_facts_to[group], decision.looked_facts_to)
         self._looked_facts_to[group] = looked
         self._awake[group] = None
+
+    def _park(self, deployment_id: str, ready_us: list[int], looked_us: int = 0) -> None:
+        """Look again at who waits for room whenever a slot comes in that had to wait by itself."""
+        later = [at_us for at_us in ready_us if at_us > looked_us]
+        if later:
+            self._ready_us[deployment_id] = later
+            self._time(deployment_id, later[0])
 
     def _time(self, deployment_id: str, at_us: int) -> None:
         if at_us:
@@ -159,13 +170,18 @@ class Agenda:
         if self.rolling.pop(deployment_id, 0) is None:
             self._in_vain_at.pop(rollout_look(deployment_id), None)
         self.parked.pop(deployment_id, None)
+        self._ready_us.pop(deployment_id, None)
+        self._unfile(deployment_id)
+        self._leave_group(deployment_id)
+
+    def _unfile(self, deployment_id: str) -> None:
+        """Let a deployment wait for no look, by time or at once."""
         was_active = deployment_id in self.active
         if was_active or deployment_id in self._due:
             self.active.pop(deployment_id, None)
             self._due.pop(deployment_id, None)
             self._ready.discard(deployment_id)
         self.timed.pop(deployment_id, None)
-        self._leave_group(deployment_id)
 
     def _leave_group(self, deployment_id: str) -> None:
         group = self._group.pop(deployment_id, None)
@@ -272,7 +288,11 @@ class Agenda:
         A key is a group of those that wait, or whatever a mover calls a look of its own.
         """
         for key in keys:
-            self._in_vain_at[key] = InVain(room_sequence, instant_us)
+            if isinstance(key, str) and key in self._ready_us:
+                self._unfile(key)
+                self._park(key, self._ready_us.pop(key), instant_us)
+            else:
+                self._in_vain_at[key] = InVain(room_sequence, instant_us)
 
     def forget_looks(self) -> None:
         """Forget looks that were made on what did not come to be."""

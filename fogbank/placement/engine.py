@@ -21,7 +21,7 @@ from fogbank.placement.agenda import Agenda, shape_of
 from fogbank.placement.arrays import FleetArrays
 from fogbank.placement.causes import causes_of
 from fogbank.placement.evacuations import evacuate, evacuation_due_us
-from fogbank.placement.looks import answer_shortage, look
+from fogbank.placement.looks import answer_shortage, fill
 from fogbank.placement.movements import (
     next_loss_us,
     settle_all,
@@ -212,7 +212,7 @@ class Planner:
             work.looked_in_vain.add(deployment.id)
             return
         try:
-            found = look(self.fleet, work, as_wanted(self.fleet, deployment), slots)
+            found = fill(self.fleet, work, as_wanted(self.fleet, deployment), slots)
         except Exception as error:  # noqa: BLE001  one bad deployment must not stop the others
             work.errors.append((deployment.id, error))
             reason = f"Scheduling failed: {type(error).__name__}"

@@ -23,7 +23,7 @@ from fogbank.placement.needs import Wait, patient
 from fogbank.placement.penalties import penalties
 from fogbank.placement.placements import occupied_rows, placements_on
 from fogbank.placement.preemption import preempt
-from fogbank.placement.quotas import refused_by_quota
+from fogbank.placement.quotas import fitting_quota, refused_by_quota
 from fogbank.placement.room import Room, Shortage
 from fogbank.placement.strategies import best_rows, score, tie_breaker
 from fogbank.placement.work import Work
@@ -68,14 +68,41 @@ def look(
     return found
 
 
+def fill(
+    fleet: FleetState, work: Work, deployment: DeploymentFact, slots: tuple[int, ...]
+) -> ev.DeploymentPlaced | Shortage:
+    """Find room for the vacant slots of a deployment: for all, or for some that it had before.
+
+    What is placed first, or added by its author, is placed together or not at all. A slot whose
+    replica was lost, failed or gave way is filled as soon as there is room for it alone: what
+    runs of a deployment must not shrink because not all of it fits.
+    """
+    found = look(fleet, work, deployment, slots)
+    if not isinstance(found, Shortage) or found.hopeless or found.unsettled:
+        return found
+    decision = fleet.decisions.deployments.get(deployment.id)
+    generations = decision.generations if decision is not None else {}
+    before = tuple([slot for slot in slots if slot in generations])
+    count = fitting_quota(fleet, work.room, deployment.spec, len(before))
+    if not count or len(slots) == 1:
+        return found
+    some = place(fleet, work.room, deployment, before[:count], work.instant_us, at_least=1)
+    return found if isinstance(some, Shortage) else some
+
+
 def place(
     fleet: FleetState,
     room: Room,
     deployment: DeploymentFact,
     slots: tuple[int, ...],
     instant_us: int,
+    *,
+    at_least: int = 0,
 ) -> ev.DeploymentPlaced | Shortage:
-    """Place all given slots of a deployment, taking the room, or none and say why."""
+    """Place all given slots of a deployment, taking the room, or none and say why.
+
+    With `at_least` so many of them will do, the first ones, if there is no room for more.
+    """
     arrays, spec = room.arrays, deployment.spec
     count = len(slots)
     if arrays.empty:
@@ -100,11 +127,11 @@ def place(
         if len(rows) < count and spec.allow_colocation:
             rows = _stacked(fleet, room, deployment, count, lost)
             best = [(row, chosen.score(row)) for row in rows]
-        if len(rows) < count:
+        if len(rows) < (at_least or count):
             return _shortage(arrays, spec, count, considered)
         for row in rows:
             room.take([row], amounts(spec.resources))
-    room.take_quota(spec.cluster_id, use_of(spec.resources, count))
+    room.take_quota(spec.cluster_id, use_of(spec.resources, len(rows)))
     return ev.DeploymentPlaced(
         deployment.id,
         deployment.version,

@@ -174,20 +174,18 @@ def quota_hints(fleet: FleetState, room: Room, spec: DeploymentSpec, count: int)
         hints.append(f"{more} more in the quota of {limit.owner}")
         if not _above(limit, need):
             hints.append(f"replicas of {limit.owner} ending or being released that take as much")
-    fitting = _fitting(fleet, room, limits, spec, count) if hints else 0
+    fitting = fitting_quota(fleet, room, spec, count) if hints else 0
     if fitting:
         replicas = amount_text(REPLICAS, fitting)
         hints.append(f"asking for {replicas} instead of {count}: the quota has room for so many")
     return tuple(hints)
 
 
-def _fitting(
-    fleet: FleetState, room: Room, limits: tuple[Limit, ...], spec: DeploymentSpec, count: int
-) -> int:
+def fitting_quota(fleet: FleetState, room: Room, spec: DeploymentSpec, count: int) -> int:
     """Return how many replicas keep to the quotas, at most `count`."""
     each = use_of(spec.resources, 1)
     fitting = count
-    for limit in limits:
+    for limit in limits_of(fleet, spec.cluster_id):
         used = used_of(fleet, room, limit)
         for dimension, most in enumerate(limit.most):
             if most is not None and each[dimension]:

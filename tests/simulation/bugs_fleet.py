@@ -25,8 +25,10 @@ def room_released_before_the_end() -> Patches:
 def placed_in_part() -> Patches:
     place = looks.place
 
-    def partly(fleet: Any, left: Any, deployment: Any, slots: Any, instant_us: int) -> Any:
-        found = place(fleet, left, deployment, slots, instant_us)
+    def partly(
+        fleet: Any, left: Any, deployment: Any, slots: Any, instant_us: int, **some: int
+    ) -> Any:
+        found = place(fleet, left, deployment, slots, instant_us, **some)
         if isinstance(found, room.Shortage) and len(slots) > 1:
             return place(fleet, left, deployment, slots[:1], instant_us)
         return found
