@@ -16,6 +16,7 @@ def disruption_to_pb(rules: DisruptionRules) -> pb.DisruptionRules:
         absent_image_nodes=rules.absent_image_nodes,
         failure_penalty=rules.failure_penalty,
         failure_fades_ms=rules.failure_fades_ms,
+        start_grace_ms=rules.start_grace_ms,
     )
 
 
@@ -29,4 +30,5 @@ def disruption_from_pb(message: pb.DisruptionRules) -> DisruptionRules:
         message.absent_image_nodes,
         message.failure_penalty,
         message.failure_fades_ms,
+        message.start_grace_ms,
     )

@@ -15,6 +15,8 @@ class DisruptionRules:
     `absent_image_nodes` nodes did not find, before any replica ran, fails. A
     node where a replica of the same deployment broke loses `failure_penalty` percent of a whole
     score, fading evenly to nothing over `failure_fades_ms`.
+    For a replica that its connected node does nothing for, another node is looked for after
+    `start_grace_ms`; 0 for never.
     """
 
     moves_at_once: int = 1
@@ -24,3 +26,4 @@ class DisruptionRules:
     absent_image_nodes: int = 2
     failure_penalty: int = 100
     failure_fades_ms: int = 3_600_000
+    start_grace_ms: int = 600_000

@@ -107,7 +107,8 @@ class NodeFact:
     """A node as it last said, and what operators said of it; loads in percent.
 
     A draining node is cordoned too; its deadline is an instant, 0 for none. `commanded_position` is
-    that of the last accepted command on the node, 0 for none.
+    that of the last accepted command on the node, 0 for none, `described_position` that of what it
+    last said of itself.
     """
 
     id: str
@@ -127,6 +128,7 @@ class NodeFact:
     drain_deadline_us: int = 0
     removed: bool = False
     commanded_position: int = 0
+    described_position: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +271,7 @@ def _node_connected(
             position,
             facts.log_time_us,
             order=len(facts.nodes),
+            described_position=position,
         )
     else:
         node = facts.nodes.change(event.node_id)
@@ -276,6 +279,7 @@ def _node_connected(
         node.fingerprint = event.fingerprint
         node.epoch = position
         node.connected_at_us = facts.log_time_us
+        node.described_position = position
     take_details(facts, event)
     return None
 
@@ -288,12 +292,13 @@ def _node_in_epoch(facts: Facts, node_id: str, epoch: int) -> NodeFact | VoidRea
 
 
 def _node_capacity_changed(
-    facts: Facts, _envelope: EventEnvelope, event: ev.NodeCapacityChanged, _position: int
+    facts: Facts, _envelope: EventEnvelope, event: ev.NodeCapacityChanged, position: int
 ) -> VoidReason | None:
     node = _node_in_epoch(facts, event.node_id, event.epoch)
     if isinstance(node, VoidReason):
         return node
     node.fingerprint = event.fingerprint
+    node.described_position = position
     take_details(facts, event)
     return None
 

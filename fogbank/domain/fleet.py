@@ -76,6 +76,8 @@ class FleetState:
     _reading: StateReading = field(init=False, repr=False, compare=False, metadata=DERIVED)
     _use: dict[str, NodeUse] = field(default_factory=dict, metadata=DERIVED)
     _quota_use: QuotaUse = field(default_factory=QuotaUse, metadata=DERIVED)
+    # Nodes that have less than is booked on them, for they shrank.
+    overbooked: dict[str, None] = field(default_factory=dict, metadata=DERIVED)
     _removed_nodes: int = field(default=0, metadata=DERIVED)
     _present: dict[str, dict[str, PlacedReplica]] = field(default_factory=dict, metadata=DERIVED)
 
@@ -141,6 +143,8 @@ class FleetState:
         for placed in self.decisions.placements.values():
             if not self.ended(placed):
                 self._put(placed)
+        for node_id in self.facts.nodes:
+            self._weigh(node_id)
 
     @property
     def parts(self) -> dict[str, object]:
@@ -184,6 +188,17 @@ class FleetState:
             freed = self._put(placed)
             if freed or placed.desired is Desired.RELEASED:
                 folded.room_appeared = True
+                if placed.node_id in self.overbooked:
+                    self._weigh(placed.node_id)
+
+    def _weigh(self, node_id: str) -> None:
+        """Note whether a node has less than is booked on it."""
+        node = self.facts.nodes.get(node_id)
+        fits = node is None or self.booked(node_id).fits_in(node.fingerprint.allocatable)
+        if fits or self._removed(node_id):
+            self.overbooked.pop(node_id, None)
+        else:
+            self.overbooked[node_id] = None
 
     def _put(self, placed: PlacedReplica) -> bool:
         """Count a replica that has not ended, as it is now; tell whether it freed its quota."""
@@ -243,6 +258,7 @@ class FleetState:
                 folded.nodes.add(event.node_id)
                 folded.deployments |= self.deployments_on(event.node_id)
                 folded.room_appeared = True
+                self._weigh(event.node_id)
             case ev.NodeCordoned() | ev.NodeDraining():
                 folded.nodes.add(event.node_id)
                 folded.deployments |= self.deployments_on(event.node_id)
@@ -255,6 +271,7 @@ class FleetState:
                 folded.deployments |= self.deployments_on(event.node_id)
                 self._end_all_on(event.node_id)
                 self._removed_nodes += 1
+                self._weigh(event.node_id)
                 # What waited for these replicas to end need not wait any more.
                 folded.room_appeared = True
             case ev.PolicyActivated():
@@ -292,6 +309,8 @@ class FleetState:
             if self.ended(placed) and self._use_of(placed.node_id).remove(placed.id):
                 self._count_no_more(placed)
                 folded.room_appeared = True
+                if placed.node_id in self.overbooked:
+                    self._weigh(placed.node_id)
 
     # Derived reads.
 

@@ -20,7 +20,7 @@ from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.resources import Resources
 from fogbank.domain.rollouts import is_rolling
-from fogbank.placement.needs import Wait, need_of, patient, wait_of
+from fogbank.placement.needs import Wait, need_of, patient, stalling, wait_of
 from fogbank.placement.queue import Order, QueueKey, WaitingQueue
 from fogbank.placement.quotas import limits_of
 
@@ -92,6 +92,10 @@ class Agenda:
         self.rolling: dict[str, None] = {}
         self.active: dict[str, None] = {}
         self.timed: dict[str, int] = {}
+        # Those with a replica that has waited too long to be started, and when that was.
+        self.stalled: dict[str, int] = {}
+        self._stalling: dict[str, int] = {}
+        self._stalls: list[tuple[int, str]] = []
         self.parked: dict[str, None] = {}
         # Of parked ones the instants from which further slots may be filled.
         self._ready_us: dict[str, list[int]] = {}
@@ -115,6 +119,9 @@ class Agenda:
             deployment = fleet.facts.deployments.get(deployment_id)
             if deployment is None:
                 continue
+            if stalls := stalling(fleet, deployment):
+                due_us = self._stalling[deployment_id] = min(due_us for due_us, _ in stalls)
+                heappush(self._stalls, (due_us, deployment_id))
             need = need_of(fleet, deployment)
             if need.unwanted or need.returned or need.relieved:
                 self.settling[deployment_id] = None
@@ -167,6 +174,8 @@ class Agenda:
 
     def _drop(self, deployment_id: str) -> None:
         self.settling.pop(deployment_id, None)
+        self._stalling.pop(deployment_id, None)
+        self.stalled.pop(deployment_id, None)
         if self.rolling.pop(deployment_id, 0) is None:
             self._in_vain_at.pop(rollout_look(deployment_id), None)
         self.parked.pop(deployment_id, None)
@@ -198,6 +207,18 @@ class Agenda:
     def to_settle(self) -> list[str]:
         """Return the deployments with replicas to release or to settle."""
         return sorted(self.settling)
+
+    def next_stall_us(self) -> int | None:
+        """Return the next instant at which a replica has waited too long, beside the `stalled`."""
+        while self._stalls and self._stalling.get(self._stalls[0][1]) != self._stalls[0][0]:
+            heappop(self._stalls)
+        return self._stalls[0][0] if self._stalls else None
+
+    def come_to_stall(self, instant_us: int) -> None:
+        """Note as `stalled` whoever has waited too long by an instant."""
+        while (due_us := self.next_stall_us()) is not None and due_us <= instant_us:
+            _, deployment_id = heappop(self._stalls)
+            self.stalled[deployment_id] = self._stalling.pop(deployment_id)
 
     # Looks.
 

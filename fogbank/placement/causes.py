@@ -59,7 +59,16 @@ def _of_placement(fleet: FleetState, outcome: ev.DeploymentPlaced) -> int:
             found.append(_of_vacancy(fleet, decision, placement.slot))
         elif relieved.revision == outcome.revision and relieved.node_id in fleet.facts.draining:
             found.append(_of_node_command(fleet, relieved.node_id))
+        elif relieved.revision == outcome.revision and not outcome.rebalance:
+            found.append(_of_relocation(fleet, relieved))
     return max(found)
+
+
+def _of_relocation(fleet: FleetState, placed: PlacedReplica) -> int:
+    """Return what shrank a replica's node below what is booked; else what placed it there."""
+    if placed.node_id in fleet.overbooked:
+        return fleet.facts.nodes[placed.node_id].described_position
+    return pack(placed.placed_sequence, 0)
 
 
 def _of_vacant_slots(fleet: FleetState, deployment_id: str) -> int:

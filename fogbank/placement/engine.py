@@ -32,6 +32,7 @@ from fogbank.placement.movements import (
 from fogbank.placement.needs import vacant_now, wait_of
 from fogbank.placement.queue import Order
 from fogbank.placement.rebalance import rebalance, rebalance_due_us
+from fogbank.placement.relocations import relocate, relocation_due_us
 from fogbank.placement.rollouts import roll_all, rollout_due_us
 from fogbank.placement.room import Room, Shortage
 from fogbank.placement.version import ENGINE
@@ -42,11 +43,13 @@ from fogbank.placement.work import Mover, Work, move
 DEFAULT_LIMIT = 640
 
 # What is decided about replicas that have a node, in this order, before anything is looked at:
-# losses, settling, evacuations, rollouts, rebalance. A further mover is one more line here.
+# losses, settling, evacuations, relocations, rollouts, rebalance. A further mover is one more
+# line here.
 MOVERS: tuple[Mover, ...] = (
     Mover(suspend_lost, next_loss_us),
     Mover(settle_all, settling_due_us),
     Mover(evacuate, evacuation_due_us),
+    Mover(relocate, relocation_due_us),
     Mover(roll_all, rollout_due_us),
     Mover(rebalance, rebalance_due_us),
 )

@@ -30,10 +30,10 @@ def evacuate(fleet: FleetState, work: Work) -> Iterator[list[ev.Outcome]]:
             if outcome.deployment_id not in work.moved:
                 yield [outcome]
         for placed, deployment in movable(fleet, node):
-            if deployment.id not in work.moved and not _in_vain(
+            if deployment.id not in work.moved and not in_vain(
                 fleet, work.agenda, placed, deployment
             ):
-                outcomes = _relieve(fleet, work, placed, deployment)
+                outcomes = relieve(fleet, work, placed, deployment)
                 if outcomes:
                     yield outcomes
 
@@ -44,7 +44,7 @@ def evacuation_due_us(fleet: FleetState, agenda: Agenda) -> int | None:
     for node_id in fleet.facts.draining:
         node = fleet.facts.nodes[node_id]
         if any(
-            not _in_vain(fleet, agenda, placed, deployment)
+            not in_vain(fleet, agenda, placed, deployment)
             for placed, deployment in movable(fleet, node)
         ):
             return 0
@@ -99,9 +99,10 @@ def leaving_of(fleet: FleetState, deployment_id: str) -> int:
     )
 
 
-def _in_vain(
+def in_vain(
     fleet: FleetState, agenda: Agenda, placed: PlacedReplica, deployment: DeploymentFact
 ) -> bool:
+    """Tell whether no room was found for a replica's successor, and none appeared since."""
     return agenda.in_vain(_key(placed, deployment), fleet.room_sequence)
 
 
@@ -109,10 +110,17 @@ def _key(placed: PlacedReplica, deployment: DeploymentFact) -> str:
     return f"successor of {placed.id} at {deployment.version}"
 
 
-def _relieve(
-    fleet: FleetState, work: Work, placed: PlacedReplica, deployment: DeploymentFact
+def relieve(
+    fleet: FleetState,
+    work: Work,
+    placed: PlacedReplica,
+    deployment: DeploymentFact,
+    barred: int | None = None,
 ) -> list[ev.Outcome]:
-    """Place a successor; none for a deployment that failed: what is left of it just ends."""
+    """Place a successor; none for a deployment that failed: what is left of it just ends.
+
+    A node may be `barred` to it, by row.
+    """
     if fleet.decisions.of(deployment.id).failed_version == deployment.version:
         return [ev.ReplicasReleased(deployment.id, (placed.id,), "Its node is drained")]
     meant = as_wanted(fleet, deployment)
@@ -122,7 +130,7 @@ def _relieve(
             refused_by_quota(fleet, work.room, meant.spec, 1)
             if placed.revision != wanted_revision(fleet, deployment)
             else None
-        ) or place(fleet, work.room, meant, (placed.slot,), work.instant_us)
+        ) or place(fleet, work.room, meant, (placed.slot,), work.instant_us, barred=barred)
     except Exception as error:  # noqa: BLE001  one bad deployment must not stop the others
         work.errors.append((_key(placed, deployment), error))
         work.looked_in_vain.add(_key(placed, deployment))

@@ -98,10 +98,12 @@ def place(
     instant_us: int,
     *,
     at_least: int = 0,
+    barred: int | None = None,
 ) -> ev.DeploymentPlaced | Shortage:
     """Place all given slots of a deployment, taking the room, or none and say why.
 
-    With `at_least` so many of them will do, the first ones, if there is no room for more.
+    With `at_least` so many of them will do, the first ones, if there is no room for more. Of one
+    slot, a node may be `barred` to it, by row.
     """
     arrays, spec = room.arrays, deployment.spec
     count = len(slots)
@@ -109,6 +111,9 @@ def place(
         return Shortage(NO_NODES, 0, ev.Considered(), no_nodes=True)
     occupied = occupied_rows(fleet, arrays, deployment.id, slots)
     occupied += room.successors.get(deployment.id, ())
+    if barred is not None:
+        occupied = [barred] if spec.allow_colocation else [*occupied, barred]
+        spec = replace(spec, allow_colocation=False)
     lost = penalties(fleet, arrays, deployment, instant_us)
     board = room.boards.board(spec, fleet.facts.policy)
     # Whoever loses something makes room for one more at most among the best.

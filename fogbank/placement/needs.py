@@ -13,6 +13,9 @@ from fogbank.domain.states import ReplicaState
 
 _MS = 1_000
 _BROKEN = frozenset({ReplicaState.FAILED, ReplicaState.REJECTED})
+_NOTHING_DONE = frozenset(
+    {ReplicaState.NEW, ReplicaState.PENDING, ReplicaState.ASSIGNED, ReplicaState.ACCEPTED}
+)
 
 
 class Need(NamedTuple):
@@ -68,6 +71,34 @@ def need_of(fleet: FleetState, deployment: DeploymentFact) -> Need:
         else:
             vacant.append((slot, _reschedule_at_us(fleet, placed, observed)))
     return Need(unwanted, reason, tuple(vacant), _returned(fleet, decision, wanted), relieved)
+
+
+def stalling(fleet: FleetState, deployment: DeploymentFact) -> list[tuple[int, PlacedReplica]]:
+    """Return the replicas that their connected nodes did nothing for yet, whatever they wait for.
+
+    Each comes with the instant from which another node is looked for. While the replica that one
+    of them is to relieve runs on, there is no hurry.
+    """
+    grace_us = fleet.facts.policy.disruption.start_grace_ms * _MS
+    decision = fleet.decisions.deployments.get(deployment.id)
+    if not grace_us or decision is None or deployment.deleted:
+        return []
+    if decision.failed_version == deployment.version:
+        return []
+    found = []
+    for slot, replica_id in decision.slots.items():
+        placed = fleet.decisions.placements[replica_id]
+        observed = fleet.observed(placed)
+        if observed is not None and observed.state not in _NOTHING_DONE:
+            continue
+        node = fleet.facts.nodes.get(placed.node_id)
+        if node is None or node.removed or fleet.offline_since_us(node) is not None:
+            continue
+        former = decision.leaving.get(slot)
+        if former is None or not serves(fleet, fleet.decisions.placements[former]):
+            since_us = max(placed.placed_at_us, node.connected_at_us)
+            found.append((since_us + grace_us, placed))
+    return found
 
 
 def vacant_now(fleet: FleetState, deployment: DeploymentFact, instant_us: int) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from fogbank.domain.deployment import RolloutSpec
 from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.rollouts import RolloutPhase, is_available, rollout_view
 from fogbank.domain.states import DeploymentStatus, ReplicaState
+from fogbank.placement.needs import stalling
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_fingerprint, a_spec
 from tests.support.laws import broken_laws
@@ -69,13 +70,25 @@ class Driver:
         """Decide until nothing is left, and look at each round."""
         for _ in range(REST):
             wanted = self.deployment.spec.replicas
-            before, well = self.held(), self.well()
+            before, well, stalls = self.held(), self.well(), self.stalls()
             if not self.fleet.decide():
                 return
             rollout = self.deployment.spec.rollout
-            assert self.held() <= max(wanted + rollout.max_surge, before), "too many"
+            most = max(wanted + rollout.max_surge, before) + stalls
+            assert self.held() <= most, "too many"
             assert self.well() >= min(well, wanted - rollout.max_unavailable), "too few"
         raise AssertionError("the rounds have no end")
+
+    def stalls(self) -> int:
+        """How many more there may be, whatever an update allows: for who was not started."""
+        state, now_us = self.fleet.planner.fleet, self.fleet.log.now_us
+        due = any(due_us <= now_us for due_us, _ in stalling(state, self.deployment))
+        left = any(
+            placed.desired is Desired.LEAVING
+            and state.replica_state(placed) is ReplicaState.ASSIGNED
+            for placed in state.present(self.deployment_id)
+        )
+        return int(due or left)
 
     def held(self) -> int:
         """How many are to run."""

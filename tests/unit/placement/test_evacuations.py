@@ -166,6 +166,7 @@ def test_the_deadline_wakes_the_scheduler_and_what_is_left_waits_for_room() -> N
     fleet.fact(ev.NodeUncordoned(an_id("fog-0")))
     fleet.settle()
     assert fleet.nodes_of(deployment_id) == ["fog-0"], "it takes replicas again"
+    fleet.obey()
     assert fleet.planner.next_look_us() is None
 
 

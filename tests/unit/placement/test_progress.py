@@ -131,6 +131,7 @@ def test_an_unknown_strategy_fails_its_deployment_and_no_other() -> None:
         decided = fleet.planner.decide(fleet.log.now_us)
         assert decided is not None
         fleet.fold(fleet.log.round(decided.event))
+        fleet.obey()
         fleet.log.now_us = fleet.planner.next_look_us() or fleet.log.now_us
     assert fleet.planner.fleet.decisions.of(broken).reason == "Scheduling failed: KeyError"
     assert fleet.planner.fleet.decisions.of(broken).failed_version
