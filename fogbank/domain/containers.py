@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Self
+
+from fogbank.domain.value import value
 
 
 class PortProtocol(IntEnum):
@@ -14,7 +15,7 @@ class PortProtocol(IntEnum):
     UDP = 2
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Port:
     """A port that a container listens at, to be published at a free port of its host."""
 
@@ -22,7 +23,7 @@ class Port:
     protocol: PortProtocol = PortProtocol.TCP
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PublishedPort:
     """Where a container's port is reached on its host."""
 
@@ -50,7 +51,7 @@ class ProbeKind(IntEnum):
     GRPC = 4
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class HealthProbe:
     """How an agent finds out whether a container is well; times in milliseconds.
 
@@ -73,7 +74,7 @@ class HealthProbe:
     restart_unhealthy: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Volume:
     """A place for data on the node, shared by the replicas of a deployment there; size in GiB."""
 
@@ -83,7 +84,7 @@ class Volume:
     read_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ContainerSpec:
     """What of a container is not its image, its environment or its share of the machine.
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from fogbank.domain.containers import PLAIN_CONTAINER, ContainerSpec
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import ConstraintOperator, RestartPolicy, ServiceType
+from fogbank.domain.value import value
 
 DEFAULT_REGION = "us-east"
 DEFAULT_CLUSTER_ID = 1
@@ -35,7 +36,7 @@ def priority_class(priority: int) -> str:
     return "medium" if priority >= MEDIUM_PRIORITY_FROM else "low"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Constraint:
     """A demand on a node: attribute is `region`, `arch`, `node` or `label.<key>`."""
 
@@ -44,7 +45,7 @@ class Constraint:
     values: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RolloutSpec:
     """How an update replaces replicas, times in milliseconds.
 
@@ -64,7 +65,7 @@ class RolloutSpec:
 STOP_GRACE_MS = 10_000
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DisconnectRules:
     """What becomes of replicas whose node is cut off, times in milliseconds.
 
@@ -91,7 +92,7 @@ class DisconnectRules:
         return max(self.lost_after_ms or policy_ms, stopped_ms + 1 if stopped_ms else 0)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DeploymentSpec:
     """A deployment as its author wants it, defaults filled in; resources are per replica."""
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from fogbank.domain.events import Event
+from fogbank.domain.value import value
 
 GATEWAY = "gateway"
 SCHEDULER = "scheduler"
@@ -14,7 +13,7 @@ USER = "user"
 SERVICE_ACCOUNT = "service-account"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CommandTerms:
     """What a command demands of the state it meets, and what tells a repeat from a clash.
 
@@ -26,7 +25,7 @@ class CommandTerms:
     expected_version: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EventEnvelope:
     """One event: who did it, to what, when by the writer's clock, and because of what.
 
@@ -53,7 +52,7 @@ class EventEnvelope:
         return self.command.content_digest if self.command else b""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Commit:
     """A commit as read from the log; `service` is the writer's, by its subject."""
 

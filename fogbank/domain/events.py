@@ -2,12 +2,11 @@
 protobuf; `fogbank.codec` maps one onto the other.
 
 Facts are written by gateways, rounds by schedulers. What there is one of for each replica placed is
-a named tuple, which is made in a sixth of the time.
+a named tuple.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from fogbank.domain.deployment import DeploymentSpec
@@ -16,9 +15,10 @@ from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.policy import Policy
 from fogbank.domain.resources import Resources
 from fogbank.domain.tenancy import UNLIMITED, MembershipRole, Quota
+from fogbank.domain.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OrganizationCreated:
     """An organization was made; the fold numbers it. An empty owner means everybody."""
 
@@ -26,7 +26,7 @@ class OrganizationCreated:
     owner_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ClusterCreated:
     """A cluster was made; the fold numbers it."""
 
@@ -35,7 +35,7 @@ class ClusterCreated:
     quota: Quota = UNLIMITED
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ClusterQuotaSet:
     """A cluster got another quota."""
 
@@ -43,7 +43,7 @@ class ClusterQuotaSet:
     quota: Quota = UNLIMITED
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OrganizationQuotaSet:
     """An organization got another quota, for all of its clusters together."""
 
@@ -51,7 +51,7 @@ class OrganizationQuotaSet:
     quota: Quota = UNLIMITED
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MembershipSet:
     """A user got another role in an organization; None for no member any more."""
 
@@ -60,14 +60,14 @@ class MembershipSet:
     role: MembershipRole | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PolicyActivated:
     """A policy became the one to decide by."""
 
     policy: Policy
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DeploymentCreated:
     """A deployment was accepted; its id is the event's id."""
 
@@ -76,7 +76,7 @@ class DeploymentCreated:
     env_key: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DeploymentScaled:
     """A deployment's number of replicas was changed."""
 
@@ -84,7 +84,7 @@ class DeploymentScaled:
     replicas: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DeploymentUpdated:
     """A deployment became what `spec` and `env_key` say, and forgets no `needed_revisions`."""
 
@@ -94,14 +94,14 @@ class DeploymentUpdated:
     needed_revisions: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DeploymentDeleted:
     """A deployment was deleted."""
 
     deployment_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NodeConnected:
     """A node shook hands; the event's position is the node's epoch."""
 
@@ -111,7 +111,7 @@ class NodeConnected:
     details: HostDetails = NO_DETAILS
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NodeCapacityChanged:
     """What a node has to offer changed, or what it runs on."""
 
@@ -121,7 +121,7 @@ class NodeCapacityChanged:
     details: HostDetails = NO_DETAILS
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NodeLoadChanged:
     """A node's measured load moved by a step; percents are 0 to 100."""
 
@@ -132,7 +132,7 @@ class NodeLoadChanged:
     reflects_sequence: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NodeCordoned:
     """A node takes nothing new until it is uncordoned."""
 
@@ -140,14 +140,14 @@ class NodeCordoned:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NodeUncordoned:
     """A node takes replicas again, and is drained no more."""
 
     node_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NodeDraining:
     """A node's replicas are moved elsewhere; from the deadline (0 for none) on they are stopped."""
 
@@ -155,14 +155,14 @@ class NodeDraining:
     deadline_us: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NodeRemoved:
     """A node is no longer of the fleet: its replicas count as ended, its identity is refused."""
 
     node_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class JoinTokenCreated:
     """Nodes may join by a token; its id is the event's.
 
@@ -174,14 +174,14 @@ class JoinTokenCreated:
     expires_at_us: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class JoinTokenRevoked:
     """Nobody joins by a token any more; who did, stays."""
 
     token_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NodeJoined:
     """A node proved a key (`key_digest`: SHA-256 of the public one) and is known by it now."""
 
@@ -190,14 +190,14 @@ class NodeJoined:
     key_digest: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NodeIdentityRevoked:
     """A node that joined and never connected is struck off: its key counts no more."""
 
     node_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CopiedIdentityRefused:
     """An agent called itself a node, but remembered less than the node had confirmed."""
 
@@ -206,7 +206,7 @@ class CopiedIdentityRefused:
     confirmed_epoch: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RebalanceRequested:
     """Replicas are to be moved to where they are worth more, within a budget of moves.
 
@@ -219,7 +219,7 @@ class RebalanceRequested:
     at_once: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NodeReported:
     """A node's numbered report; the first of an epoch confirms the epoch."""
 
@@ -229,7 +229,7 @@ class NodeReported:
     observations: tuple[ReplicaObservation, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NodeSilence:
     """A node that the deciding scheduler had not heard of for too long."""
 
@@ -254,7 +254,7 @@ class Placement(NamedTuple):
     gpu_devices: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Considered:
     """What was looked at: refusals by filter and feasible nodes sum to the nodes."""
 
@@ -264,7 +264,7 @@ class Considered:
     best: tuple[tuple[str, int], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Eviction:
     """Replicas of a less important deployment that give way."""
 
@@ -291,7 +291,7 @@ class DeploymentPlaced(NamedTuple):
     gain: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DeploymentDeferred:
     """There was no room; looked at again at `not_before_us`, or (0) when room appears."""
 
@@ -303,7 +303,7 @@ class DeploymentDeferred:
     considered: Considered = Considered()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DeploymentFailed:
     """It will not be placed."""
 
@@ -314,7 +314,7 @@ class DeploymentFailed:
     considered: Considered = Considered()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReplicasReleased:
     """Replicas are no longer wanted: their agent is to stop them."""
 
@@ -323,7 +323,7 @@ class ReplicasReleased:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReplicasSuspended:
     """Replicas on a lost node no longer count; others take their slots."""
 
@@ -332,7 +332,7 @@ class ReplicasSuspended:
     node_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReplicasRestored:
     """Suspended replicas whose node came back count again."""
 
@@ -340,7 +340,7 @@ class ReplicasRestored:
     replica_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DeploymentRolledBack:
     """A revision proved no good: as long as it is the asked for one, replicas are of another."""
 
@@ -351,7 +351,7 @@ class DeploymentRolledBack:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RebalanceEnded:
     """A rebalance came to its end; `request` is the position of its request."""
 
@@ -359,7 +359,7 @@ class RebalanceEnded:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NodeOffline:
     """A node takes nothing new until it shakes hands again."""
 
@@ -383,7 +383,7 @@ Outcome = (
 OF_THE_FLEET = (RebalanceEnded, NodeOffline)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RoundDecided:
     """A scheduler decided a round: the only event of its commit.
 

@@ -48,6 +48,7 @@ from fogbank.domain.tenancy_rules import (
     organization_created,
     organization_quota_set,
 )
+from fogbank.domain.value import value
 from fogbank.domain.verdict import Verdict, VoidReason
 
 # For so long, in log time, the id of a command is remembered.
@@ -131,7 +132,7 @@ class NodeFact:
     described_position: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Observed:
     """How a replica does on a node; `ended_at_us` is the log time at which its end was logged.
 

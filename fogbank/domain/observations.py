@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from fogbank.domain.containers import PublishedPort
 from fogbank.domain.states import Health, ReplicaState
+from fogbank.domain.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReplicaObservation:
     """How a replica does, as its agent saw it; `final` when it will not be started again.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from fogbank.domain.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Resources:
     """cpu in millicores, memory in MiB, storage in GiB, gpu in thousandths of a device."""
 

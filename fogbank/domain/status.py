@@ -15,11 +15,12 @@ from fogbank.domain.fleet import FleetState, Folded, state_of
 from fogbank.domain.ids import replica_ids
 from fogbank.domain.rollouts import has_probe
 from fogbank.domain.states import DeploymentStatus, Health, ReplicaState
+from fogbank.domain.value import value
 
 CREATED_REASON = "Deployment created by user"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StatusChange:
     """One change of a deployment's status; `old` is None for the first."""
 

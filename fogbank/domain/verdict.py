@@ -6,8 +6,9 @@ gateway may answer its caller with the verdict on its own commit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from fogbank.domain.value import value
 
 
 class VoidReason(StrEnum):
@@ -39,7 +40,7 @@ class VoidReason(StrEnum):
     IGNORED = "type not known to this release"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Verdict:
     """The verdict on the event at `position`; `reason` is None if it counts.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -430,5 +431,4 @@ class Client:
 
 
 def _renamed(spec: DeploymentSpec) -> DeploymentSpec:
-    values = {name: getattr(spec, name) for name in spec.__slots__}
-    return DeploymentSpec(**{**values, "name": spec.name + "-other"})
+    return replace(spec, name=spec.name + "-other")
