@@ -101,8 +101,10 @@ def decode_commit(
         digest(data),
         message.appended_at_us,
         tuple(
-            _envelope(sequence, envelope) if only is None or index in only else _LEFT_OUT
-            for index, envelope in enumerate(message.events)
+            [
+                _envelope(sequence, envelope) if only is None or index in only else _LEFT_OUT
+                for index, envelope in enumerate(message.events)
+            ]
         ),
     )
 

@@ -78,7 +78,7 @@ def ports_to_pb(ports: Iterable[PublishedPort]) -> list[pb.PublishedPort]:
 def ports_from_pb(messages: Iterable[pb.PublishedPort]) -> tuple[PublishedPort, ...]:
     """Return published ports. ValueError for a protocol that is none."""
     return tuple(
-        PublishedPort(port.number, _protocol(port.protocol), port.host_port) for port in messages
+        [PublishedPort(port.number, _protocol(port.protocol), port.host_port) for port in messages]
     )
 
 

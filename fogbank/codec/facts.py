@@ -192,5 +192,5 @@ def node_reported_from_pb(message: pb.NodeReported) -> ev.NodeReported:
         message.node_id,
         message.epoch,
         message.number,
-        tuple(observation_from_pb(seen) for seen in message.observations),
+        tuple([observation_from_pb(seen) for seen in message.observations]),
     )

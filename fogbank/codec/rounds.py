@@ -72,8 +72,8 @@ def _considered_from_pb(message: pb.Considered) -> ev.Considered:
     return ev.Considered(
         message.nodes,
         message.feasible,
-        tuple((refusal.filter, refusal.nodes) for refusal in message.refusals),
-        tuple((scored.node_id, scored.score) for scored in message.best),
+        tuple([(refusal.filter, refusal.nodes) for refusal in message.refusals]),
+        tuple([(scored.node_id, scored.score) for scored in message.best]),
     )
 
 
@@ -194,27 +194,30 @@ def _placed_from_pb(message: pb.DeploymentPlaced) -> ev.DeploymentPlaced:
         message.deployment_id,
         message.version,
         resources_from_pb(message.resources),
-        tuple(
-            ev.Placement(
-                placement.replica_id,
-                placement.slot,
-                placement.generation,
-                placement.node_id,
-                placement.score,
-                tuple(placement.starts_after),
-                placement.replaces,
-                tuple(placement.gpu_devices),
-            )
-            for placement in message.placements
-        ),
+        tuple([_placement_from_pb(placement) for placement in message.placements]),
         _considered_from_pb(message.considered),
         message.revision or 1,
         tuple(
-            ev.Eviction(eviction.deployment_id, tuple(eviction.replica_ids))
-            for eviction in message.evictions
+            [
+                ev.Eviction(eviction.deployment_id, tuple(eviction.replica_ids))
+                for eviction in message.evictions
+            ]
         ),
         message.rebalance,
         message.gain,
+    )
+
+
+def _placement_from_pb(message: pb.Placement) -> ev.Placement:
+    return ev.Placement(
+        message.replica_id,
+        message.slot,
+        message.generation,
+        message.node_id,
+        message.score,
+        tuple(message.starts_after),
+        message.replaces,
+        tuple(message.gpu_devices),
     )
 
 

@@ -48,7 +48,9 @@ def clean(text: str) -> str:
 
 def bounded(instant_us: int) -> int:
     """Return an instant that fits into a timestamp, whatever a far clock said."""
-    return min(max(instant_us, 0), LAST_INSTANT_US)
+    if 0 <= instant_us <= LAST_INSTANT_US:
+        return instant_us
+    return LAST_INSTANT_US if instant_us > 0 else 0
 
 
 def deployment_state_row(
