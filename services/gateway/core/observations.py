@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from fogbank.domain.bounds import MAX_INSTANT_US
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.observations import ReplicaObservation
+from fogbank.domain.reasons import MAX_REASON_BYTES, cut_reason
 from services.gateway.core.container_bounds import MAX_PORT, MAX_PORTS
 
 # So many go in one report; agents send at most 256.
 MAX_OBSERVATIONS = 1_024
 MAX_ID = 256
-MAX_REASON = 1_024
+# All reasons of a report, half of what a commit has room for.
+_REASONS_BYTES = 256 * MAX_REASON_BYTES
 
 _FIELD = "report.observations"
 _MOST = {
@@ -34,7 +37,7 @@ def require_bearable(count: int) -> None:
 
 
 def checked(seen: ReplicaObservation) -> ReplicaObservation:
-    """Return an observation that makes sense, its reason cut to `MAX_REASON` characters.
+    """Return an observation that makes sense.
 
     Raises:
         InvalidArgumentError: it says what readers of the log could not bear.
@@ -51,9 +54,18 @@ def checked(seen: ReplicaObservation) -> ReplicaObservation:
         for name in ("number", "host_port"):
             if not 0 <= (number := getattr(port, name)) <= MAX_PORT:
                 raise _wrong(f"ports.{name}", f"must be between 0 and {MAX_PORT}, got {number}")
-    return (
-        seen if len(seen.reason) <= MAX_REASON else replace(seen, reason=seen.reason[:MAX_REASON])
-    )
+    return seen
+
+
+def fitting(report: Iterable[ReplicaObservation]) -> tuple[ReplicaObservation, ...]:
+    """Return the observations of a report, with reasons that a commit has room for.
+
+    They are cut, not refused: an agent can't take back a report that it once numbered, and would
+    send it again and again.
+    """
+    observations = tuple(report)
+    most_bytes = min(MAX_REASON_BYTES, _REASONS_BYTES // max(len(observations), 1))
+    return tuple(replace(seen, reason=cut_reason(seen.reason, most_bytes)) for seen in observations)
 
 
 def _wrong(name: str, sentence: str) -> InvalidArgumentError:

@@ -20,6 +20,7 @@ from fogbank.domain.errors import (
     UnauthenticatedError,
 )
 from fogbank.domain.observations import ReplicaObservation
+from fogbank.domain.reasons import cut_reason
 from fogbank.runtime.grpc_interceptors import take_first
 from fogbank.runtime.grpc_tls import peer_certificate
 from fogbank.v1 import agent_service_pb2 as pb
@@ -244,7 +245,7 @@ def _message(request: pb.ConnectRequest) -> msg.FromAgent:
             return msg.Report(
                 report.epoch,
                 report.number,
-                tuple(_observation(seen) for seen in report.observations),
+                observations.fitting(_observation(seen) for seen in report.observations),
             )
         case "capacity_change":
             host = request.capacity_change.fingerprint
@@ -273,7 +274,7 @@ def _piece(request: pb.ServeRequest) -> Piece:
         case "exit_code":
             return Piece(exit_code=request.exit_code)
         case "failure":
-            return Piece(failure=request.failure[: observations.MAX_REASON] or "it can't be done")
+            return Piece(failure=cut_reason(request.failure) or "it can't be done")
         case kind:
             raise InvalidArgumentError(f"a message of kind {kind} can't come here")
 

@@ -8,6 +8,7 @@ from enum import IntEnum
 
 from fogbank.domain.containers import PLAIN_CONTAINER, ContainerSpec, HealthProbe, PublishedPort
 from fogbank.domain.observations import ReplicaObservation
+from fogbank.domain.reasons import cut_reason
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import Health, ReplicaState, RestartPolicy
 
@@ -150,7 +151,11 @@ class ReplicaRecord:
         final: bool = False,
         ports: tuple[PublishedPort, ...] = (),
     ) -> ReplicaObservation:
-        """Return the observation that it got to `state`; `again` begins its next restart."""
+        """Return the observation that it got to `state`; `again` begins its next restart.
+
+        A reason may quote anything, such as what an engine said of the user's image: it is cut, so
+        that a full report fits into the log.
+        """
         before = self.observed
         if before is not None and not again:
             container_id = container_id or before.container_id
@@ -166,7 +171,7 @@ class ReplicaRecord:
             health,
             final,
             exit_code,
-            reason,
+            cut_reason(reason),
             now_us,
             ports,
         )

@@ -49,6 +49,23 @@ async def test_a_report_the_log_has_is_acknowledged_and_not_written_again(
     assert await world.log.last_sequence() == before
 
 
+async def test_a_report_whose_reasons_are_too_much_for_a_commit_is_taken_with_less_of_them(
+    world: GatewayWorld, agent: ScriptedAgent
+) -> None:
+    """Refused, it would come again and again: the agent numbered it, and has it on its disk."""
+    await agent.shake_hands()
+    deployment = await world.deployed()
+    (replica,) = await world.scheduler.place(deployment, agent.node_id)
+    await agent.assigned()
+    told = seen(replica, ReplicaState.RUNNING)
+    told.reason = "\N{CLOUD}" * 3_000
+
+    await agent.report(*[told] * 256)
+
+    (known,) = world.fold.fleet.facts.observed.values()
+    assert known.reason == "\N{CLOUD}" * (1_024 // 3)
+
+
 async def test_reports_may_come_without_waiting(world: GatewayWorld, agent: ScriptedAgent) -> None:
     await agent.shake_hands()
     for number in range(2, 22):

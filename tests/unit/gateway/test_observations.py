@@ -5,18 +5,21 @@ from typing import Any
 
 import pytest
 
+from fogbank.codec.commits import encode_envelope
 from fogbank.domain.bounds import MAX_INSTANT_US
 from fogbank.domain.containers import PortProtocol, PublishedPort
+from fogbank.domain.envelope import EventEnvelope
 from fogbank.domain.errors import InvalidArgumentError
+from fogbank.domain.events import NodeReported
+from fogbank.domain.reasons import MAX_REASON_BYTES
 from fogbank.domain.states import ReplicaState
-from services.gateway.core.observations import (
-    MAX_OBSERVATIONS,
-    MAX_REASON,
-    checked,
-    require_bearable,
-)
+from fogbank.log.port import MAX_COMMIT_BYTES
+from services.gateway.core.container_bounds import MAX_PORTS
+from services.gateway.core.observations import MAX_OBSERVATIONS, checked, fitting, require_bearable
+from services.node_agent.core.restarts import AgentPolicy
 from tests.support.fleet_log import LittleLog, an_id
 
+MOST = 1 << 62
 GOOD = LittleLog().seen(an_id("replica"), ReplicaState.RUNNING)
 
 
@@ -26,8 +29,29 @@ def test_what_makes_sense_passes() -> None:
     assert checked(last) == last
 
 
-def test_long_reasons_are_cut() -> None:
-    assert checked(replace(GOOD, reason="x" * 5_000)).reason == "x" * MAX_REASON
+def test_long_reasons_are_cut_to_whole_characters() -> None:
+    (seen,) = fitting([replace(GOOD, reason="\N{CLOUD}" * 5_000)])
+    assert seen.reason == "\N{CLOUD}" * (MAX_REASON_BYTES // 3)
+
+
+@pytest.mark.parametrize("count", [AgentPolicy().report_size, MAX_OBSERVATIONS])
+def test_a_report_fits_into_a_commit_whatever_its_reasons_quote(count: int) -> None:
+    seen = replace(
+        GOOD,
+        container_id="c" * 64,
+        started_at_us=MAX_INSTANT_US,
+        observed_at_us=MAX_INSTANT_US,
+        reason="\N{PILE OF POO}" * 5_000,
+        ports=(PublishedPort(65_535, PortProtocol.UDP, 65_535),)
+        * (MAX_PORTS if count == AgentPolicy().report_size else 1),
+    )
+    report = NodeReported(an_id("node"), MOST, MOST, fitting([checked(seen)] * count))
+    node = f"node/{an_id('node')}"
+    causes = (MOST,) * count
+    envelope = EventEnvelope(
+        an_id("event"), report, aggregate=node, actor=node, occurred_at_us=MOST, causes=causes
+    )
+    assert len(encode_envelope(envelope)) < 0.9 * MAX_COMMIT_BYTES
 
 
 @pytest.mark.parametrize(

@@ -191,6 +191,18 @@ class TestRestarts:
             scene.happen(scene.started("a", restart))
             scene.pass_s(16 * 60)
 
+    def test_restarts_dated_in_the_future_do_not_count(self, scene: Scene) -> None:
+        """They are from before the clock was set back."""
+        scene.complete(to_run("a"))
+        scene.run("a")
+        for restart in (1, 2):
+            scene.happen(st.ContainerEnded("a", restart - 1, 9))
+            scene.pass_s(15)
+            scene.happen(scene.started("a", restart))
+        scene.now_us -= 7 * 24 * 3600 * 1_000_000
+        scene.happen(st.ContainerEnded("a", 2, 9))
+        assert not scene.last_seen("a").final
+
     def test_a_clock_set_back_does_not_prolong_the_delay(self, scene: Scene) -> None:
         scene.complete(to_run("a"))
         scene.run("a")
@@ -276,6 +288,12 @@ class TestPreparing:
         seen = scene.last_seen("a")
         assert (seen.state, seen.final) == (ReplicaState.REJECTED, True)
         assert not seen.unobtainable
+
+    def test_a_reason_is_cut_by_its_bytes(self, scene: Scene) -> None:
+        scene.complete(to_run("a", spec(restart=RestartPolicy.NEVER)))
+        scene.happen(st.Prepared("a"))
+        scene.happen(st.StartFailed("a", 0, "no image: " + "\N{CLOUD}" * 5_000))
+        assert len(scene.last_seen("a").reason.encode()) == 1_024
 
     def test_how_far_it_is_goes_into_the_log_and_changes_nothing_else(self, scene: Scene) -> None:
         scene.complete(to_run("a"))
