@@ -78,7 +78,8 @@ def verdict(
         return Verdict(ReplicaState.COMPLETE, final=True, reason="")
     if restart is RestartPolicy.NEVER:
         return Verdict(ReplicaState.FAILED, final=True, reason=why)
-    recent = sum(1 for at_us in restarts if at_us > now_us - policy.restart_window_us)
+    # Those dated later are from before the clock was set back.
+    recent = sum(1 for at_us in restarts if now_us - policy.restart_window_us < at_us <= now_us)
     if recent >= policy.restart_limit:
         minutes = policy.restart_window_us / (60 * _US_PER_S)
         return Verdict(
