@@ -63,6 +63,7 @@ _REFUSALS = frozenset(
 
 # Between two wishes for a new certificate, should the first not be answered.
 _LEAST_RENEWAL_PAUSE_S = 1.0
+_LOOK_AT_CLOCK_S = 60.0
 # After the key could not be read, or was no key.
 _RENEWAL_RETRY_S = 30.0
 
@@ -213,7 +214,9 @@ class GrpcStream:
         await self._welcomed.wait()
         while True:
             wait_s = self._credentials.renew_at_s - time.time()
-            await asyncio.sleep(max(_LEAST_RENEWAL_PAUSE_S, wait_s))
+            # Timers know nothing of a clock that is set, nor of the time in which the host sleeps.
+            pause_s = min(wait_s, _LOOK_AT_CLOCK_S)
+            await asyncio.sleep(max(_LEAST_RENEWAL_PAUSE_S, pause_s))
             if self._credentials.renew_at_s > time.time():
                 continue
             try:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import grpc.aio
@@ -14,6 +17,7 @@ from fogbank.v1 import agent_service_pb2 as pb
 from fogbank.v1 import agent_service_pb2_grpc
 from services.node_agent.adapters import gateway_stream
 from services.node_agent.adapters.gateway_stream import GrpcStream
+from tests.support.waiting import eventually
 
 
 class _Credentials:
@@ -44,12 +48,9 @@ class _Gateway(agent_service_pb2_grpc.AgentServiceServicer):
             self.heard.put_nowait(request)
 
 
-async def test_a_key_that_can_not_be_read_once_is_tried_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(gateway_stream, "_LEAST_RENEWAL_PAUSE_S", 0.001)
-    monkeypatch.setattr(gateway_stream, "_RENEWAL_RETRY_S", 0)
-    credentials: Any = _Credentials(OSError("too many open files"), CertificateError("no key"))
+@asynccontextmanager
+async def _welcomed(credentials: Any) -> AsyncIterator[tuple[_Gateway, asyncio.Task[None]]]:
+    """A gateway with one agent, and the task that renews its certificate."""
     server, gateway = grpc.aio.server(), _Gateway()  # type: ignore[abstract]
     agent_service_pb2_grpc.add_AgentServiceServicer_to_server(gateway, server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -59,13 +60,44 @@ async def test_a_key_that_can_not_be_read_once_is_tried_again(
             stream = GrpcStream(channel, (), "n-1", "node-1", credentials)
             await anext(stream.messages())
             renewing = asyncio.create_task(stream.keep_fresh())
-            async with asyncio.timeout(20):
-                heard = asyncio.create_task(gateway.heard.get())
-                await asyncio.wait({heard, renewing}, return_when=asyncio.FIRST_COMPLETED)
-            assert not renewing.done()
-            request = (await heard).certificate_renewal
-            assert request.certificate_request == b"request of n-1"
+            yield gateway, renewing
             renewing.cancel()
             stream.close()
     finally:
         await server.stop(None)
+
+
+async def test_a_key_that_can_not_be_read_once_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gateway_stream, "_LEAST_RENEWAL_PAUSE_S", 0.001)
+    monkeypatch.setattr(gateway_stream, "_RENEWAL_RETRY_S", 0)
+    credentials = _Credentials(OSError("too many open files"), CertificateError("no key"))
+    async with _welcomed(credentials) as (gateway, renewing):
+        async with asyncio.timeout(20):
+            heard = asyncio.create_task(gateway.heard.get())
+            await asyncio.wait({heard, renewing}, return_when=asyncio.FIRST_COMPLETED)
+        assert not renewing.done()
+        request = (await heard).certificate_renewal
+        assert request.certificate_request == b"request of n-1"
+
+
+async def test_a_clock_that_jumps_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So is a host that slept: timers stand still meanwhile."""
+    monkeypatch.setattr(gateway_stream, "_LEAST_RENEWAL_PAUSE_S", 0.001)
+    monkeypatch.setattr(gateway_stream, "_LOOK_AT_CLOCK_S", 0.001)
+    clock = SimpleNamespace(now_s=time.time(), looks=0)
+
+    def now_s() -> float:
+        clock.looks += 1
+        return float(clock.now_s)
+
+    monkeypatch.setattr(gateway_stream, "time", SimpleNamespace(time=now_s))
+    credentials = _Credentials()
+    credentials.renew_at_s = clock.now_s + 3600
+    async with _welcomed(credentials) as (gateway, _renewing):
+        await eventually(lambda: clock.looks > 2)
+        assert gateway.heard.empty()
+        clock.now_s += 3600
+        async with asyncio.timeout(20):
+            await gateway.heard.get()
