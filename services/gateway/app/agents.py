@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from uuid import uuid4
 
 import structlog
@@ -21,6 +22,7 @@ from fogbank.runtime.crash_points import crash_point
 from services.gateway.app.agent_session import AgentPorts, AgentSession
 from services.gateway.app.fold import Batch
 from services.gateway.app.handshakes import Handshakes
+from services.gateway.app.node_pace import NodePace
 from services.gateway.app.ports import HeardHeartbeat
 from services.gateway.core.agent_events import connected
 from services.gateway.core.agent_messages import Errand, Welcome
@@ -42,7 +44,8 @@ class Agents:
     def __init__(self, ports: AgentPorts, handshakes: Handshakes | None = None) -> None:
         """Shake hands with as many at a time as there are places."""
         self.handshakes = handshakes or Handshakes()
-        self._ports = ports
+        self._pace = NodePace(ports.appender)
+        self._ports = replace(ports, appender=self._pace)
         self._fold = ports.fold
         self._sessions: dict[str, AgentSession] = {}
         self._greeting: dict[str, str] = {}
@@ -113,7 +116,7 @@ class Agents:
             InvalidArgumentError: the message makes no sense.
             AlreadyExistsError: another node has the name.
             FailedPreconditionError: a copied identity.
-            ResourceExhaustedError: too many shake hands already.
+            ResourceExhaustedError: too many shake hands already, or this one too often.
             UnavailableError: the log is down, or this gateway is going away.
         """
         check_hello(hello)
@@ -154,7 +157,7 @@ class Agents:
     async def _connect(self, hello: Hello) -> Welcome:
         envelope = connected(hello, str(uuid4()), self._ports.clock.now_us())
         crash_point("gateway.before-connection-append")
-        sequence, index = await self._ports.appender.append([envelope])
+        sequence, index = await self._pace.append_at_once([envelope])
         crash_point("gateway.after-connection-append")
         try:
             async with asyncio.timeout(self._ports.fold_timeout_s):

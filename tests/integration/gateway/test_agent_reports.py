@@ -7,12 +7,15 @@ import pytest
 from structlog.testing import capture_logs
 
 from fogbank.codec.values import fingerprint_to_pb
+from fogbank.domain.errors import ResourceExhaustedError
 from fogbank.domain.node import NO_DETAILS
 from fogbank.domain.states import NodeStatus, ReplicaState
 from fogbank.log.memory import MemoryStore
 from fogbank.v1 import agent_service_pb2 as pb
 from fogbank.v1 import deployments_pb2, facts_pb2, resources_pb2
+from services.gateway.app.node_pace import BURST, COMMITS_PER_S
 from services.gateway.app.ports import HeardHeartbeat
+from services.gateway.core.hello import Hello
 from tests.golden.examples import DETAILS
 from tests.support.fleet_log import a_fingerprint, an_id
 from tests.support.gateway import GatewayWorld, gateway_world, memory_logs
@@ -74,6 +77,37 @@ async def test_reports_may_come_without_waiting(world: GatewayWorld, agent: Scri
     while (await agent.next("ack")).number < 21:
         pass
     assert world.fold.fleet.facts.nodes[agent.node_id].last_report == 21
+
+
+async def test_a_node_that_says_too_much_is_written_down_at_its_pace_and_nothing_is_lost(
+    world: GatewayWorld, agent: ScriptedAgent
+) -> None:
+    await agent.shake_hands()
+    begun_s = asyncio.get_running_loop().time()
+    for number in range(2, BURST + 13):
+        await agent.send_report(number)
+
+    while (await agent.next("ack")).number < BURST + 12:
+        pass
+    assert asyncio.get_running_loop().time() - begun_s > 10 / COMMITS_PER_S
+
+
+async def test_a_node_that_shakes_hands_all_the_time_is_told_when_to_come_again(
+    world: GatewayWorld,
+) -> None:
+    hello = Hello(an_id("node"), "node-1", 0, 0, a_fingerprint())
+
+    async def shake_hands() -> None:
+        for _ in range(3 * BURST):
+            async with world.agents.session(hello):
+                pass
+
+    with pytest.raises(ResourceExhaustedError) as refused:
+        await shake_hands()
+
+    assert refused.value.reason == "RATE_LIMITED"
+    assert refused.value.retry_after_ms is not None
+    assert refused.value.retry_after_ms <= 1_000 / COMMITS_PER_S
 
 
 async def test_a_gap_in_the_reports_ends_the_stream(
