@@ -134,9 +134,11 @@ class NodeFact:
 
 @value
 class Observed:
-    """How a replica does on a node; `ended_at_us` is the log time at which its end was logged.
+    """How a replica does on a node, in the words and by the clock of its agent.
 
-    `position` is that of the report which said so.
+    Of log time are `ended_at_us`, at which its end was logged, and `since_us`, at which the first
+    of the reports in a row was that say this of its state and health. `position` is that of the
+    last of them.
     """
 
     restart_count: int
@@ -152,6 +154,7 @@ class Observed:
     position: int = 0
     ports: tuple[PublishedPort, ...] = ()
     unobtainable: bool = False
+    since_us: int = 0
 
 
 @dataclass(slots=True)
@@ -334,6 +337,7 @@ def _node_reported(
 def _observe(facts: Facts, node_id: str, seen: ReplicaObservation, position: int) -> None:
     """Keep an observation unless it falls behind what is known: observed state only grows."""
     key = (seen.replica_id, node_id)
+    since_us = facts.log_time_us
     before = facts.observed.get(key)
     if before is not None:
         if before.final or (seen.restart_count, seen.state) < (
@@ -343,6 +347,8 @@ def _observe(facts: Facts, node_id: str, seen: ReplicaObservation, position: int
             return
         container_id = seen.container_id or before.container_id
         started_at_us = seen.started_at_us or before.started_at_us
+        if _stands(seen) == _stands(before):
+            since_us = before.since_us
     else:
         container_id, started_at_us = seen.container_id, seen.started_at_us
     facts.observed[key] = Observed(
@@ -359,7 +365,12 @@ def _observe(facts: Facts, node_id: str, seen: ReplicaObservation, position: int
         position,
         seen.ports,
         seen.unobtainable,
+        since_us,
     )
+
+
+def _stands(seen: ReplicaObservation | Observed) -> tuple[int, ReplicaState, Health]:
+    return seen.restart_count, seen.state, seen.health
 
 
 def _rebalance_requested(

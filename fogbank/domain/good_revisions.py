@@ -55,7 +55,7 @@ def needed_revisions(fleet: FleetState, deployment: DeploymentFact) -> tuple[int
 
 
 def _proven_us(fleet: FleetState, placed: PlacedReplica, min_healthy_ms: int) -> int | None:
-    """Return from when a replica shows that its revision is good; None if it never does.
+    """Return from when, in log time, a replica shows that its revision is good; None if never.
 
     One that broke, whether it was started again or not, has to have run for `min_healthy_ms`.
     """
@@ -68,5 +68,8 @@ def _proven_us(fleet: FleetState, placed: PlacedReplica, min_healthy_ms: int) ->
     broke = observed.restart_count > 0
     if not broke and (runs or observed.state in {ReplicaState.STOPPED, ReplicaState.COMPLETE}):
         return 0
-    proven_us = observed.started_at_us + min_healthy_ms * _MS
-    return proven_us if runs or observed.observed_at_us >= proven_us else None
+    if runs:
+        return observed.since_us + min_healthy_ms * _MS
+    # How long it ran is by one clock, its host's; that it did is known since the log says so.
+    ran_us = observed.observed_at_us - observed.started_at_us
+    return observed.since_us if ran_us >= min_healthy_ms * _MS else None

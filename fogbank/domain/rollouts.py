@@ -109,13 +109,16 @@ def has_probe(fleet: FleetState, placed: PlacedReplica) -> bool:
 
 
 def well_at_us(fleet: FleetState, placed: PlacedReplica, min_healthy_ms: int) -> int | None:
-    """Return from when a replica counts as well if nothing happens; None if it is not available."""
+    """Return from when a replica counts as well if nothing happens; None if it is not available.
+
+    By log time: clocks of hosts may be wrong.
+    """
     if completed(fleet, placed):
         return 0
     observed = fleet.observed(placed)
     if observed is None or not is_available(fleet, placed):
         return None
-    return max(observed.observed_at_us, observed.started_at_us) + min_healthy_ms * _MS
+    return observed.since_us + min_healthy_ms * _MS
 
 
 def is_rolling(fleet: FleetState, deployment: DeploymentFact) -> bool:

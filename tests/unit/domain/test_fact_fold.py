@@ -13,7 +13,7 @@ from fogbank.domain.facts import KNOWN_EVENT_US, Observed
 from fogbank.domain.fleet import FleetState, Folded
 from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.policy import Policy
-from fogbank.domain.states import NodeStatus, ReplicaState
+from fogbank.domain.states import Health, NodeStatus, ReplicaState
 from fogbank.domain.verdict import VoidReason
 from fogbank.v1 import log_pb2
 from tests.support.fleet_log import OWNER, START_US, LittleLog, a_fingerprint, a_spec, an_id
@@ -213,6 +213,21 @@ def test_final_is_final(fold: Fold) -> None:
     fold.report(3, seen(1, ReplicaState.COMPLETE, final=True))
     assert fold.observed().state is ReplicaState.FAILED
     assert fold.observed().ended_at_us == START_US
+
+
+def test_since_when_something_is_said_of_a_replica_goes_by_the_log(fold: Fold) -> None:
+    fold.connect()
+    said = [
+        (seen(0, ReplicaState.RUNNING), 0),
+        (seen(0, ReplicaState.RUNNING), 0),
+        (replace(seen(0, ReplicaState.RUNNING), health=Health.HEALTHY), 2_000),
+        (seen(0, ReplicaState.RUNNING), 3_000),
+        (seen(1, ReplicaState.RUNNING), 4_000),
+    ]
+    for number, (observation, since_ms) in enumerate(said, start=1):
+        fold.report(number, replace(observation, observed_at_us=1))
+        assert fold.observed().since_us == START_US + since_ms * 1_000
+        fold.log.pass_ms(1_000)
 
 
 def test_a_container_id_is_not_forgotten_by_a_report_without_one(fold: Fold) -> None:
