@@ -2,7 +2,7 @@
 
 Pure bookkeeping over what the log says: whatever is here could be found by looking at every
 deployment anew. `looked_in_vain` alone remembers more, and only saves work: what found no room
-need not be looked at again before room appeared.
+need not be looked at again before room appeared, or before something of its deployment changed.
 
 What waits for room is kept in groups of equal asks. Room for one is room for all of them, and so
 a look in vain at one of them stands for all, however many there are.
@@ -42,6 +42,17 @@ class Group(NamedTuple):
     quota_of: int = 0
 
 
+class Look(NamedTuple):
+    """A mover's look for room: `what` for, and for which deployment (empty for the fleet).
+
+    One of another `number` takes the place of this one.
+    """
+
+    what: str
+    deployment_id: str = ""
+    number: int = 0
+
+
 class InVain(NamedTuple):
     """A look that found nothing: what room it knew of, and when it was made."""
 
@@ -78,9 +89,9 @@ def _group_of(
     return Group(shape_of(deployment), vacant, deployment.id if loner else "", quota_of)
 
 
-def rollout_look(deployment_id: str) -> str:
-    """Return the key of a rollout's look for room."""
-    return f"rollout of {deployment_id}"
+def rollout_look(deployment_id: str) -> Look:
+    """Return a rollout's look for room."""
+    return Look("rollout", deployment_id)
 
 
 class Agenda:
@@ -110,7 +121,9 @@ class Agenda:
         self._awake: dict[Group, None] = {}
         self._awake_at = 0
         self._looked_facts_to: dict[Group, int] = {}
-        self._in_vain_at: dict[Hashable, InVain] = {}
+        self._in_vain_at: dict[Group, InVain] = {}
+        # Of movers, by deployment: what becomes of that makes them look again.
+        self._looks: dict[str, dict[str, tuple[Look, InVain]]] = {}
 
     def refresh(self, fleet: FleetState, deployment_ids: Iterable[str]) -> None:
         """Sort touched deployments anew."""
@@ -176,8 +189,8 @@ class Agenda:
         self.settling.pop(deployment_id, None)
         self._stalling.pop(deployment_id, None)
         self.stalled.pop(deployment_id, None)
-        if self.rolling.pop(deployment_id, 0) is None:
-            self._in_vain_at.pop(rollout_look(deployment_id), None)
+        self.rolling.pop(deployment_id, None)
+        self._looks.pop(deployment_id, None)
         self.parked.pop(deployment_id, None)
         self._ready_us.pop(deployment_id, None)
         self._unfile(deployment_id)
@@ -294,30 +307,36 @@ class Agenda:
                 del self._awake[group]
         return list(self._awake)
 
-    def in_vain(self, key: Hashable, room_sequence: int) -> bool:
-        """Tell whether a look found no room, and none appeared since."""
-        return self.in_vain_us(key, room_sequence) is not None
+    def in_vain(self, look: Look, room_sequence: int) -> bool:
+        """Tell whether a mover's look found no room, and none appeared since."""
+        return self.in_vain_us(look, room_sequence) is not None
 
-    def in_vain_us(self, key: Hashable, room_sequence: int) -> int | None:
-        """Return when a look found no room, if none appeared since; else None."""
-        looked = self._in_vain_at.get(key, _NEVER)
-        return looked.instant_us if looked.room_sequence >= room_sequence else None
+    def in_vain_us(self, look: Look, room_sequence: int) -> int | None:
+        """Return when a mover's look found no room, if none appeared since; else None."""
+        known, looked = self._looks.get(look.deployment_id, {}).get(look.what, (look, _NEVER))
+        return (
+            looked.instant_us if known == look and looked.room_sequence >= room_sequence else None
+        )
 
     def looked_in_vain(self, keys: Iterable[Hashable], room_sequence: int, instant_us: int) -> None:
         """Remember that looks found no room although it had appeared up to `room_sequence`.
 
-        A key is a group of those that wait, or whatever a mover calls a look of its own.
+        A key is a group of those that wait, a mover's look, or the id of a deployment.
         """
+        looked = InVain(room_sequence, instant_us)
         for key in keys:
-            if isinstance(key, str) and key in self._ready_us:
+            if isinstance(key, Look):
+                self._looks.setdefault(key.deployment_id, {})[key.what] = (key, looked)
+            elif isinstance(key, Group):
+                self._in_vain_at[key] = looked
+            elif isinstance(key, str) and key in self._ready_us:
                 self._unfile(key)
                 self._park(key, self._ready_us.pop(key), instant_us)
-            else:
-                self._in_vain_at[key] = InVain(room_sequence, instant_us)
 
     def forget_looks(self) -> None:
         """Forget looks that were made on what did not come to be."""
         self._in_vain_at.clear()
+        self._looks.clear()
         self._awake = dict.fromkeys(self._groups)
 
     def next_timed_us(self) -> int | None:

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fogbank.domain import events as ev
-from fogbank.domain.decisions import Desired, PlacedReplica
+from fogbank.domain.decisions import DeploymentDecision, Desired, PlacedReplica
 from fogbank.domain.facts import DeploymentFact, NodeFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.rollouts import as_wanted, wanted_revision
-from fogbank.placement.agenda import Agenda
+from fogbank.placement.agenda import Agenda, Look
 from fogbank.placement.looks import place
 from fogbank.placement.quotas import refused_by_quota
 from fogbank.placement.work import Work
@@ -30,9 +30,7 @@ def evacuate(fleet: FleetState, work: Work) -> Iterator[list[ev.Outcome]]:
             if outcome.deployment_id not in work.moved:
                 yield [outcome]
         for placed, deployment in movable(fleet, node):
-            if deployment.id not in work.moved and not in_vain(
-                fleet, work.agenda, placed, deployment
-            ):
+            if deployment.id not in work.moved and not in_vain(fleet, work.agenda, placed):
                 outcomes = relieve(fleet, work, placed, deployment)
                 if outcomes:
                     yield outcomes
@@ -43,10 +41,7 @@ def evacuation_due_us(fleet: FleetState, agenda: Agenda) -> int | None:
     deadlines = []
     for node_id in fleet.facts.draining:
         node = fleet.facts.nodes[node_id]
-        if any(
-            not in_vain(fleet, agenda, placed, deployment)
-            for placed, deployment in movable(fleet, node)
-        ):
+        if any(not in_vain(fleet, agenda, placed) for placed, _ in movable(fleet, node)):
             return 0
         if node.drain_deadline_us and any(_staying(fleet, node)):
             deadlines.append(node.drain_deadline_us)
@@ -86,8 +81,17 @@ def movable(fleet: FleetState, node: NodeFact) -> Iterator[tuple[PlacedReplica, 
         if decision.slots.get(placed.slot) != placed.id:
             continue
         failed = decision.failed_version == deployment.version
-        if failed or leaving_of(fleet, deployment.id) < fleet.facts.policy.disruption.moves_at_once:
+        if failed or (
+            not _awaited(fleet, decision, placed.slot)
+            and leaving_of(fleet, deployment.id) < fleet.facts.policy.disruption.moves_at_once
+        ):
             yield placed, deployment
+
+
+def _awaited(fleet: FleetState, decision: DeploymentDecision, slot: int) -> bool:
+    """Tell whether a slot's predecessor still runs on for who has it: one more would end it."""
+    leaving_id = decision.leaving.get(slot)
+    return leaving_id is not None and not fleet.ended(fleet.decisions.placements[leaving_id])
 
 
 def leaving_of(fleet: FleetState, deployment_id: str) -> int:
@@ -99,15 +103,13 @@ def leaving_of(fleet: FleetState, deployment_id: str) -> int:
     )
 
 
-def in_vain(
-    fleet: FleetState, agenda: Agenda, placed: PlacedReplica, deployment: DeploymentFact
-) -> bool:
+def in_vain(fleet: FleetState, agenda: Agenda, placed: PlacedReplica) -> bool:
     """Tell whether no room was found for a replica's successor, and none appeared since."""
-    return agenda.in_vain(_key(placed, deployment), fleet.room_sequence)
+    return agenda.in_vain(_look(placed), fleet.room_sequence)
 
 
-def _key(placed: PlacedReplica, deployment: DeploymentFact) -> str:
-    return f"successor of {placed.id} at {deployment.version}"
+def _look(placed: PlacedReplica) -> Look:
+    return Look(f"successor in slot {placed.slot}", placed.deployment_id)
 
 
 def relieve(
@@ -132,11 +134,10 @@ def relieve(
             else None
         ) or place(fleet, work.room, meant, (placed.slot,), work.instant_us, barred=barred)
     except Exception as error:  # noqa: BLE001  one bad deployment must not stop the others
-        work.errors.append((_key(placed, deployment), error))
-        work.looked_in_vain.add(_key(placed, deployment))
+        work.look_raised(_look(placed), error)
         return []
     if not isinstance(found, ev.DeploymentPlaced):
-        work.looked_in_vain.add(_key(placed, deployment))
+        work.looked_in_vain.add(_look(placed))
         return []
     (placement,) = found.placements
     return [found._replace(placements=(placement._replace(replaces=placed.id),))]

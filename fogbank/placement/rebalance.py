@@ -20,7 +20,7 @@ from fogbank.domain.rebalancing import PlannedMove, RebalancePlan, RebalanceTerm
 from fogbank.domain.rollouts import as_wanted, is_available, is_rolling, wanted_revision
 from fogbank.domain.states import ReplicaState, RestartPolicy
 from fogbank.domain.tenancy import use_of
-from fogbank.placement.agenda import Agenda
+from fogbank.placement.agenda import Agenda, Look
 from fogbank.placement.arrays import FleetArrays, Integers, amounts
 from fogbank.placement.devices import choice
 from fogbank.placement.evacuations import leaving_of
@@ -50,7 +50,7 @@ def rebalance(fleet: FleetState, work: Work) -> Iterator[list[ev.Outcome]]:
     try:
         moves = _moves(fleet, work, at_most, asked.min_gain) if at_most > 0 else []
     except Exception as error:  # noqa: BLE001  what is not understood ends, and the rest goes on
-        work.errors.append((_key(asked.position), error))
+        work.errors.append((f"rebalance at {asked.position}", error))
         yield [ev.RebalanceEnded(asked.position, f"weighing moves failed: {type(error).__name__}")]
         return
     for move in moves:
@@ -59,7 +59,7 @@ def rebalance(fleet: FleetState, work: Work) -> Iterator[list[ev.Outcome]]:
         return
     if under_way:
         # What leaves makes room when it is gone, and then there is another look.
-        work.looked_in_vain.add(_key(asked.position))
+        work.looked_in_vain.add(_look(asked.position))
     else:
         reason = f"no move gains {asked.min_gain} or more points"
         if budget <= 0:
@@ -70,13 +70,13 @@ def rebalance(fleet: FleetState, work: Work) -> Iterator[list[ev.Outcome]]:
 def rebalance_due_us(fleet: FleetState, agenda: Agenda) -> int | None:
     """Return 0 while a rebalance may have something to do."""
     asked = active_rebalance(fleet)
-    if asked is None or agenda.in_vain(_key(asked.position), fleet.room_sequence):
+    if asked is None or agenda.in_vain(_look(asked.position), fleet.room_sequence):
         return None
     return 0
 
 
-def _key(request: int) -> str:
-    return f"rebalance at {request}"
+def _look(request: int) -> Look:
+    return Look("rebalance", number=request)
 
 
 class _Candidates:

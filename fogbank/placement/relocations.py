@@ -29,11 +29,7 @@ def relocate(fleet: FleetState, work: Work) -> Iterator[list[ev.Outcome]]:
         excess = _excess(fleet, node)
         for placed, deployment in _off(fleet, node):
             free = deployment.id not in work.moved
-            if (
-                free
-                and _helps(placed, excess)
-                and not in_vain(fleet, work.agenda, placed, deployment)
-            ):
+            if free and _helps(placed, excess) and not in_vain(fleet, work.agenda, placed):
                 outcomes = relieve(fleet, work, placed, deployment)
                 if outcomes:
                     excess = excess - placed.resources
@@ -54,8 +50,8 @@ def relocation_due_us(fleet: FleetState, agenda: Agenda) -> int | None:
     """Return 0 while there is a successor to look for, else when the next replica has stalled."""
     for node in _shrunken(fleet):
         excess = _excess(fleet, node)
-        for placed, deployment in _off(fleet, node):
-            if _helps(placed, excess) and not in_vain(fleet, agenda, placed, deployment):
+        for placed, _ in _off(fleet, node):
+            if _helps(placed, excess) and not in_vain(fleet, agenda, placed):
                 return 0
     instants = [
         due_us
@@ -121,5 +117,5 @@ def _stalled(
         # Who waits for this very replica, and doesn't run, gives way to the next successor.
         others = leaving_of(fleet, deployment_id) - (placed.slot in leaving)
         limit = fleet.facts.policy.disruption.moves_at_once
-        if others < limit and not in_vain(fleet, agenda, placed, deployment):
+        if others < limit and not in_vain(fleet, agenda, placed):
             yield due_us, placed, deployment

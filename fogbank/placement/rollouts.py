@@ -68,9 +68,7 @@ def roll_all(fleet: FleetState, work: Work) -> Iterator[list[ev.Outcome]]:
         try:
             outcomes = _roll(fleet, work, deployment)
         except Exception as error:  # noqa: BLE001  one bad deployment must not stop the others
-            key = rollout_look(deployment_id)
-            work.errors.append((key, error))
-            work.looked_in_vain.add(key)
+            work.look_raised(rollout_look(deployment_id), error)
             continue
         if outcomes:
             yield outcomes

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from fogbank.domain import events as ev
 from fogbank.domain.fleet import FleetState
-from fogbank.placement.agenda import Agenda, Group, Shape
+from fogbank.placement.agenda import Agenda, Group, Look, Shape
 from fogbank.placement.room import Room
 from fogbank.placement.victims import Evictions, VictimTable
 
@@ -57,6 +57,12 @@ class Work:
             return True
         failed = self.in_vain.get((group.shape, group.quota_of)) if group.quota_of else None
         return failed is not None and failed <= group.vacant
+
+    def look_raised(self, look: Look, error: Exception) -> None:
+        """Note that a mover's look raised: one in vain, of which the round must not speak."""
+        name = f"{look.what} of {look.deployment_id}"
+        self.errors.append((name, error))
+        self.looked_in_vain |= {look, name}
 
     def add(self, outcome: ev.Outcome) -> None:
         """Write an outcome down and take from the budget what it costs."""

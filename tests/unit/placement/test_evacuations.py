@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from fogbank.domain import events as ev
 from fogbank.domain.decisions import Desired, PlacedReplica
+from fogbank.domain.disruption import DisruptionRules
 from fogbank.domain.node_status import node_reason
+from fogbank.domain.policy import Policy
 from fogbank.domain.states import DeploymentStatus, NodeStatus, ReplicaState
 from fogbank.domain.status import replica_views
 from tests.support.fleet import LittleFleet
@@ -207,6 +209,25 @@ def test_a_successor_that_fails_is_followed_by_another() -> None:
     fleet.obey()
     fleet.settle()
     assert not leaving
+
+
+def test_who_runs_on_for_a_successor_does_so_when_that_ones_node_is_drained_too() -> None:
+    fleet = a_fleet(4)
+    fleet.fact(ev.PolicyActivated(Policy(disruption=DisruptionRules(moves_at_once=2))))
+    deployment_id = running(fleet)
+    first = live(fleet, deployment_id)
+    for _ in range(2):
+        drain(fleet, fleet.nodes_of(deployment_id)[0])
+        fleet.settle()
+    assert first.desired is Desired.LEAVING
+    assert fleet.status(deployment_id) is DeploymentStatus.RUNNING
+    for _ in range(4):
+        fleet.obey()
+        fleet.settle()
+        assert fleet.status(deployment_id) is DeploymentStatus.RUNNING
+    assert live(fleet, deployment_id).generation == 3
+    state = fleet.planner.fleet
+    assert [placed.generation for placed in state.present(deployment_id)] == [3]
 
 
 def test_an_uncordoned_node_is_drained_no_more() -> None:

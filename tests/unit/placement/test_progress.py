@@ -13,6 +13,7 @@ from fogbank.domain.fleet import FleetState
 from fogbank.domain.policy import Policy
 from fogbank.domain.states import ConstraintOperator, ReplicaState
 from fogbank.placement import Planner
+from fogbank.placement.agenda import Agenda, Look
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_fingerprint, a_spec
 
@@ -106,6 +107,17 @@ def test_a_look_in_vain_is_made_once() -> None:
     assert fleet.planner.has_work(fleet.log.now_us)
     assert fleet.settle() == []
     assert is_quiet(fleet)
+
+
+def test_a_movers_look_in_vain_is_forgotten_with_what_it_was_for() -> None:
+    agenda, one, two = Agenda(), Look("rollout", "one"), Look("rollout", "two")
+    first, second = Look("rebalance", number=1), Look("rebalance", number=2)
+    agenda.looked_in_vain([one, two, first, "something else"], 5, 7)
+    assert [agenda.in_vain_us(look, 5) for look in (one, two, first, second)] == [7, 7, 7, None]
+    assert not agenda.in_vain(one, 6), "room has appeared"
+    agenda.refresh(FleetState(), ["one"])
+    agenda.looked_in_vain([second], 5, 8)
+    assert [agenda.in_vain_us(look, 5) for look in (one, two, first, second)] == [None, 7, None, 8]
 
 
 def test_an_error_in_vain_does_not_show_in_the_round(monkeypatch: pytest.MonkeyPatch) -> None:
