@@ -15,6 +15,7 @@ from fogbank.domain.envelope import SCHEDULER, Commit
 from fogbank.domain.facts import Facts, NodeFact, Observed
 from fogbank.domain.node_use import NodeUse
 from fogbank.domain.quota_use import QuotaUse
+from fogbank.domain.regions import RegionSizes
 from fogbank.domain.resources import Resources
 from fogbank.domain.state_encoding import DERIVED
 from fogbank.domain.state_reading import ChangedBehindError, StateReading
@@ -78,7 +79,7 @@ class FleetState:
     _quota_use: QuotaUse = field(default_factory=QuotaUse, metadata=DERIVED)
     # Nodes that have less than is booked on them, for they shrank.
     overbooked: dict[str, None] = field(default_factory=dict, metadata=DERIVED)
-    _removed_nodes: int = field(default=0, metadata=DERIVED)
+    _regions: RegionSizes = field(default_factory=RegionSizes, metadata=DERIVED)
     _present: dict[str, dict[str, PlacedReplica]] = field(default_factory=dict, metadata=DERIVED)
 
     def __post_init__(self) -> None:
@@ -139,7 +140,8 @@ class FleetState:
         """
         self.position = self.room_sequence = position
         self.due_digest = due_digest
-        self._removed_nodes = sum(node.removed for node in self.facts.nodes.values())
+        for node in self.facts.nodes.values():
+            self._regions.put(node)
         for placed in self.decisions.placements.values():
             if not self.ended(placed):
                 self._put(placed)
@@ -255,6 +257,7 @@ class FleetState:
             case ev.DeploymentScaled() | ev.DeploymentDeleted():
                 folded.deployments.add(event.deployment_id)
             case ev.NodeConnected() | ev.NodeCapacityChanged():
+                self._regions.put(self.facts.nodes[event.node_id])
                 folded.nodes.add(event.node_id)
                 folded.deployments |= self.deployments_on(event.node_id)
                 folded.room_appeared = True
@@ -270,7 +273,7 @@ class FleetState:
                 folded.nodes.add(event.node_id)
                 folded.deployments |= self.deployments_on(event.node_id)
                 self._end_all_on(event.node_id)
-                self._removed_nodes += 1
+                self._regions.put(self.facts.nodes[event.node_id])
                 self._weigh(event.node_id)
                 # What waited for these replicas to end need not wait any more.
                 folded.room_appeared = True
@@ -345,7 +348,11 @@ class FleetState:
     @property
     def node_count(self) -> int:
         """How many nodes the fleet has; those that were removed stay known, and don't count."""
-        return len(self.facts.nodes) - self._removed_nodes
+        return len(self._regions)
+
+    def nodes_in(self, region: str) -> int:
+        """Return how many nodes a region has; those that were removed don't count."""
+        return self._regions.size(region)
 
     def on_node(self, node_id: str) -> Iterator[PlacedReplica]:
         """Yield what is placed on a node and has not ended, whatever rounds want of it."""

@@ -11,10 +11,10 @@ from fogbank.domain.deployment import DisconnectRules
 from fogbank.domain.facts import DeploymentFact, NodeFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.resources import NOTHING
-from fogbank.domain.states import ReplicaState
+from fogbank.domain.rollouts import completed
 from fogbank.placement.agenda import Agenda
 from fogbank.placement.arrays import FleetArrays, amounts
-from fogbank.placement.needs import Need, need_of
+from fogbank.placement.needs import Need, need_of, serves
 from fogbank.placement.quotas import take_back
 from fogbank.placement.room import Room
 from fogbank.placement.strategies import STRATEGIES, score, strategy_name
@@ -76,8 +76,9 @@ def _settle_returned(
 ) -> list[ev.Outcome]:
     """Choose between a replica whose node came back and the one that took its slot.
 
-    One that completed wins, else one of a newer version, else the one on the better node, else
-    the original. Where nobody has the slot, it is the original's if there is quota for it.
+    The only one of the two that serves wins: drains and rollouts go on from there. Else one that
+    completed, else one of a newer version, else the one on the better node, else the original.
+    Where nobody has the slot, it is the original's if there is quota for it.
     """
     if deployment.spec.disconnect.stop_on_client_after_ms:
         # Its agent has been told to stop it, if it had not by itself: nothing can be restored.
@@ -91,22 +92,33 @@ def _settle_returned(
     if successor_id is None:
         return [restored if take_back(fleet, room, original, None) else out_of_quota]
     successor = fleet.decisions.placements[successor_id]
-    if original.node_id in fleet.facts.draining:
-        return [replaced]
-    if fleet.ended(successor):
-        if fleet.replica_state(successor) is ReplicaState.COMPLETE:
+    ended = fleet.ended(successor)
+    if serves(fleet, successor) or not serves(fleet, original):
+        if original.node_id in fleet.facts.draining or completed(fleet, successor):
             return [replaced]
+        newer = successor.version > original.version
+        if not ended and (newer or _is_better(fleet, room.arrays, deployment, successor, original)):
+            return [replaced]
+    if ended:
         return [restored if take_back(fleet, room, original, None) else out_of_quota]
-    newer = successor.version > original.version
-    better = _worth(fleet, room.arrays, deployment, successor) > _worth(
-        fleet, room.arrays, deployment, original
-    )
-    if newer or better or not take_back(fleet, room, original, successor):
+    if not take_back(fleet, room, original, successor):
         return [replaced]
     return [
         ev.ReplicasReleased(deployment.id, (successor_id,), "Its predecessor's node came back"),
         restored,
     ]
+
+
+def _is_better(
+    fleet: FleetState,
+    arrays: FleetArrays,
+    deployment: DeploymentFact,
+    successor: PlacedReplica,
+    original: PlacedReplica,
+) -> bool:
+    """Tell whether a successor has the better node."""
+    worth = [_worth(fleet, arrays, deployment, placed) for placed in (successor, original)]
+    return worth[0] > worth[1]
 
 
 def _worth(
@@ -148,38 +160,44 @@ def losses(fleet: FleetState) -> list[Loss]:
     """Return the silent nodes whose replicas may be given up.
 
     If every node of the fleet is silent none is lost: then it is likelier that we are the broken
-    part than that all of them are.
+    part than that all of them are. So it was, too, while those that are heard have all just shaken
+    hands: the others get as long to do so as a node may be silent.
     """
-    silent = [
-        Loss(node, since_us)
-        for node_id in sorted(fleet.decisions.offline)
-        if (node := fleet.facts.nodes.get(node_id)) is not None
-        and not node.removed
-        and (since_us := fleet.offline_since_us(node)) is not None
-    ]
-    if not silent:
+    by_region: dict[str, list[Loss]] = {}
+    silent = 0
+    for node_id in sorted(fleet.decisions.offline):
+        node = fleet.facts.nodes.get(node_id)
+        if node is None or node.removed:
+            continue
+        since_us = fleet.offline_since_us(node)
+        if since_us is not None:
+            by_region.setdefault(node.fingerprint.region, []).append(Loss(node, since_us))
+            silent += 1
+    if not silent or silent == fleet.node_count:
         return []
-    if len(silent) == fleet.node_count:
-        return []
-    return _guarded(fleet, silent)
+    found = [loss for region in sorted(by_region) for loss in _guarded(fleet, by_region[region])]
+    first_us = min(loss.silent_since_us for loss in found)
+    if any(node.connected_at_us <= first_us for node in _heard(fleet)):
+        return found
+    heard_us = min(node.connected_at_us for node in _heard(fleet))
+    not_before_us = heard_us + lost_after_us(fleet, _POLICYS)
+    return [replace(loss, not_before_us=max(loss.not_before_us, not_before_us)) for loss in found]
 
 
-def _guarded(fleet: FleetState, silent: list[Loss]) -> list[Loss]:
-    """Put losses off in regions where too many nodes are silent at once for that to be likely."""
+def _heard(fleet: FleetState) -> Iterator[NodeFact]:
+    for node in fleet.facts.nodes.values():
+        if not node.removed and fleet.offline_since_us(node) is None:
+            yield node
+
+
+def _guarded(fleet: FleetState, there: list[Loss]) -> list[Loss]:
+    """Put losses off in a region where too many nodes are silent at once for that to be likely."""
     rules = fleet.facts.policy.disruption
-    regions = {loss.node.fingerprint.region for loss in silent}
-    guarded: list[Loss] = []
-    for region in sorted(regions):
-        there = [loss for loss in silent if loss.node.fingerprint.region == region]
-        nodes = sum(
-            not node.removed and node.fingerprint.region == region
-            for node in fleet.facts.nodes.values()
-        )
-        share = len(there) * 100
-        if nodes >= rules.guard_nodes and share >= rules.guard_silent_percent * nodes:
-            there = _one_by_one(fleet, there)
-        guarded += there
-    return guarded
+    nodes = fleet.nodes_in(there[0].node.fingerprint.region)
+    share = len(there) * 100
+    if nodes >= rules.guard_nodes and share >= rules.guard_silent_percent * nodes:
+        return _one_by_one(fleet, there)
+    return there
 
 
 def _one_by_one(fleet: FleetState, there: list[Loss]) -> list[Loss]:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from fogbank.domain import events as ev
+from fogbank.domain.facts import NodeFact
+from fogbank.domain.fleet import FleetState
+from fogbank.domain.state_encoding import decode_state, encode_state
 from fogbank.domain.states import DeploymentStatus, ReplicaState
+from fogbank.domain.tables import Table
+from fogbank.placement.movements import losses
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_fingerprint, a_spec, an_id
 
@@ -68,6 +74,54 @@ def test_if_every_node_is_silent_none_is_given_up() -> None:
     fleet = silenced(near=4, silent=4, far=0)
     fleet.log.pass_ms(3_600_000)
     assert given_up(fleet) == 0
+
+
+def test_when_the_first_of_all_is_back_the_others_get_as_long_to_come_back() -> None:
+    fleet = silenced(near=3, silent=3, far=0)
+    fleet.log.pass_ms(3_600_000)
+    fleet.connect("near-0", a_fingerprint(cpu=1000))
+    assert given_up(fleet) == 0
+    fleet.log.pass_ms(LOST_MS // 2)
+    fleet.connect("near-1", a_fingerprint(cpu=1000))
+    assert given_up(fleet) == 0
+    assert fleet.planner.next_look_us() == fleet.log.now_us + LOST_MS // 2 * 1000
+    fleet.log.pass_ms(LOST_MS // 2)
+    assert given_up(fleet) == 1
+    assert fleet.settle() == []
+
+
+def test_silence_in_a_region_of_its_own_for_each_node_costs_no_pass_over_all_for_each() -> None:
+    fleet = LittleFleet()
+    names = [f"fog-{number}" for number in range(400)]
+    for name in names:
+        fleet.connect(name, a_fingerprint(region=name))
+    fleet.decide(*(fleet.silence(an_id(name)) for name in names[:200]))
+    nodes = fleet.planner.fleet.facts.nodes
+    looked_at = 0
+
+    class Counted(Table[str, NodeFact]):
+        def values(self) -> Any:
+            nonlocal looked_at
+            for node in super().values():
+                looked_at += 1
+                yield node
+
+    fleet.planner.fleet.facts.nodes = Counted(nodes.items())
+    assert len(losses(fleet.planner.fleet)) == 200
+    assert looked_at <= len(names)
+
+
+def test_a_region_is_as_large_as_nodes_say_now() -> None:
+    fleet = silenced(near=5, silent=3, far=0)
+    state = fleet.planner.fleet
+    assert (state.nodes_in("us-east"), state.node_count) == (5, 5)
+    fleet.fact(ev.NodeRemoved(an_id("near-4")))
+    fleet.connect("near-3", a_fingerprint(cpu=1000, region="eu-north"))
+    assert (state.nodes_in("us-east"), state.nodes_in("eu-north"), state.node_count) == (3, 1, 4)
+    begun = FleetState()
+    decode_state(begun.parts, encode_state(state.parts))
+    begun.stands_at(state.position, state.due_digest)
+    assert (begun.nodes_in("us-east"), begun.nodes_in("eu-north"), begun.node_count) == (3, 1, 4)
 
 
 def reject(fleet: LittleFleet, deployment_id: str, *, unobtainable: bool = True) -> None:
