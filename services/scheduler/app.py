@@ -6,7 +6,6 @@ One task folds, one decides. The next round waits for what the fold says of the 
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
 
 import structlog
 
@@ -35,7 +34,7 @@ from fogbank.runtime.garbage import keep_what_was_folded
 from fogbank.runtime.turns import last_in_turns
 from services.scheduler.core.leadership import Leadership
 from services.scheduler.core.liveness import Liveness
-from services.scheduler.core.status import SchedulerStatus
+from services.scheduler.core.status import RoundMeter, SchedulerStatus
 
 _log = structlog.get_logger("scheduler")
 
@@ -48,21 +47,11 @@ _NO_WORK_S = 3600.0
 _PLACEMENTS_TOLD = 16
 
 
-class RoundMeter(Protocol):
-    """Where figures about rounds go."""
-
-    def decided(self, outcomes: tuple[ev.Outcome, ...], took_s: float) -> None:
-        """Count the outcomes of a round that this scheduler decided."""
-
-    def verdict(self, *, accepted: bool) -> None:
-        """Count a round of this scheduler by what became of it."""
-
-    def queues(self, pending: dict[str, int]) -> None:
-        """Show how many deployments wait, by queue."""
-
-
 class Scheduler:
-    """One scheduler. Its loops are `follow` and `decide`; `heard` takes signs of life."""
+    """One scheduler. Its loops are `follow` and `decide`.
+
+    `heard` takes signs of life, `listens` that some would arrive if there were any.
+    """
 
     def __init__(
         self,
@@ -247,7 +236,15 @@ class Scheduler:
 
     def heard(self, node_id: str, epoch: int) -> None:
         """Take in a sign of life of a node."""
+        self.listens()
         self.liveness.heard(node_id, epoch, self._monotonic_us())
+
+    def listens(self) -> None:
+        """Take in that what others say arrives here."""
+        was_deaf = self.liveness.listens(self.planner.fleet, self._monotonic_us())
+        if was_deaf and self.caught_up.is_set():
+            _log.warning("nothing was heard for too long: every node's time begins anew")
+            self._changed.set()
 
     # Deciding.
 

@@ -17,6 +17,7 @@ from fogbank.runtime.lifecycle import Service, run
 from fogbank.runtime.settings import load
 from services.scheduler import grpc_api
 from services.scheduler.adapters.answering import Answering
+from services.scheduler.adapters.listening import Listening
 from services.scheduler.adapters.meter import PrometheusMeter
 from services.scheduler.adapters.telemetry import NatsAnswers, heartbeats
 from services.scheduler.app import Scheduler
@@ -31,14 +32,16 @@ async def build(service: Service, settings: SchedulerSettings) -> None:
     ledger = await service.enter(
         open_channel(settings.ledger_addr, token=token, credentials=tls.client())
     )
+    clock = SystemClock()
     scheduler = Scheduler(
         opened.log,
-        SystemClock(),
+        clock,
         PrometheusMeter(),
         takeover_us=settings.takeover_ms * 1_000,
         longest_pause_s=settings.queue_timeout_s,
         snapshots=LedgerSnapshots(ledger),
     )
+    listening = Listening(scheduler, opened.log, clock)
     answers = NatsAnswers(opened.connection, settings.fleet)
     answering = Answering(scheduler, opened.log.writer.instance, answers.publish)
     await service.enter(heartbeats(opened.connection, settings.fleet, answering.heard))
@@ -54,6 +57,7 @@ async def build(service: Service, settings: SchedulerSettings) -> None:
     await agreement(opened.log, LedgerCopy(ledger))
     service.start_loop("follow", scheduler.follow)
     service.start_loop("decide", scheduler.decide)
+    service.start_loop("listen", listening.run)
     service.start_loop("answer", answering.run)
     service.start_loop("health", lambda: _health(scheduler, server))
     await scheduler.caught_up.wait()

@@ -31,6 +31,7 @@ from services.ledger.app.projector import Projector
 from services.ledger.app.snapshots import Snapshots
 from services.node_agent.app.node import NodeAgent, NodeSettings
 from services.scheduler.adapters.answering import Answering
+from services.scheduler.adapters.listening import Listening
 from services.scheduler.app import Scheduler
 from tests.simulation.broker import STREAM, Broker, Handle
 from tests.simulation.connection import SimConnection
@@ -340,9 +341,9 @@ class SchedulerActor(Actor):
         self.scheduler = scheduler = Scheduler(log, self.clock, NoMeter(), snapshots=source)
         self._answering = Answering(scheduler, log.writer.instance, self._publish)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(scheduler.follow())
-            tasks.create_task(scheduler.decide())
-            tasks.create_task(self._answering.run())
+            listen = Listening(scheduler, log, self.clock).run
+            for loop in (scheduler.follow, scheduler.decide, listen, self._answering.run):
+                tasks.create_task(loop())
 
     async def _publish(self, instance: str, heard: Sequence[tuple[str, int, int]]) -> None:
         """Tell gateways what was heard, as telemetry goes."""

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from fogbank.domain import events as ev
 from fogbank.log.port import EventLog
 from fogbank.runtime.clock import SystemClock
+from services.scheduler.adapters.listening import Listening
 from services.scheduler.app import Scheduler
 
 
@@ -31,7 +32,8 @@ async def running_scheduler(
 ) -> AsyncIterator[Scheduler]:
     """Run a scheduler until the context ends."""
     scheduler = Scheduler(log, SystemClock(), NoMeter(), takeover_us=takeover_us)
-    async with run_loops(scheduler.follow, scheduler.decide):
+    listening = Listening(scheduler, log, SystemClock())
+    async with run_loops(scheduler.follow, scheduler.decide, listening.run):
         yield scheduler
 
 

@@ -1,7 +1,9 @@
 """Which nodes were silent for too long.
 
 Instants here are of a monotonic clock, in microseconds: a clock that is set must not make nodes
-silent. A scheduler that starts, or that starts to decide, gives every node a full period of grace.
+silent. Silence counts only while this scheduler is known to listen: when it starts, and when it
+could not have heard anything for longer than a heartbeat period (it stood still, or the broker
+did), every node's time begins anew.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ class Liveness:
     def __init__(self) -> None:
         """Begin with nobody heard of."""
         self._heard: dict[str, tuple[int, int]] = {}
+        # When it was last known that what is said arrives here; None before the first time.
+        self._listened_us: int | None = None
         # No node is silent for as long as this before then: signs of life only put it off.
         # Looking at every node before every round would take longer than deciding it.
         self._quiet_until_us = 0
@@ -32,8 +36,27 @@ class Liveness:
             if self._quiet_until_us >= _NEVER_US:
                 self._quiet_until_us = 0
 
+    def listens(self, fleet: FleetState, at_us: int) -> bool:
+        """Note that what is said arrives; tell whether that was unknown for too long until now.
+
+        Then every node's time has begun anew.
+        """
+        was_deaf = self._is_deaf(fleet, at_us)
+        self._listened_us = at_us
+        if was_deaf:
+            self.restart(fleet, at_us)
+        return was_deaf
+
+    def ask_at_us(self, fleet: FleetState) -> int:
+        """Return from when on it is to be found out whether what is said arrives."""
+        return (self._listened_us or 0) + _period_us(fleet) // 2
+
+    def _is_deaf(self, fleet: FleetState, at_us: int) -> bool:
+        return self._listened_us is None or at_us - self._listened_us > _period_us(fleet)
+
     def restart(self, fleet: FleetState, at_us: int) -> None:
         """Start every node's time anew."""
+        self._listened_us = at_us
         for node in fleet.facts.nodes.values():
             self.heard(node.id, node.epoch, at_us)
 
@@ -42,8 +65,11 @@ class Liveness:
     ) -> tuple[NodeSilence, ...]:
         """Return the nodes that missed too many heartbeats and are not yet offline.
 
-        `wall_offset_us` is what to add to monotonic instants to get wall clock time.
+        `wall_offset_us` is what to add to monotonic instants to get wall clock time. Who does not
+        listen knows of none.
         """
+        if self._is_deaf(fleet, at_us):
+            return ()
         bound_us = silent_after_us(fleet)
         if at_us < self._nobody_before_us(fleet, bound_us, at_us):
             return ()
@@ -57,7 +83,12 @@ class Liveness:
         )
 
     def next_silence_us(self, fleet: FleetState, at_us: int) -> int | None:
-        """Return an instant before which no node is silent for too long; None without nodes."""
+        """Return an instant before which no node is silent for too long.
+
+        None without nodes, or for as long as this scheduler does not listen.
+        """
+        if self._is_deaf(fleet, at_us):
+            return None
         until_us = self._nobody_before_us(fleet, silent_after_us(fleet), at_us)
         return until_us if until_us < _NEVER_US else None
 
@@ -92,6 +123,8 @@ class Liveness:
 
 def silent_after_us(fleet: FleetState) -> int:
     """Return the silence, in microseconds, after which a node is offline."""
-    policy = fleet.facts.policy
-    period_ms = policy.heartbeat_period_for_ms(fleet.node_count)
-    return policy.silent_periods * period_ms * _MS
+    return fleet.facts.policy.silent_periods * _period_us(fleet)
+
+
+def _period_us(fleet: FleetState) -> int:
+    return fleet.facts.policy.heartbeat_period_for_ms(fleet.node_count) * _MS

@@ -13,6 +13,9 @@ from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 
+from fogbank.cli.whole_log import LogSource, open_source
+from fogbank.domain import events as ev
+from fogbank.log.follower import read_commits
 from fogbank.v1 import nodes_pb2
 from tests.support.chaos import (
     AGENT,
@@ -38,7 +41,7 @@ Report = Callable[[str, object], None]
 LONGER_THAN_EVERY_LEASE_S = 4.0
 
 
-def frozen_until(instant_s: float) -> None:
+def waited_until(instant_s: float) -> None:
     eventually_sync(lambda: time.monotonic() >= instant_s, 60, what="the end of a pause")
 
 
@@ -131,6 +134,48 @@ SHORT_SILENCE = {
 }
 
 
+def put_offline(system: FogUp) -> list[tuple[int, str]]:
+    """Return the nodes that rounds put offline, with the rounds' sequences."""
+
+    async def read() -> list[tuple[int, str]]:
+        async with open_source(LogSource(system.state["nats"])) as log:
+            found = []
+            async for commits in read_commits(log, 1, await log.last_sequence()):
+                for commit in commits:
+                    event = commit.envelopes[0].event
+                    outcomes = event.outcomes if isinstance(event, ev.RoundDecided) else ()
+                    found += [
+                        (commit.sequence, outcome.node_id)
+                        for outcome in outcomes
+                        if isinstance(outcome, ev.NodeOffline)
+                    ]
+            return found
+
+    return asyncio.run(read())
+
+
+@pytest.mark.parametrize("frozen", ["scheduler-1", "nats"])
+def test_what_nobody_could_hear_makes_no_node_offline(frozen: str) -> None:
+    with chaos_system(env=SHORT_SILENCE | {"FOG_HEARTBEAT_PERIOD_MS": "2000"}) as system:
+        record = new_record(system)
+        with command_load(system, record, "first", count=4) as load:
+            load.finish()
+        for _ in range(2):
+            began = time.monotonic()
+            freeze(system, frozen)
+            try:
+                # Longer than it takes until nodes are offline, and their replicas lost.
+                waited_until(began + 15)
+            finally:
+                thaw(system, frozen)
+            # So long after it would those be offline that are not heard then.
+            waited_until(time.monotonic() + 8)
+        with command_load(system, record, "second", count=4) as load:
+            load.finish()
+        assert put_offline(system) == []
+        judge(system, record)
+
+
 def replicas_replaced(admin: GrpcUser, record: Record) -> int:
     """Return how many of the replicas that run now are not the first of their slot."""
     running = [admin.get(record.ids[name]) for name, wish in record.wishes.items() if wish.last]
@@ -155,7 +200,7 @@ def test_an_agent_is_frozen_until_others_do_its_work(report_figures: Report) -> 
             try:
                 eventually_sync(lambda: not online(), 300, what="the node's loss")
                 took.append(time.monotonic() - began)
-                frozen_until(began + 2 * LONGER_THAN_EVERY_LEASE_S)
+                waited_until(began + 2 * LONGER_THAN_EVERY_LEASE_S)
             finally:
                 thaw(system, AGENT)
 

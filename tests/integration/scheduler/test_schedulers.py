@@ -155,7 +155,7 @@ async def test_a_silent_node_goes_offline_and_its_replicas_move(broker: NatsServ
     writers = [Writer(GATEWAY, "g"), Writer(SCHEDULER, "one")]
     async with handles(broker, "silence", *writers) as (facts, one):
         town = Town(facts)
-        await town.policy(heartbeat_period_ms=50, lost_after_ms=300)
+        await town.policy(heartbeat_period_ms=200, lost_after_ms=700)
         await town.connect("fog-0")
         async with running_scheduler(one) as scheduler:
             fleet = scheduler.planner.fleet

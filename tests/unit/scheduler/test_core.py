@@ -13,15 +13,24 @@ from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import an_id
 
 
+def listened(liveness: Liveness, fleet: FleetState, until_us: int) -> None:
+    """Let a scheduler listen from an instant 0 on."""
+    for at_us in range(0, until_us, 5_000_000):
+        liveness.listens(fleet, at_us)
+    liveness.listens(fleet, until_us)
+
+
 def test_a_node_is_silent_after_three_periods_and_not_before() -> None:
     fleet = LittleFleet()
     node_id = fleet.connect("fog-0")
     state, liveness = fleet.planner.fleet, Liveness()
     epoch = state.facts.nodes[node_id].epoch
+    liveness.listens(state, 0)
     liveness.heard(node_id, epoch, 1_000)
     bound_us = silent_after_us(state)
     assert bound_us == 15_000_000
     assert liveness.next_silence_us(state, 1_000) == 1_000 + bound_us
+    listened(liveness, state, 999 + bound_us)
     assert liveness.silences(state, 999 + bound_us, 0) == ()
     (silence,) = liveness.silences(state, 1_000 + bound_us, 5)
     assert (silence.node_id, silence.epoch, silence.last_heard_at_us) == (node_id, epoch, 1_005)
@@ -54,7 +63,32 @@ def test_signs_of_life_of_an_old_epoch_do_not_count() -> None:
     fleet.connect("fog-0")
     liveness.restart(state, 0)
     liveness.heard(node_id, old, 99_000_000)
+    listened(liveness, state, 20_000_000)
     assert len(liveness.silences(state, 20_000_000, 0)) == 1
+
+
+def test_who_did_not_listen_knows_of_nobodys_silence() -> None:
+    fleet = LittleFleet()
+    for number in range(3):
+        fleet.connect(f"fog-{number}")
+    state, liveness = fleet.planner.fleet, Liveness()
+    assert liveness.listens(state, 0), "from now on"
+    assert not liveness.listens(state, 5_000_000)
+    assert liveness.silences(state, 50_000_000, 0) == ()
+    assert liveness.next_silence_us(state, 50_000_000) is None
+    assert liveness.listens(state, 50_000_000), "after 45 s in which nothing could be heard"
+    assert liveness.next_silence_us(state, 50_000_000) == 65_000_000
+    for at_us in (54_000_000, 58_000_000, 62_000_000, 64_999_999):
+        assert not liveness.listens(state, at_us)
+        assert liveness.silences(state, at_us, 0) == ()
+    assert len(liveness.silences(state, 65_000_000, 0)) == 3
+    assert liveness.silences(state, 65_000_000, 0)[0].last_heard_at_us == 50_000_000
+
+
+def test_whether_it_listens_is_found_out_twice_a_period() -> None:
+    state, liveness = LittleFleet().planner.fleet, Liveness()
+    liveness.listens(state, 1_000)
+    assert liveness.ask_at_us(state) == 1_000 + 2_500_000
 
 
 def test_a_node_put_offline_is_not_reported_again() -> None:
@@ -64,6 +98,7 @@ def test_a_node_put_offline_is_not_reported_again() -> None:
     liveness = Liveness()
     liveness.restart(fleet.planner.fleet, 0)
     fleet.decide(fleet.silence(node_id))
+    listened(liveness, fleet.planner.fleet, 60_000_000)
     found = liveness.silences(fleet.planner.fleet, 60_000_000, 0)
     assert [silence.node_id for silence in found] != [node_id]
     assert len(found) == 1
