@@ -119,7 +119,7 @@ def _outcome(kind: str, decided: dict[str, Any], thing: str, named: Named) -> It
             yield f"{_replicas(decided.get('replica_ids', []))} wanted again"
         case "rolled_back":
             yield (
-                f"goes back from revision {decided.get('from_revision')} to "
+                f"rolled back from revision {decided.get('from_revision')} to "
                 f"{decided.get('to_revision')}: {decided.get('reason', '')}"
             )
         case "offline":

@@ -43,7 +43,8 @@ class StateDiffersError(Exception):
 class Folded:
     """What folding a commit led to: a verdict for each event, and what may look different now.
 
-    With `quotas_changed` other clusters than before may be limited.
+    With `quotas_changed` other clusters than before may be limited. `rolled_back` are deployments
+    that a round let go back to an earlier revision.
     """
 
     sequence: int
@@ -53,6 +54,7 @@ class Folded:
     nodes: set[str] = field(default_factory=set)
     room_appeared: bool = False
     quotas_changed: bool = False
+    rolled_back: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -238,7 +240,9 @@ class FleetState:
             folded.deployments |= self.deployments_on(outcome.node_id)
         elif not isinstance(outcome, ev.RebalanceEnded):
             folded.deployments.add(outcome.deployment_id)
-        if isinstance(outcome, ev.ReplicasRestored):
+        if isinstance(outcome, ev.DeploymentRolledBack):
+            folded.rolled_back += (outcome.deployment_id,)
+        elif isinstance(outcome, ev.ReplicasRestored):
             # A replica that counts again may give way to a more important one.
             folded.room_appeared = True
 

@@ -13,7 +13,7 @@ from fogbank.domain.decisions import DeploymentDecision, PlacedReplica, preempte
 from fogbank.domain.facts import DeploymentFact, Observed
 from fogbank.domain.fleet import FleetState, Folded, state_of
 from fogbank.domain.ids import replica_ids
-from fogbank.domain.rollouts import has_probe
+from fogbank.domain.rollouts import has_probe, wanted_revision
 from fogbank.domain.states import DeploymentStatus, Health, ReplicaState
 from fogbank.domain.value import value
 
@@ -22,7 +22,10 @@ CREATED_REASON = "Deployment created by user"
 
 @value
 class StatusChange:
-    """One change of a deployment's status; `old` is None for the first."""
+    """One change of a deployment's status; `old` is None for the first.
+
+    A rollback is one too, also where the status stays what it was.
+    """
 
     deployment_id: str
     old: DeploymentStatus | None
@@ -242,20 +245,34 @@ _PLACED = frozenset(
 
 
 def reason_now(
-    fleet: FleetState, views: tuple[ReplicaView, ...], status: DeploymentStatus, told: str
+    fleet: FleetState,
+    deployment: DeploymentFact,
+    views: tuple[ReplicaView, ...],
+    status: DeploymentStatus,
+    told: str,
 ) -> str:
     """Return why a deployment has its status, and what is wrong with the first slot in trouble.
 
-    `told` is the reason that came with the status; a status lasts while its slots come and go.
+    `told` is the reason that came with the status; a status lasts while its slots come and go. Of
+    one that was rolled back it says so.
     """
     if status not in _PLACED:
         return told
+    told = f"{told}{_gone_back(fleet, deployment)}"
     troubles = [(view.slot, words) for view in views if (words := _trouble(fleet, view))]
     if not troubles:
         return told
     (slot, words), *others = troubles
     more = f" and {len(others)} more" if others else ""
     return f"{told}; slot {slot}{more}: {words}"
+
+
+def _gone_back(fleet: FleetState, deployment: DeploymentFact) -> str:
+    """Return in words that replicas are of another revision than asked for; empty if not."""
+    wanted = wanted_revision(fleet, deployment)
+    if wanted == deployment.revision:
+        return ""
+    return f"; rolled back from revision {deployment.revision} to {wanted}"
 
 
 def _trouble(fleet: FleetState, view: ReplicaView) -> str:
@@ -268,6 +285,12 @@ def _trouble(fleet: FleetState, view: ReplicaView) -> str:
     if observed.health is Health.UNHEALTHY:
         return observed.reason or "its probe fails"
     return observed.reason
+
+
+def rolled_back_words(decision: DeploymentDecision) -> str:
+    """Return in words what a deployment's last rollback was, and why."""
+    revisions = f"from revision {decision.bad_revision} to {decision.good_revision}"
+    return f"Rolled back {revisions}: {decision.rollback_reason}"
 
 
 @dataclass(slots=True)
@@ -301,9 +324,13 @@ class StatusTracker:
         before = self.current.get(deployment.id)
         status, reason = derive_status(fleet, deployment, before)
         first_of_commit = folded.verdicts[0].position if folded.verdicts else 0
-        if status is not before or deployment.version >= first_of_commit:
+        rolled_back = deployment.id in folded.rolled_back
+        if status is not before or deployment.version >= first_of_commit or rolled_back:
             self.updated_at_us[deployment.id] = folded.log_time_us
-        if status is before:
+        if rolled_back:
+            told = rolled_back_words(fleet.decisions.of(deployment.id))
+            reason = told if status is before else f"{told}; {reason}"
+        elif status is before:
             return None
         self.current[deployment.id] = status
         return StatusChange(

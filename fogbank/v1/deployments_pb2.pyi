@@ -946,7 +946,7 @@ Global___Replica: _TypeAlias = Replica  # noqa: Y015
 
 @_typing.final
 class StatusChange(_message.Message):
-    """One change of a deployment's status."""
+    """One change of a deployment's status; a rollback is one too, from the status to itself if it stays."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 from fogbank.domain.facts import DeploymentFact, NodeFact
 from fogbank.domain.node_status import node_reason
 from fogbank.domain.states import DeploymentStatus, Health
-from fogbank.domain.status import ReplicaView, derive_health, reason_now, replica_views
+from fogbank.domain.status import (
+    ReplicaView,
+    derive_health,
+    derive_status,
+    reason_now,
+    replica_views,
+)
 from fogbank.domain.views import DeploymentView, NodeView, ReplicaSummary
 from services.gateway.app.fold import FleetFold
 
@@ -18,13 +24,14 @@ def deployment_view(fold: FleetFold, deployment: DeploymentFact) -> DeploymentVi
     changes = fold.recent_changes(deployment.id)
     decision = fleet.decisions.deployments.get(deployment.id)
     failed = status is DeploymentStatus.FAILED and decision is not None
+    _, told = derive_status(fleet, deployment, status)
     return DeploymentView(
         id=deployment.id,
         spec=deployment.spec,
         owner_id=deployment.owner_id,
         status=status,
         health=derive_health(fold.fleet, views, status),
-        reason=reason_now(fleet, views, status, changes[0].reason if changes else ""),
+        reason=reason_now(fleet, deployment, views, status, told),
         version=deployment.version,
         created_at_us=deployment.created_at_us,
         updated_at_us=fold.tracker.updated_at_us.get(deployment.id, deployment.created_at_us),

@@ -11,6 +11,7 @@ from sqlalchemy import Row, Table
 from sqlalchemy.dialects.postgresql import JSONB
 
 from fogbank.domain.fleet import FleetState
+from fogbank.domain.rollouts import wanted_revision
 from fogbank.domain.status import replica_views
 from fogbank.domain.views import DeploymentView, NodeView
 from services.ledger.adapters.tables import DEPLOYMENTS, NODES
@@ -54,7 +55,8 @@ def _shown(fleet: FleetState, standing: Standing, *, whole: bool) -> DeploymentV
     views = replica_views(fleet, deployment)
     status = standing.changes[0].new
     state = deployment_state_row(fleet, deployment, views, status, standing.updated_at_us)
-    row = _read(DEPLOYMENTS, deployment_row(deployment, state))
+    wanted = deployment.revision_of(wanted_revision(fleet, deployment))
+    row = _read(DEPLOYMENTS, deployment_row(deployment, wanted, state))
     if not whole:
         return deployment_view(row)
     replicas = [_replica(fleet, replica) for replica in state.replicas]

@@ -61,6 +61,7 @@ DEPLOYMENTS = Table(
     _text("user_id"),
     _text("type"),
     _text("container_image"),
+    _text("asked_image", null=True),
     _integer("target_replicas"),
     _integer("running_replicas"),
     _text("status"),

@@ -52,7 +52,7 @@ def _spec(row: Row[Any]) -> DeploymentSpec:
     return DeploymentSpec(
         name=row.name,
         type=ServiceType[row.type.upper()],
-        container_image=row.container_image,
+        container_image=row.asked_image or row.container_image,
         replicas=row.target_replicas,
         resources=Resources(
             cpu_millicores=row.cpu_millicores,

@@ -14,6 +14,7 @@ from fogbank.domain.facts import DeploymentFact, NodeFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.node import HostDetails
 from fogbank.domain.node_status import node_reason
+from fogbank.domain.revisions import Revision
 from fogbank.domain.states import DeploymentStatus, Health, NodeStatus, ServiceType
 from fogbank.domain.status import (
     ReplicaView,
@@ -72,23 +73,27 @@ def deployment_state_row(
         STATUS_WORDS[status],
         status,
         derive_health(fleet, views, status),
-        clean(reason_now(fleet, views, status, told)),
+        clean(reason_now(fleet, deployment, views, status, told)),
         decision.available_nodes if failed and decision is not None else None,
         bounded(updated_at_us),
         replicas,
     )
 
 
-def deployment_row(deployment: DeploymentFact, state: DeploymentStateRow) -> DeploymentRow:
-    """Return the whole row of a deployment."""
+def deployment_row(
+    deployment: DeploymentFact, wanted: Revision | None, state: DeploymentStateRow
+) -> DeploymentRow:
+    """Return the whole row of a deployment whose replicas are of the revision `wanted`."""
     spec = deployment.spec
+    image = spec.container_image if wanted is None else wanted.spec.container_image
     asked = spec.resources
     return DeploymentRow(
         deployment.id,
         clean(spec.name),
         clean(deployment.owner_id),
         _TYPE_WORDS[spec.type],
-        clean(spec.container_image),
+        clean(image),
+        clean(spec.container_image) if spec.container_image != image else None,
         spec.replicas,
         clean(spec.region),
         spec.priority,

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from fogbank.domain.envelope import Commit
 from fogbank.domain.facts import NodeFact
 from fogbank.domain.fleet import FleetState
+from fogbank.domain.rollouts import wanted_revision
 from fogbank.domain.snapshots import SnapshotRefusedError
 from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.status import StatusChange, StatusTracker, replica_views
@@ -36,7 +37,10 @@ from services.ledger.core.rows import (
 from services.ledger.core.touched import TouchRow, touch_rows
 
 # Raised whenever the same log leads to other rows than before, so that ledgers build theirs again.
-PROJECTION = 5
+PROJECTION = 6
+
+# That of no deployment.
+_NO_VERSION = (-1, 0)
 
 
 @dataclass(slots=True)
@@ -86,7 +90,7 @@ class Projection:
         self._touched: set[str] = set()
         self._touched_nodes: set[str] = set()
         # What the tables hold: the states, and by what to tell whether the rest is another.
-        self._versions: dict[str, int] = {}
+        self._versions: dict[str, tuple[int, int]] = {}
         self._states: dict[str, DeploymentStateRow] = {}
         self._hosts: dict[str, tuple[Any, ...]] = {}
         self._node_states: dict[str, NodeStateRow] = {}
@@ -170,7 +174,7 @@ class Projection:
     def take_whole(self) -> TableChanges:
         """Return what differs as `take` does, in whole rows only."""
         for deployment_id in self._touched & self._versions.keys():
-            self._versions[deployment_id] = -1
+            self._versions[deployment_id] = _NO_VERSION
         for node_id in self._touched_nodes & self._hosts.keys():
             self._hosts[node_id] = ()
         return self.take()
@@ -199,12 +203,15 @@ class Projection:
             self._tracker.updated_at_us[deployment_id],
         )
         former = self._states.get(deployment_id)
-        if former is None or self._versions[deployment_id] != deployment.version:
-            # All that its author says of it comes with a new version.
-            taken.deployments.append(deployment_row(deployment, state))
+        # All that its author says of it comes with a new version, or back with a former revision.
+        wanted = wanted_revision(self.fleet, deployment)
+        version = deployment.version, wanted
+        if former is None or self._versions[deployment_id] != version:
+            row = deployment_row(deployment, deployment.revision_of(wanted), state)
+            taken.deployments.append(row)
             if former is not None:
                 taken.former_deployments.append(deployment_id)
-            self._versions[deployment_id] = deployment.version
+            self._versions[deployment_id] = version
         elif former != state:
             taken.deployment_states.append(state)
         else:

@@ -48,13 +48,18 @@ class DeploymentStateRow(NamedTuple):
 
 
 class DeploymentRow(NamedTuple):
-    """A whole deployment; it ends with what a `DeploymentStateRow` has after the id."""
+    """A whole deployment; it ends with what a `DeploymentStateRow` has after the id.
+
+    `container_image` is that of its replicas; after a rollback `asked_image` is the one that its
+    author asked for, if it is another.
+    """
 
     id: str
     name: str
     user_id: str
     type: str
     container_image: str
+    asked_image: str | None
     target_replicas: int
     region: str
     priority: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from random import Random
 from typing import NoReturn
@@ -24,6 +25,7 @@ from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page
 from fogbank.runtime.grpc_server import GrpcServer
 from services.gateway.adapters.ledger_client import LedgerClient
 from services.gateway.app.ports import DeploymentQuery
+from services.ledger.adapters.maintenance import rebuild
 from services.ledger.adapters.past_views import shown_nodes
 from services.ledger.adapters.replay_process import ReplayProcess
 from services.ledger.app.own_past import of_the_fleet
@@ -157,6 +159,36 @@ async def test_a_node_whose_replica_gave_way_without_being_named(url: str) -> No
     async with a_running_ledger(url, log, replay=replay_here) as ledger:
         await ledger.reaches(log.last)
         await nodes_are_told(ledger.answers.queries, state, {first, second})
+
+
+async def test_a_rollback_is_told_now_and_then_and_by_sql(url: str) -> None:
+    fleet = LittleFleet()
+    for number in range(3):
+        fleet.connect(f"fog-{number}")
+    web = fleet.deploy(a_spec(replicas=2))
+    fleet.settle()
+    fleet.obey()
+    fleet.update(web, replace(a_spec(replicas=2), container_image="slow:1"))
+    fleet.settle()
+    fleet.log.pass_ms(600_000)
+    fleet.settle()
+    log = StoredLog()
+    log.publish(fleet.log)
+    async with a_running_ledger(url, log, replay=replay_here) as ledger:
+        await ledger.reaches(log.last)
+        queries = ledger.answers.queries
+        found = await queries.deployment(web, "", NOW)
+        assert await queries.deployment(web, "", NOW, Moment(log.last)) == found
+        (listed,) = (await queries.deployments(FILTERS[0], NOW, Moment(log.last))).value.items
+        assert (await queries.deployments(FILTERS[0], NOW)).value.items == (listed,)
+        assert found.value.spec.container_image == "slow:1", "what its author asked for"
+        assert found.value.reason.endswith("; rolled back from revision 2 to 1")
+        latest = found.value.recent_changes[0]
+        assert (latest.old, latest.new) == (DeploymentStatus.RUNNING, DeploymentStatus.RUNNING)
+        assert latest.reason.startswith("Rolled back from revision 2 to 1: ")
+        (row,) = await rows_of(url, "SELECT container_image, asked_image FROM deployments")
+        assert tuple(row) == ("nginx:1.24", "slow:1")
+    assert not any((await rebuild(url, None, lambda *_: None)).differed.values())
 
 
 async def test_moments_that_the_log_does_not_have(url: str) -> None:

@@ -117,6 +117,7 @@ async def test_a_database_of_before_gets_its_index(url: str) -> None:
     await rows_of(url, "DROP TABLE touches")
     await rows_of(url, "DROP TYPE replica_list")
     await rows_of(url, "ALTER TABLE nodes DROP COLUMN details")
+    await rows_of(url, "ALTER TABLE deployments DROP COLUMN asked_image")
     await rows_of(url, "ALTER TABLE checkpoint DROP COLUMN projection")
     await rows_of(url, f"UPDATE {MIGRATIONS.version_table} SET version_num = '0007'")  # noqa: S608
     engine = make_engine(url, 1)

@@ -219,7 +219,7 @@ def test_the_first_slot_in_trouble_says_more_than_the_status(fleet: LittleFleet)
     deployment = state.facts.deployments[deployment_id]
 
     def told(status: DeploymentStatus) -> str:
-        return reason_now(state, replica_views(state, deployment), status, "So it is")
+        return reason_now(state, deployment, replica_views(state, deployment), status, "So it is")
 
     assert told(RUNNING) == "So it is"
     slots = state.decisions.of(deployment_id).slots

@@ -94,6 +94,33 @@ def test_a_batch_keeps_every_status_and_one_row() -> None:
     assert {(node.status, node.replicas) for node in taken.nodes} == {("active", 1)}
 
 
+def test_after_a_rollback_a_row_has_the_image_that_runs_beside_the_one_asked_for() -> None:
+    rows = Rows(nodes=3)
+    deployment_id = rows.run(replicas=2)
+    rows.take()
+    rows.fleet.update(deployment_id, replace(a_spec(replicas=2), container_image="slow:1"))
+    rows.fleet.settle()
+    row = only(rows.take().deployments)
+    assert (row.container_image, row.asked_image) == ("slow:1", None)
+    rows.fleet.log.pass_ms(600_000)
+    rows.fleet.settle()
+    taken = rows.take()
+    row = only(taken.deployments)
+    assert taken.former_deployments == [deployment_id]
+    assert (row.container_image, row.asked_image) == ("nginx:1.24", "slow:1")
+    assert row.reason == "All 2 replicas started successfully; rolled back from revision 2 to 1"
+    why = "Rolled back from revision 2 to 1: A replica of revision 2 wasn't well in time"
+    assert words(taken) == [("running", "running", why)]
+    assert row.updated_at_us == taken.changes[0].changed_at_us == rows.fleet.log.now_us
+    anew = Projection()
+    for commit in rows.fleet.log.commits:
+        anew.fold(commit)
+    assert only(anew.take().deployments) == row
+    rows.fleet.update(deployment_id, replace(a_spec(replicas=2), container_image="nginx:1.25"))
+    row = only(rows.take().deployments)
+    assert (row.container_image, row.asked_image) == ("nginx:1.25", None)
+
+
 def test_what_did_not_change_is_not_written_again() -> None:
     rows = Rows(nodes=3)
     rows.run(replicas=2)
