@@ -263,6 +263,9 @@ class _NoInvites:
     async def of(self, organizations: Collection[Any]) -> dict[int, Any]:
         return {}
 
+    async def made(self, organization: Any) -> None:
+        pass
+
 
 _NEVER: Any = None
 _NO_INVITES: Any = _NoInvites()
