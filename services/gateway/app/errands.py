@@ -21,6 +21,7 @@ from fogbank.domain.errors import (
 from fogbank.domain.facts import DeploymentFact
 from services.gateway.app.agents import Agents
 from services.gateway.app.deployments import Deployments
+from services.gateway.app.errand_shares import ErrandShares
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.principal import Principal
 from services.gateway.app.streams import Streams
@@ -107,6 +108,7 @@ class Errands:
         self._patience_s = patience_s
         self._waiting: dict[str, Delivery] = {}
         self._streams = Streams()
+        self._shares = ErrandShares()
 
     async def logs(
         self,
@@ -127,6 +129,7 @@ class Errands:
             InvalidArgumentError: `tail` is out of bounds, or both replica and slot are given.
             NotFoundError: no such deployment or replica, or not the caller's.
             FailedPreconditionError: no node has it, or its node can't.
+            ResourceExhaustedError: the caller has too many errands on its node already.
             UnavailableError: its node is not connected here, or does not answer.
         """
         if not 0 <= tail <= MAX_TAIL:
@@ -137,7 +140,10 @@ class Errands:
         replica = self._replica(deployment, replica_id, slot)
         if previous and not self._restarted(replica):
             replica, previous = self._before(deployment, replica), False
-        async with self._sent(replica, LogsErrand(tail, follow, previous)) as delivery:
+        async with (
+            self._shares.one(principal, replica.node_id),
+            self._sent(replica, LogsErrand(tail, follow, previous)) as delivery,
+        ):
             async for piece in delivery.pieces():
                 yield piece
 
@@ -160,6 +166,7 @@ class Errands:
         replica = self._replica(deployment, replica_id)
         check = partial(self._deployments.check_changeable, principal, deployment.id)
         async with (
+            self._shares.one(principal, replica.node_id),
             self._sent(replica, ExecErrand(command)) as delivery,
             aclosing(self._streams.while_allowed(check, delivery.pieces())) as pieces,
         ):

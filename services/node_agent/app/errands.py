@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 import structlog
@@ -22,16 +23,25 @@ from services.node_agent.app.ports import (
 
 _log = structlog.get_logger(__name__)
 
-# So many at once for a node; users who come then are told so.
+# So many at once for a node, and of one deployment; users who come then are told so.
 _AT_ONCE = 16
+_SHARE = 8
 
 
 class Errands:
     """Runs the errands of one node and brings what they asked for to the gateway that asked."""
 
-    def __init__(self, runtime: ContainerRuntime, gateways: Gateways) -> None:
+    def __init__(
+        self,
+        runtime: ContainerRuntime,
+        gateways: Gateways,
+        deployment_of: Callable[[str], str | None],
+    ) -> None:
+        """Share the errands among deployments: `deployment_of` knows those of replicas here."""
         self._runtime = runtime
         self._gateways = gateways
+        self._deployment_of = deployment_of
+        self._begun: Counter[str] = Counter()
         self._running: set[asyncio.Task[None]] = set()
 
     def begin(self, errand: Errand, gateway: int) -> None:
@@ -61,9 +71,29 @@ class Errands:
             return
 
     async def _brought(self, errand: Errand) -> AsyncGenerator[Brought]:
-        if len(self._running) > _AT_ONCE:
-            yield Brought(failure=f"the node runs {_AT_ONCE} errands already; try again later")
+        # Of a replica that is gone only logs are left: it is a deployment of its own then.
+        owner = self._deployment_of(errand.replica_id) or errand.replica_id
+        if refusal := self._refusal(owner):
+            yield Brought(failure=refusal)
             return
+        self._begun[owner] += 1
+        try:
+            async with aclosing(self._run_here(errand)) as brought:
+                async for piece in brought:
+                    yield piece
+        finally:
+            self._begun[owner] -= 1
+            if not self._begun[owner]:
+                del self._begun[owner]
+
+    def _refusal(self, owner: str) -> str:
+        if self._begun.total() >= _AT_ONCE:
+            return f"the node runs {_AT_ONCE} errands already; try again later"
+        if self._begun[owner] >= _SHARE:
+            return f"the node runs {_SHARE} errands of this deployment already; try again later"
+        return ""
+
+    async def _run_here(self, errand: Errand) -> AsyncGenerator[Brought]:
         try:
             match errand.kind:
                 case LogsErrand(tail, follow, previous):

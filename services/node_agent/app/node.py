@@ -93,7 +93,7 @@ class NodeAgent:
         self._settings = settings
         self._log = _log.bind(node=name)
         self._prober = Prober(runtime, self.post, clock=clock, boot_clock=boot_clock, random=random)
-        self._errands = Errands(runtime, gateways)
+        self._errands = Errands(runtime, gateways, self._deployment_of)
         self._volumes = VolumeWatch(runtime, self.post)
         self._inbox: list[st.Stimulus] = []
         self._filled = asyncio.Event()
@@ -403,6 +403,10 @@ class NodeAgent:
             # It is found again, and removed, when the agent next starts.
             why = self._why(error, replica_id)
             self._log.warning("container not removed", replica=replica_id, reason=why)
+
+    def _deployment_of(self, replica_id: str) -> str | None:
+        record = self._core.kept.replicas.get(replica_id)
+        return record.spec.deployment_id if record is not None and record.spec is not None else None
 
     def _why(self, error: Exception, replica_id: str) -> str:
         if isinstance(error, RuntimeFaultError):

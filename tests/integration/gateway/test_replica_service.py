@@ -12,6 +12,7 @@ import pytest
 
 from fogbank.domain.states import ReplicaState
 from fogbank.v1 import replica_service_pb2 as pb
+from services.gateway.app.errand_shares import SHARE
 from services.gateway.app.errands import Delivery, Piece
 from tests.support.agents import RunningAgent, running_agent
 from tests.support.fleet_log import a_spec, an_id
@@ -99,6 +100,34 @@ async def test_followed_logs_end_with_the_container(
     reading = asyncio.create_task(logs_of(world, "alice", deployment_id=deployment_id, follow=True))
     await eventually(lambda: node.runtime.stop(replica_id, 10), what="its stop")
     assert "stopped" in (await asyncio.wait_for(reading, 60)).splitlines()[-1]
+
+
+async def test_one_user_leaves_errands_of_a_node_for_others(
+    world: GatewayWorld, node: RunningAgent
+) -> None:
+    deployment_id, _ = await runs(world, node)
+    following = [
+        world.replica_service.ReadLogs(
+            pb.ReadLogsRequest(deployment_id=deployment_id, follow=True),
+            metadata=signed_in("alice"),
+        )
+        for _ in range(SHARE)
+    ]
+    for call in following:
+        assert (await call.read()).data
+
+    code, details = await refused(logs_of(world, "alice", deployment_id=deployment_id))
+    assert (code, f"{SHARE} of one user" in details) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)
+    for call in following:
+        call.cancel()
+
+    async def has_room() -> bool:
+        try:
+            return bool(await logs_of(world, "alice", deployment_id=deployment_id))
+        except grpc.aio.AioRpcError:
+            return False
+
+    await eventually(has_room, what="room for an errand")
 
 
 async def test_a_user_who_leaves_lets_go_of_a_silent_container(

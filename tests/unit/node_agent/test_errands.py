@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -69,6 +70,19 @@ class _Gateway(agent_service_pb2_grpc.AgentServiceServicer):
         return pb.ServeResponse()
 
 
+class _Gateways:
+    """One gateway that keeps every errand for as long as the runtime has something to bring."""
+
+    count = 1
+
+    def __init__(self) -> None:
+        self.brought: dict[str, list[Brought]] = {}
+
+    async def serve(self, number: int, errand_id: str, brought: AsyncIterator[Brought]) -> None:
+        async for piece in brought:
+            self.brought.setdefault(errand_id, []).append(piece)
+
+
 class _Elsewhere(agent_service_pb2_grpc.AgentServiceServicer):
     """Waits for no errand, and takes its time to say so."""
 
@@ -104,7 +118,9 @@ async def run_errand(
             addresses.append(f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")
             await server.start()
             stack.push_async_callback(server.stop, None)
-        errands = Errands(port, await stack.enter_async_context(GrpcGateways(addresses)))
+        errands = Errands(
+            port, await stack.enter_async_context(GrpcGateways(addresses)), lambda _: None
+        )
         errands.begin(Errand("e-1", "a", kind), 0)
         await eventually(lambda: not _errand_runs(), what="the errand's end")
 
@@ -146,3 +162,25 @@ async def test_a_command_that_was_begun_is_not_begun_at_another_gateway() -> Non
     first = _Gateway(2, grpc.StatusCode.NOT_FOUND)  # type: ignore[abstract]
     await run_errand(runtime, COMMAND, first, other)
     assert (len(first.taken), len(other.taken), runtime.commands_run) == (2, 0, 1)
+
+
+async def test_no_deployment_gets_all_errands_of_a_node() -> None:
+    runtime: Any = _Runtime()
+    gateways: Any = _Gateways()
+    errands = Errands(runtime, gateways, lambda replica_id: replica_id.partition("/")[0])
+    for number in range(40):
+        errands.begin(Errand(f"greedy-{number}", f"greedy/{number % 3}", FOLLOW), 0)
+    for number in range(8):
+        errands.begin(Errand(f"other-{number}", "other/0", FOLLOW), 0)
+    try:
+        await eventually(lambda: runtime.open == 16 and len(gateways.brought) == 48)
+        others = [gateways.brought[f"other-{number}"] for number in range(8)]
+        assert others == [[Brought(b"hello")]] * 8
+        assert gateways.brought["greedy-8"] == [
+            Brought(failure="the node runs 8 errands of this deployment already; try again later")
+        ]
+        errands.begin(Errand("last", "third/0", FOLLOW), 0)
+        await eventually(lambda: gateways.brought.get("last"))
+        assert "16 errands" in gateways.brought["last"][0].failure
+    finally:
+        await errands.close()
