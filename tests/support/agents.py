@@ -32,6 +32,7 @@ QUICK = NodeSettings(
     stop_grace_ms=50,
     flush_s=0.01,
     runtime_retry_s=0.01,
+    removal_retry_s=0.01,
 )
 
 

@@ -57,6 +57,7 @@ class NodeSettings:
     flush_s: float = 2.0
     fingerprint_period_s: float = 60.0
     runtime_retry_s: float = 1.0
+    removal_retry_s: float = 60.0
     progress_s: float = 10.0
     collect_period_s: float = 300.0
     volume_period_s: float = 60.0
@@ -395,14 +396,20 @@ class NodeAgent:
             self.post(st.StopFinished(replica_id, exit_code))
 
     async def _remove(self, replica_id: str) -> None:
-        crash_point("agent.before-container-removal")
-        try:
-            await self._runtime.remove(replica_id)
-            crash_point("agent.after-container-removal")
-        except Exception as error:  # noqa: BLE001 - as above
-            # It is found again, and removed, when the agent next starts.
-            why = self._why(error, replica_id)
-            self._log.warning("container not removed", replica=replica_id, reason=why)
+        """Remove a container, however often that takes, until its replica is wanted again."""
+        while True:
+            crash_point("agent.before-container-removal")
+            try:
+                await self._runtime.remove(replica_id)
+                crash_point("agent.after-container-removal")
+                return
+            except Exception as error:  # noqa: BLE001 - as above
+                why = self._why(error, replica_id)
+                self._log.warning("container not removed", replica=replica_id, reason=why)
+            await asyncio.sleep(self._settings.removal_retry_s)
+            record = self._core.kept.replicas.get(replica_id)
+            if record is not None and not record.ended:
+                return
 
     def _deployment_of(self, replica_id: str) -> str | None:
         record = self._core.kept.replicas.get(replica_id)
