@@ -4,6 +4,7 @@ import signal
 from pathlib import Path
 
 from fogbank.local.data_dir import read_json, write_json
+from fogbank.local.disk_trouble import DiskTrouble
 from fogbank.local.process_identity import ProcessIdentity, identify
 
 _PATIENCE_S = 5.0
@@ -12,8 +13,9 @@ _PATIENCE_S = 5.0
 class ChildRegister:
     """The children of this supervisor, by name."""
 
-    def __init__(self, path: Path, patience_s: float = _PATIENCE_S) -> None:
+    def __init__(self, path: Path, trouble: DiskTrouble, patience_s: float = _PATIENCE_S) -> None:
         self._path = path
+        self._trouble = trouble
         self._patience_s = patience_s
         self._running: dict[str, tuple[ProcessIdentity, signal.Signals]] = {}
 
@@ -22,16 +24,20 @@ class ChildRegister:
         identity = identify(pid)
         if identity is not None:
             self._running[name] = (identity, stop_signal)
-            self._write()
+            self._note()
 
     def ended(self, name: str) -> None:
         """Forget a child that was waited for."""
         if self._running.pop(name, None) is not None:
-            self._write()
+            self._note()
 
     def pids(self) -> dict[str, int]:
         """Return the pid of each child that runs."""
         return {name: identity.pid for name, (identity, _) in self._running.items()}
+
+    def _note(self) -> None:
+        with self._trouble.borne("after a crash the next start may not end what was left running"):
+            self._write()
 
     def _write(self) -> None:
         write_json(

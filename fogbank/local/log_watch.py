@@ -2,7 +2,10 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+
+from fogbank.local.disk_trouble import DiskTrouble
 
 _LARGEST_LOG = 64 * 1024 * 1024
 _TAIL_BYTES = 16_384
@@ -14,33 +17,52 @@ _LONGEST_LINE = 500
 class LogWatch:
     """Follows log files and picks out errors."""
 
-    def __init__(self) -> None:
+    def __init__(self, trouble: DiskTrouble) -> None:
+        self._trouble = trouble
         self._offsets: dict[Path, int] = {}
 
     def start(self, path: Path) -> None:
         """Follow the file from its present end; one that grew too large begins anew."""
         if path not in self._offsets:
-            begin_anew_if_large(path)
-            self._offsets[path] = path.stat().st_size if path.exists() else 0
+            self._begin_anew_if_large(path)
+            self._offsets[path] = 0
+            with self._shown(path):
+                self._offsets[path] = path.stat().st_size if path.exists() else 0
 
     def new_errors(self) -> Iterator[tuple[str, str]]:
         """Yield the log's name and the text of each error written since the last call."""
-        for path, offset in self._offsets.items():
-            try:
-                size = path.stat().st_size
-                if size == offset:
-                    continue
-                with path.open("rb") as file:
-                    file.seek(offset if size > offset else 0)
-                    data = file.read(_MOST_READ)
-                    complete = data.rfind(b"\n") + 1
-                    self._offsets[path] = file.tell() - (len(data) - complete)
-            except FileNotFoundError:
-                continue
-            for line in data[:complete].decode(errors="replace").splitlines():
+        for path in tuple(self._offsets):
+            lines: list[str] = []
+            with self._shown(path):
+                lines = self._new_lines(path)
+            if lines:
+                self._begin_anew_if_large(path)
+            for line in lines:
                 if (text := _error_text(line)) is not None:
                     yield path.stem, text
+
+    def _shown(self, path: Path) -> AbstractContextManager[None]:
+        return self._trouble.borne(f"errors in {path} are not shown")
+
+    def _begin_anew_if_large(self, path: Path) -> None:
+        with self._trouble.borne(f"{path} grows on, large as it is"):
             begin_anew_if_large(path)
+
+    def _new_lines(self, path: Path) -> list[str]:
+        """Return the whole lines written since the last call."""
+        offset = self._offsets[path]
+        try:
+            size = path.stat().st_size
+            if size == offset:
+                return []
+            with path.open("rb") as file:
+                file.seek(offset if size > offset else 0)
+                data = file.read(_MOST_READ)
+                complete = data.rfind(b"\n") + 1
+                self._offsets[path] = file.tell() - (len(data) - complete)
+        except FileNotFoundError:
+            return []
+        return data[:complete].decode(errors="replace").splitlines()
 
 
 def begin_anew_if_large(path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Protocol, Self
 from fogbank.local.child import Child, ChildObserver, ChildSpec
 from fogbank.local.child_register import ChildRegister
 from fogbank.local.data_dir import DataDir
+from fogbank.local.disk_trouble import DiskTrouble
 from fogbank.local.errors import LocalError, StartFailed
 from fogbank.local.fleet import (
     SimulatedNode,
@@ -101,10 +102,11 @@ class LocalSystem:
         self._data = options.data_dir
         self._reporter = reporter
         self._first_user = first_user
-        self._register = ChildRegister(self._data.children_file)
+        self._trouble = DiskTrouble(reporter.note)
+        self._register = ChildRegister(self._data.children_file, self._trouble)
         self._ports = Ports(self._data.ports_file)
         self._secrets = SecretFiles(self._data.secrets)
-        self._watch = LogWatch()
+        self._watch = LogWatch(self._trouble)
         # In the order of their start: later stages stop first.
         self._stages: list[list[Child]] = []
         self._group = asyncio.TaskGroup()
@@ -389,7 +391,8 @@ class LocalSystem:
         if self._state is not None:
             self._state.pids.clear()
             self._state.pids.update({"supervisor": os.getpid()} | self._register.pids())
-            self._state.write(self._data, ready=self._is_ready, at=time.time())
+            with self._trouble.borne("other commands may not find what runs here"):
+                self._state.write(self._data, ready=self._is_ready, at=time.time())
 
     async def _follow_logs(self) -> None:
         while True:

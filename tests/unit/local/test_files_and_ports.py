@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fogbank.local.data_dir import DataDir, read_json, write_json
+from fogbank.local.disk_trouble import DiskTrouble
 from fogbank.local.errors import DataDirInUse, LocalError
 from fogbank.local.log_watch import LogWatch, last_lines
 from fogbank.local.ports import Ports, is_free
@@ -113,7 +114,7 @@ def test_state_survives_its_file(tmp_path: Path) -> None:
 def test_new_errors_in_logs_are_told_once(tmp_path: Path) -> None:
     log = tmp_path / "ledger-1.log"
     log.write_text('{"level": "ERROR", "event": "old"}\n')
-    watch = LogWatch()
+    watch = LogWatch(DiskTrouble(pytest.fail))
     watch.start(log)
     with log.open("a") as file:
         file.write('{"level": "INFO", "event": "fine"}\nplain text\n')
@@ -124,6 +125,24 @@ def test_new_errors_in_logs_are_told_once(tmp_path: Path) -> None:
         file.write('ne"}\n')
     assert list(watch.new_errors()) == [("ledger-1", "ERROR half a line")]
     assert list(watch.new_errors()) == []
+
+
+def test_a_log_that_can_not_be_read_is_told_once_and_the_others_are_followed(
+    tmp_path: Path,
+) -> None:
+    told: list[str] = []
+    watch = LogWatch(DiskTrouble(told.append))
+    broken, log = tmp_path / "gateway-1.log", tmp_path / "ledger-1.log"
+    for path in (broken, log):
+        watch.start(path)
+    broken.mkdir()
+    (broken / "something").touch()
+    for number in range(2):
+        with log.open("a") as file:
+            file.write(f'{{"level": "ERROR", "event": "error {number}"}}\n')
+        assert list(watch.new_errors()) == [("ledger-1", f"ERROR error {number}")]
+    assert len(told) == 1
+    assert "gateway-1.log" in told[0]
 
 
 def test_last_lines_are_readable(tmp_path: Path) -> None:
