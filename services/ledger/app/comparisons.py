@@ -12,6 +12,7 @@ from fogbank.domain.policy import Policy
 from fogbank.domain.rederived import Span
 from fogbank.domain.snapshots import Snapshot
 from services.ledger.app.progress import Progress
+from services.ledger.app.readers import in_turn
 from services.ledger.app.replays import KeptCommit, LogCopy, span_of
 from services.ledger.app.snapshots import Snapshots
 
@@ -57,10 +58,16 @@ class Comparisons:
             ReplayFailedError: one of them can't be read.
             CopyDamagedError: one of them is missing in the copy.
             StoreUnavailableError: the database does not answer.
+            UnavailableError: the caller reads nothing, and others wait.
         """
         span = await span_of(self._progress, first, last)
         yield ComparedPart(span, 0)
-        async with self._turn, self._comparers() as comparer:
+        async with aclosing(in_turn(self._turn, self._compared(span, policy))) as parts:
+            async for part in parts:
+                yield part
+
+    async def _compared(self, span: Span, policy: Policy) -> AsyncGenerator[ComparedPart]:
+        async with self._comparers() as comparer:
             async with aclosing(self._snapshots.newest(span.first - 1)) as parts:
                 span = await comparer.begin_comparison(span, policy, parts)
             async with aclosing(self._copy.commits(span.begun_after + 1, span.last)) as batches:

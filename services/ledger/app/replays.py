@@ -12,6 +12,7 @@ from fogbank.domain.errors import FailedPreconditionError, InvalidArgumentError
 from fogbank.domain.rederived import RederivedPart, Span
 from fogbank.domain.snapshots import Snapshot
 from services.ledger.app.progress import Progress
+from services.ledger.app.readers import in_turn
 from services.ledger.app.snapshots import Snapshots
 
 # The log has it, and the tables will: how long to wait for that, in seconds.
@@ -91,11 +92,17 @@ class DecisionReplays:
             ReplayFailedError: one of them can't be read.
             CopyDamagedError: one of them is missing in the copy.
             StoreUnavailableError: the database does not answer.
+            UnavailableError: the caller reads nothing, and others wait.
         """
         span = await span_of(self._progress, first, last)
         span = replace(span, rounds=await self._copy.rounds(span.first, span.last))
         yield RederivedPart(span, 0)
-        async with self._turn, self._derivers() as deriver:
+        async with aclosing(in_turn(self._turn, self._rederived(span))) as parts:
+            async for part in parts:
+                yield part
+
+    async def _rederived(self, span: Span) -> AsyncGenerator[RederivedPart]:
+        async with self._derivers() as deriver:
             async with aclosing(self._snapshots.newest(span.first - 1)) as parts:
                 span = await deriver.begin(span, parts)
             async with aclosing(self._copy.commits(span.begun_after + 1, span.last)) as batches:
