@@ -48,6 +48,17 @@ _HINTS = {
     "UNIMPLEMENTED": "the server doesn't have this yet",
 }
 
+# What users give by a flag of another name than the request's field, or as the thing itself.
+_GIVEN_AS = {
+    "as_of": "--at",
+    "after_sequence": "--after",
+    "from_sequence": "--from",
+    "to_sequence": "--to",
+    "subjects": "--subject",
+    "aggregate": "the thing",
+    "touching": "the thing",
+}
+
 
 def explain(error: grpc.RpcError) -> CommandError:
     """Return what to tell the user about a failed call."""
@@ -67,6 +78,8 @@ def explain(error: grpc.RpcError) -> CommandError:
     ]
     if violations:
         message = "\n".join([message, *(f"     {line}" for line in violations)])
+    field, colon, rest = message.partition(": ")
+    message = f"{_GIVEN_AS.get(field, field)}{colon}{rest}"
     return CommandError(_OUT_OF_BOUNDS.sub(_as_given, message), hint=_HINTS.get(told.reason, ""))
 
 

@@ -172,7 +172,9 @@ class Events:
         kind, id_ = parse_thing(thing)
         found = touching(self._fold.fleet, kind, id_)
         if found is None or not (principal.sees_all or self._may_see(principal, kind, id_)):
-            raise NotFoundError(f"{kind.capitalize()} not found")
+            raise NotFoundError(
+                f"{kind.capitalize()} not found", reason=f"{kind.upper()}_NOT_FOUND"
+            )
         if kind is Kind.REPLICA:
             return found, self._fold.fleet.decisions.placements[found.id].deployment_id
         return found, found.id

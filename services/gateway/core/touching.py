@@ -11,6 +11,7 @@ from fogbank.domain import events as ev
 from fogbank.domain.envelope import SERVICE_ACCOUNT, USER, EventEnvelope
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.fleet import FleetState
+from fogbank.domain.ids import canonical_uuid
 from services.gateway.core.whole_numbers import whole_number
 
 # As ids are written. Looks ahead, so that none hides in what another match took.
@@ -159,7 +160,7 @@ def parse_thing(text: str) -> tuple[Kind, str]:
         InvalidArgumentError: it is none of these.
     """
     kind, _, id_ = text.partition("/")
-    if kind not in set(Kind) or not id_:
+    if kind not in set(Kind) or not id_ or (kind == Kind.USER and not canonical_uuid(id_)):
         raise InvalidArgumentError.of_field(
             "touching",
             "must be deployment/<id>, replica/<id>, node/<id or name>, user/<id>, "

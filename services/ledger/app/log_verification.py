@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Protocol
 
-from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.log_evidence import VerifiedPart
 from fogbank.log.port import EventLog, LogBrokenError, StoredCommit, Writer
 from fogbank.runtime.ahead import taken_ahead
@@ -17,7 +16,7 @@ from fogbank.transparency.note import Checkpoint
 from fogbank.transparency.tree import subtrees
 from services.ledger.app.evidence import Evidence, Notes, TreeReads, judged
 from services.ledger.app.progress import Progress
-from services.ledger.app.replays import KeptCommit
+from services.ledger.app.replays import KeptCommit, span_of
 from services.ledger.core.log_tree import (
     LogTree,
     Node,
@@ -27,8 +26,6 @@ from services.ledger.core.log_tree import (
     nodes_needed,
 )
 
-# The log has it, and the tables will: how long to wait for that, in seconds.
-_BEHIND_S = 10.0
 _SHOWN = 16
 _NOTES_NAMED = 4
 # Batches that may wait for their comparison, each at most `MAX_BATCH_BYTES` twice.
@@ -166,20 +163,8 @@ class LogVerification:
                 check.tree.take(copies[0].service, copies[0].instance, copies[0].data)
 
     async def _begin(self, first: int, last: int, signed: Mapping[int, Checkpoint]) -> _Check:
-        for name, sequence in (("from_sequence", first), ("to_sequence", last)):
-            if sequence < 0:
-                raise InvalidArgumentError.of_field(name, f"must not be negative, was {sequence}")
-        end = max(self._progress.log_sequence, self._progress.position)
-        if last > end:
-            raise InvalidArgumentError.of_field(
-                "to_sequence", f"must be at most {end}, the log's last sequence, was {last}"
-            )
-        await self._progress.reach(last, _BEHIND_S)
-        first, last = first or 1, last or self._progress.position
-        if first > max(last, 1):
-            raise InvalidArgumentError.of_field(
-                "from_sequence", f"must be at most {last}, was {first}"
-            )
+        span = await span_of(self._progress, first, last)
+        first, last = span.first, span.last
         tree = LogTree(await self._head_at(first - 1))
         return _Check(first, last, tree, signed, VerifiedPart(last - first + 1), first - 1)
 

@@ -56,7 +56,7 @@ class OwnPast:
         await self._take(holder, ThingKind.DEPLOYMENT, [deployment_id], upto)
         found, node_ids = await holder.find_alone(deployment_id)
         if found is None or (owner_id and found.owner_id != owner_id):
-            raise NotFoundError("Deployment not found")
+            raise NotFoundError("Deployment not found", reason="DEPLOYMENT_NOT_FOUND")
         (standing,) = await self._standings.of([found], upto)
         await self._take(holder, ThingKind.STANDING, node_ids, upto)
         return await holder.show_alone(standing)
@@ -91,7 +91,7 @@ class OwnPast:
             if view.name == node and of_the_fleet(view)
         ]
         if not views:
-            raise NotFoundError("Node not found")
+            raise NotFoundError("Node not found", reason="NODE_NOT_FOUND")
         return max(views, key=lambda view: view.epoch).id
 
     async def _take(

@@ -128,6 +128,6 @@ async def span_of(progress: Progress, first: int, last: int) -> Span:
     span = Span(first or 1, last or progress.position)
     if span.first > max(span.last, 1):
         raise InvalidArgumentError.of_field(
-            "from_sequence", f"must be at most {span.last}, was {first}"
+            "from_sequence", f"must be at most {span.last}, the span's last sequence, was {first}"
         )
     return span

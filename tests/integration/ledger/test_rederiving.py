@@ -137,7 +137,7 @@ async def test_who_may_not_and_what_there_is_not(url: str) -> None:
         )
         assert await refused(end + 1, 0) == (
             invalid,
-            f"from_sequence: must be at most {end}, was {end + 1}",
+            f"from_sequence: must be at most {end}, the span's last sequence, was {end + 1}",
         )
         assert (await refused(-1, 0))[0] is invalid
         assert counted(await verified(audit)).checked == 0

@@ -169,6 +169,22 @@ def test_numbers_that_nothing_can_carry_are_mistakes_of_who_typed_them(
     assert server.requests == []
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("as_of: must be at most 9", "fog: --at: must be at most 9\n"),
+        ("to_sequence: must be 1", "fog: --to: must be 1\n"),
+        ("name: is too long", "fog: name: is too long\n"),
+    ],
+)
+def test_what_the_server_refuses_goes_by_the_flag_it_was_given_by(
+    server: Deployments, said: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.status = refusal(code_pb2.INVALID_ARGUMENT, said)
+    assert run(["deploy", "web", "--image", "nginx"]) == 1
+    assert capsys.readouterr().err == shown
+
+
 def test_without_a_server_it_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["ps"]) == 1
     assert "there is no system to talk to" in capsys.readouterr().err
