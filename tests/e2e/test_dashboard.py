@@ -67,6 +67,16 @@ class Browser:
         """Say yes to a question."""
         self._driver.switch_to.alert.accept()
 
+    def end_session(self) -> None:
+        """End the session behind the page's back, as its user may from elsewhere."""
+        self._driver.execute_script(
+            """
+            const kept = JSON.parse(sessionStorage.getItem("fogbank-session"));
+            const headers = { Authorization: `Bearer ${kept.access_token}` };
+            fetch("/api/auth/logout", { method: "POST", headers });
+            """
+        )
+
     def complaints(self) -> list[str]:
         """Return what the browser found wrong since the last time."""
         told: Callable[[str], list[dict[str, str]]] = self._driver.get_log
@@ -159,3 +169,19 @@ def test_an_impossible_ask_is_explained(browser: Browser, system: FogUp) -> None
     browser.type("input[name=gpu]", "999")
     browser.click("button", "Plan")
     browser.see("[role=alert]", "resources.gpu")
+
+
+@pytest.mark.parametrize("page", ["Fleet", "Record"])
+def test_a_session_that_was_ended_elsewhere_is_told(
+    browser: Browser, system: FogUp, page: str
+) -> None:
+    sign_in(browser, system)
+    browser.click("nav a", page)
+    browser.see("h1", page)
+
+    browser.end_session()
+
+    browser.see("[role=alert]", "Your session ended")
+    browser.see("button", "Sign in")
+    assert not [each for each in browser.complaints() if "401" not in each]
+    sign_in(browser, system)

@@ -13,17 +13,21 @@ export class Problem extends Error {
 // Of this tab alone, and gone with it: a token is worth as much as a password.
 let session = JSON.parse(sessionStorage.getItem(KEPT) || "null");
 let refreshing = null;
+// What to tell who was signed in until the session ended by itself.
+let ended = null;
 const listeners = new Set();
 
 export const signedIn = () => session !== null;
+export const sessionEnd = () => ended;
 
 export function onSession(listener) {
   listeners.add(listener);
   return () => listeners.delete(listener);
 }
 
-function keep(tokens) {
+function keep(tokens, end = null) {
   session = tokens;
+  ended = end;
   if (tokens) sessionStorage.setItem(KEPT, JSON.stringify(tokens));
   else sessionStorage.removeItem(KEPT);
   listeners.forEach((listener) => listener());
@@ -48,7 +52,7 @@ function refreshed() {
       const given = { refresh_token: session.refresh_token };
       keep(await answerOf(await send("POST", "/api/auth/refresh", given)));
     } catch (error) {
-      if (error.status === 401) keep(null);
+      if (error.status === 401) keep(null, new Problem(401, "Your session ended: sign in again."));
       throw error;
     } finally {
       refreshing = null;
@@ -103,7 +107,8 @@ export async function follow(after, signal, heard, lost) {
       const response = await admitted("GET", "/api/events", undefined, { signal, headers });
       if (!response.ok) await answerOf(response);
       for await (const message of messages(response.body)) {
-        if (message.data) heard(JSON.parse(message.data));
+        // Other events are no commits: after `end` the next request finds out why.
+        if (message.data && !message.event) heard(JSON.parse(message.data));
         after = message.id ?? after;
       }
     } catch (error) {

@@ -1,6 +1,6 @@
 // The page's frame: who is signed in, which page is open, which moment it shows.
 
-import { ask, follow, onSession, signedIn, signIn, signOut } from "./api.js";
+import { ask, follow, onSession, sessionEnd, signedIn, signIn, signOut } from "./api.js";
 import { Deployment } from "./deployment.js";
 import { Deployments } from "./deployments.js";
 import { Nodes } from "./nodes.js";
@@ -103,7 +103,7 @@ function Moment({ moment, show }) {
 }
 
 function SignIn() {
-  const [error, setError] = useState(null);
+  const [error, setError] = useState(sessionEnd());
   const submit = async (event) => {
     event.preventDefault();
     const given = new FormData(event.target);
