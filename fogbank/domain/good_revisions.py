@@ -35,6 +35,13 @@ def good_from_us(fleet: FleetState, deployment: DeploymentFact) -> dict[int, int
     return {revision: from_us for revision, from_us in good.items() if revision in kept}
 
 
+def good_by_now(fleet: FleetState, deployment: DeploymentFact) -> list[int]:
+    """Return the revisions before the one asked for that were well by now, in order."""
+    now_us = max(fleet.facts.log_time_us, fleet.decisions.instant_us)
+    good = good_from_us(fleet, deployment)
+    return sorted(revision for revision, from_us in good.items() if from_us <= now_us)
+
+
 def needed_revisions(fleet: FleetState, deployment: DeploymentFact) -> tuple[int, ...]:
     """Return the revisions before the one asked for that an update must not forget, in order.
 
@@ -48,9 +55,7 @@ def needed_revisions(fleet: FleetState, deployment: DeploymentFact) -> tuple[int
         for placed in fleet.present(deployment.id)
         if placed.desired is not Desired.RELEASED
     }
-    now_us = max(fleet.facts.log_time_us, fleet.decisions.instant_us)
-    good = good_from_us(fleet, deployment)
-    by_now = sorted(revision for revision, from_us in good.items() if from_us <= now_us)
+    by_now = good_by_now(fleet, deployment)
     return tuple(sorted({*needed, *by_now[-1:]} - {deployment.revision}))
 
 

@@ -8,6 +8,7 @@ from enum import IntEnum
 from fogbank.domain.decisions import PlacedReplica
 from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState
+from fogbank.domain.good_revisions import good_by_now
 from fogbank.domain.revisions import Revision, same_replicas, with_replicas_of
 from fogbank.domain.states import Health, ReplicaState
 
@@ -61,13 +62,15 @@ def as_wanted(fleet: FleetState, deployment: DeploymentFact) -> DeploymentFact:
 def revision_before(fleet: FleetState, deployment: DeploymentFact) -> Revision | None:
     """Return the newest revision that a return without a number leads to; None if there is none.
 
-    It did not fail, and its replicas would be others than those asked for now.
+    It did not fail, and its replicas would be others than those asked for now. Where any was seen
+    to be well it is such a one: nobody wants back to what never ran.
     """
+    good = good_by_now(fleet, deployment)
     decision = fleet.decisions.deployments.get(deployment.id)
     failed = decision.failed_revisions if decision else ()
     for revision in reversed(deployment.revisions):
         same = same_replicas(deployment.spec, deployment.env_key, revision)
-        if not same and revision.number not in failed:
+        if not same and revision.number not in failed and (not good or revision.number in good):
             return revision
     return None
 

@@ -202,8 +202,8 @@ class Updates:
         before = revision_before(self._fold.fleet, deployment)
         if before is None:
             raise _no_earlier(
-                "The earlier revisions failed, or are what is asked for now: name the one to go "
-                "back to"
+                "The earlier revisions failed, never ran well, or are what is asked for now: name "
+                "the one to go back to"
             )
         return before
 

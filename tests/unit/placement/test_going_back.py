@@ -111,6 +111,22 @@ def before(fleet: LittleFleet, deployment_id: str) -> int:
     return revision.number if revision else 0
 
 
+def test_a_return_without_a_number_leads_to_no_revision_that_never_ran() -> None:
+    fleet = a_fleet(4)
+    deployment_id = running(fleet, a_spec(replicas=2))
+    first = fleet.planner.fleet.facts.deployments[deployment_id].spec
+    large = replace(first.resources, cpu_millicores=64_000)
+    update(fleet, deployment_id, resources=large)
+    fleet.settle()
+    assert before(fleet, deployment_id) == 1
+    update(fleet, deployment_id, resources=first.resources)
+    roll_on(fleet, deployment_id)
+    assert before(fleet, deployment_id) == 0, "2 had no room anywhere, and 1 is like 3"
+    update(fleet, deployment_id, container_image="nginx:1.25")
+    roll_on(fleet, deployment_id)
+    assert before(fleet, deployment_id) == 1, "like 3, whose replicas it made needless"
+
+
 def test_a_return_without_a_number_leads_to_no_revision_that_failed() -> None:
     fleet = a_fleet(4)
     deployment_id = running(fleet, a_spec(replicas=3))
@@ -125,8 +141,8 @@ def test_a_return_without_a_number_leads_to_no_revision_that_failed() -> None:
     assert before(fleet, deployment_id) == 1, "3 failed, and 2 is like 4"
     assert crash_and_go_back(fleet, deployment_id, 5) == 2
     update(fleet, deployment_id, container_image=first.container_image)
-    assert before(fleet, deployment_id) == 4
+    assert before(fleet, deployment_id) == 2, "like 4, and known to be good"
     update(fleet, deployment_id, container_image="nginx:1.25")
-    assert before(fleet, deployment_id) == 6
+    assert before(fleet, deployment_id) == 1, "like 6, which never ran"
     assert view(fleet, deployment_id).failed_revisions == (3, 5), "failed stays failed"
     no_rule_broken(fleet)
