@@ -20,6 +20,7 @@ from fogbank.cli.session import (
     store_tokens,
     stored_now,
 )
+from fogbank.runtime.deadlines import PAST_DEADLINE_S
 from fogbank.v1 import (
     audit_service_pb2_grpc,
     deployment_service_pb2_grpc,
@@ -32,7 +33,7 @@ from fogbank.v1 import (
 )
 
 CALL_TIMEOUT_S = 15.0
-PAST_TIMEOUT_S = 120.0
+PAST_TIMEOUT_S = PAST_DEADLINE_S
 _RETRY_PAUSE_S = 0.3
 _LARGEST_MESSAGE = 64 * 1024 * 1024
 _NOT_THERE_S = 2.0

@@ -11,7 +11,7 @@ import hmac
 import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast
 
 import grpc
@@ -21,6 +21,7 @@ from grpc_status import rpc_status
 
 from fogbank.domain.errors import DeadlineExceededError, FogError, UnauthenticatedError
 from fogbank.runtime import metrics
+from fogbank.runtime.deadlines import deadline_s
 from fogbank.runtime.grpc_errors import from_rpc_error, internal_status, to_status
 
 _log = structlog.get_logger(__name__)
@@ -34,9 +35,6 @@ else:
 Details = grpc.HandlerCallDetails
 Continue = Callable[[Details], Awaitable[Handler | None]]
 
-# A call of one request and one answer gets this deadline, in seconds. Streams, be they of requests,
-# last as long as both sides want.
-DEFAULT_DEADLINE_S = 60.0
 _FIRST_MESSAGE_S = 5.0
 # How long a client may take to read up to the status that its call ended with.
 _STATUS_S = 60.0
@@ -96,7 +94,8 @@ async def _answers(
 class Boundary(grpc.aio.ServerInterceptor):
     """The outermost: counts, times, sets the deadline, turns errors into statuses."""
 
-    def __init__(self, deadline_s: float = DEFAULT_DEADLINE_S) -> None:
+    def __init__(self, deadline_s: Callable[[object], float] = deadline_s) -> None:
+        """`deadline_s` tells how many seconds the call of one request and one answer may take."""
         self._deadline_s = deadline_s
 
     async def intercept_service(self, continuation: Continue, details: Details) -> Handler | None:
@@ -106,11 +105,12 @@ class Boundary(grpc.aio.ServerInterceptor):
             metrics.GRPC_HANDLED.labels("unknown", "UNIMPLEMENTED").inc()
             return None
         behaviour, method = _behaviour(handler), details.method
-        deadline_s = None if handler.request_streaming else self._deadline_s
 
         async def unary(request: Any, context: Context) -> Any:
             call = _Call(method)
-            deadline = asyncio.timeout(deadline_s)
+            deadline = asyncio.timeout(
+                None if handler.request_streaming else self._deadline_s(request)
+            )
             try:
                 async with deadline:
                     return await _answer(behaviour, request, context)
@@ -226,6 +226,24 @@ def guarded(handler: Handler, admit: Callable[[Context], Awaitable[None]]) -> Ha
             yield answer
 
     return _rebuild(handler, unary, stream)
+
+
+def held(handler: Handler, hold: Callable[[Context], AbstractContextManager[None]]) -> Handler:
+    """Return the handler of a stream as one that lasts within a context, which may refuse it."""
+    behaviour = _behaviour(handler)
+
+    async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(hold(context))
+            except FogError:
+                if handler.request_streaming:
+                    await take_first(request)
+                raise
+            async for answer in _answers(behaviour, request, context):
+                yield answer
+
+    return _rebuild(handler, stream, stream)
 
 
 async def take_first(requests: AsyncIterator[Any]) -> None:

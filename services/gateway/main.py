@@ -66,7 +66,8 @@ from services.gateway.app.queue_room import QueueRoom
 from services.gateway.app.rebalances import Rebalances
 from services.gateway.app.rights import Rights
 from services.gateway.app.service_accounts import ServiceAccounts
-from services.gateway.app.system import System
+from services.gateway.app.shared_answer import SharedAnswer
+from services.gateway.app.system import PROBED_EVERY_S, System
 from services.gateway.app.unused_environments import UnusedEnvironments
 from services.gateway.app.updates import Updates
 from services.gateway.grpc_api.authentication import Authenticate
@@ -215,7 +216,7 @@ def _http(
         own.identity,
         uses.events,
         system,
-        database_answers=lambda: ping(own.engine),
+        database_answers=SharedAnswer(lambda: ping(own.engine), PROBED_EVERY_S),
         max_body_bytes=settings.max_body_bytes,
         client_patience_s=settings.client_patience_s,
         gate=record.gate,

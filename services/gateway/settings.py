@@ -89,6 +89,7 @@ class GatewaySettings(DatabaseSettings):
     anonymous_requests_per_second: float = Field(default=50, gt=0, le=1_000_000)
     failed_sign_ins_per_minute: float = Field(default=10, gt=0, le=1_000_000)
     streams_per_user: int = Field(default=1_000, ge=1, le=1_000_000)
+    anonymous_streams: int = Field(default=100, ge=1, le=1_000_000)
     agent_handshakes: int = Field(default=AT_ONCE, ge=1, le=100_000)
     client_patience_s: float = Field(default=30, ge=1, le=3600)
     max_body_bytes: int = Field(default=1024 * 1024, ge=1024, le=64 * 1024 * 1024)
@@ -141,6 +142,7 @@ class GatewaySettings(DatabaseSettings):
             self.anonymous_requests_per_second,
             self.failed_sign_ins_per_minute,
             self.streams_per_user,
+            self.anonymous_streams,
         )
 
     @property

@@ -78,14 +78,13 @@ from services.gateway.grpc_api.policy_service import PolicyService
 from services.gateway.grpc_api.replica_service import ReplicaService
 from services.gateway.grpc_api.system_service import SystemService
 from tests.support.fleet_log import a_fingerprint, a_spec
-from tests.support.named_users import ALICE, NamedUsers, named_identity
+from tests.support.named_users import ALICE, PLENTY, NamedUsers, named_identity
 from tests.support.rest_face import FakeScheduler, FoldLedger
 from tests.support.statuses import LogStatuses
 from tests.support.tenancy import MemoryApiTokens, MemoryDenials, MemoryInvites, add_token_service
 
 AGENT_TOKEN = "the-agents-token"
 
-PLENTY = Allowance()
 _HOSTS = (GATEWAY_NAME, "127.0.0.1")
 
 LogOf = Callable[[Writer], EventLog]
@@ -285,7 +284,7 @@ async def gateway_world(
 
     Without a `planner` it plans from its own fold; without `invites` it has its own. With an
     `authority` agents join by token, and connect at another door, with certificates. The
-    `allowance` is for those who join; the broker's clock is the system's, whatever `clock` says.
+    `allowance` is everybody's; the broker's clock is the system's, whatever `clock` says.
     """
     log_of, clock = log_of or memory_logs(), clock or SystemClock()
     log = log_of(Writer("gateway", instance))
@@ -297,14 +296,14 @@ async def gateway_world(
     deployments = Deployments(fold, command_log, ledger, environments, clock, room=room)
     ports = AgentPorts(fold, appender, environments, telemetry, clock, fold_timeout_s=timeout_s)
     agents, queries, tokens = Agents(ports), planner or FakeScheduler(fold), MemoryApiTokens()
-    identity = named_identity(None, denials := MemoryDenials(), tokens)
+    identity = named_identity(Limits(clock, allowance), denials := MemoryDenials(), tokens)
     server = _server(authority, Authenticate(identity, patience_s))
     joining = _joining(fold, command_log, clock, authority)
-    service = _deployment_service(deployments, fold, command_log, queries, environments, clock)
+    uses = (deployments, fold, command_log, queries, environments, clock, identity.limits)
     views, changes = Nodes(fold, ledger), NodeCommands(fold, command_log, clock)
     nodes = NodeService(views, changes, Rebalances(fold, command_log, queries, clock), joining)
-    errands, limits = Errands(deployments, fold, agents), Limits(clock, allowance)
-    _register(server, service, nodes, agents, joining, errands, limits)
+    errands, service = Errands(deployments, fold, agents), _deployment_service(*uses)
+    _register(server, service, nodes, agents, joining, errands, identity.limits)
     past = Past(deployments, views, clusters := Clusters(fold, command_log, ledger, clock))
     _register_audit(server, log, fold, ledger, past)
     organizations = _organizations(fold, command_log, clock, invites)
@@ -341,10 +340,11 @@ def _deployment_service(
     queries: SchedulerQueries,
     environments: Environments,
     clock: Clock,
+    limits: Limits,
 ) -> DeploymentService:
     planning = Planning(deployments, command_log, queries)
     updates = Updates(deployments, fold, command_log, environments, clock)
-    return DeploymentService(deployments, planning, updates, GRPC_BOUNDS)
+    return DeploymentService(deployments, planning, updates, limits, GRPC_BOUNDS)
 
 
 def _register_audit(

@@ -36,7 +36,7 @@ class NamedTokens:
         return replace(self.users[token], token_id=token)
 
 
-_PLENTY = Allowance(1_000_000, 1_000_000, 1_000_000)
+PLENTY = Allowance(1_000_000, 1_000_000, 1_000_000)
 
 
 def named_identity(
@@ -53,7 +53,7 @@ def named_identity(
         api_tokens=api_tokens or MemoryApiTokens(),
         clock=clock,
         refresh_lifetime_s=0,
-        limits=limits or Limits(clock, _PLENTY),
+        limits=limits or Limits(clock, PLENTY),
     )
 
 

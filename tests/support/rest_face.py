@@ -413,7 +413,7 @@ async def rest_face(
         Nodes(fold, ledger),
         identity,
         Events(fold, log),
-        System(fold, appender, cast("Any", _NoAgents()), ledger, scheduler),
+        System(*(fold, appender, cast("Any", _NoAgents()), ledger, scheduler), probed_every_s=0.0),
         **settings,
     )
     loops = [asyncio.create_task(fold.run()), asyncio.create_task(appender.run())]

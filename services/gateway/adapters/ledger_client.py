@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 
 import grpc.aio
 
@@ -26,23 +28,28 @@ from fogbank.codec.views import (
 )
 from fogbank.domain.cluster_status import ClusterStatus
 from fogbank.domain.comparison import ComparedPart
-from fogbank.domain.errors import FogError, NotFoundError
+from fogbank.domain.errors import FogError, NotFoundError, UnavailableError
 from fogbank.domain.log_evidence import CommitProof, LogScrub, SignedLog, VerifiedPart
 from fogbank.domain.policy import Policy
 from fogbank.domain.rederived import RederivedPart
 from fogbank.domain.status import StatusChange
 from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page, StatusRecord
 from fogbank.log.port import StoredCommit, Writer
+from fogbank.runtime.deadlines import PAST_ANSWER_S, PAST_TURN_S
 from fogbank.v1 import audit_service_pb2, deployments_pb2
 from fogbank.v1 import ledger_query_service_pb2 as pb
 from fogbank.v1 import ledger_query_service_pb2_grpc as rpc
 from services.gateway.adapters.outages import as_outage
+from services.gateway.app.fair_turns import FairTurns
 from services.gateway.app.ports import DeploymentQuery, DeploymentSort, LedgerStatus, Recorded
+from services.gateway.app.principal import asker_id
 from services.gateway.core.touching import Kind
 
 _TIMEOUT_S = 10.0
-# A past state is folded again.
-_PAST_TIMEOUT_S = 120.0
+# The ledger folds one past state after the other, so it is asked for few at a time.
+_PAST_AT_ONCE = 2
+_PAST_WAITING = 32
+_PAST_RETRY_MS = 5_000
 # The statuses of a whole fleet.
 _WHOLE_TIMEOUT_S = 60.0
 
@@ -68,6 +75,13 @@ class LedgerClient:
     def __init__(self, channel: grpc.aio.Channel, *, timeout_s: float = _TIMEOUT_S) -> None:
         self._stub = rpc.LedgerQueryServiceStub(channel)
         self._timeout_s = timeout_s
+        self._past_turns = FairTurns(
+            "Too many questions about the past at once",
+            at_once=_PAST_AT_ONCE,
+            waiting=_PAST_WAITING,
+            reason="TOO_MANY_PAST_QUESTIONS",
+            retry_after_ms=_PAST_RETRY_MS,
+        )
 
     async def deployment(
         self,
@@ -82,10 +96,11 @@ class LedgerClient:
             min_sequence=min_sequence,
             as_of=moment_to_pb(moment),
         )
-        try:
-            answer = await self._stub.QueryDeployment(request, timeout=self._patience_s(moment))
-        except grpc.aio.AioRpcError as error:
-            raise _error(error, "Deployment not found") from error
+        async with self._patience(moment) as timeout_s:
+            try:
+                answer = await self._stub.QueryDeployment(request, timeout=timeout_s)
+            except grpc.aio.AioRpcError as error:
+                raise _error(error, "Deployment not found") from error
         return AsOf(deployment_from_pb(answer.deployment), answer.as_of_sequence)
 
     async def deployments(
@@ -107,12 +122,11 @@ class LedgerClient:
             min_sequence=query.min_sequence,
             as_of=moment_to_pb(query.moment),
         )
-        try:
-            answer = await self._stub.QueryDeployments(
-                request, timeout=self._patience_s(query.moment)
-            )
-        except grpc.aio.AioRpcError as error:
-            raise _error(error) from error
+        async with self._patience(query.moment) as timeout_s:
+            try:
+                answer = await self._stub.QueryDeployments(request, timeout=timeout_s)
+            except grpc.aio.AioRpcError as error:
+                raise _error(error) from error
         items = tuple(deployment_from_pb(deployment) for deployment in answer.deployments)
         return AsOf(Page(items, answer.total_size), answer.as_of_sequence)
 
@@ -122,10 +136,11 @@ class LedgerClient:
         request = pb.QueryNodeRequest(
             node=node, min_sequence=min_sequence, as_of=moment_to_pb(moment)
         )
-        try:
-            answer = await self._stub.QueryNode(request, timeout=self._patience_s(moment))
-        except grpc.aio.AioRpcError as error:
-            raise _error(error, "Node not found") from error
+        async with self._patience(moment) as timeout_s:
+            try:
+                answer = await self._stub.QueryNode(request, timeout=timeout_s)
+            except grpc.aio.AioRpcError as error:
+                raise _error(error, "Node not found") from error
         return AsOf(node_from_pb(answer.node), answer.as_of_sequence)
 
     async def nodes(
@@ -134,10 +149,11 @@ class LedgerClient:
         request = pb.QueryNodesRequest(
             limit=limit, offset=offset, min_sequence=min_sequence, as_of=moment_to_pb(moment)
         )
-        try:
-            answer = await self._stub.QueryNodes(request, timeout=self._patience_s(moment))
-        except grpc.aio.AioRpcError as error:
-            raise _error(error) from error
+        async with self._patience(moment) as timeout_s:
+            try:
+                answer = await self._stub.QueryNodes(request, timeout=timeout_s)
+            except grpc.aio.AioRpcError as error:
+                raise _error(error) from error
         items = tuple(node_from_pb(node) for node in answer.nodes)
         return AsOf(Page(items, answer.total_size), answer.as_of_sequence)
 
@@ -147,14 +163,37 @@ class LedgerClient:
         request = pb.QueryClusterStatusRequest(
             cluster_id=cluster_id, min_sequence=min_sequence, as_of=moment_to_pb(moment)
         )
-        try:
-            answer = await self._stub.QueryClusterStatus(request, timeout=_PAST_TIMEOUT_S)
-        except grpc.aio.AioRpcError as error:
-            raise _error(error) from error
+        async with self._patience(moment) as timeout_s:
+            try:
+                answer = await self._stub.QueryClusterStatus(request, timeout=timeout_s)
+            except grpc.aio.AioRpcError as error:
+                raise _error(error) from error
         return cluster_status_from_pb(answer.status)
 
-    def _patience_s(self, moment: Moment | None) -> float:
-        return self._timeout_s if moment is None else _PAST_TIMEOUT_S
+    @asynccontextmanager
+    async def _patience(self, moment: Moment | None) -> AsyncIterator[float]:
+        """Yield how long an answer may take, in seconds; about the past, once it is one's turn.
+
+        Raises:
+            ResourceExhaustedError: too many questions about the past wait already.
+            UnavailableError: those of others take too long.
+        """
+        if moment is None:
+            yield self._timeout_s
+            return
+        try:
+            async with asyncio.timeout(PAST_TURN_S):
+                await self._past_turns.take(asker_id())
+        except TimeoutError:
+            raise UnavailableError(
+                "others' questions about the past are still being answered; try again",
+                reason="TOO_MANY_PAST_QUESTIONS",
+                retry_after_ms=_PAST_RETRY_MS,
+            ) from None
+        try:
+            yield PAST_ANSWER_S
+        finally:
+            self._past_turns.give_back()
 
     async def rederive(self, first: int, last: int) -> AsyncGenerator[RederivedPart]:
         wanted = audit_service_pb2.VerifyDecisionsRequest(from_sequence=first, to_sequence=last)

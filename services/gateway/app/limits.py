@@ -1,9 +1,9 @@
 """What one caller may ask for in a span of time, so that none slows the others down.
 
 Who is signed in is limited by who it is, everybody else by the address they call from. Each gateway
-counts for itself. Reading a deployment's status as it is now is never limited: it costs a look into
-memory, and clients poll it. For ids that nobody knows the log is asked how far it goes, once for
-all who ask at the same time.
+counts for itself. Reading a deployment's status as it is now is never limited: clients poll it, and
+it costs a look into memory or into the ledger's tables. For ids that nobody knows the log is asked
+how far it goes, once for all who ask at the same time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 
@@ -33,12 +33,16 @@ _MOST_WAITING = 100
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """How much callers get: requests a second, failed sign-ins a minute, streams at once."""
+    """How much callers get: requests a second, failed sign-ins a minute, streams at once.
+
+    `anonymous_streams` are those of one address without a token.
+    """
 
     requests_per_second: float = 500
     anonymous_requests_per_second: float = 50
     failed_sign_ins_per_minute: float = 10
     streams: int = 1_000
+    anonymous_streams: int = 100
 
 
 class _Attempts:
@@ -75,12 +79,18 @@ class Limits:
         self._names = _a_minute(allowance.failed_sign_ins_per_minute * _ANYWHERE)
         self._attempts: dict[str, _Attempts] = {}
         self._most_streams = allowance.streams
+        self._most_anonymous_streams = allowance.anonymous_streams
         self._streams: Counter[str] = Counter()
 
     def request(self, principal: Principal) -> None:
         """Count a request of somebody who is signed in."""
         wait_us = self._subjects.take(principal.user_id, self._now_us())
         _refuse_for(wait_us, "Too many requests")
+
+    def more(self, principal: Principal, count: int) -> None:
+        """Count what a request brings beside itself, which it was let in without: others wait."""
+        if count > 0:
+            self._subjects.add(principal.user_id, count, self._now_us())
 
     async def turn(self, principal: Principal) -> None:
         """Count a request of somebody who is signed in, once there is room for it.
@@ -156,17 +166,26 @@ class Limits:
 
     def room_for_stream(self, principal: Principal) -> None:
         """See whether somebody may have one more stream."""
-        if self._streams[principal.user_id] >= self._most_streams:
+        self._room_for_stream(principal.user_id, self._most_streams)
+
+    def _room_for_stream(self, subject: str, most: int) -> None:
+        if self._streams[subject] >= most:
             raise ResourceExhaustedError(
-                f"Too many streams at once: {self._most_streams} are allowed; close one first",
+                f"Too many streams at once: {most} are allowed; close one first",
                 reason="TOO_MANY_STREAMS",
             )
 
-    @contextmanager
-    def stream(self, principal: Principal) -> Iterator[None]:
+    def stream(self, principal: Principal) -> AbstractContextManager[None]:
         """Count a stream for as long as the context lasts."""
-        self.room_for_stream(principal)
-        subject = principal.user_id
+        return self._stream(principal.user_id, self._most_streams)
+
+    def anonymous_stream(self, address: str) -> AbstractContextManager[None]:
+        """Count a stream without a token for as long as the context lasts."""
+        return self._stream(host_of(address), self._most_anonymous_streams)
+
+    @contextmanager
+    def _stream(self, subject: str, most: int) -> Iterator[None]:
+        self._room_for_stream(subject, most)
         self._streams[subject] += 1
         try:
             yield

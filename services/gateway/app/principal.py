@@ -103,6 +103,12 @@ def current_principal() -> Principal:
     return principal
 
 
+def asker_id() -> str:
+    """Return the id of who makes the call being handled; empty for nobody."""
+    principal = _current.get()
+    return principal.user_id if principal is not None else ""
+
+
 def set_current_principal(principal: Principal | None) -> None:
     """Remember who makes the call, for the rest of this task."""
     _current.set(principal)

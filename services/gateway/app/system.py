@@ -18,10 +18,12 @@ from services.gateway.app.ports import (
     SchedulerQueries,
     SchedulerStatus,
 )
+from services.gateway.app.shared_answer import SharedAnswer
 
 T = TypeVar("T")
 
 OK = "ok"
+PROBED_EVERY_S = 1.0
 _PATIENCE_S = 1.5
 
 
@@ -60,20 +62,24 @@ class System:
         scheduler: SchedulerQueries,
         *,
         gate: Gate | None = None,
+        probed_every_s: float = PROBED_EVERY_S,
     ) -> None:
-        """Put it together; without a `gate` this gateway serves from the start."""
+        """Put it together; without a `gate` this gateway serves from the start.
+
+        Probes ask log and services every `probed_every_s` seconds at most: anybody may send them.
+        """
         self._fold = fold
         self._appender = appender
         self._agents = agents
         self._ledger = ledger
         self._scheduler = scheduler
         self._gate = gate or Gate.opened()
+        self._log_end = SharedAnswer(lambda: _check(fold.log_end()), probed_every_s)
+        self._services = SharedAnswer(self._ask_services, probed_every_s)
 
     async def health(self) -> dict[str, str]:
         """Return what log, ledger and scheduler say: "ok", or what is wrong."""
-        log, ledger, scheduler = await asyncio.gather(
-            self._check_log(), _check(self._ledger.status()), _check(self._scheduler.status())
-        )
+        log, (ledger, scheduler) = await asyncio.gather(self._check_log(), self._services())
         return {"log": log, "ledger": ledger[1], "scheduler": scheduler[1]}
 
     async def readiness(self) -> dict[str, str]:
@@ -84,9 +90,7 @@ class System:
 
     async def status(self) -> SystemStatus:
         """Return the view over the services."""
-        ledger, scheduler = await asyncio.gather(
-            _check(self._ledger.status()), _check(self._scheduler.status())
-        )
+        ledger, scheduler = await self._ask_services()
         return SystemStatus(
             self._fold.position,
             self._fold.counts.pending,
@@ -99,8 +103,13 @@ class System:
     async def _check_log(self) -> str:
         if not self._appender.is_open:
             return "the outcome of a commit is unknown"
-        _found, text = await _check(self._fold.log_end())
+        _found, text = await self._log_end()
         return text
+
+    async def _ask_services(
+        self,
+    ) -> tuple[tuple[LedgerStatus | None, str], tuple[SchedulerStatus | None, str]]:
+        return await asyncio.gather(_check(self._ledger.status()), _check(self._scheduler.status()))
 
 
 async def _check(question: Awaitable[T]) -> tuple[T | None, str]:

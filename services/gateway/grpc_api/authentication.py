@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote
 
@@ -13,7 +13,7 @@ import grpc.aio
 from prometheus_client import Counter
 
 from fogbank.domain.errors import ResourceExhaustedError
-from fogbank.runtime.grpc_interceptors import guarded
+from fogbank.runtime.grpc_interceptors import guarded, held
 from services.gateway.app.identity import Identity
 from services.gateway.app.principal import Principal, current_principal, set_current_principal
 from services.gateway.grpc_api.scopes import scope_of
@@ -27,11 +27,13 @@ else:
 Details = grpc.HandlerCallDetails
 Continue = Callable[[Details], Awaitable[Handler | None]]
 
-# Open to anyone: probes and tools, signing in, and agents, which show a token of their own.
+# Agents show a token of their own, and how many shake hands at once is bounded.
+_AGENTS = "/fogbank.v1.AgentService/"
+# Open to anyone: probes and tools, signing in, and agents.
 OPEN_METHODS = (
     "/grpc.health.v1.Health/",
     "/grpc.reflection.",
-    "/fogbank.v1.AgentService/",
+    _AGENTS,
     "/fogbank.v1.SystemService/",
     "/fogbank.v1.IdentityService/Register",
     "/fogbank.v1.IdentityService/Login",
@@ -59,8 +61,11 @@ class Authenticate(grpc.aio.ServerInterceptor):
 
     async def intercept_service(self, continuation: Continue, details: Details) -> Handler | None:
         handler = await continuation(details)
-        if handler is None or details.method.startswith(OPEN_METHODS):
-            return handler
+        if handler is None:
+            return None
+        if details.method.startswith(OPEN_METHODS):
+            counted_here = handler.response_streaming and not details.method.startswith(_AGENTS)
+            return held(handler, self._of_an_address) if counted_here else handler
         takes, counted = scope_of(details.method), details.method not in _NEVER_LIMITED
 
         async def admit(context: Context) -> None:
@@ -88,6 +93,9 @@ class Authenticate(grpc.aio.ServerInterceptor):
         return grpc.unary_unary_rpc_method_handler(
             counted, handler.request_deserializer, handler.response_serializer
         )
+
+    def _of_an_address(self, context: Context) -> AbstractContextManager[None]:
+        return self._identity.limits.anonymous_stream(address_of(context))
 
     def _bounded(self, handler: Handler) -> Handler:
         """Return the handler of a stream as one that counts, and ends if nobody may or does read.

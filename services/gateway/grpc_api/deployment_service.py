@@ -20,6 +20,7 @@ from fogbank.v1 import deployment_service_pb2_grpc as rpc
 from fogbank.v1 import deployments_pb2
 from services.gateway.app.deployments import Accepted, CreateAsk, Deployments, Progress
 from services.gateway.app.goals import Goal
+from services.gateway.app.limits import Limits
 from services.gateway.app.planning import Planning
 from services.gateway.app.ports import DeploymentQuery
 from services.gateway.app.principal import current_principal
@@ -51,11 +52,14 @@ class DeploymentService(rpc.DeploymentServiceServicer):
         deployments: Deployments,
         planning: Planning,
         updates: Updates,
+        limits: Limits,
         bounds: Bounds = GRPC_BOUNDS,
     ) -> None:
+        """`limits` count what the door doesn't: each deployment of a batch."""
         self._deployments = deployments
         self._updates = updates
         self._planning = planning
+        self._limits = limits
         self._bounds = bounds
 
     async def CreateDeployment(
@@ -128,6 +132,7 @@ class DeploymentService(rpc.DeploymentServiceServicer):
             raise InvalidArgumentError.of_field(
                 "requests", f"must be at most {MAX_BATCH}, got {len(requests)}"
             )
+        self._limits.more(current_principal(), len(requests) - 1)
         asks = [self._checked(request) for request in requests]
         outcomes = await self._deployments.create_many(current_principal(), asks)
         return [

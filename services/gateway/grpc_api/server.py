@@ -101,7 +101,10 @@ class GrpcDependencies:
 def add_to_server(uses: GrpcDependencies, server: grpc.aio.Server) -> None:
     """Register all services on a server that is not started yet."""
     deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(
-        DeploymentService(uses.deployments, uses.planning, uses.updates, uses.bounds), server
+        DeploymentService(
+            uses.deployments, uses.planning, uses.updates, uses.identity.limits, uses.bounds
+        ),
+        server,
     )
     node_service_pb2_grpc.add_NodeServiceServicer_to_server(
         NodeService(uses.nodes, uses.node_commands, uses.rebalances, uses.joining), server

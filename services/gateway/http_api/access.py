@@ -9,7 +9,7 @@ from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
 
 from services.gateway.app.identity import Identity
-from services.gateway.app.principal import Principal
+from services.gateway.app.principal import Principal, set_current_principal
 from services.gateway.http_api.dependencies import used_by
 from services.gateway.http_api.scopes import scope_of
 
@@ -65,6 +65,9 @@ async def _admitted(connection: HTTPConnection, identity: Identity, token: str) 
     route = getattr(connection.scope.get("route"), "path", "")
     method = connection.scope.get("method", "WEBSOCKET")
     polled = method == "GET" and route in _NEVER_LIMITED and "as_of" not in connection.query_params
-    return await identity.admit(
+    principal = await identity.admit(
         token.strip(), address_of(connection), scope_of(method, route), counted=not polled
     )
+    # A request is handled in the task that admits it.
+    set_current_principal(principal)
+    return principal

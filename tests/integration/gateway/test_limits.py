@@ -13,7 +13,10 @@ import grpc
 import grpc.aio
 import httpx2
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from fogbank.codec.values import spec_to_pb
 from fogbank.domain.errors import ResourceExhaustedError, UnauthenticatedError, UnavailableError
 from fogbank.runtime.clock import ManualClock
 from fogbank.runtime.grpc_server import GrpcServer
@@ -22,6 +25,8 @@ from fogbank.v1 import deployment_service_pb2_grpc
 from services.gateway.app.limits import Allowance, Limits
 from services.gateway.app.principal import Principal
 from services.gateway.grpc_api.authentication import Authenticate
+from tests.support.fleet_log import a_spec
+from tests.support.gateway import gateway_world, refusal
 from tests.support.named_users import named_identity
 from tests.support.rest_face import RestFace, rest_face
 from tests.support.waiting import eventually
@@ -345,3 +350,49 @@ async def test_the_messages_of_a_stream_wait_for_their_turn(clock: ManualClock) 
         assert not more.done()
         clock.advance(0.02)
         assert await more
+
+
+async def test_streams_without_a_token_are_counted_by_address(clock: ManualClock) -> None:
+    limits = Limits(clock, replace(FEW, anonymous_streams=2))
+    server = GrpcServer([], interceptors=[Authenticate(named_identity(limits))])
+    port = await server.start("127.0.0.1:0")
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        untyped: Any = channel
+        health: Any = health_pb2_grpc.HealthStub(untyped)
+        reflection: Any = reflection_pb2_grpc.ServerReflectionStub(untyped)
+        listed = reflection_pb2.ServerReflectionRequest(list_services="")
+
+        async def watched() -> Any:
+            stream = health.Watch(health_pb2.HealthCheckRequest())
+            try:
+                await anext(aiter(stream))
+            except grpc.aio.AioRpcError as error:
+                assert error.code() is EXHAUSTED  # noqa: PT017
+                return None
+            return stream
+
+        first, second = await watched(), await watched()
+        assert first
+        assert second
+        assert await watched() is None
+        one_more = reflection.ServerReflectionInfo(iter([listed]))
+        with pytest.raises(grpc.aio.AioRpcError, match="close one first"):
+            await one_more.read()
+        assert await health.Check(health_pb2.HealthCheckRequest()), "a probe is never refused"
+        first.cancel()
+        await eventually(watched, what="room for another stream")
+    await server.stop(0)
+
+
+async def test_each_deployment_of_a_batch_counts(clock: ManualClock) -> None:
+    allowance = Allowance(requests_per_second=2)
+    async with gateway_world(clock=clock, allowance=allowance) as world:
+        service = world.deployment_service
+        ask = pb.CreateDeploymentRequest(spec=spec_to_pb(a_spec()))
+        batch = pb.CreateDeploymentsRequest(requests=[ask] * 10)
+        await service.CreateDeployments(batch, metadata=ALICE)
+        listing = pb.ListDeploymentsRequest()
+        error = await refusal(service.ListDeployments(listing, metadata=ALICE))
+        assert "Too many requests; try again in 4 s" in (error.details() or "")
+        clock.advance(3.5)
+        await service.ListDeployments(listing, metadata=ALICE)

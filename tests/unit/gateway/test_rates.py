@@ -37,6 +37,14 @@ def test_what_is_given_back_can_be_taken_again() -> None:
     assert rate.take("a", 7) > 0
 
 
+def test_what_is_added_is_waited_for_afterwards() -> None:
+    rate = Rate(per_second=1, burst=2)
+    assert rate.take("a", 7) == 0
+    rate.add("a", 3, 7)
+    assert rate.take("a", 7) == 3 * SECOND_US
+    assert rate.take("a", 7 + 3 * SECOND_US) == 0
+
+
 def test_a_clock_that_steps_back_gives_no_more_than_a_burst() -> None:
     rate = Rate(per_second=1, burst=2)
     assert [rate.take("a", 10 * SECOND_US) for _ in range(2)] == [0, 0]

@@ -122,25 +122,32 @@ async def test_another_refusal_of_a_service_behind_is_our_fault() -> None:
 
 
 async def test_a_call_without_a_deadline_gets_one() -> None:
-    async def hang(_request: bytes, _context: Any) -> bytes:
+    handled = []
+
+    async def hang(request: bytes, _context: Any) -> bytes:
+        handled.append(request)
         await asyncio.Event().wait()
         return b""
 
-    server = grpc.aio.server(interceptors=[Boundary(deadline_s=0.05)])
+    server = grpc.aio.server(interceptors=[Boundary(lambda request: 60 if request else 0.05)])
     add_echo(server, hang)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
         async with open_channel(f"127.0.0.1:{port}") as channel:
+            more = asyncio.ensure_future(call(channel, "Unary", b"more"))
+            await eventually(lambda: handled == [b"more"], what="the first call to be handled")
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call(channel, "Unary", b"")
+            assert not more.done(), "it has more time"
+            more.cancel()
     finally:
         await server.stop(0)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 async def test_a_stream_of_requests_lasts_as_long_as_it_is_wanted() -> None:
-    server = grpc.aio.server(interceptors=[Boundary(deadline_s=0)])
+    server = grpc.aio.server(interceptors=[Boundary(lambda _: 0)])
     add_echo(server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
