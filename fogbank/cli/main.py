@@ -137,7 +137,7 @@ def _failed(arguments: Sequence[str], code: int) -> int:
 def _known(error: Exception) -> CommandError | None:
     """Return the error of a call, or of a number that was typed, as one for people; else None."""
     if isinstance(error, ValueError | OverflowError) and _TOO_LARGE.match(str(error)):
-        return UsageFailure("a number is larger than any that means something here")
+        return UsageFailure("a number is none, or larger than any that means something here")
     if "grpc" not in sys.modules:
         return None
     import grpc

@@ -1,11 +1,14 @@
 """What `fog up` prints: progress and news for people, one line of JSON for programs."""
 
 import json
+import shlex
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fogbank.cli.output import console
+from fogbank.local.data_dir import DEFAULT_NAME
 from fogbank.local.state import LocalState
 
 if TYPE_CHECKING:
@@ -129,7 +132,7 @@ Fogbank is ready after {seconds:.1f} s, with {_nodes(connected, state.engine)}.
   data       {state.data_dir}    logs: {state.data_dir}/logs
 
 Try, in another terminal in this folder:
-
+{_where(state.data_dir)}
   .venv/bin/fog deploy -f examples/nginx-server.yaml --wait
   .venv/bin/fog ps
   .venv/bin/fog nodes
@@ -155,3 +158,10 @@ Ctrl-C stops it; `fog up` carries on from there.
         if self._spinner is not None:
             self._spinner.stop()
             self._spinner = None
+
+
+def _where(data_dir: str) -> str:
+    """Return what lets other commands find this system; empty where they do so anyway."""
+    if Path(data_dir) == Path(DEFAULT_NAME).absolute():
+        return ""
+    return f"\n  export FOG_DATA_DIR={shlex.quote(data_dir)}"

@@ -164,7 +164,7 @@ def test_numbers_that_nothing_can_carry_are_mistakes_of_who_typed_them(
 ) -> None:
     assert run(arguments) == 64
     assert capsys.readouterr().err == (
-        "fog: a number is larger than any that means something here\n"
+        "fog: a number is none, or larger than any that means something here\n"
     )
     assert server.requests == []
 

@@ -55,7 +55,8 @@ function Why({ id }) {
     <h2>Why</h2>
     <${Waiting} answer=${told} error=${error} />
     ${told && html`<p>${told.summary}</p>`}
-    ${told?.explanation && html`<${Explanation} of=${told.now ?? told.explanation} />`}
+    ${told?.explanation &&
+    html`<${Explanation} of=${told.now ?? told.explanation} decidedAt=${told.now ? 0 : told.decided_at_sequence} />`}
   </section>`;
 }
 

@@ -2,11 +2,15 @@
 
 import { html } from "./vendor/preact-htm-3.1.1.module.js";
 
-// Scores are thousandths, the terms they consist of are shares of one.
-export function Explanation({ of }) {
+// Scores are thousandths, the terms they consist of are shares of one. `decidedAt` is the commit of the round that saw
+// it so; without it, it is so now.
+export function Explanation({ of, decidedAt = 0 }) {
   const terms = [...new Set(of.best.flatMap((candidate) => Object.keys(candidate.terms)))].sort();
   return html`<div>
-    <p>${of.nodes_feasible} of ${of.nodes_considered} nodes can take a replica.</p>
+    <p>
+      ${decidedAt ? `When it was decided last (commit ${decidedAt}), ` : ""}${of.nodes_feasible} of
+      ${" "}${of.nodes_considered} nodes ${decidedAt ? "could" : "can"} take a replica.
+    </p>
     ${of.filters.length > 0 &&
     html`<ul>
       ${of.filters.map(({ filter, nodes, reason }) => html`<li key=${filter}>${nodes} ${nodes === 1 ? "node" : "nodes"} ${reason}</li>`)}
