@@ -915,3 +915,78 @@ class HeardHeartbeats(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HeardHeartbeats: _TypeAlias = HeardHeartbeats  # noqa: Y015
+
+@_typing.final
+class BroughtErrand(_message.Message):
+    """What the gateway that an agent came to says to the one where a user waits for what the agent
+    brings. Sealed, and not stored. One without news is a sign of life; so is the first one, by which
+    the gateway offers what it was told of.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BRINGING_ID_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    PIECE_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    CUT_OFF_FIELD_NUMBER: _builtins.int
+    bringing_id: _builtins.str
+    """Id (UUID) of the agent's call; answers go by it."""
+    number: _builtins.int
+    """Number of the news, from 1 up; of the last one in a sign of life."""
+    complete: _builtins.bool
+    """All was brought."""
+    cut_off: _builtins.bool
+    """The agent was cut off."""
+    @_builtins.property
+    def piece(self) -> Global___ServeRequest:
+        """A piece of what the agent brings."""
+
+    def __init__(
+        self,
+        *,
+        bringing_id: _builtins.str = ...,
+        number: _builtins.int = ...,
+        piece: Global___ServeRequest | None = ...,
+        complete: _builtins.bool = ...,
+        cut_off: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "cut_off", b"cut_off", "news", b"news", "piece", b"piece"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bringing_id", b"bringing_id", "complete", b"complete", "cut_off", b"cut_off", "news", b"news", "number", b"number", "piece", b"piece"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_news: _TypeAlias = _typing.Literal["piece", "complete", "cut_off"]  # noqa: Y015
+    _WhichOneofArgType_news: _TypeAlias = _typing.Literal["news", b"news"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_news) -> _WhichOneofReturnType_news | None: ...
+
+Global___BroughtErrand: _TypeAlias = BroughtErrand  # noqa: Y015
+
+@_typing.final
+class WantedErrand(_message.Message):
+    """What the gateway where a user waits answers. Sealed, and not stored; said again as a sign of life."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    UP_TO_FIELD_NUMBER: _builtins.int
+    UNWANTED_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    """Node's id (UUID) that was sent on the errand: nobody else may bring anything."""
+    up_to: _builtins.int
+    """Pieces up to this number may come."""
+    unwanted: _builtins.bool
+    """Nobody waits for it, or wants more, or another agent's call brings it."""
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        up_to: _builtins.int = ...,
+        unwanted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "unwanted", b"unwanted", "up_to", b"up_to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WantedErrand: _TypeAlias = WantedErrand  # noqa: Y015

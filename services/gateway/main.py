@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from fogbank.domain.fleet import IF_STATES_DIFFER, StateDiffersError
 from fogbank.log.group_commit import GroupCommit
 from fogbank.log.jetstream import JetStreamLog
-from fogbank.log.nats_connection import NatsConnection
-from fogbank.log.opening import open_log
+from fogbank.log.nats_connection import NatsConnection, connect
+from fogbank.log.opening import credentials_of, open_log
 from fogbank.log.second_copy import LedgerCopy, agreement
 from fogbank.log.snapshots import LedgerSnapshots
 from fogbank.log.stream import StreamName
@@ -34,6 +34,7 @@ from services.gateway.adapters.api_tokens import PostgresApiTokens
 from services.gateway.adapters.database import make_engine, migrate, ping
 from services.gateway.adapters.denials import PostgresDenials
 from services.gateway.adapters.doors import Doors, agents_only_connect
+from services.gateway.adapters.errand_peers import NatsPeers
 from services.gateway.adapters.invites import PostgresInvites
 from services.gateway.adapters.ledger_client import LedgerClient
 from services.gateway.adapters.node_authority import FleetAuthority, SealedTokenSecrets
@@ -177,7 +178,7 @@ async def build(service: Service, settings: GatewaySettings) -> None:
         uses.node_commands,
         uses.rebalances,
         agents,
-        Errands(uses.deployments, fold, agents),
+        Errands(uses.deployments, fold, agents, await _peers(service, settings)),
         joining,
         own.identity,
         uses.organizations,
@@ -263,6 +264,14 @@ async def _agents(
     service.enter_sync(agents.running())
     await service.enter(heard_heartbeats(record.connection, settings.fleet, agents.heard))
     return agents
+
+
+async def _peers(service: Service, settings: GatewaySettings) -> NatsPeers:
+    """Be ready for errands of other gateways, on a connection that the log doesn't share."""
+    connection = await service.enter(
+        connect(settings.nats_url, f"{settings.instance}-errands", credentials_of(settings))
+    )
+    return NatsPeers(connection, settings.fleet, settings.sealing_key.get_secret_value())
 
 
 async def _begin(

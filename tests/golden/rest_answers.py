@@ -36,7 +36,7 @@ from services.gateway.http_api.errors import (
     error_response,
     internal_response,
 )
-from tests.support.gateway import HandScheduler
+from tests.support.hand_scheduler import HandScheduler
 from tests.support.rest_face import RestFace, deploy_body, rest_face
 
 Answers = dict[str, dict[str, Any]]

@@ -49,6 +49,7 @@ from tests.simulation.machines import (
 from tests.simulation.snapshots import Kept, SimSnapshots, SimSource, SimStatuses
 from tests.simulation.streams import TOKEN, SimGateways, SimStream, serve_stream
 from tests.simulation.world import ProcessDeadError, SimClock, World
+from tests.support.no_peers import NoPeers
 from tests.support.schedulers import NoMeter
 
 T = TypeVar("T")
@@ -218,14 +219,13 @@ class GatewayActor(Actor):
                 await fold.caught_up.wait()
                 if fold.begun_at:
                     self.world.count("gateway begun with a snapshot")
-                self.fold, self.appender, self._tasks = fold, appender, tasks
+                self.fold, self.appender, self._agents = fold, appender, agents
                 self.command_log = command_log = CommandLog(fold, appender)
-                sealed = self.cluster.sealed
+                sealed, self._tasks = self.cluster.sealed, tasks
                 self.deployments = Deployments(fold, command_log, never, sealed, self.clock)
-                errands = Errands(self.deployments, fold, agents)
                 joining = Joining(fold, command_log, self.clock, never, None)
+                errands = Errands(self.deployments, fold, agents, NoPeers())
                 self._service = AgentService(agents, joining, errands, never, TOKEN, "default")
-                self._agents = agents
                 self.updates = Updates(self.deployments, fold, command_log, sealed, self.clock)
 
     def hear(self, instance: str, heartbeats: list[HeardHeartbeat]) -> None:

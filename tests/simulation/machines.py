@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from fogbank.domain.containers import HealthProbe
+from fogbank.domain.errands import Brought
 from fogbank.domain.node import NO_DETAILS, Fingerprint, HostDetails
 from fogbank.domain.resources import NOTHING, Resources
 from fogbank.domain.states import RuntimeKind
@@ -26,7 +27,6 @@ from services.ledger.core.log_tree import TreeGrowth, TreeHead
 from services.ledger.core.projection import TableChanges
 from services.ledger.core.rows import CommitRow
 from services.node_agent.app.ports import (
-    Brought,
     ImageMissingError,
     ProbeTry,
     Progress,

@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from fogbank.domain.errands import Brought, Errand
 from fogbank.domain.errors import FogError
 from fogbank.runtime.error_table import outside
 from fogbank.v1 import agent_service_pb2 as pb
 from services.node_agent.adapters.gateway_stream import _REFUSALS, _message, _request
-from services.node_agent.app.ports import Brought, Errand, GatewayError
+from services.node_agent.app.ports import GatewayError
 from services.node_agent.core import effects as ef
 from services.node_agent.core import stimuli as st
 from tests.simulation.loop import Process

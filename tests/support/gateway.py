@@ -1,6 +1,6 @@
 """A gateway's gRPC face in a test's own process: real loopback calls over a log in memory.
 
-There is no scheduler: the test writes rounds by hand, so that it says what is decided and when.
+There is no scheduler: the test writes rounds by hand (`hand_scheduler`).
 """
 
 from __future__ import annotations
@@ -20,13 +20,11 @@ from fogbank.codec import encode_commit, encode_envelope
 from fogbank.domain import events as ev
 from fogbank.domain.envelope import EventEnvelope
 from fogbank.domain.errors import UnavailableError
-from fogbank.domain.ids import replica_id, round_event_id
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.policy import Policy
 from fogbank.log.group_commit import GroupCommit
 from fogbank.log.memory import MemoryLog, MemoryStore
 from fogbank.log.port import EventLog, Writer
-from fogbank.placement.causes import causes_of
 from fogbank.runtime.certificates import GATEWAY_NAME, Authority
 from fogbank.runtime.clock import Clock, SystemClock
 from fogbank.runtime.grpc_channel import open_channel
@@ -49,6 +47,7 @@ from services.gateway.app.agent_session import AgentPorts
 from services.gateway.app.agents import Agents
 from services.gateway.app.clusters import Clusters
 from services.gateway.app.command_log import CommandLog
+from services.gateway.app.deliveries import Peers
 from services.gateway.app.deployments import Deployments
 from services.gateway.app.errands import Errands
 from services.gateway.app.events import Events
@@ -78,7 +77,9 @@ from services.gateway.grpc_api.policy_service import PolicyService
 from services.gateway.grpc_api.replica_service import ReplicaService
 from services.gateway.grpc_api.system_service import SystemService
 from tests.support.fleet_log import a_fingerprint, a_spec
+from tests.support.hand_scheduler import HandScheduler
 from tests.support.named_users import ALICE, PLENTY, NamedUsers, named_identity
+from tests.support.no_peers import NoPeers
 from tests.support.rest_face import FakeScheduler, FoldLedger
 from tests.support.statuses import LogStatuses
 from tests.support.tenancy import MemoryApiTokens, MemoryDenials, MemoryInvites, add_token_service
@@ -140,62 +141,6 @@ class HeardTelemetry:
 
     async def publish(self, heard: Heard) -> None:
         self.heard.append(heard)
-
-
-class HandScheduler:
-    """Writes the rounds that a test wants."""
-
-    def __init__(self, log: EventLog, fold: FleetFold) -> None:
-        self._log = log
-        self._fold = fold
-        self._instant_us = 0
-
-    async def decide(self, *outcomes: ev.Outcome) -> int:
-        """Append a round and wait until the gateway has folded it; return its sequence."""
-        fleet = self._fold.fleet
-        self._instant_us = max(self._instant_us + 1, fleet.facts.log_time_us)
-        prev = fleet.decisions.prev_digest
-        event = ev.RoundDecided(
-            prev, fleet.position, self._instant_us, "balanced@1", bytes(32), 1, 100, (), outcomes
-        )
-        envelope = EventEnvelope(
-            round_event_id(prev, "hand", self._instant_us),
-            event,
-            "round",
-            "scheduler/hand",
-            self._instant_us,
-            causes=causes_of(fleet, outcomes),
-        )
-        data = encode_commit(fleet.facts.log_time_us, [encode_envelope(envelope)])
-        sequence = await self._log.append(data)
-        await self._fold.reached(sequence)
-        assert fleet.decisions.prev_sequence == sequence, "the round is void"
-        return sequence
-
-    async def place(self, deployment_id: str, *node_ids: str, first_slot: int = 0) -> list[str]:
-        """Place one replica on each node; return their ids."""
-        deployment = self._fold.fleet.facts.deployments[deployment_id]
-        generations = self._fold.fleet.decisions.of(deployment_id).generations
-        placements = []
-        for slot, node_id in enumerate(node_ids, start=first_slot):
-            generation = generations.get(slot, 0) + 1
-            placed_id = replica_id(deployment_id, slot, generation)
-            placements.append(ev.Placement(placed_id, slot, generation, node_id, 1))
-        await self.decide(
-            ev.DeploymentPlaced(
-                deployment_id, deployment.version, deployment.spec.resources, tuple(placements)
-            )
-        )
-        return [placement.replica_id for placement in placements]
-
-    async def release(self, deployment_id: str, *replica_ids: str) -> None:
-        """Let replicas be stopped."""
-        await self.decide(ev.ReplicasReleased(deployment_id, replica_ids, "Scaled down"))
-
-    async def offline(self, node_id: str) -> None:
-        """Declare a node offline."""
-        node = self._fold.fleet.facts.nodes[node_id]
-        await self.decide(ev.NodeOffline(node_id, node.epoch, self._instant_us))
 
 
 @dataclass
@@ -279,12 +224,14 @@ async def gateway_world(
     clock: Clock | None = None,
     allowance: Allowance = PLENTY,
     patience_s: float = 30,
+    peers: Peers | None = None,
 ) -> AsyncIterator[GatewayWorld]:
     """Run a gateway while the context lasts. Two on the same `log_of` share a fleet.
 
     Without a `planner` it plans from its own fold; without `invites` it has its own. With an
     `authority` agents join by token, and connect at another door, with certificates. The
-    `allowance` is everybody's; the broker's clock is the system's, whatever `clock` says.
+    `allowance` is everybody's; without `peers` it is the only gateway. The broker's clock is the
+    system's, whatever `clock` says.
     """
     log_of, clock = log_of or memory_logs(), clock or SystemClock()
     log = log_of(Writer("gateway", instance))
@@ -302,8 +249,8 @@ async def gateway_world(
     uses = (deployments, fold, command_log, queries, environments, clock, identity.limits)
     views, changes = Nodes(fold, ledger), NodeCommands(fold, command_log, clock)
     nodes = NodeService(views, changes, Rebalances(fold, command_log, queries, clock), joining)
-    errands, service = Errands(deployments, fold, agents), _deployment_service(*uses)
-    _register(server, service, nodes, agents, joining, errands, identity.limits)
+    errands = Errands(deployments, fold, agents, peers or NoPeers())
+    _register(server, _deployment_service(*uses), nodes, agents, joining, errands, identity.limits)
     past = Past(deployments, views, clusters := Clusters(fold, command_log, ledger, clock))
     _register_audit(server, log, fold, ledger, past)
     organizations = _organizations(fold, command_log, clock, invites)
@@ -311,8 +258,7 @@ async def gateway_world(
     add_token_service(server, tokens, denials, Rights(fold, command_log))
     async with AsyncExitStack() as stack:
         stack.enter_context(agents.running())
-        for loop in (fold.run, appender.run):
-            stack.push_async_callback(_cancelled, asyncio.create_task(loop()))
+        _keep_running(stack, fold, appender)
         await fold.reached(await log.last_sequence())
         address = await stack.enter_async_context(_listening(server, joining, authority))
         channel = await stack.enter_async_context(open_channel(address, credentials=_to(authority)))
@@ -356,6 +302,11 @@ def _register_audit(
 
 def _fold(log: EventLog, kept_changes: int) -> FleetFold:
     return FleetFold(log, LogStatuses(log), kept_changes=kept_changes)
+
+
+def _keep_running(stack: AsyncExitStack, fold: FleetFold, appender: GroupCommit) -> None:
+    for loop in (fold.run, appender.run):
+        stack.push_async_callback(_cancelled, asyncio.create_task(loop()))
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from uuid import uuid4
 import structlog
 
 from fogbank.domain.envelope import EventEnvelope
+from fogbank.domain.errands import Errand
 from fogbank.domain.errors import (
     AbortedError,
     FogError,
@@ -37,7 +38,6 @@ from services.gateway.core.agent_messages import (
     Assignments,
     CapacityChange,
     Drain,
-    Errand,
     FromAgent,
     Heartbeat,
     HeartbeatAnswer,
@@ -121,6 +121,11 @@ class AgentSession:
     def node_id(self) -> str:
         """The node's id."""
         return self._hello.node_id
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the node has not shaken hands again since, here or elsewhere."""
+        return self._node().epoch == self._welcome.epoch
 
     def wake(self) -> None:
         """Have the session look whether there is something to say."""
@@ -245,7 +250,7 @@ class AgentSession:
     def _check_trust_and_epoch(self, node: NodeFact) -> None:
         if self._trusted_for_s() <= 0:
             raise certificate_ended(self.node_id)
-        if node.epoch != self._welcome.epoch:
+        if not self.is_current:
             raise AbortedError("the node shook hands again", reason="SUPERSEDED")
         if self._fold.fleet.offline_since_us(node) is not None:
             raise AbortedError(

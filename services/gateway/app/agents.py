@@ -16,6 +16,7 @@ from uuid import uuid4
 import structlog
 from prometheus_client import Gauge
 
+from fogbank.domain.errands import Errand
 from fogbank.domain.errors import AbortedError, AlreadyExistsError, UnavailableError
 from fogbank.domain.position import pack
 from fogbank.runtime.crash_points import crash_point
@@ -25,7 +26,7 @@ from services.gateway.app.handshakes import Handshakes
 from services.gateway.app.node_pace import NodePace
 from services.gateway.app.ports import HeardHeartbeat
 from services.gateway.core.agent_events import connected
-from services.gateway.core.agent_messages import Errand, Welcome
+from services.gateway.core.agent_messages import Welcome
 from services.gateway.core.hello import Hello, check_hello, check_identity
 from services.gateway.core.join_refusals import removed
 
@@ -81,22 +82,13 @@ class Agents:
             if session is not None:
                 session.heard(each.epoch, each.number)
 
-    def send(self, node_id: str, errand: Errand) -> None:
-        """Send a node's agent on an errand.
-
-        Raises:
-            UnavailableError: it has no stream here.
-        """
+    def send(self, node_id: str, errand: Errand) -> bool:
+        """Send a node's agent on an errand; False if it has no stream here."""
         session = self._sessions.get(node_id)
-        if session is None:
-            node = self._fold.fleet.facts.nodes.get(node_id)
-            raise UnavailableError(
-                f"node {node.name if node else node_id} is not connected to this gateway; it may "
-                "be offline, or be connected to another one, which must be asked then",
-                reason="NODE_NOT_HERE",
-                retry_after_ms=_RETRY_HINT_MS,
-            )
+        if session is None or not session.is_current:
+            return False
         session.send(errand)
+        return True
 
     def drain(self, reason: str) -> None:
         """Send all agents elsewhere, and take no new ones."""

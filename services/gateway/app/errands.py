@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from uuid import uuid4
 
 from prometheus_client import Gauge
 
 from fogbank.domain.decisions import PlacedReplica
+from fogbank.domain.errands import Brought, Errand, ExecErrand, LogsErrand
 from fogbank.domain.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
@@ -20,91 +20,40 @@ from fogbank.domain.errors import (
 )
 from fogbank.domain.facts import DeploymentFact
 from services.gateway.app.agents import Agents
+from services.gateway.app.deliveries import Delivery, Peers, Taker
 from services.gateway.app.deployments import Deployments
 from services.gateway.app.errand_shares import ErrandShares
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.principal import Principal
 from services.gateway.app.streams import Streams
-from services.gateway.core.agent_messages import Errand, ExecErrand, LogsErrand
 
 _ERRANDS = Gauge("fog_gateway_errands", "Logs that are read and commands that run for users.")
 
 MAX_TAIL = 100_000
 MAX_COMMAND = 64
 MAX_ARGUMENT = 4_096
-# So many pieces wait for a slow user; then the agent waits, and reads no further.
-_PIECES = 8
 _RETRY_HINT_MS = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A piece of what an agent brings; the last one has an exit code or a failure."""
-
-    data: bytes = b""
-    is_error: bool = False
-    exit_code: int | None = None
-    failure: str = ""
-
-
-class Delivery:
-    """What an agent brings for one errand of its node, piece by piece."""
-
-    def __init__(self, node_id: str) -> None:
-        self.node_id = node_id
-        self._pieces: asyncio.Queue[Piece | None] = asyncio.Queue(_PIECES)
-        self._begun = asyncio.Event()
-        self._unwanted = asyncio.Event()
-
-    def begin(self) -> None:
-        """Note that the agent came."""
-        self._begun.set()
-
-    async def begun(self) -> None:
-        """Wait until the agent came."""
-        await self._begun.wait()
-
-    def end(self) -> None:
-        """Note that nobody wants more."""
-        self._unwanted.set()
-
-    async def unwanted(self) -> None:
-        """Wait until nobody wants more."""
-        await self._unwanted.wait()
-
-    async def put(self, piece: Piece | None) -> bool:
-        """Hand on a piece, None after the last; tell whether somebody wants more."""
-        putting = asyncio.ensure_future(self._pieces.put(piece))
-        unwanted = asyncio.ensure_future(self._unwanted.wait())
-        try:
-            await asyncio.wait({putting, unwanted}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            putting.cancel()
-            unwanted.cancel()
-        return not self._unwanted.is_set()
-
-    async def pieces(self) -> AsyncGenerator[Piece]:
-        """Yield all pieces.
-
-        Raises:
-            FailedPreconditionError: the agent says that it can't be done.
-        """
-        while (piece := await self._pieces.get()) is not None:
-            if piece.failure:
-                raise FailedPreconditionError(piece.failure, reason="ERRAND_FAILED")
-            yield piece
-
-
 class Errands:
-    """Sends agents on errands for users, and takes what they bring."""
+    """Sends agents on errands for users, and takes what they bring.
+
+    Both through the other gateways where the agent's stream, or what it calls, is there.
+    """
 
     def __init__(
-        self, deployments: Deployments, fold: FleetFold, agents: Agents, patience_s: float = 10
+        self,
+        deployments: Deployments,
+        fold: FleetFold,
+        agents: Agents,
+        peers: Peers,
+        patience_s: float = 10,
     ) -> None:
         """Give an agent `patience_s` seconds to come."""
         self._deployments = deployments
         self._fold = fold
         self._agents = agents
+        self._peers = peers
         self._patience_s = patience_s
         self._waiting: dict[str, Delivery] = {}
         self._streams = Streams()
@@ -120,7 +69,7 @@ class Errands:
         follow: bool = False,
         slot: int | None = None,
         previous: bool = False,
-    ) -> AsyncGenerator[Piece]:
+    ) -> AsyncGenerator[Brought]:
         """Yield what a replica's container wrote, or with `previous` the one before.
 
         The replica is the one given, ended or not, or the last one of a `slot`.
@@ -130,7 +79,7 @@ class Errands:
             NotFoundError: no such deployment or replica, or not the caller's.
             FailedPreconditionError: no node has it, or its node can't.
             ResourceExhaustedError: the caller has too many errands on its node already.
-            UnavailableError: its node is not connected here, or does not answer.
+            UnavailableError: its node is connected nowhere, does not answer, or was cut off.
         """
         if not 0 <= tail <= MAX_TAIL:
             raise InvalidArgumentError.of_field("tail", f"must be 0 to {MAX_TAIL}, got {tail}")
@@ -149,7 +98,7 @@ class Errands:
 
     async def execute(
         self, principal: Principal, deployment_id: str, replica_id: str, command: tuple[str, ...]
-    ) -> AsyncGenerator[Piece]:
+    ) -> AsyncGenerator[Brought]:
         """Yield what a command in a replica's container writes, and last its exit code.
 
         Raises: as `logs`, and as `Deployments.changeable`, whenever that comes to be so.
@@ -173,26 +122,33 @@ class Errands:
             async for piece in pieces:
                 yield piece
 
-    def node_of(self, errand_id: str) -> str:
-        """Return the node that was sent on an errand; NotFoundError if nobody waits for it here."""
-        return self._wanted(errand_id).node_id
+    @asynccontextmanager
+    async def reachable(self, node_id: str) -> AsyncIterator[None]:
+        """Let users of all gateways send a node's agent on errands: it has a stream here."""
+        async with self._peers.reachable(node_id, partial(self._agents.send, node_id)):
+            yield
 
-    def taken(self, errand_id: str) -> Delivery:
-        """Return where an agent is to bring what it has for an errand.
+    @asynccontextmanager
+    async def taken(
+        self, errand_id: str, check_speaks_for: Callable[[str], None]
+    ) -> AsyncIterator[Taker]:
+        """Give what takes what an agent brings for an errand, while the context lasts.
+
+        Before that `check_speaks_for` is called with the node that was sent, and may raise.
 
         Raises:
-            NotFoundError: nobody waits for it here.
+            NotFoundError: nobody waits for it, here or elsewhere.
         """
-        delivery = self._wanted(errand_id)
-        del self._waiting[errand_id]
-        delivery.begin()
-        return delivery
-
-    def _wanted(self, errand_id: str) -> Delivery:
         delivery = self._waiting.get(errand_id)
         if delivery is None:
-            raise NotFoundError("nobody waits for that here", reason="NO_SUCH_ERRAND")
-        return delivery
+            async with self._peers.offered(errand_id) as taker:
+                check_speaks_for(taker.node_id)
+                yield taker
+            return
+        check_speaks_for(delivery.node_id)
+        if not delivery.begin():
+            raise NotFoundError("nobody waits for that any more", reason="NO_SUCH_ERRAND")
+        yield delivery
 
     @asynccontextmanager
     async def _sent(
@@ -201,21 +157,26 @@ class Errands:
         errand = Errand(str(uuid4()), replica.id, kind)
         delivery = self._waiting[errand.errand_id] = Delivery(replica.node_id)
         try:
-            self._agents.send(replica.node_id, errand)
-            try:
-                async with asyncio.timeout(self._patience_s):
-                    await delivery.begun()
-            except TimeoutError:
-                raise UnavailableError(
-                    f"its node did not answer within {self._patience_s:g} s",
-                    reason="NODE_SILENT",
-                    retry_after_ms=_RETRY_HINT_MS,
-                ) from None
-            with _ERRANDS.track_inprogress():
-                yield delivery
+            async with self._peers.awaiting(errand.errand_id, delivery):
+                if not self._agents.send(replica.node_id, errand):
+                    await self._peers.send(errand)
+                await self._begun(delivery)
+                with _ERRANDS.track_inprogress():
+                    yield delivery
         finally:
-            self._waiting.pop(errand.errand_id, None)
+            del self._waiting[errand.errand_id]
             delivery.end()
+
+    async def _begun(self, delivery: Delivery) -> None:
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await delivery.begun()
+        except TimeoutError:
+            raise UnavailableError(
+                f"its node did not answer within {self._patience_s:g} s",
+                reason="NODE_SILENT",
+                retry_after_ms=_RETRY_HINT_MS,
+            ) from None
 
     def _replica(
         self, deployment: DeploymentFact, replica_id: str, slot: int | None = None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fogbank.domain.containers import PLAIN_CONTAINER, ContainerSpec
+from fogbank.domain.errands import Errand
 from fogbank.domain.node import NO_DETAILS, Fingerprint, HostDetails
 from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.resources import Resources
@@ -109,31 +110,6 @@ class Drain:
     """The gateway is going away; the agent should call another."""
 
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class LogsErrand:
-    """Read what a container wrote, or the one before it: the last lines, and what follows."""
-
-    tail: int
-    follow: bool
-    previous: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ExecErrand:
-    """Run a command in a container."""
-
-    command: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Errand:
-    """Something that a user wants of a replica now; whoever knows its id may answer."""
-
-    errand_id: str
-    replica_id: str
-    kind: LogsErrand | ExecErrand
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import grpc.aio
@@ -13,6 +14,7 @@ from fogbank.codec import errands
 from fogbank.codec.containers import container_to_pb
 from fogbank.codec.facts import observation_from_pb
 from fogbank.codec.values import details_from_pb, fingerprint_from_pb, resources_to_pb
+from fogbank.domain.errands import Brought, Errand
 from fogbank.domain.errors import (
     FogError,
     InvalidArgumentError,
@@ -28,7 +30,8 @@ from fogbank.v1 import agent_service_pb2_grpc as rpc
 from fogbank.v1 import deployments_pb2, facts_pb2
 from services.gateway.app.agent_session import AgentSession
 from services.gateway.app.agents import Agents
-from services.gateway.app.errands import Delivery, Errands, Piece
+from services.gateway.app.deliveries import Taker, cut_off
+from services.gateway.app.errands import Errands
 from services.gateway.app.joining import Joining, ShownCertificate
 from services.gateway.app.limits import Limits
 from services.gateway.core import agent_messages as msg
@@ -82,7 +85,10 @@ class AgentService(rpc.AgentServiceServicer):
         hello = await _hello(requests)
         await self._joining.check(hello, shown)
         trusted_until_us = shown.ends_at_us if shown is not None else None
-        async with self._agents.session(hello, trusted_until_us) as session:
+        async with (
+            self._agents.session(hello, trusted_until_us) as session,
+            self._errands.reachable(session.node_id),
+        ):
             reader = asyncio.create_task(self._listen(requests, session))
             writer = asyncio.create_task(_write(session))
             try:
@@ -98,22 +104,24 @@ class AgentService(rpc.AgentServiceServicer):
         """Take what an agent brings for an errand of its own node, as fast as the user does."""
         requests = aiter(request_iterator)
         shown = await self._caller(requests, context)
-        first = await _first(requests, "errand_id")
-        node_id = self._errands.node_of(first.errand_id)
-        self._joining.speaks_for(node_id, shown)
-        delivery = self._errands.taken(first.errand_id)
-        try:
-            # Only now does the agent begin, so nothing is run that nobody waits for.
-            await context.send_initial_metadata((errands.TAKEN,))
-            async for request in _while_wanted(requests, delivery):
-                # The node may have been removed since.
-                self._joining.speaks_for(node_id, shown)
-                if not await delivery.put(_piece(request)):
-                    return pb.ServeResponse()
-        except BaseException:
-            await delivery.put(Piece(failure="its node was cut off"))
-            raise
-        await delivery.put(None)
+        errand_id = (await _first(requests, "errand_id")).errand_id
+
+        def check_speaks_for(node_id: str) -> None:
+            self._joining.speaks_for(node_id, shown)
+
+        async with self._errands.taken(errand_id, check_speaks_for) as taker:
+            try:
+                # Only now does the agent begin, so nothing is run that nobody waits for.
+                await context.send_initial_metadata((errands.TAKEN,))
+                async for request in _while_wanted(requests, taker):
+                    # The node may have been removed since.
+                    check_speaks_for(taker.node_id)
+                    if not await taker.put(_piece(request)):
+                        return pb.ServeResponse()
+            except BaseException:
+                await taker.put(cut_off())
+                raise
+            await taker.put(None)
         return pb.ServeResponse()
 
     async def _caller(
@@ -193,10 +201,10 @@ async def _first(requests: AsyncIterator[Any], kind: str) -> Any:
 
 
 async def _while_wanted(
-    requests: AsyncIterator[pb.ServeRequest], delivery: Delivery
+    requests: AsyncIterator[pb.ServeRequest], taker: Taker
 ) -> AsyncIterator[pb.ServeRequest]:
     """Yield what an agent brings; end with it, or once nobody wants more, however silent it is."""
-    unwanted = asyncio.create_task(delivery.unwanted())
+    unwanted = asyncio.create_task(taker.unwanted())
     try:
         while True:
             coming = asyncio.ensure_future(anext(requests, None))
@@ -265,29 +273,12 @@ def _observation(message: facts_pb2.ReplicaObservation) -> ReplicaObservation:
     return observations.checked(seen)
 
 
-def _piece(request: pb.ServeRequest) -> Piece:
-    match request.WhichOneof("message"):
-        case "output":
-            return Piece(request.output)
-        case "error_output":
-            return Piece(request.error_output, is_error=True)
-        case "exit_code":
-            return Piece(exit_code=request.exit_code)
-        case "failure":
-            return Piece(failure=cut_reason(request.failure) or "it can't be done")
-        case kind:
-            raise InvalidArgumentError(f"a message of kind {kind} can't come here")
-
-
-def _errand(errand: msg.Errand) -> pb.Errand:
-    message = pb.Errand(errand_id=errand.errand_id, replica_id=errand.replica_id)
-    match errand.kind:
-        case msg.LogsErrand(tail, follow, previous):
-            message.logs.tail, message.logs.follow = tail, follow
-            message.logs.previous = previous
-        case msg.ExecErrand(command):
-            message.exec.command.extend(command)
-    return message
+def _piece(request: pb.ServeRequest) -> Brought:
+    piece = errands.brought_from_pb(request)
+    if piece is None:
+        kind = request.WhichOneof("message")
+        raise InvalidArgumentError(f"a message of kind {kind} can't come here")
+    return replace(piece, failure=cut_reason(piece.failure))
 
 
 def _response(message: msg.ToAgent) -> pb.ConnectResponse:
@@ -320,8 +311,8 @@ def _response(message: msg.ToAgent) -> pb.ConnectResponse:
             return pb.ConnectResponse(heartbeat_answer=pb.HeartbeatAnswer(number=message.number))
         case msg.Drain():
             return pb.ConnectResponse(drain=pb.Drain(reason=message.reason))
-        case msg.Errand():
-            return pb.ConnectResponse(errand=_errand(message))
+        case Errand():
+            return pb.ConnectResponse(errand=errands.errand_to_pb(message))
         case msg.NodeCertificate():
             return pb.ConnectResponse(
                 certificate=pb.NodeCertificate(

@@ -8,9 +8,10 @@ from typing import Any
 
 import grpc.aio
 
+from fogbank.domain.errands import Brought
 from fogbank.v1 import replica_service_pb2 as pb
 from fogbank.v1 import replica_service_pb2_grpc as rpc
-from services.gateway.app.errands import Errands, Piece
+from services.gateway.app.errands import Errands
 from services.gateway.app.principal import current_principal
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -56,7 +57,7 @@ class ReplicaService(rpc.ReplicaServiceServicer):
                 yield _response(piece)
 
 
-def _response(piece: Piece) -> pb.ExecResponse:
+def _response(piece: Brought) -> pb.ExecResponse:
     if piece.exit_code is not None:
         return pb.ExecResponse(exit_code=piece.exit_code)
     if piece.is_error:

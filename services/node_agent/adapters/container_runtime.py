@@ -16,6 +16,7 @@ import structlog
 from aiodocker import Docker
 
 from fogbank.domain.containers import HealthProbe
+from fogbank.domain.errands import Brought
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import RuntimeKind
 from services.node_agent.adapters.container_config import (
@@ -46,7 +47,6 @@ from services.node_agent.adapters.one_container import (
 )
 from services.node_agent.adapters.volumes import check_room, make_volume, measure_volume
 from services.node_agent.app.ports import (
-    Brought,
     ProbeTry,
     Progress,
     RuntimeFaultError,

@@ -17,6 +17,7 @@ import structlog
 
 from fogbank.codec import errands
 from fogbank.codec.containers import container_from_pb, ports_to_pb
+from fogbank.domain.errands import Brought, Errand
 from fogbank.domain.node import Fingerprint, HostDetails
 from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.resources import Resources
@@ -34,14 +35,7 @@ from fogbank.v1 import (
     resources_pb2,
 )
 from services.node_agent.adapters.node_credentials import NodeCredentials
-from services.node_agent.app.ports import (
-    Brought,
-    Errand,
-    ErrandRefusedError,
-    ExecErrand,
-    GatewayError,
-    LogsErrand,
-)
+from services.node_agent.app.ports import ErrandRefusedError, GatewayError
 from services.node_agent.core import effects as ef
 from services.node_agent.core import stimuli as st
 from services.node_agent.core.replica import Assignment, Desired, ReplicaSpec
@@ -355,34 +349,11 @@ async def _bring(
             return  # (a refusal comes)
         taken.set()
         async for piece in brought:
-            await call.write(_served(piece))
+            await call.write(errands.brought_to_pb(piece))
         await call.done_writing()
     except BaseException:  # (what the call ended with is raised where it is awaited)
         call.cancel()
         raise
-
-
-def _served(piece: Brought) -> agent_service_pb2.ServeRequest:
-    if piece.failure:
-        return agent_service_pb2.ServeRequest(failure=piece.failure)
-    if piece.exit_code is not None:
-        return agent_service_pb2.ServeRequest(exit_code=piece.exit_code)
-    if piece.is_error:
-        return agent_service_pb2.ServeRequest(error_output=piece.data)
-    return agent_service_pb2.ServeRequest(output=piece.data)
-
-
-def _errand(message: agent_service_pb2.Errand) -> Errand | None:
-    """Return an errand; None for one of a kind that this release doesn't know."""
-    match message.WhichOneof("kind"):
-        case "logs":
-            logs = message.logs
-            kind: LogsErrand | ExecErrand = LogsErrand(logs.tail, logs.follow, logs.previous)
-        case "exec":
-            kind = ExecErrand(tuple(message.exec.command))
-        case _:
-            return None
-    return Errand(message.errand_id, message.replica_id, kind)
 
 
 def _message(
@@ -404,7 +375,7 @@ def _message(
         case "drain":
             return st.DrainAsked(response.drain.reason)
         case "errand":
-            return _errand(response.errand)
+            return errands.errand_from_pb(response.errand)
         case _:
             return None
 

@@ -13,10 +13,11 @@ from aiodocker import Docker, DockerError
 from aiodocker.containers import DockerContainer
 
 from fogbank.domain.containers import HealthProbe, ProbeKind
+from fogbank.domain.errands import Brought
 from services.node_agent.adapters.container_config import Shown, read_container
 from services.node_agent.adapters.engine import Engine
 from services.node_agent.adapters.probes import network_probe
-from services.node_agent.app.ports import Brought, ImageMissingError, ProbeTry, RuntimeFaultError
+from services.node_agent.app.ports import ImageMissingError, ProbeTry, RuntimeFaultError
 
 _log = structlog.get_logger(__name__)
 

@@ -29,11 +29,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from fogbank.domain.containers import HealthProbe
+from fogbank.domain.errands import Brought
 from fogbank.domain.resources import NOTHING, Resources
 from fogbank.domain.states import Health, RuntimeKind
 from services.node_agent.adapters.kept_logs import KeptLogs
 from services.node_agent.app.ports import (
-    Brought,
     Clock,
     ImageMissingError,
     ProbeTry,

@@ -9,15 +9,12 @@ from contextlib import aclosing
 
 import structlog
 
+from fogbank.domain.errands import Brought, Errand, ExecErrand, LogsErrand
 from services.node_agent.app.ports import (
-    Brought,
     ContainerRuntime,
-    Errand,
     ErrandRefusedError,
-    ExecErrand,
     GatewayError,
     Gateways,
-    LogsErrand,
     RuntimeFaultError,
 )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fogbank.domain.containers import HealthProbe, PublishedPort
+from fogbank.domain.errands import Brought, Errand
 from fogbank.domain.node import Fingerprint, HostDetails
 from fogbank.domain.states import RuntimeKind
 from services.node_agent.core.effects import Outgoing
@@ -36,41 +37,6 @@ class StartedContainer:
     container_id: str
     started_at_us: int
     ports: tuple[PublishedPort, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class LogsErrand:
-    """Read what a container wrote, or the one before it: the last lines, and what follows."""
-
-    tail: int
-    follow: bool
-    previous: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ExecErrand:
-    """Run a command in a container."""
-
-    command: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Errand:
-    """Something that a user wants of a replica now."""
-
-    errand_id: str
-    replica_id: str
-    kind: LogsErrand | ExecErrand
-
-
-@dataclass(frozen=True, slots=True)
-class Brought:
-    """A piece of what an errand brings; the last one has an exit code, or says why it failed."""
-
-    data: bytes = b""
-    is_error: bool = False
-    exit_code: int | None = None
-    failure: str = ""
 
 
 # Tries a probe once: returns why it failed, or nothing. RuntimeFaultError if nobody can tell.

@@ -9,9 +9,10 @@ from random import Random
 
 import structlog
 
+from fogbank.domain.errands import Errand
 from fogbank.runtime.crash_points import crash_point
 from services.node_agent.app.figures import STREAM_FAILURES, STREAMS
-from services.node_agent.app.ports import Errand, GatewayError, Gateways, GatewayStream, Host
+from services.node_agent.app.ports import GatewayError, Gateways, GatewayStream, Host
 from services.node_agent.core.effects import Outgoing
 from services.node_agent.core.stimuli import (
     NodeRemoved,

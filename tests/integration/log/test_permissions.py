@@ -225,6 +225,33 @@ async def test_what_schedulers_heard_goes_to_gateways(broker: NatsServer) -> Non
         assert told == [("one", [HeardHeartbeat("node", 5, 7)])]
 
 
+async def test_errands_are_between_gateways(broker: NatsServer) -> None:
+    subject = "fogbank.errands.default.node.x"
+    async with AsyncExitStack() as stack:
+        gateways = [await stack.enter_async_context(signed_in(broker, "gateway")) for _ in "ab"]
+        heard: list[bytes] = []
+
+        async def take(message: Any) -> None:
+            heard.append(message.data)
+
+        async def overhear(message: Any) -> None:
+            heard.append(b"overheard " + message.data)
+
+        await gateways[0].client.subscribe(subject, cb=take)
+        for user in ("scheduler", "ledger", "checker"):
+            other = await stack.enter_async_context(signed_in(broker, user))
+            await other.client.subscribe("fogbank.errands.default.>", cb=overhear)
+            await other.client.publish(subject, user.encode())
+            await other.client.flush()
+
+        async def arrived() -> bool:
+            await gateways[1].client.publish(subject, b"gateway")
+            return bool(heard)
+
+        await eventually(arrived, what="what the gateway said")
+        assert set(heard) == {b"gateway"}
+
+
 @pytest.mark.parametrize("user", SERVICES)
 async def test_the_broker_is_no_forger(broker: NatsServer, user: str) -> None:
     """A reply subject may be anything, so the broker can be made to answer into the log.

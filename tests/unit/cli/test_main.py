@@ -236,12 +236,12 @@ def test_a_wrong_password_is_not_answered_with_advice_to_sign_in(
 def test_an_answer_about_connections_is_no_missing_answer(
     server: Deployments, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    why = "node a is not connected to this gateway"
-    server.status = to_status(UnavailableError(why, reason="NODE_NOT_HERE"))
+    why = "its node is connected to no gateway"
+    server.status = to_status(UnavailableError(why, reason="NODE_NOT_CONNECTED"))
     assert run(["deploy", "x", "--image", "y"]) == 1
     error = capsys.readouterr().err
     assert error.startswith(f"fog: {why}\n")
-    assert "name the other gateway in FOG_ADDR" in error
+    assert "`fog nodes` shows whether it is online" in error
 
 
 def test_refusals_come_with_the_fields_that_are_wrong(

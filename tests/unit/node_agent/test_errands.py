@@ -12,11 +12,12 @@ import grpc.aio
 import pytest
 
 from fogbank.codec.errands import TAKEN
+from fogbank.domain.errands import Brought, Errand, ExecErrand, LogsErrand
 from fogbank.v1 import agent_service_pb2 as pb
 from fogbank.v1 import agent_service_pb2_grpc
 from services.node_agent.adapters.gateway_stream import GrpcGateways
 from services.node_agent.app.errands import Errands
-from services.node_agent.app.ports import Brought, ContainerRuntime, Errand, ExecErrand, LogsErrand
+from services.node_agent.app.ports import ContainerRuntime
 from tests.support.waiting import eventually
 
 

@@ -14,16 +14,12 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from fogbank.domain.containers import ContainerSpec, HealthProbe, ProbeKind
+from fogbank.domain.errands import Brought
 from fogbank.domain.states import Health, ReplicaState, RestartPolicy
 from services.node_agent.adapters import one_container
 from services.node_agent.adapters.engine import Engine
 from services.node_agent.adapters.probes import network_probe
-from services.node_agent.app.ports import (
-    Brought,
-    ContainerRuntime,
-    ProbeTry,
-    RuntimeFaultError,
-)
+from services.node_agent.app.ports import ContainerRuntime, ProbeTry, RuntimeFaultError
 from services.node_agent.app.prober import Prober
 from services.node_agent.core import effects as ef
 from services.node_agent.core import stimuli as st
