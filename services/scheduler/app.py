@@ -368,7 +368,7 @@ class Scheduler:
         agenda = self.planner.agenda
         return {
             "active": len(agenda.active),
-            "backoff": len(agenda.timed),
+            "backoff": len(agenda.timed.keys() - agenda.parked.keys()),
             "parked": len(agenda.parked),
         }
 

@@ -191,6 +191,11 @@ class Errands:
         live = decision.slots if decision is not None else {}
         chosen = [live[each] for each in sorted(live) if slot in {None, each}][:1]
         chosen = chosen or [each.id for each in placed.values() if slot in {None, each.slot}][-1:]
+        if not chosen and placed:
+            slots = ", ".join(map(str, sorted({each.slot for each in placed.values()})))
+            raise InvalidArgumentError.of_field(
+                "slot", f"must be one that had a replica ({slots}), got {slot}"
+            )
         if not chosen:
             raise FailedPreconditionError("no replica of it has a node", reason="NO_REPLICA")
         return placed[chosen[0]]

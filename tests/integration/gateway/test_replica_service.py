@@ -16,7 +16,7 @@ from fogbank.v1 import replica_service_pb2 as pb
 from services.gateway.app.deliveries import Delivery
 from services.gateway.app.errand_shares import SHARE
 from tests.support.agents import RunningAgent, running_agent
-from tests.support.fleet_log import a_spec
+from tests.support.fleet_log import a_spec, an_id
 from tests.support.gateway import AGENT_TOKEN, GatewayWorld, signed_in
 from tests.support.named_users import ALICE
 from tests.support.waiting import eventually
@@ -203,6 +203,16 @@ async def test_what_makes_no_sense_is_said(world: GatewayWorld) -> None:
         found = await refused(logs_of(world, "alice", **named, **request))
         assert found[0] is code
         assert text in found[1]
+
+
+async def test_a_slot_that_never_had_a_replica_is_named(world: GatewayWorld) -> None:
+    deployment_id = await world.deployed(2)
+    node_id = an_id("fog-1")
+    await world.connect_node(node_id, "fog-1")
+    await world.scheduler.place(deployment_id, node_id, node_id)
+    code, text = await refused(logs_of(world, "alice", deployment_id=deployment_id, slot=44))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "must be one that had a replica (0, 1), got 44" in text
 
 
 async def test_a_slow_user_holds_the_agent_back_and_one_who_leaves_lets_it_go() -> None:
