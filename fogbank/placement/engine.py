@@ -17,7 +17,7 @@ from fogbank.domain.fleet import FleetState, Folded
 from fogbank.domain.ids import policy_digest
 from fogbank.domain.policy import Policy
 from fogbank.domain.rollouts import as_wanted
-from fogbank.placement.agenda import Agenda, shape_of
+from fogbank.placement.agenda import Agenda, Group, shape_of
 from fogbank.placement.arrays import FleetArrays
 from fogbank.placement.causes import causes_of
 from fogbank.placement.evacuations import evacuate, evacuation_due_us
@@ -197,13 +197,18 @@ class Planner:
         deployments = self.fleet.facts.deployments
         order = Order(work.instant_us, self.arrays.totals, deployments)
         looked: set[str] = set()  # who is due and woken by room as well is met twice
+        # Of which a mover decided about somebody: nothing was learnt of what they wait for.
+        passed_over: set[Group | None] = set()
         for deployment_id, group in self.agenda.walk(
             order, self.fleet.room_sequence, work.hopeless
         ):
             if not deployment_id:
-                if group is not None and group.shape not in work.unsettled:
+                unsettled = group is None or group.shape in work.unsettled
+                if group is not None and not unsettled and group not in passed_over:
                     work.looked_in_vain.add(group)
-            elif deployment_id not in work.moved and deployment_id not in looked:
+            elif deployment_id in work.moved:
+                passed_over.add(group)
+            elif deployment_id not in looked:
                 looked.add(deployment_id)
                 self._look_at(work, deployments[deployment_id])
                 if work.budget <= 0:

@@ -141,3 +141,24 @@ def test_a_parked_slot_comes_in_by_time_alone_and_then_nothing_spins() -> None:
     assert not fleet.planner.has_work(fleet.log.now_us), "looked at once, in vain"
     next_us = fleet.planner.next_look_us()
     assert next_us is None or next_us > fleet.log.now_us
+
+
+def test_who_moves_in_the_round_in_which_room_appears_is_looked_at_in_the_next() -> None:
+    """A round that only moves a replica says nothing of what else its deployment waits for."""
+    fleet = a_fleet(3)
+    web = fleet.deploy(a_spec(replicas=3))
+    fleet.settle()
+    fleet.obey()
+    fleet.fact(ev.NodeRemoved(an_id("fog-2")))
+    fleet.settle()
+    fleet.fact(ev.NodeDraining(an_id("fog-0")))
+    fleet.connect("fog-3")
+    fleet.connect("fog-4")
+    (moved,) = fleet.decide()
+    assert isinstance(moved, ev.DeploymentPlaced)
+    assert moved.placements[0].replaces
+    assert fleet.planner.has_work(fleet.log.now_us)
+    fleet.settle()
+    fleet.obey()
+    fleet.settle()
+    assert sorted(fleet.nodes_of(web)) == ["fog-1", "fog-3", "fog-4"]
