@@ -18,3 +18,11 @@ def milliseconds(text: str) -> int:
         raise UsageFailure(f"{text!r} is no time", hint="write it as 90s, 10m, 1h30m or 7d")
     days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
     return round(((days * 24 + hours) * 3600 + minutes * 60 + seconds) * 1000)
+
+
+def shown(time_ms: int) -> str:
+    """Return a time in milliseconds as `milliseconds` reads it, in the largest unit that fits."""
+    for size_ms, unit in ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m")):
+        if time_ms >= size_ms and not time_ms % size_ms:
+            return f"{time_ms // size_ms}{unit}"
+    return f"{time_ms / 1000:.15g}s"

@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
+from fogbank.cli.enum_words import enum_word
 from fogbank.cli.output import Column, counted, print_table, table
-from fogbank.cli.views import amounts, enum_word, replica_status
+from fogbank.cli.views import amounts, replica_status
 from fogbank.v1 import deployments_pb2, node_service_pb2
 
 if TYPE_CHECKING:

@@ -211,7 +211,7 @@ def _wait(connection: "Connection", timeout_s: float) -> "Rebalance":
 
 
 def _phase(state: "Rebalance") -> str:
-    from fogbank.cli.views import enum_word
+    from fogbank.cli.enum_words import enum_word
     from fogbank.v1 import node_service_pb2
 
     return enum_word(node_service_pb2.RebalancePhase, state.phase, "REBALANCE_PHASE_")

@@ -160,7 +160,7 @@ def _rollout(connection: "Connection", known: str) -> "GetRolloutResponse":
 
 
 def _phase(answer: "GetRolloutResponse") -> str:
-    from fogbank.cli.views import enum_word
+    from fogbank.cli.enum_words import enum_word
     from fogbank.v1 import deployment_service_pb2
 
     return enum_word(deployment_service_pb2.RolloutPhase, answer.phase, "ROLLOUT_PHASE_")

@@ -50,6 +50,7 @@ _COLUMNS = (
     Column("IMAGE", "container_image", wide=True),
     Column("REGION", "region", wide=True),
     Column("PRIORITY", "priority", wide=True),
+    Column("CLUSTER", "cluster_id", wide=True),
     Column("OWNER", "owner_id", wide=True),
 )
 _TABLE_ONLY = ("replicas_text", "age")
@@ -265,6 +266,7 @@ def print_detail(detail: dict[str, Any], output: OutputFormat) -> None:
 
 
 def _print_detail(detail: dict[str, Any], *, wide: bool) -> None:
+    from fogbank.cli.spec_content import spec_lines
     from fogbank.cli.views import update_text
 
     screen = console()
@@ -282,12 +284,16 @@ def _print_detail(detail: dict[str, Any], *, wide: bool) -> None:
         ("Update", update_text(rollout) if rollout else None),
         ("Type", detail["type"]),
         ("Region", detail["region"]),
-        ("Cluster", detail["cluster_id"] if detail["cluster_id"] > 1 else None),
+        ("Cluster", detail["cluster_id"] or None),
+        ("Owner", detail["owner_id"]),
+        ("Priority", detail["priority"]),
         (
             "Each needs",
             f"{counted(ask['cpu_cores'], 'core')}, {ask['memory_mb']} MiB, {ask['storage_gb']} GiB"
             + (f", {ask['gpu_units']:g} GPU" if ask["gpu_units"] else ""),
         ),
+        *spec_lines(detail["spec"]),
+        ("Environment", "given; its values are shown to nobody" if rollout.get("has_env") else ""),
         ("Created", detail["created_at"]),
     ]
     for label, value in facts:

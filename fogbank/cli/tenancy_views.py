@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from fogbank.cli.views import amounts, enum_word, instant
+from fogbank.cli.enum_words import enum_word
+from fogbank.cli.views import amounts, instant
 from fogbank.v1 import facts_pb2, identity_service_pb2, resources_pb2
 
 _THOUSANDTHS = 1000

@@ -5,6 +5,8 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from fogbank.cli.enum_words import enum_word
+from fogbank.cli.spec_content import spec_content
 from fogbank.codec.values import details_from_pb
 from fogbank.v1 import (
     deployment_service_pb2,
@@ -15,15 +17,6 @@ from fogbank.v1 import (
 )
 
 _SECOND = timedelta(seconds=1)
-
-
-def enum_word(kind: Any, number: int, prefix: str) -> str:
-    """Return an enum's value as a lowercase word without its prefix."""
-    try:
-        name: str = kind.Name(number)
-    except ValueError:
-        return str(number)  # a newer server's
-    return name.removeprefix(prefix).lower()
 
 
 def status_word(number: int) -> str:
@@ -118,10 +111,12 @@ def deployment_detail(
     deployment: deployments_pb2.Deployment, runtimes: dict[str, str]
 ) -> dict[str, Any]:
     """Return all of a deployment; `runtimes` says of each node id how it runs containers."""
+    spec = spec_content(deployment.spec)
     detail = deployment_row(deployment) | {
         "etag": deployment.etag,
         "resources": amounts(deployment.spec.resources),
-        "disconnect": _disconnect(deployment.spec.disconnect),
+        "disconnect": spec["disconnect"],
+        "spec": spec,
         "replicas": [
             {
                 "slot": replica.slot,
@@ -158,13 +153,14 @@ def deployment_detail(
 
 def rollout_summary(rollout: deployment_service_pb2.GetRolloutResponse) -> dict[str, Any]:
     """Return how far an update is, and of which revision and image replicas are to be meanwhile."""
-    images = {each.number: each.spec.container_image for each in rollout.revisions}
+    wanted = {each.number: each for each in rollout.revisions}.get(rollout.wanted_revision)
     kinds = deployment_service_pb2.RolloutPhase
     return {
         "phase": enum_word(kinds, rollout.phase, "ROLLOUT_PHASE_"),
         "revision": rollout.revision,
         "wanted_revision": rollout.wanted_revision,
-        "wanted_image": images.get(rollout.wanted_revision),
+        "wanted_image": wanted.spec.container_image if wanted else None,
+        "has_env": wanted.has_env if wanted else None,
         "message": rollout.message,
     }
 
@@ -182,14 +178,6 @@ def update_text(rollout: dict[str, Any]) -> str:
 def _port(port: deployments_pb2.PublishedPort) -> str:
     protocol = enum_word(deployments_pb2.PortProtocol, port.protocol, "PORT_PROTOCOL_")
     return f"{port.host_port}->{port.number}/{protocol}"
-
-
-def _disconnect(rules: deployments_pb2.DisconnectRules) -> dict[str, Any]:
-    return {
-        "lost_after_ms": rules.lost_after_ms,
-        "replace": rules.replace if rules.HasField("replace") else True,
-        "stop_on_client_after_ms": rules.stop_on_client_after_ms,
-    }
 
 
 def node_row(node: nodes_pb2.Node) -> dict[str, Any]:
