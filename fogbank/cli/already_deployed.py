@@ -1,10 +1,10 @@
 """What is deployed already of what is asked for: what has its name, and in what that differs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from fogbank.cli.amounts import AMOUNTS
 from fogbank.cli.connection import Connection
@@ -19,8 +19,18 @@ from fogbank.v1 import deployment_service_pb2, deployments_pb2
 _CREATE = "CreateDeployment"
 
 
+class _Named(Protocol):
+    """What has a name within a cluster; 0 is the default one."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def cluster_id(self) -> int: ...
+
+
 def living_namesakes(
-    connection: Connection, texts: Sequence[DeploymentText]
+    connection: Connection, texts: Sequence[_Named]
 ) -> list[list[deployments_pb2.Deployment]]:
     """Return for each what lives in its cluster under its name and is the caller's, newest first.
 
@@ -57,11 +67,31 @@ def check_names_are_free(
         if namesakes and not any(_made_by(text.request_id, each) for each in namesakes)
     }
     if taken:
-        named = ", ".join(f"{name} ({', '.join(ids)})" for name, ids in taken.items())
-        raise CommandError(
-            f"{named} {'is' if len(taken) == 1 else 'are'} deployed already",
-            hint=instead(next(iter(taken)), file),
+        raise _taken(taken, instead(next(iter(taken)), file))
+
+
+def check_new_name_is_free(
+    connection: Connection, there: deployments_pb2.Deployment, wanted: _Named
+) -> None:
+    """Refuse to give a deployment a name that another living one has in the cluster it will be in.
+
+    Raises:
+        CommandError: names what is there, and what to do instead.
+    """
+    if (wanted.name, _cluster(wanted)) == (there.spec.name, _cluster(there.spec)):
+        return
+    (namesakes,) = living_namesakes(connection, [wanted])
+    if ids := [each.id for each in namesakes if each.id != there.id]:
+        raise _taken(
+            {wanted.name: ids}, "choose another name, or give --another to let several have it"
         )
+
+
+def _taken(names: Mapping[str, Sequence[str]], hint: str) -> CommandError:
+    """Return the refusal of names that deployments of these ids have."""
+    named = ", ".join(f"{name} ({', '.join(ids)})" for name, ids in names.items())
+    verb = "is" if len(names) == 1 else "are"
+    return CommandError(f"{named} {verb} deployed already", hint=hint)
 
 
 def instead(name: str, file: Path | None) -> str:
@@ -121,8 +151,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _cluster(text: DeploymentText) -> int:
-    return text.cluster_id or DEFAULT_CLUSTER_ID
+def _cluster(named: _Named) -> int:
+    return named.cluster_id or DEFAULT_CLUSTER_ID
 
 
 def _made_by(request_id: str, deployment: deployments_pb2.Deployment) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from fogbank.cli.amounts import AMOUNTS
-from fogbank.cli.deploy_flags import LostAfter, Probe, StopGrace, StopOnClientAfter
+from fogbank.cli.deploy_flags import Another, LostAfter, Probe, StopGrace, StopOnClientAfter
 from fogbank.cli.failures import CommandError, UsageFailure
 from fogbank.cli.output import AsTable, Output, OutputFormat
 from fogbank.cli.update_flags import (
@@ -64,7 +64,16 @@ _AS_THEY_ARE = {
     "wait_for_capacity": "wait_for_capacity",
 }
 # What goes with a file as well.
-_BESIDE_A_FILE = {"deployment", "file", "etag", "request_id", "wait", "timeout", "output"}
+_BESIDE_A_FILE = {
+    "deployment",
+    "file",
+    "etag",
+    "request_id",
+    "another",
+    "wait",
+    "timeout",
+    "output",
+}
 
 
 def update(  # noqa: PLR0917  one parameter for each flag
@@ -103,6 +112,7 @@ def update(  # noqa: PLR0917  one parameter for each flag
     stop_on_client_after: StopOnClientAfter = "",
     etag: Etag = "",
     request_id: Repeat = "",
+    another: Another = False,
     wait: Wait = False,
     timeout: Timeout = 600,
     output: Output = AsTable,
@@ -121,7 +131,7 @@ def update(  # noqa: PLR0917  one parameter for each flag
     request = _request(flags) if not texts else None
     with connect() as connection:
         if request is not None:
-            changed = [_updated(connection, request, str(deployment))]
+            changed = [_updated(connection, request, str(deployment), another=another)]
         else:
             changed = _replaced(connection, texts, flags)
         warn_of_regions(connection, [region or "", *(text.region for text in texts)])
@@ -161,7 +171,7 @@ def _replaced(
 
     Those that are so already are told to people here, and returned for programs.
     """
-    from fogbank.cli.already_deployed import differences
+    from fogbank.cli.already_deployed import check_new_name_is_free, differences
     from fogbank.cli.deployment_requests import deployment_spec, replacing_request
 
     ended = []
@@ -173,6 +183,8 @@ def _replaced(
             else:
                 ended.append(there)
             continue
+        if not flags["another"]:
+            check_new_name_is_free(connection, there, text)
         request = replacing_request(text, there.id, flags["request_id"], flags["etag"])
         answer = connection.call(connection.deployments.UpdateDeployment, request)
         ended.append(answer.deployment)
@@ -201,11 +213,26 @@ def _found(
 
 
 def _updated(
-    connection: "Connection", request: "UpdateDeploymentRequest", deployment: str
+    connection: "Connection",
+    request: "UpdateDeploymentRequest",
+    deployment: str,
+    *,
+    another: bool,
 ) -> "Deployment":
-    from fogbank.cli.lookups import deployment_id
+    from fogbank.cli.already_deployed import check_new_name_is_free
+    from fogbank.cli.lookups import deployment_id, get_deployment
+    from fogbank.v1 import deployments_pb2
 
     request.deployment_id = deployment_id(connection, deployment)
+    changed = {"name", "cluster_id"}.intersection(request.update_mask.paths)
+    if changed and not another:
+        there = get_deployment(connection, request.deployment_id)
+        wanted = deployments_pb2.DeploymentSpec(
+            name=there.spec.name, cluster_id=there.spec.cluster_id
+        )
+        for field in changed:
+            setattr(wanted, field, getattr(request.spec, field))
+        check_new_name_is_free(connection, there, wanted)
     return connection.call(connection.deployments.UpdateDeployment, request).deployment
 
 

@@ -133,6 +133,37 @@ def test_a_name_that_lives_is_not_deployed_again_but_for_another(
     assert len(server.living) == 4
 
 
+def test_a_name_that_lives_is_given_to_no_other_but_for_another(
+    server: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = {}
+    for name, cluster in (("web", "1"), ("site", "1"), ("web", "2")):
+        deploy = ["deploy", name, "--image", "nginx", "--cluster", cluster, "-o", "name"]
+        assert run(deploy) == 0
+        made[name, cluster] = capsys.readouterr().out.strip()
+    assert run(["update", "site", "--name", "web"]) == 1
+    said = capsys.readouterr().err
+    assert f"web ({made['web', '1']}) is deployed already" in said
+    assert "--another" in said
+    assert run(["update", made["web", "2"], "--cluster", "1"]) == 1, "a move meets it too"
+    assert not server.updates
+    assert run(["update", made["web", "1"], "--name", "web", "--image", "nginx:2"]) == 0
+    assert run(["update", "site", "--name", "web", "--cluster", "3"]) == 0, "no other is there"
+    assert run(["update", made["site", "1"], "--name", "web", "--cluster", "1", "--another"]) == 0
+    assert [server.living[known].spec.name for known in made.values()] == ["web"] * 3
+
+
+def test_a_file_gives_a_name_that_lives_to_no_other_but_for_another(
+    server: Deployments, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["deploy", "-f", str(file)]) == 0
+    assert run(["deploy", "site", "--image", "nginx:1"]) == 0
+    assert run(["update", "site", "-f", str(file)]) == 1
+    assert "is deployed already" in capsys.readouterr().err
+    assert not server.updates
+    assert run(["update", "site", "-f", str(file), "--another"]) == 0
+
+
 def test_a_repeat_of_the_request_is_no_other_deployment(server: Deployments) -> None:
     repeated = ["deploy", "web", "--image", "nginx", "--request-id", "once"]
     assert [run(repeated) for _ in range(2)] == [0, 0]
