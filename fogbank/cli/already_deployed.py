@@ -12,7 +12,7 @@ from fogbank.cli.deployment_files import DeploymentText
 from fogbank.cli.failures import CommandError, UsageFailure
 from fogbank.cli.lookups import LIVING, all_deployments
 from fogbank.codec.values import spec_from_pb
-from fogbank.domain.deployment import DEFAULT_CLUSTER_ID
+from fogbank.domain.deployment import DEFAULT_CLUSTER_ID, DeploymentSpec
 from fogbank.domain.ids import command_event_id
 from fogbank.v1 import deployment_service_pb2, deployments_pb2
 
@@ -120,7 +120,12 @@ def differences(
     deployed: deployments_pb2.DeploymentSpec, asked_for: deployments_pb2.DeploymentSpec
 ) -> list[dict[str, Any]]:
     """Return the fields in which two specs differ, defaults filled in; none for the same."""
-    left, right = (dict(_leaves(spec_from_pb(each))) for each in (deployed, asked_for))
+    return changed_fields(spec_from_pb(deployed), spec_from_pb(asked_for))
+
+
+def changed_fields(deployed: DeploymentSpec, asked_for: DeploymentSpec) -> list[dict[str, Any]]:
+    """Return the fields in which two specs differ, as files name and print them."""
+    left, right = dict(_leaves(deployed)), dict(_leaves(asked_for))
     return [
         {"field": name, "deployed": left.get(name), "asked_for": right.get(name)}
         for name in dict.fromkeys((*left, *right))

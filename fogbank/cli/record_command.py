@@ -36,6 +36,8 @@ def log(
     """Tell all that the log says of one thing; -o json prints one JSON object a line."""
     from fogbank.cli.connection import connect
     from fogbank.cli.export_command import exported
+    from fogbank.cli.record_changes import Changes
+    from fogbank.domain.position import pack
 
     with connect() as connection:
         thing = resolved(connection, thing)
@@ -44,8 +46,11 @@ def log(
             print(f"{written} written to {export}")
             return
         named = names(connection)
-        for event in events(connection, thing, after):
-            _print(event, thing, named, output)
+        changes = Changes() if thing.startswith("deployment/") else None
+        for logged, event in _logged(connection, thing, after):
+            position = pack(event["sequence"], event["index"])
+            changed = changes.told(logged.envelope, position) if changes is not None else ""
+            _print(event, thing, named, output, changed)
 
 
 def resolved(connection: "Connection", thing: str) -> str:
@@ -69,6 +74,17 @@ def events(
 
     `progress` gets the sequence that was read and the last one.
     """
+    for _logged_event, row in _logged(connection, thing, after, progress):
+        yield row
+
+
+def _logged(
+    connection: "Connection",
+    thing: str,
+    after: int,
+    progress: Callable[[int, int], None] = lambda _done, _last: None,
+) -> Iterator[tuple["LoggedEvent", dict[str, Any]]]:
+    """Yield the events of `events` as the server sends them, too."""
     from fogbank.cli.event_commands import rows
     from fogbank.v1 import audit_service_pb2 as pb
 
@@ -76,7 +92,7 @@ def events(
     for commit in connection.audit.ReadEvents(request, metadata=connection.metadata):
         progress(commit.sequence, commit.last_sequence)
         for logged, row in zip(commit.events, rows(commit), strict=True):
-            yield with_causes(logged, row)
+            yield logged, with_causes(logged, row)
 
 
 def with_causes(logged: "LoggedEvent", row: dict[str, Any]) -> dict[str, Any]:
@@ -136,7 +152,11 @@ def names(connection: "Connection") -> Callable[[str, str], str]:
 
 
 def _print(
-    event: dict[str, Any], thing: str, named: Callable[[str, str], str], output: OutputFormat
+    event: dict[str, Any],
+    thing: str,
+    named: Callable[[str, str], str],
+    output: OutputFormat,
+    changed: str,
 ) -> None:
     if output is OutputFormat.JSON:
         print(json.dumps(event, ensure_ascii=False))
@@ -147,18 +167,23 @@ def _print(
     elif output is OutputFormat.NAME:
         print(event["event_id"])
     else:
-        _print_for_people(event, thing, named, wide=output is OutputFormat.WIDE)
+        _print_for_people(event, thing, named, changed, wide=output is OutputFormat.WIDE)
     sys.stdout.flush()
 
 
 def _print_for_people(
-    event: dict[str, Any], thing: str, named: Callable[[str, str], str], *, wide: bool
+    event: dict[str, Any],
+    thing: str,
+    named: Callable[[str, str], str],
+    changed: str,
+    *,
+    wide: bool,
 ) -> None:
     from fogbank.cli.record_lines import lines
 
     position = f"{event['sequence']}.{event['index']}"
     head = f"{position:>9}  {event['appended_at'] or '':<24}"
-    for line in lines(event, thing, named):
+    for line in lines(event, thing, named, changed):
         print(f"{head}  {line}")
         head = " " * len(head)
     if wide:

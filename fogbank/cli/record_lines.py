@@ -13,10 +13,11 @@ _BEST_SHOWN = 3
 Named = Callable[[str, str], str]
 
 
-def lines(event: dict[str, Any], thing: str, named: Named) -> Iterator[str]:
+def lines(event: dict[str, Any], thing: str, named: Named, changed: str = "") -> Iterator[str]:
     """Yield what an event says about a thing (`deployment/<id>`), a phrase each.
 
-    `named` gives a text for a kind (`deployment`, `node`) and an id.
+    `named` gives a text for a kind (`deployment`, `node`) and an id; `changed` is what a command
+    changed, where that is known.
     """
     kind, payload = event["type"].rpartition(".")[2], event["payload"]
     if kind == "RoundDecided":
@@ -28,7 +29,8 @@ def lines(event: dict[str, Any], thing: str, named: Named) -> Iterator[str]:
                 yield _observation(payload, seen, named)
                 yield from _because(cause, named)
     else:
-        yield f"{_words(kind)} by {event['actor'] or 'nobody'}{_details(payload)}"
+        said = f": {changed}" if changed else _details(payload)
+        yield f"{_words(kind)} by {event['actor'] or 'nobody'}{said}"
 
 
 def _words(kind: str) -> str:
