@@ -52,13 +52,21 @@ def uncordon(node: NodeArgument, request_id: RequestId = "", output: Output = As
     from fogbank.v1 import node_service_pb2
 
     with connect() as connection:
+        reference = node_reference(connection, node)
+        asked = node_service_pb2.GetNodeRequest(node=reference)
+        before = connection.call(connection.nodes.GetNode, asked).node
         answer = connection.call(
             connection.nodes.UncordonNode,
             node_service_pb2.UncordonNodeRequest(
-                request_id=request_id or str(uuid4()), node=node_reference(connection, node)
+                request_id=request_id or str(uuid4()), node=reference
             ),
         )
-    _print(answer.node, output, "takes replicas again")
+    was_out = before.cordoned or before.draining
+    _print(
+        answer.node,
+        output,
+        "takes replicas again" if was_out else "was not cordoned: nothing to do",
+    )
 
 
 def drain(  # noqa: PLR0917  one parameter for each flag

@@ -27,7 +27,8 @@ _HINTS = {
     "DEPLOYMENT_NOT_FOUND": "`fog ps` lists what there is",
     "NODE_NOT_CONNECTED": "`fog nodes` shows whether it is online",
     "NODE_NOT_FOUND": "`fog nodes` lists what there is",
-    "CLUSTER_NOT_FOUND": "`fog cluster list` lists what there is",
+    "CLUSTER_NOT_FOUND": "`fog cluster list` lists what there is; a deployment goes into cluster 1 "
+    "unless --cluster says another",
     "ORGANIZATION_NOT_FOUND": "`fog org list` lists what there is",
     "MEMBER_NOT_FOUND": "`fog org members` lists who there is",
     "NO_EARLIER_REVISION": "`fog rollout history` shows them; `fog rollout undo --to` names one",
@@ -58,6 +59,26 @@ _GIVEN_AS = {
     "subjects": "--subject",
     "aggregate": "the thing",
     "touching": "the thing",
+    "to_revision": "--to",
+}
+
+_SPEC_FIELD = re.compile(r"(^|; | {5})spec\.([\w.\[\]]+)(?=: )", re.MULTILINE)
+# Flags that say what a file has under another name.
+_FLAGS = {
+    "container_image": "--image",
+    "cluster_id": "--cluster",
+    "container.ports": "--port",
+    "container.volumes": "--volume",
+    "container.probe": "--probe",
+    "container.stop_grace_ms": "--stop-grace",
+    "constraints": "--constraint",
+    "labels": "--label",
+    "rollout.max_surge": "--max-surge",
+    "rollout.max_unavailable": "--max-unavailable",
+    "rollout.min_healthy_ms": "--min-healthy",
+    "rollout.progress_deadline_ms": "--progress-deadline",
+    "disconnect.lost_after_ms": "--lost-after",
+    "disconnect.stop_on_client_after_ms": "--stop-on-client-after",
 }
 
 
@@ -81,7 +102,8 @@ def explain(error: grpc.RpcError) -> CommandError:
         message = "\n".join([message, *(f"     {line}" for line in violations)])
     field, colon, rest = message.partition(": ")
     message = f"{_GIVEN_AS.get(field, field)}{colon}{rest}"
-    return CommandError(_OUT_OF_BOUNDS.sub(_as_given, message), hint=_HINTS.get(told.reason, ""))
+    message = _SPEC_FIELD.sub(_as_in_a_file, _OUT_OF_BOUNDS.sub(_as_given, message))
+    return CommandError(message, hint=_HINTS.get(told.reason, ""))
 
 
 def _as_given(refused: re.Match[str]) -> str:
@@ -89,6 +111,15 @@ def _as_given(refused: re.Match[str]) -> str:
     amount = AMOUNTS[refused[1]]
     low, high, got = (f"{amount.shown(float(number)):.15g}" for number in refused.groups()[1:])
     return f"{amount.name}: must be between {low} and {high} {amount.unit}, got {got}"
+
+
+def _as_in_a_file(refused: re.Match[str]) -> str:
+    """Return a field by its name in a file, and its flag if that has another."""
+    before, field = refused.groups()
+    parts = re.sub(r"\[\d+\]", "", field).split(".")
+    above = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    flag = next((_FLAGS[each] for each in above if each in _FLAGS), "")
+    return f"{before}{field} ({flag})" if flag else f"{before}{field}"
 
 
 def _unreached(message: str) -> CommandError:

@@ -253,7 +253,7 @@ def test_refusals_come_with_the_fields_that_are_wrong(
     assert run(["deploy", "x", "--image", "y", "--env", "A=b"]) == 1
     error = capsys.readouterr().err
     assert "fog: the request is wrong" in error
-    assert "spec.name: must not be empty" in error
+    assert "     name: must not be empty" in error
     ((request, metadata),) = server.requests
     assert metadata["authorization"] == "Bearer the-token"
     assert request.env["A"] == "b"
@@ -275,9 +275,32 @@ def test_amounts_out_of_bounds_are_told_as_they_were_given(
     )
 
 
+def test_fields_are_named_as_in_files_and_with_their_flags(
+    server: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.status = refusal(
+        code_pb2.INVALID_ARGUMENT,
+        "spec.container.ports.number: must be between 1 and 65535, got 0; "
+        "spec.name: must be printable, got 'spec.x'; "
+        "spec.rollout.min_healthy_ms: must be at most 5, got 6; "
+        "spec.constraints[0].values: must be one",
+    )
+    assert run(["deploy", "x", "--image", "y", "--port", "0"]) == 1
+    assert capsys.readouterr().err == (
+        "fog: container.ports.number (--port): must be between 1 and 65535, got 0; "
+        "name: must be printable, got 'spec.x'; "
+        "rollout.min_healthy_ms (--min-healthy): must be at most 5, got 6; "
+        "constraints[0].values (--constraint): must be one\n"
+    )
+    server.status = refusal(code_pb2.INVALID_ARGUMENT, "to_revision: must be one of 1, 2, got 7")
+    assert run(["deploy", "x", "--image", "y"]) == 1
+    assert capsys.readouterr().err == "fog: --to: must be one of 1, 2, got 7\n"
+
+
 @pytest.mark.parametrize(
     ("code", "reason", "hint"),
     [
+        (code_pb2.NOT_FOUND, "CLUSTER_NOT_FOUND", "unless --cluster says another"),
         (code_pb2.UNAUTHENTICATED, "", "fog login"),
         (code_pb2.UNAUTHENTICATED, "UNAUTHENTICATED", "fog login"),
         (code_pb2.RESOURCE_EXHAUSTED, "RATE_LIMITED", "try again in a while"),

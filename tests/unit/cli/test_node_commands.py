@@ -176,6 +176,18 @@ def test_who_waits_for_a_drain_is_told_what_is_left(
     assert capsys.readouterr().err == "left on fog-1: web/1\n"
 
 
+def test_a_node_that_was_not_cordoned_is_not_said_to_come_back(
+    server: Nodes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["nodes", "uncordon", "fog-1"]) == 0
+    assert capsys.readouterr().out == "fog-1 was not cordoned: nothing to do\n"
+    for field in ("cordoned", "draining"):
+        setattr(server.nodes[FOG_2], field, True)
+        assert run(["nodes", "uncordon", "fog-2"]) == 0
+        assert capsys.readouterr().out == "fog-2 takes replicas again\n"
+        setattr(server.nodes[FOG_2], field, False)
+
+
 def test_a_drain_that_takes_too_long_says_what_is_left(
     server: Nodes, capsys: pytest.CaptureFixture[str]
 ) -> None:
