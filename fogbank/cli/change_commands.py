@@ -1,11 +1,10 @@
 """`fog scale` and `fog delete`."""
 
-import sys
 from typing import Annotated
 
 import typer
 
-from fogbank.cli.failures import UsageFailure
+from fogbank.cli.confirming import Yes, confirm
 from fogbank.cli.output import AsTable, Output, OutputFormat, counted, print_data
 
 _MOST_REPLICAS = 1_000
@@ -59,7 +58,7 @@ def scale(  # noqa: PLR0917  one parameter for each flag
 
 def delete(
     deployment: Annotated[str, typer.Argument(help="Its id, or its name if no other has it.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    yes: Yes = False,
     request_id: Annotated[
         str, typer.Option("--request-id", help="Makes a repeat of this command safe.")
     ] = "",
@@ -77,7 +76,7 @@ def delete(
     with connect() as connection:
         found = get_deployment(connection, deployment_id(connection, deployment))
         if not yes:
-            _confirm(
+            confirm(
                 f"Delete {found.spec.name} ({found.id}) with its {counted(found.spec.replicas)}?"
             )
         connection.call(
@@ -89,9 +88,3 @@ def delete(
         if wait:
             wait_gone(connection, found.id, timeout)
     print(f"{found.spec.name} ({found.id}) deleted")
-
-
-def _confirm(question: str) -> None:
-    if not sys.stdin.isatty():
-        raise UsageFailure("nobody is there to confirm it", hint="give --yes (-y)")
-    typer.confirm(question, abort=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from fogbank.cli.deploy_flags import (
     AllowColocation,
     Another,
+    AutoRollback,
     Cluster,
     Constraint,
     Cpu,
@@ -16,11 +17,15 @@ from fogbank.cli.deploy_flags import (
     Image,
     Label,
     LostAfter,
+    MaxSurge,
+    MaxUnavailable,
     Memory,
+    MinHealthy,
     Name,
     Port,
     Priority,
     Probe,
+    ProgressDeadline,
     Region,
     Replace,
     Replicas,
@@ -75,6 +80,11 @@ def deploy(  # noqa: PLR0917  one parameter for each flag
     volume: VolumeFlag = None,
     probe: Probe = "",
     stop_grace: StopGrace = "",
+    max_surge: MaxSurge = None,
+    max_unavailable: MaxUnavailable = None,
+    min_healthy: MinHealthy = "",
+    progress_deadline: ProgressDeadline = "",
+    auto_rollback: AutoRollback = None,
     request_id: RequestId = "",
     another: Another = False,
     wait: Wait = False,
@@ -91,6 +101,7 @@ def asked_for(flags: "Mapping[str, Any]") -> "list[DeploymentText]":
     from fogbank.cli import deployment_files as files
     from fogbank.cli.container_text import flagged
     from fogbank.cli.tenancy_lookups import flagged_cluster
+    from fogbank.domain.deployment import RolloutSpec
 
     name, image, priority = flags["name"], flags["image"], flags["priority"]
     texts = _from_file(flags["file"], named=name is not None or image is not None)
@@ -126,6 +137,7 @@ def asked_for(flags: "Mapping[str, Any]") -> "list[DeploymentText]":
             restart=one_of("--restart", flags["restart"], files.RESTARTS),
             labels=dict(files.parse_pair(pair, "--label") for pair in flags["label"] or []),
             allow_colocation=flags["allow_colocation"],
+            rollout=RolloutSpec(**rollout_rules(flags)),
             disconnect=files.DisconnectText(
                 _milliseconds(flags, "lost_after"),
                 flags["replace"],
@@ -163,6 +175,21 @@ def _milliseconds(flags: "Mapping[str, Any]", name: str) -> int:
     from fogbank.cli.durations import milliseconds
 
     return milliseconds(flags[name]) if flags.get(name) else 0
+
+
+def rollout_rules(flags: "Mapping[str, Any]") -> dict[str, Any]:
+    """Return what flags say of how an update replaces replicas, by the names of a file."""
+    given = {
+        name: flags[name]
+        for name in ("max_surge", "max_unavailable", "auto_rollback")
+        if flags[name] is not None
+    }
+    times = {
+        f"{name}_ms": _milliseconds(flags, name)
+        for name in ("min_healthy", "progress_deadline")
+        if flags[name]
+    }
+    return given | times
 
 
 def one_of(option: str, value: str, words: tuple[str, ...]) -> str:

@@ -67,6 +67,22 @@ Probe = Annotated[
     typer.Option("--probe", help="Is it well? tcp:PORT, http:PORT/PATH, grpc:PORT, exec:COMMAND."),
 ]
 StopGrace = Annotated[str, typer.Option("--stop-grace", help="Ended by force after, such as 30s.")]
+MaxSurge = Annotated[
+    int | None, typer.Option("--max-surge", help="So many replicas more at a time.")
+]
+MaxUnavailable = Annotated[
+    int | None, typer.Option("--max-unavailable", help="So many fewer that are well.")
+]
+MinHealthy = Annotated[
+    str, typer.Option("--min-healthy", help="A new one runs so long before an old one goes: 10s.")
+]
+ProgressDeadline = Annotated[
+    str, typer.Option("--progress-deadline", help="New ones not well by then have failed: 10m.")
+]
+AutoRollback = Annotated[
+    bool | None,
+    typer.Option("--auto-rollback/--no-auto-rollback", help="Go back when new ones fail."),
+]
 RequestId = Annotated[
     str, typer.Option("--request-id", help="Makes a repeat of this command safe.")
 ]

@@ -1,12 +1,11 @@
 """`fog nodes cordon`, `uncordon`, `drain` and `remove`."""
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fogbank.cli.confirming import Yes, confirm
 from fogbank.cli.durations import milliseconds
-from fogbank.cli.failures import UsageFailure
 from fogbank.cli.output import AsTable, Output, OutputFormat, print_data
 
 if TYPE_CHECKING:
@@ -105,7 +104,7 @@ def remove(
     force: Annotated[
         bool, typer.Option("--force", help="Also with replicas on it: they are lost at once.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    yes: Yes = False,
     request_id: RequestId = "",
 ) -> None:
     """Remove a node from the fleet for good; its agent is refused from then on.
@@ -119,9 +118,7 @@ def remove(
     from fogbank.v1 import node_service_pb2
 
     if not yes:
-        if not sys.stdin.isatty():
-            raise UsageFailure("nobody is there to confirm it", hint="give --yes (-y)")
-        typer.confirm(f"Remove node {node} for good?", abort=True)
+        confirm(f"Remove node {node} for good?")
     with connect() as connection:
         connection.call(
             connection.nodes.RemoveNode,

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fogbank.cli.confirming import Yes, confirm
 from fogbank.cli.failures import UsageFailure
 from fogbank.cli.listing import lists
 from fogbank.cli.output import (
@@ -169,6 +170,7 @@ def remove(
     user: Annotated[
         str, typer.Argument(help="The member's name or id; you yourself without it.")
     ] = "",
+    yes: Yes = False,
     request_id: RequestId = "",
 ) -> None:
     """Remove a member, or leave. The invite code that others know of is replaced."""
@@ -178,6 +180,12 @@ def remove(
     from fogbank.cli.tenancy_lookups import organization_number
     from fogbank.v1 import identity_service_pb2
 
+    if not yes:
+        confirm(
+            f"Remove {user} from organization {organization}?"
+            if user
+            else f"Leave organization {organization}?"
+        )
     with connect() as connection:
         request = identity_service_pb2.RemoveMemberRequest(
             request_id=request_id or str(uuid4()),

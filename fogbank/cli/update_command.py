@@ -6,12 +6,22 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from fogbank.cli.amounts import AMOUNTS
-from fogbank.cli.deploy_flags import Another, LostAfter, Probe, StopGrace, StopOnClientAfter
+from fogbank.cli.deploy_flags import (
+    Another,
+    AutoRollback,
+    LostAfter,
+    MaxSurge,
+    MaxUnavailable,
+    MinHealthy,
+    Probe,
+    ProgressDeadline,
+    StopGrace,
+    StopOnClientAfter,
+)
 from fogbank.cli.failures import CommandError, UsageFailure
 from fogbank.cli.output import AsTable, Output, OutputFormat
 from fogbank.cli.update_flags import (
     AllowColocation,
-    AutoRollback,
     Cluster,
     Constraint,
     Cpu,
@@ -22,14 +32,10 @@ from fogbank.cli.update_flags import (
     GpuModel,
     Image,
     Label,
-    MaxSurge,
-    MaxUnavailable,
     Memory,
-    MinHealthy,
     NewName,
     Port,
     Priority,
-    ProgressDeadline,
     Region,
     Repeat,
     Replace,
@@ -299,16 +305,11 @@ def _fill(request: "UpdateDeploymentRequest", flags: Mapping[str, Any]) -> None:
 
 
 def _fill_rollout(rules: Any, mask: Any, flags: Mapping[str, Any]) -> None:
-    from fogbank.cli.durations import milliseconds
+    from fogbank.cli.deploy_command import rollout_rules
 
-    for flag in ("max_surge", "max_unavailable", "auto_rollback"):
-        if flags[flag] is not None:
-            setattr(rules, flag, flags[flag])
-            mask.append(f"rollout.{flag}")
-    for flag in ("min_healthy", "progress_deadline"):
-        if flags[flag]:
-            setattr(rules, f"{flag}_ms", milliseconds(flags[flag]))
-            mask.append(f"rollout.{flag}_ms")
+    for field, rule in rollout_rules(flags).items():
+        setattr(rules, field, rule)
+        mask.append(f"rollout.{field}")
 
 
 def _fill_disconnect(rules: Any, mask: Any, flags: Mapping[str, Any]) -> None:

@@ -62,23 +62,6 @@ Port = Annotated[
 VolumeFlag = Annotated[
     list[str] | None, typer.Option("--volume", help="As of deploy; all together are the new ones.")
 ]
-MaxSurge = Annotated[
-    int | None, typer.Option("--max-surge", help="So many replicas more at a time.")
-]
-MaxUnavailable = Annotated[
-    int | None, typer.Option("--max-unavailable", help="So many fewer that are well.")
-]
-MinHealthy = Annotated[
-    str, typer.Option("--min-healthy", help="A new one runs so long before an old one goes: 10s.")
-]
-ProgressDeadline = Annotated[
-    str, typer.Option("--progress-deadline", help="New ones not well by then have failed: 10m.")
-]
-AutoRollback = Annotated[
-    bool | None,
-    typer.Option("--auto-rollback/--no-auto-rollback", help="Go back when new ones fail."),
-]
-
 Etag = Annotated[str, typer.Option("--etag", help="Only if it is still at this etag.")]
 Repeat = Annotated[str, typer.Option("--request-id", help="Makes a repeat of this command safe.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Until all replicas are replaced.")]

@@ -112,6 +112,17 @@ def test_programs_get_the_reason_as_it_is(
     assert not server.asked
 
 
+def test_everybodys_deployments_are_listed_with_owner_and_cluster(
+    server: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.known[OWN].owner_id = "u1"
+    server.known[OWN].spec.cluster_id = 3
+    assert run(["ps", "-A", "-o", "wide"]) == 0
+    heading, *lines = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert heading[-2:] == ["CLUSTER", "OWNER"]
+    assert ["3", "u1"] in [line[-2:] for line in lines]
+
+
 def test_an_update_that_was_rolled_back_is_told_with_the_image_that_runs(
     server: Deployments, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from fogbank.cli.main import run
 from fogbank.codec.values import spec_from_pb, spec_to_pb
+from fogbank.domain.deployment import RolloutSpec
 from fogbank.domain.ids import command_event_id
 from fogbank.v1 import deployment_service_pb2 as pb
 from fogbank.v1 import (
@@ -131,6 +132,16 @@ def test_a_name_that_lives_is_not_deployed_again_but_for_another(
     assert run(["deploy", "web", "--image", "nginx", "--cluster", "2"]) == 0, "a cluster of its own"
     assert run(["deploy", "web", "--image", "nginx", "--another"]) == 0
     assert len(server.living) == 4
+
+
+def test_the_rules_of_updates_are_given_at_once(server: Deployments) -> None:
+    flags = ["--max-surge", "2", "--min-healthy", "0s", "--progress-deadline", "5m"]
+    assert run(["deploy", "web", "--image", "nginx", *flags, "--no-auto-rollback"]) == 0
+    (there,) = server.living.values()
+    assert spec_from_pb(there.spec).rollout == RolloutSpec(2, 0, 0, 300_000, auto_rollback=False)
+    assert run(["deploy", "plain", "--image", "nginx"]) == 0
+    (plain,) = (each for each in server.living.values() if each.spec.name == "plain")
+    assert not plain.spec.HasField("rollout")
 
 
 def test_a_name_that_lives_is_given_to_no_other_but_for_another(

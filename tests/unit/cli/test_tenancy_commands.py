@@ -132,9 +132,14 @@ def test_members_get_roles_and_go(server: Identity, capsys: pytest.CaptureFixtur
     assert server.requests[-1] == pb.SetMemberRoleRequest(
         request_id="r", organization_id=2, user="bob", role=facts_pb2.MEMBERSHIP_ROLE_VIEWER
     )
-    assert run(["org", "remove", "2"]) == 0
+    assert capsys.readouterr().out == "bob is viewer now\n"
+    asked = len(server.requests)
+    assert run(["org", "remove", "2"]) == 64, "nobody confirms it"
+    assert "give --yes (-y)" in capsys.readouterr().err
+    assert len(server.requests) == asked
+    assert run(["org", "remove", "2", "-y"]) == 0
     assert server.requests[-1].user == ""
-    assert capsys.readouterr().out.splitlines() == ["bob is viewer now", "you left"]
+    assert capsys.readouterr().out.splitlines() == ["you left"]
     assert run(["org", "role", "2", "bob", "boss"]) == 64
     assert "owner, operator, viewer, got 'boss'" in capsys.readouterr().err
 
