@@ -46,6 +46,7 @@ def log(
             print(f"{written} written to {export}")
             return
         named = names(connection)
+        # Other records have only some of the commands on a deployment.
         changes = Changes() if thing.startswith("deployment/") else None
         for logged, event in _logged(connection, thing, after):
             position = pack(event["sequence"], event["index"])

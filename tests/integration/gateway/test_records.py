@@ -176,6 +176,21 @@ async def test_the_command_tells_it_in_words_and_exports_it(
     assert (await fog("--export", str(tmp_path / "nowhere" / "mine.jsonl")))[0] == 1
 
 
+async def test_the_command_tells_what_a_command_changed(
+    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = (await world.deployments.create(ALICE, a_spec("mine"))).deployment_id
+    await world.deployments.scale(ADMIN, mine, 2)
+    monkeypatch.setenv("FOG_ADDR", world.address)
+    monkeypatch.setenv("FOG_TOKEN", "alice")
+    log = ["audit", "log", f"deployment/{mine}"]
+    assert await asyncio.to_thread(run, log) == 0
+    said = f"deployment scaled by user/{ADMIN.user_id}: replicas"
+    assert f"{said} 1 -> 2" in capsys.readouterr().out
+    assert await asyncio.to_thread(run, [*log, "--after", "2"]) == 0
+    assert f"{said} 2" in capsys.readouterr().out, "without the creation"
+
+
 async def test_all_that_one_may_see_is_exported_also_as_parquet(
     world: GatewayWorld, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
