@@ -36,6 +36,7 @@ CALL_TIMEOUT_S = 15.0
 PAST_TIMEOUT_S = PAST_DEADLINE_S
 _RETRY_PAUSE_S = 0.3
 _LARGEST_MESSAGE = 64 * 1024 * 1024
+PATIENCE_S = 10.0
 _NOT_THERE_S = 2.0
 # Every token lasts longer than this.
 _BRIEF_S = 5.0
@@ -152,9 +153,8 @@ class Connection:
         method: Callable[..., T],
         request: Any,
         timeout_s: float = CALL_TIMEOUT_S,
-        patience_s: float = 10.0,
     ) -> T:
-        """Make one call, and again for `patience_s` seconds while the server is unavailable.
+        """Make one call, and again for ten seconds while the server is unavailable.
 
         Commands that wait outlive their token: once refused, the call is made again with another.
         Every request that changes something carries a request id, so a repeat does no harm.
@@ -172,7 +172,7 @@ class Connection:
                     refused = True
                     continue
                 waited_s = time.monotonic() - began
-                limit_s = patience_s if self._connected else min(patience_s, _NOT_THERE_S)
+                limit_s = PATIENCE_S if self._connected else min(PATIENCE_S, _NOT_THERE_S)
                 if error.code() is not grpc.StatusCode.UNAVAILABLE or waited_s > limit_s:
                     raise
                 time.sleep(_RETRY_PAUSE_S)

@@ -16,6 +16,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from fogbank.cli import connection
 from fogbank.cli.main import _VERBS, run
 from fogbank.cli.session import Tokens, config_file, store_tokens
 from fogbank.domain.errors import UnavailableError
@@ -233,6 +234,13 @@ def test_a_wrong_password_is_not_answered_with_advice_to_sign_in(
     assert "`fog up` prints" in error
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `fog` ask those who are unavailable again for a moment only."""
+    monkeypatch.setattr(connection, "PATIENCE_S", 0.1)
+
+
+@pytest.mark.usefixtures("impatient")
 def test_an_answer_about_connections_is_no_missing_answer(
     server: Deployments, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -313,6 +321,7 @@ def test_fields_are_named_as_in_files_and_with_their_flags(
         (code_pb2.UNAVAILABLE, "NODE_SILENT", "try again in a moment\n"),
     ],
 )
+@pytest.mark.usefixtures("impatient")
 def test_refusals_come_with_advice(
     server: Deployments, capsys: pytest.CaptureFixture[str], code: int, reason: str, hint: str
 ) -> None:
