@@ -141,7 +141,7 @@ def place(
         deployment.id,
         deployment.version,
         spec.resources,
-        placements_on(fleet, room, deployment, slots, best),
+        placements_on(fleet, room, deployment, slots[: len(best)], best),
         considered,
         wanted_revision(fleet, deployment),
     )

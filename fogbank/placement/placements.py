@@ -52,7 +52,7 @@ def placements_on(
     held = bool(ending) or room.frees
     starts_after: tuple[str, ...] = ()
     placements = []
-    for slot, (row, points) in zip(slots, chosen, strict=False):
+    for slot, (row, points) in zip(slots, chosen, strict=True):
         generation = generations.get(slot, 0) + 1
         if gpu:
             devices = choose(fleet, room.arrays, row, gpu)
