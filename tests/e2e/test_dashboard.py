@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
@@ -21,6 +21,11 @@ if not _CHROMIUM or not _DRIVER:
     pytest.skip("needs chromium and chromedriver", allow_module_level=True)
 
 
+# Containers of other tests bring interfaces up and down, whereupon Chromium breaks off whatever it
+# loads, even over the loopback interface. The page's own requests must get over that by themselves.
+_BROKEN_OFF = "ERR_NETWORK_CHANGED"
+
+
 class Browser:
     """A page, and the few things that a person does with it."""
 
@@ -28,8 +33,17 @@ class Browser:
         self._driver = driver
 
     def open(self, url: str) -> None:
-        """Go to an address."""
-        self._driver.get(url)
+        """Go to an address; again, as a person would, where the page came in part."""
+        eventually_sync(lambda: self._opened(url), what=f"the whole of {url}")
+
+    def _opened(self, url: str) -> bool:
+        try:
+            self._driver.get(url)
+        except WebDriverException as error:
+            if _BROKEN_OFF not in str(error):
+                raise
+            return False
+        return not any(_BROKEN_OFF in each for each in self._severe())
 
     def type(self, selector: str, text: str) -> None:
         """Put text into a field, in the place of what is there."""
@@ -78,7 +92,10 @@ class Browser:
         )
 
     def complaints(self) -> list[str]:
-        """Return what the browser found wrong since the last time."""
+        """Return what the browser found wrong since the last time, but for changed networks."""
+        return [each for each in self._severe() if _BROKEN_OFF not in each]
+
+    def _severe(self) -> list[str]:
         told: Callable[[str], list[dict[str, str]]] = self._driver.get_log
         return [each["message"] for each in told("browser") if each["level"] == "SEVERE"]
 

@@ -2,6 +2,8 @@
 
 const KEPT = "fogbank-session";
 const RETRY_MS = 1000;
+// A laptop that changes its network loses what is under way; what it asks again finds the new one.
+const SEND_AGAIN_AFTER_MS = [200, 1000];
 
 export class Problem extends Error {
   constructor(status, message) {
@@ -61,12 +63,31 @@ function refreshed() {
   return refreshing;
 }
 
-function send(method, path, body, options = {}) {
+// A request whose answer was lost is sent again under the same key, so that it is done once.
+async function send(method, path, body, options = {}) {
   const headers = { ...options.headers };
   if (session) headers.Authorization = `Bearer ${session.access_token}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  return fetch(path, { ...options, method, headers, body: body && JSON.stringify(body) });
+  if (method !== "GET") headers["Idempotency-Key"] = newKey();
+  const request = { ...options, method, headers, body: body && JSON.stringify(body) };
+  for (const wait of SEND_AGAIN_AFTER_MS) {
+    try {
+      return await fetch(path, request);
+    } catch (error) {
+      // What fetch throws where there was no answer; what the page itself broke off is none.
+      if (!(error instanceof TypeError)) throw error;
+      await pause(wait);
+    }
+  }
+  return fetch(path, request);
 }
+
+// randomUUID is kept from pages that came over plain HTTP.
+function newKey() {
+  return Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("-");
+}
+
+const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
 async function admitted(method, path, body, options) {
   const response = await send(method, path, body, options);
@@ -115,7 +136,7 @@ export async function follow(after, signal, heard, lost) {
       if (signal.aborted || error.status === 401) return;
       lost(error);
     }
-    await new Promise((done) => setTimeout(done, RETRY_MS));
+    await pause(RETRY_MS);
   }
 }
 
