@@ -153,8 +153,10 @@ class Connection:
         method: Callable[..., T],
         request: Any,
         timeout_s: float = CALL_TIMEOUT_S,
+        *,
+        patience_s: float = PATIENCE_S,
     ) -> T:
-        """Make one call, and again for ten seconds while the server is unavailable.
+        """Make one call, and again for `patience_s` while the server is unavailable.
 
         Commands that wait outlive their token: once refused, the call is made again with another.
         Every request that changes something carries a request id, so a repeat does no harm.
@@ -172,7 +174,7 @@ class Connection:
                     refused = True
                     continue
                 waited_s = time.monotonic() - began
-                limit_s = PATIENCE_S if self._connected else min(PATIENCE_S, _NOT_THERE_S)
+                limit_s = patience_s if self._connected else min(patience_s, _NOT_THERE_S)
                 if error.code() is not grpc.StatusCode.UNAVAILABLE or waited_s > limit_s:
                     raise
                 time.sleep(_RETRY_PAUSE_S)

@@ -48,16 +48,61 @@ def status(
     with connect() as connection:
         known = deployment_id(connection, deployment)
         answer = _wait(connection, known, timeout) if wait else _rollout(connection, known)
+        hints = _would_unblock(connection, answer)
     if output is OutputFormat.NAME:
         print(known)
     elif output in {OutputFormat.JSON, OutputFormat.YAML}:
-        print_data(_content(answer), output)
+        print_data(_content(answer) | {"would_unblock": hints}, output)
     else:
-        print(f"{_phase(answer)}: {answer.message}")
-        print(
-            f"revision {answer.revision} asked for, {answer.available} of {answer.replicas} "
-            f"replicas well, {answer.leaving} leaving"
+        _print_status(answer, hints)
+
+
+def _print_status(answer: "GetRolloutResponse", hints: list[str]) -> None:
+    print(f"{_phase(answer)}: {answer.message}")
+    print(
+        f"revision {answer.revision} asked for, {answer.available} of {answer.replicas} "
+        f"replicas well, {answer.leaving} leaving"
+    )
+    if not answer.waits_for:
+        return
+    print(f"it waits for {answer.waits_for}")
+    if hints:
+        print("what would unblock it:")
+        for hint in hints:
+            print(f"  - {hint}")
+    print(_end(answer))
+
+
+def _end(answer: "GetRolloutResponse") -> str:
+    """Return how long an update waits, and what happens then."""
+    from fogbank.cli.views import instant
+
+    if answer.goes_back_to:
+        return (
+            f"if it isn't well by {instant(answer.gives_up_at)}, "
+            f"it goes back to revision {answer.goes_back_to}"
         )
+    if len(answer.revisions) > 1 and _phase(answer) == "progressing":
+        return (
+            f"it waits without an end; take it back with `fog rollout undo {answer.deployment_id}`"
+        )
+    return "it waits without an end"
+
+
+def _would_unblock(connection: "Connection", answer: "GetRolloutResponse") -> list[str]:
+    """Return what would let an update go on that waits for room, as far as the scheduler tells."""
+    import grpc
+
+    from fogbank.v1 import deployment_service_pb2
+
+    if not answer.waits_for:
+        return []
+    request = deployment_service_pb2.ExplainDeploymentRequest(deployment_id=answer.deployment_id)
+    try:
+        told = connection.call(connection.deployments.ExplainDeployment, request, patience_s=0)
+    except grpc.RpcError:
+        return []  # hints are not worth an error
+    return list(told.now.would_unblock)
 
 
 @app.command()
@@ -145,10 +190,15 @@ def _wait(connection: "Connection", known: str, timeout_s: float) -> "GetRollout
             return answer
         if time.monotonic() > ends_at:
             raise CommandError(
-                f"not done after {timeout_s:g} s: {answer.message}",
+                f"not done after {timeout_s:g} s: {_told(answer)}",
                 hint="`fog rollout status` shows how it goes on, `fog explain` what it waits for",
             )
         time.sleep(_POLL_S)
+
+
+def _told(answer: "GetRolloutResponse") -> str:
+    waits = f"; it waits for {answer.waits_for}" if answer.waits_for else ""
+    return f"{answer.message}{waits}"
 
 
 def _rollout(connection: "Connection", known: str) -> "GetRolloutResponse":
@@ -173,6 +223,9 @@ def _content(answer: "GetRolloutResponse") -> dict[str, Any]:
         "deployment_id": answer.deployment_id,
         "phase": _phase(answer),
         "message": answer.message,
+        "waits_for": answer.waits_for or None,
+        "gives_up_at": instant(answer.gives_up_at),
+        "goes_back_to": answer.goes_back_to or None,
         "revision": answer.revision,
         "wanted_revision": answer.wanted_revision,
         "replicas": answer.replicas,

@@ -126,12 +126,12 @@ def update(  # noqa: PLR0917  one parameter for each flag
     """Change a deployment; its replicas are replaced step by step where that takes new ones.
 
     With a file, deployments of the names in it become what it says, all of it; without an
-    environment in it they keep theirs.
+    environment in it they keep theirs. Exits with 2 if --wait is given and no node could ever hold
+    a replica.
     """
     flags = dict(locals())
     from fogbank.cli.connection import connect
     from fogbank.cli.regions import warn_of_regions
-    from fogbank.cli.rollout_commands import finish
 
     texts = _texts(file, flags) if file is not None else []
     request = _request(flags) if not texts else None
@@ -141,8 +141,30 @@ def update(  # noqa: PLR0917  one parameter for each flag
         else:
             changed = _replaced(connection, texts, flags)
         warn_of_regions(connection, [region or "", *(text.region for text in texts)])
-        if changed:
-            finish(connection, changed, output, timeout if wait else None, "updated")
+        _finish(connection, changed, output, timeout if wait else None)
+
+
+def _finish(
+    connection: "Connection",
+    changed: "list[Deployment]",
+    output: OutputFormat,
+    timeout_s: float | None,
+) -> None:
+    """Wait for the updates and tell of them; what can never be carried out is not waited for.
+
+    Raises:
+        PlacementFailedError: one of those that are waited for is such.
+    """
+    from fogbank.cli.impossible import impossible_updates, warn
+    from fogbank.cli.rollout_commands import finish
+
+    failures = impossible_updates(connection, changed)
+    if changed:
+        finish(connection, changed, output, None if failures else timeout_s, "updated")
+    for failure in failures if timeout_s is None else failures[1:]:
+        warn(failure)
+    if failures and timeout_s is not None:
+        raise failures[0]
 
 
 def _texts(file: Path, flags: Mapping[str, Any]) -> "list[DeploymentText]":

@@ -162,6 +162,7 @@ def rollout_summary(rollout: deployment_service_pb2.GetRolloutResponse) -> dict[
         "wanted_image": wanted.spec.container_image if wanted else None,
         "has_env": wanted.has_env if wanted else None,
         "message": rollout.message,
+        "waits_for": rollout.waits_for or None,
     }
 
 
@@ -171,7 +172,8 @@ def update_text(rollout: dict[str, Any]) -> str:
     if rollout["phase"] == "rolled_back":
         return f"revision {revision} failed, rolled back to {wanted}: {rollout['message']}"
     if rollout["phase"] == "progressing" and revision > 1:
-        return f"to revision {revision}: {rollout['message']}"
+        waits = f"; waits for {rollout['waits_for']}" if rollout["waits_for"] else ""
+        return f"to revision {revision}: {rollout['message']}{waits}"
     return ""
 
 

@@ -32,4 +32,7 @@ def rollout_to_pb(view: RolloutView) -> pb.GetRolloutResponse:
             for revision in reversed(view.revisions)
         ],
         as_of_sequence=view.as_of_sequence,
+        waits_for=view.waits_for,
+        gives_up_at=timestamp_to_pb(view.gives_up_us),
+        goes_back_to=view.goes_back_to,
     )

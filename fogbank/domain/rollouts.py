@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from fogbank.domain.decisions import PlacedReplica
 from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState
-from fogbank.domain.good_revisions import good_by_now
+from fogbank.domain.good_revisions import good_by_now, good_from_us
 from fogbank.domain.revisions import Revision, same_replicas, with_replicas_of
 from fogbank.domain.states import Health, ReplicaState
 
 _MS = 1_000
+# So many replicas of a revision may fail for good, while none is well, before it is given up.
+_FAILURES = 2
 
 
 class RolloutPhase(IntEnum):
@@ -25,7 +28,11 @@ class RolloutPhase(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class RolloutView:
-    """How far the replacement of replicas is, as of a log sequence."""
+    """How far the replacement of replicas is, as of a log sequence.
+
+    `waits_for` says what is missing, empty when nothing is. Unless it gets on, it is given up at
+    `gives_up_us` of log time, for revision `goes_back_to`; both are 0 if nothing ends it.
+    """
 
     deployment_id: str
     phase: RolloutPhase
@@ -37,6 +44,9 @@ class RolloutView:
     available: int
     leaving: int
     message: str
+    waits_for: str
+    gives_up_us: int
+    goes_back_to: int
     revisions: tuple[Revision, ...]
     as_of_sequence: int
 
@@ -161,6 +171,7 @@ def rollout_view(fleet: FleetState, deployment: DeploymentFact) -> RolloutView:
     if rolled_back and decision is not None:
         phase = RolloutPhase.ROLLED_BACK
         message = f"{decision.rollback_reason}; {message}"
+    gives_up_us, goes_back_to = _giving_up(fleet, deployment)
     return RolloutView(
         deployment.id,
         phase,
@@ -172,6 +183,115 @@ def rollout_view(fleet: FleetState, deployment: DeploymentFact) -> RolloutView:
         len(available),
         len(leaving),
         message,
+        "" if phase is RolloutPhase.DONE else _waits_for(fleet, deployment, live),
+        gives_up_us,
+        goes_back_to,
         deployment.revisions,
         fleet.position,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class WayBack:
+    """Why an update is given up, each reason with the time from when on it is one.
+
+    `good` are the revisions to go back to, each from when on; there is one.
+    """
+
+    causes: list[tuple[int, str]]
+    good: Mapping[int, int]
+
+    def revision_at(self, instant_us: int) -> int:
+        """Return the newest revision that can be gone back to by then."""
+        return max(revision for revision, from_us in self.good.items() if from_us <= instant_us)
+
+
+def way_back(fleet: FleetState, deployment: DeploymentFact) -> WayBack | None:
+    """Return why new replicas that fail would lead back, and where to; None if nothing would."""
+    rollout, asked = deployment.spec.rollout, deployment.revision
+    decision = fleet.decisions.of(deployment.id)
+    if not rollout.auto_rollback or asked <= 1 or decision.bad_revision == asked:
+        return None
+    good = good_from_us(fleet, deployment)
+    if not good:
+        return None
+    new = [
+        placed
+        for known in decision.replica_ids
+        if (placed := fleet.decisions.placements[known]).revision == asked
+    ]
+    well = any(well_at_us(fleet, placed, rollout.min_healthy_ms) is not None for placed in new)
+    failed = [placed for placed in new if _failed(fleet, placed)]
+    first_us = min(good.values())
+    causes: list[tuple[int, str]] = []
+    if len(failed) >= _FAILURES and not well:
+        causes.append((first_us, f"{len(failed)} replicas of revision {asked} failed"))
+    for placed in new:
+        if decision.slots.get(placed.slot) != placed.id or is_available(fleet, placed):
+            continue
+        if completed(fleet, placed):
+            continue
+        deadline_us = placed.placed_at_us + rollout.progress_deadline_ms * _MS
+        late = f"A replica of revision {asked} wasn't well in time"
+        causes.append((max(deadline_us, first_us), late))
+    return WayBack(causes, good)
+
+
+def _failed(fleet: FleetState, placed: PlacedReplica) -> bool:
+    state = fleet.replica_state(placed)
+    return fleet.ended(placed) and state in {ReplicaState.FAILED, ReplicaState.REJECTED}
+
+
+def _giving_up(fleet: FleetState, deployment: DeploymentFact) -> tuple[int, int]:
+    """Return when an update is given up as things stand, and for which revision; 0 for neither."""
+    decision = fleet.decisions.of(deployment.id)
+    if deployment.deleted or decision.failed_version == deployment.version:
+        return 0, 0
+    back = way_back(fleet, deployment)
+    if back is None or not back.causes:
+        return 0, 0
+    due_us = min(due_us for due_us, _ in back.causes)
+    return due_us, back.revision_at(due_us)
+
+
+def _waits_for(fleet: FleetState, deployment: DeploymentFact, live: list[PlacedReplica]) -> str:
+    """Say what an update waits for, given the replica of each slot that has one; "" if nothing."""
+    decision = fleet.decisions.of(deployment.id)
+    if decision.failed_version == deployment.version:
+        return ""  # it failed, and waits no more
+    outdated = [placed for placed in live if is_outdated(fleet, deployment, placed)]
+    waits = [
+        words
+        for placed in live
+        if placed not in outdated and (words := _not_well(fleet, deployment, placed))
+    ]
+    filled = {placed.slot for placed in live}
+    vacant = [slot for slot in range(deployment.spec.replicas) if slot not in filled]
+    if vacant:
+        why = f": {decision.reason}" if decision.reason else ""
+        waits.append(f"a node for slot {vacant[0]}{why}")
+    if outdated and not waits:
+        waits.append(f"room for a replica of revision {wanted_revision(fleet, deployment)}")
+    more = len(waits) - 1 + max(len(vacant) - 1, 0)
+    return (waits[0] + (f", and {more} more" if more else "")) if waits else ""
+
+
+def _not_well(fleet: FleetState, deployment: DeploymentFact, placed: PlacedReplica) -> str:
+    """Say what a new replica lacks to let another one go; empty if it is well."""
+    min_healthy_ms = deployment.spec.rollout.min_healthy_ms
+    well_us = well_at_us(fleet, placed, min_healthy_ms)
+    if well_us is not None and well_us <= max(fleet.facts.log_time_us, fleet.decisions.instant_us):
+        return ""
+    where = f"slot {placed.slot} on {fleet.facts.nodes[placed.node_id].name}"
+    if well_us is not None:
+        return f"{where} to have been well for {min_healthy_ms / _MS:g} s"
+    observed = fleet.observed(placed)
+    if fleet.offline_since_us(fleet.facts.nodes[placed.node_id]) is not None:
+        return f"{where}, which is offline"
+    if observed is not None and observed.state is ReplicaState.RUNNING:
+        doing = observed.reason or "its probe has not passed yet"
+    else:
+        doing = fleet.replica_state(placed).name.lower()
+        if observed is not None and observed.reason:
+            doing = f"{doing}, {observed.reason}"
+    return f"{where} to be well: {doing}"

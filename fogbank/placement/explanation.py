@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fogbank.domain import events as ev
-from fogbank.domain.decisions import DeploymentDecision
+from fogbank.domain.decisions import DeploymentDecision, PlacedReplica
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.explanations import (
     Candidate,
@@ -23,12 +23,13 @@ from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.ids import PLANNED_ID
 from fogbank.domain.rollouts import as_wanted, is_rolling, rollout_view
+from fogbank.domain.tenancy import Use, use_of
 from fogbank.placement.arrays import FleetArrays, Integers, amounts
 from fogbank.placement.engine import DEFAULT_LIMIT, Planner
 from fogbank.placement.filters import REASONS
 from fogbank.placement.looks import look, place
 from fogbank.placement.needs import Need, Wait, is_broken, need_of, wait_of
-from fogbank.placement.quotas import quota_hints
+from fogbank.placement.quotas import quota_hints, refused_by_quota
 from fogbank.placement.rollouts import steps_of
 from fogbank.placement.room import Room, Shortage
 from fogbank.placement.strategies import STRATEGIES, Rows, score_rows, strategy_name, terms_of
@@ -92,14 +93,17 @@ def _look_now(planner: Planner, deployment: DeploymentFact, instant_us: int) -> 
         slots = tuple(
             slot for slot in range(deployment.spec.replicas) if slot not in decision.slots
         )
+    waiting = None
     if not slots and is_rolling(fleet, deployment):
-        waiting = steps_of(fleet, deployment, instant_us).candidates
-        slots = tuple(placed.slot for placed in waiting[:1])
+        waiting = next(iter(steps_of(fleet, deployment, instant_us).candidates), None)
+        slots = (waiting.slot,) if waiting is not None else ()
     if not slots:
         return None
     deployment = as_wanted(fleet, deployment)
     seen = _look(planner, deployment, slots, instant_us)
     hints = seen.hints or (_why_not_yet(fleet, deployment, instant_us),)
+    if waiting is not None and seen.hints:
+        hints += _without_the_old_one(planner, deployment, waiting)
     teller = _Teller(fleet, planner.arrays, planner.arrays.booked, deployment.spec)
     return teller.explanation(seen.considered, hints)
 
@@ -138,6 +142,23 @@ def _looked(
     hints = quota_hints(fleet, work.room, spec, len(slots))
     hints += would_unblock(fleet, Room.of(arrays), deployment.id, spec, slots)
     return _Look(found, considered, hints or (found.reason,))
+
+
+def _without_the_old_one(
+    planner: Planner, deployment: DeploymentFact, old: PlacedReplica
+) -> tuple[str, ...]:
+    """Say that an update would go on if the old replica might go first, where it may not."""
+    fleet, spec, row = planner.fleet, deployment.spec, planner.arrays.row(old.node_id)
+    if spec.rollout.max_unavailable or row is None or fleet.cluster_of(old) != spec.cluster_id:
+        return ()
+    room = Room.of(planner.arrays.without_devices_of([old]))
+    room.free(row, amounts(old.resources))
+    room.take_quota(spec.cluster_id, Use(*(-each for each in use_of(old.resources, 1))))
+    if refused_by_quota(fleet, room, spec, 1):
+        return ()
+    if would_unblock(fleet, room, deployment.id, spec, (old.slot,)):
+        return ()
+    return ("letting one replica be missing meanwhile (max_unavailable: 1)",)
 
 
 def _why_not_yet(fleet: FleetState, deployment: DeploymentFact, instant_us: int) -> str:
@@ -204,7 +225,9 @@ def _summary(
         all_ = "The replica has" if wanted == 1 else f"All {wanted} replicas have"
         text = f"{all_} a node: {_node_names(fleet, decision)}."
         if is_rolling(fleet, deployment):
-            text = f"{text} An update goes on: {rollout_view(fleet, deployment).message}."
+            rollout = rollout_view(fleet, deployment)
+            waits = f"; it waits for {rollout.waits_for}" if rollout.waits_for else ""
+            text = f"{text} An update goes on: {rollout.message}{waits}."
         return text
     text = f"{len(need.vacant)} of {wanted} replicas wait for a node"
     if wanted == 1:

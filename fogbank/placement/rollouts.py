@@ -15,26 +15,20 @@ from fogbank.domain import events as ev
 from fogbank.domain.decisions import DeploymentDecision, PlacedReplica
 from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState
-from fogbank.domain.good_revisions import good_from_us
 from fogbank.domain.rollouts import (
     as_wanted,
-    completed,
     is_available,
     is_outdated,
     wanted_revision,
+    way_back,
     well_at_us,
 )
-from fogbank.domain.states import ReplicaState
 from fogbank.placement.agenda import Agenda, rollout_look
 from fogbank.placement.looks import look
 from fogbank.placement.movements import losses, lost_at_us
 from fogbank.placement.quotas import refused_by_quota
 from fogbank.placement.room import Room
 from fogbank.placement.work import Work
-
-_MS = 1_000
-# So many replicas of a revision may fail for good, while none is well, before it is given up.
-_FAILURES = 2
 
 
 @dataclass(slots=True)
@@ -161,7 +155,7 @@ def steps_of(fleet: FleetState, deployment: DeploymentFact, instant_us: int) -> 
     steps = Steps()
     if decision.failed_version == deployment.version:
         return steps
-    _judge(fleet, deployment, decision, steps, instant_us)
+    _judge(fleet, deployment, steps, instant_us)
     if steps.rolled_back is not None:
         return steps
     _finish(fleet, deployment, decision, steps, instant_us)
@@ -281,47 +275,19 @@ def _serves_at_us(fleet: FleetState, deployment: DeploymentFact, live: PlacedRep
 def _judge(
     fleet: FleetState,
     deployment: DeploymentFact,
-    decision: DeploymentDecision,
     steps: Steps,
     instant_us: int,
 ) -> None:
     """Go back to the revision before if the new replicas fail."""
-    rollout, asked = deployment.spec.rollout, deployment.revision
-    if not rollout.auto_rollback or asked <= 1 or decision.bad_revision == asked:
+    back = way_back(fleet, deployment)
+    if back is None:
         return
-    new = [
-        placed
-        for known in decision.replica_ids
-        if (placed := fleet.decisions.placements[known]).revision == asked
-    ]
-    well = any(well_at_us(fleet, placed, rollout.min_healthy_ms) is not None for placed in new)
-    failed = [placed for placed in new if _failed(fleet, placed)]
-    good = good_from_us(fleet, deployment)
-    if not good:
-        return
-    first_us = min(good.values())
-    causes: list[tuple[int, str]] = []
-    if len(failed) >= _FAILURES and not well:
-        causes.append((first_us, f"{len(failed)} replicas of revision {asked} failed"))
-    for placed in new:
-        if decision.slots.get(placed.slot) != placed.id or is_available(fleet, placed):
-            continue
-        if completed(fleet, placed):
-            continue
-        deadline_us = placed.placed_at_us + rollout.progress_deadline_ms * _MS
-        late = f"A replica of revision {asked} wasn't well in time"
-        causes.append((max(deadline_us, first_us), late))
-    due = [reason for due_us, reason in causes if due_us <= instant_us]
+    due = [reason for due_us, reason in back.causes if due_us <= instant_us]
     if due:
-        newest = max(revision for revision, from_us in good.items() if from_us <= instant_us)
+        newest = back.revision_at(instant_us)
         steps.rolled_back = ev.DeploymentRolledBack(
-            deployment.id, deployment.version, asked, newest, due[0]
+            deployment.id, deployment.version, deployment.revision, newest, due[0]
         )
-    for due_us, _ in causes:
+    for due_us, _ in back.causes:
         if due_us > instant_us:
             steps.later(due_us)
-
-
-def _failed(fleet: FleetState, placed: PlacedReplica) -> bool:
-    state = fleet.replica_state(placed)
-    return fleet.ended(placed) and state in {ReplicaState.FAILED, ReplicaState.REJECTED}

@@ -751,6 +751,9 @@ class GetRolloutResponse(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     REVISIONS_FIELD_NUMBER: _builtins.int
     AS_OF_SEQUENCE_FIELD_NUMBER: _builtins.int
+    WAITS_FOR_FIELD_NUMBER: _builtins.int
+    GIVES_UP_AT_FIELD_NUMBER: _builtins.int
+    GOES_BACK_TO_FIELD_NUMBER: _builtins.int
     deployment_id: _builtins.str
     """Deployment id (UUID)."""
     phase: Global___RolloutPhase.ValueType
@@ -768,14 +771,22 @@ class GetRolloutResponse(_message.Message):
     leaving: _builtins.int
     """Those of an older revision that run on until their successors are well."""
     message: _builtins.str
-    """What it waits for or why it went back, for people."""
+    """How far it is, and why it went back, for people."""
     as_of_sequence: _builtins.int
     """Log sequence up to which this is true."""
+    waits_for: _builtins.str
+    """What it waits for, for people; empty for nothing."""
+    goes_back_to: _builtins.int
+    """Revision that it goes back to then; 0 if nothing ends it."""
     @_builtins.property
     def revisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Revision]:
         """Those that are kept, newest first: the latest 10, those that replicas are of, and the one that a
         rollout would go back to.
         """
+
+    @_builtins.property
+    def gives_up_at(self) -> _timestamp_pb2.Timestamp:
+        """When it is given up, in log time, if it doesn't get on; absent if nothing ends it."""
 
     def __init__(
         self,
@@ -791,10 +802,13 @@ class GetRolloutResponse(_message.Message):
         message: _builtins.str = ...,
         revisions: _abc.Iterable[Global___Revision] | None = ...,
         as_of_sequence: _builtins.int = ...,
+        waits_for: _builtins.str = ...,
+        gives_up_at: _timestamp_pb2.Timestamp | None = ...,
+        goes_back_to: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gives_up_at", b"gives_up_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "available", b"available", "deployment_id", b"deployment_id", "leaving", b"leaving", "message", b"message", "phase", b"phase", "replicas", b"replicas", "revision", b"revision", "revisions", b"revisions", "updated", b"updated", "wanted_revision", b"wanted_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "available", b"available", "deployment_id", b"deployment_id", "gives_up_at", b"gives_up_at", "goes_back_to", b"goes_back_to", "leaving", b"leaving", "message", b"message", "phase", b"phase", "replicas", b"replicas", "revision", b"revision", "revisions", b"revisions", "updated", b"updated", "waits_for", b"waits_for", "wanted_revision", b"wanted_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

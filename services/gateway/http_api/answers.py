@@ -231,6 +231,11 @@ class RolloutAnswer(Answer):
     deployment_id: UUID
     phase: Literal["done", "progressing", "rolled_back"]
     message: str
+    waits_for: str | None = Field(description="What it waits for, for people; null for nothing.")
+    gives_up_at: datetime | None = Field(
+        description="When it is given up if it doesn't get on; null if nothing ends it."
+    )
+    goes_back_to: int | None = Field(description="The revision that it goes back to then.")
     revision: int = Field(description="The one that was asked for last.")
     wanted_revision: int = Field(description="The one that new replicas are of.")
     replicas: int

@@ -40,6 +40,8 @@ class Deployments(deployment_service_pb2_grpc.DeploymentServiceServicer):
             message="3 of 3 replicas are of revision 2",
             revisions=[pb.Revision(number=2, wanted=True), pb.Revision(number=1)],
         )
+        self.plan = pb.PlanDeploymentResponse(placeable=True)
+        self.told: pb.ExplainDeploymentResponse | None = None
 
     def UpdateDeployment(
         self, request: pb.UpdateDeploymentRequest, context: grpc.ServicerContext
@@ -67,6 +69,18 @@ class Deployments(deployment_service_pb2_grpc.DeploymentServiceServicer):
         self, request: pb.GetRolloutRequest, context: grpc.ServicerContext
     ) -> pb.GetRolloutResponse:
         return self.rollout
+
+    def PlanDeployment(
+        self, request: pb.PlanDeploymentRequest, context: grpc.ServicerContext
+    ) -> pb.PlanDeploymentResponse:
+        return self.plan
+
+    def ExplainDeployment(
+        self, request: pb.ExplainDeploymentRequest, context: grpc.ServicerContext
+    ) -> pb.ExplainDeploymentResponse:
+        if self.told is None:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "no scheduler answers")
+        return self.told
 
 
 def _made() -> deployments_pb2.Deployment:
@@ -198,3 +212,71 @@ def test_status_history_and_undo(server: Deployments, capsys: pytest.CaptureFixt
     assert json.loads(capsys.readouterr().out)["updated"] == 3
     assert run(["rollout", "undo", ID, "--to", "1"]) == 0
     assert server.requests[-1].to_revision == 1
+
+
+def is_stuck(server: Deployments, waits_for: str) -> None:
+    server.rollout.phase = pb.ROLLOUT_PHASE_PROGRESSING
+    server.rollout.message = "0 of 3 replicas are of revision 2"
+    server.rollout.waits_for = waits_for
+
+
+def test_an_update_without_room_says_what_helps_and_that_nothing_ends_it(
+    server: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    is_stuck(server, "room for a replica of revision 2")
+    hint = "500 millicores more on fog-2"
+    server.told = pb.ExplainDeploymentResponse(now=pb.Explanation(would_unblock=[hint]))
+    assert run(["rollout", "status", ID]) == 0
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "it waits for room for a replica of revision 2",
+        "what would unblock it:",
+        f"  - {hint}",
+        f"it waits without an end; take it back with `fog rollout undo {ID}`",
+    ]
+    assert run(["rollout", "status", ID, "-o", "json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["waits_for"] == "room for a replica of revision 2"
+    assert (content["gives_up_at"], content["would_unblock"]) == (None, [hint])
+
+
+def test_an_update_that_will_be_given_up_says_when_and_what_then_happens(
+    server: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    is_stuck(server, "slot 0 on fog-1 to be well: its probe fails")
+    server.rollout.gives_up_at.FromJsonString("2026-01-01T12:10:00Z")
+    server.rollout.goes_back_to = 1
+    assert run(["rollout", "status", ID]) == 0, "also where no scheduler answers"
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "it waits for slot 0 on fog-1 to be well: its probe fails",
+        "if it isn't well by 2026-01-01T12:10:00.000Z, it goes back to revision 1",
+    ]
+
+
+def test_a_wait_that_ends_too_early_says_what_it_waited_for(
+    server: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    is_stuck(server, "room for a replica of revision 2")
+    assert run(["rollout", "status", ID, "--wait", "--timeout", "0"]) == 1
+    assert "it waits for room for a replica of revision 2" in capsys.readouterr().err
+
+
+def test_an_update_that_no_node_could_hold_is_accepted_with_a_warning_and_not_waited_for(
+    server: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.plan = pb.PlanDeploymentResponse(error="Impossible: no node is large enough")
+    is_stuck(server, "room for a replica of revision 2")
+    assert run(["update", ID, "--cpu", "64"]) == 0
+    said = capsys.readouterr()
+    assert "fog: warning: web: Impossible: no node is large enough" in said.err
+    assert f"fog rollout undo {ID}" in said.err
+    assert f"web ({ID}) updated" in said.out
+    assert run(["update", ID, "--cpu", "64", "--wait"]) == 2
+    assert "fog: web: Impossible: no node is large enough" in capsys.readouterr().err
+
+
+def test_an_update_that_has_no_room_just_now_is_not_warned_of(
+    server: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.plan = pb.PlanDeploymentResponse(error="Insufficient nodes: need 2, found 1")
+    assert run(["update", ID, "--cpu", "3"]) == 0
+    assert capsys.readouterr().err == ""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fogbank.domain import events as ev
-from fogbank.domain.deployment import Constraint, DeploymentSpec
+from fogbank.domain.deployment import Constraint, DeploymentSpec, RolloutSpec
 from fogbank.domain.explanations import DeploymentExplanation, DeploymentPlan, Explanation
 from fogbank.domain.states import ConstraintOperator, ReplicaState
 from fogbank.placement.explanation import explain, plan
@@ -229,3 +229,36 @@ def test_what_waits_since_its_image_is_nowhere_says_so() -> None:
         "The replica waits for a node: the one before in slot 0 broke on fog-0: "
         "image not found: nginx. It is replaced in 30 s."
     )
+
+
+def test_an_update_without_room_says_what_lets_it_go_on_and_that_does() -> None:
+    fleet = LittleFleet()
+    for number in range(2):
+        fleet.connect(f"fog-{number}", a_fingerprint(cpu=1500))
+    deployment_id = fleet.deploy(a_spec(replicas=2))
+    fleet.settle()
+    fleet.obey()
+    newer = replace(a_spec(replicas=2), container_image="nginx:1.25")
+    fleet.update(deployment_id, newer)
+    assert fleet.settle() == []
+    stuck = told(fleet, deployment_id)
+    assert "it waits for room for a replica of revision 2" in stuck.summary
+    assert stuck.now is not None
+    missing = "letting one replica be missing meanwhile (max_unavailable: 1)"
+    assert missing in stuck.now.would_unblock
+    fleet.update(deployment_id, replace(newer, rollout=RolloutSpec(max_unavailable=1)))
+    released, placed = fleet.settle()
+    assert isinstance(released, ev.ReplicasReleased)
+    assert isinstance(placed, ev.DeploymentPlaced)
+
+
+def test_nobody_is_told_to_let_an_old_replica_go_for_one_that_would_not_fit() -> None:
+    fleet = a_fleet(2)
+    deployment_id = fleet.deploy(a_spec(replicas=2))
+    fleet.settle()
+    fleet.obey()
+    fleet.update(deployment_id, a_spec(replicas=2, cpu=64_000))
+    assert fleet.settle() == []
+    stuck = told(fleet, deployment_id).now
+    assert stuck is not None
+    assert not any("missing meanwhile" in hint for hint in stuck.would_unblock)

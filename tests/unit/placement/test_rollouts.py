@@ -88,6 +88,7 @@ def test_replicas_give_way_one_by_one_and_only_to_those_that_are_well() -> None:
     fleet.obey()
     assert fleet.status(deployment_id) is DeploymentStatus.RUNNING
     assert fleet.settle() == [], "it runs, and isn't well yet"
+    assert view(fleet, deployment_id).waits_for == "slot 0 on fog-3 to have been well for 5 s"
     due_us = fleet.planner.next_look_us()
     assert due_us == fleet.log.now_us + MIN_HEALTHY_MS * 1000
     pass_until_well(fleet)
@@ -99,6 +100,7 @@ def test_replicas_give_way_one_by_one_and_only_to_those_that_are_well() -> None:
     assert following.placements[0].slot == 1
     roll_on(fleet, deployment_id)
     assert revisions(fleet, deployment_id) == [2, 2, 2]
+    assert view(fleet, deployment_id).waits_for == ""
     assert {change.new for change in fleet.changes[3:]} == set(), "it ran all the time"
     no_rule_broken(fleet)
 
@@ -118,7 +120,10 @@ def test_without_room_for_one_more_the_old_one_goes_first_if_it_may() -> None:
     update(fleet, patient, container_image="nginx:1.25")
     assert fleet.settle() == [], "none may be missing, and there is no room for one more"
     assert not fleet.planner.has_work(fleet.log.now_us), "it does not look again and again"
-    assert view(fleet, patient).phase is RolloutPhase.PROGRESSING
+    stuck = view(fleet, patient)
+    assert stuck.phase is RolloutPhase.PROGRESSING
+    assert stuck.waits_for == "room for a replica of revision 2"
+    assert (stuck.gives_up_us, stuck.goes_back_to) == (0, 0), "it waits without an end"
     update(fleet, patient, rollout=RolloutSpec(max_unavailable=1))
     released, placed = fleet.settle()
     assert isinstance(released, ev.ReplicasReleased)
@@ -194,6 +199,9 @@ def test_new_ones_that_never_get_well_lead_back_at_the_deadline() -> None:
     fleet.settle()
     due_us = fleet.planner.next_look_us()
     assert due_us == fleet.log.now_us + 600_000_000
+    slow = view(fleet, deployment_id)
+    assert slow.waits_for == "slot 0 on fog-2 to be well: assigned"
+    assert (slow.gives_up_us, slow.goes_back_to) == (due_us, 1)
     fleet.log.pass_ms(600_000)
     back = fleet.settle()[0]
     assert isinstance(back, ev.DeploymentRolledBack)
