@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from fogbank.cli.views import instant
 from fogbank.v1 import deployment_service_pb2 as pb
 
 
@@ -34,6 +35,14 @@ def explanation_content(answer: pb.ExplainDeploymentResponse) -> dict[str, Any]:
         "explanation": _explanation(answer.explanation),
         "now": _explanation(answer.now) if answer.HasField("now") else None,
         "decided_at_sequence": answer.decided_at_sequence or None,
+        "rounds": [
+            {
+                "sequence": each.sequence,
+                "decided_at": instant(each.decided_at),
+                "slots": list(each.slots),
+            }
+            for each in answer.rounds
+        ],
         "as_of_sequence": answer.as_of_sequence,
     }
 

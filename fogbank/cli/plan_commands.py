@@ -70,6 +70,12 @@ _DIFFERENCE_COLUMNS = (
     Column("DEPLOYED", "deployed"),
     Column("ASKED FOR", "asked_for"),
 )
+_SCORE_COLUMNS = (Column("NODE", "node"), Column("SCORE", "score"))
+_ROUND_COLUMNS = (
+    Column("SEQUENCE", "sequence"),
+    Column("WHEN", "decided_at"),
+    Column("FOR", "slots"),
+)
 _FILTER_COLUMNS = (
     Column("TURNED DOWN", "nodes"),
     Column("BY", "filter"),
@@ -183,7 +189,7 @@ def _show_plan(made: dict[str, Any], output: OutputFormat, file: "Path | None") 
     explanation = made["explanation"]
     if made["success"]:
         print(f"{name}: {counted(len(made['scheduled']))} would be placed")
-        _print_candidates(made["scheduled"], now=False)
+        _print_candidates(made["scheduled"])
         if made["preempted"]:
             print()
             print("What would be evicted for it, to be placed again when there is room:")
@@ -191,7 +197,7 @@ def _show_plan(made: dict[str, Any], output: OutputFormat, file: "Path | None") 
     else:
         print(f"{name}: can't be placed now: {made['error']}")
     print()
-    _print_explanation(explanation, now=False)
+    _print_explanation(explanation)
 
 
 def _show_taken(made: dict[str, Any], file: "Path | None") -> None:
@@ -233,44 +239,85 @@ def explain(
 
 def _show_explanation(told: dict[str, Any]) -> None:
     print(told["summary"])
-    if told["decided_at_sequence"] is not None:
+    decision, now = told["decided_at_sequence"], told["now"]
+    same = now is not None and _figures(told["explanation"]) == _figures(now)
+    if decision is not None:
         print()
-        print(f"Decided by the round at sequence {told['decided_at_sequence']}:")
-        recorded = told["explanation"]
-        if told["now"] is not None:  # its hints are of the present
-            recorded = recorded | {"would_unblock": []}
-        _print_explanation(recorded, now=True)
-    if told["now"] is not None:
+        _print_decision(told, same=same)
+    if now is not None:
+        if not same or decision is None:
+            print()
+            print(f"As of sequence {told['as_of_sequence']}:")
+        _print_explanation(now)
+
+
+def _print_decision(told: dict[str, Any], *, same: bool) -> None:
+    """Print the figures of the latest decision, by themselves, and where to find the others.
+
+    Those that are the `same` by now are left to the look at the present.
+    """
+    sequence, explanation = told["decided_at_sequence"], told["explanation"]
+    shown = next((each for each in told["rounds"] if each["sequence"] == sequence), None)
+    which = f" ({shown['decided_at']}), for {_slots(shown['slots'])}" if shown else ""
+    also = f", and the same as of sequence {told['as_of_sequence']}" if same else ""
+    others = [each for each in told["rounds"] if each is not shown]
+    if others:
+        print("Decided by other rounds:")
+        rows = [each | {"slots": _slots(each["slots"])} for each in others]
+        print_table(table(rows, _ROUND_COLUMNS))
+        print(f"what each saw: fog audit log deployment/{told['deployment_id']}")
         print()
-        print(f"As of sequence {told['as_of_sequence']}:")
-        if told["decided_at_sequence"] is not None and _tables(told["explanation"]) == _tables(
-            told["now"]
-        ):
-            print("the same as then")
-            _print_hints(told["now"])
+    print(f"Decided by the round at sequence {sequence}{which}{also}:")
+    if same:
+        return
+    _print_counts(explanation)
+    if not explanation["best"]:
+        return
+    print()
+    print("Best nodes then:")
+    print_table(table(explanation["best"], _SCORE_COLUMNS))
+    if told["now"] is None:
+        print()
+        without = f" without {_slots(shown['slots'])}" if shown else ""
+        print(f"The same nodes as of sequence {told['as_of_sequence']}{without}:")
+        _print_candidates([one | {"score": one["score_now"]} for one in explanation["best"]])
+
+
+def _slots(slots: list[int]) -> str:
+    """Return slots in words, neighbours as a span."""
+    spans: list[list[int]] = []
+    for slot in slots:
+        if spans and slot == spans[-1][-1] + 1:
+            spans[-1][1:] = [slot]
         else:
-            _print_explanation(told["now"], now=False)
+            spans.append([slot])
+    named = ", ".join("-".join(str(slot) for slot in span) for span in spans)
+    return f"{'slot' if len(slots) == 1 else 'slots'} {named}"
 
 
-def _tables(explanation: dict[str, Any]) -> tuple[object, ...]:
-    """Return what the tables of an explanation show."""
-    best = [(one["node_id"], one["score"], one["terms"]) for one in explanation["best"]]
+def _figures(explanation: dict[str, Any]) -> tuple[object, ...]:
+    """Return the figures of a look that can be told from others by them."""
+    best = [(one["node_id"], one["score"]) for one in explanation["best"]]
     counts = explanation["nodes_considered"], explanation["nodes_feasible"]
     return (counts, explanation["filters"], best)
 
 
-def _print_explanation(explanation: dict[str, Any], *, now: bool) -> None:
+def _print_explanation(explanation: dict[str, Any]) -> None:
+    _print_counts(explanation)
+    if explanation["best"]:
+        print()
+        print("Best nodes, with the terms of their score:")
+        _print_candidates(explanation["best"])
+    _print_hints(explanation)
+
+
+def _print_counts(explanation: dict[str, Any]) -> None:
     print(
         f"{counted(explanation['nodes_considered'], 'node')} looked at, "
         f"{explanation['nodes_feasible']} with room for a replica"
     )
     if explanation["filters"]:
         print_table(table(explanation["filters"], _FILTER_COLUMNS))
-    if explanation["best"]:
-        print()
-        print("Best nodes, with the terms of their score:")
-        _print_candidates(explanation["best"], now=now)
-    _print_hints(explanation)
 
 
 def _print_hints(explanation: dict[str, Any]) -> None:
@@ -281,13 +328,10 @@ def _print_hints(explanation: dict[str, Any]) -> None:
             console().print(f"  - {hint}", markup=False)
 
 
-def _print_candidates(candidates: list[dict[str, Any]], *, now: bool) -> None:
-    """Print nodes with a column for each term; `now` shows the present score beside the old."""
+def _print_candidates(candidates: list[dict[str, Any]]) -> None:
+    """Print nodes with a column for each term of their score."""
     names = list(dict.fromkeys(name for one in candidates for name in one["terms"]))
-    columns = [Column("NODE", "node"), Column("SCORE", "score")]
-    if now:
-        columns.append(Column("SCORE NOW", "score_now"))
-    columns += [Column(name.upper(), name) for name in names]
+    columns = [*_SCORE_COLUMNS, *(Column(name.upper(), name) for name in names)]
     rows = [
         one | {name: f"{value:.3f}" for name, value in one["terms"].items()} for one in candidates
     ]

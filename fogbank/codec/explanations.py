@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from fogbank.codec.views import timestamp_from_pb, timestamp_to_pb
 from fogbank.domain.explanations import (
     Candidate,
     DeploymentExplanation,
     DeploymentPlan,
     Explanation,
+    PlacingRound,
     PlannedEviction,
     Refusal,
 )
@@ -64,6 +66,14 @@ def deployment_explanation_to_pb(
         decided_at_sequence=value.decided_sequence,
         as_of_sequence=told.as_of_sequence,
         now=_explanation_to_pb(value.now) if value.now is not None else None,
+        rounds=[
+            pb.PlacingRound(
+                sequence=each.sequence,
+                decided_at=timestamp_to_pb(each.instant_us),
+                slots=each.slots,
+            )
+            for each in value.rounds
+        ],
     )
 
 
@@ -76,6 +86,10 @@ def deployment_explanation_from_pb(
         _explanation_from_pb(message.explanation),
         message.decided_at_sequence,
         _explanation_from_pb(message.now) if message.HasField("now") else None,
+        tuple(
+            PlacingRound(each.sequence, timestamp_from_pb(each.decided_at), tuple(each.slots))
+            for each in message.rounds
+        ),
     )
     return AsOf(value, message.as_of_sequence)
 

@@ -73,15 +73,26 @@ class DeploymentPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class PlacingRound:
+    """A round that placed replicas which a deployment has now: when, and in which slots."""
+
+    sequence: int
+    instant_us: int
+    slots: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class DeploymentExplanation:
     """Where a deployment stands and why.
 
     `explanation` is of the latest decision, made by the round at `decided_sequence`; before the
     first it is of the present state, and the sequence 0. `now` is a look at the present state for
-    replicas that have no node; None if all have.
+    replicas that have no node; None if all have. `rounds` are those that placed the replicas there
+    are, newest first: `explanation` is of one of them at most.
     """
 
     summary: str
     explanation: Explanation
     decided_sequence: int
     now: Explanation | None = None
+    rounds: tuple[PlacingRound, ...] = ()

@@ -16,6 +16,7 @@ from fogbank.domain.explanations import (
     DeploymentExplanation,
     DeploymentPlan,
     Explanation,
+    PlacingRound,
     PlannedEviction,
     Refusal,
 )
@@ -33,7 +34,7 @@ from fogbank.placement.quotas import quota_hints, refused_by_quota
 from fogbank.placement.rollouts import steps_of
 from fogbank.placement.room import Room, Shortage
 from fogbank.placement.strategies import STRATEGIES, Rows, score_rows, strategy_name, terms_of
-from fogbank.placement.unblocking import would_unblock
+from fogbank.placement.unblocking import smaller_asks, would_unblock
 from fogbank.placement.work import Work
 
 _SECOND_US = 1_000_000
@@ -68,9 +69,12 @@ def explain(planner: Planner, deployment: DeploymentFact, instant_us: int) -> De
     if decision is None or not decision.decided_sequence:
         return DeploymentExplanation(summary, now or Explanation(), 0, now)
     without_own, own = arrays.booked.copy(), []
+    rounds = _rounds(fleet, decision)
     for replica_id in decision.slots.values():
-        # Without its own replicas, as the decision saw the nodes.
         placed = fleet.decisions.placements[replica_id]
+        # Without what it placed itself, as the decision saw the nodes.
+        if placed.placed_sequence != decision.decided_sequence:
+            continue
         row = arrays.row(placed.node_id)
         if row is not None and not fleet.ended(placed):
             without_own[:, row] -= amounts(placed.resources)[:, 0]
@@ -79,7 +83,19 @@ def explain(planner: Planner, deployment: DeploymentFact, instant_us: int) -> De
     recorded = _Teller(fleet, arrays, without_own, deployment.spec).explanation(
         decision.considered, now.would_unblock if now else ()
     )
-    return DeploymentExplanation(summary, recorded, decision.decided_sequence, now)
+    return DeploymentExplanation(summary, recorded, decision.decided_sequence, now, rounds)
+
+
+def _rounds(fleet: FleetState, decision: DeploymentDecision) -> tuple[PlacingRound, ...]:
+    """Return the rounds that placed the replicas in a deployment's slots, newest first."""
+    slots: dict[tuple[int, int], list[int]] = {}
+    for slot in sorted(decision.slots):
+        placed = fleet.decisions.placements[decision.slots[slot]]
+        slots.setdefault((placed.placed_sequence, placed.placed_at_us), []).append(slot)
+    return tuple(
+        PlacingRound(sequence, instant_us, tuple(slots[sequence, instant_us]))
+        for sequence, instant_us in sorted(slots, reverse=True)
+    )
 
 
 def _look_now(planner: Planner, deployment: DeploymentFact, instant_us: int) -> Explanation | None:
@@ -141,6 +157,8 @@ def _looked(
         return _Look(found, considered, ())
     hints = quota_hints(fleet, work.room, spec, len(slots))
     hints += would_unblock(fleet, Room.of(arrays), deployment.id, spec, slots)
+    if hints:
+        hints += smaller_asks(fleet, arrays, deployment, slots, instant_us)
     return _Look(found, considered, hints or (found.reason,))
 
 

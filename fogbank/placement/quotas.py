@@ -174,10 +174,6 @@ def quota_hints(fleet: FleetState, room: Room, spec: DeploymentSpec, count: int)
         hints.append(f"{more} more in the quota of {limit.owner}")
         if not _above(limit, need):
             hints.append(f"replicas of {limit.owner} ending or being released that take as much")
-    fitting = fitting_quota(fleet, room, spec, count) if hints else 0
-    if fitting:
-        replicas = amount_text(REPLICAS, fitting)
-        hints.append(f"asking for {replicas} instead of {count}: the quota has room for so many")
     return tuple(hints)
 
 

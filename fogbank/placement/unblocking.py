@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from fogbank.domain.deployment import Constraint, DeploymentSpec
+from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.states import ConstraintOperator
 from fogbank.placement.arrays import (
@@ -24,8 +25,10 @@ from fogbank.placement.arrays import (
     amounts,
 )
 from fogbank.placement.filters import Filtered, feasible_nodes
+from fogbank.placement.looks import place
 from fogbank.placement.placements import occupied_rows
-from fogbank.placement.room import Room
+from fogbank.placement.quotas import fitting_quota
+from fogbank.placement.room import Room, Shortage
 
 _SHOWN = 5
 _THOUSAND = 1_000
@@ -54,11 +57,54 @@ def would_unblock(
     hints += search.larger_nodes() or search.room_on_nodes(missing)
     hints += search.open_nodes()
     hints += search.without_constraints()
-    if not spec.allow_colocation and found and search.stacks(count):
-        hints.append("letting its replicas share nodes (allow_colocation): then all fit")
-    if found:
-        hints.append(f"asking for {_replicas(found)} instead of {count}: so many fit now")
     return tuple(hints)
+
+
+def smaller_asks(
+    fleet: FleetState,
+    arrays: FleetArrays,
+    deployment: DeploymentFact,
+    slots: tuple[int, ...],
+    instant_us: int,
+) -> tuple[str, ...]:
+    """Return what its author could ask for instead so that these slots are filled now.
+
+    Both are tried by placing, on room of their own; the devices that takes are not put back.
+    """
+    hints = []
+    stacked = replace(deployment, spec=replace(deployment.spec, allow_colocation=True))
+    if not deployment.spec.allow_colocation and _fitting(
+        fleet, arrays, stacked, slots, instant_us
+    ) == len(slots):
+        hints.append("letting its replicas share nodes (allow_colocation): then all fit")
+    wanted = deployment.spec.replicas
+    filled = set(range(wanted)).difference(slots)
+    fitting = _fitting(fleet, arrays, deployment, slots, instant_us)
+    # With fewer replicas it has the first slots: those of them that are vacant have to fit.
+    vacant = slots[:fitting]
+    fewer = vacant[-1] + 1 if vacant else 0
+    while fewer in filled:
+        fewer += 1
+    if vacant and fewer < wanted:
+        hints.append(f"asking for {_replicas(fewer)} instead of {wanted}: so many fit now")
+    return tuple(hints)
+
+
+def _fitting(
+    fleet: FleetState,
+    arrays: FleetArrays,
+    deployment: DeploymentFact,
+    slots: tuple[int, ...],
+    instant_us: int,
+) -> int:
+    """Return how many of these slots, the first ones, there are nodes and quota for."""
+    room = Room.of(arrays)
+    most = fitting_quota(fleet, room, deployment.spec, len(slots))
+    if not most:
+        return 0
+    arrays.put_devices_back()
+    found = place(fleet, room, deployment, slots[:most], instant_us, at_least=1)
+    return 0 if isinstance(found, Shortage) else len(found.placements)
 
 
 class _Search:

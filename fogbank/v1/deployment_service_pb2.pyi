@@ -1145,6 +1145,40 @@ class ExplainDeploymentRequest(_message.Message):
 Global___ExplainDeploymentRequest: _TypeAlias = ExplainDeploymentRequest  # noqa: Y015
 
 @_typing.final
+class PlacingRound(_message.Message):
+    """A round that placed replicas which a deployment has now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    DECIDED_AT_FIELD_NUMBER: _builtins.int
+    SLOTS_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Log sequence of the round."""
+    @_builtins.property
+    def decided_at(self) -> _timestamp_pb2.Timestamp:
+        """Its instant."""
+
+    @_builtins.property
+    def slots(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Slots of the replicas."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        decided_at: _timestamp_pb2.Timestamp | None = ...,
+        slots: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decided_at", b"decided_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decided_at", b"decided_at", "sequence", b"sequence", "slots", b"slots"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlacingRound: _TypeAlias = PlacingRound  # noqa: Y015
+
+@_typing.final
 class ExplainDeploymentResponse(_message.Message):
     """The latest decision about a deployment."""
 
@@ -1155,6 +1189,7 @@ class ExplainDeploymentResponse(_message.Message):
     DECIDED_AT_SEQUENCE_FIELD_NUMBER: _builtins.int
     AS_OF_SEQUENCE_FIELD_NUMBER: _builtins.int
     NOW_FIELD_NUMBER: _builtins.int
+    ROUNDS_FIELD_NUMBER: _builtins.int
     summary: _builtins.str
     """Where it stands and why, for people."""
     decided_at_sequence: _builtins.int
@@ -1169,6 +1204,10 @@ class ExplainDeploymentResponse(_message.Message):
     def now(self) -> Global___Explanation:
         """A look at the present state for replicas that have no node; absent if all have one."""
 
+    @_builtins.property
+    def rounds(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlacingRound]:
+        """Rounds that placed the replicas there are, newest first; `explanation` is of one of them at most."""
+
     def __init__(
         self,
         *,
@@ -1177,10 +1216,11 @@ class ExplainDeploymentResponse(_message.Message):
         decided_at_sequence: _builtins.int = ...,
         as_of_sequence: _builtins.int = ...,
         now: Global___Explanation | None = ...,
+        rounds: _abc.Iterable[Global___PlacingRound] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation", "now", b"now"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "decided_at_sequence", b"decided_at_sequence", "explanation", b"explanation", "now", b"now", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "decided_at_sequence", b"decided_at_sequence", "explanation", b"explanation", "now", b"now", "rounds", b"rounds", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -199,6 +199,14 @@ class ImpossiblePlanAnswer(Answer):
     as_of_sequence: int
 
 
+class PlacingRoundAnswer(Answer):
+    """A round that placed replicas which a deployment has now."""
+
+    sequence: int
+    decided_at: datetime
+    slots: list[int]
+
+
 class ExplainAnswer(Answer):
     """Why a deployment is where it is."""
 
@@ -209,6 +217,10 @@ class ExplainAnswer(Answer):
         description="A look at the present state; null when every replica has a node."
     )
     decided_at_sequence: int | None = Field(description="Null before the first decision.")
+    rounds: list[PlacingRoundAnswer] = Field(
+        description="Those that placed the replicas there are, newest first; `explanation` is of "
+        "one of them at most."
+    )
     as_of_sequence: int
 
 

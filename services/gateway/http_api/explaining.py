@@ -11,6 +11,7 @@ from fogbank.domain.explanations import (
     Explanation,
 )
 from fogbank.domain.views import AsOf
+from services.gateway.http_api.rendering import instant
 
 
 def plan(planned: AsOf[DeploymentPlan]) -> dict[str, Any]:
@@ -45,6 +46,14 @@ def deployment(deployment_id: str, told: AsOf[DeploymentExplanation]) -> dict[st
         "explanation": _explanation(value.explanation),
         "now": _explanation(value.now) if value.now is not None else None,
         "decided_at_sequence": value.decided_sequence or None,
+        "rounds": [
+            {
+                "sequence": each.sequence,
+                "decided_at": instant(each.instant_us),
+                "slots": list(each.slots),
+            }
+            for each in value.rounds
+        ],
         "as_of_sequence": told.as_of_sequence,
     }
 

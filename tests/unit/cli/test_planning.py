@@ -178,12 +178,16 @@ def test_an_explanation_shows_the_decision_and_the_present(
     assert run(["explain", ID]) == 0
     said = capsys.readouterr().out
     assert said.startswith("1 of 2 replicas wait for a node.\n")
-    assert "Decided by the round at sequence 17:" in said
-    assert "As of sequence 19:" in said
+    assert "Decided by the round at sequence 17, and the same as of sequence 19:" in said
     assert said.count("  - 1 node more") == 1
     assert said.count("nodes looked at") == 1, "the tables are shown once where nothing changed"
-    assert "the same as then" in said
-    assert "SCORE NOW" in said
+    server.told.now.nodes_considered = 4
+    server.told.now.best[0].score = 600
+    assert run(["explain", ID]) == 0
+    then, now = capsys.readouterr().out.split("As of sequence 19:")
+    assert "Decided by the round at sequence 17:" in then
+    assert ["fog-1", "638"] in [line.split() for line in then.splitlines()], "and no present figure"
+    assert ["fog-1", "600", "0.300", "0.338"] in [line.split() for line in now.splitlines()]
     assert run(["explain", ID, "-o", "json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["deployment_id"] == ID
@@ -201,3 +205,31 @@ def test_nobody_is_told_to_deploy_into_the_past(
     assert "fog deploy" in now
     assert "fog deploy" not in before
     assert "no deployments at that time" in before
+
+
+def test_an_explanation_keeps_the_figures_of_rounds_and_of_the_present_apart(
+    server: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.told = pb.ExplainDeploymentResponse(
+        summary="All 5 replicas have a node.",
+        explanation=explanation(),
+        decided_at_sequence=17,
+        as_of_sequence=19,
+        rounds=[
+            pb.PlacingRound(sequence=17, slots=[4]),
+            pb.PlacingRound(sequence=9, slots=[0, 1, 2]),
+            pb.PlacingRound(sequence=5, slots=[3]),
+        ],
+    )
+    for each in server.told.rounds:
+        each.decided_at.FromJsonString(f"2026-01-01T00:00:{each.sequence:02}Z")
+    assert run(["explain", ID]) == 0
+    said = capsys.readouterr().out
+    lines = [line.split() for line in said.splitlines()]
+    assert ["9", "2026-01-01T00:00:09.000Z", "slots", "0-2"] in lines
+    assert ["5", "2026-01-01T00:00:05.000Z", "slot", "3"] in lines
+    assert f"what each saw: fog audit log deployment/{ID}" in said
+    assert "Decided by the round at sequence 17 (2026-01-01T00:00:17.000Z), for slot 4:" in said
+    then, now = said.split("The same nodes as of sequence 19 without slot 4:")
+    assert ["fog-1", "638"] in [line.split() for line in then.splitlines()]
+    assert ["fog-1", "600", "0.300", "0.338"] in [line.split() for line in now.splitlines()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -262,3 +263,96 @@ def test_nobody_is_told_to_let_an_old_replica_go_for_one_that_would_not_fit() ->
     stuck = told(fleet, deployment_id).now
     assert stuck is not None
     assert not any("missing meanwhile" in hint for hint in stuck.would_unblock)
+
+
+def fewer(explanation: Explanation | None) -> int:
+    """Return how many replicas are hinted at to ask for instead; 0 for no such hint."""
+    assert explanation is not None
+    hints = [each for each in explanation.would_unblock if each.startswith("asking for ")]
+    return int(hints[0].split()[2]) if hints else 0
+
+
+def has_nodes(fleet: LittleFleet, deployment_id: str, replicas: int) -> bool:
+    return len(fleet.nodes_of(deployment_id)) == replicas
+
+
+@pytest.mark.parametrize(
+    ("more", "fits"),
+    [
+        ({}, 3),
+        ({"cpu": 900, "allow_colocation": True}, 12),
+        ({"gpu": 1, "allow_colocation": True, "strategy": "balanced"}, 2),
+        ({"cpu": 3000, "allow_colocation": True}, 3),
+    ],
+)
+def test_who_asks_for_as_many_as_is_hinted_gets_them_and_for_one_more_does_not(
+    more: dict[str, Any], fits: int
+) -> None:
+    fleet = LittleFleet()
+    for number in range(3):
+        fleet.connect(f"fog-{number}", a_fingerprint(gpu=int(number > 0)))
+    spec = a_spec(replicas=20, wait_for_capacity=True, **more)
+    assert fewer(planned(fleet, spec).explanation) == fits
+    deployment_id = fleet.deploy(spec)
+    fleet.settle()
+    assert fewer(told(fleet, deployment_id).now) == fits
+    fleet.fact(ev.DeploymentScaled(deployment_id, fits + 1))
+    fleet.settle()
+    assert has_nodes(fleet, deployment_id, 0)
+    fleet.fact(ev.DeploymentScaled(deployment_id, fits))
+    fleet.settle()
+    assert has_nodes(fleet, deployment_id, fits)
+
+
+def test_what_is_hinted_to_ask_for_counts_the_replicas_that_there_are() -> None:
+    fleet = a_fleet(4)
+    deployment_id = fleet.deploy(a_spec(replicas=2))
+    fleet.settle()
+    fleet.obey()
+    fleet.fact(ev.DeploymentScaled(deployment_id, 9))
+    fleet.settle()
+    assert fewer(told(fleet, deployment_id).now) == 4
+    fleet.fact(ev.DeploymentScaled(deployment_id, 4))
+    fleet.settle()
+    assert has_nodes(fleet, deployment_id, 4)
+
+
+def test_sharing_nodes_is_hinted_at_where_it_helps_alone() -> None:
+    sharing = "letting its replicas share nodes (allow_colocation): then all fit"
+    fleet = LittleFleet()
+    fleet.connect("fog-0", a_fingerprint(gpu=2))
+    half = replace(a_spec().resources, gpu_thousandths=600)
+    spec = replace(a_spec(replicas=2, strategy="balanced"), resources=half, wait_for_capacity=True)
+    assert sharing in planned(fleet, spec).explanation.would_unblock
+    more = replace(spec, replicas=3)
+    assert sharing not in planned(fleet, more).explanation.would_unblock, "a device has room for 1"
+    deployment_id = fleet.deploy(spec)
+    fleet.settle()
+    assert sharing in (told(fleet, deployment_id).now or Explanation()).would_unblock
+    fleet.update(deployment_id, replace(spec, allow_colocation=True))
+    fleet.settle()
+    assert has_nodes(fleet, deployment_id, 2)
+
+
+def test_an_explanation_names_the_rounds_that_placed_what_there_is() -> None:
+    fleet = a_fleet(1)
+    decisions = fleet.planner.fleet.decisions
+    spec = a_spec(replicas=2, cpu=500, allow_colocation=True)
+    deployment_id = fleet.deploy(spec)
+    fleet.settle()
+    fleet.obey()
+    first = decisions.prev_sequence, decisions.instant_us
+    fleet.log.pass_ms(1_000)
+    fleet.fact(ev.DeploymentScaled(deployment_id, 3))
+    (placed,) = fleet.settle()
+    assert isinstance(placed, ev.DeploymentPlaced)
+    found = told(fleet, deployment_id)
+    assert [(each.sequence, each.instant_us, each.slots) for each in found.rounds] == [
+        (decisions.prev_sequence, decisions.instant_us, (2,)),
+        (*first, (0, 1)),
+    ]
+    (best,) = found.explanation.best
+    assert best.score == placed.placements[0].score
+    free = (1 - 3 * 500 / 4000, 1 - 3 * 512 / 8192)
+    left = sum(free) / 2 * 0.4
+    assert dict(best.terms)["resources"] == pytest.approx(left), "slots 0 and 1 were there then"

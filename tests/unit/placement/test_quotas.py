@@ -383,14 +383,14 @@ def test_a_plan_and_an_explanation_say_what_would_unblock() -> None:
     assert told.explanation.would_unblock == (
         "500 millicores more in the quota of cluster 2",
         "replicas of cluster 2 ending or being released that take as much",
-        "asking for 1 replica instead of 2: the quota has room for so many",
+        "asking for 1 replica instead of 2: so many fit now",
     )
     (refusal,) = told.explanation.refusals
     assert (refusal.filter, refusal.nodes) == ("quota", 4)
     above = plan(fleet.planner, ask(3), fleet.log.now_us)
     assert above.explanation.would_unblock == (
         "1500 millicores more in the quota of cluster 2",
-        "asking for 1 replica instead of 3: the quota has room for so many",
+        "asking for 1 replica instead of 3: so many fit now",
     )
 
 
