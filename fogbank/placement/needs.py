@@ -54,6 +54,26 @@ def need_of(fleet: FleetState, deployment: DeploymentFact) -> Need:
     if not deployment.deleted and decision.failed_version == deployment.version:
         return Need(_unwanted(fleet, decision, 0), "Deployment failed")
     relieved = _relieved(fleet, decision, wanted)
+    vacant = _vacant(fleet, decision, wanted)
+    return Need(unwanted, reason, vacant, _returned(fleet, decision, wanted), relieved)
+
+
+def waits_for_a_place(fleet: FleetState, deployment: DeploymentFact) -> bool:
+    """Tell whether a deployment has a slot without a replica, whatever emptied it."""
+    if deployment.deleted:
+        return False
+    decision = fleet.decisions.deployments.get(deployment.id)
+    if decision is None:
+        return True
+    if decision.failed_version == deployment.version:
+        return False
+    return bool(_vacant(fleet, decision, deployment.spec.replicas))
+
+
+def _vacant(
+    fleet: FleetState, decision: DeploymentDecision, wanted: int
+) -> tuple[tuple[int, int], ...]:
+    """Return the vacant slots, each with the instant from which it may be filled."""
     vacant = []
     for slot in range(wanted):
         live = decision.slots.get(slot)
@@ -70,7 +90,7 @@ def need_of(fleet: FleetState, deployment: DeploymentFact) -> Need:
             vacant.append((slot, _stopped_until_us(fleet, observed)))
         else:
             vacant.append((slot, _reschedule_at_us(fleet, placed, observed)))
-    return Need(unwanted, reason, tuple(vacant), _returned(fleet, decision, wanted), relieved)
+    return tuple(vacant)
 
 
 def stalling(fleet: FleetState, deployment: DeploymentFact) -> list[tuple[int, PlacedReplica]]:

@@ -27,7 +27,7 @@ from fogbank.v1 import deployments_pb2 as fogbank_dot_v1_dot_deployments__pb2
 from fogbank.v1 import node_service_pb2 as fogbank_dot_v1_dot_node__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"fogbank/v1/scheduler_service.proto\x12\nfogbank.v1\x1a#fogbank/v1/deployment_service.proto\x1a\x1c\x66ogbank/v1/deployments.proto\x1a\x1d\x66ogbank/v1/node_service.proto\"\x1b\n\x19GetSchedulerStatusRequest\"\xe6\x02\n\x1aGetSchedulerStatusResponse\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x16\n\x0e\x61s_of_sequence\x18\x02 \x01(\x03\x12\x44\n\x07pending\x18\x03 \x03(\x0b\x32\x33.fogbank.v1.GetSchedulerStatusResponse.PendingEntry\x12\x19\n\x11oldest_waiting_ms\x18\x04 \x01(\x03\x12\x14\n\x0cplaced_total\x18\x05 \x01(\x03\x12\x14\n\x0c\x66\x61iled_total\x18\x06 \x01(\x03\x12\x17\n\x0frounds_accepted\x18\x07 \x01(\x03\x12\x13\n\x0brounds_void\x18\x08 \x01(\x03\x12\x0e\n\x06policy\x18\t \x01(\t\x12\x13\n\x0bnodes_heard\x18\n \x01(\x05\x12\x0e\n\x06leader\x18\x0b \x01(\t\x1a.\n\x0cPendingEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"M\n\x0bPlanRequest\x12(\n\x04spec\x18\x01 \x01(\x0b\x32\x1a.fogbank.v1.DeploymentSpec\x12\x14\n\x0cmin_sequence\x18\x02 \x01(\x03\"@\n\x0cPlanResponse\x12\x30\n\x04plan\x18\x01 \x01(\x0b\x32\".fogbank.v1.PlanDeploymentResponse\"g\n$SchedulerServicePlanRebalanceRequest\x12)\n\x05terms\x18\x01 \x01(\x0b\x32\x1a.fogbank.v1.RebalanceTerms\x12\x14\n\x0cmin_sequence\x18\x02 \x01(\x03\"X\n%SchedulerServicePlanRebalanceResponse\x12/\n\x04plan\x18\x01 \x01(\x0b\x32!.fogbank.v1.PlanRebalanceResponse\"=\n\x0e\x45xplainRequest\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x14\n\x0cmin_sequence\x18\x02 \x01(\x03\"M\n\x0f\x45xplainResponse\x12:\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32%.fogbank.v1.ExplainDeploymentResponse2\xec\x02\n\x10SchedulerService\x12\x63\n\x12GetSchedulerStatus\x12%.fogbank.v1.GetSchedulerStatusRequest\x1a&.fogbank.v1.GetSchedulerStatusResponse\x12\x39\n\x04Plan\x12\x17.fogbank.v1.PlanRequest\x1a\x18.fogbank.v1.PlanResponse\x12t\n\rPlanRebalance\x12\x30.fogbank.v1.SchedulerServicePlanRebalanceRequest\x1a\x31.fogbank.v1.SchedulerServicePlanRebalanceResponse\x12\x42\n\x07\x45xplain\x12\x1a.fogbank.v1.ExplainRequest\x1a\x1b.fogbank.v1.ExplainResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"fogbank/v1/scheduler_service.proto\x12\nfogbank.v1\x1a#fogbank/v1/deployment_service.proto\x1a\x1c\x66ogbank/v1/deployments.proto\x1a\x1d\x66ogbank/v1/node_service.proto\"\x1b\n\x19GetSchedulerStatusRequest\"\xea\x02\n\x1aGetSchedulerStatusResponse\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x16\n\x0e\x61s_of_sequence\x18\x02 \x01(\x03\x12\x44\n\x07pending\x18\x03 \x03(\x0b\x32\x33.fogbank.v1.GetSchedulerStatusResponse.PendingEntry\x12\x1d\n\x11oldest_waiting_ms\x18\x04 \x01(\x03\x42\x02\x18\x01\x12\x14\n\x0cplaced_total\x18\x05 \x01(\x03\x12\x14\n\x0c\x66\x61iled_total\x18\x06 \x01(\x03\x12\x17\n\x0frounds_accepted\x18\x07 \x01(\x03\x12\x13\n\x0brounds_void\x18\x08 \x01(\x03\x12\x0e\n\x06policy\x18\t \x01(\t\x12\x13\n\x0bnodes_heard\x18\n \x01(\x05\x12\x0e\n\x06leader\x18\x0b \x01(\t\x1a.\n\x0cPendingEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"M\n\x0bPlanRequest\x12(\n\x04spec\x18\x01 \x01(\x0b\x32\x1a.fogbank.v1.DeploymentSpec\x12\x14\n\x0cmin_sequence\x18\x02 \x01(\x03\"@\n\x0cPlanResponse\x12\x30\n\x04plan\x18\x01 \x01(\x0b\x32\".fogbank.v1.PlanDeploymentResponse\"g\n$SchedulerServicePlanRebalanceRequest\x12)\n\x05terms\x18\x01 \x01(\x0b\x32\x1a.fogbank.v1.RebalanceTerms\x12\x14\n\x0cmin_sequence\x18\x02 \x01(\x03\"X\n%SchedulerServicePlanRebalanceResponse\x12/\n\x04plan\x18\x01 \x01(\x0b\x32!.fogbank.v1.PlanRebalanceResponse\"=\n\x0e\x45xplainRequest\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x14\n\x0cmin_sequence\x18\x02 \x01(\x03\"M\n\x0f\x45xplainResponse\x12:\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32%.fogbank.v1.ExplainDeploymentResponse2\xec\x02\n\x10SchedulerService\x12\x63\n\x12GetSchedulerStatus\x12%.fogbank.v1.GetSchedulerStatusRequest\x1a&.fogbank.v1.GetSchedulerStatusResponse\x12\x39\n\x04Plan\x12\x17.fogbank.v1.PlanRequest\x1a\x18.fogbank.v1.PlanResponse\x12t\n\rPlanRebalance\x12\x30.fogbank.v1.SchedulerServicePlanRebalanceRequest\x1a\x31.fogbank.v1.SchedulerServicePlanRebalanceResponse\x12\x42\n\x07\x45xplain\x12\x1a.fogbank.v1.ExplainRequest\x1a\x1b.fogbank.v1.ExplainResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,24 +36,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GETSCHEDULERSTATUSRESPONSE_PENDINGENTRY']._loaded_options = None
   _globals['_GETSCHEDULERSTATUSRESPONSE_PENDINGENTRY']._serialized_options = b'8\001'
+  _globals['_GETSCHEDULERSTATUSRESPONSE'].fields_by_name['oldest_waiting_ms']._loaded_options = None
+  _globals['_GETSCHEDULERSTATUSRESPONSE'].fields_by_name['oldest_waiting_ms']._serialized_options = b'\030\001'
   _globals['_GETSCHEDULERSTATUSREQUEST']._serialized_start=148
   _globals['_GETSCHEDULERSTATUSREQUEST']._serialized_end=175
   _globals['_GETSCHEDULERSTATUSRESPONSE']._serialized_start=178
-  _globals['_GETSCHEDULERSTATUSRESPONSE']._serialized_end=536
-  _globals['_GETSCHEDULERSTATUSRESPONSE_PENDINGENTRY']._serialized_start=490
-  _globals['_GETSCHEDULERSTATUSRESPONSE_PENDINGENTRY']._serialized_end=536
-  _globals['_PLANREQUEST']._serialized_start=538
-  _globals['_PLANREQUEST']._serialized_end=615
-  _globals['_PLANRESPONSE']._serialized_start=617
-  _globals['_PLANRESPONSE']._serialized_end=681
-  _globals['_SCHEDULERSERVICEPLANREBALANCEREQUEST']._serialized_start=683
-  _globals['_SCHEDULERSERVICEPLANREBALANCEREQUEST']._serialized_end=786
-  _globals['_SCHEDULERSERVICEPLANREBALANCERESPONSE']._serialized_start=788
-  _globals['_SCHEDULERSERVICEPLANREBALANCERESPONSE']._serialized_end=876
-  _globals['_EXPLAINREQUEST']._serialized_start=878
-  _globals['_EXPLAINREQUEST']._serialized_end=939
-  _globals['_EXPLAINRESPONSE']._serialized_start=941
-  _globals['_EXPLAINRESPONSE']._serialized_end=1018
-  _globals['_SCHEDULERSERVICE']._serialized_start=1021
-  _globals['_SCHEDULERSERVICE']._serialized_end=1385
+  _globals['_GETSCHEDULERSTATUSRESPONSE']._serialized_end=540
+  _globals['_GETSCHEDULERSTATUSRESPONSE_PENDINGENTRY']._serialized_start=494
+  _globals['_GETSCHEDULERSTATUSRESPONSE_PENDINGENTRY']._serialized_end=540
+  _globals['_PLANREQUEST']._serialized_start=542
+  _globals['_PLANREQUEST']._serialized_end=619
+  _globals['_PLANRESPONSE']._serialized_start=621
+  _globals['_PLANRESPONSE']._serialized_end=685
+  _globals['_SCHEDULERSERVICEPLANREBALANCEREQUEST']._serialized_start=687
+  _globals['_SCHEDULERSERVICEPLANREBALANCEREQUEST']._serialized_end=790
+  _globals['_SCHEDULERSERVICEPLANREBALANCERESPONSE']._serialized_start=792
+  _globals['_SCHEDULERSERVICEPLANREBALANCERESPONSE']._serialized_end=880
+  _globals['_EXPLAINREQUEST']._serialized_start=882
+  _globals['_EXPLAINREQUEST']._serialized_end=943
+  _globals['_EXPLAINRESPONSE']._serialized_start=945
+  _globals['_EXPLAINRESPONSE']._serialized_end=1022
+  _globals['_SCHEDULERSERVICE']._serialized_start=1025
+  _globals['_SCHEDULERSERVICE']._serialized_end=1389
 # @@protoc_insertion_point(module_scope)

@@ -19,6 +19,11 @@ if sys.version_info >= (3, 11):
 else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
+if sys.version_info >= (3, 13):
+    from warnings import deprecated as _deprecated
+else:
+    from typing_extensions import deprecated as _deprecated
+
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
@@ -79,8 +84,16 @@ class GetSchedulerStatusResponse(_message.Message):
     """This scheduler's instance."""
     as_of_sequence: _builtins.int
     """Log sequence it has taken in."""
-    oldest_waiting_ms: _builtins.int
-    """Age of the longest waiting deployment, in milliseconds; 0 for none."""
+    @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def oldest_waiting_ms(self) -> _builtins.int:
+        """Not set any more: gateways know by themselves who waits, and since when."""
+
+    @oldest_waiting_ms.setter
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def oldest_waiting_ms(self, value: _builtins.int) -> None:
+        """Not set any more: gateways know by themselves who waits, and since when."""
+
     placed_total: _builtins.int
     """Deployments placed by accepted rounds since the log began."""
     failed_total: _builtins.int

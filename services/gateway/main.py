@@ -169,7 +169,7 @@ async def build(service: Service, settings: GatewaySettings) -> None:
     uses = _use_cases(settings, record, own, ledger, scheduler)
     agents = await _agents(service, settings, record, own.environments, clock)
     joining = _joining(settings, record, doors, clock)
-    system = System(fold, record.appender, agents, ledger, scheduler, gate=record.gate)
+    system = System(fold, record.appender, agents, ledger, scheduler, clock=clock, gate=record.gate)
     face = GrpcDependencies(
         uses.deployments,
         uses.planning,

@@ -374,18 +374,12 @@ class Scheduler:
 
     def status(self) -> SchedulerStatus:
         """Say what this scheduler is doing."""
-        fleet, agenda = self.planner.fleet, self.planner.agenda
-        now_us = self._clock.now_us()
-        waiting: list[str] = [*agenda.active, *agenda.timed, *agenda.parked]
-        oldest_us = min(
-            (fleet.facts.deployments[known].created_at_us for known in waiting), default=now_us
-        )
+        fleet = self.planner.fleet
         return SchedulerStatus(
             self._log.writer.instance,
             self.leadership.leader,
             fleet.position,
             self._pending(),
-            max(now_us - oldest_us, 0) // 1_000,
             fleet.decisions.placed_total,
             fleet.decisions.failed_total,
             self._accepted,

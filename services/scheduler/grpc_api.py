@@ -34,7 +34,6 @@ class SchedulerServicer(pb_grpc.SchedulerServiceServicer):
             leader=status.leader,
             as_of_sequence=status.as_of_sequence,
             pending=status.pending,
-            oldest_waiting_ms=status.oldest_waiting_ms,
             placed_total=status.placed_total,
             failed_total=status.failed_total,
             rounds_accepted=status.rounds_accepted,

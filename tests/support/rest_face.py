@@ -271,7 +271,7 @@ class FakeScheduler:
 
     def __init__(self, fold: FleetFold) -> None:
         self.up = True
-        self.answer = SchedulerStatus("scheduler-1", 7, {"high": 1}, 1500, 12, 3, 9, 1)
+        self.answer = SchedulerStatus("scheduler-1", 7, {"high": 1}, 12, 3, 9, 1)
         self._fold = fold
 
     async def status(self) -> SchedulerStatus:
@@ -378,6 +378,14 @@ async def accepted_elsewhere(face: RestFace, monkeypatch: pytest.MonkeyPatch) ->
     return envelope.event_id
 
 
+def _system(
+    fold: FleetFold, appender: GroupCommit, ledger: FoldLedger, scheduler: FakeScheduler
+) -> System:
+    agents = cast("Any", _NoAgents())
+    clock = SystemClock()
+    return System(fold, appender, agents, ledger, scheduler, clock=clock, probed_every_s=0.0)
+
+
 @asynccontextmanager
 async def rest_face(
     *, max_pending: int = 100_000, max_backlog_bytes: int = 1 << 20, **settings: Any
@@ -413,7 +421,7 @@ async def rest_face(
         Nodes(fold, ledger),
         identity,
         Events(fold, log),
-        System(*(fold, appender, cast("Any", _NoAgents()), ledger, scheduler), probed_every_s=0.0),
+        _system(fold, appender, ledger, scheduler),
         **settings,
     )
     loops = [asyncio.create_task(fold.run()), asyncio.create_task(appender.run())]

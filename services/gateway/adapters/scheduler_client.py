@@ -41,7 +41,6 @@ class SchedulerClient:
             answer.instance,
             answer.as_of_sequence,
             dict(answer.pending),
-            answer.oldest_waiting_ms,
             answer.placed_total,
             answer.failed_total,
             answer.rounds_accepted,

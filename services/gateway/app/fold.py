@@ -17,19 +17,21 @@ import structlog
 from fogbank.domain.envelope import SCHEDULER, Commit
 from fogbank.domain.errors import OutOfRangeError
 from fogbank.domain.facts import NodeFact
-from fogbank.domain.fleet import FleetState, StateDiffersError
+from fogbank.domain.fleet import FleetState, Folded, StateDiffersError
 from fogbank.domain.snapshots import SnapshotRefusedError, require_confirmed
 from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.status import StatusChange, StatusTracker
 from fogbank.log.follower import follow_commits, read_commits
 from fogbank.log.port import EventLog
 from fogbank.log.snapshots import SnapshotSource, ignored
+from fogbank.placement.needs import waits_for_a_place
 from fogbank.runtime.crash_points import crash_point
 from services.gateway.app.beginning import Begun, begun_fold
 from services.gateway.app.deployment_counts import DeploymentCounts
 from services.gateway.app.log_end import LogEnd
 from services.gateway.app.ports import LedgerStatuses
 from services.gateway.app.status_history import StatusHistory
+from services.gateway.app.waiting_deployments import WaitingDeployments
 from services.gateway.app.waking import Turns
 
 _log = structlog.get_logger(__name__)
@@ -91,6 +93,7 @@ class FleetFold:
         self.leader = ""
         self._history = StatusHistory(self._ledger, self._kept_changes)
         self.counts = DeploymentCounts()
+        self.waiting = WaitingDeployments()
         self._node_touched: dict[str, int] = {}
         # Nodes by every name that they had.
         self._nodes_once_named: dict[str, set[str]] = {}
@@ -142,6 +145,7 @@ class FleetFold:
             self.tracker.updated_at_us[record.deployment_id] = record.updated_at_us
         self._history.begin_at(self.position, begun.records)
         self._count(self.fleet.facts.deployments)
+        self._note_who_waits()
         # When each was touched last is not known: by then at the latest.
         self._node_touched = dict.fromkeys(sorted(self.fleet.facts.nodes), self.position)
         self._note_names(self.fleet.facts.nodes)
@@ -164,6 +168,7 @@ class FleetFold:
             batch.nodes |= folded.nodes
             batch.deployments |= folded.deployments
             batch.changes += changes
+            self._note_waits(folded)
             for node_id in sorted(folded.nodes):  # the order in which watchers see them
                 self._node_touched.pop(node_id, None)
                 self._node_touched[node_id] = folded.sequence
@@ -181,6 +186,23 @@ class FleetFold:
         for deployment_id in deployment_ids:
             status = current.get(deployment_id, DeploymentStatus.PENDING)
             self.counts.note(deployments[deployment_id], status)
+
+    def _note_waits(self, folded: Folded) -> None:
+        for deployment_id in folded.deployments:
+            deployment = self.fleet.facts.deployments[deployment_id]
+            waits = waits_for_a_place(self.fleet, deployment)
+            self.waiting.note(deployment, folded.log_time_us, waits=waits)
+
+    def _note_who_waits(self) -> None:
+        """Begin with those that wait, each from its last change on if it ever had a place."""
+        since: list[tuple[int, str]] = []
+        for deployment in self.fleet.facts.deployments.values():
+            if waits_for_a_place(self.fleet, deployment):
+                placed_once = self.fleet.decisions.of(deployment.id).placed_once
+                at_us = self.tracker.updated_at_us.get(deployment.id) if placed_once else None
+                since.append((at_us or deployment.created_at_us, deployment.id))
+        for at_us, deployment_id in sorted(since):
+            self.waiting.note(self.fleet.facts.deployments[deployment_id], at_us, waits=True)
 
     def _note_names(self, node_ids: Iterable[str]) -> None:
         for node_id in node_ids:

@@ -253,7 +253,6 @@ class SchedulerStatus:
     instance: str
     as_of_sequence: int
     pending: Mapping[str, int] = field(default_factory=dict)
-    oldest_waiting_ms: int = 0
     placed_total: int = 0
     failed_total: int = 0
     rounds_accepted: int = 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from fogbank.domain.errors import FogError
+from fogbank.runtime.clock import Clock
 from services.gateway.app.agents import Agents
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.gate import Gate
@@ -31,12 +32,14 @@ _PATIENCE_S = 1.5
 class SystemStatus:
     """A view over the services; None for one that did not answer.
 
-    `pending` counts waiting deployments by class (low, medium, high); `log_sequence` is how far
-    this gateway has read.
+    `waiting` counts deployments with a replica that waits for a place, by class (low, medium,
+    high), and `oldest_waiting_us` is for how long the first of them has; `log_sequence` is how
+    far this gateway has read.
     """
 
     log_sequence: int
-    pending: dict[str, int]
+    waiting: dict[str, int]
+    oldest_waiting_us: int
     agents_connected: int
     policy: str
     ledger: LedgerStatus | None
@@ -61,6 +64,7 @@ class System:
         ledger: LedgerQueries,
         scheduler: SchedulerQueries,
         *,
+        clock: Clock,
         gate: Gate | None = None,
         probed_every_s: float = PROBED_EVERY_S,
     ) -> None:
@@ -73,6 +77,7 @@ class System:
         self._agents = agents
         self._ledger = ledger
         self._scheduler = scheduler
+        self._clock = clock
         self._gate = gate or Gate.opened()
         self._log_end = SharedAnswer(lambda: _check(fold.log_end()), probed_every_s)
         self._services = SharedAnswer(self._ask_services, probed_every_s)
@@ -91,9 +96,11 @@ class System:
     async def status(self) -> SystemStatus:
         """Return the view over the services."""
         ledger, scheduler = await self._ask_services()
+        now_us, since_us = self._clock.now_us(), self._fold.waiting.oldest_us
         return SystemStatus(
             self._fold.position,
-            self._fold.counts.pending,
+            self._fold.waiting.depth,
+            0 if since_us is None else max(now_us - since_us, 0),
             self._agents.count,
             self._fold.fleet.facts.policy.title,
             ledger[0],

@@ -362,11 +362,14 @@ class SchedulerAnswer(Answer):
 
 
 class QueueAnswer(Answer):
-    """Deployments that wait for a node."""
+    """Deployments with a replica that waits for a place, new or not, by class of priority.
+
+    `oldest_waiting_seconds` is how long ago the first of them began to wait; 0 if none waits.
+    """
 
     depth: dict[str, int]
     total: int
-    oldest_waiting_seconds: float | None
+    oldest_waiting_seconds: float
 
 
 class LeaderAnswer(Answer):

@@ -31,7 +31,7 @@ _UNHEALTHY: dict[int | str, dict[str, Any]] = {
     503: {"model": UnhealthyAnswer, "description": "Something needed is down."}
 }
 _VERSIONS = {"fogbank": version("fogbank"), "python": python_version()}
-_MILLISECONDS = 1000
+_MICROSECONDS = 1_000_000
 _RETRY_AFTER_MS = 1000
 
 
@@ -169,12 +169,10 @@ async def _status(request: Request) -> SystemStatus:
 
 
 def _queue(status: SystemStatus) -> dict[str, Any]:
-    """Only the scheduler knows for how long the oldest has waited."""
-    waiting_ms = status.scheduler.oldest_waiting_ms if status.scheduler else None
     return {
-        "depth": status.pending,
-        "total": sum(status.pending.values()),
-        "oldest_waiting_seconds": None if waiting_ms is None else waiting_ms / _MILLISECONDS,
+        "depth": status.waiting,
+        "total": sum(status.waiting.values()),
+        "oldest_waiting_seconds": status.oldest_waiting_us / _MICROSECONDS,
     }
 
 

@@ -23,13 +23,12 @@ class RoundMeter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SchedulerStatus:
-    """What a scheduler is doing; times in milliseconds."""
+    """What a scheduler is doing."""
 
     instance: str
     leader: str
     as_of_sequence: int
     pending: dict[str, int]
-    oldest_waiting_ms: int
     placed_total: int
     failed_total: int
     rounds_accepted: int

@@ -82,7 +82,7 @@ async def test_system_status_says_what_it_knows(face: RestFace) -> None:
         assert body["queue"] == {
             "depth": {"low": 0, "medium": 0, "high": 0},
             "total": 0,
-            "oldest_waiting_seconds": 1.5,
+            "oldest_waiting_seconds": 0.0,
         }
         assert body["scheduler"]["instance"] == "scheduler-1"
         assert body["scheduler"]["leader"] is None
@@ -95,6 +95,17 @@ async def test_system_status_says_what_it_knows(face: RestFace) -> None:
         face.scheduler.up = face.ledger.up = False
         body = (await client.get("/api/v1/system/status")).json()
         assert (body["status"], body["scheduler"], body["ledger"]) == ("degraded", None, None)
+
+
+async def test_system_status_counts_who_waits_and_says_for_how_long(face: RestFace) -> None:
+    async with face.client() as client:
+        for priority in ("HIGH", "LOW"):
+            body = deploy_body(name=f"web-{priority}", priority=priority)
+            assert (await client.post("/api/deployment/deploy", json=body)).status_code == 202
+        queue = (await client.get("/api/v1/system/status")).json()["queue"]
+    assert queue["depth"] == {"low": 1, "medium": 0, "high": 1}
+    assert queue["total"] == 2
+    assert queue["oldest_waiting_seconds"] > 0
 
 
 class NotWalked(dict[str, Any]):

@@ -101,7 +101,8 @@ def seen(fold: FleetFold) -> list[object]:
     views = [deployment_view(fold, each) for each in facts.deployments.values()]
     rooms = [(fold.fleet.held(each), fold.fleet.booked(each)) for each in facts.nodes]
     decisions = fold.fleet.decisions
-    return [fold.position, fold.counts.pending, fold.leader, facts, decisions, views, rooms]
+    counted = (fold.counts.pending, fold.waiting.depth)
+    return [fold.position, counted, fold.leader, facts, decisions, views, rooms]
 
 
 async def test_a_gateway_that_begins_with_a_snapshot_shows_what_folding_shows() -> None:
