@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -13,6 +16,8 @@ from schemathesis import GenerationMode
 from schemathesis import checks as known
 from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi import checks
+
+_log = logging.getLogger(__name__)
 
 MODES = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
 
@@ -56,17 +61,30 @@ def assert_every_answer_is_documented(
         operation: Any = result.ok()  # type: ignore[union-attr]  # else it raises, as it should
         tried += 1
         headers = {"Authorization": f"Bearer {sign_in()}"}
+        name = f"{operation.method.upper()} {operation.path}"
+        answers: Counter[int] = Counter()
+        begun = time.monotonic()
         try:
-            _try_out(operation, mode, headers, examples)
+            _try_out(operation, mode, headers, examples, answers)
         except Unsatisfiable:
             continue  # nothing to get wrong: no parameters, no body
         except (Exception, FailureGroup) as error:  # noqa: BLE001 (every operation gets its turn)
-            problems.append(f"{operation.method.upper()} {operation.path}: {error}")
+            problems.append(f"{name}: {error}")
+            _log.exception("%s", name)
+        finally:
+            told = ", ".join(f"{status}: {count}" for status, count in sorted(answers.items()))
+            _log.info("%s in %.0f s: %s", name, time.monotonic() - begun, told or "nothing to try")
     assert tried > 20
     assert not problems, "\n\n".join(problems)
 
 
-def _try_out(operation: Any, mode: GenerationMode, headers: dict[str, str], examples: int) -> None:
+def _try_out(
+    operation: Any,
+    mode: GenerationMode,
+    headers: dict[str, str],
+    examples: int,
+    answers: Counter[int],
+) -> None:
     @given(case=operation.as_strategy(generation_mode=mode))
     @settings(
         max_examples=examples,
@@ -76,6 +94,6 @@ def _try_out(operation: Any, mode: GenerationMode, headers: dict[str, str], exam
         deadline=None,
     )
     def check(case: Any) -> None:
-        case.call_and_validate(headers=headers, checks=CHECKS)
+        answers[case.call_and_validate(headers=headers, checks=CHECKS).status_code] += 1
 
     check()
