@@ -84,6 +84,7 @@ _FILTER_COLUMNS = (
 
 
 def plan(  # noqa: PLR0917  one parameter for each flag
+    context: typer.Context,
     name: Name = None,
     file: File = None,
     image: Image = None,
@@ -124,7 +125,7 @@ def plan(  # noqa: PLR0917  one parameter for each flag
     Where the name is taken, show in what the deployment that has it differs. Exits with 0 if all of
     it is deployed already, 1 if something would change, 255 on an error.
     """
-    texts = asked_for(locals())
+    texts = asked_for(context, locals())
     from fogbank.cli.already_deployed import living_namesakes
     from fogbank.cli.connection import connect
     from fogbank.cli.deployment_requests import deployment_spec

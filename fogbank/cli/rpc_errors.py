@@ -100,10 +100,15 @@ def explain(error: grpc.RpcError) -> CommandError:
     ]
     if violations:
         message = "\n".join([message, *(f"     {line}" for line in violations)])
+    return worded(message, told.reason)
+
+
+def worded(message: str, reason: str) -> CommandError:
+    """Return a refusal by the names that people give things by, with what to do next."""
     field, colon, rest = message.partition(": ")
     message = f"{_GIVEN_AS.get(field, field)}{colon}{rest}"
     message = _SPEC_FIELD.sub(_as_in_a_file, _OUT_OF_BOUNDS.sub(_as_given, message))
-    return CommandError(message, hint=_HINTS.get(told.reason, ""))
+    return CommandError(message, hint=_HINTS.get(reason, ""))
 
 
 def _as_given(refused: re.Match[str]) -> str:

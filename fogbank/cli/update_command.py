@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import typer
+
 from fogbank.cli.amounts import AMOUNTS
 from fogbank.cli.deploy_flags import (
     Another,
@@ -83,6 +85,7 @@ _BESIDE_A_FILE = {
 
 
 def update(  # noqa: PLR0917  one parameter for each flag
+    context: typer.Context,
     deployment: WhichOrFile = None,
     file: File = None,
     name: NewName = None,
@@ -133,7 +136,7 @@ def update(  # noqa: PLR0917  one parameter for each flag
     from fogbank.cli.connection import connect
     from fogbank.cli.regions import warn_of_regions
 
-    texts = _texts(file, flags) if file is not None else []
+    texts = _texts(context, file) if file is not None else []
     request = _request(flags) if not texts else None
     with connect() as connection:
         if request is not None:
@@ -167,28 +170,20 @@ def _finish(
         raise failures[0]
 
 
-def _texts(file: Path, flags: Mapping[str, Any]) -> "list[DeploymentText]":
+def _texts(context: typer.Context, file: Path) -> "list[DeploymentText]":
     """Return what a file asks for, if nothing else does.
 
     Raises:
         UsageFailure: flags ask for something too, or for what only one deployment can have.
     """
     from fogbank.cli.already_deployed import check_names_differ
+    from fogbank.cli.beside_a_file import check_beside_a_file, check_for_one
     from fogbank.cli.deployment_files import read_deployments
 
-    given = [name for name, value in flags.items() if value not in (None, "", [])]
-    for name in given:
-        if name not in _BESIDE_A_FILE:
-            raise UsageFailure(
-                f"give either a file or --{name.replace('_', '-')}, not both",
-                hint="write it into the file",
-            )
+    check_beside_a_file(context, _BESIDE_A_FILE)
     texts = read_deployments(file)
     check_names_differ(texts, file)
-    for name in ("deployment", "etag", "request_id"):
-        if name in given and len(texts) > 1:
-            what = "a name or id" if name == "deployment" else f"--{name.replace('_', '-')}"
-            raise UsageFailure(f"{what} goes with one deployment, {file} has {len(texts)}")
+    check_for_one(context, ("deployment", "etag", "request_id"), texts, file)
     return texts
 
 

@@ -59,6 +59,16 @@ class Deployments(deployment_service_pb2_grpc.DeploymentServiceServicer):
         self.living[made.id] = made
         return pb.CreateDeploymentResponse(deployment=made)
 
+    def CreateDeployments(
+        self, request: pb.CreateDeploymentsRequest, context: grpc.ServicerContext
+    ) -> pb.CreateDeploymentsResponse:
+        return pb.CreateDeploymentsResponse(
+            outcomes=[
+                pb.CreateOutcome(deployment_id=self.CreateDeployment(each, context).deployment.id)
+                for each in request.requests
+            ]
+        )
+
     def PlanDeployment(
         self, request: pb.PlanDeploymentRequest, context: grpc.ServicerContext
     ) -> pb.PlanDeploymentResponse:
