@@ -49,6 +49,7 @@ _VARYING = {
     "refresh_token": "3q2-7wAbCdEfGhIjKlMnOpQrStUvWxYz",
     "token": "fogtok_3q2-7wAbCdEfGhIjKlMnOpQrStUvWxYz",
     "invite_code": "XNwDkZzK6MctFq",
+    "oldest_waiting_seconds": 1.5,
     "versions": {"fogbank": "0.1.0", "python": "3.11.14"},
 }
 _NOBODY = str(UUID(int=0))
