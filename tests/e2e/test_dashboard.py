@@ -171,6 +171,9 @@ def test_a_deployment_from_its_plan_to_its_end_and_back_in_time(
 
     browser.click("nav a", "Deployments")
     browser.click("td a", "looked-at")
+    browser.type("input[name=replicas]", "10")
+    browser.click("button", "Scale")
+    browser.see("h1", "degraded")
     browser.click("button", "Delete")
     browser.accept()
     browser.see("h1", "deleted")

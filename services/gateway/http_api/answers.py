@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,6 +13,9 @@ from services.gateway.http_api.errors import PROBLEM_JSON, ErrorBody, Problem
 
 Status = Literal["pending", "scheduled", "running", "completed", "failed", "deleted"]
 Health = Literal["unknown", "healthy", "unhealthy"]
+Degraded = Annotated[
+    bool, Field(description="Whether it ran, and fewer replicas run now than are asked for.")
+]
 
 _DESCRIPTIONS = {
     400: "A parameter or the body is wrong; `detail` names the field, its bounds and the value.",
@@ -119,6 +122,7 @@ class StatusAnswer(Answer):
     deployment_id: UUID
     name: str
     status: Status
+    degraded: Degraded
     health: Health
     target_replicas: int
     replicas: list[ReplicaAnswer]
@@ -137,6 +141,7 @@ class RowAnswer(Answer):
     id: UUID
     name: str
     status: Status
+    degraded: Degraded
     target_replicas: int
     running_replicas: int
     created_at: datetime

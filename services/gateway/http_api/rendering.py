@@ -54,6 +54,11 @@ def status_word(status: DeploymentStatus) -> str:
     return status.name.lower()
 
 
+def deployment_standing(status: DeploymentStatus) -> dict[str, Any]:
+    """Return the status in its word, and whether that is short of what was asked for."""
+    return {"status": status_word(status), "degraded": status is DeploymentStatus.DEGRADED}
+
+
 def health_word(view: DeploymentView) -> str:
     """Return a deployment's health in lowercase."""
     if view.status is DeploymentStatus.DEGRADED:
@@ -77,7 +82,7 @@ def deployment_status(view: DeploymentView) -> dict[str, Any]:
     content: dict[str, Any] = {
         "deployment_id": view.id,
         "name": view.spec.name,
-        "status": status_word(view.status),
+        **deployment_standing(view.status),
         "health": health_word(view),
         "target_replicas": view.spec.replicas,
         "replicas": [_replica(each) for each in view.replicas],
@@ -127,7 +132,7 @@ def deployment_row(view: DeploymentView) -> dict[str, Any]:
     return {
         "id": view.id,
         "name": view.spec.name,
-        "status": status_word(view.status),
+        **deployment_standing(view.status),
         "target_replicas": view.spec.replicas,
         "running_replicas": view.running_replicas,
         "created_at": instant(view.created_at_us),

@@ -17,7 +17,7 @@ from fogbank.domain.tenancy import Quota
 from services.gateway.core import tenancy
 from services.gateway.core.asks import MAX_IMAGE, MAX_REQUEST_ID
 from services.gateway.core.jobs import JobFields
-from services.gateway.http_api.answers import Answer, Status
+from services.gateway.http_api.answers import Answer, Degraded, Status
 from services.gateway.http_api.bodies import Body, examples
 
 Role = Literal["owner", "operator", "viewer"]
@@ -309,4 +309,5 @@ class JobAnswer(Answer):
     required_gpu: int = Field(description="Thousandths of a GPU.")
     priority: Literal["HIGH", "MEDIUM", "LOW"]
     status: Status
+    degraded: Degraded
     created_at: datetime

@@ -11,7 +11,7 @@ from fogbank.domain.views import AsOf, DeploymentView
 from services.gateway.app.organizations import MemberView, OrganizationView
 from services.gateway.app.ports import Invite
 from services.gateway.core.jobs import priority_word
-from services.gateway.http_api.rendering import instant, status_word
+from services.gateway.http_api.rendering import deployment_standing, instant, status_word
 from services.gateway.http_api.tenancy_models import DeploymentCounts
 
 
@@ -92,7 +92,7 @@ def job(view: DeploymentView) -> dict[str, Any]:
         "required_ram": spec.resources.memory_mib,
         "required_gpu": spec.resources.gpu_thousandths,
         "priority": priority_word(spec.priority),
-        "status": status_word(view.status),
+        **deployment_standing(view.status),
         "created_at": instant(view.created_at_us),
     }
 

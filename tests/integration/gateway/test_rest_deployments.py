@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from fogbank.domain.deployment import DisconnectRules
+from fogbank.domain.states import DeploymentStatus
 from fogbank.log.memory import MemoryLog
 from fogbank.log.port import Writer
 from services.gateway.app.principal import Role
@@ -206,6 +207,7 @@ async def test_list_filters_sorts_and_pages(face: RestFace) -> None:
             "id",
             "name",
             "status",
+            "degraded",
             "target_replicas",
             "running_replicas",
             "created_at",
@@ -218,6 +220,24 @@ async def test_list_filters_sorts_and_pages(face: RestFace) -> None:
         assert await names(created_before="1969-01-01T00:00:00Z") == []
         answer = await client.get("/api/deployment/list?limit=2")
         assert answer.headers["x-total-count"] == "4"
+
+
+@pytest.mark.parametrize(
+    ("status", "degraded"), [(DeploymentStatus.RUNNING, False), (DeploymentStatus.DEGRADED, True)]
+)
+async def test_one_that_runs_with_too_few_replicas_says_so(
+    face: RestFace, status: DeploymentStatus, *, degraded: bool
+) -> None:
+    deployment_id = await _deploy(face)
+    face.fold.tracker.current[deployment_id] = status
+    async with face.client() as client:
+        answers = [
+            (await client.get(f"/api/deployment/status/{deployment_id}")).json(),
+            (await client.get(f"/api/deployments/{deployment_id}")).json(),
+            *(await client.get("/api/deployment/list?status=running")).json(),
+            *(await client.get("/api/deployments?cluster_id=1")).json(),
+        ]
+    assert [(each["status"], each["degraded"]) for each in answers] == [("running", degraded)] * 4
 
 
 @pytest.mark.parametrize(

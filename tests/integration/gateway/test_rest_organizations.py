@@ -234,7 +234,7 @@ async def test_a_job_in_the_documented_shape(face: RestFace, ours: Any) -> None:
         answer = await client.post("/api/deployments", json=job(cluster_id=2))
         made = answer.json()
         assert answer.status_code == 202
-        assert set(made) == {*job(), "id", "status", "created_at"}
+        assert set(made) == {*job(), "id", "status", "degraded", "created_at"}
         assert made | job(cluster_id=2) == made
         assert made["status"] == "pending"
         assert answer.headers["location"] == f"/api/deployments/{made['id']}"

@@ -2,7 +2,7 @@
 
 import { ask, page } from "./api.js";
 import { Explanation } from "./explanation.js";
-import { at, Badge, Failure, RESOURCES, Shown, useAnswer, Waiting, When } from "./parts.js";
+import { at, Badge, Failure, RESOURCES, Shown, standing, useAnswer, Waiting, When } from "./parts.js";
 import { html, useContext, useState } from "./vendor/preact-htm-3.1.1.module.js";
 
 export function Deployment({ id }) {
@@ -13,7 +13,7 @@ export function Deployment({ id }) {
     <p><a href="#/deployments">Deployments</a></p>
     <${Waiting} answer=${found} error=${error} />
     ${found &&
-    html`<h1>${found.name} <${Badge} of=${found.status} /> <${Badge} of=${found.health} /></h1>
+    html`<h1>${found.name} <${Badge} of=${standing(found)} /> <${Badge} of=${found.health} /></h1>
       <p class="quiet">
         ${id}; each replica takes
         ${RESOURCES.filter(([key]) => found.resources[key] > 0)

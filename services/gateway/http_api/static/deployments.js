@@ -2,7 +2,7 @@
 
 import { ask, page } from "./api.js";
 import { Explanation } from "./explanation.js";
-import { at, Badge, Failure, Pages, Shown, useAnswer, Waiting, When } from "./parts.js";
+import { at, Badge, Failure, Pages, Shown, standing, useAnswer, Waiting, When } from "./parts.js";
 import { html, useContext, useState } from "./vendor/preact-htm-3.1.1.module.js";
 
 const SIZE = 50;
@@ -46,7 +46,7 @@ function Table({ rows }) {
       ${rows.map(
         (row) => html`<tr key=${row.id}>
           <td><a href=${`#/deployments/${row.id}`}>${row.name}</a></td>
-          <td><${Badge} of=${row.status} /></td>
+          <td><${Badge} of=${standing(row)} /></td>
           <td class="count">${row.running_replicas} of ${row.target_replicas}</td>
           <td><${When} of=${row.updated_at} /></td>
           <td><${When} of=${row.created_at} /></td>

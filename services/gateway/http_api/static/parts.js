@@ -42,6 +42,9 @@ export function Badge({ of }) {
   return html`<span class=${`badge ${of}`}>${of}</span>`;
 }
 
+// A deployment's status in one word: of those that run, some run with fewer replicas than asked for.
+export const standing = ({ status, degraded }) => (degraded ? "degraded" : status);
+
 export function When({ of }) {
   if (!of) return html`<span class="quiet">-</span>`;
   const instant = new Date(of);
