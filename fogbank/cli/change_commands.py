@@ -7,13 +7,16 @@ import typer
 from fogbank.cli.confirming import Yes, confirm
 from fogbank.cli.output import AsTable, Output, OutputFormat, counted, print_data
 
-_MOST_REPLICAS = 1_000
-
 
 def scale(  # noqa: PLR0917  one parameter for each flag
     deployment: Annotated[str, typer.Argument(help="Its id, or its name if no other has it.")],
     replicas: Annotated[
-        int, typer.Argument(min=1, max=_MOST_REPLICAS, help="How many there shall be.")
+        int,
+        typer.Argument(
+            min=1,
+            help="How many there shall be: at least 1 (fog delete stops all), at most 1000 "
+            "unless the gateway is set otherwise.",
+        ),
     ],
     etag: Annotated[
         str, typer.Option("--etag", help="Only if it is still at this etag (see fog status).")

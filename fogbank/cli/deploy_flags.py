@@ -13,7 +13,7 @@ File = Annotated[
     typer.Option("-f", "--file", help="YAML with the fields of the REST face; - is stdin."),
 ]
 Image = Annotated[str | None, typer.Option("--image", help="Container image.")]
-Replicas = Annotated[int, typer.Option("--replicas", help="How many.")]
+Replicas = Annotated[int, typer.Option("--replicas", help="How many, at least 1.")]
 Cpu = Annotated[float, typer.Option("--cpu", help="Cores for each replica.")]
 Memory = Annotated[int, typer.Option("--memory", help="MiB for each replica.")]
 Gpu = Annotated[float, typer.Option("--gpu", help="GPUs for each replica.")]

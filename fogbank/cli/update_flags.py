@@ -16,7 +16,7 @@ File = Annotated[
 ]
 NewName = Annotated[str | None, typer.Option("--name", help="A new name.")]
 Image = Annotated[str | None, typer.Option("--image", help="Container image.")]
-Replicas = Annotated[int | None, typer.Option("--replicas", help="How many.")]
+Replicas = Annotated[int | None, typer.Option("--replicas", help="How many, at least 1.")]
 Cpu = Annotated[float | None, typer.Option("--cpu", help="Cores for each replica.")]
 Memory = Annotated[int | None, typer.Option("--memory", help="MiB for each replica.")]
 Storage = Annotated[int | None, typer.Option("--storage", help="GiB for each replica.")]

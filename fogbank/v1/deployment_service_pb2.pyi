@@ -562,7 +562,7 @@ class ScaleDeploymentRequest(_message.Message):
     deployment_id: _builtins.str
     """Deployment id (UUID)."""
     replicas: _builtins.int
-    """Replicas, 1 to 1000."""
+    """Replicas: 1 to 1000, unless the gateway is set otherwise. None is what deleting it leads to."""
     etag: _builtins.str
     """Refused as ABORTED unless this is the current etag; empty for any."""
     validate_only: _builtins.bool

@@ -791,7 +791,7 @@ class DeploymentSpec(_message.Message):
     container_image: _builtins.str
     """Container image, 1 to 512 characters."""
     replicas: _builtins.int
-    """Replicas, 1 to 1000."""
+    """Replicas: 1 to 1000, unless the gateway is set otherwise."""
     region: _builtins.str
     """Region it should be near; a preference, not a filter. Default `us-east`."""
     priority: _builtins.int

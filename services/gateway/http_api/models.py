@@ -239,7 +239,10 @@ class ScaleBody(Body):
 
     model_config = examples({"replicas": 5})
 
-    replicas: int = Field(json_schema_extra=within(REST_BOUNDS.replicas))
+    replicas: int = Field(
+        description="At least 1 (deleting it stops all); more than this face's most over gRPC.",
+        json_schema_extra=within(REST_BOUNDS.replicas),
+    )
     request_id: str = Field(
         "",
         description="Makes a repeat safe: the same id gets the same answer.",

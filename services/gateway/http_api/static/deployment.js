@@ -94,7 +94,7 @@ function Change({ deployment, done }) {
   };
   return html`<section>
     <form class="choice" onSubmit=${scale}>
-      <label>Replicas <input name="replicas" type="number" min="0" defaultValue=${deployment.target_replicas} /></label>
+      <label>Replicas <input name="replicas" type="number" min="1" defaultValue=${deployment.target_replicas} /></label>
       <button>Scale</button>
       <button type="button" class="danger" onClick=${remove}>Delete</button>
     </form>
