@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql.schema import Column, Table
-from sqlalchemy.types import NullType
 
+from services.ledger.adapters.database import json_text
 from services.ledger.adapters.tables import (
     COMMITS,
     DEPLOYMENTS,
@@ -37,8 +37,7 @@ from services.ledger.core.rows import (
 from services.ledger.core.touched import TouchRow
 
 _INSTANT_SUFFIX = "_us"
-# What replicas go in as, each deployment's in an array of its own.
-_LISTS = "public.replica_list[]"
+_REPLICAS = DEPLOYMENTS.c.replicas
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 _ADVANCE = (
@@ -62,7 +61,7 @@ class _Kind:
         self.columns = columns_of(row)
         self._table = f"public.{table.name}"
         self._types = [_array_of(table.c[name]) for name in self.columns]
-        self._lists = [at for at, type_ in enumerate(self._types) if type_ == _LISTS]
+        self._replicas = [at for at, name in enumerate(self.columns) if table.c[name] is _REPLICAS]
 
     def text(self, first: int) -> str:
         """Return the part of a statement that writes the rows."""
@@ -71,9 +70,9 @@ class _Kind:
     def arguments(self, rows: Sequence[NamedTuple]) -> list[Sequence[Any]]:
         """Return the columns of rows."""
         columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
-        for at in self._lists:
-            # An array in an array needs something around it.
-            columns[at] = [(replicas,) for replicas in columns[at]]
+        for at in self._replicas:
+            # The driver would take arrays in an array for its other dimensions.
+            columns[at] = [json_text(replicas) for replicas in columns[at]]
         return columns
 
     def _incoming(self, first: int) -> str:
@@ -110,8 +109,6 @@ class _Changed(_Kind):
 
 
 def _array_of(column: Column[Any]) -> str:
-    if isinstance(column.type, NullType):
-        return _LISTS
     return f"{column.type.compile(dialect=_DIALECT)}[]"
 
 

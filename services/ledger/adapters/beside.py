@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import Table, bindparam, text
+from sqlalchemy import JSON, Table, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.ledger.adapters.batch_statement import columns_of
@@ -129,7 +129,15 @@ def _drop_others(table: Table) -> str:
     return (
         f"DELETE FROM public.{table.name} AS p WHERE NOT EXISTS (SELECT 1 FROM "  # noqa: S608 (our names)
         f"{_SCHEMA}.{table.name} AS r WHERE {_same_key(table)} "
-        "AND ROW(r.*) IS NOT DISTINCT FROM ROW(p.*))"
+        f"AND ({_compared(table, 'r')}) IS NOT DISTINCT FROM ({_compared(table, 'p')}))"
+    )
+
+
+def _compared(table: Table, alias: str) -> str:
+    """Return what of a row is compared: of JSON its text, for it has no equality of its own."""
+    return ", ".join(
+        f"{alias}.{column.name}{'::text' if type(column.type) is JSON else ''}"
+        for column in table.columns
     )
 
 

@@ -10,6 +10,7 @@ from ssl import SSLContext
 from types import MappingProxyType
 
 import asyncpg
+import msgspec
 import structlog
 from sqlalchemy import bindparam, event, make_url, select, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -101,14 +102,26 @@ def make_engine(
         }
         | ({"ssl": tls} if tls else {}),
     )
-    event.listen(engine.sync_engine, "connect", _count_instants)
+    event.listen(engine.sync_engine, "connect", _set_codecs)
     return engine
 
 
-def _count_instants(connection: DBAPIConnection, _record: object) -> None:
-    """Let a connection take and give instants as numbers: its own way of both costs far more."""
+def json_text(value: object) -> str:
+    """Return a value as a JSON document."""
+    return msgspec.json.encode(value).decode()
 
-    async def set_codec(driver: asyncpg.Connection) -> None:
+
+def _json_bytes(value: object) -> bytes:
+    return value.encode() if isinstance(value, str) else msgspec.json.encode(value)
+
+
+def _set_codecs(connection: DBAPIConnection, _record: object) -> None:
+    """Let a connection take and give instants as numbers: its own way of both costs far more.
+
+    And let it take what is no text yet for a column of JSON.
+    """
+
+    async def set_codecs(driver: asyncpg.Connection) -> None:
         await driver.set_type_codec(
             "timestamptz",
             schema="pg_catalog",
@@ -116,8 +129,15 @@ def _count_instants(connection: DBAPIConnection, _record: object) -> None:
             decoder=lambda parts: parts[0] + _ITS_EPOCH_US,
             format="tuple",
         )
+        await driver.set_type_codec(
+            "json",
+            schema="pg_catalog",
+            encoder=_json_bytes,
+            decoder=msgspec.json.decode,
+            format="binary",
+        )
 
-    connection.run_async(set_codec)
+    connection.run_async(set_codecs)
 
 
 @asynccontextmanager

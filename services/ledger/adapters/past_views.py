@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import Row, Table
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import JSON, Row, Table
 
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.rollouts import wanted_revision
@@ -106,5 +105,6 @@ def _read(table: Table, row: NamedTuple) -> Row[Any]:
     columns: dict[str, Any] = {}
     for field, value in row._asdict().items():
         name = field.removesuffix(_INSTANT)
-        columns[name] = json.loads(value) if isinstance(table.c[name].type, JSONB) else value
+        is_text = isinstance(table.c[name].type, JSON) and isinstance(value, str)
+        columns[name] = json.loads(value) if is_text else value
     return cast("Row[Any]", SimpleNamespace(**columns))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     Boolean,
     Column,
@@ -17,7 +18,6 @@ from sqlalchemy import (
     Uuid,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.types import NullType
 
 METADATA = MetaData(schema="public")
 
@@ -78,17 +78,18 @@ DEPLOYMENTS = Table(
     _small("restart"),
     Column("labels", JSONB, nullable=False),
     _flag("allow_colocation"),
-    Column("rollout", JSONB, nullable=False),
-    Column("disconnect", JSONB, nullable=False),
-    Column("container", JSONB, nullable=False),
+    # As text: what is written with every deployment and seldom read costs less so.
+    Column("rollout", JSON, nullable=False),
+    Column("disconnect", JSON, nullable=False),
+    Column("container", JSON, nullable=False),
     _integer("available_nodes", null=True),
     _big("version"),
     _instant("created_at"),
     _instant("updated_at"),
     _instant("deleted_at", null=True),
     *(_big(amount) for amount in AMOUNTS),
-    # An array of a type of the database's own; `deployment_replicas` shows it as rows.
-    Column("replicas", NullType(), nullable=False),
+    # An array of a `ReplicaRow` each; `deployment_replicas` shows it as rows.
+    Column("replicas", JSON, nullable=False),
 )
 
 # Views of the deployments.

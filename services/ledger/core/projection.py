@@ -37,7 +37,7 @@ from services.ledger.core.rows import (
 from services.ledger.core.touched import TouchRow, touch_rows
 
 # Raised whenever the same log leads to other rows than before, so that ledgers build theirs again.
-PROJECTION = 6
+PROJECTION = 7
 
 # That of no deployment.
 _NO_VERSION = (-1, 0)

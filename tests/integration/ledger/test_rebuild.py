@@ -19,8 +19,8 @@ from tests.support.waiting import eventually
 
 DAMAGE = (
     (
-        "UPDATE deployments SET status = 'lost', replicas = '{}' WHERE id IN "
-        "(SELECT id FROM deployments WHERE cardinality(replicas) > 0 LIMIT 1)"
+        "UPDATE deployments SET status = 'lost', replicas = '[]' WHERE id IN "
+        "(SELECT id FROM deployments WHERE json_array_length(replicas) > 0 LIMIT 1)"
     ),
     "DELETE FROM nodes WHERE node_id = (SELECT min(node_id) FROM nodes)",
     (
