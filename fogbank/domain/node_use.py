@@ -11,10 +11,11 @@ class NodeUse:
 
     `held` is taken by all of them, `booked` by those that rounds did not release, `unseen` by the
     booked ones placed after commit `reflects`, which the node's load does not show yet. Each is a
-    list of cpu (millicores), memory (MiB), storage (GiB) and gpu (thousandths).
+    list of cpu (millicores), memory (MiB), storage (GiB) and gpu (thousandths). So many of them as
+    `stopping` are released.
     """
 
-    __slots__ = ("_unseen", "booked", "held", "reflects", "replicas", "unseen")
+    __slots__ = ("_unseen", "booked", "held", "reflects", "replicas", "stopping", "unseen")
 
     def __init__(self) -> None:
         """Begin with an empty node."""
@@ -22,6 +23,7 @@ class NodeUse:
         self.booked = [0, 0, 0, 0]
         self.held = [0, 0, 0, 0]
         self.unseen = [0, 0, 0, 0]
+        self.stopping = 0
         self.reflects = 0
         self._unseen: dict[str, PlacedReplica] = {}
 
@@ -34,9 +36,13 @@ class NodeUse:
         elif known[1] == booked:
             return
         self.replicas[placed.id] = (placed, booked)
+        if known is not None and not known[1]:
+            self.stopping -= 1
         if booked:
             self._book(placed)
-        elif known is not None:
+            return
+        self.stopping += 1
+        if known is not None:
             self._unbook(placed)
 
     def remove(self, replica_id: str) -> bool:
@@ -48,6 +54,8 @@ class NodeUse:
         _subtract(self.held, placed.resources)
         if booked:
             self._unbook(placed)
+        else:
+            self.stopping -= 1
         return True
 
     def _book(self, placed: PlacedReplica) -> None:

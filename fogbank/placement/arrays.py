@@ -96,6 +96,8 @@ class FleetArrays:
         self.allocatable: Integers = np.zeros((DIMENSIONS, 0), dtype=np.int64)
         self.booked: Integers = np.zeros((DIMENSIONS, 0), dtype=np.int64)
         self.held: Integers = np.zeros((DIMENSIONS, 0), dtype=np.int64)
+        # How many replicas were released and have not ended.
+        self.stopping: Integers = np.zeros(0, dtype=np.int64)
         # Rows where more is held than booked: something is still to end there.
         self.ending: set[int] = set()
         # Nodes that take new replicas: idle and active ones.
@@ -196,6 +198,7 @@ class FleetArrays:
         self.allocatable = _longer(self.allocatable, count)
         self.booked = _longer(self.booked, count)
         self.held = _longer(self.held, count)
+        self.stopping = _longer(self.stopping, count)
         self.open = _longer(self.open, count)
         self.region_codes = _longer(self.region_codes, count)
         self.load = _longer(self.load, count)
@@ -222,6 +225,7 @@ class FleetArrays:
             (
                 *use.booked,
                 *use.held,
+                use.stopping,
                 *use.unseen[: MEMORY + 1],
                 node.cpu_percent,
                 node.memory_percent,
@@ -241,6 +245,7 @@ class FleetArrays:
         )
         self.booked[:, rows] = booked
         self.held[:, rows] = held
+        self.stopping[rows] = columns[2 * DIMENSIONS]
         self.ending.difference_update(rows)
         self.ending.update(compress(rows, np.logical_or.reduce(held != booked).tolist()))
         self.open[rows] = opened

@@ -6,6 +6,7 @@ feasible nodes sum to the nodes looked at. They compare integers only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from fogbank.placement.devices import devices_fit
 from fogbank.placement.strategies.rows import ALL, Rows
 
 APART = "one replica per node"
+CROWDED = "replicas still stopping"
 # Looked at before nodes are: it refuses all of them or none.
 QUOTA = "quota"
 
@@ -33,6 +35,7 @@ REASONS = {
     "gpu": "without enough free GPUs",
     "gpu devices": "with free GPUs only in pieces",
     APART: "already having a replica of the deployment",
+    CROWDED: "full of replicas that still stop, too many for so large an ask to wait for each",
 }
 
 _MASKS_KEPT = 256
@@ -98,11 +101,13 @@ def feasible_nodes(
     spec: DeploymentSpec,
     ask: Integers,
     occupied_rows: list[int],
+    *,
+    crowded_rows: Sequence[int] = (),
 ) -> Filtered:
     """Return the nodes that could take one replica.
 
     `booked` is the room promised so far (by the log and by this round), `occupied_rows` the nodes
-    that have a replica of the deployment.
+    that have a replica of the deployment, `crowded_rows` those where too much is to stop first.
     """
     left = np.ones(arrays.size, dtype=np.bool_)
     refusals: list[tuple[str, int]] = []
@@ -117,10 +122,12 @@ def feasible_nodes(
     filters = passing(arrays, Rows.of(arrays, booked), spec, ask)
     for name, mask in zip(filters.names, filters.masks, strict=True):
         narrow(name, mask)
-    if occupied_rows and not spec.allow_colocation:
-        free = np.ones(arrays.size, dtype=np.bool_)
-        free[occupied_rows] = False
-        narrow(APART, free)
+    apart = () if spec.allow_colocation else occupied_rows
+    for name, closed in ((APART, apart), (CROWDED, crowded_rows)):
+        if closed:
+            others = np.ones(arrays.size, dtype=np.bool_)
+            others[closed] = False
+            narrow(name, others)
     return Filtered(left, tuple(refusals))
 
 

@@ -18,10 +18,10 @@ from fogbank.placement.agenda import shape_of
 from fogbank.placement.arrays import FleetArrays, amounts
 from fogbank.placement.boards import Board
 from fogbank.placement.devices import choose
-from fogbank.placement.filters import APART, feasible_nodes, too_large_for_any
+from fogbank.placement.filters import APART, CROWDED, feasible_nodes, too_large_for_any
 from fogbank.placement.needs import Wait, patient
 from fogbank.placement.penalties import penalties
-from fogbank.placement.placements import occupied_rows, placements_on
+from fogbank.placement.placements import MOST_NAMES, occupied_rows, placements_on
 from fogbank.placement.preemption import preempt
 from fogbank.placement.quotas import fitting_quota, refused_by_quota
 from fogbank.placement.room import Room, Shortage
@@ -109,6 +109,10 @@ def place(
     count = len(slots)
     if arrays.empty:
         return Shortage(NO_NODES, 0, ev.Considered(), no_nodes=True)
+    ask = amounts(spec.resources)
+    # So that no outcome names more of those that stop than a commit has room for.
+    most = MOST_NAMES // (spec.replicas if at_least else count)
+    crowded = room.crowded(room.booked, ask, most)
     occupied = occupied_rows(fleet, arrays, deployment.id, slots)
     occupied += room.successors.get(deployment.id, ())
     if barred is not None:
@@ -119,9 +123,9 @@ def place(
     # Whoever loses something makes room for one more at most among the best.
     wanted = max(count, _BEST_SHOWN) + len(lost)
     if board is not None:
-        chosen = _from_board(room, board, spec, occupied, wanted)
+        chosen = _from_board(room, board, spec, occupied, wanted, crowded=crowded)
     else:
-        chosen = _among_all(fleet, room, deployment, occupied, wanted)
+        chosen = _among_all(fleet, room, deployment, occupied, wanted, crowded=crowded)
     if lost:
         chosen = _penalised(chosen, arrays.ids, lost)
     best, considered = chosen.best[:count], chosen.considered
@@ -130,12 +134,15 @@ def place(
         board.take(rows)
     else:
         if len(rows) < count and spec.allow_colocation:
-            rows = _stacked(fleet, room, deployment, count, lost)
+            rows = _stacked(fleet, room, deployment, count, lost, most=most)
             best = [(row, chosen.score(row)) for row in rows]
         if len(rows) < (at_least or count):
-            return _shortage(arrays, spec, count, considered)
+            # Told of whatever nodes there are: until room appears there are no fewer of these.
+            on_one = ask * count if spec.allow_colocation else ask
+            passing = bool(room.crowded(room.booked, on_one, most))
+            return _shortage(arrays, spec, count, considered, passing=passing)
         for row in rows:
-            room.take([row], amounts(spec.resources))
+            room.take([row], ask)
     room.take_quota(spec.cluster_id, use_of(spec.resources, len(rows)))
     return ev.DeploymentPlaced(
         deployment.id,
@@ -156,22 +163,29 @@ class _Choice(NamedTuple):
 
 
 def _from_board(
-    room: Room, board: Board, spec: DeploymentSpec, occupied: list[int], count: int
+    room: Room,
+    board: Board,
+    spec: DeploymentSpec,
+    occupied: list[int],
+    count: int,
+    *,
+    crowded: list[int],
 ) -> _Choice:
     """Read the best nodes off a board."""
-    closed = (
+    apart = (
         [row for row in dict.fromkeys(occupied) if board.feasible(row)]
         if occupied and not spec.allow_colocation
         else []
     )
+    full = [row for row in crowded if row not in apart and board.feasible(row)]
+    closed = apart + full
     best = board.best(count, closed)
     refusals = board.refusals
     size = room.arrays.size
     feasible = size - len(closed)
     for _, refused in refusals:
         feasible -= refused
-    if closed:
-        refusals.append((APART, len(closed)))
+    refusals += [(name, len(rows)) for name, rows in ((APART, apart), (CROWDED, full)) if rows]
     shown = _named(best, room.arrays.ids)
     return _Choice(best, board.score, ev.Considered(size, feasible, tuple(refusals), shown))
 
@@ -181,12 +195,18 @@ def _named(best: list[tuple[int, int]], ids: Sequence[str]) -> tuple[tuple[str, 
 
 
 def _among_all(
-    fleet: FleetState, room: Room, deployment: DeploymentFact, occupied: list[int], count: int
+    fleet: FleetState,
+    room: Room,
+    deployment: DeploymentFact,
+    occupied: list[int],
+    count: int,
+    *,
+    crowded: list[int],
 ) -> _Choice:
     """Filter and score all nodes anew."""
     arrays, spec, policy = room.arrays, deployment.spec, fleet.facts.policy
     ask = amounts(spec.resources)
-    filtered = feasible_nodes(arrays, room.booked, spec, ask, occupied)
+    filtered = feasible_nodes(arrays, room.booked, spec, ask, occupied, crowded_rows=crowded)
     scores = score(arrays, room.booked, ask, spec, policy)
     ties = tie_breaker(arrays, fleet.decisions.prev_digest, deployment.id, spec, policy)
     rows = best_rows(scores, filtered.feasible, count, ties)
@@ -205,9 +225,18 @@ def _penalised(chosen: _Choice, ids: Sequence[str], lost: dict[int, int]) -> _Ch
 
 
 def _stacked(
-    fleet: FleetState, room: Room, deployment: DeploymentFact, count: int, lost: dict[int, int]
+    fleet: FleetState,
+    room: Room,
+    deployment: DeploymentFact,
+    count: int,
+    lost: dict[int, int],
+    *,
+    most: int,
 ) -> list[int]:
-    """Choose nodes one replica at a time, several on a node where they fit."""
+    """Choose nodes one replica at a time, several on a node where they fit.
+
+    None of them is to start after more than `most` others.
+    """
     policy, spec = fleet.facts.policy, deployment.spec
     ask = amounts(spec.resources)
     ties = tie_breaker(room.arrays, fleet.decisions.prev_digest, deployment.id, spec, policy)
@@ -215,7 +244,8 @@ def _stacked(
     gpu, before = spec.resources.gpu_thousandths, room.arrays.gpu_free.copy()
     rows: list[int] = []
     while len(rows) < count:
-        filtered = feasible_nodes(room.arrays, booked, spec, ask, [])
+        crowded = room.crowded(booked, ask, most)
+        filtered = feasible_nodes(room.arrays, booked, spec, ask, [], crowded_rows=crowded)
         scores = score(room.arrays, booked, ask, spec, policy)
         for row, points in lost.items():
             scores[row] -= points
@@ -231,13 +261,20 @@ def _stacked(
 
 
 def _shortage(
-    arrays: FleetArrays, spec: DeploymentSpec, count: int, considered: ev.Considered
+    arrays: FleetArrays,
+    spec: DeploymentSpec,
+    count: int,
+    considered: ev.Considered,
+    *,
+    passing: bool,
 ) -> Shortage:
     if too_large_for_any(arrays, amounts(spec.resources)):
         return Shortage(_impossible(arrays, spec.resources), 0, considered, impossible=True)
     found = considered.feasible
     reason = f"Insufficient nodes: need {count}, found {found} with capacity"
-    return Shortage(reason, found, considered)
+    if passing:
+        reason += "; on others too many replicas still stop"
+    return Shortage(reason, found, considered, passing=passing)
 
 
 def _impossible(arrays: FleetArrays, asked: Resources) -> str:
@@ -260,14 +297,15 @@ def answer_shortage(
     """Say what a look without room leads to; None if it changes nothing.
 
     Only timed looks before the first placement count as tries. What was placed once, or waits
-    for capacity by its author's wish, waits until room appears, for as long as it takes.
+    for capacity by its author's wish, waits until room appears, for as long as it takes; until
+    there is any node, or those that stop have stopped, anything does.
     """
     if wait is not None and wait.at_us is not None and wait.at_us > instant_us:
         return None  # woken by room before its time: it may be placed then, and no more
     if shortage.hopeless:
         return _failed(deployment, shortage)
     decision = fleet.decisions.deployments.get(deployment.id)
-    if shortage.no_nodes or patient(decision, deployment):
+    if shortage.no_nodes or shortage.passing or patient(decision, deployment):
         if wait is not None and wait.at_us is None:
             return None
         placed_once = decision is not None and decision.placed_once
@@ -277,7 +315,7 @@ def answer_shortage(
     if shortage.impossible:
         return _failed(deployment, shortage)
     if wait is not None and wait.at_us is None:
-        wait = None  # it was parked for want of any node; now there are some, and its tries begin
+        wait = None  # what it was parked for has come, a node or an end, and its tries begin
     attempt = (wait.attempt if wait else 0) + 1
     backoff_ms = fleet.facts.policy.retry_backoff_ms
     if attempt > len(backoff_ms):

@@ -132,6 +132,7 @@ class _Ask:
         spec = self.deployment.spec
         scores = score(self._arrays, self.room.booked, self.takes, spec, self.fleet.facts.policy)
         prices = self._prices().copy()
+        prices.price[self._crowded(1)] = NO_PRICE
         if spec.allow_colocation:
             rows = self._stack(len(slots), scores, prices)
         else:
@@ -343,12 +344,6 @@ class _Ask:
                 victims.append(entry)
         return victims
 
-    def _fit_on_devices(self, free: Integers) -> Mask:
-        """Tell for each node whether a replica fits on its devices (by device and node)."""
-        if not self._gpu:
-            return np.ones(free.shape[1], dtype=np.bool_)
-        return devices_fit(free, self._gpu)
-
     def _copies_fit(self, free: Integers, copies: int) -> bool:
         """Tell whether several replicas fit on the devices of one node."""
         if not self._gpu:
@@ -370,9 +365,12 @@ class _Ask:
             free, copies
         )
 
+    def _crowded(self, copies: int) -> list[int]:
+        return self.room.crowded(self.room.booked, self.takes * copies, MOST_NAMES // self.count)
+
     def _price_on(self, row: int, copies: int) -> tuple[int, int]:
         """Return what several replicas on one node cost, and since when the oldest victim runs."""
-        if not self._fits_without(self._on_row(row), row, copies):
+        if row in self._crowded(copies) or not self._fits_without(self._on_row(row), row, copies):
             return NO_PRICE, NOT_YET_US
         victims = self._victims_on(row, copies)
         where = np.zeros(len(victims), dtype=np.int64)
@@ -443,7 +441,9 @@ class _Ask:
             at = rows[chosen]
             after = left[:, at] + takes[:, chosen]
             free_then = free[:, at] - devices[:, chosen]
-            fits = (after <= room[:, at]).all(axis=0) & self._fit_on_devices(free_then)
+            fits = (after <= room[:, at]).all(axis=0)
+            if self._gpu:
+                fits &= devices_fit(free_then, self._gpu)
             left[:, at[fits]], free[:, at[fits]] = after[:, fits], free_then[:, fits]
             away[chosen[~fits]] = True
             begin = int(end)

@@ -28,7 +28,7 @@ from fogbank.placement.looks import look
 from fogbank.placement.movements import losses, lost_at_us
 from fogbank.placement.quotas import refused_by_quota
 from fogbank.placement.room import Room
-from fogbank.placement.work import Work
+from fogbank.placement.work import Work, cost
 
 
 @dataclass(slots=True)
@@ -109,6 +109,8 @@ def _replace(
     let_go = False
     reason = f"Gives way to revision {wanted_revision(fleet, deployment)}"
     for old in steps.candidates:
+        if sum(map(cost, outcomes)) >= work.budget:
+            break  # the next round goes on
         runs = is_available(fleet, old)
         if runs and surge <= 0 and spare <= 0:
             continue

@@ -13,7 +13,7 @@ import numpy as np
 
 from fogbank.domain import events as ev
 from fogbank.domain.tenancy import Use
-from fogbank.placement.arrays import DIMENSIONS, FleetArrays, Integers, pick
+from fogbank.placement.arrays import DIMENSIONS, GPU, FleetArrays, Integers, pick
 from fogbank.placement.boards import Boards
 from fogbank.placement.journal import Journal
 
@@ -188,6 +188,29 @@ class Room:
         taken = self._booked[:, row] + self._freed.get(row, 0) - arrays.booked[:, row]
         return bool((arrays.held[:, row] + taken > arrays.allocatable[:, row]).any())
 
+    def crowded(self, booked: Integers, ask: Integers, most: int) -> list[int]:
+        """Return the rows where an ask (a column) would start after more than `most` others.
+
+        It would if the node then held more than it has: `booked` (by dimension and node) is what
+        the log and this round have promised by now.
+        """
+        arrays, stopping = self.arrays, self.arrays.stopping
+        if not arrays.ending and not self.leaving:
+            return []
+        if self.leaving:
+            stopping = stopping.copy()
+            for row, ordered in self.leaving.items():
+                stopping[row] += len(ordered)
+        rows = np.flatnonzero(stopping > most)
+        closed: list[int] = rows.tolist()
+        if not closed or ask[GPU, 0]:  # a device of its own may be held where the node is not full
+            return closed
+        held = pick(arrays.held, rows) + pick(booked, rows) - pick(arrays.booked, rows) + ask
+        for place, row in enumerate(closed):
+            held[:, place] += self._freed.get(row, 0)
+        full = np.logical_or.reduce(held > pick(arrays.allocatable, rows))
+        return [*compress(closed, full.tolist())]
+
     @property
     def frees(self) -> bool:
         """Whether this round promised to free anything."""
@@ -204,7 +227,8 @@ class Shortage:
 
     It is a `quota` that is full, or would be too small if it were empty, and not the nodes.
     What is hopeless fails, whether it was placed before or not. `unsettled` when what this round
-    itself decided may make room in the next: then nothing is said.
+    itself decided may make room in the next: then nothing is said. `passing` while nodes are closed
+    to so large an ask only until what is to stop there has: that is waited for.
     """
 
     reason: str
@@ -215,3 +239,4 @@ class Shortage:
     hopeless: bool = False
     unsettled: bool = False
     quota: bool = False
+    passing: bool = False

@@ -1,3 +1,3 @@
 """The engine's number, written into every round."""
 
-ENGINE = 2
+ENGINE = 3
