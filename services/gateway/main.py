@@ -398,6 +398,7 @@ def _serve_http(
         settings.http_listen,
         doors.https,
         client_patience_s=settings.client_patience_s,
+        trusted_proxies=settings.trusted_proxies,
     )
     ended = asyncio.Event()
 

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import os
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    model_validator,
+)
 from pydantic_settings import NoDecode
 
 from fogbank.domain.bounds import MOST_REPLICAS_ASKED
@@ -21,6 +29,12 @@ from services.gateway.core.bounds import Bounds, grpc_bounds
 
 _DEFAULT_HTTP = "127.0.0.1:8000"
 _DEFAULT_HTTP_PORT = "8000"
+
+
+def _checked_networks(networks: tuple[str, ...]) -> tuple[str, ...]:
+    for network in networks:
+        ip_network(network)
+    return networks
 
 
 def _named(name: str, other: str) -> Any:
@@ -47,6 +61,12 @@ class GatewaySettings(DatabaseSettings):
 
     grpc_listen: ListenAddress = "127.0.0.1:50051"
     http_listen: ListenAddress = _DEFAULT_HTTP
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        NoDecode,
+        BeforeValidator(separated),
+        AfterValidator(_checked_networks),
+    ] = ()
     ledger_addr: ListenAddress = "127.0.0.1:50053"
     scheduler_addr: ListenAddress = "127.0.0.1:50052"
 

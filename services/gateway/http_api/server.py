@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 import uvicorn
@@ -43,10 +43,13 @@ class HttpServer:
         tls: ssl.SSLContext | None = None,
         *,
         client_patience_s: float = CLIENT_PATIENCE_S,
+        trusted_proxies: Sequence[str] = (),
     ) -> None:
         """Bind `listen` (host:port, 0 for a free port) at once; with `tls` it speaks HTTPS.
 
         Clients that neither read nor send what is due for so many seconds lose their connection.
+        A request from a trusted proxy (an address, or a network as CIDR) comes from the last
+        address in its X-Forwarded-For that is none of them; from others that header means nothing.
 
         Raises:
             OSError: the address is taken or not ours.
@@ -66,7 +69,8 @@ class HttpServer:
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,
+                proxy_headers=bool(trusted_proxies),
+                forwarded_allow_ips=list(trusted_proxies),
                 timeout_keep_alive=75,
                 timeout_graceful_shutdown=_GRACE_S,
                 ssl_context_factory=None if tls is None else lambda _config, _default: tls,

@@ -88,3 +88,20 @@ def test_bad_settings_end_the_process_with_a_word(
 
     assert ended.value.code == 64
     assert complaint in capsys.readouterr().err
+
+
+def test_trusted_proxies_are_addresses_and_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(GatewaySettings).trusted_proxies == ()
+    monkeypatch.setenv("FOG_TRUSTED_PROXIES", "10.0.0.7, 10.1.0.0/16,2001:db8::/32")
+    settings = load(GatewaySettings)
+    assert settings.trusted_proxies == ("10.0.0.7", "10.1.0.0/16", "2001:db8::/32")
+
+
+@pytest.mark.parametrize("wrong", ["*", "proxy.example", "10.1.2.3/16"])
+def test_what_is_no_address_is_no_trusted_proxy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wrong: str
+) -> None:
+    monkeypatch.setenv("FOG_TRUSTED_PROXIES", wrong)
+    with pytest.raises(SystemExit):
+        load(GatewaySettings)
+    assert "FOG_TRUSTED_PROXIES" in capsys.readouterr().err
