@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import SecretStr
+from msgspec.structs import replace
 
 from fogbank.domain.errors import FogError
 from fogbank.local.child import ChildSpec
@@ -18,7 +18,7 @@ from fogbank.log.setup import set_up
 from fogbank.log.stream import StreamName
 from fogbank.runtime.operator_error import OperatorError
 from fogbank.runtime.private_files import write_private
-from fogbank.runtime.settings import FleetSettings
+from fogbank.runtime.settings import FleetSettings, Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +87,14 @@ class NatsServer:
             "nats_url": f"nats://{HOST}:{self.port}",
             "nats_monitor_url": self.monitor_url,
             "nats_user": OPERATOR,
-            "nats_password": SecretStr(read_secret(self.secrets.nats_password(OPERATOR))),
+            "nats_password": Secret(read_secret(self.secrets.nats_password(OPERATOR))),
             "nats_credentials": None,
             "nats_tls_ca": None,
             "nats_tls_cert": None,
             "nats_tls_key": None,
         }
         try:
-            await set_up(settings.model_copy(update=changes))
+            await set_up(replace(settings, **changes))
         except (OperatorError, FogError) as error:
             raise LocalError(f"the log can't be set up: {error}") from error
 

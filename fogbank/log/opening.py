@@ -32,7 +32,7 @@ def credentials_of(settings: FleetSettings) -> NatsCredentials:
     password = settings.nats_password
     return NatsCredentials(
         user=settings.nats_user,
-        password=password.get_secret_value() if password else None,
+        password=password.reveal() if password else None,
         credentials_file=settings.nats_credentials,
         tls=client_tls(settings.nats_tls_ca, settings.nats_tls_cert, settings.nats_tls_key),
     )

@@ -18,7 +18,7 @@ from fogbank.runtime.operator_error import OperatorError
 from fogbank.runtime.settings import FleetSettings, load
 
 
-class SetupSettings(FleetSettings):
+class SetupSettings(FleetSettings, frozen=True):
     """What is needed to make the log."""
 
     service: ClassVar[str] = "setup"

@@ -3,6 +3,9 @@
 Every name begins with FOG_. A setting may also be given as a file's content: FOG_X_FILE names the
 file, which is how secrets should come. A bad setting ends the process with one line per problem
 and exit code 64, before anything is opened.
+
+A class of settings is a frozen `msgspec.Struct`: annotations say what a value has to be, and
+`__post_init__` checks what concerns several.
 """
 
 from __future__ import annotations
@@ -11,27 +14,53 @@ import os
 import re
 import socket
 import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NoReturn, Self, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    Field,
-    SecretStr,
-    ValidationError,
-    model_validator,
-)
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from msgspec import Meta, Struct, ValidationError, convert
+from msgspec.structs import FieldInfo, fields, force_setattr
 
 PREFIX = "FOG_"
 EXIT_USAGE = 64
 
-T = TypeVar("T", bound=BaseSettings)
-
 _NAME = r"[A-Za-z0-9_-]{1,128}"
 _LARGEST_PORT = 65_535
+_TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
+_FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """In an annotation: makes of a setting's text what is then checked; ValueError if it can't."""
+
+    function: Callable[[str], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Also:
+    """In an annotation: another name of a setting, which counts when its own is not set."""
+
+    name: str
+
+
+class Secret:
+    """A text that is shown to nobody by accident."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        """Hide the text."""
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the text."""
+        return self._text
+
+    def __repr__(self) -> str:
+        """Return no more than whether there is one."""
+        return "Secret(***)" if self._text else "Secret()"
 
 
 def host_and_port(address: str) -> tuple[str, int]:
@@ -46,114 +75,53 @@ def host_and_port(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def separated(value: Any) -> Any:
-    """Read `a,b,c` as a tuple; anything but text is left as it is."""
-    if not isinstance(value, str):
-        return value
-    return tuple(part.strip() for part in value.split(",") if part.strip())
+def separated(text: str) -> tuple[str, ...]:
+    """Read `a,b,c`."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _checked_address(address: str) -> str:
-    host_and_port(address)
-    return address
+def truth(text: str) -> bool:
+    """Read `true`, `off` and the like."""
+    word = text.strip().lower()
+    if word not in _TRUE | _FALSE:
+        raise ValueError(f"{text!r} is neither true nor false")
+    return word in _TRUE
 
 
-# `host:port` where something listens; port 0 takes a free one.
-ListenAddress = Annotated[str, AfterValidator(_checked_address)]
+class ListenAddress(str):
+    """`host:port` where something listens; port 0 takes a free one."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        """Check the text. ValueError if it isn't of that form."""
+        host_and_port(text)
+        return super().__new__(cls, text)
 
 
-class _FileSource(PydanticBaseSettingsSource):
-    """Reads FOG_X from the file that FOG_X_FILE names."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        for name in _environment_names(field, field_name):
-            path = os.environ.get(f"{name}_FILE")
-            if not path:
-                continue
-            if name in os.environ:
-                raise SettingsError(f"{name} and {name}_FILE are both set; keep one")
-            try:
-                return (
-                    Path(path).read_text(encoding="utf-8").strip(),
-                    _key(field, field_name),
-                    False,
-                )
-            except (OSError, UnicodeDecodeError) as error:
-                reason = getattr(error, "strerror", None) or "not UTF-8 text"
-                raise SettingsError(f"{name}_FILE: cannot read {path}: {reason}") from None
-        return None, field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for field_name, field in self.settings_cls.model_fields.items():
-            value, key, _ = self.get_field_value(field, field_name)
-            if value is not None:
-                found[key] = value
-        return found
-
-
-def _environment_names(field: FieldInfo, field_name: str) -> list[str]:
-    alias = field.validation_alias
-    if isinstance(alias, AliasChoices):
-        return [choice for choice in alias.choices if isinstance(choice, str)]
-    return [alias] if isinstance(alias, str) else [f"{PREFIX}{field_name.upper()}"]
-
-
-def _key(field: FieldInfo, field_name: str) -> str:
-    names = _environment_names(field, field_name)
-    return names[0] if field.validation_alias is not None else field_name
-
-
-class SettingsError(Exception):
-    """A setting that pydantic never gets to see is wrong; the message names it."""
-
-
-class Settings(BaseSettings):
+class Settings(Struct, frozen=True):
     """What every process has. A service derives its own from this and names itself.
 
     `instance` tells this process from others of its service, and may stand in a subject of the
     log; by default it is made of the service, the host and the process id.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="ignore", validate_default=True
-    )
-
     service: ClassVar[str] = "fogbank"
 
     instance: str = ""
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Read(str.upper)] = "INFO"
     log_format: Literal["json", "text", "auto"] = "auto"
     metrics_listen: ListenAddress | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_in(cls, values: dict[str, Any]) -> dict[str, Any]:
-        if not values.get("instance"):
-            values = values | {"instance": _default_instance(cls.service)}
-        if isinstance(level := values.get("log_level"), str):
-            values = values | {"log_level": level.upper()}
-        return values
-
-    @model_validator(mode="after")
-    def _check_instance(self) -> Self:
+    def __post_init__(self) -> None:
+        """Fill in what depends on the process. ValueError if settings don't go together."""
+        if not self.instance:
+            force_setattr(self, "instance", _default_instance(self.service))
         if not re.fullmatch(_NAME, self.instance):
             raise ValueError("FOG_INSTANCE may hold 1 to 128 letters, digits, '-' and '_'")
-        return self
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (no .env files)
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (FOG_X_FILE instead)
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, _FileSource(settings_cls)
 
 
-class FleetSettings(Settings):
+class FleetSettings(Settings, frozen=True):
     """What the services around the log have: where the broker is, which fleet, who may call.
 
     `nats_tls_ca`: whose certificates of brokers to trust; with it every connection is encrypted.
@@ -165,68 +133,123 @@ class FleetSettings(Settings):
     nats_url: str = "nats://127.0.0.1:4222"
     nats_monitor_url: str = "http://127.0.0.1:8222"
     nats_user: str | None = None
-    nats_password: SecretStr | None = None
+    nats_password: Secret | None = None
     nats_credentials: Path | None = None
     nats_tls_ca: Path | None = None
     nats_tls_cert: Path | None = None
     nats_tls_key: Path | None = None
-    fleet: str = Field(default="default", pattern=f"^{_NAME}$")
-    generation: int = Field(default=1, ge=1)
-    log_max_bytes: int = Field(default=4 * 1024**3, ge=1024**2)
-    log_replicas: int = Field(default=1, ge=1, le=5)
-    service_token: SecretStr | None = None
+    fleet: Annotated[str, Meta(pattern=rf"^{_NAME}\Z")] = "default"
+    generation: Annotated[int, Meta(ge=1)] = 1
+    log_max_bytes: Annotated[int, Meta(ge=1024**2)] = 4 * 1024**3
+    log_replicas: Annotated[int, Meta(ge=1, le=5)] = 1
+    service_token: Secret | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
     tls_ca: Path | None = None
 
-    @model_validator(mode="after")
-    def _check_certificate(self) -> Self:
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("FOG_TLS_CERT and FOG_TLS_KEY belong together")
-        return self
-
-    @model_validator(mode="after")
-    def _check_nats_certificate(self) -> Self:
         if (self.nats_tls_cert is None) != (self.nats_tls_key is None):
             raise ValueError("FOG_NATS_TLS_CERT and FOG_NATS_TLS_KEY belong together")
-        return self
 
 
-class DatabaseSettings(FleetSettings):
+class DatabaseSettings(FleetSettings, frozen=True):
     """What the services with a database have.
 
     With `database_tls_ca`, a file of certificates, connections to the database are encrypted and
     its certificate must be signed by one of those and bear its name.
     """
 
-    database_url: SecretStr = Field(
-        default=SecretStr("postgresql+asyncpg://postgres@127.0.0.1:5432/postgres"),
-        validation_alias=AliasChoices("FOG_DATABASE_URL", "DATABASE_URL", "database_url"),
+    database_url: Annotated[Secret, Also("DATABASE_URL")] = Secret(
+        "postgresql+asyncpg://postgres@127.0.0.1:5432/postgres"
     )
     database_tls_ca: Path | None = None
 
 
-def load(kind: type[T], **overrides: Any) -> T:
+T = TypeVar("T", bound=Settings)
+
+
+def load(kind: type[T]) -> T:
     """Return the settings that the environment gives; a bad one ends the process (exit code 64)."""
+    found: dict[str, Any] = {}
+    problems = []
+    for field in fields(kind):
+        try:
+            found |= _setting(field)
+        except _BadSettingError as error:
+            problems.append(str(error))
+    if problems:
+        _give_up(problems)
     try:
-        return kind(**overrides)
-    except SettingsError as error:
+        return kind(**found)
+    except ValueError as error:
         _give_up([str(error)])
-    except ValidationError as error:
-        _give_up(
-            [
-                f"{_name_of(kind, problem['loc'])}{problem['msg'].removeprefix('Value error, ')}"
-                for problem in error.errors(include_input=False, include_url=False)
-            ]
-        )
 
 
-def _name_of(kind: type[BaseSettings], location: tuple[int | str, ...]) -> str:
-    if not location:
-        return ""
-    first = str(location[0])
-    name = f"{PREFIX}{first.upper()}" if first in kind.model_fields else first
-    return f"{name}: "
+class _BadSettingError(Exception):
+    """The message names it."""
+
+
+def variables(field: FieldInfo) -> list[str]:
+    """Return the names of a setting in the environment, the one that wins first."""
+    return [f"{PREFIX}{field.name.upper()}", *(also.name for also in _notes(field, Also))]
+
+
+N = TypeVar("N", Read, Also)
+
+
+def _notes(field: FieldInfo, kind: type[N]) -> Iterator[N]:
+    """Yield what stands in the annotation of a field, of one kind."""
+    return (note for note in getattr(field.type, "__metadata__", ()) if isinstance(note, kind))
+
+
+def _setting(field: FieldInfo) -> dict[str, Any]:
+    """Return a setting under its field's name; nothing if the environment doesn't give it."""
+    for name in variables(field):
+        if (text := _text(name)) is not None:
+            try:
+                return {field.name: _value(field, text)}
+            except ValueError as error:
+                raise _BadSettingError(f"{name}: {_complaint(error, text)}") from None
+    return {}
+
+
+def _text(name: str) -> str | None:
+    """Return what a variable says, or the file that NAME_FILE names."""
+    text, path = os.environ.get(name), os.environ.get(f"{name}_FILE")
+    if not path:
+        return text
+    if text is not None:
+        raise _BadSettingError(f"{name} and {name}_FILE are both set; keep one")
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise _BadSettingError(f"{name}_FILE: cannot read {path}: {reason}") from None
+
+
+def _value(field: FieldInfo, text: str) -> Any:
+    """Return what a text means. ValueError if that isn't what the setting has to be."""
+    value: Any = text
+    for read in _notes(field, Read):
+        value = read.function(value)
+    return convert(value, field.type, strict=False, dec_hook=_made)
+
+
+def _made(kind: type, value: Any) -> Any:
+    """Make what msgspec doesn't know: paths, networks, secrets, addresses."""
+    return kind(value)
+
+
+def _complaint(error: ValueError, text: str) -> str:
+    """Return what is wrong with a text, and where in it if it is a document."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    what, _, place = str(error).partition(" - at `$")
+    where = re.sub(r"[\[\].`]+", ".", place).strip(".")
+    return f"{where}: {what}" if where else what.replace("got `str`", f"got {text!r}")
 
 
 def _give_up(problems: list[str]) -> NoReturn:

@@ -190,7 +190,7 @@ async def build(service: Service, settings: GatewaySettings) -> None:
         ledger,
         subject_prefix=record.name.prefix,
         fleet=settings.fleet,
-        agent_token=settings.agent_token.get_secret_value(),
+        agent_token=settings.agent_token.reveal(),
         bounds=settings.bounds,
     )
     grpc = await _serve_grpc(service, face, record.gate, settings, doors)
@@ -231,7 +231,7 @@ def _joining(settings: GatewaySettings, record: _Record, doors: Doors, clock: Cl
         record.fold,
         CommandLog(record.fold, record.appender),
         clock,
-        SealedTokenSecrets(settings.sealing_key.get_secret_value()),
+        SealedTokenSecrets(settings.sealing_key.reveal()),
         FleetAuthority(signs, settings.agent_certificate_s, clock) if signs is not None else None,
     )
 
@@ -240,7 +240,7 @@ async def _inward(
     service: Service, settings: GatewaySettings, doors: Doors
 ) -> tuple[grpc.aio.Channel, grpc.aio.Channel]:
     """Return the channels to the ledger and to a scheduler."""
-    token = settings.service_token.get_secret_value() if settings.service_token else None
+    token = settings.service_token.reveal() if settings.service_token else None
     credentials = ServiceTls(settings).client(doors.source)
     addresses = (settings.ledger_addr, settings.scheduler_addr)
     ledger, scheduler = [
@@ -271,7 +271,7 @@ async def _peers(service: Service, settings: GatewaySettings) -> NatsPeers:
     connection = await service.enter(
         connect(settings.nats_url, f"{settings.instance}-errands", credentials_of(settings))
     )
-    return NatsPeers(connection, settings.fleet, settings.sealing_key.get_secret_value())
+    return NatsPeers(connection, settings.fleet, settings.sealing_key.reveal())
 
 
 async def _begin(
@@ -339,10 +339,10 @@ async def _open_log(
 
 
 async def _open_database(service: Service, settings: GatewaySettings, clock: Clock) -> _Own:
-    keys = signing_keys(settings.jwt_secret.get_secret_value(), settings.jwt_algorithm)
+    keys = signing_keys(settings.jwt_secret.reveal(), settings.jwt_algorithm)
     tokens = JwtAccessTokens(keys, settings.jwt_expire_minutes * 60)
     engine = await service.enter(_engine(settings))
-    sealing_key = settings.sealing_key.get_secret_value()
+    sealing_key = settings.sealing_key.reveal()
     environments = SealedEnvironments(engine, sealing_key, clock)
     users = PostgresUsers(engine)
     await migrate(engine)
@@ -369,9 +369,7 @@ async def _open_database(service: Service, settings: GatewaySettings, clock: Clo
     await passwords.warm_up()
     if settings.admin_password is None:
         _log.info("no administrator is made: FOG_ADMIN_PASSWORD is not set")
-    elif await identity.ensure_admin(
-        settings.admin_user, settings.admin_password.get_secret_value()
-    ):
+    elif await identity.ensure_admin(settings.admin_user, settings.admin_password.reveal()):
         _log.info("administrator made")
     invites = PostgresInvites(engine, sealing_key)
     return _Own(engine, identity, users, invites, environments, api_tokens, denials)
@@ -380,7 +378,7 @@ async def _open_database(service: Service, settings: GatewaySettings, clock: Clo
 @asynccontextmanager
 async def _engine(settings: GatewaySettings) -> AsyncIterator[AsyncEngine]:
     engine = make_engine(
-        settings.database_url.get_secret_value(),
+        settings.database_url.reveal(),
         pool_size=settings.database_connections,
         tls=client_tls(settings.database_tls_ca),
     )

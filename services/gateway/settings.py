@@ -5,52 +5,42 @@ from __future__ import annotations
 import os
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    BeforeValidator,
-    Field,
-    SecretStr,
-    model_validator,
-)
-from pydantic_settings import NoDecode
+from msgspec import Meta
+from msgspec.structs import force_setattr
 
 from fogbank.domain.bounds import MOST_REPLICAS_ASKED
 from fogbank.domain.policy import Policy
 from fogbank.domain.policy_bounds import MAX_AMOUNT
-from fogbank.runtime.settings import DatabaseSettings, ListenAddress, separated
+from fogbank.runtime.settings import Also, DatabaseSettings, ListenAddress, Read, Secret, separated
 from services.gateway.app.handshakes import AT_ONCE
 from services.gateway.app.identity import DENIALS_MAX_AGE_S
 from services.gateway.app.limits import Allowance
 from services.gateway.app.queue_room import MOST, SHARE
 from services.gateway.core.bounds import Bounds, grpc_bounds
 
-_DEFAULT_HTTP = "127.0.0.1:8000"
+_DEFAULT_HTTP = ListenAddress("127.0.0.1:8000")
 _DEFAULT_HTTP_PORT = "8000"
 
 
-def _checked_networks(networks: tuple[str, ...]) -> tuple[str, ...]:
+def _networks(text: str) -> tuple[str, ...]:
+    """Read networks as `separated` does, each of them one."""
+    networks = separated(text)
     for network in networks:
         ip_network(network)
     return networks
 
 
-def _named(name: str, other: str) -> Any:
-    """Let a setting have its name in the project's own style and one from elsewhere."""
-    return AliasChoices(f"FOG_{name.upper()}", other, name)
-
-
-class AccountsSettings(DatabaseSettings):
+class AccountsSettings(DatabaseSettings, frozen=True):
     """What work on the gateway's own tables needs, and nothing else."""
 
     service: ClassVar[str] = "gateway"
 
-    sealing_key: SecretStr = SecretStr("")
+    sealing_key: Secret = Secret("")
 
 
-class GatewaySettings(DatabaseSettings):
+class GatewaySettings(DatabaseSettings, frozen=True):
     """What the gateway reads from its environment, beside what all services have.
 
     The policy's settings (weights, heartbeats, delays) seed the first policy of an empty log and
@@ -59,87 +49,68 @@ class GatewaySettings(DatabaseSettings):
 
     service: ClassVar[str] = "gateway"
 
-    grpc_listen: ListenAddress = "127.0.0.1:50051"
+    grpc_listen: ListenAddress = ListenAddress("127.0.0.1:50051")
     http_listen: ListenAddress = _DEFAULT_HTTP
-    trusted_proxies: Annotated[
-        tuple[str, ...],
-        NoDecode,
-        BeforeValidator(separated),
-        AfterValidator(_checked_networks),
-    ] = ()
-    ledger_addr: ListenAddress = "127.0.0.1:50053"
-    scheduler_addr: ListenAddress = "127.0.0.1:50052"
+    trusted_proxies: Annotated[tuple[str, ...], Read(_networks)] = ()
+    ledger_addr: ListenAddress = ListenAddress("127.0.0.1:50053")
+    scheduler_addr: ListenAddress = ListenAddress("127.0.0.1:50052")
 
-    jwt_secret: SecretStr = Field(
-        default=SecretStr(""), validation_alias=_named("jwt_secret", "JWT_SECRET")
-    )
-    jwt_algorithm: Literal["HS256", "HS384", "HS512"] = Field(
-        default="HS256", validation_alias=_named("jwt_algorithm", "JWT_ALGORITHM")
-    )
-    jwt_expire_minutes: int = Field(
-        default=30,
-        ge=1,
-        le=1440,
-        validation_alias=_named("jwt_expire_minutes", "JWT_EXPIRE_MINUTES"),
-    )
-    refresh_expire_hours: int = Field(default=720, ge=1, le=8760)
-    denials_max_age_s: float = Field(default=DENIALS_MAX_AGE_S, ge=60, le=86_400)
+    jwt_secret: Annotated[Secret, Also("JWT_SECRET")] = Secret("")
+    jwt_algorithm: Annotated[Literal["HS256", "HS384", "HS512"], Also("JWT_ALGORITHM")] = "HS256"
+    jwt_expire_minutes: Annotated[int, Meta(ge=1, le=1440), Also("JWT_EXPIRE_MINUTES")] = 30
+    refresh_expire_hours: Annotated[int, Meta(ge=1, le=8760)] = 720
+    denials_max_age_s: Annotated[float, Meta(ge=60, le=86_400)] = DENIALS_MAX_AGE_S
     # What a password's hash costs; cheap ones are for tests.
-    password_time_cost: int = Field(default=3, ge=1, le=100)
-    password_memory_kib: int = Field(default=64 * 1024, ge=8, le=4 * 1024 * 1024)
-    password_parallelism: int = Field(default=4, ge=1, le=64)
-    password_threads: int = Field(default=2, ge=1, le=64)
-    agent_token: SecretStr = SecretStr("")
+    password_time_cost: Annotated[int, Meta(ge=1, le=100)] = 3
+    password_memory_kib: Annotated[int, Meta(ge=8, le=4 * 1024 * 1024)] = 64 * 1024
+    password_parallelism: Annotated[int, Meta(ge=1, le=64)] = 4
+    password_threads: Annotated[int, Meta(ge=1, le=64)] = 2
+    agent_token: Secret = Secret("")
     ca_dir: Path | None = None
-    agent_listen: ListenAddress = "127.0.0.1:50054"
-    tls_names: Annotated[tuple[str, ...], NoDecode, BeforeValidator(separated)] = ()
-    agent_certificate_s: int = Field(default=30 * 24 * 3600, ge=5, le=366 * 24 * 3600)
-    sealing_key: SecretStr = SecretStr("")
+    agent_listen: ListenAddress = ListenAddress("127.0.0.1:50054")
+    tls_names: Annotated[tuple[str, ...], Read(separated)] = ()
+    agent_certificate_s: Annotated[int, Meta(ge=5, le=366 * 24 * 3600)] = 30 * 24 * 3600
+    sealing_key: Secret = Secret("")
     admin_user: str = "admin"
-    admin_password: SecretStr | None = None
+    admin_password: Secret | None = None
 
-    max_pending: int = Field(default=MOST, ge=1)
-    max_pending_share: float = Field(default=SHARE, gt=0, le=1)
-    max_replicas: int = Field(default=1_000, ge=1, le=MOST_REPLICAS_ASKED)
-    max_cpu_millicores: int = Field(default=1_024_000, ge=1, le=MAX_AMOUNT)
-    max_memory_mib: int = Field(default=16 * 1024 * 1024, ge=1, le=MAX_AMOUNT)
-    max_storage_gib: int = Field(default=1_000_000, ge=0, le=MAX_AMOUNT)
-    max_gpu_thousandths: int = Field(default=64_000, ge=0, le=MAX_AMOUNT)
-    requests_per_second: float = Field(default=500, gt=0, le=1_000_000)
-    anonymous_requests_per_second: float = Field(default=50, gt=0, le=1_000_000)
-    failed_sign_ins_per_minute: float = Field(default=10, gt=0, le=1_000_000)
-    streams_per_user: int = Field(default=1_000, ge=1, le=1_000_000)
-    anonymous_streams: int = Field(default=100, ge=1, le=1_000_000)
-    agent_handshakes: int = Field(default=AT_ONCE, ge=1, le=100_000)
-    client_patience_s: float = Field(default=30, ge=1, le=3600)
-    max_body_bytes: int = Field(default=1024 * 1024, ge=1024, le=64 * 1024 * 1024)
-    kept_status_changes: int = Field(default=100_000, ge=1)
-    database_connections: int = Field(default=5, ge=1, le=100)
+    max_pending: Annotated[int, Meta(ge=1)] = MOST
+    max_pending_share: Annotated[float, Meta(gt=0, le=1)] = SHARE
+    max_replicas: Annotated[int, Meta(ge=1, le=MOST_REPLICAS_ASKED)] = 1_000
+    max_cpu_millicores: Annotated[int, Meta(ge=1, le=MAX_AMOUNT)] = 1_024_000
+    max_memory_mib: Annotated[int, Meta(ge=1, le=MAX_AMOUNT)] = 16 * 1024 * 1024
+    max_storage_gib: Annotated[int, Meta(ge=0, le=MAX_AMOUNT)] = 1_000_000
+    max_gpu_thousandths: Annotated[int, Meta(ge=0, le=MAX_AMOUNT)] = 64_000
+    requests_per_second: Annotated[float, Meta(gt=0, le=1_000_000)] = 500
+    anonymous_requests_per_second: Annotated[float, Meta(gt=0, le=1_000_000)] = 50
+    failed_sign_ins_per_minute: Annotated[float, Meta(gt=0, le=1_000_000)] = 10
+    streams_per_user: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
+    anonymous_streams: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
+    agent_handshakes: Annotated[int, Meta(ge=1, le=100_000)] = AT_ONCE
+    client_patience_s: Annotated[float, Meta(ge=1, le=3600)] = 30
+    max_body_bytes: Annotated[int, Meta(ge=1024, le=64 * 1024 * 1024)] = 1024 * 1024
+    kept_status_changes: Annotated[int, Meta(ge=1)] = 100_000
+    database_connections: Annotated[int, Meta(ge=1, le=100)] = 5
 
-    resource_weight: float = Field(
-        default=0.4, ge=0, le=1, validation_alias=_named("resource_weight", "RESOURCE_WEIGHT")
-    )
-    load_weight: float = Field(
-        default=0.3, ge=0, le=1, validation_alias=_named("load_weight", "LOAD_WEIGHT")
-    )
-    locality_weight: float = Field(
-        default=0.3, ge=0, le=1, validation_alias=_named("locality_weight", "LOCALITY_WEIGHT")
-    )
-    heartbeat_period_ms: int = Field(default=5_000, ge=50, le=600_000)
-    lost_after_ms: int = Field(default=30_000, ge=100, le=86_400_000)
-    reschedule_delay_ms: int = Field(default=30_000, ge=0, le=86_400_000)
+    resource_weight: Annotated[float, Meta(ge=0, le=1), Also("RESOURCE_WEIGHT")] = 0.4
+    load_weight: Annotated[float, Meta(ge=0, le=1), Also("LOAD_WEIGHT")] = 0.3
+    locality_weight: Annotated[float, Meta(ge=0, le=1), Also("LOCALITY_WEIGHT")] = 0.3
+    heartbeat_period_ms: Annotated[int, Meta(ge=50, le=600_000)] = 5_000
+    lost_after_ms: Annotated[int, Meta(ge=100, le=86_400_000)] = 30_000
+    reschedule_delay_ms: Annotated[int, Meta(ge=0, le=86_400_000)] = 30_000
 
-    @model_validator(mode="before")
-    @classmethod
-    def _listen_where_the_documents_say(cls, values: dict[str, Any]) -> dict[str, Any]:
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._listen_where_the_documents_say()
+        self._refuse_another_architecture()
+
+    def _listen_where_the_documents_say(self) -> None:
         host, port = os.environ.get("API_HOST"), os.environ.get("API_PORT")
-        if (host or port) and not values.get("http_listen"):
-            listen = f"{host or '127.0.0.1'}:{port or _DEFAULT_HTTP_PORT}"
-            values = values | {"http_listen": listen}
-        return values
+        if (host or port) and self.http_listen is _DEFAULT_HTTP:
+            listen = ListenAddress(f"{host or '127.0.0.1'}:{port or _DEFAULT_HTTP_PORT}")
+            force_setattr(self, "http_listen", listen)
 
-    @model_validator(mode="after")
-    def _refuse_another_architecture(self) -> Self:
+    def _refuse_another_architecture(self) -> None:
         if os.environ.get("ENABLE_SCHEDULER", "").lower() in {"1", "true", "yes"}:
             raise ValueError(
                 "ENABLE_SCHEDULER: a gateway has no scheduler inside; start "
@@ -147,12 +118,11 @@ class GatewaySettings(DatabaseSettings):
             )
         required = ("sealing_key",) if self.ca_dir else ("agent_token", "sealing_key")
         for name in required:
-            if not getattr(self, name).get_secret_value():
+            if not getattr(self, name).reveal():
                 raise ValueError(
                     f"FOG_{name.upper()} (or FOG_{name.upper()}_FILE) is missing: "
                     "make one with: openssl rand -hex 32"
                 )
-        return self
 
     @property
     def allowance(self) -> Allowance:

@@ -76,7 +76,7 @@ async def build(service: Service, settings: LedgerSettings) -> None:
     token = settings.service_token
     server = GrpcServer(
         [grpc_api.SERVICE_NAME],
-        token=token.get_secret_value() if token else None,
+        token=token.reveal() if token else None,
         interceptors=[CertificateRule(refuse_nodes)],
         credentials=ServiceTls(settings).server,
     )
@@ -118,7 +118,7 @@ async def build(service: Service, settings: LedgerSettings) -> None:
 
 async def _project(projector: Projector, settings: LedgerSettings, reading: AsyncEngine) -> None:
     """Build tables again that another release's projection made, then project."""
-    url, tls = settings.database_url.get_secret_value(), client_tls(settings.database_tls_ca)
+    url, tls = settings.database_url.reveal(), client_tls(settings.database_tls_ca)
     told = ""
     while True:
         try:
@@ -161,7 +161,7 @@ def _health(progress: Progress, server: GrpcServer) -> Callable[[], Awaitable[No
 async def _engine(
     settings: LedgerSettings, pool_size: int, session: Mapping[str, str] = MappingProxyType({})
 ) -> AsyncIterator[AsyncEngine]:
-    url = settings.database_url.get_secret_value()
+    url = settings.database_url.reveal()
     engine = make_engine(url, pool_size, client_tls(settings.database_tls_ca), session)
     try:
         yield engine

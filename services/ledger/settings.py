@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar
 
-from pydantic import Field, model_validator
+from msgspec import Meta
 
 from fogbank.runtime.settings import DatabaseSettings, ListenAddress
 
 
-class LedgerSettings(DatabaseSettings):
+class LedgerSettings(DatabaseSettings, frozen=True):
     """What the ledger reads from its environment, beside what all services have.
 
     `query_connections`: connections to the database for queries; the projection has three more.
@@ -25,21 +25,20 @@ class LedgerSettings(DatabaseSettings):
 
     service: ClassVar[str] = "ledger"
 
-    grpc_listen: ListenAddress = "127.0.0.1:50053"
-    query_connections: int = Field(default=8, ge=1, le=100)
-    longest_wait_ms: int = Field(default=30_000, ge=0, le=600_000)
+    grpc_listen: ListenAddress = ListenAddress("127.0.0.1:50053")
+    query_connections: Annotated[int, Meta(ge=1, le=100)] = 8
+    longest_wait_ms: Annotated[int, Meta(ge=0, le=600_000)] = 30_000
     checkpoint_dir: Path | None = None
     checkpoint_key_file: Path | None = None
-    checkpoint_period_ms: int = Field(default=60_000, ge=100, le=24 * 3_600_000)
+    checkpoint_period_ms: Annotated[int, Meta(ge=100, le=24 * 3_600_000)] = 60_000
 
-    scrub_period_ms: int = Field(default=6 * 3_600_000, ge=1_000, le=30 * 24 * 3_600_000)
-    scrub_rate: int = Field(default=1_000, ge=1, le=1_000_000)
+    scrub_period_ms: Annotated[int, Meta(ge=1_000, le=30 * 24 * 3_600_000)] = 6 * 3_600_000
+    scrub_rate: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
 
-    @model_validator(mode="after")
-    def _check_checkpoints(self) -> Self:
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if (self.checkpoint_dir is None) != (self.checkpoint_key_file is None):
             raise ValueError(
                 "FOG_CHECKPOINT_DIR and FOG_CHECKPOINT_KEY_FILE go together: where checkpoints of "
                 "the log are kept, and the keys that sign them"
             )
-        return self

@@ -183,7 +183,7 @@ class Composition:
     def _gateways_of(self, folder: Path) -> Gateways:
         """Return the way to the gateways: of its own for a node that has an identity to show."""
         settings = self._settings
-        token = settings.join_token.get_secret_value() if settings.join_token else ""
+        token = settings.join_token.reveal() if settings.join_token else ""
         credentials = NodeCredentials(folder, settings.join_addr, token, self._random)
         if not token and not credentials.exists:
             return self._gateways

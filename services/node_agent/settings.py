@@ -7,50 +7,38 @@ import re
 import socket
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
-)
-from pydantic_settings import NoDecode
+from msgspec import Meta, Struct, field
+from msgspec.structs import force_setattr
 
 from fogbank.domain.gpus import MAX_GPUS
 from fogbank.domain.resources import Resources
-from fogbank.runtime.settings import ListenAddress, Settings, separated
+from fogbank.runtime.settings import ListenAddress, Read, Secret, Settings, separated, truth
 from services.node_agent.app.node import NodeSettings
 from services.node_agent.app.session import Backoff
 from services.node_agent.core.garbage import ImageRules, LogRules
 from services.node_agent.core.restarts import AgentPolicy
 
 # A node's name is a folder's name too.
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z"
 _US_PER_S = 1_000_000
 _BYTES_PER_MIB = 1024 * 1024
 # Of the subnet of a deployment on a node: room for 253 replicas.
 SUBNET_PREFIX = 24
 
 
-class NodeDescription(BaseModel):
+class NodeDescription(Struct, frozen=True, forbid_unknown_fields=True):
     """One of a process's nodes: cpu in cores, memory in MiB, storage in GiB, gpu in devices."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = Field(pattern=_NAME)
+    name: Annotated[str, Meta(pattern=_NAME)]
     region: str = "us-east"
-    cpu: float = Field(default=4, gt=0)
-    memory: int = Field(default=8192, gt=0)
-    storage: int = Field(default=100, ge=0)
-    gpu: int = Field(default=0, ge=0)
+    cpu: Annotated[float, Meta(gt=0)] = 4
+    memory: Annotated[int, Meta(gt=0)] = 8192
+    storage: Annotated[int, Meta(ge=0)] = 100
+    gpu: Annotated[int, Meta(ge=0)] = 0
     gpu_model: str = ""
-    labels: dict[str, str] = Field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
     data_dir: Path | None = None
 
     @property
@@ -59,31 +47,16 @@ class NodeDescription(BaseModel):
         return Resources(round(self.cpu * 1000), self.memory, self.storage, self.gpu * 1000)
 
 
-_NODES = TypeAdapter(tuple[NodeDescription, ...])
-
-
-def _nodes(value: Any) -> Any:
-    """Read a list of nodes from JSON text, naming the entry that is wrong."""
-    if not isinstance(value, str):
-        return value
+def _json(text: str) -> Any:
     try:
-        nodes = _NODES.validate_python(json.loads(value))
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error}") from None
-    except ValidationError as error:
-        problem = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise ValueError(f"{where}: {problem['msg']}" if where else problem["msg"]) from None
-    names = [node.name for node in nodes]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"these names are given twice: {', '.join(twice)}")
-    return nodes
 
 
-def _capabilities(value: Any) -> Any:
+def _capabilities(text: str) -> tuple[str, ...]:
     """Read `CHOWN,cap_setuid`, as people write them."""
-    names = [str(name).upper().removeprefix("CAP_") for name in separated(value)]
+    names = [name.upper().removeprefix("CAP_") for name in separated(text)]
     if bad := [name for name in names if not re.fullmatch(r"[A-Z_]+", name)]:
         raise ValueError(f"{bad[0]!r} is no name of a capability")
     if "ALL" in names:
@@ -91,18 +64,17 @@ def _capabilities(value: Any) -> Any:
     return tuple(names)
 
 
-def _pool(value: IPv4Network) -> IPv4Network:
-    if value.prefixlen > SUBNET_PREFIX:
-        raise ValueError(f"{value} has no room for a subnet /{SUBNET_PREFIX}")
-    return value
+def _pool(text: str) -> IPv4Network:
+    pool = IPv4Network(text)
+    if pool.prefixlen > SUBNET_PREFIX:
+        raise ValueError(f"{pool} has no room for a subnet /{SUBNET_PREFIX}")
+    return pool
 
 
-def _labels(value: Any) -> Any:
+def _labels(text: str) -> dict[str, str]:
     """Read `key=value,key=value`."""
-    if not isinstance(value, str):
-        return value
     labels: dict[str, str] = {}
-    for part in separated(value):
+    for part in separated(text):
         key, equals, content = part.partition("=")
         if not key or not equals:
             raise ValueError(f"{part!r} is not key=value")
@@ -110,7 +82,7 @@ def _labels(value: Any) -> Any:
     return labels
 
 
-class AgentSettings(Settings):
+class AgentSettings(Settings, frozen=True):
     """What a node agent is told. Spans are in seconds (`_s`) or milliseconds (`_ms`).
 
     With `nodes` (FOG_NODES_FILE names a JSON file) the process hosts all these nodes, each of the
@@ -120,67 +92,63 @@ class AgentSettings(Settings):
 
     service: ClassVar[str] = "node-agent"
 
-    gateway_addrs: Annotated[tuple[ListenAddress, ...], NoDecode, BeforeValidator(separated)] = (
-        "127.0.0.1:50051",
+    gateway_addrs: Annotated[tuple[ListenAddress, ...], Read(separated)] = (
+        ListenAddress("127.0.0.1:50051"),
     )
-    agent_token: SecretStr | None = None
-    join_token: SecretStr | None = None
+    agent_token: Secret | None = None
+    join_token: Secret | None = None
     join_addr: ListenAddress | None = None
     data_dir: Path = Path(".fogbank/node-agent")
-    nodes: Annotated[tuple[NodeDescription, ...], NoDecode, BeforeValidator(_nodes)] = ()
+    nodes: Annotated[tuple[NodeDescription, ...], Read(_json)] = ()
     runtime: Literal["auto", "container", "simulated"] = "auto"
     engine_socket: str = ""
     registry_config: Path | None = None
-    images_high_percent: int = Field(default=85, ge=1, le=100)
-    images_low_percent: int = Field(default=80, ge=0, le=100)
-    images_unused_s: float = Field(default=3600, ge=60)
-    kept_logs: int = Field(default=2, ge=0)
-    kept_logs_mib: int = Field(default=64, ge=1)
-    container_pids: int = Field(default=512, ge=0)
-    container_open_files: int = Field(default=1024, ge=0)
-    container_user_processes: int = Field(default=1024, ge=0)
-    container_capabilities: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_capabilities)] = (
+    images_high_percent: Annotated[int, Meta(ge=1, le=100)] = 85
+    images_low_percent: Annotated[int, Meta(ge=0, le=100)] = 80
+    images_unused_s: Annotated[float, Meta(ge=60)] = 3600
+    kept_logs: Annotated[int, Meta(ge=0)] = 2
+    kept_logs_mib: Annotated[int, Meta(ge=1)] = 64
+    container_pids: Annotated[int, Meta(ge=0)] = 512
+    container_open_files: Annotated[int, Meta(ge=0)] = 1024
+    container_user_processes: Annotated[int, Meta(ge=0)] = 1024
+    container_capabilities: Annotated[tuple[str, ...], Read(_capabilities)] = (
         *("CHOWN", "DAC_OVERRIDE", "FOWNER", "NET_BIND_SERVICE", "SETGID", "SETUID"),
     )
 
     network: Literal["isolated", "engine"] = "isolated"
-    network_pool: Annotated[IPv4Network, AfterValidator(_pool)] = IPv4Network("10.208.0.0/12")
+    network_pool: Annotated[IPv4Network, Read(_pool)] = IPv4Network("10.208.0.0/12")
 
     node_name: str = ""
     region: str = "us-east"
-    labels: Annotated[dict[str, str], NoDecode, BeforeValidator(_labels)] = Field(
-        default_factory=dict
-    )
-    gpu_count: int | None = Field(default=None, ge=0, le=MAX_GPUS)
+    labels: Annotated[dict[str, str], Read(_labels)] = field(default_factory=dict)
+    gpu_count: Annotated[int, Meta(ge=0, le=MAX_GPUS)] | None = None
     gpu_model: str = ""
-    reserved_cpu_cores: float = Field(default=0, ge=0)
-    reserved_memory_mib: int = Field(default=0, ge=0)
-    reserved_storage_gib: int = Field(default=0, ge=0)
+    reserved_cpu_cores: Annotated[float, Meta(ge=0)] = 0
+    reserved_memory_mib: Annotated[int, Meta(ge=0)] = 0
+    reserved_storage_gib: Annotated[int, Meta(ge=0)] = 0
 
-    restart_limit: int = Field(default=2, ge=0)
-    restart_window_s: float = Field(default=1800, gt=0)
-    restart_delay_s: float = Field(default=15, ge=0)
-    prepare_retries: int = Field(default=2, ge=0)
-    prepare_retry_delay_s: float = Field(default=1, ge=0)
-    prepare_longest_pause_s: float = Field(default=300, ge=0)
-    stop_grace_s: float = Field(default=10, ge=0)
+    restart_limit: Annotated[int, Meta(ge=0)] = 2
+    restart_window_s: Annotated[float, Meta(gt=0)] = 1800
+    restart_delay_s: Annotated[float, Meta(ge=0)] = 15
+    prepare_retries: Annotated[int, Meta(ge=0)] = 2
+    prepare_retry_delay_s: Annotated[float, Meta(ge=0)] = 1
+    prepare_longest_pause_s: Annotated[float, Meta(ge=0)] = 300
+    stop_grace_s: Annotated[float, Meta(ge=0)] = 10
 
-    reconnect_first_ms: int = Field(default=200, ge=1)
-    reconnect_longest_ms: int = Field(default=10_000, ge=1)
-    disk_threads: int = Field(default=4, ge=1, le=64)
-    disk_sync: bool = True
-    simulated_start_ms: int = Field(default=20, ge=0)
+    reconnect_first_ms: Annotated[int, Meta(ge=1)] = 200
+    reconnect_longest_ms: Annotated[int, Meta(ge=1)] = 10_000
+    disk_threads: Annotated[int, Meta(ge=1, le=64)] = 4
+    disk_sync: Annotated[bool, Read(truth)] = True
+    simulated_start_ms: Annotated[int, Meta(ge=0)] = 20
 
-    @model_validator(mode="before")
-    @classmethod
-    def _name_node(cls, values: dict[str, Any]) -> dict[str, Any]:
-        if not values.get("node_name"):
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.node_name:
             host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()).lstrip("-._")
-            values = values | {"node_name": host[:100] or "node"}
-        return values
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+            force_setattr(self, "node_name", host[:100] or "node")
+        names = [node.name for node in self.nodes]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"FOG_NODES: these names are given twice: {', '.join(twice)}")
         if self.join_token is not None and self.join_addr is None:
             raise ValueError("FOG_JOIN_TOKEN needs FOG_JOIN_ADDR, where the gateway takes joins")
         if self.images_low_percent > self.images_high_percent:
@@ -195,12 +163,11 @@ class AgentSettings(Settings):
                 "FOG_NODE_NAME may hold 1 to 100 letters, digits, '.', '-' and '_', "
                 "and begins with a letter or a digit"
             )
-        return self
 
     @property
     def token(self) -> str:
         """The bearer token; empty for none."""
-        return self.agent_token.get_secret_value() if self.agent_token else ""
+        return self.agent_token.reveal() if self.agent_token else ""
 
     @property
     def reserved(self) -> Resources:

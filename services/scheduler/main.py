@@ -27,7 +27,7 @@ from services.scheduler.settings import SchedulerSettings
 async def build(service: Service, settings: SchedulerSettings) -> None:
     """Put the scheduler together; it serves once log and copy agree and it has read the log."""
     opened = await service.enter(open_log(settings))
-    token = settings.service_token.get_secret_value() if settings.service_token else None
+    token = settings.service_token.reveal() if settings.service_token else None
     tls = ServiceTls(settings)
     ledger = await service.enter(
         open_channel(settings.ledger_addr, token=token, credentials=tls.client())

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import AliasChoices, Field
+from msgspec import Meta
 
-from fogbank.runtime.settings import FleetSettings, ListenAddress
+from fogbank.runtime.settings import Also, FleetSettings, ListenAddress
 
 
-class SchedulerSettings(FleetSettings):
+class SchedulerSettings(FleetSettings, frozen=True):
     """What the scheduler reads from its environment, beside what all services have.
 
     `ledger_addr`: whom to ask for the log's second copy before the first round.
@@ -19,12 +19,7 @@ class SchedulerSettings(FleetSettings):
 
     service: ClassVar[str] = "scheduler"
 
-    grpc_listen: ListenAddress = "127.0.0.1:50052"
-    ledger_addr: ListenAddress = "127.0.0.1:50053"
-    takeover_ms: int = Field(default=1_000, ge=10, le=600_000)
-    queue_timeout_s: float = Field(
-        default=3_600,
-        ge=0.01,
-        le=3_600,
-        validation_alias=AliasChoices("FOG_QUEUE_TIMEOUT_S", "QUEUE_TIMEOUT", "queue_timeout_s"),
-    )
+    grpc_listen: ListenAddress = ListenAddress("127.0.0.1:50052")
+    ledger_addr: ListenAddress = ListenAddress("127.0.0.1:50053")
+    takeover_ms: Annotated[int, Meta(ge=10, le=600_000)] = 1_000
+    queue_timeout_s: Annotated[float, Meta(ge=0.01, le=3_600), Also("QUEUE_TIMEOUT")] = 3_600

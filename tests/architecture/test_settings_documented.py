@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import AliasChoices, SecretStr
-from pydantic.fields import FieldInfo
+from msgspec import NODEFAULT
+from msgspec.structs import FieldInfo, fields
 
-from fogbank.runtime.settings import PREFIX, FleetSettings, Settings
+from fogbank.runtime.settings import FleetSettings, Secret, Settings, variables
 from services.gateway.settings import GatewaySettings
 from services.ledger.settings import LedgerSettings
 from services.node_agent.settings import AgentSettings
@@ -56,20 +56,20 @@ class Row:
     default: str
 
 
-def names(field: FieldInfo, name: str) -> str:
+def names(field: FieldInfo) -> str:
     """Return a setting's variables as the table has them, the one that wins first."""
-    alias = field.validation_alias
-    choices = alias.choices if isinstance(alias, AliasChoices) else [f"{PREFIX}{name.upper()}"]
-    return ", ".join(f"`{choice}`" for choice in choices if str(choice).isupper())
+    return ", ".join(f"`{name}`" for name in variables(field))
 
 
 def default(variable: str, field: FieldInfo) -> str:
     """Return a default as the table has it."""
     if variable in WORKED_OUT:
         return WORKED_OUT[variable]
-    value: Any = field.get_default(call_default_factory=True)
-    if isinstance(value, SecretStr):
-        value = value.get_secret_value()
+    value: Any = field.default
+    if value is NODEFAULT:
+        value = field.default_factory()
+    if isinstance(value, Secret):
+        value = value.reveal()
     if isinstance(value, tuple):
         value = ",".join(str(part) for part in value)
     if isinstance(value, bool):
@@ -83,8 +83,8 @@ def expected() -> list[Row]:
     """Return the rows that the settings classes come to."""
     found: dict[str, dict[str, str]] = {}
     for service, settings in SERVICES.items():
-        for name, field in settings.model_fields.items():
-            variable = names(field, name)
+        for field in fields(settings):
+            variable = names(field)
             found.setdefault(variable, {})[service] = default(variable.split("`")[1], field)
     return [
         Row(

@@ -48,13 +48,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _done(settings: AccountsSettings, wanted: argparse.Namespace) -> dict[str, int]:
-    engine = make_engine(
-        settings.database_url.get_secret_value(), tls=client_tls(settings.database_tls_ca)
-    )
+    engine = make_engine(settings.database_url.reveal(), tls=client_tls(settings.database_tls_ca))
     do = write_backup if wanted.work == "backup" else restore_backup
     try:
         await migrate(engine)
-        return (await do(engine, settings.sealing_key.get_secret_value(), wanted.file)).rows
+        return (await do(engine, settings.sealing_key.reveal(), wanted.file)).rows
     finally:
         await engine.dispose()
 

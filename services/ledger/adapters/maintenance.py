@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
 
 async def _done(settings: LedgerSettings, wanted: argparse.Namespace) -> dict[str, Any]:
     if wanted.work == "rebuild":
-        url, tls = settings.database_url.get_secret_value(), client_tls(settings.database_tls_ca)
+        url, tls = settings.database_url.reveal(), client_tls(settings.database_tls_ca)
         rebuilt = await rebuild(url, tls, _tell)
         return {"position": rebuilt.position, "rows_that_differed": rebuilt.differed}
     if wanted.work == "keys":
@@ -141,7 +141,7 @@ async def rebuild(url: str, tls: SSLContext | None, tell: Tell) -> Rebuilt:
 
 async def _restore(settings: LedgerSettings, notes: Notes, leave: Leave) -> Report:
     credentials = credentials_of(settings)
-    url = settings.database_url.get_secret_value()
+    url = settings.database_url.reveal()
     engine = make_engine(url, _CONNECTIONS, client_tls(settings.database_tls_ca))
     stream_settings = StreamSettings(settings.log_max_bytes, settings.log_replicas)
     name = StreamName(settings.fleet, settings.generation)

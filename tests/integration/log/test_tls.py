@@ -11,7 +11,7 @@ from fogbank.log.opening import open_log
 from fogbank.log.port import LogUnavailableError
 from fogbank.log.setup import SetupSettings, set_up
 from fogbank.log.stream import StreamName
-from fogbank.runtime.settings import FleetSettings
+from fogbank.runtime.settings import FleetSettings, Secret
 from fogbank.runtime.tls import TlsFileError, client_tls
 from tests.support.broker_users import as_user, guarded_broker, password_of
 from tests.support.certificates import Authority
@@ -35,18 +35,16 @@ def settings(
     broker: NatsServer, authority: Authority, user: str, kind: type[FleetSettings] = FleetSettings
 ) -> FleetSettings:
     certificate, key = authority.issue(user)
-    return kind.model_validate(
-        {
-            "instance": user,
-            "nats_url": broker.url,
-            "nats_monitor_url": broker.monitor_url,
-            "nats_user": user,
-            "nats_password": password_of(user),
-            "nats_tls_ca": authority.ca,
-            "nats_tls_cert": certificate,
-            "nats_tls_key": key,
-            "log_max_bytes": 8 * 1024**2,
-        }
+    return kind(
+        instance=user,
+        nats_url=broker.url,
+        nats_monitor_url=broker.monitor_url,
+        nats_user=user,
+        nats_password=Secret(password_of(user)),
+        nats_tls_ca=authority.ca,
+        nats_tls_cert=certificate,
+        nats_tls_key=key,
+        log_max_bytes=8 * 1024**2,
     )
 
 

@@ -9,10 +9,10 @@ from fogbank.runtime.lifecycle import Service, run
 from fogbank.runtime.settings import FleetSettings, ListenAddress, load
 
 
-class SampleSettings(FleetSettings):
+class SampleSettings(FleetSettings, frozen=True):
     service: ClassVar[str] = "sample"
 
-    grpc_listen: ListenAddress = "127.0.0.1:0"
+    grpc_listen: ListenAddress = ListenAddress("127.0.0.1:0")
 
 
 async def setup(service: Service) -> None:

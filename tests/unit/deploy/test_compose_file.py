@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+from msgspec.structs import fields
 
 from fogbank.local.deployment import prepare
 from fogbank.log.setup import SetupSettings
@@ -35,7 +36,7 @@ def test_every_service_is_known_here() -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_every_setting_is_one(name: str) -> None:
-    known = set(OURS[name].model_fields) | {"database_url"}
+    known = {field.name for field in fields(OURS[name])} | {"database_url"}
     for variable in SERVICES[name]["environment"]:
         field = variable.removesuffix("_FILE").removeprefix("FOG_").lower()
         assert field in known, f"{name}: {variable}"

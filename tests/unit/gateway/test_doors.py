@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from fogbank.runtime.certificates import Authority
+from fogbank.runtime.settings import Secret
 from services.gateway.adapters import doors
 from services.gateway.adapters.doors import Doors
 from services.gateway.settings import GatewaySettings
@@ -24,9 +25,9 @@ async def test_a_certificate_that_does_not_fit_its_key_does_not_end_the_gateway(
     certificate.write_text(first[1])
     opened = Doors(
         GatewaySettings(
-            jwt_secret="0" * 32,
-            agent_token="agents",
-            sealing_key="sealing",
+            jwt_secret=Secret("0" * 32),
+            agent_token=Secret("agents"),
+            sealing_key=Secret("sealing"),
             tls_cert=certificate,
             tls_key=key,
         )

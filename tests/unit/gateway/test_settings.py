@@ -71,7 +71,7 @@ def test_the_projects_own_names_win(monkeypatch: pytest.MonkeyPatch) -> None:
         ("FOG_GRPC_LISTEN", "nowhere", "FOG_GRPC_LISTEN"),
         ("JWT_ALGORITHM", "none", "JWT_ALGORITHM"),
         ("RESOURCE_WEIGHT", "2", "RESOURCE_WEIGHT"),
-        ("FOG_MAX_REPLICAS", "3001", "less than or equal to 3000"),
+        ("FOG_MAX_REPLICAS", "3001", "FOG_MAX_REPLICAS: Expected `int` <= 3000"),
     ],
 )
 def test_bad_settings_end_the_process_with_a_word(

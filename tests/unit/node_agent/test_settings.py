@@ -68,7 +68,11 @@ def test_many_nodes_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         ("FOG_NETWORK_POOL", "10.0.0.1/8", "FOG_NETWORK_POOL"),
         ("FOG_NODES", "[", "FOG_NODES: not JSON"),
         ("FOG_NODES", '[{"name": "a"}, {"name": "b", "cpu": 0}]', "FOG_NODES: 1.cpu: "),
-        ("FOG_NODES", '[{"name": "a", "ram": 5}]', "FOG_NODES: 0.ram: "),
+        (
+            "FOG_NODES",
+            '[{"name": "a", "ram": 5}]',
+            "FOG_NODES: 0: Object contains unknown field `ram`",
+        ),
         ("FOG_NODES", '[{"name": "a/b"}]', "FOG_NODES: 0.name: "),
         ("FOG_NODES", '[{"name": "a"}, {"name": "a"}]', "given twice: a"),
     ],

@@ -4,15 +4,21 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from pydantic import SecretStr
 
-from fogbank.runtime.settings import DatabaseSettings, FleetSettings, host_and_port, load
+from fogbank.runtime.settings import (
+    DatabaseSettings,
+    FleetSettings,
+    Secret,
+    host_and_port,
+    load,
+    truth,
+)
 
 
-class Sample(FleetSettings):
+class Sample(FleetSettings, frozen=True):
     service: ClassVar[str] = "sample"
 
-    jwt_secret: SecretStr | None = None
+    jwt_secret: Secret | None = None
     retries: int = 3
 
 
@@ -39,7 +45,7 @@ def test_the_environment_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_settings_cannot_be_changed() -> None:
     settings = load(Sample)
-    with pytest.raises(ValueError, match="frozen"):
+    with pytest.raises(AttributeError, match="immutable"):
         settings.retries = 4  # type: ignore[misc]
 
 
@@ -48,20 +54,20 @@ def test_a_secret_comes_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setenv("FOG_JWT_SECRET_FILE", str(tmp_path / "secret"))
     settings = load(Sample)
     assert settings.jwt_secret is not None
-    assert settings.jwt_secret.get_secret_value() == "hush"
+    assert settings.jwt_secret.reveal() == "hush"
     assert "hush" not in repr(settings)
 
 
 def test_the_projects_own_name_of_the_database_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://theirs")
     monkeypatch.setenv("FOG_DATABASE_URL", "postgresql://ours")
-    assert load(DatabaseSettings).database_url.get_secret_value() == "postgresql://ours"
+    assert load(DatabaseSettings).database_url.reveal() == "postgresql://ours"
 
 
 @pytest.mark.parametrize("name", ["DATABASE_URL", "FOG_DATABASE_URL"])
 def test_the_database_has_two_names(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "postgresql+asyncpg:///x")
-    assert load(DatabaseSettings).database_url.get_secret_value() == "postgresql+asyncpg:///x"
+    assert load(DatabaseSettings).database_url.reveal() == "postgresql+asyncpg:///x"
 
 
 def test_the_database_comes_from_a_file_too(
@@ -69,15 +75,15 @@ def test_the_database_comes_from_a_file_too(
 ) -> None:
     (tmp_path / "url").write_text("postgresql+asyncpg:///y")
     monkeypatch.setenv("DATABASE_URL_FILE", str(tmp_path / "url"))
-    assert load(DatabaseSettings).database_url.get_secret_value() == "postgresql+asyncpg:///y"
+    assert load(DatabaseSettings).database_url.reveal() == "postgresql+asyncpg:///y"
 
 
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("FOG_RETRIES", "many", "bad setting: FOG_RETRIES: Input should be a valid integer"),
+        ("FOG_RETRIES", "many", "bad setting: FOG_RETRIES: Expected `int`, got 'many'"),
         ("FOG_METRICS_LISTEN", "9090", "bad setting: FOG_METRICS_LISTEN: '9090' is not host:port"),
-        ("FOG_FLEET", "a.b", "bad setting: FOG_FLEET: String should match pattern"),
+        ("FOG_FLEET", "a.b", "bad setting: FOG_FLEET: Expected `str` matching regex"),
         ("FOG_INSTANCE", "a b", "bad setting: FOG_INSTANCE may hold"),
         ("FOG_JWT_SECRET_FILE", "/nowhere", "bad setting: FOG_JWT_SECRET_FILE: cannot read"),
     ],
@@ -96,6 +102,31 @@ def test_a_bad_setting_is_one_line_and_exit_code_64(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert lines[0].startswith(said)
+
+
+def test_every_bad_setting_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FOG_RETRIES", "many")
+    monkeypatch.setenv("FOG_LOG_REPLICAS", "6")
+    monkeypatch.setenv("FOG_LOG_FORMAT", "xml")
+    with pytest.raises(SystemExit):
+        load(Sample)
+    told = [line.split(": ")[1] for line in capsys.readouterr().err.splitlines()]
+    assert told == ["FOG_LOG_FORMAT", "FOG_LOG_REPLICAS", "FOG_RETRIES"]
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"), [("true", True), ("On", True), ("1", True), ("no", False), ("OFF", False)]
+)
+def test_yes_and_no_have_many_names(text: str, meant: bool) -> None:
+    assert truth(text) is meant
+
+
+@pytest.mark.parametrize("text", ["", "2", "maybe"])
+def test_what_is_neither_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="neither true nor false"):
+        truth(text)
 
 
 def test_a_value_and_a_file_at_once_are_refused(
