@@ -35,7 +35,8 @@ def certificate(  # noqa: PLR0917  one parameter for each flag
     """
     import time
 
-    from fogbank.runtime.certificates import GATEWAY_NAME, Authority
+    from fogbank.runtime.certificate_ends import GATEWAY_NAME
+    from fogbank.runtime.certificates import Authority
     from fogbank.runtime.operator_error import OperatorError
     from fogbank.runtime.private_files import write_private
 

@@ -30,7 +30,7 @@ from fogbank.local.services import ADMIN_USER, ServicePlan, choose_addresses, py
 from fogbank.local.state import LocalState
 from fogbank.local.tls import LocalTls
 from fogbank.log.stream import StreamName
-from fogbank.runtime.certificates import CertificateError
+from fogbank.runtime.certificate_ends import CertificateError
 from fogbank.runtime.container_engine import (
     NoEngineError,
     RuntimeChoice,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from fogbank.local.data_dir import DataDir
 from fogbank.local.ports import HOST
-from fogbank.runtime.certificates import Authority, Certificate, CertificateError
+from fogbank.runtime.certificate_ends import CertificateError
+from fogbank.runtime.certificates import Authority, Certificate
 from fogbank.runtime.private_files import write_private
 
 # Those that are called by other services only; a gateway signs for itself.

@@ -22,11 +22,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from fogbank.runtime.operator_error import OperatorError
+from fogbank.runtime.certificate_ends import CertificateError
 from fogbank.runtime.private_files import make_once
-
-# Every gateway's certificate bears it, so agents need not care under which address they call.
-GATEWAY_NAME = "gateway.fogbank.internal"
 
 _TRUST_DOMAIN = "spiffe://fogbank/"
 _AUTHORITY_LIFE = dt.timedelta(days=20 * 365)
@@ -36,10 +33,6 @@ _PEM = serialization.Encoding.PEM
 _DER = serialization.Encoding.DER
 
 Kind = Literal["node", "service"]
-
-
-class CertificateError(OperatorError):
-    """A certificate, key or request is not what it should be; the text says which and why."""
 
 
 @dataclass(frozen=True, slots=True)

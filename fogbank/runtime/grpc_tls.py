@@ -14,7 +14,8 @@ import grpc.aio
 import structlog
 
 from fogbank.domain.errors import FogError, PermissionDeniedError
-from fogbank.runtime.certificates import Authority, Certificate, CertificateError
+from fogbank.runtime.certificate_ends import CertificateError
+from fogbank.runtime.certificates import Authority, Certificate
 from fogbank.runtime.grpc_channel import CurrentCredentials
 from fogbank.runtime.grpc_interceptors import OPEN_METHODS, Continue, Details, Handler, guarded
 from fogbank.runtime.settings import FleetSettings

@@ -30,6 +30,7 @@ from services.node_agent.adapters.gpus import nvml_gpus
 from services.node_agent.adapters.image_collector import ImageCollector, ImageUses
 from services.node_agent.adapters.images import Images
 from services.node_agent.adapters.kept_logs import KeptLogs
+from services.node_agent.adapters.key_work import KeyWork
 from services.node_agent.adapters.networks import DeploymentNetworks
 from services.node_agent.adapters.node_credentials import NodeCredentials
 from services.node_agent.adapters.node_folder import FolderLock
@@ -62,6 +63,7 @@ class Composition:
         self._engine_url = engine_url
         self._clock = SystemClock()
         self._random = Random()  # noqa: S311 (jitter guards nothing)
+        self._key_work = KeyWork()
         self.engines: list[Engine] = []
         self.own_gateways: list[GrpcGateways] = []
 
@@ -184,7 +186,9 @@ class Composition:
         """Return the way to the gateways: of its own for a node that has an identity to show."""
         settings = self._settings
         token = settings.join_token.reveal() if settings.join_token else ""
-        credentials = NodeCredentials(folder, settings.join_addr, token, self._random)
+        credentials = NodeCredentials(
+            folder, settings.join_addr, token, self._random, key_work=self._key_work
+        )
         if not token and not credentials.exists:
             return self._gateways
         own = GrpcGateways(settings.gateway_addrs, credentials=credentials)

@@ -25,7 +25,8 @@ from fogbank.domain.policy import Policy
 from fogbank.log.group_commit import GroupCommit
 from fogbank.log.memory import MemoryLog, MemoryStore
 from fogbank.log.port import EventLog, Writer
-from fogbank.runtime.certificates import GATEWAY_NAME, Authority
+from fogbank.runtime.certificate_ends import GATEWAY_NAME
+from fogbank.runtime.certificates import Authority
 from fogbank.runtime.clock import Clock, SystemClock
 from fogbank.runtime.grpc_channel import open_channel
 from fogbank.runtime.grpc_server import GrpcServer

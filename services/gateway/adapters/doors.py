@@ -12,7 +12,8 @@ import grpc
 import structlog
 
 from fogbank.domain.errors import FogError, PermissionDeniedError
-from fogbank.runtime.certificates import GATEWAY_NAME, Authority, Certificate
+from fogbank.runtime.certificate_ends import GATEWAY_NAME
+from fogbank.runtime.certificates import Authority, Certificate
 from fogbank.runtime.grpc_tls import (
     CertificateFiles,
     CertificateSource,

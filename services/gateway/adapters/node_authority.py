@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from fogbank.domain.errors import InvalidArgumentError
+from fogbank.runtime.certificate_ends import CertificateError
 from fogbank.runtime.certificates import (
     Authority,
     Certificate,
-    CertificateError,
     key_digest_of_request,
 )
 from fogbank.runtime.clock import Clock

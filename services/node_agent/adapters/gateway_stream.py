@@ -22,7 +22,7 @@ from fogbank.domain.node import Fingerprint, HostDetails
 from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import RestartPolicy
-from fogbank.runtime.certificates import GATEWAY_NAME, CertificateError
+from fogbank.runtime.certificate_ends import GATEWAY_NAME, CertificateError
 from fogbank.runtime.grpc_channel import open_channel
 from fogbank.runtime.grpc_errors import from_rpc_error
 from fogbank.runtime.tls_errors import tls_advice
@@ -214,8 +214,8 @@ class GrpcStream:
             if self._credentials.renew_at_s > time.time():
                 continue
             try:
-                request = await asyncio.to_thread(self._credentials.request, self._node_id)
-            except (OSError, ValueError, CertificateError) as error:
+                request = await self._credentials.request(self._node_id)
+            except GatewayError as error:
                 _log.error("no new certificate can be asked for", node=self._name, error=str(error))
                 await asyncio.sleep(_RENEWAL_RETRY_S)
                 continue

@@ -12,11 +12,11 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from fogbank.runtime.certificates import CertificateError
 from fogbank.v1 import agent_service_pb2 as pb
 from fogbank.v1 import agent_service_pb2_grpc
 from services.node_agent.adapters import gateway_stream
 from services.node_agent.adapters.gateway_stream import GrpcStream
+from services.node_agent.app.ports import GatewayError
 from tests.support.waiting import eventually
 
 
@@ -28,7 +28,7 @@ class _Credentials:
     def __init__(self, *errors: Exception) -> None:
         self._errors = list(errors)
 
-    def request(self, node_id: str) -> bytes:
+    async def request(self, node_id: str) -> bytes:
         if self._errors:
             raise self._errors.pop(0)
         return f"request of {node_id}".encode()
@@ -72,7 +72,8 @@ async def test_a_key_that_can_not_be_read_once_is_tried_again(
 ) -> None:
     monkeypatch.setattr(gateway_stream, "_LEAST_RENEWAL_PAUSE_S", 0.001)
     monkeypatch.setattr(gateway_stream, "_RENEWAL_RETRY_S", 0)
-    credentials = _Credentials(OSError("too many open files"), CertificateError("no key"))
+    errors = GatewayError("too many open files"), GatewayError("no key", refused=True)
+    credentials = _Credentials(*errors)
     async with _welcomed(credentials) as (gateway, renewing):
         async with asyncio.timeout(20):
             heard = asyncio.create_task(gateway.heard.get())

@@ -11,11 +11,10 @@ import grpc
 import grpc.aio
 import pytest
 
+from fogbank.runtime.certificate_ends import GATEWAY_NAME, CertificateError
 from fogbank.runtime.certificates import (
-    GATEWAY_NAME,
     Authority,
     Certificate,
-    CertificateError,
     Identity,
     make_key,
     make_request,
