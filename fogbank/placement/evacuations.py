@@ -125,6 +125,36 @@ def relieve(
     """
     if fleet.decisions.of(deployment.id).failed_version == deployment.version:
         return [ev.ReplicasReleased(deployment.id, (placed.id,), "Its node is drained")]
+    found = _placed_anew(fleet, work, placed, deployment, barred)
+    if found is None:
+        return []
+    (placement,) = found.placements
+    return [found._replace(placements=(placement._replace(replaces=placed.id),))]
+
+
+def exchange(
+    fleet: FleetState, work: Work, placed: PlacedReplica, deployment: DeploymentFact
+) -> list[ev.Outcome]:
+    """Place another successor, on another node, instead of one that its node does nothing for.
+
+    Whom both are to relieve runs on.
+    """
+    barred = work.room.arrays.row(placed.node_id)
+    found = _placed_anew(fleet, work, placed, deployment, barred)
+    if found is None:
+        return []
+    reason = "Its node did nothing for it"
+    return [ev.ReplicasReleased(deployment.id, (placed.id,), reason), found]
+
+
+def _placed_anew(
+    fleet: FleetState,
+    work: Work,
+    placed: PlacedReplica,
+    deployment: DeploymentFact,
+    barred: int | None,
+) -> ev.DeploymentPlaced | None:
+    """Find a node for the next in a replica's slot, and take it."""
     meant = as_wanted(fleet, deployment)
     try:
         # Who only moves has its quota; of another revision it may take more.
@@ -135,9 +165,8 @@ def relieve(
         ) or place(fleet, work.room, meant, (placed.slot,), work.instant_us, barred=barred)
     except Exception as error:  # noqa: BLE001  one bad deployment must not stop the others
         work.look_raised(_look(placed), error)
-        return []
+        return None
     if not isinstance(found, ev.DeploymentPlaced):
         work.looked_in_vain.add(_look(placed))
-        return []
-    (placement,) = found.placements
-    return [found._replace(placements=(placement._replace(replaces=placed.id),))]
+        return None
+    return found

@@ -97,7 +97,7 @@ def stalling(fleet: FleetState, deployment: DeploymentFact) -> list[tuple[int, P
     """Return the replicas that their connected nodes did nothing for yet, whatever they wait for.
 
     Each comes with the instant from which another node is looked for. While the replica that one
-    of them is to relieve runs on, there is no hurry.
+    of them is to relieve serves, there is no hurry, unless the node of either is drained.
     """
     grace_us = fleet.facts.policy.disruption.start_grace_ms * _MS
     decision = fleet.decisions.deployments.get(deployment.id)
@@ -114,11 +114,21 @@ def stalling(fleet: FleetState, deployment: DeploymentFact) -> list[tuple[int, P
         node = fleet.facts.nodes.get(placed.node_id)
         if node is None or node.removed or fleet.offline_since_us(node) is not None:
             continue
-        former = decision.leaving.get(slot)
-        if former is None or not serves(fleet, fleet.decisions.placements[former]):
+        former = serving_predecessor(fleet, decision, slot)
+        drained = fleet.facts.draining
+        if former is None or placed.node_id in drained or former.node_id in drained:
             since_us = max(placed.placed_at_us, node.connected_at_us)
             found.append((since_us + grace_us, placed))
     return found
+
+
+def serving_predecessor(
+    fleet: FleetState, decision: DeploymentDecision, slot: int
+) -> PlacedReplica | None:
+    """Return the replica that serves, leaving, until who has its slot does; None if none does."""
+    leaving_id = decision.leaving.get(slot)
+    former = fleet.decisions.placements[leaving_id] if leaving_id is not None else None
+    return former if former is not None and serves(fleet, former) else None
 
 
 def vacant_now(fleet: FleetState, deployment: DeploymentFact, instant_us: int) -> tuple[int, ...]:

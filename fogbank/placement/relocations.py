@@ -4,7 +4,8 @@ A capacity that shrinks below what is booked is a fact, and no fault: replicas m
 rest fits, the least important ones first, of those the last that came. One that its connected node
 has prepared nothing for in a while, whatever it waits for, gets another node too. Both as from a
 draining node: a successor takes the slot, and the predecessor goes when that runs. Who finds no
-room stays; nothing is released for want of it.
+room stays; nothing is released for want of it. A successor that its node does nothing for keeps no
+drain waiting: another one is placed instead of it.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from fogbank.domain.fleet import FleetState
 from fogbank.domain.resources import Resources
 from fogbank.domain.rollouts import is_rolling
 from fogbank.placement.agenda import Agenda
-from fogbank.placement.evacuations import in_vain, leaving_of, movable, relieve
-from fogbank.placement.needs import stalling
+from fogbank.placement.evacuations import exchange, in_vain, leaving_of, movable, relieve
+from fogbank.placement.needs import serving_predecessor, stalling
 from fogbank.placement.work import Work
 
 
@@ -39,11 +40,20 @@ def relocate(fleet: FleetState, work: Work) -> Iterator[list[ev.Outcome]]:
         if deployment_id not in work.moved:
             for due_us, placed, deployment in _stalled(fleet, work.agenda, deployment_id):
                 if due_us <= work.instant_us:
-                    barred = work.room.arrays.row(placed.node_id)
-                    outcomes = relieve(fleet, work, placed, deployment, barred)
+                    outcomes = _elsewhere(fleet, work, placed, deployment)
                     if outcomes:
                         yield outcomes
                         break
+
+
+def _elsewhere(
+    fleet: FleetState, work: Work, placed: PlacedReplica, deployment: DeploymentFact
+) -> list[ev.Outcome]:
+    """Place the next in a stalled replica's slot on another node."""
+    decision = fleet.decisions.of(deployment.id)
+    if serving_predecessor(fleet, decision, placed.slot) is not None:
+        return exchange(fleet, work, placed, deployment)  # to be relieved now would end that one
+    return relieve(fleet, work, placed, deployment, work.room.arrays.row(placed.node_id))
 
 
 def relocation_due_us(fleet: FleetState, agenda: Agenda) -> int | None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from fogbank.domain import events as ev
+from fogbank.domain.decisions import Desired
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.disruption import DisruptionRules
 from fogbank.domain.policy import Policy
@@ -186,3 +189,46 @@ def test_without_a_grace_it_waits_for_ever() -> None:
     fleet.log.pass_ms(100 * GRACE_MS)
     assert not fleet.settle()
     assert fleet.nodes_of(web) == before
+
+
+@pytest.mark.parametrize("drained", [("a",), ("a", "b"), ("b",)])
+def test_a_drain_goes_on_past_a_node_that_does_nothing_for_the_successor(
+    drained: tuple[str, ...],
+) -> None:
+    fleet = a_fleet("a")
+    web = run(fleet, a_spec())
+    fleet.connect("b")
+    fleet.fact(ev.NodeDraining(an_id("a")))
+    fleet.settle()
+    assert fleet.nodes_of(web) == ["b"]
+    if "a" not in drained:
+        fleet.fact(ev.NodeUncordoned(an_id("a")))
+        fleet.fact(ev.NodeCordoned(an_id("a")))
+    if "b" in drained:
+        fleet.fact(ev.NodeDraining(an_id("b")))
+    (first, second) = fleet.planner.fleet.present(web)
+    fleet.log.pass_ms(GRACE_MS)
+    assert fleet.settle() == [], "there is no room yet"
+    assert not fleet.planner.has_work(fleet.log.now_us)
+    fleet.connect("c")
+    outcomes = fleet.settle()
+    assert [type(one) for one in outcomes] == [ev.ReplicasReleased, ev.DeploymentPlaced]
+    assert fleet.nodes_of(web) == ["c"]
+    assert (first.desired, second.desired) == (Desired.LEAVING, Desired.RELEASED)
+    only_one_hears(fleet, "b")
+    fleet.settle()
+    assert first.desired is Desired.RELEASED, "its successor serves"
+    assert not broken_laws(fleet.log)
+
+
+def test_without_a_drain_a_successor_is_waited_for_while_its_predecessor_serves() -> None:
+    fleet = a_fleet("a")
+    web = run(fleet, a_spec())
+    fleet.connect("b")
+    fleet.fact(ev.NodeDraining(an_id("a")))
+    fleet.settle()
+    fleet.connect("c")
+    fleet.fact(ev.NodeUncordoned(an_id("a")))
+    fleet.log.pass_ms(GRACE_MS)
+    assert not fleet.settle()
+    assert fleet.nodes_of(web) == ["b"]
