@@ -13,7 +13,7 @@ from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.position import etag
 from fogbank.domain.states import DeploymentStatus
 from services.gateway.app.ports import DeploymentQuery, DeploymentSort
-from services.gateway.core.asks import MAX_NAME, check_replicas, spec_of
+from services.gateway.core.asks import MAX_NAME, check_replicas, check_request_id, spec_of
 from services.gateway.core.bounds import LARGEST_OFFSET, REST_BOUNDS
 from services.gateway.http_api import explaining, rendering
 from services.gateway.http_api.accepting import (
@@ -40,6 +40,7 @@ from services.gateway.http_api.dependencies import used_by
 from services.gateway.http_api.models import DeployBody, ScaleBody
 from services.gateway.http_api.moments import DESCRIPTION as AS_OF
 from services.gateway.http_api.moments import AsOfQuery, moment_of
+from services.gateway.http_api.parameters import Number
 from services.gateway.http_api.wording import shown
 
 router = APIRouter(prefix="/api/deployment", tags=["deployments"])
@@ -117,8 +118,8 @@ class ListQuery(BaseModel):
     created_before: Instant | None = Field(None, description="Inclusive; UTC without an offset.")
     sort_by: Literal["created_at", "name", "status"] = "created_at"
     sort_order: Literal["asc", "desc"] = "desc"
-    limit: int = Field(20, ge=1, le=100)
-    offset: int = Field(0, ge=0, le=LARGEST_OFFSET)
+    limit: Number = Field(20, ge=1, le=100)
+    offset: Number = Field(0, ge=0, le=LARGEST_OFFSET)
     as_of: str = Field("", description=AS_OF)
 
     def query(self) -> DeploymentQuery:
@@ -228,6 +229,7 @@ async def plan(
 ) -> Response:
     """Say what a deployment would lead to: where it would be placed, or why not. A dry run."""
     spec = spec_of(body.ask(), REST_BOUNDS)
+    check_request_id(body.request_id)
     planned = await used_by(request).planning.plan(caller, spec)
     return rendering.json_response(explaining.plan(planned), headers={"Cache-Control": "no-store"})
 

@@ -20,6 +20,7 @@ from services.gateway.http_api.answers import FleetAnswer, NodeAnswer, errors
 from services.gateway.http_api.dependencies import used_by
 from services.gateway.http_api.moments import DESCRIPTION as AS_OF
 from services.gateway.http_api.moments import AsOfQuery, moment_of
+from services.gateway.http_api.parameters import Number, Switch
 
 router = APIRouter(tags=["fleet"], dependencies=[SIGNED_IN])
 
@@ -32,8 +33,8 @@ class NodesQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: int = Field(_NODES_AT_ONCE, ge=1, le=_NODES_AT_ONCE)
-    offset: int = Field(0, ge=0, le=LARGEST_OFFSET)
+    limit: Number = Field(_NODES_AT_ONCE, ge=1, le=_NODES_AT_ONCE)
+    offset: Number = Field(0, ge=0, le=LARGEST_OFFSET)
     as_of: str = Field("", description=AS_OF)
 
 
@@ -42,7 +43,7 @@ class FleetQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    nodes: bool = Field(True, description="Whether to list the nodes beside their sums.")
+    nodes: Switch = Field(True, description="Whether to list the nodes beside their sums.")
     as_of: str = Field("", description=AS_OF)
 
 

@@ -8,6 +8,7 @@ from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.gateway.core.bounds import LARGEST_OFFSET
+from services.gateway.http_api.parameters import Number
 
 _MOST = 1000
 _DEFAULT = 100
@@ -15,8 +16,10 @@ _DEFAULT = 100
 # What a 64-bit field of the log's messages holds.
 LARGEST_NUMBER = (1 << 63) - 1
 
-OrganizationId = Annotated[int, Path(ge=1, le=LARGEST_NUMBER, description="Organization's number.")]
-ClusterId = Annotated[int, Path(ge=1, le=LARGEST_NUMBER, description="Cluster's number.")]
+OrganizationId = Annotated[
+    Number, Path(ge=1, le=LARGEST_NUMBER, description="Organization's number.")
+]
+ClusterId = Annotated[Number, Path(ge=1, le=LARGEST_NUMBER, description="Cluster's number.")]
 
 # What the OpenAPI document says of an answer that is a list.
 LISTED: dict[int | str, dict[str, Any]] = {
@@ -29,8 +32,8 @@ class PageQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: int = Field(_DEFAULT, ge=1, le=_MOST)
-    offset: int = Field(0, ge=0, le=LARGEST_OFFSET)
+    limit: Number = Field(_DEFAULT, ge=1, le=_MOST)
+    offset: Number = Field(0, ge=0, le=LARGEST_OFFSET)
 
 
 def page_headers(total: int) -> dict[str, str]:

@@ -262,6 +262,10 @@ async def test_a_bad_id_in_the_path(face: RestFace, given: str) -> None:
         ("limit=0", ['limit: must be an integer between 1 and 100, got "0"']),
         ("limit=101", ['limit: must be an integer between 1 and 100, got "101"']),
         ("limit=ten", ['limit: must be an integer between 1 and 100, got "ten"']),
+        ("limit=1.0", ['limit: must be an integer between 1 and 100, got "1.0"']),
+        ("limit=1_0", ["limit: must be an integer", "1_0"]),
+        ("limit=%2B1", ["limit: must be an integer", "+1"]),
+        ("offset=%200", ["offset: must be an integer", '" 0"']),
         ("offset=-1", ["offset", "0", "-1"]),
         ("offset=" + "9" * 30, ["offset"]),
         ("sort_by=owner", ["sort_by", "created_at", "owner"]),
@@ -280,6 +284,35 @@ async def test_bad_queries(face: RestFace, query: str, words: list[str]) -> None
     assert answer.status_code == 400, answer.text
     for word in words:
         assert word in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/api/orgs/all?offset=0.0", "offset"),
+        ("/api/orgs/1.0/members", "organization_id"),
+        ("/api/clusters/1.0/status", "cluster_id"),
+        ("/api/deployments?cluster_id=1.0", "cluster_id"),
+        ("/cluster/nodes?limit=1.0", "limit"),
+        ("/cluster/state?nodes=yes", "nodes"),
+        ("/cluster/state?nodes=1", "nodes"),
+    ],
+)
+async def test_numbers_and_switches_are_written_as_documented(
+    face: RestFace, path: str, field: str
+) -> None:
+    async with face.client() as client:
+        answer = await client.get(path)
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["detail"].startswith(f"{field}: must be ")
+
+
+async def test_a_plan_refuses_what_a_deployment_would_be_refused_for(face: RestFace) -> None:
+    body = {**deploy_body(), "request_id": "x" * 10_000}
+    async with face.client() as client:
+        deployed = await client.post(DEPLOY, json=body)
+        planned = await client.post("/api/deployment/plan", json=body)
+    assert (planned.status_code, planned.json()) == (400, deployed.json())
 
 
 @pytest.mark.parametrize("replicas", [0, 11, "3", None, 1.5])
