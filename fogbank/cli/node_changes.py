@@ -17,9 +17,12 @@ RequestId = Annotated[
 ]
 
 
+Reason = Annotated[str, typer.Option("--reason", help="Why, for those who look.")]
+
+
 def cordon(
     node: NodeArgument,
-    reason: Annotated[str, typer.Option("--reason", help="Why, for those who look.")] = "",
+    reason: Reason = "",
     request_id: RequestId = "",
     output: Output = AsTable,
 ) -> None:
@@ -74,6 +77,7 @@ def drain(  # noqa: PLR0917  one parameter for each flag
         str,
         typer.Option("--deadline", help="Stop what is left after this time, as 90s, 10m or 1h."),
     ] = "",
+    reason: Reason = "",
     request_id: RequestId = "",
     wait: Annotated[bool, typer.Option("--wait", help="Until nothing is left on it.")] = False,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds to wait.")] = 600,
@@ -87,7 +91,9 @@ def drain(  # noqa: PLR0917  one parameter for each flag
     from fogbank.cli.waiting import wait_drained
     from fogbank.v1 import node_service_pb2
 
-    request = node_service_pb2.DrainNodeRequest(request_id=request_id or str(uuid4()))
+    request = node_service_pb2.DrainNodeRequest(
+        request_id=request_id or str(uuid4()), reason=reason
+    )
     if deadline:
         request.deadline.FromMilliseconds(milliseconds(deadline))
     with connect() as connection:

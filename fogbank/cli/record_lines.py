@@ -8,6 +8,8 @@ from typing import Any
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHORT_ID = 8
 _BEST_SHOWN = 3
+# How the names of instants end: microseconds since 1970.
+_INSTANT = "_us"
 
 # How ids are shown: of deployments with name and priority, of nodes with their names.
 Named = Callable[[str, str], str]
@@ -46,11 +48,17 @@ def _details(payload: dict[str, Any]) -> str:
             f"{spec.get('container_image', '')}, priority {spec.get('priority', 0)}"
         )
     said = [
-        f"{key.replace('_', ' ')} {value}"
+        _named_value(key, value)
         for key, value in payload.items()
         if not isinstance(value, dict | list) and not key.endswith("_id")
     ]
     return f": {', '.join(said)}" if said else ""
+
+
+def _named_value(key: str, value: Any) -> str:
+    if key.endswith(_INSTANT):
+        key, value = key.removesuffix(_INSTANT), _instant(value)
+    return f"{key.replace('_', ' ')} {value}"
 
 
 def _observation(payload: dict[str, Any], seen: dict[str, Any], named: Named) -> str:

@@ -28,12 +28,14 @@ def node_uncordoned_from_pb(message: pb.NodeUncordoned) -> ev.NodeUncordoned:
 
 def node_draining_to_pb(event: ev.NodeDraining) -> pb.NodeDraining:
     """Return the event's message."""
-    return pb.NodeDraining(node_id=event.node_id, deadline_us=event.deadline_us)
+    return pb.NodeDraining(
+        node_id=event.node_id, deadline_us=event.deadline_us, reason=event.reason
+    )
 
 
 def node_draining_from_pb(message: pb.NodeDraining) -> ev.NodeDraining:
     """Return the message's event."""
-    return ev.NodeDraining(message.node_id, message.deadline_us)
+    return ev.NodeDraining(message.node_id, message.deadline_us, message.reason)
 
 
 def node_removed_to_pb(event: ev.NodeRemoved) -> pb.NodeRemoved:

@@ -153,6 +153,7 @@ class NodeDraining:
 
     node_id: str
     deadline_us: int = 0
+    reason: str = ""
 
 
 @value

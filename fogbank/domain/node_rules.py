@@ -63,13 +63,17 @@ def node_uncordoned(
 def node_draining(
     facts: Facts, _envelope: EventEnvelope, event: ev.NodeDraining, position: int
 ) -> VoidReason | None:
-    """Begin to empty a node, or give its drain another deadline."""
+    """Begin to empty a node, or give its drain another deadline.
+
+    Without a reason that of the cordon before it stays.
+    """
     node = known_node(facts, event.node_id)
     if isinstance(node, VoidReason):
         return node
     node.cordoned = node.draining = True
     node.commanded_position = position
     node.drain_deadline_us = event.deadline_us
+    node.cordon_reason = event.reason or node.cordon_reason
     facts.draining[node.id] = None
     return None
 

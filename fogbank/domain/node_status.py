@@ -29,13 +29,13 @@ def node_reason(fleet: FleetState, node: NodeFact, status: NodeStatus | None = N
 def _maintenance(fleet: FleetState, node: NodeFact) -> str:
     if node.draining:
         left = sum(1 for _ in fleet.on_node(node.id))
-        if not left:
-            return "Drained"
         until = f" until {_clock(node.drain_deadline_us)}" if node.drain_deadline_us else ""
-        return f"Draining{until}: {left} left"
-    if not node.cordoned:
+        doing = f"Draining{until}, {left} left" if left else "Drained"
+    elif node.cordoned:
+        doing = "Cordoned"
+    else:
         return ""
-    return f"Cordoned: {node.cordon_reason}" if node.cordon_reason else "Cordoned"
+    return f"{doing}: {node.cordon_reason}" if node.cordon_reason else doing
 
 
 def _and(words: str) -> str:

@@ -28,15 +28,15 @@ from fogbank.v1 import policies_pb2 as fogbank_dot_v1_dot_policies__pb2
 from fogbank.v1 import resources_pb2 as fogbank_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66ogbank/v1/facts.proto\x12\nfogbank.v1\x1a\x1c\x66ogbank/v1/deployments.proto\x1a\x16\x66ogbank/v1/nodes.proto\x1a\x19\x66ogbank/v1/policies.proto\x1a\x1a\x66ogbank/v1/resources.proto\"5\n\x13OrganizationCreated\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08owner_id\x18\x02 \x01(\t\"_\n\x0e\x43lusterCreated\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0forganization_id\x18\x02 \x01(\x03\x12 \n\x05quota\x18\x04 \x01(\x0b\x32\x11.fogbank.v1.QuotaJ\x04\x08\x03\x10\x04\"G\n\x0f\x43lusterQuotaSet\x12\x12\n\ncluster_id\x18\x01 \x01(\x03\x12 \n\x05quota\x18\x02 \x01(\x0b\x32\x11.fogbank.v1.Quota\"Q\n\x14OrganizationQuotaSet\x12\x17\n\x0forganization_id\x18\x01 \x01(\x03\x12 \n\x05quota\x18\x02 \x01(\x0b\x32\x11.fogbank.v1.Quota\"c\n\rMembershipSet\x12\x17\n\x0forganization_id\x18\x01 \x01(\x03\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12(\n\x04role\x18\x03 \x01(\x0e\x32\x1a.fogbank.v1.MembershipRole\"5\n\x0fPolicyActivated\x12\"\n\x06policy\x18\x01 \x01(\x0b\x32\x12.fogbank.v1.Policy\"`\n\x11\x44\x65ploymentCreated\x12(\n\x04spec\x18\x01 \x01(\x0b\x32\x1a.fogbank.v1.DeploymentSpec\x12\x10\n\x08owner_id\x18\x02 \x01(\t\x12\x0f\n\x07\x65nv_key\x18\x03 \x01(\t\";\n\x10\x44\x65ploymentScaled\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x10\n\x08replicas\x18\x02 \x01(\x05\"\x7f\n\x11\x44\x65ploymentUpdated\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12(\n\x04spec\x18\x02 \x01(\x0b\x32\x1a.fogbank.v1.DeploymentSpec\x12\x0f\n\x07\x65nv_key\x18\x03 \x01(\t\x12\x18\n\x10needed_revisions\x18\x04 \x03(\x05\"*\n\x11\x44\x65ploymentDeleted\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\"\\\n\rNodeConnected\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12,\n\x0b\x66ingerprint\x18\x03 \x01(\x0b\x32\x17.fogbank.v1.Fingerprint\"c\n\x13NodeCapacityChanged\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12,\n\x0b\x66ingerprint\x18\x03 \x01(\x0b\x32\x17.fogbank.v1.Fingerprint\"y\n\x0fNodeLoadChanged\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x13\n\x0b\x63pu_percent\x18\x03 \x01(\x05\x12\x16\n\x0ememory_percent\x18\x04 \x01(\x05\x12\x19\n\x11reflects_sequence\x18\x05 \x01(\x03\"/\n\x0cNodeCordoned\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"!\n\x0eNodeUncordoned\x12\x0f\n\x07node_id\x18\x01 \x01(\t\"4\n\x0cNodeDraining\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65\x61\x64line_us\x18\x02 \x01(\x03\"\x1e\n\x0bNodeRemoved\x12\x0f\n\x07node_id\x18\x01 \x01(\t\"R\n\x10JoinTokenCreated\x12\x15\n\rsecret_digest\x18\x01 \x01(\x0c\x12\x10\n\x08max_uses\x18\x02 \x01(\x05\x12\x15\n\rexpires_at_us\x18\x03 \x01(\x03\"$\n\x10JoinTokenRevoked\x12\x10\n\x08token_id\x18\x01 \x01(\t\"C\n\nNodeJoined\x12\x10\n\x08token_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x12\n\nkey_digest\x18\x03 \x01(\x0c\"&\n\x13NodeIdentityRevoked\x12\x0f\n\x07node_id\x18\x01 \x01(\t\"U\n\x15\x43opiedIdentityRefused\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x12\n\nlast_epoch\x18\x02 \x01(\x03\x12\x17\n\x0f\x63onfirmed_epoch\x18\x03 \x01(\x03\"G\n\x12RebalanceRequested\x12\x0e\n\x06\x62udget\x18\x01 \x01(\x05\x12\x10\n\x08min_gain\x18\x02 \x01(\x05\x12\x0f\n\x07\x61t_once\x18\x03 \x01(\x05\"\xc3\x02\n\x12ReplicaObservation\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12\x15\n\rrestart_count\x18\x02 \x01(\x05\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.fogbank.v1.ReplicaState\x12\x14\n\x0c\x63ontainer_id\x18\x04 \x01(\t\x12\x15\n\rstarted_at_us\x18\x05 \x01(\x03\x12\"\n\x06health\x18\x06 \x01(\x0e\x32\x12.fogbank.v1.Health\x12\r\n\x05\x66inal\x18\x07 \x01(\x08\x12\x11\n\texit_code\x18\x08 \x01(\x05\x12\x0e\n\x06reason\x18\t \x01(\t\x12\x16\n\x0eobserved_at_us\x18\n \x01(\x03\x12(\n\x05ports\x18\x0b \x03(\x0b\x32\x19.fogbank.v1.PublishedPort\x12\x14\n\x0cunobtainable\x18\x0c \x01(\x08\"t\n\x0cNodeReported\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x0e\n\x06number\x18\x03 \x01(\x03\x12\x34\n\x0cobservations\x18\x04 \x03(\x0b\x32\x1e.fogbank.v1.ReplicaObservation*\x86\x01\n\x0eMembershipRole\x12\x1f\n\x1bMEMBERSHIP_ROLE_UNSPECIFIED\x10\x00\x12\x19\n\x15MEMBERSHIP_ROLE_OWNER\x10\x01\x12\x1c\n\x18MEMBERSHIP_ROLE_OPERATOR\x10\x02\x12\x1a\n\x16MEMBERSHIP_ROLE_VIEWER\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66ogbank/v1/facts.proto\x12\nfogbank.v1\x1a\x1c\x66ogbank/v1/deployments.proto\x1a\x16\x66ogbank/v1/nodes.proto\x1a\x19\x66ogbank/v1/policies.proto\x1a\x1a\x66ogbank/v1/resources.proto\"5\n\x13OrganizationCreated\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08owner_id\x18\x02 \x01(\t\"_\n\x0e\x43lusterCreated\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0forganization_id\x18\x02 \x01(\x03\x12 \n\x05quota\x18\x04 \x01(\x0b\x32\x11.fogbank.v1.QuotaJ\x04\x08\x03\x10\x04\"G\n\x0f\x43lusterQuotaSet\x12\x12\n\ncluster_id\x18\x01 \x01(\x03\x12 \n\x05quota\x18\x02 \x01(\x0b\x32\x11.fogbank.v1.Quota\"Q\n\x14OrganizationQuotaSet\x12\x17\n\x0forganization_id\x18\x01 \x01(\x03\x12 \n\x05quota\x18\x02 \x01(\x0b\x32\x11.fogbank.v1.Quota\"c\n\rMembershipSet\x12\x17\n\x0forganization_id\x18\x01 \x01(\x03\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12(\n\x04role\x18\x03 \x01(\x0e\x32\x1a.fogbank.v1.MembershipRole\"5\n\x0fPolicyActivated\x12\"\n\x06policy\x18\x01 \x01(\x0b\x32\x12.fogbank.v1.Policy\"`\n\x11\x44\x65ploymentCreated\x12(\n\x04spec\x18\x01 \x01(\x0b\x32\x1a.fogbank.v1.DeploymentSpec\x12\x10\n\x08owner_id\x18\x02 \x01(\t\x12\x0f\n\x07\x65nv_key\x18\x03 \x01(\t\";\n\x10\x44\x65ploymentScaled\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x10\n\x08replicas\x18\x02 \x01(\x05\"\x7f\n\x11\x44\x65ploymentUpdated\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12(\n\x04spec\x18\x02 \x01(\x0b\x32\x1a.fogbank.v1.DeploymentSpec\x12\x0f\n\x07\x65nv_key\x18\x03 \x01(\t\x12\x18\n\x10needed_revisions\x18\x04 \x03(\x05\"*\n\x11\x44\x65ploymentDeleted\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\"\\\n\rNodeConnected\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12,\n\x0b\x66ingerprint\x18\x03 \x01(\x0b\x32\x17.fogbank.v1.Fingerprint\"c\n\x13NodeCapacityChanged\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12,\n\x0b\x66ingerprint\x18\x03 \x01(\x0b\x32\x17.fogbank.v1.Fingerprint\"y\n\x0fNodeLoadChanged\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x13\n\x0b\x63pu_percent\x18\x03 \x01(\x05\x12\x16\n\x0ememory_percent\x18\x04 \x01(\x05\x12\x19\n\x11reflects_sequence\x18\x05 \x01(\x03\"/\n\x0cNodeCordoned\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"!\n\x0eNodeUncordoned\x12\x0f\n\x07node_id\x18\x01 \x01(\t\"D\n\x0cNodeDraining\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65\x61\x64line_us\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x1e\n\x0bNodeRemoved\x12\x0f\n\x07node_id\x18\x01 \x01(\t\"R\n\x10JoinTokenCreated\x12\x15\n\rsecret_digest\x18\x01 \x01(\x0c\x12\x10\n\x08max_uses\x18\x02 \x01(\x05\x12\x15\n\rexpires_at_us\x18\x03 \x01(\x03\"$\n\x10JoinTokenRevoked\x12\x10\n\x08token_id\x18\x01 \x01(\t\"C\n\nNodeJoined\x12\x10\n\x08token_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x12\n\nkey_digest\x18\x03 \x01(\x0c\"&\n\x13NodeIdentityRevoked\x12\x0f\n\x07node_id\x18\x01 \x01(\t\"U\n\x15\x43opiedIdentityRefused\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x12\n\nlast_epoch\x18\x02 \x01(\x03\x12\x17\n\x0f\x63onfirmed_epoch\x18\x03 \x01(\x03\"G\n\x12RebalanceRequested\x12\x0e\n\x06\x62udget\x18\x01 \x01(\x05\x12\x10\n\x08min_gain\x18\x02 \x01(\x05\x12\x0f\n\x07\x61t_once\x18\x03 \x01(\x05\"\xc3\x02\n\x12ReplicaObservation\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12\x15\n\rrestart_count\x18\x02 \x01(\x05\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.fogbank.v1.ReplicaState\x12\x14\n\x0c\x63ontainer_id\x18\x04 \x01(\t\x12\x15\n\rstarted_at_us\x18\x05 \x01(\x03\x12\"\n\x06health\x18\x06 \x01(\x0e\x32\x12.fogbank.v1.Health\x12\r\n\x05\x66inal\x18\x07 \x01(\x08\x12\x11\n\texit_code\x18\x08 \x01(\x05\x12\x0e\n\x06reason\x18\t \x01(\t\x12\x16\n\x0eobserved_at_us\x18\n \x01(\x03\x12(\n\x05ports\x18\x0b \x03(\x0b\x32\x19.fogbank.v1.PublishedPort\x12\x14\n\x0cunobtainable\x18\x0c \x01(\x08\"t\n\x0cNodeReported\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x0e\n\x06number\x18\x03 \x01(\x03\x12\x34\n\x0cobservations\x18\x04 \x03(\x0b\x32\x1e.fogbank.v1.ReplicaObservation*\x86\x01\n\x0eMembershipRole\x12\x1f\n\x1bMEMBERSHIP_ROLE_UNSPECIFIED\x10\x00\x12\x19\n\x15MEMBERSHIP_ROLE_OWNER\x10\x01\x12\x1c\n\x18MEMBERSHIP_ROLE_OPERATOR\x10\x02\x12\x1a\n\x16MEMBERSHIP_ROLE_VIEWER\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fogbank.v1.facts_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MEMBERSHIPROLE']._serialized_start=2267
-  _globals['_MEMBERSHIPROLE']._serialized_end=2401
+  _globals['_MEMBERSHIPROLE']._serialized_start=2283
+  _globals['_MEMBERSHIPROLE']._serialized_end=2417
   _globals['_ORGANIZATIONCREATED']._serialized_start=147
   _globals['_ORGANIZATIONCREATED']._serialized_end=200
   _globals['_CLUSTERCREATED']._serialized_start=202
@@ -68,23 +68,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NODEUNCORDONED']._serialized_start=1310
   _globals['_NODEUNCORDONED']._serialized_end=1343
   _globals['_NODEDRAINING']._serialized_start=1345
-  _globals['_NODEDRAINING']._serialized_end=1397
-  _globals['_NODEREMOVED']._serialized_start=1399
-  _globals['_NODEREMOVED']._serialized_end=1429
-  _globals['_JOINTOKENCREATED']._serialized_start=1431
-  _globals['_JOINTOKENCREATED']._serialized_end=1513
-  _globals['_JOINTOKENREVOKED']._serialized_start=1515
-  _globals['_JOINTOKENREVOKED']._serialized_end=1551
-  _globals['_NODEJOINED']._serialized_start=1553
-  _globals['_NODEJOINED']._serialized_end=1620
-  _globals['_NODEIDENTITYREVOKED']._serialized_start=1622
-  _globals['_NODEIDENTITYREVOKED']._serialized_end=1660
-  _globals['_COPIEDIDENTITYREFUSED']._serialized_start=1662
-  _globals['_COPIEDIDENTITYREFUSED']._serialized_end=1747
-  _globals['_REBALANCEREQUESTED']._serialized_start=1749
-  _globals['_REBALANCEREQUESTED']._serialized_end=1820
-  _globals['_REPLICAOBSERVATION']._serialized_start=1823
-  _globals['_REPLICAOBSERVATION']._serialized_end=2146
-  _globals['_NODEREPORTED']._serialized_start=2148
-  _globals['_NODEREPORTED']._serialized_end=2264
+  _globals['_NODEDRAINING']._serialized_end=1413
+  _globals['_NODEREMOVED']._serialized_start=1415
+  _globals['_NODEREMOVED']._serialized_end=1445
+  _globals['_JOINTOKENCREATED']._serialized_start=1447
+  _globals['_JOINTOKENCREATED']._serialized_end=1529
+  _globals['_JOINTOKENREVOKED']._serialized_start=1531
+  _globals['_JOINTOKENREVOKED']._serialized_end=1567
+  _globals['_NODEJOINED']._serialized_start=1569
+  _globals['_NODEJOINED']._serialized_end=1636
+  _globals['_NODEIDENTITYREVOKED']._serialized_start=1638
+  _globals['_NODEIDENTITYREVOKED']._serialized_end=1676
+  _globals['_COPIEDIDENTITYREFUSED']._serialized_start=1678
+  _globals['_COPIEDIDENTITYREFUSED']._serialized_end=1763
+  _globals['_REBALANCEREQUESTED']._serialized_start=1765
+  _globals['_REBALANCEREQUESTED']._serialized_end=1836
+  _globals['_REPLICAOBSERVATION']._serialized_start=1839
+  _globals['_REPLICAOBSERVATION']._serialized_end=2162
+  _globals['_NODEREPORTED']._serialized_start=2164
+  _globals['_NODEREPORTED']._serialized_end=2280
 # @@protoc_insertion_point(module_scope)

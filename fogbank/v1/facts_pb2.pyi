@@ -497,19 +497,23 @@ class NodeDraining(_message.Message):
 
     NODE_ID_FIELD_NUMBER: _builtins.int
     DEADLINE_US_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     """Node's id (UUID)."""
     deadline_us: _builtins.int
     """Instant from which what is left is stopped, in microseconds since 1970; 0 for never."""
+    reason: _builtins.str
+    """Why, for people; empty for no reason given: one given before stays."""
     def __init__(
         self,
         *,
         node_id: _builtins.str = ...,
         deadline_us: _builtins.int = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline_us", b"deadline_us", "node_id", b"node_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline_us", b"deadline_us", "node_id", b"node_id", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -295,7 +295,7 @@ class CordonNodeRequest(_message.Message):
     node: _builtins.str
     """Node's id (UUID) or name."""
     reason: _builtins.str
-    """Why, for people."""
+    """Why, for people; at most 256 characters."""
     def __init__(
         self,
         *,
@@ -394,10 +394,13 @@ class DrainNodeRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     NODE_FIELD_NUMBER: _builtins.int
     DEADLINE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes a repeat safe."""
     node: _builtins.str
     """Node's id (UUID) or name."""
+    reason: _builtins.str
+    """Why, for people; at most 256 characters. Without one, that of a cordon before stays."""
     @_builtins.property
     def deadline(self) -> _duration_pb2.Duration:
         """Stop what is left after this time; unset for never."""
@@ -408,10 +411,11 @@ class DrainNodeRequest(_message.Message):
         request_id: _builtins.str = ...,
         node: _builtins.str = ...,
         deadline: _duration_pb2.Duration | None = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "node", b"node", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "node", b"node", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -231,7 +231,7 @@ EXAMPLES: tuple[ev.Event, ...] = (
     ),
     ev.NodeCordoned(_NODE, "a new disk"),
     ev.NodeUncordoned(_NODE),
-    ev.NodeDraining(_NODE, _INSTANT_US + 600_000_000),
+    ev.NodeDraining(_NODE, _INSTANT_US + 600_000_000, "disk is failing"),
     ev.NodeRemoved(_OTHER_NODE),
     ev.JoinTokenCreated(bytes(range(64, 96)), 5, _INSTANT_US + 3_600_000_000),
     ev.JoinTokenRevoked(_OTHER_NODE),

@@ -67,9 +67,18 @@ class NodeCommands:
         return self._view(node)
 
     async def drain(
-        self, principal: Principal, node: str, deadline_ms: int | None = None, request_id: str = ""
+        self,
+        principal: Principal,
+        node: str,
+        deadline_ms: int | None = None,
+        request_id: str = "",
+        reason: str = "",
     ) -> NodeView:
         """Move a node's replicas elsewhere; stop what is left after `deadline_ms` (None: never)."""
+        reason = core.check_reason(reason)
+        content: dict[str, Any] = {"node": node, "deadline_ms": deadline_ms}
+        if reason:  # so that one without is what it was before there were reasons
+            content["reason"] = reason
         deadline_us = 0
         if deadline_ms is not None:
             deadline_us = self._clock.now_us() + core.check_deadline(deadline_ms) * 1_000
@@ -77,8 +86,8 @@ class NodeCommands:
             principal,
             core.DRAIN,
             request_id,
-            {"node": node, "deadline_ms": deadline_ms},
-            lambda: ev.NodeDraining(self._known(node).id, deadline_us),
+            content,
+            lambda: ev.NodeDraining(self._known(node).id, deadline_us, reason),
         )
         return self._view(node)
 

@@ -126,6 +126,7 @@ class NodeService(rpc.NodeServiceServicer):
             request.node,
             deadline_ms,
             request.request_id,
+            request.reason,
         )
         return pb.DrainNodeResponse(node=node_to_pb(view))
 

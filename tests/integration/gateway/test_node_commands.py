@@ -38,7 +38,9 @@ async def test_cordon_drain_uncordon_and_the_same_answer_twice(
     drained = await call(world, "DrainNode", node=agent.node_id, deadline=Duration(seconds=600))
     assert drained.node.draining
     assert drained.node.drain_deadline.seconds > 0
-    assert drained.node.reason == "Drained"
+    assert drained.node.reason == "Drained: a new disk"
+    moved = await call(world, "DrainNode", node=agent.node_id, reason=" the rack moves ")
+    assert moved.node.reason == "Drained: the rack moves"
     open_again = await call(world, "UncordonNode", node=agent.name)
     assert not open_again.node.draining
     assert status(world, agent) is NodeStatus.IDLE
@@ -71,6 +73,7 @@ async def test_what_makes_no_sense_is_refused(world: GatewayWorld, agent: Script
     for method, fields in (
         ("CordonNode", {"reason": "x" * 257}),
         ("DrainNode", {"deadline": Duration(seconds=-1)}),
+        ("DrainNode", {"reason": "r" * 257}),
         ("DrainNode", {"deadline": Duration(seconds=400 * 24 * 3600)}),
     ):
         error = await refusal(call(world, method, node=agent.name, **fields))

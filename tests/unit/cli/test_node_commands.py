@@ -90,7 +90,7 @@ class Nodes(node_service_pb2_grpc.NodeServiceServicer):
         self, request: pb.DrainNodeRequest, context: grpc.ServicerContext
     ) -> pb.DrainNodeResponse:
         node = self._node(request.node, context)
-        node.draining = True
+        node.draining, node.reason = True, request.reason
         return pb.DrainNodeResponse(node=node)
 
     def RemoveNode(
@@ -167,6 +167,11 @@ def test_deployments_on_a_node(server: Nodes, capsys: pytest.CaptureFixture[str]
     assert run(["ps", "--node", "nowhere"]) == 1
     assert "Node not found" in capsys.readouterr().err
     assert run(["ps", "--node", "fog-1", "--at", "1"]) == 64
+
+
+def test_a_drain_may_say_why(server: Nodes, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["nodes", "drain", "fog-1", "--reason", "the rack moves"]) == 0
+    assert capsys.readouterr().out == "fog-1 is being drained (the rack moves)\n"
 
 
 def test_who_waits_for_a_drain_is_told_what_is_left(

@@ -86,3 +86,12 @@ def test_the_line_of_a_command_has_its_changes() -> None:
 
     assert told("replicas 1 -> 3") == ["deployment scaled by user/u1: replicas 1 -> 3"]
     assert told("") == ["deployment scaled by user/u1: replicas 3"]
+
+
+def test_what_operators_say_of_nodes_is_told_with_instants_for_people() -> None:
+    payload = {"node_id": "n1", "deadline_us": "1700000000000000", "reason": "the rack moves"}
+    event = {"type": "fogbank.v1.NodeDraining", "payload": payload, "actor": "user/u1"}
+    (said,) = lines(event, "node/n1", lambda _, known: known)
+    assert said == (
+        "node draining by user/u1: deadline 2023-11-14T22:13:20.000Z, reason the rack moves"
+    )

@@ -99,7 +99,7 @@ def test_a_drained_replica_runs_until_its_successor_does() -> None:
     state = fleet.planner.fleet
     (view,) = replica_views(state, state.facts.deployments[deployment_id])
     assert view.id == first.id
-    assert reason_of(fleet, name) == "Draining: 1 left"
+    assert reason_of(fleet, name) == "Draining, 1 left"
     fleet.obey()
     (released,) = fleet.settle()
     assert isinstance(released, ev.ReplicasReleased)
@@ -266,7 +266,7 @@ def test_what_an_offline_node_has_moves_off_it_too() -> None:
     fleet.settle()
     assert live(fleet, deployment_id).desired is Desired.LIVE
     assert name not in fleet.nodes_of(deployment_id)
-    assert reason_of(fleet, name) == "Not heard of for too long; draining: 1 left"
+    assert reason_of(fleet, name) == "Not heard of for too long; draining, 1 left"
     fleet.log.pass_ms(120_000)
     assert fleet.settle() == [], "it was released before its node was lost"
     fleet.connect(name)
@@ -342,3 +342,16 @@ def test_a_placement_that_crosses_a_removal_is_made_again() -> None:
     fleet.settle()
     assert fleet.nodes_of(deployment_id) == ["fog-1"]
     assert left_on(fleet, "fog-0") == 0
+
+
+def test_why_a_node_is_drained_is_told_until_it_is_uncordoned() -> None:
+    fleet = LittleFleet()
+    known = fleet.connect("fog-0")
+    fleet.fact(ev.NodeCordoned(known, "a new disk"))
+    fleet.fact(ev.NodeDraining(known))
+    assert reason_of(fleet, "fog-0") == "Drained: a new disk", "as logs say it that know no reason"
+    fleet.fact(ev.NodeDraining(known, 0, "the rack moves"))
+    assert reason_of(fleet, "fog-0") == "Drained: the rack moves"
+    fleet.fact(ev.NodeUncordoned(known))
+    fleet.fact(ev.NodeDraining(known))
+    assert reason_of(fleet, "fog-0") == "Drained"
