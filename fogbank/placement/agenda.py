@@ -52,6 +52,11 @@ class Look(NamedTuple):
     deployment_id: str = ""
     number: int = 0
 
+    @property
+    def name(self) -> str:
+        """What it is called where it raised."""
+        return f"{self.what} of {self.deployment_id}"
+
 
 class InVain(NamedTuple):
     """A look that found nothing: what room it knew of, and when it was made."""

@@ -7,8 +7,9 @@ folded the same commits decides the same round.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from fogbank.domain import events as ev
 from fogbank.domain.envelope import Commit
@@ -30,6 +31,7 @@ from fogbank.placement.movements import (
     suspend_lost,
 )
 from fogbank.placement.needs import vacant_now, wait_of
+from fogbank.placement.placements import MOST_NAMES
 from fogbank.placement.queue import Order
 from fogbank.placement.rebalance import rebalance, rebalance_due_us
 from fogbank.placement.relocations import relocate, relocation_due_us
@@ -37,7 +39,7 @@ from fogbank.placement.rollouts import roll_all, rollout_due_us
 from fogbank.placement.room import Room, Shortage
 from fogbank.placement.version import ENGINE
 from fogbank.placement.victims import VictimTable
-from fogbank.placement.work import Mover, Work, move
+from fogbank.placement.work import Mover, Work, move, others_named
 
 # Replicas; with all that is said of them a round stays below the 512 KiB of a commit.
 DEFAULT_LIMIT = 640
@@ -53,6 +55,10 @@ MOVERS: tuple[Mover, ...] = (
     Mover(roll_all, rollout_due_us),
     Mover(rebalance, rebalance_due_us),
 )
+
+
+class OutcomeTooLargeError(Exception):
+    """No commit would have room for what was found for a deployment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,15 +143,11 @@ class Planner:
         """
         instant_us = max(instant_us, self.fleet.decisions.instant_us)
         observations = observations[:limit]
-        self._room.begin()
-        work = Work(instant_us, self._room, self.agenda, self.victims, limit)
-        work.outcomes += silent_nodes(self.fleet, observations)
-        if not work.outcomes:
-            # A node that goes offline changes the ground under everything else: that is decided
-            # by the next round, which stands on this one.
-            move(MOVERS, self.fleet, work)
-            self._look(work)
-            self.arrays.put_devices_back()
+        work = self._try(instant_us, observations, limit, {})
+        while broken := dict(work.errors).keys() - work.broken.keys():
+            # What raised may have taken room or evicted: the round is decided without it.
+            raised = {name: error for name, error in work.errors if name in broken}
+            work = self._try(instant_us, observations, limit, {**work.broken, **raised})
         if not work.outcomes:
             self.agenda.looked_in_vain(work.looked_in_vain, self.fleet.room_sequence, instant_us)
             return None
@@ -166,6 +168,25 @@ class Planner:
         )
         self._proposed = _Proposal(event, work.looked_in_vain, self.fleet.room_sequence)
         return Decided(event, causes_of(self.fleet, event.outcomes), tuple(work.errors))
+
+    def _try(
+        self,
+        instant_us: int,
+        observations: tuple[ev.NodeSilence, ...],
+        limit: int,
+        broken: Mapping[str, Exception],
+    ) -> Work:
+        """Decide a round without the looks that are known to be broken."""
+        self._room.begin()
+        work = Work(instant_us, self._room, self.agenda, self.victims, limit, broken=broken)
+        work.outcomes += silent_nodes(self.fleet, observations)
+        if not work.outcomes:
+            # A node that goes offline changes the ground under everything else: that is decided
+            # by the next round, which stands on this one.
+            move(MOVERS, self.fleet, work)
+            self._look(work)
+            self.arrays.put_devices_back()
+        return work
 
     def _digest_of(self, policy: Policy) -> bytes:
         if self._policy_digest is None or self._policy_digest[0] is not policy:
@@ -219,11 +240,9 @@ class Planner:
         if not slots:
             work.looked_in_vain.add(deployment.id)
             return
-        try:
-            found = fill(self.fleet, work, as_wanted(self.fleet, deployment), slots)
-        except Exception as error:  # noqa: BLE001  one bad deployment must not stop the others
-            work.errors.append((deployment.id, error))
-            reason = f"Scheduling failed: {type(error).__name__}"
+        found = work.attempt(deployment.id, partial(self._fill, work, deployment, slots))
+        if isinstance(found, Exception):
+            reason = f"Scheduling failed: {type(found).__name__}"
             found = Shortage(reason, 0, ev.Considered())
         if isinstance(found, ev.DeploymentPlaced):
             work.add(found)
@@ -231,6 +250,16 @@ class Planner:
             work.unsettled.add(shape_of(deployment))
         else:
             self._answer(work, deployment, found)
+
+    def _fill(
+        self, work: Work, deployment: DeploymentFact, slots: tuple[int, ...]
+    ) -> ev.DeploymentPlaced | Shortage:
+        found = fill(self.fleet, work, as_wanted(self.fleet, deployment), slots)
+        if isinstance(found, ev.DeploymentPlaced) and (named := others_named(found)) > MOST_NAMES:
+            # Smaller rounds would not help: a deployment is placed by one outcome.
+            message = f"its outcome would name {named} other replicas, {MOST_NAMES} at most"
+            raise OutcomeTooLargeError(message)
+        return found
 
     def _answer(self, work: Work, deployment: DeploymentFact, shortage: Shortage) -> None:
         decision = self.fleet.decisions.deployments.get(deployment.id)

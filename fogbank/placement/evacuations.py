@@ -18,6 +18,7 @@ from fogbank.domain.rollouts import as_wanted, wanted_revision
 from fogbank.placement.agenda import Agenda, Look
 from fogbank.placement.looks import place
 from fogbank.placement.quotas import refused_by_quota
+from fogbank.placement.room import Shortage
 from fogbank.placement.work import Work
 
 
@@ -156,16 +157,16 @@ def _placed_anew(
 ) -> ev.DeploymentPlaced | None:
     """Find a node for the next in a replica's slot, and take it."""
     meant = as_wanted(fleet, deployment)
-    try:
+    only_moves = placed.revision == wanted_revision(fleet, deployment)
+
+    def look() -> ev.DeploymentPlaced | Shortage:
         # Who only moves has its quota; of another revision it may take more.
-        found = (
-            refused_by_quota(fleet, work.room, meant.spec, 1)
-            if placed.revision != wanted_revision(fleet, deployment)
-            else None
-        ) or place(fleet, work.room, meant, (placed.slot,), work.instant_us, barred=barred)
-    except Exception as error:  # noqa: BLE001  one bad deployment must not stop the others
-        work.look_raised(_look(placed), error)
-        return None
+        refused = None if only_moves else refused_by_quota(fleet, work.room, meant.spec, 1)
+        return refused or place(
+            fleet, work.room, meant, (placed.slot,), work.instant_us, barred=barred
+        )
+
+    found = work.attempt_move(_look(placed), look)
     if not isinstance(found, ev.DeploymentPlaced):
         work.looked_in_vain.add(_look(placed))
         return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from fogbank.domain import events as ev
 from fogbank.domain.decisions import DeploymentDecision, PlacedReplica
@@ -59,11 +60,8 @@ def roll_all(fleet: FleetState, work: Work) -> Iterator[list[ev.Outcome]]:
         if deployment_id in work.moved:
             continue
         deployment = fleet.facts.deployments[deployment_id]
-        try:
-            outcomes = _roll(fleet, work, deployment)
-        except Exception as error:  # noqa: BLE001  one bad deployment must not stop the others
-            work.look_raised(rollout_look(deployment_id), error)
-            continue
+        step = partial(_roll, fleet, work, deployment)
+        outcomes = work.attempt_move(rollout_look(deployment_id), step)
         if outcomes:
             yield outcomes
 

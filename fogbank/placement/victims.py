@@ -357,8 +357,10 @@ class Evictions:
         for row in rows:
             arrays.give_devices(row, self.devices[:, row])
             before[row] = arrays.gpu_free[:, row].copy()
-        yield
-        for row, free in before.items():
-            left = np.maximum(self.devices[:, row] - (free - arrays.gpu_free[:, row]), 0)
-            arrays.give_devices(row, -left)
-            self.devices[:, row] = left
+        try:
+            yield
+        finally:
+            for row, free in before.items():
+                left = np.maximum(self.devices[:, row] - (free - arrays.gpu_free[:, row]), 0)
+                arrays.give_devices(row, -left)
+                self.devices[:, row] = left

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from fogbank.domain import events as ev
 from fogbank.domain.fleet import FleetState
@@ -15,6 +15,8 @@ from fogbank.placement.victims import Evictions, VictimTable
 # So many names of leaving replicas in a round take the place of one replica decided on.
 _NAMES_PER_REPLICA = 8
 
+_Found = TypeVar("_Found")
+
 
 @dataclass(slots=True)
 class Work:
@@ -24,7 +26,8 @@ class Work:
     where it was for want of quota, else 0; `unsettled` are
     shapes for which the next round may find room that this one can't see. `moved` are the
     deployments that a mover decided about, or whose replicas are evicted: they are not looked at
-    in this round. `victims` are the replicas that may give way.
+    in this round. `victims` are the replicas that may give way. `broken` are the looks that raised
+    when the round was tried before, by name: what they left behind half-way went with that try.
     """
 
     instant_us: int
@@ -33,6 +36,7 @@ class Work:
     victims: VictimTable
     budget: int
     outcomes: list[ev.Outcome] = field(default_factory=list)
+    broken: Mapping[str, Exception] = field(default_factory=dict)
     errors: list[tuple[str, Exception]] = field(default_factory=list)
     looked_in_vain: set[Hashable] = field(default_factory=set)
     moved: set[str] = field(default_factory=set)
@@ -58,11 +62,24 @@ class Work:
         failed = self.in_vain.get((group.shape, group.quota_of)) if group.quota_of else None
         return failed is not None and failed <= group.vacant
 
-    def look_raised(self, look: Look, error: Exception) -> None:
-        """Note that a mover's look raised: one in vain, of which the round must not speak."""
-        name = f"{look.what} of {look.deployment_id}"
+    def attempt(self, name: str, look: Callable[[], _Found]) -> _Found | Exception:
+        """Make a look, unless it is a broken one; what it raises is noted and returned."""
+        error = self.broken.get(name)
+        if error is None:
+            try:
+                return look()
+            except Exception as raised:  # noqa: BLE001  one bad deployment must not stop the others
+                error = raised
         self.errors.append((name, error))
-        self.looked_in_vain |= {look, name}
+        return error
+
+    def attempt_move(self, look: Look, make: Callable[[], _Found]) -> _Found | None:
+        """Make a mover's look; one that raises is in vain, and the round must not speak of it."""
+        found = self.attempt(look.name, make)
+        if isinstance(found, Exception):
+            self.looked_in_vain |= {look, look.name}
+            return None
+        return found
 
     def add(self, outcome: ev.Outcome) -> None:
         """Write an outcome down and take from the budget what it costs."""
@@ -104,13 +121,18 @@ def cost(outcome: ev.Outcome) -> int:
     """Return how much of a round's limit an outcome takes, so that a round fits in a commit."""
     match outcome:
         case ev.DeploymentPlaced():
-            names = 0
-            for placement in outcome.placements:
-                names += len(placement.starts_after)
-            for eviction in outcome.evictions:
-                names += len(eviction.replica_ids)
-            return len(outcome.placements) + names // _NAMES_PER_REPLICA
+            return len(outcome.placements) + others_named(outcome) // _NAMES_PER_REPLICA
         case ev.ReplicasReleased() | ev.ReplicasSuspended() | ev.ReplicasRestored():
             return max(len(outcome.replica_ids), 1)
         case _:
             return 1
+
+
+def others_named(outcome: ev.DeploymentPlaced) -> int:
+    """Return how many names of other replicas there are in an outcome."""
+    names = 0
+    for placement in outcome.placements:
+        names += len(placement.starts_after)
+    for eviction in outcome.evictions:
+        names += len(eviction.replica_ids)
+    return names
