@@ -83,11 +83,15 @@ def fill(
     decision = fleet.decisions.deployments.get(deployment.id)
     generations = decision.generations if decision is not None else {}
     before = tuple([slot for slot in slots if slot in generations])
-    count = fitting_quota(fleet, work.room, deployment.spec, len(before))
-    if not count or len(slots) == 1:
+    if not before or len(slots) == 1:
         return found
-    some = place(fleet, work.room, deployment, before[:count], work.instant_us, at_least=1)
-    return found if isinstance(some, Shortage) else some
+    count = fitting_quota(fleet, work.room, deployment.spec, len(before))
+    some: ev.DeploymentPlaced | Shortage = found
+    if count:
+        some = place(fleet, work.room, deployment, before[:count], work.instant_us, at_least=1)
+    if isinstance(some, Shortage):
+        some = look(fleet, work, deployment, before[:1])  # others may give way for one
+    return found if isinstance(some, Shortage) and not some.unsettled else some
 
 
 def place(

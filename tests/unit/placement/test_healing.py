@@ -9,6 +9,7 @@ from fogbank.domain.tenancy import Quota
 from tests.support import limited_fleet
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_spec, an_id
+from tests.support.laws import broken_laws
 
 HOUR_MS = 3_600_000
 SOON_MS = 31_000
@@ -162,3 +163,49 @@ def test_who_moves_in_the_round_in_which_room_appears_is_looked_at_in_the_next()
     fleet.obey()
     fleet.settle()
     assert sorted(fleet.nodes_of(web)) == ["fog-1", "fog-3", "fog-4"]
+
+
+def lost_two_of_three(high: int) -> tuple[LittleFleet, str, str]:
+    """Return a fleet with one node, which a low one fills, for two replicas of an important one."""
+    fleet = a_fleet(3)
+    web = fleet.deploy(a_spec("high", 3, cpu=4000, priority=high))
+    fleet.settle()
+    fleet.obey()
+    low = fleet.deploy(a_spec("low", cpu=4000, priority=0, wait_for_capacity=True))
+    fleet.settle()
+    fleet.connect("fog-3")
+    fleet.settle()
+    fleet.obey()
+    assert fleet.nodes_of(low) == ["fog-3"]
+    for name in ("fog-0", "fog-1"):
+        fleet.fact(ev.NodeRemoved(an_id(name)))
+    return fleet, web, low
+
+
+def test_an_important_deployment_that_lost_several_takes_the_room_there_is_for_one() -> None:
+    fleet, web, low = lost_two_of_three(80)
+    outcomes = fleet.settle()
+    placed = [one for one in outcomes if isinstance(one, ev.DeploymentPlaced) and one.evictions]
+    assert [(one.deployment_id, len(one.placements)) for one in placed] == [(web, 1)]
+    fleet.obey()
+    assert running(fleet, web) == 2
+    assert running(fleet, low) == 0
+    assert fleet.settle() == []
+    assert not broken_laws(fleet.log)
+
+
+def test_one_that_is_not_so_important_evicts_nobody_for_one() -> None:
+    fleet, web, low = lost_two_of_three(50)
+    assert not any(isinstance(one, ev.DeploymentPlaced) for one in fleet.settle())
+    assert (running(fleet, web), running(fleet, low)) == (1, 1)
+
+
+def test_an_important_deployment_takes_of_a_full_quota_what_there_is_for_one() -> None:
+    fleet = limited_fleet.a_fleet(Quota(replicas=3))
+    web = limited_fleet.run(fleet, limited_fleet.ask(2, priority=80))
+    low = limited_fleet.run(fleet, limited_fleet.ask(priority=0, wait_for_capacity=True))
+    breaks(fleet, web, 0, 1)
+    limited_fleet.run(fleet, limited_fleet.ask(2, priority=75))
+    later(fleet, SOON_MS)
+    assert running(fleet, web) == 1
+    assert running(fleet, low) == 0
