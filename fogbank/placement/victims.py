@@ -39,11 +39,14 @@ NOT_YET_US = (1 << 62) - 1
 
 
 def running_since_us(fleet: FleetState, placed: PlacedReplica) -> int:
-    """Return since when a replica runs, in microseconds; far in the future if it does not yet."""
+    """Return when a replica that runs was placed, in microseconds; far in the future for others.
+
+    By the log's time: when its container started is what the host's clock says.
+    """
     observed = fleet.observed(placed)
     if observed is None or observed.state is not ReplicaState.RUNNING:
         return NOT_YET_US
-    return observed.started_at_us or placed.placed_at_us
+    return placed.placed_at_us
 
 
 class VictimTable:

@@ -52,3 +52,23 @@ def test_a_revision_is_proven_when_the_log_says_so(state: ReplicaState, hours: i
     deployment = fleet.planner.fleet.facts.deployments[deployment_id]
     good = good_from_us(fleet.planner.fleet, deployment)
     assert good == {1: fleet.log.now_us + waits_us}
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+@pytest.mark.parametrize("wrong", ["old", "young"])
+def test_the_youngest_gives_way_by_when_it_was_placed(wrong: str, hours: int) -> None:
+    fleet = a_fleet(2)
+    known = {}
+    for name in ("old", "young"):
+        known[name] = fleet.deploy(a_spec(name, cpu=4000))
+        fleet.settle()
+        (placed,) = fleet.planner.fleet.present(known[name])
+        seen = fleet.log.seen(placed.id, ReplicaState.RUNNING)
+        off_us = hours * 3_600_000_000 if name == wrong else 0
+        seen = replace(seen, started_at_us=fleet.log.now_us + off_us)
+        fleet.fold(fleet.log.report(placed.node_id, seen))
+        fleet.log.pass_ms(1_000)
+    fleet.deploy(a_spec("high", cpu=4000, priority=80))
+    (taken, *_) = fleet.settle()
+    assert isinstance(taken, ev.DeploymentPlaced)
+    assert [each.deployment_id for each in taken.evictions] == [known["young"]]
