@@ -245,7 +245,9 @@ def status(
             else {}
         )
         detail = deployment_detail(found, runtimes)
-        asked = deployment_service_pb2.GetRolloutRequest(deployment_id=found.id)
+        asked = deployment_service_pb2.GetRolloutRequest(
+            deployment_id=found.id, with_env_names=True
+        )
         rollout = connection.call(connection.deployments.GetRollout, asked)
         detail["rollout"] = rollout_summary(rollout)
         if output in _FOR_PEOPLE:
@@ -263,6 +265,15 @@ def print_detail(detail: dict[str, Any], output: OutputFormat) -> None:
         print_data(detail, output)
     else:
         _print_detail(detail, wide=output is OutputFormat.WIDE)
+
+
+def _environment(rollout: dict[str, Any]) -> str:
+    """Return what to say of an environment: names, where the server has them, and never values."""
+    if not rollout.get("has_env"):
+        return ""
+    hidden = "values are shown to nobody"
+    names = ", ".join(rollout["env_names"])
+    return f"{names} ({hidden})" if names else f"given; its {hidden}"
 
 
 def _print_detail(detail: dict[str, Any], *, wide: bool) -> None:
@@ -293,7 +304,7 @@ def _print_detail(detail: dict[str, Any], *, wide: bool) -> None:
             + (f", {ask['gpu_units']:g} GPU" if ask["gpu_units"] else ""),
         ),
         *spec_lines(detail["spec"]),
-        ("Environment", "given; its values are shown to nobody" if rollout.get("has_env") else ""),
+        ("Environment", _environment(rollout)),
         ("Created", detail["created_at"]),
     ]
     for label, value in facts:

@@ -161,6 +161,7 @@ def rollout_summary(rollout: deployment_service_pb2.GetRolloutResponse) -> dict[
         "wanted_revision": rollout.wanted_revision,
         "wanted_image": wanted.spec.container_image if wanted else None,
         "has_env": wanted.has_env if wanted else None,
+        "env_names": list(wanted.env_names) if wanted else [],
         "message": rollout.message,
         "waits_for": rollout.waits_for or None,
     }

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from fogbank.codec.values import spec_to_pb
 from fogbank.codec.views import timestamp_to_pb
 from fogbank.domain.rollouts import RolloutView
 from fogbank.v1 import deployment_service_pb2 as pb
 
 
-def rollout_to_pb(view: RolloutView) -> pb.GetRolloutResponse:
-    """Return the message of how far a rollout is; revisions newest first."""
+def rollout_to_pb(
+    view: RolloutView, env_names: Mapping[int, Sequence[str]]
+) -> pb.GetRolloutResponse:
+    """Return the message of how far a rollout is; revisions newest first.
+
+    `env_names` are those of the variables of revisions' environments, by number.
+    """
     return pb.GetRolloutResponse(
         deployment_id=view.deployment_id,
         phase=pb.RolloutPhase.ValueType(view.phase),
@@ -28,6 +35,7 @@ def rollout_to_pb(view: RolloutView) -> pb.GetRolloutResponse:
                 has_env=bool(revision.env_key),
                 wanted=revision.number == view.wanted_revision,
                 failed=revision.number in view.failed_revisions,
+                env_names=env_names.get(revision.number, ()),
             )
             for revision in reversed(view.revisions)
         ],

@@ -673,16 +673,20 @@ class GetRolloutRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DEPLOYMENT_ID_FIELD_NUMBER: _builtins.int
+    WITH_ENV_NAMES_FIELD_NUMBER: _builtins.int
     deployment_id: _builtins.str
     """Deployment id (UUID)."""
+    with_env_names: _builtins.bool
+    """Name the variables of the environments, too."""
     def __init__(
         self,
         *,
         deployment_id: _builtins.str = ...,
+        with_env_names: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment_id", b"deployment_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment_id", b"deployment_id", "with_env_names", b"with_env_names"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -700,6 +704,7 @@ class Revision(_message.Message):
     HAS_ENV_FIELD_NUMBER: _builtins.int
     WANTED_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
+    ENV_NAMES_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """Number, from 1."""
     has_env: _builtins.bool
@@ -716,6 +721,12 @@ class Revision(_message.Message):
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When, in log time."""
 
+    @_builtins.property
+    def env_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of its environment's variables, sorted, if they were asked for and can be read now; their
+        values are never shown.
+        """
+
     def __init__(
         self,
         *,
@@ -725,10 +736,11 @@ class Revision(_message.Message):
         has_env: _builtins.bool = ...,
         wanted: _builtins.bool = ...,
         failed: _builtins.bool = ...,
+        env_names: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "failed", b"failed", "has_env", b"has_env", "number", b"number", "spec", b"spec", "wanted", b"wanted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "env_names", b"env_names", "failed", b"failed", "has_env", b"has_env", "number", b"number", "spec", b"spec", "wanted", b"wanted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

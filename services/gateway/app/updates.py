@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -13,6 +13,7 @@ from fogbank.domain.errors import (
     AbortedError,
     FailedPreconditionError,
     InvalidArgumentError,
+    UnavailableError,
 )
 from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.good_revisions import needed_revisions
@@ -143,6 +144,22 @@ class Updates:
         """
         deployment = await self._deployments.own(principal, deployment_id)
         return rollout_view(self._fold.fleet, deployment)
+
+    async def env_names(self, revisions: Sequence[Revision]) -> dict[int, list[str]]:
+        """Return the names of the variables of revisions' environments, by number, sorted.
+
+        Values stay here. What can't be read now is left out: nothing else hangs on it.
+        """
+        keys = {revision.env_key for revision in revisions if revision.env_key}
+        try:
+            known = await self._environments.unseal(keys)
+        except UnavailableError:
+            return {}
+        return {
+            revision.number: sorted(known[revision.env_key])
+            for revision in revisions
+            if revision.env_key in known
+        }
 
     async def _submit(
         self,

@@ -217,7 +217,8 @@ class DeploymentService(rpc.DeploymentServiceServicer):
     ) -> pb.GetRolloutResponse:
         """Say how far the replacement of replicas is."""
         view = await self._updates.rollout(current_principal(), request.deployment_id)
-        return rollout_to_pb(view)
+        names = await self._updates.env_names(view.revisions) if request.with_env_names else {}
+        return rollout_to_pb(view, names)
 
     async def RollbackDeployment(
         self, request: pb.RollbackDeploymentRequest, context: Context

@@ -140,3 +140,22 @@ async def test_undo_brings_image_and_environment_back_as_an_update() -> None:
         wrong = pb.RollbackDeploymentRequest(deployment_id=made.id, to_revision=9)
         error = await refusal(service.RollbackDeployment(wrong, metadata=ALICES))
         assert "must be one of 1, 2, 3, got 9" in str(error.details())
+
+
+async def test_variables_are_named_to_who_asks_and_their_values_are_not() -> None:
+    async with gateway_world() as world:
+        made = await create(world, TOKEN="hush", PATH="quiet")
+        mask = change(made.id, "env", env={"TOKEN": "whisper"})
+        await update(world, mask)
+        asked = pb.GetRolloutRequest(deployment_id=made.id, with_env_names=True)
+        told = await world.deployment_service.GetRollout(asked, metadata=ALICES)
+        assert [list(each.env_names) for each in told.revisions] == [["TOKEN"], ["PATH", "TOKEN"]]
+        assert not any(value in str(told) for value in ("hush", "quiet", "whisper"))
+        unasked = await rollout(world, made.id)
+        assert [list(each.env_names) for each in unasked.revisions] == [[], []]
+        world.environments.up = False
+        away = await world.deployment_service.GetRollout(asked, metadata=ALICES)
+        assert [(each.has_env, list(each.env_names)) for each in away.revisions] == [(True, [])] * 2
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await world.deployment_service.GetRollout(asked, metadata=BOBS)
+        assert refused.value.code() is grpc.StatusCode.NOT_FOUND
