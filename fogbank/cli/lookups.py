@@ -86,8 +86,12 @@ def node_id(connection: Connection, id_or_name: str) -> str:
     return only(found, id_or_name, "node", "`fog nodes` lists what there is")
 
 
-def node_reference(connection: Connection, id_or_name: str) -> str:
+def node_reference(
+    connection: Connection, id_or_name: str, as_of: moments_pb2.Moment | None = None
+) -> str:
     """Return what the server knows a node by: what was given, or the id that a short one is of.
+
+    With a moment a short id is one of the nodes there were then.
 
     A node that never connected, or is gone, isn't listed: of those the server itself judges.
 
@@ -96,7 +100,7 @@ def node_reference(connection: Connection, id_or_name: str) -> str:
     """
     if _UUID.fullmatch(id_or_name) or not _SHORT_ID.fullmatch(id_or_name):
         return id_or_name
-    found = nodes_called(connection, id_or_name)
+    found = nodes_called(connection, id_or_name, as_of)
     return only(found, id_or_name, "node", "") if found else id_or_name
 
 
@@ -121,9 +125,11 @@ def deployments_called(connection: Connection, id_or_name: str) -> list[str]:
     ]
 
 
-def nodes_called(connection: Connection, id_or_name: str) -> list[str]:
+def nodes_called(
+    connection: Connection, id_or_name: str, as_of: moments_pb2.Moment | None = None
+) -> list[str]:
     """Return the ids of nodes of a name; where there are none, of an id, or of a short one."""
-    nodes = list(all_nodes(connection))
+    nodes = list(all_nodes(connection, as_of))
     named = [node.id for node in nodes if node.name == id_or_name]
     if named or not (_UUID.fullmatch(id_or_name) or _SHORT_ID.fullmatch(id_or_name)):
         return named

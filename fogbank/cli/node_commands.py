@@ -94,13 +94,14 @@ def show(node: node_changes.NodeArgument, at: At = "", output: Output = AsTable)
     from fogbank.cli.views import node_row
     from fogbank.v1 import node_service_pb2
 
-    request = node_service_pb2.GetNodeRequest(node=node, as_of=moment(at) if at else None)
+    as_of = moment(at) if at else None
+    request = node_service_pb2.GetNodeRequest(as_of=as_of)
     with connect() as connection:
+        request.node = node_reference(connection, node, as_of)
         if at:
             then = connection.call(connection.nodes.GetNode, request, PAST_TIMEOUT_S).node
             print_node(node_row(then), output)
             return
-        request.node = node_reference(connection, node)
         shown = connection.call(connection.nodes.GetNode, request).node
         there = replicas_on(connection, shown.id)
     row, replicas = node_row(shown), replica_rows(there)

@@ -44,6 +44,7 @@ class Nodes(node_service_pb2_grpc.NodeServiceServicer):
     def __init__(self) -> None:
         self.named: list[str] = []
         self.as_of: list[Moment] = []
+        self.then: list[nodes_pb2.Node] = []
         self.nodes = {
             known: nodes_pb2.Node(id=known, name=name)
             for known, name in ((FOG_1, "fog-1"), (FOG_2, "fog-2"), (EDGE, "cafebabe"))
@@ -55,6 +56,8 @@ class Nodes(node_service_pb2_grpc.NodeServiceServicer):
     def ListNodes(
         self, request: pb.ListNodesRequest, context: grpc.ServicerContext
     ) -> pb.ListNodesResponse:
+        if request.HasField("as_of"):
+            return pb.ListNodesResponse(nodes=self.then)
         return pb.ListNodesResponse(nodes=self.nodes.values())
 
     def GetNode(
@@ -234,3 +237,10 @@ def test_a_node_is_shown_as_it_was(server: Nodes, capsys: pytest.CaptureFixture[
     assert server.as_of == [Moment(sequence=12)]
     assert run(["nodes", "show", "fog-1", "--at", "once"]) == 64
     assert "--at 'once' is no moment" in capsys.readouterr().err
+
+
+def test_a_short_id_at_a_moment_is_of_the_nodes_of_then(server: Nodes) -> None:
+    server.then = [nodes_pb2.Node(id=FOG_2, name="before")]
+    assert run(["nodes", "show", FOG_2[:8], "--at", "12"]) == 0
+    assert server.named == [FOG_2]
+    assert server.as_of == [Moment(sequence=12)]

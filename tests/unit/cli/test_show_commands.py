@@ -184,3 +184,18 @@ def test_the_beginning_of_an_id_will_do(
     ):
         assert run(["status", wrong]) == 1
         assert said in capsys.readouterr().err
+
+
+def test_the_variables_of_an_environment_are_named_where_the_server_names_them(
+    server: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    revision = pb.Revision(number=1, wanted=True, has_env=True)
+    server.rollout.wanted_revision = 1
+    server.rollout.revisions.append(revision)
+    assert run(["status", OWN]) == 0
+    assert "given; its values are shown to nobody" in capsys.readouterr().out
+    server.rollout.revisions[0].env_names[:] = ["PATH", "TOKEN"]
+    assert run(["status", OWN]) == 0
+    assert "PATH, TOKEN (values are shown to nobody)" in capsys.readouterr().out
+    assert run(["status", OWN, "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rollout"]["env_names"] == ["PATH", "TOKEN"]
