@@ -222,6 +222,7 @@ def _http(
         client_patience_s=settings.client_patience_s,
         gate=record.gate,
         bounds=settings.bounds,
+        shows_metrics=settings.http_metrics,
     )
 
 

@@ -52,6 +52,7 @@ class GatewaySettings(DatabaseSettings, frozen=True):
     grpc_listen: ListenAddress = ListenAddress("127.0.0.1:50051")
     http_listen: ListenAddress = _DEFAULT_HTTP
     trusted_proxies: Annotated[tuple[str, ...], Read(_networks)] = ()
+    http_metrics: bool = True
     ledger_addr: ListenAddress = ListenAddress("127.0.0.1:50053")
     scheduler_addr: ListenAddress = ListenAddress("127.0.0.1:50052")
 

@@ -30,7 +30,7 @@ class HttpDependencies:
 
     `database_answers` belongs to readiness; `max_body_bytes` bounds request bodies, and
     `client_patience_s` how long one may take; `bounds` what jobs may ask for in clusters without a
-    quota.
+    quota; `shows_metrics` whether anybody may read metrics here.
     """
 
     deployments: Deployments
@@ -48,6 +48,7 @@ class HttpDependencies:
     client_patience_s: float = CLIENT_PATIENCE_S
     gate: Gate = field(default_factory=Gate.opened)
     bounds: Bounds = GRPC_BOUNDS
+    shows_metrics: bool = True
 
 
 def used_by(connection: HTTPConnection) -> HttpDependencies:

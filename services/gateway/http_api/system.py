@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 from starlette.responses import Response
 
-from fogbank.domain.errors import UnavailableError, UnimplementedError
+from fogbank.domain.errors import NotFoundError, UnavailableError, UnimplementedError
 from services.gateway.app.ports import LedgerStatus, SchedulerStatus
 from services.gateway.app.system import OK, SystemStatus
 from services.gateway.http_api.access import SIGNED_IN, address_of
@@ -137,12 +137,14 @@ async def system_status(request: Request) -> Response:
                 "application/openmetrics-text": {"schema": {"type": "string"}},
             },
         },
-        **errors(),
+        **errors(404),
     },
     operation_id="metrics",
 )
 async def metrics(request: Request) -> Response:
-    """Show metrics for Prometheus."""
+    """Show metrics for Prometheus, unless this gateway is set to show them elsewhere alone."""
+    if not used_by(request).shows_metrics:
+        raise NotFoundError("Metrics are not shown here")
     encoder, content_type = choose_encoder(request.headers.get("accept", ""))
     return Response(encoder(REGISTRY), headers={"Content-Type": content_type})
 

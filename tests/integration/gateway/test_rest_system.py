@@ -148,6 +148,12 @@ async def test_metrics_for_prometheus(face: RestFace) -> None:
         assert openmetrics.text.endswith("# EOF\n")
 
 
+async def test_metrics_may_be_shown_elsewhere_alone() -> None:
+    async with rest_face(shows_metrics=False) as face, face.client(None) as client:
+        answer = await client.get("/metrics")
+    assert (answer.status_code, answer.json()) == (404, {"detail": "Metrics are not shown here"})
+
+
 @pytest.mark.parametrize("path", ["/cluster/state", "/api/orchestration/services"])
 async def test_the_fleet_and_its_sums(face: RestFace, path: str) -> None:
     await face.add_nodes("edge-1", "edge-2", cpu=4000, gpu=1, labels={"zone": "a"})

@@ -90,6 +90,12 @@ def test_bad_settings_end_the_process_with_a_word(
     assert complaint in capsys.readouterr().err
 
 
+def test_metrics_can_be_taken_off_the_public_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(GatewaySettings).http_metrics
+    monkeypatch.setenv("FOG_HTTP_METRICS", "false")
+    assert not load(GatewaySettings).http_metrics
+
+
 def test_trusted_proxies_are_addresses_and_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(GatewaySettings).trusted_proxies == ()
     monkeypatch.setenv("FOG_TRUSTED_PROXIES", "10.0.0.7, 10.1.0.0/16,2001:db8::/32")
