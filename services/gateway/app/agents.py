@@ -45,7 +45,7 @@ class Agents:
     def __init__(self, ports: AgentPorts, handshakes: Handshakes | None = None) -> None:
         """Shake hands with as many at a time as there are places."""
         self.handshakes = handshakes or Handshakes()
-        self._pace = NodePace(ports.appender)
+        self._pace = NodePace(ports.appender, ports.clock)
         self._ports = replace(ports, appender=self._pace)
         self._fold = ports.fold
         self._sessions: dict[str, AgentSession] = {}
@@ -89,6 +89,10 @@ class Agents:
             return False
         session.send(errand)
         return True
+
+    async def turn(self, node_id: str) -> None:
+        """Wait until a node may say one thing more."""
+        await self._pace.message(node_id)
 
     def drain(self, reason: str) -> None:
         """Send all agents elsewhere, and take no new ones."""

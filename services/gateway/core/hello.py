@@ -143,7 +143,7 @@ def check_identity(fleet: FleetState, hello: Hello, namesakes: Iterable[NodeFact
     Raises:
         FailedPreconditionError: it remembers less than it confirmed, so it is a copy of the node
             (or its disk was put back), and both would act for one; or it was removed.
-        AlreadyExistsError: another node that is not offline has its name.
+        AlreadyExistsError: another node has its name, and is not offline or joined with it.
     """
     node = fleet.facts.nodes.get(hello.node_id)
     if node is not None and node.removed:
@@ -155,14 +155,28 @@ def check_identity(fleet: FleetState, hello: Hello, namesakes: Iterable[NodeFact
             reason="COPIED_IDENTITY",
         )
     for other in namesakes:
-        if other.id != hello.node_id and fleet.node_status(other) not in {
-            NodeStatus.OFFLINE,
-            NodeStatus.REMOVED,
-        }:
-            raise AlreadyExistsError(
-                f"another node is called {hello.name!r}; it keeps the name until it is offline",
-                reason="NODE_NAME_TAKEN",
-            )
+        if other.id != hello.node_id:
+            _check_name_is_free(fleet, other)
+
+
+def _check_name_is_free(fleet: FleetState, namesake: NodeFact) -> None:
+    """Raise if a node keeps its name from others.
+
+    One that joined keeps it while it is offline too, or another host could lock it out meanwhile.
+    """
+    status = fleet.node_status(namesake)
+    if status is NodeStatus.REMOVED:
+        return
+    if namesake.id in fleet.facts.identities:
+        until = f"removed: `fog nodes remove {namesake.id}`, if its host is gone"
+    elif status is not NodeStatus.OFFLINE:
+        until = "offline"
+    else:
+        return
+    raise AlreadyExistsError(
+        f"another node is called {namesake.name!r}; it keeps the name until it is {until}",
+        reason="NODE_NAME_TAKEN",
+    )
 
 
 def is_copy(node: NodeFact, hello: Hello) -> bool:

@@ -89,10 +89,11 @@ def join_envelope(event: ev.NodeJoined, now_us: int) -> EventEnvelope:
 
 
 def copy_envelope(event: ev.CopiedIdentityRefused, now_us: int) -> EventEnvelope:
-    """Return the event of a copy that was turned away; each copy is told of once."""
-    event_id = command_event_id(
-        event.node_id, "CopiedIdentity", f"{event.last_epoch}\n{event.confirmed_epoch}"
-    )
+    """Return the event of a copy that was turned away; one for each epoch that a node confirmed.
+
+    What the copy says of itself has no part in its id, or it could fill the log with other words.
+    """
+    event_id = command_event_id(event.node_id, "CopiedIdentity", str(event.confirmed_epoch))
     return EventEnvelope(
         event_id,
         event,

@@ -43,6 +43,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 _FIRST_MESSAGE_S = 10.0
 _US_PER_S = 1_000_000
+# Four times what agents bring at once; several of them wait for a user who reads slowly.
+_MOST_PIECE_BYTES = 64 * 1024
 
 
 class AgentService(rpc.AgentServiceServicer):
@@ -80,8 +82,8 @@ class AgentService(rpc.AgentServiceServicer):
         self, request_iterator: AsyncIterator[pb.ConnectRequest], context: Context
     ) -> AsyncIterator[pb.ConnectResponse]:
         """Shake hands with an agent, then listen and talk until either side has enough."""
+        shown = await self._caller(request_iterator, context)
         requests = aiter(request_iterator)
-        shown = await self._caller(requests, context)
         hello = await _hello(requests)
         await self._joining.check(hello, shown)
         trusted_until_us = shown.ends_at_us if shown is not None else None
@@ -102,8 +104,8 @@ class AgentService(rpc.AgentServiceServicer):
         self, request_iterator: AsyncIterator[pb.ServeRequest], context: Context
     ) -> pb.ServeResponse:
         """Take what an agent brings for an errand of its own node, as fast as the user does."""
+        shown = await self._caller(request_iterator, context)
         requests = aiter(request_iterator)
-        shown = await self._caller(requests, context)
         errand_id = (await _first(requests, "errand_id")).errand_id
 
         def check_speaks_for(node_id: str) -> None:
@@ -127,13 +129,19 @@ class AgentService(rpc.AgentServiceServicer):
     async def _caller(
         self, requests: AsyncIterator[Any], context: Context
     ) -> ShownCertificate | None:
-        """Return what a caller showed that is let in; None if it came with the fleet's bearer."""
+        """Return what a caller showed that is let in; None if it came with the fleet's bearer.
+
+        Who isn't let in is one of those without a token, and counts as such.
+        """
         try:
             shown = self._shown(context)
             if shown is None:
                 self._authenticate(context)
         except FogError:
-            await take_first(requests)
+            address = address_of(context)
+            with self._limits.anonymous_stream(address):
+                self._limits.anonymous(address)
+                await take_first(requests)
             raise
         return shown
 
@@ -169,6 +177,7 @@ class AgentService(rpc.AgentServiceServicer):
         """Hand on what the agent says until it ends; whatever happens ends the session."""
         try:
             async for request in requests:
+                await self._agents.turn(session.node_id)
                 if request.WhichOneof("message") == "certificate_renewal":
                     wish = request.certificate_renewal.certificate_request
                     session.renewed(self._joining.renew(session.node_id, wish))
@@ -274,6 +283,10 @@ def _observation(message: facts_pb2.ReplicaObservation) -> ReplicaObservation:
 
 
 def _piece(request: pb.ServeRequest) -> Brought:
+    if request.ByteSize() > _MOST_PIECE_BYTES:
+        raise InvalidArgumentError(
+            f"a piece may have {_MOST_PIECE_BYTES} bytes, got {request.ByteSize()}"
+        )
     piece = errands.brought_from_pb(request)
     if piece is None:
         kind = request.WhichOneof("message")

@@ -11,9 +11,15 @@ from fogbank.domain.errors import ResourceExhaustedError
 from fogbank.domain.node import NO_DETAILS
 from fogbank.domain.states import NodeStatus, ReplicaState
 from fogbank.log.memory import MemoryStore
+from fogbank.runtime.clock import ManualClock
 from fogbank.v1 import agent_service_pb2 as pb
 from fogbank.v1 import deployments_pb2, facts_pb2, resources_pb2
-from services.gateway.app.node_pace import BURST, COMMITS_PER_S
+from services.gateway.app.node_pace import (
+    BURST,
+    COMMITS_PER_S,
+    MESSAGES_BURST,
+    MESSAGES_PER_S,
+)
 from services.gateway.app.ports import HeardHeartbeat
 from services.gateway.core.hello import Hello
 from tests.golden.examples import DETAILS
@@ -90,6 +96,20 @@ async def test_a_node_that_says_too_much_is_written_down_at_its_pace_and_nothing
     while (await agent.next("ack")).number < BURST + 12:
         pass
     assert asyncio.get_running_loop().time() - begun_s > 10 / COMMITS_PER_S
+
+
+async def test_of_a_node_that_beats_all_the_time_only_so_many_are_heard() -> None:
+    clock = ManualClock()
+    async with gateway_world(clock=clock) as world, scripted_agent(world.channel) as agent:
+        await agent.shake_hands()  # its report is a message too
+        for _ in range(MESSAGES_BURST + 10):
+            await agent.beat()
+
+        heard = world.telemetry.heard
+        await eventually(lambda: len(heard) == MESSAGES_BURST - 1)
+        clock.advance(2 / MESSAGES_PER_S)
+        await eventually(lambda: len(heard) >= MESSAGES_BURST + 1)
+        assert len(heard) == MESSAGES_BURST + 1
 
 
 async def test_a_node_that_shakes_hands_all_the_time_is_told_when_to_come_again(

@@ -251,6 +251,21 @@ async def test_a_node_that_moved_is_found_where_it_is(fleet: Fleet, tmp_path: Pa
                     assert await call == "line"
 
 
+async def test_what_an_agent_brings_at_once_is_bounded(fleet: Fleet) -> None:
+    async with scripted_agent(fleet.one.channel) as agent:
+        await agent.shake_hands()
+        deployment_id, _ = await placed(fleet, agent.node_id)
+        await agent.assigned()
+        call = asyncio.create_task(all_of(reading(fleet.one, deployment_id)))
+        errand_id = (await agent.next("errand")).errand_id
+
+        refused = await refusal(_serve(fleet.one, errand_id, b"x" * 65_536))
+
+        assert "a piece may have 65536 bytes" in (refused.details() or "")
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call
+
+
 async def test_nobody_takes_what_nobody_waits_for(fleet: Fleet, node: RunningAgent) -> None:
     for errand_id in (an_id("unknown"), "*", ">", "a.b", "x" * 10_000):
         refused = from_rpc_error(await refusal(_serve(fleet.one, errand_id, b"line")))

@@ -270,6 +270,26 @@ async def test_a_node_that_never_connected_is_found_and_removed(
         assert await waiting() == []
 
 
+async def test_a_joined_node_keeps_its_name_while_it_is_offline_until_it_is_removed(
+    world: GatewayWorld, authority: Authority
+) -> None:
+    token, key = await a_token(world, uses=2), make_key()
+    first = await join(world, token, "fog-1", key)
+    second = await join(world, token, "fog-2", key)
+    async with agent_of(world, authority, key, first, "fog-1") as agent:
+        await agent.shake_hands()
+    await world.scheduler.offline(agent.node_id)
+
+    async with agent_of(world, authority, key, second, "fog-2") as other:
+        await other.hello(name="fog-1")
+        assert f"fog nodes remove {agent.node_id}" in (await other.end()).details
+
+    removal = pb.RemoveNodeRequest(node=agent.node_id)
+    await world.node_service.RemoveNode(removal, metadata=ADMIN)
+    async with agent_of(world, authority, key, second, "fog-2") as other:
+        await other.shake_hands(name="fog-1")
+
+
 async def test_a_copy_is_refused_and_the_log_says_so_once(
     world: GatewayWorld, authority: Authority
 ) -> None:
@@ -277,9 +297,9 @@ async def test_a_copy_is_refused_and_the_log_says_so_once(
     certificate = await join(world, await a_token(world), "fog-1", key)
     async with agent_of(world, authority, key, certificate, "fog-1") as agent:
         await agent.shake_hands()
-        for _ in range(2):
+        for remembered in range(3):
             async with agent_of(world, authority, key, certificate, "fog-1") as copy:
-                await copy.hello()
+                await copy.hello(last_epoch=remembered)
                 assert "is a copy" in (await copy.end()).details
         told = [
             event

@@ -20,15 +20,16 @@ from fogbank.codec.values import spec_to_pb
 from fogbank.domain.errors import ResourceExhaustedError, UnauthenticatedError, UnavailableError
 from fogbank.runtime.clock import ManualClock
 from fogbank.runtime.grpc_server import GrpcServer
+from fogbank.v1 import agent_service_pb2, agent_service_pb2_grpc, deployment_service_pb2_grpc
 from fogbank.v1 import deployment_service_pb2 as pb
-from fogbank.v1 import deployment_service_pb2_grpc
 from services.gateway.app.limits import Allowance, Limits
 from services.gateway.app.principal import Principal
 from services.gateway.grpc_api.authentication import Authenticate
 from tests.support.fleet_log import a_spec
 from tests.support.gateway import gateway_world, refusal
-from tests.support.named_users import named_identity
+from tests.support.named_users import PLENTY, named_identity
 from tests.support.rest_face import RestFace, rest_face
+from tests.support.scripted_agent import scripted_agent
 from tests.support.waiting import eventually
 
 OK, EXHAUSTED = grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -382,6 +383,42 @@ async def test_streams_without_a_token_are_counted_by_address(clock: ManualClock
         first.cancel()
         await eventually(watched, what="room for another stream")
     await server.stop(0)
+
+
+async def test_who_comes_as_an_agent_without_credentials_counts_as_a_stranger(
+    clock: ManualClock,
+) -> None:
+    async with gateway_world(clock=clock, allowance=FEW) as world:
+        strangers: Any = agent_service_pb2_grpc.AgentServiceStub(world.channel)
+        hello = agent_service_pb2.ConnectRequest(hello=agent_service_pb2.Hello())
+
+        async def refused() -> str:
+            stream = strangers.Connect(iter([hello]))
+            return (await refusal(stream.read())).details() or ""
+
+        told = [await refused() for _ in range(9)]
+        assert sum("FOG_AGENT_TOKEN is missing" in words for words in told) == 8
+        assert "Too many requests from your address" in told[-1]
+        async with scripted_agent(world.channel) as agent:
+            await agent.shake_hands()
+
+
+async def test_strangers_that_say_nothing_hold_few_places(clock: ManualClock) -> None:
+    allowance = replace(PLENTY, anonymous_streams=2)
+    async with gateway_world(clock=clock, allowance=allowance) as world:
+        strangers: Any = agent_service_pb2_grpc.AgentServiceStub(world.channel)
+        silent = [strangers.Connect() for _ in range(2)]
+        ends = [asyncio.ensure_future(refusal(stream.read())) for stream in silent]
+        hello = agent_service_pb2.ConnectRequest(hello=agent_service_pb2.Hello())
+
+        async def one_more() -> bool:
+            error = await refusal(strangers.Connect(iter([hello])).read())
+            return error.code() is EXHAUSTED
+
+        await eventually(one_more, what="no room for one more")
+        for stream in silent:
+            await stream.write(hello)
+        assert {(await end).code() for end in ends} == {grpc.StatusCode.UNAUTHENTICATED}
 
 
 async def test_each_deployment_of_a_batch_counts(clock: ManualClock) -> None:
