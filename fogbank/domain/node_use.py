@@ -15,7 +15,16 @@ class NodeUse:
     `stopping` are released.
     """
 
-    __slots__ = ("_unseen", "booked", "held", "reflects", "replicas", "stopping", "unseen")
+    __slots__ = (
+        "_aside",
+        "_unseen",
+        "booked",
+        "held",
+        "reflects",
+        "replicas",
+        "stopping",
+        "unseen",
+    )
 
     def __init__(self) -> None:
         """Begin with an empty node."""
@@ -26,9 +35,20 @@ class NodeUse:
         self.stopping = 0
         self.reflects = 0
         self._unseen: dict[str, PlacedReplica] = {}
+        # Those that are not to go on where they are: mostly there is none.
+        self._aside: dict[str, None] = {}
+
+    @property
+    def live(self) -> int:
+        """How many replicas are to run on here: none that leaves, stops or was given up."""
+        return len(self.replicas) - len(self._aside)
 
     def put(self, placed: PlacedReplica) -> None:
         """Count a replica as it is now, in place of how it was counted before."""
+        if placed.desired is Desired.LIVE:
+            self._aside.pop(placed.id, None)
+        else:
+            self._aside[placed.id] = None
         known = self.replicas.get(placed.id)
         booked = placed.desired is not Desired.RELEASED
         if known is None:
@@ -50,6 +70,7 @@ class NodeUse:
         known = self.replicas.pop(replica_id, None)
         if known is None:
             return False
+        self._aside.pop(replica_id, None)
         placed, booked = known
         _subtract(self.held, placed.resources)
         if booked:

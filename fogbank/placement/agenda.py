@@ -127,11 +127,14 @@ class Agenda:
         self._awake_at = 0
         self._looked_facts_to: dict[Group, int] = {}
         self._in_vain_at: dict[Group, InVain] = {}
+        # When the first replica on a silent node is lost, once it was reckoned since the last fold.
+        self._loss_us: tuple[int | None] | None = None
         # Of movers, by deployment: what becomes of that makes them look again.
         self._looks: dict[str, dict[str, tuple[Look, InVain]]] = {}
 
     def refresh(self, fleet: FleetState, deployment_ids: Iterable[str]) -> None:
-        """Sort touched deployments anew."""
+        """Sort touched deployments anew: a commit was folded."""
+        self._loss_us = None
         for deployment_id in deployment_ids:
             self._drop(deployment_id)
             deployment = fleet.facts.deployments.get(deployment_id)
@@ -225,6 +228,12 @@ class Agenda:
     def to_settle(self) -> list[str]:
         """Return the deployments with replicas to release or to settle."""
         return sorted(self.settling)
+
+    def next_loss_us(self, reckon: Callable[[], int | None]) -> int | None:
+        """Return what `reckon` says of the next loss, which is asked once after each fold."""
+        if self._loss_us is None:
+            self._loss_us = (reckon(),)
+        return self._loss_us[0]
 
     def next_stall_us(self) -> int | None:
         """Return the next instant at which a replica has waited too long, beside the `stalled`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from fogbank.domain import events as ev
 from fogbank.domain.decisions import Desired, PlacedReplica
@@ -27,13 +28,22 @@ _POLICYS = DisconnectRules()
 
 def suspend_lost(fleet: FleetState, work: Work) -> Iterator[list[ev.Outcome]]:
     """Give up the replicas on nodes that were silent for too long."""
+    due_us = next_loss_us(fleet, work.agenda)
+    if due_us is None or due_us > work.instant_us:
+        return
     for loss in losses(fleet):
         for outcome in suspensions(fleet, loss, work.instant_us):
             yield [outcome]
 
 
-def next_loss_us(fleet: FleetState, _agenda: Agenda) -> int | None:
+def next_loss_us(fleet: FleetState, agenda: Agenda) -> int | None:
     """Return from when the first replica on a silent node counts as lost."""
+    return agenda.next_loss_us(partial(_next_loss_us, fleet))
+
+
+def _next_loss_us(fleet: FleetState) -> int | None:
+    if not any(fleet.use(node_id).live for node_id in fleet.decisions.offline):
+        return None  # nodes that are dead for good may stay in the fleet for years
     return min(
         (due_us for loss in losses(fleet) for _, due_us in _losing(fleet, loss)), default=None
     )
@@ -222,6 +232,8 @@ def lost_after_us(fleet: FleetState, rules: DisconnectRules) -> int:
 
 def _losing(fleet: FleetState, loss: Loss) -> Iterator[tuple[PlacedReplica, int]]:
     """Yield the live replicas on a silent node, each with the instant it counts as lost from."""
+    if not fleet.use(loss.node.id).live:
+        return
     for placed in fleet.on_node(loss.node.id):
         deployment = fleet.facts.deployments.get(placed.deployment_id)
         if placed.desired is not Desired.LIVE or deployment is None or deployment.deleted:

@@ -30,7 +30,7 @@ def test_sums_are_those_of_what_is_there_whatever_came_and_went() -> None:
                 placed = there[f"r{step}"] = a_replica(step, chance.randrange(100), chance)
                 use.put(placed)
             case 2 if placed is not None:
-                placed.desired = chance.choice([Desired.RELEASED, Desired.SUSPENDED, Desired.LIVE])
+                placed.desired = chance.choice([*Desired])
                 use.put(placed)
             case 3 if placed is not None:
                 assert use.remove(there.pop(placed.id).id)
@@ -39,6 +39,8 @@ def test_sums_are_those_of_what_is_there_whatever_came_and_went() -> None:
                 # Of a node that connects anew the load may reflect less than before.
                 use.load_reflects(chance.randrange(100))
         booked = [each for each in there.values() if each.desired is not Desired.RELEASED]
+        assert use.live == sum(each.desired is Desired.LIVE for each in there.values())
+        assert use.stopping == len(there) - len(booked)
         assert use.held == summed([*there.values()])
         assert use.booked == summed(booked)
         assert use.unseen == summed([r for r in booked if r.placed_sequence > use.reflects])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -13,7 +13,8 @@ from fogbank.domain.fleet import FleetState
 from fogbank.domain.state_encoding import decode_state, encode_state
 from fogbank.domain.states import DeploymentStatus, ReplicaState
 from fogbank.domain.tables import Table
-from fogbank.placement.movements import losses
+from fogbank.placement import movements
+from fogbank.placement.movements import Loss, losses, next_loss_us
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_fingerprint, a_spec, an_id
 
@@ -109,6 +110,45 @@ def test_silence_in_a_region_of_its_own_for_each_node_costs_no_pass_over_all_for
     fleet.planner.fleet.facts.nodes = Counted(nodes.items())
     assert len(losses(fleet.planner.fleet)) == 200
     assert looked_at <= len(names)
+
+
+def test_dead_nodes_that_nobody_removes_cost_the_rounds_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fleet = silenced(near=4, silent=2)
+    fleet.log.pass_ms(LOST_MS)
+    assert given_up(fleet) == 2
+
+    def read(state: FleetState, node_id: str) -> NoReturn:
+        pytest.fail(f"the replicas on {state.facts.nodes[node_id].name} are read")
+
+    monkeypatch.setattr(FleetState, "on_node", read)
+    fleet.log.pass_ms(LOST_MS)
+    assert not fleet.planner.has_work(fleet.log.now_us)
+    assert fleet.planner.decide(fleet.log.now_us) is None
+    assert next_loss_us(fleet.planner.fleet, fleet.planner.agenda) is None
+
+
+def test_losses_are_reckoned_once_for_all_that_is_decided_on_one_state(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fleet = silenced(near=4, silent=2)
+    reckoned = 0
+
+    def counted(state: FleetState) -> list[Loss]:
+        nonlocal reckoned
+        reckoned += 1
+        return losses(state)
+
+    monkeypatch.setattr(movements, "losses", counted)
+    for _ in range(3):
+        assert not fleet.planner.has_work(fleet.log.now_us)
+        assert fleet.planner.decide(fleet.log.now_us) is None
+        assert fleet.planner.next_look_us() == fleet.log.now_us + LOST_MS * 1000
+    assert reckoned == 1
+    fleet.connect("near-0", a_fingerprint(cpu=1000))
+    fleet.connect("near-1", a_fingerprint(cpu=1000))
+    assert fleet.planner.next_look_us() is None, "who shook hands again is not lost"
 
 
 def test_a_region_is_as_large_as_nodes_say_now() -> None:
