@@ -16,7 +16,7 @@ from services.gateway.http_api.answers import errors
 from services.gateway.http_api.bodies import documented, json_body
 from services.gateway.http_api.dependencies import used_by
 from services.gateway.http_api.moments import DESCRIPTION as AS_OF
-from services.gateway.http_api.moments import AsOfQuery, moment_of
+from services.gateway.http_api.moments import AsOf, moment_of
 from services.gateway.http_api.paging import LISTED, ClusterId, PageQuery, page_headers
 from services.gateway.http_api.rendering import json_response
 from services.gateway.http_api.tenancy_models import (
@@ -77,14 +77,12 @@ async def list_(caller: Caller, request: Request, query: Annotated[PageQuery, Qu
     responses=errors(400, 401, 404, 503),
     operation_id="clusterStatus",
 )
-async def status(
-    caller: Caller, request: Request, cluster_id: ClusterId, as_of: AsOfQuery = ""
-) -> Response:
+async def status(caller: Caller, request: Request, cluster_id: ClusterId, query: AsOf) -> Response:
     """Show how much of a cluster is used, to members of its organization.
 
     With `as_of` its quota, use and counts as they were then.
     """
-    found = await used_by(request).clusters.status(caller, cluster_id, moment_of(as_of))
+    found = await used_by(request).clusters.status(caller, cluster_id, moment_of(query.as_of))
     return json_response(rendering.cluster_status(found), headers={"Cache-Control": "no-store"})
 
 

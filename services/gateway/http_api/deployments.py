@@ -39,7 +39,7 @@ from services.gateway.http_api.bodies import documented, json_body
 from services.gateway.http_api.dependencies import used_by
 from services.gateway.http_api.models import DeployBody, ScaleBody
 from services.gateway.http_api.moments import DESCRIPTION as AS_OF
-from services.gateway.http_api.moments import AsOfQuery, moment_of
+from services.gateway.http_api.moments import AsOf, moment_of
 from services.gateway.http_api.parameters import Number
 from services.gateway.http_api.wording import shown
 
@@ -84,11 +84,11 @@ async def deploy(
     operation_id="deploymentStatus",
 )
 async def status(
-    caller: Caller, request: Request, deployment_id: DeploymentId, as_of: AsOfQuery = ""
+    caller: Caller, request: Request, deployment_id: DeploymentId, query: AsOf
 ) -> Response:
     """Show all about one deployment, deleted ones too; with `as_of` as it was then."""
     found = await used_by(request).deployments.get(
-        caller, str(deployment_id), moment=moment_of(as_of)
+        caller, str(deployment_id), moment=moment_of(query.as_of)
     )
     view = found.value
     headers = {"ETag": f'"{etag(view.version)}"', "Cache-Control": "no-store"}

@@ -19,7 +19,7 @@ from services.gateway.http_api.access import SIGNED_IN
 from services.gateway.http_api.answers import FleetAnswer, NodeAnswer, errors
 from services.gateway.http_api.dependencies import used_by
 from services.gateway.http_api.moments import DESCRIPTION as AS_OF
-from services.gateway.http_api.moments import AsOfQuery, moment_of
+from services.gateway.http_api.moments import AsOf, moment_of
 from services.gateway.http_api.parameters import Number, Switch
 
 router = APIRouter(tags=["fleet"], dependencies=[SIGNED_IN])
@@ -74,10 +74,10 @@ async def nodes(request: Request, query: Annotated[NodesQuery, Query()]) -> Resp
 async def node(
     request: Request,
     name: Annotated[str, Path(description="The node's name or id.")],
-    as_of: AsOfQuery = "",
+    query: AsOf,
 ) -> Response:
     """Show a node; with `as_of` as it was then."""
-    moment = moment_of(as_of)
+    moment = moment_of(query.as_of)
     if len(name) > _LONGEST_NAME or not name.isprintable():
         raise _node_not_found()
     try:

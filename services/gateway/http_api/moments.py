@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from fastapi import Query
+from pydantic import BaseModel, ConfigDict, Field
 
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.views import Moment
@@ -16,7 +17,17 @@ DESCRIPTION = (
     "As it was then: after the commit of this log sequence, or at this time (ISO 8601; UTC without "
     "an offset). Without it as it is now."
 )
-AsOfQuery = Annotated[str, Query(alias="as_of", description=DESCRIPTION)]
+
+
+class MomentQuery(BaseModel):
+    """As of when to show something."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    as_of: str = Field("", description=DESCRIPTION)
+
+
+AsOf = Annotated[MomentQuery, Query()]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
