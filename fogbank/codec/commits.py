@@ -126,6 +126,7 @@ def _envelope(sequence: int, message: log_pb2.EventEnvelope) -> EventEnvelope:
         text = f"commit {sequence}: a {message.type} cannot be decoded: {error}"
         raise CodecError(text) from error
     command = message.command if message.HasField("command") else None
+    causes = message.causes
     return EventEnvelope(
         message.event_id,
         event,
@@ -137,5 +138,6 @@ def _envelope(sequence: int, message: log_pb2.EventEnvelope) -> EventEnvelope:
         message.traceparent,
         message.may_ignore,
         None if command is None else CommandTerms(command.content_digest, command.expected_version),
-        tuple(message.causes),
+        # Most have none, and a tuple of an empty repeated field costs four times as much as a look.
+        tuple(causes) if causes else (),
     )

@@ -118,6 +118,7 @@ def spec_from_pb(message: deployments_pb2.DeploymentSpec) -> DeploymentSpec:
 
     ValueError for an enum without a value where one must be.
     """
+    constraints, labels = message.constraints, message.labels
     return DeploymentSpec(
         name=message.name,
         type=ServiceType(message.type),
@@ -129,17 +130,11 @@ def spec_from_pb(message: deployments_pb2.DeploymentSpec) -> DeploymentSpec:
         cluster_id=message.cluster_id or DEFAULT_CLUSTER_ID,
         strategy=message.strategy,
         wait_for_capacity=message.wait_for_capacity,
-        constraints=tuple(
-            Constraint(
-                constraint.attribute,
-                ConstraintOperator(constraint.operator),
-                tuple(constraint.values),
-            )
-            for constraint in message.constraints
-        ),
+        # A look at an empty field costs a fourth of reading it.
+        constraints=tuple(map(_constraint_from_pb, constraints)) if constraints else (),
         gpu_model=message.gpu_model,
         restart=RestartPolicy(message.restart or RestartPolicy.ALWAYS),
-        labels=dict(message.labels),
+        labels=dict(labels) if labels else {},
         allow_colocation=message.allow_colocation,
         rollout=(
             rollout_from_pb(message.rollout) if message.HasField("rollout") else _DEFAULT_ROLLOUT
@@ -154,6 +149,12 @@ def spec_from_pb(message: deployments_pb2.DeploymentSpec) -> DeploymentSpec:
             if message.HasField("container")
             else PLAIN_CONTAINER
         ),
+    )
+
+
+def _constraint_from_pb(message: deployments_pb2.Constraint) -> Constraint:
+    return Constraint(
+        message.attribute, ConstraintOperator(message.operator), tuple(message.values)
     )
 
 

@@ -65,7 +65,8 @@ class FleetState:
     before it are worth another look. `due_digest` is what the next round has to carry: the digest
     of this state as it was right after the round before; mostly nothing. `confirmed_digest` is the
     last that a round carried and this fold came to as well. With `keep_pieces`, what a digest was
-    computed from stays in `pieces` until somebody takes it away.
+    computed from stays in `pieces` until somebody takes it away. With `far_behind` nothing is
+    encoded ahead of a digest, which then holds up the fold for longer and costs less in all.
     """
 
     position: int = field(default=0, metadata=DERIVED)
@@ -75,6 +76,7 @@ class FleetState:
     due_digest: bytes = field(default=b"", metadata=DERIVED)
     confirmed_digest: bytes = field(default=b"", metadata=DERIVED, compare=False)
     keep_pieces: bool = field(default=False, metadata=DERIVED, compare=False)
+    far_behind: bool = field(default=False, metadata=DERIVED, compare=False)
     pieces: tuple[bytes, ...] = field(default=(), metadata=DERIVED, compare=False)
     _reading: StateReading = field(init=False, repr=False, compare=False, metadata=DERIVED)
     _use: dict[str, NodeUse] = field(default_factory=dict, metadata=DERIVED)
@@ -126,7 +128,7 @@ class FleetState:
         self.due_digest = b""
         rounds = self.decisions.rounds
         try:
-            self._reading.round_counted(rounds, keep=self.keep_pieces)
+            self._reading.round_counted(rounds, keep=self.keep_pieces, ahead=not self.far_behind)
         except ChangedBehindError as error:
             raise StateDiffersError(
                 f"{error} in memory here is no longer what folding the log led to, and no commit "

@@ -1,7 +1,8 @@
 """The digest of a state, and its pieces, from what is kept of each page of its tables.
 
 Pages are encoded ahead of the digest, once nothing has changed on them for some rounds, so that a
-digest only waits for those that keep changing. And with each round one page is read again, so that
+digest only waits for those that keep changing; but not for who has much to catch up with, and gains
+if a page that changes again is encoded once. And with each round one page is read again, so that
 what was changed by nothing in the log (by damaged memory, or by a fold that forgot to say so) is
 found here, where it happened, although no digest is computed from it.
 """
@@ -31,15 +32,16 @@ class StateReading:
         self._tables = [held for held in fields_of(parts) if isinstance(held, HeldTable)]
         self._again: Iterator[tuple[HeldTable, Page[Any]]] = iter(())
 
-    def round_counted(self, rounds: int, *, keep: bool) -> None:
-        """Encode what is quiet, and read on; `rounds` is how many have counted.
+    def round_counted(self, rounds: int, *, keep: bool, ahead: bool = True) -> None:
+        """Encode what is quiet if `ahead`, and read on; `rounds` is how many have counted.
 
         Raises:
             ChangedBehindError: a page read again is another than before; it names the field.
         """
         for held in self._tables:
             held.table.begin_turn(rounds)
-            _settle(held, rounds - QUIET_ROUNDS, keep=keep)
+            if ahead:
+                _settle(held, rounds - QUIET_ROUNDS, keep=keep)
         self._read_on()
 
     def digest(self, *, keep: bool) -> tuple[bytes, tuple[bytes, ...]]:

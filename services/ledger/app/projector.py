@@ -137,6 +137,7 @@ class Projector:
             self._progress.log_reaches(batch[-1].sequence)
             crash_point("ledger.before-fold")
             far = self._progress.log_sequence - batch[-1].sequence > _FAR_COMMITS
+            self._projection.fleet.far_behind = far
             with keeping_all() if far else nullcontext():
                 for stored in batch:
                     await self._take(stored)

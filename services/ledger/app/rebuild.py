@@ -80,6 +80,7 @@ class Rebuild:
         self._beside = beside
         self._tell = tell
         self._projection = Projection()
+        self._projection.fleet.far_behind = True
         self._tree = LogTree()
 
     async def run(self) -> Rebuilt:

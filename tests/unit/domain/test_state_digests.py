@@ -215,10 +215,10 @@ def test_rounds_carry_digests_that_every_reader_finds_too(
     assert carrying[0] == 7
     assert len(carrying) > 5
     assert all(later - earlier >= 7 for earlier, later in pairwise(carrying))
-    reader = FleetState()
-    for commit in told.log.commits:
-        reader.fold(commit)
-    assert reader.due_digest == told.planners[0].fleet.due_digest
+    for reader in (FleetState(), FleetState(far_behind=True)):
+        for commit in told.log.commits:
+            reader.fold(commit)
+        assert reader.due_digest == told.planners[0].fleet.due_digest
     rederiver, found = rederive(told.log.commits)
     assert all(each.same for each in found)
     assert rederiver.fleet.decisions.digest_round == carrying[-1]

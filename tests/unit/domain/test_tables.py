@@ -101,6 +101,17 @@ def test_what_has_been_quiet_is_encoded_ahead_of_the_digest() -> None:
     assert kept(reading) == anew(things)
 
 
+def test_who_is_far_behind_encodes_for_the_digest_only() -> None:
+    things = filled(2 * ROWS_PER_PAGE)
+    reading = StateReading({"a": things})
+    rounds = 2 * state_reading.QUIET_ROUNDS
+    reading.round_counted(rounds, keep=False, ahead=False)
+    assert not any(page.digest for page in things.things.pages())
+    reading.round_counted(rounds + 1, keep=False)
+    assert all(page.digest for page in things.things.pages())
+    assert kept(reading) == anew(things)
+
+
 def test_pieces_are_kept_for_a_snapshot_also_of_what_was_read_before() -> None:
     things = filled()
     reading = StateReading({"a": things})
