@@ -9,6 +9,7 @@ from enum import StrEnum
 from fogbank.domain import events as ev
 from fogbank.domain.envelope import SCHEDULER, Commit
 from fogbank.domain.ids import ZERO_DIGEST
+from fogbank.domain.members import at_hand
 from fogbank.domain.position import pack
 from fogbank.domain.rebalancing import RebalanceDecision
 from fogbank.domain.resources import Resources
@@ -17,6 +18,7 @@ from fogbank.domain.tables import Table
 from fogbank.domain.verdict import Verdict, VoidReason
 
 
+@at_hand
 class Desired(StrEnum):
     """What rounds want of a placed replica: one that is leaving runs until its successor does."""
 

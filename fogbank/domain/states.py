@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from fogbank.domain.members import at_hand
 
+
+@at_hand
 class ServiceType(IntEnum):
     """What a deployment is for; all kinds are scheduled alike."""
 
@@ -14,6 +17,7 @@ class ServiceType(IntEnum):
     MIXNODE = 4
 
 
+@at_hand
 class DeploymentStatus(IntEnum):
     """Where a deployment stands as a whole."""
 
@@ -26,6 +30,7 @@ class DeploymentStatus(IntEnum):
     DELETED = 7
 
 
+@at_hand
 class ReplicaState(IntEnum):
     """How far a replica got on its node; within one restart it only grows."""
 
@@ -49,6 +54,7 @@ class ReplicaState(IntEnum):
         return self >= ReplicaState.COMPLETE
 
 
+@at_hand
 class Health(IntEnum):
     """What probes, or the want of them, say."""
 
@@ -57,6 +63,7 @@ class Health(IntEnum):
     UNHEALTHY = 3
 
 
+@at_hand
 class RestartPolicy(IntEnum):
     """What an agent does when a container ends."""
 
@@ -65,6 +72,7 @@ class RestartPolicy(IntEnum):
     NEVER = 3
 
 
+@at_hand
 class NodeStatus(IntEnum):
     """What a node does; only idle and active ones take new replicas."""
 
@@ -76,6 +84,7 @@ class NodeStatus(IntEnum):
     REMOVED = 6
 
 
+@at_hand
 class RuntimeKind(IntEnum):
     """How a node runs containers."""
 
@@ -83,6 +92,7 @@ class RuntimeKind(IntEnum):
     CONTAINER = 2
 
 
+@at_hand
 class ConstraintOperator(IntEnum):
     """How a constraint compares a node's attribute with its values."""
 

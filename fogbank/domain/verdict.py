@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from fogbank.domain.members import at_hand
 from fogbank.domain.value import value
 
 
+@at_hand
 class VoidReason(StrEnum):
     """Why an event means nothing."""
 

@@ -207,7 +207,9 @@ class Projection:
         wanted = wanted_revision(self.fleet, deployment)
         version = deployment.version, wanted
         if former is None or self._versions[deployment_id] != version:
-            row = deployment_row(deployment, deployment.revision_of(wanted), state)
+            # Without updates its only revision is what it is.
+            revision = deployment.revision_of(wanted) if deployment.updates else None
+            row = deployment_row(deployment, revision, state)
             taken.deployments.append(row)
             if former is not None:
                 taken.former_deployments.append(deployment_id)

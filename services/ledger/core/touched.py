@@ -12,12 +12,14 @@ from fogbank.domain import events as ev
 from fogbank.domain.envelope import SERVICE_ACCOUNT, USER, Commit, EventEnvelope
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.ids import NAMESPACE
+from fogbank.domain.members import at_hand
 from fogbank.domain.tenancy import made_at
 from fogbank.domain.verdict import Verdict
 
 _IDS_REMEMBERED = 10_000
 
 
+@at_hand
 class ThingKind(IntEnum):
     """What a record can be of; a replica's is in its deployment's. The numbers are in the tables.
 
@@ -103,12 +105,16 @@ def _things(
             return [*_of_command(fleet, envelope, event, verdict), *users]
 
 
-def _users(envelope: EventEnvelope, event: ev.Event) -> list[_Thing]:
-    who, _, id_ = envelope.actor.partition("/")
-    users = {id_ if who in {USER, SERVICE_ACCOUNT} else "", getattr(event, "owner_id", "")}
-    if isinstance(event, ev.MembershipSet):
-        users.add(event.user_id)
-    return [(ThingKind.USER, user) for user in users if is_id(user)]
+def _users(envelope: EventEnvelope, event: ev.Event) -> Iterable[_Thing]:
+    member_id = event.user_id if isinstance(event, ev.MembershipSet) else ""
+    return _users_named(envelope.actor, getattr(event, "owner_id", ""), member_id)
+
+
+@lru_cache(_IDS_REMEMBERED)
+def _users_named(actor: str, owner_id: str, member_id: str) -> Iterable[_Thing]:
+    who, _, id_ = actor.partition("/")
+    users = (id_ if who in {USER, SERVICE_ACCOUNT} else "", owner_id, member_id)
+    return tuple([(ThingKind.USER, user) for user in users if is_id(user)])
 
 
 def _of_command(

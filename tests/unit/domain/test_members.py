@@ -1,0 +1,27 @@
+"""Enums whose members are plain attributes."""
+
+from __future__ import annotations
+
+import pickle
+from enum import IntEnum
+
+from fogbank.domain.members import at_hand
+
+
+@at_hand
+class Size(IntEnum):
+    SMALL = 1
+    LARGE = 2
+    BIG = 2
+
+
+def test_members_are_plain_attributes_of_the_class() -> None:
+    assert vars(Size)["SMALL"] is Size.SMALL
+    assert [*Size] == [Size(1), Size(2)]
+    assert Size.BIG is Size.LARGE is Size["BIG"]
+
+
+def test_they_are_members_as_before() -> None:
+    assert (Size.SMALL.name, repr(Size.LARGE)) == ("SMALL", "<Size.LARGE: 2>")
+    assert pickle.loads(pickle.dumps(Size.SMALL)) is Size.SMALL  # noqa: S301
+    assert isinstance(Size.SMALL, Size)
