@@ -62,8 +62,11 @@ def wanted_revision(fleet: FleetState, deployment: DeploymentFact) -> int:
 
 def as_wanted(fleet: FleetState, deployment: DeploymentFact) -> DeploymentFact:
     """Return a deployment as its replicas are to be: after a rollback those of before."""
-    wanted = deployment.revision_of(wanted_revision(fleet, deployment))
-    if wanted is None or wanted.number == deployment.revision:
+    number = wanted_revision(fleet, deployment)
+    if number == deployment.revision:
+        return deployment  # mostly so
+    wanted = deployment.revision_of(number)
+    if wanted is None:
         return deployment
     spec = with_replicas_of(deployment.spec, wanted.spec)
     return replace(deployment, spec=spec, env_key=wanted.env_key)

@@ -5,26 +5,26 @@ stable order; above all scores lie the refusals, by the filter that refused firs
 scores go by a node's own columns, so only the rows that changed are worked out anew, and a board
 says the same as one made this moment.
 
-The best nodes stand in front, sorted. What they will be worth once they have taken one more replica
-of the ask, which is what mostly happens next, is worked out in plain numbers then, or, where a
-strategy takes arrays only, for all of them beforehand.
+The best nodes stand in front, sorted. A node that more was taken of is worth less, and stays where
+it stands until it is about to be chosen: then what it is worth is worked out in plain numbers, or,
+where a strategy takes arrays only, is known beforehand. Where many changed they are worked out by
+arrays at once.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import compress
-from operator import sub
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.policy import Policy, Ties
-from fogbank.placement.arrays import DIMENSIONS, Integers, amounts, pick
+from fogbank.placement.arrays import DIMENSIONS, Floats, Integers, amounts, pick
 from fogbank.placement.filters import Filters, passing
-from fogbank.placement.strategies import Rows, nearness, score_rows, strategy_of
+from fogbank.placement.strategies import Rows, Scorer, nearness, score_rows, strategy_of
 
 if TYPE_CHECKING:
     from fogbank.placement.room import Room
@@ -37,11 +37,13 @@ _REFUSED = 1 << 25
 _REFUSED_KEY = _REFUSED << _ROW_BITS
 # Working out all rows goes in pieces that stay in the processor's cache.
 _PIECE = 8_192
-# So many nodes stand in front at first: to find them costs more than to have many.
-_FRONT = 512
+# So many of the best nodes stand in front, and so many are within reach of it at first: to find
+# them among all costs more than to have many.
+_FRONT = 256
+_REACH = 16
 # Of a node that is taken again so many further steps are worked out at once.
 _DEPTH = 8
-# Above so many changed rows, and such a part of all, the front is made anew.
+# Above so many changed rows, and such a part of all, it costs less to work them out by arrays.
 _FEW, _FEW_OF = 32, 256
 # Above this part of all rows it costs less to work out all.
 _MANY = 8
@@ -64,23 +66,31 @@ class Board:
         self._keys = np.empty(0, dtype=np.int64)
         self._filters: list[str] = []
         self._refused: list[int] = []
+        # The keys below the bound, negated, so that the best one is last.
         self._front: list[int] = []
         self._bound = 0
+        # Where the next front is looked for first: below that there are more.
+        self._reach = 0
         # A row's keys after one more replica each, the first of them last.
         self._next: dict[int, list[int]] = {}
         # Which device is taken is not to be foreseen from sums.
         foreseeable = spec.resources.gpu_thousandths == 0
-        self._strategy = strategy_of(spec, policy)
-        self._falls = self._strategy.falls and foreseeable
-        # Whether a few rows that are worth less than before are worked out in plain numbers, or it
-        # is known beforehand what they will be worth.
-        self._plain = self._falls and self._strategy.of_one is not None
-        self._ahead = foreseeable and not self._plain
+        strategy = strategy_of(spec, policy)
+        self._falls = strategy.falls and foreseeable
+        # A row that is worth less than before is worked out in plain numbers where there is this,
+        # or it is known beforehand what it will be worth.
+        plain = self._falls and strategy.of_one is not None
+        self._score = strategy.scorer(policy) if plain else None
+        self._ahead = foreseeable and not plain
         if self._falls:
             room.expect(self.ask)
-        self._stale: set[int] = set()
+        # For each row whether it is worth no more than its key says, and perhaps less: as bytes and
+        # as an array of them.
+        self._stale = bytearray()
+        self._stale_rows = np.frombuffer(self._stale, dtype=np.bool_)
         # How near each region is to the one asked about.
         self._near: list[float] = []
+        self._near_from: Floats | None = None
         self._seen = self._seen_renewed = self._seen_scarce = -1
 
     # Keeping up.
@@ -93,7 +103,10 @@ class Board:
         """
         room, arrays = self._room, self._room.arrays
         near = nearness(arrays.near, arrays.regions, self._spec.region, self._policy)
-        self._near = near.tolist()
+        if near is not self._near_from:
+            self._near_from, self._near = near, near.tolist()
+        if room.changes.end == self._seen:
+            return
         changed = room.changes.since(self._seen)
         renewed = room.renewed.since(self._seen_renewed)
         scarce = room.scarce.since(self._seen_scarce)
@@ -101,13 +114,19 @@ class Board:
         if changed is None or renewed is None or scarce is None:
             self._work_out_all()
             self._line_up()
-        elif changed:
-            anew = {*renewed, *self._unfit(scarce)} if self._falls else set(changed)
-            self._stale.update(changed)
-            if len(anew) > self._few:
-                self._line_up()
-            elif anew:
-                self._work_out_few(list(anew))
+            return
+        if self._falls:
+            anew = {*renewed, *self._unfit(scarce)}
+            stale = self._stale
+            for row in changed:
+                stale[row] = True
+        else:
+            anew = set(changed)
+        if len(anew) > self._few:
+            self._work_out_rows(np.array([*anew], dtype=np.int64))
+            self._line_up()
+        elif anew:
+            self._work_out_few(list(anew))
 
     def _seen_up_to_here(self) -> None:
         room = self._room
@@ -128,13 +147,15 @@ class Board:
         least = np.minimum.reduce(spare)
         return compress(rows, (least < 0).tolist()) if np.minimum.reduce(least) < 0 else ()
 
-    def _work_out_rows(self, rows: list[int]) -> None:
-        """Work out many rows; the front is to be lined up anew."""
-        numbers = np.array(rows, dtype=np.int64)
-        self._count(self._keys[numbers], -1)
-        self._keys[numbers] = keys = self._work_out(numbers)
-        self._count(keys, 1)
-        self._stale.clear()
+    def _work_out_rows(self, rows: Integers) -> None:
+        """Work out many rows, or all; the front is to be lined up anew."""
+        if rows.size > self._keys.shape[0] // _MANY:
+            self._work_out_all()
+        elif rows.size:
+            self._count(self._keys[rows], -1)
+            self._keys[rows] = keys = self._work_out(rows)
+            self._count(keys, 1)
+            self._stale_rows[rows] = False
 
     def _work_out_few(self, rows: list[int]) -> None:
         """Work out a few rows, and what they will be after one more; move them to their places."""
@@ -144,25 +165,19 @@ class Board:
         else:
             keys = self._work_out(np.array(rows, dtype=np.int64)).tolist()
         for row, key in zip(rows, keys, strict=True):
+            self._stale[row] = False
             self._move(row, key)
-        self._stale.difference_update(rows)
 
-    def _lower(self, rows: Collection[int]) -> None:
-        """Move a few rows, on which more was taken, to their places: in plain numbers."""
-        for row in rows:
-            self._move(row, self._key_of(row))
-        self._stale.difference_update(rows)
-
-    def _key_of(self, row: int) -> int:
+    def _key_of(self, row: int, score: Scorer) -> int:
         """Work out a row that passes all filters, but for those by amount, in plain numbers."""
-        has, has_free, load, region_code = self._room.plain(row)
-        free = [*map(sub, has_free, self._asked)]
+        has, (cpu, memory, storage, gpu), load, region_code = self._room.plain(row)
+        asked_cpu, asked_memory, asked_storage, asked_gpu = self._asked
+        free = (cpu - asked_cpu, memory - asked_memory, storage - asked_storage, gpu - asked_gpu)
         if min(free) < 0:
             short = next(number for number, left in enumerate(free) if left < 0)
             rank = _REFUSED + len(self._filters) - DIMENSIONS + short
         else:
-            near = self._near[region_code]
-            rank = _MIDDLE - self._strategy.score_of_one(has, free, load, near, self._policy)
+            rank = _MIDDLE - score(has, free, load, self._near[region_code])
         return rank << _ROW_BITS | row
 
     def _foresee(self, rows: list[int], depth: int) -> None:
@@ -177,11 +192,12 @@ class Board:
         size = self._room.arrays.size
         if self._keys.shape[0] != size:
             self._keys = np.empty(size, dtype=np.int64)
+        self._stale = bytearray(size)
+        self._stale_rows = np.frombuffer(self._stale, dtype=np.bool_)
         for first in range(0, size, _PIECE):
             last = min(first + _PIECE, size)
             self._keys[first:last] = self._work_out(slice(first, last))
         self._refused = [0] * len(self._filters)
-        self._stale.clear()
         self._count(self._keys, 1)
 
     def _work_out(self, selection: slice | Integers, more: Integers | None = None) -> Integers:
@@ -209,41 +225,56 @@ class Board:
             for number, count in enumerate(counts.tolist()):
                 self._refused[number] += times * count
 
-    def _line_up(self) -> None:
-        """Put the best nodes in front."""
-        size = self._keys.shape[0]
-        if len(self._stale) > size // _MANY:
-            self._work_out_all()
-        elif self._stale:
-            self._work_out_rows(list(self._stale))
-        best = self._keys.copy()
-        if size > _FRONT:
-            best.partition(_FRONT)
-            self._bound = min(int(best[_FRONT]), _REFUSED_KEY)
-            best = best[:_FRONT]
-        else:
-            self._bound = _REFUSED_KEY
-        best.sort(kind="stable")
-        best = best[: best.searchsorted(self._bound)]
-        self._front = best.tolist()
+    def _line_up(self, at_least: int = 0) -> None:
+        """Put the best nodes in front, `at_least` so many; those in reach are worked out for it."""
+        size = max(at_least, _FRONT)
+        while True:
+            best = self._keys.compress(self._keys < self._reach)
+            rows = best & _ROW_MASK
+            stale = rows.compress(self._stale_rows.take(rows))
+            if stale.size:
+                self._work_out_rows(stale)
+            elif best.size > size or self._reach == _REFUSED_KEY:
+                break
+            else:
+                self._reach_further(size)
+        self._bound = self._reach
+        if best.size > size:
+            best.partition(size)
+            self._bound = int(best[size])
+            best = best[:size]
+        best.sort()
+        self._front = np.negative(best[::-1]).tolist()
         self._next = {}
         if self._front and self._ahead:
             best &= _ROW_MASK
             after = self._work_out(best, _ONE).tolist()
             self._next = {row: [key] for row, key in zip(best.tolist(), after, strict=True)}
 
+    def _reach_further(self, size: int) -> None:
+        """Work out all nodes, and let many more than so many be within reach."""
+        self._work_out_rows(np.flatnonzero(self._stale_rows))
+        self._reach = _REFUSED_KEY
+        if self._keys.shape[0] > size * _REACH:
+            last = np.partition(self._keys, size * _REACH)[size * _REACH]
+            self._reach = min(int(last), _REFUSED_KEY)
+
     def _move(self, row: int, key: int) -> None:
         """Give a row another key."""
         before = self._keys.item(row)
         if key == before:
             return
-        self._keys[row] = key
         if before < self._bound:
-            place = bisect_left(self._front, before)
-            if place < len(self._front) and self._front[place] == before:
+            place = bisect_left(self._front, -before)
+            if place < len(self._front) and self._front[place] == -before:
                 del self._front[place]
+        self._put(row, before, key)
+
+    def _put(self, row: int, before: int, key: int) -> None:
+        """Note a row's new key, and put it in front if it belongs there."""
+        self._keys[row] = key
         if key < self._bound:
-            insort(self._front, key)
+            insort(self._front, -key)
         if before >= _REFUSED_KEY:
             self._refused[(before >> _ROW_BITS) - _REFUSED] -= 1
         if key >= _REFUSED_KEY:
@@ -257,39 +288,45 @@ class Board:
         return [(key & _ROW_MASK, _MIDDLE - (key >> _ROW_BITS)) for key in keys]
 
     def _best(self, count: int, occupied: Sequence[int]) -> list[int]:
-        wanted = count + len(occupied)
+        wanted, score = count + len(occupied), self._score
+        found: list[int] = []
         lowered = 0
-        while True:
-            if len(self._front) < wanted and self._bound < _REFUSED_KEY:
-                self._line_up()
-                if len(self._front) < wanted and self._bound < _REFUSED_KEY:
-                    return self._best_of_all(count, occupied)
-            first = self._front[:wanted]
-            stale = self._stale.intersection([key & _ROW_MASK for key in first])
-            if not stale:
-                break
-            stale_near = stale
-            if len(self._stale) > self._few or not self._plain:
-                near = self._front[: max(wanted, 2 * self._few)]
-                stale_near = self._stale.intersection([key & _ROW_MASK for key in near])
-            lowered += len(stale)
-            if max(len(stale_near), lowered) > self._few:
-                self._line_up()
-            elif self._plain:
-                self._lower(stale)
+        while len(found) < wanted:
+            place = len(self._front) - 1 - len(found)
+            if place < 0:
+                if self._bound == _REFUSED_KEY:
+                    break
+                self._line_up(wanted)
+                found.clear()
+                continue
+            key = -self._front[place]
+            row = key & _ROW_MASK
+            if not self._stale[row]:
+                found.append(key)
+            elif lowered > self._few:
+                self._line_up(wanted)
+                found.clear()
+            elif score is not None:
+                lowered += 1
+                self._lower(row, key, place, score)
             else:
-                self._work_out_few(list(stale_near))
+                near = self._front[max(place - 2 * self._few, 0) : place + 1]
+                stale = [row for key in near if self._stale[row := -key & _ROW_MASK]]
+                lowered += len(stale)
+                self._work_out_few(stale)
+                found.clear()
         if not occupied:
-            return first
+            return found
         closed = set(occupied)
-        return [key for key in first if key & _ROW_MASK not in closed][:count]
+        return [key for key in found if key & _ROW_MASK not in closed][:count]
 
-    def _best_of_all(self, count: int, occupied: Sequence[int]) -> list[int]:
-        """Return the same where more are asked for than can stand in front, just lined up."""
-        keys = self._keys[self._keys < _REFUSED_KEY]
-        keys.sort(kind="stable")
-        closed = set(occupied)
-        return [key for key in keys.tolist() if key & _ROW_MASK not in closed][:count]
+    def _lower(self, row: int, before: int, place: int, score: Scorer) -> None:
+        """Move a row that stands at a place in front to where it belongs by now."""
+        self._stale[row] = False
+        key = self._key_of(row, score)
+        if key != before:
+            del self._front[place]
+            self._put(row, before, key)
 
     def feasible(self, row: int) -> bool:
         """Tell whether a node passes the filters."""
@@ -307,14 +344,11 @@ class Board:
         ]
 
     def take(self, rows: Sequence[int]) -> None:
-        """Take what a replica asks for on each of these nodes, which differ."""
+        """Take what a replica asks for on each of these nodes, which differ; then `refresh`."""
         self._room.take(rows, self.ask)
-        if not (self._plain or self._ahead):
+        if not self._ahead:
             return
         self._seen_up_to_here()
-        if self._plain:
-            self._lower(rows)
-            return
         unknown = [row for row in rows if not self._next.get(row)]
         if unknown:
             self._foresee(unknown, _DEPTH)

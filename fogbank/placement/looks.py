@@ -116,7 +116,7 @@ def place(
     ask = amounts(spec.resources)
     # So that no outcome names more of those that stop than a commit has room for.
     most = MOST_NAMES // (spec.replicas if at_least else count)
-    crowded = room.crowded(room.booked, ask, most)
+    crowded = room.crowded(ask, most)
     occupied = occupied_rows(fleet, arrays, deployment.id, slots)
     occupied += room.successors.get(deployment.id, ())
     if barred is not None:
@@ -143,7 +143,7 @@ def place(
         if len(rows) < (at_least or count):
             # Told of whatever nodes there are: until room appears there are no fewer of these.
             on_one = ask * count if spec.allow_colocation else ask
-            passing = bool(room.crowded(room.booked, on_one, most))
+            passing = bool(room.crowded(on_one, most))
             return _shortage(arrays, spec, count, considered, passing=passing)
         for row in rows:
             room.take([row], ask)
@@ -248,7 +248,7 @@ def _stacked(
     gpu, before = spec.resources.gpu_thousandths, room.arrays.gpu_free.copy()
     rows: list[int] = []
     while len(rows) < count:
-        crowded = room.crowded(booked, ask, most)
+        crowded = room.crowded(ask, most, booked)
         filtered = feasible_nodes(room.arrays, booked, spec, ask, [], crowded_rows=crowded)
         scores = score(room.arrays, booked, ask, spec, policy)
         for row, points in lost.items():

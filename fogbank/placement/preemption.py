@@ -366,7 +366,7 @@ class _Ask:
         )
 
     def _crowded(self, copies: int) -> list[int]:
-        return self.room.crowded(self.room.booked, self.takes * copies, MOST_NAMES // self.count)
+        return self.room.crowded(self.takes * copies, MOST_NAMES // self.count)
 
     def _price_on(self, row: int, copies: int) -> tuple[int, int]:
         """Return what several replicas on one node cost, and since when the oldest victim runs."""

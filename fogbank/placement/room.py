@@ -6,26 +6,32 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import compress
-from operator import add, lt, sub
+from operator import add, sub
 from typing import NamedTuple
 
 import numpy as np
 
 from fogbank.domain import events as ev
 from fogbank.domain.tenancy import Use
-from fogbank.placement.arrays import DIMENSIONS, GPU, FleetArrays, Integers, pick
+from fogbank.placement.arrays import (
+    CPU,
+    DIMENSIONS,
+    GPU,
+    MEMORY,
+    STORAGE,
+    FleetArrays,
+    Integers,
+    pick,
+)
 from fogbank.placement.boards import Boards
 from fogbank.placement.journal import Journal
-
-# Above so many rows one step of arrays costs less than a step for each.
-_SOME = 3
 
 
 class PlainNode(NamedTuple):
     """A node's columns as plain numbers, which a step for one node takes in a tenth of the time.
 
-    `has` is its room and `free` what is not promised of it, both by dimension; `load` that of cpu
-    and of memory as shares of 1.
+    `has` is its room and `free` what is not promised of it as the round goes on, both by dimension;
+    `load` that of cpu and of memory as shares of 1.
     """
 
     has: list[int]
@@ -53,8 +59,7 @@ class Room:
         self.scarce = Journal()
         # All amounts that are expected, in their order, and the largest, by dimension.
         self._expected = [[0] for _ in range(DIMENSIONS)]
-        self._largest = np.zeros((DIMENSIONS, 1), dtype=np.int64)
-        self._largest_plain = [0] * DIMENSIONS
+        self._largest = [0] * DIMENSIONS
         self.leaving: dict[int, list[str]] = {}
         self.successors: dict[str, list[int]] = {}
         self.taken: dict[int, list[int]] = {}
@@ -62,6 +67,8 @@ class Room:
         self._round_began = 0
         self._freed: dict[int, Integers] = {}
         self._plain: dict[int, PlainNode] = {}
+        # Rows on which more was taken in plain numbers than the columns say.
+        self._unwritten: set[int] = set()
         self._copy()
         self.begin()
         self.boards = Boards(self)
@@ -87,7 +94,7 @@ class Room:
             self.scarce = Journal(self.scarce.end + 1)
         elif rows := list(dict.fromkeys([*said, *taken])):
             numbers = np.array(rows, dtype=np.int64)
-            before, booked = pick(self._booked, numbers), pick(arrays.booked, numbers)
+            before, booked = pick(self.booked, numbers), pick(arrays.booked, numbers)
             fell = np.logical_or.reduce(booked < before)
             self._booked[:, numbers] = booked
             self._forget_plain(rows)
@@ -104,30 +111,41 @@ class Room:
 
     def _copy(self) -> None:
         self._plain.clear()
+        self._unwritten.clear()
         self._booked = self.arrays.booked.copy()
-        self.booked = self._booked.view()
-        self.booked.flags.writeable = False
+        self._readable = self._booked.view()
+        self._readable.flags.writeable = False
+
+    @property
+    def booked(self) -> Integers:
+        """What is promised as the round stands, by dimension and node; not to be written to."""
+        if self._unwritten:
+            rows = list(self._unwritten)
+            nodes = [self._plain[row] for row in rows]
+            taken = [[*map(sub, node.has, node.free)] for node in nodes]
+            self._booked[:, rows] = np.array(taken, dtype=np.int64).T
+            self._unwritten.clear()
+        return self._readable
 
     def take(self, rows: Sequence[int], ask: Integers) -> None:
         """Take what a replica asks for (a column) on each of these nodes: some, which differ."""
         self.changes.note_all(rows)
-        if len(rows) > _SOME:
-            numbers = np.array(rows, dtype=np.int64)
-            booked = pick(self._booked, numbers)
-            booked += ask
-            self._booked[:, numbers] = booked
-            self._forget_plain(rows)
-            self._note_scarce(rows, pick(self.arrays.allocatable, numbers) - booked, ask)
-            return
-        amounts = ask[:, 0]
-        asked = amounts.tolist()
+        self._unwritten.update(rows)
+        asked = ask[:, 0].tolist()
+        cpu, memory, storage, gpu = asked
+        most_cpu, most_memory, most_storage, most_gpu = self._largest
         for row in rows:
-            has, before, load, region_code = self.plain(row)
-            booked = self._booked[:, row]
-            booked += amounts
-            free = [*map(sub, before, asked)]
-            self._plain[row] = PlainNode(has, free, load, region_code)
-            if any(map(lt, free, self._largest_plain)) and self._ends(free, asked):
+            free = self.plain(row).free
+            free[CPU] -= cpu
+            free[MEMORY] -= memory
+            free[STORAGE] -= storage
+            free[GPU] -= gpu
+            if (
+                free[CPU] < most_cpu
+                or free[MEMORY] < most_memory
+                or free[STORAGE] < most_storage
+                or free[GPU] < most_gpu
+            ) and self._ends(free, asked):
                 self.scarce.note_all([row])
 
     def plain(self, row: int) -> PlainNode:
@@ -135,6 +153,7 @@ class Room:
         known = self._plain.get(row)
         if known is None:
             arrays = self.arrays
+            # What was taken in plain numbers is known in them.
             has, booked = arrays.allocatable[:, row].tolist(), self._booked[:, row].tolist()
             load, region_code = arrays.load[:, row].tolist(), arrays.region_codes.item(row)
             known = PlainNode(has, [*map(sub, has, booked)], load, region_code)
@@ -151,12 +170,11 @@ class Room:
             place = bisect_left(known, amount)
             if known[place : place + 1] != [amount]:
                 known.insert(place, amount)
-        np.maximum(self._largest, ask, out=self._largest)
-        self._largest_plain = self._largest[:, 0].tolist()
+        self._largest = [known[-1] for known in self._expected]
 
     def _note_scarce(self, rows: Sequence[int], free: Integers, taken: Integers) -> None:
         """Note those of the rows that are scarce now: what is left, and what was taken of each."""
-        if (free < self._largest).any():
+        if (free < np.array(self._largest)[:, None]).any():
             every = np.broadcast_to(taken, free.shape)
             for row, left, less in zip(rows, free.T.tolist(), every.T.tolist(), strict=True):
                 if self._ends(left, less):
@@ -176,7 +194,7 @@ class Room:
 
     def free(self, row: int, amounts: Integers) -> None:
         """Book amounts (a column) on a node no more; they stay held until their replica ended."""
-        self._booked[:, row] -= amounts[:, 0]
+        self._booked[:, row] = self.booked[:, row] - amounts[:, 0]
         self._forget_plain([row])
         self._freed[row] = self._freed.get(row, 0) + amounts[:, 0]
         self.changes.note_all([row])
@@ -185,14 +203,14 @@ class Room:
     def overfull(self, row: int) -> bool:
         """Tell whether a node holds more than it has, for what is to end there still runs."""
         arrays = self.arrays
-        taken = self._booked[:, row] + self._freed.get(row, 0) - arrays.booked[:, row]
+        taken = self.booked[:, row] + self._freed.get(row, 0) - arrays.booked[:, row]
         return bool((arrays.held[:, row] + taken > arrays.allocatable[:, row]).any())
 
-    def crowded(self, booked: Integers, ask: Integers, most: int) -> list[int]:
+    def crowded(self, ask: Integers, most: int, booked: Integers | None = None) -> list[int]:
         """Return the rows where an ask (a column) would start after more than `most` others.
 
-        It would if the node then held more than it has: `booked` (by dimension and node) is what
-        the log and this round have promised by now.
+        It would if the node then held more than it has; `booked` (by dimension and node) takes the
+        place of what the log and this round have promised by now.
         """
         arrays, stopping = self.arrays, self.arrays.stopping
         if not arrays.ending and not self.leaving:
@@ -205,7 +223,8 @@ class Room:
         closed: list[int] = rows.tolist()
         if not closed or ask[GPU, 0]:  # a device of its own may be held where the node is not full
             return closed
-        held = pick(arrays.held, rows) + pick(booked, rows) - pick(arrays.booked, rows) + ask
+        promised = pick(self.booked if booked is None else booked, rows)
+        held = pick(arrays.held, rows) + promised - pick(arrays.booked, rows) + ask
         for place, row in enumerate(closed):
             held[:, place] += self._freed.get(row, 0)
         full = np.logical_or.reduce(held > pick(arrays.allocatable, rows))

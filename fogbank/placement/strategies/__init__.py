@@ -15,6 +15,7 @@ from fogbank.placement.arrays import FleetArrays, Integers, Keys, Mask, Selectio
 from fogbank.placement.strategies.catalogue import (
     SCORE_STEPS,
     STRATEGIES,
+    Scorer,
     Strategy,
     score_rows,
     strategy_name,
@@ -29,6 +30,7 @@ __all__ = [
     "SCORE_STEPS",
     "STRATEGIES",
     "Rows",
+    "Scorer",
     "Selection",
     "Strategy",
     "best_rows",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
 
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.policy import Policy
 from fogbank.placement.arrays import CPU, MEMORY, Floats, Integers
 from fogbank.placement.strategies.rows import Rows
 
-_Number = TypeVar("_Number", float, Floats)
+# From the room by dimension, what of it stays free after placing, the load of cpu and memory as
+# shares of 1, and how near the node's region is.
+OfOne = Callable[[Sequence[int], Sequence[int], Sequence[float], float], float]
 
 
 def balanced(rows: Rows, ask: Integers, spec: DeploymentSpec, policy: Policy) -> dict[str, Floats]:
@@ -22,37 +23,30 @@ def balanced(rows: Rows, ask: Integers, spec: DeploymentSpec, policy: Policy) ->
     cpu_free, memory_free = rows.free_share_after(ask, slice(CPU, MEMORY + 1))
     cpu_idle, memory_idle = 1.0 - rows.load
     near = rows.locality(spec.region, policy)
-    terms = _weighed(policy, (cpu_free, memory_free), (cpu_idle, memory_idle), near)
-    return dict(zip(("resources", "cpu load", "memory load", "locality"), terms, strict=True))
+    return {
+        "resources": (cpu_free + memory_free) / 2.0 * policy.resource_weight,
+        "cpu load": cpu_idle * policy.cpu_load_weight,
+        "memory load": memory_idle * policy.memory_load_weight,
+        "locality": near * policy.locality_weight,
+    }
 
 
-def balanced_of_one(
-    room: Sequence[int], free: Sequence[int], load: Sequence[float], near: float, policy: Policy
-) -> float:
+def balanced_of_one(policy: Policy) -> OfOne:
     """Return what the terms of one node sum to: the same arithmetic on plain numbers."""
-    cpu_free, memory_free = free[CPU], free[MEMORY]
-    resources, cpu, memory, locality = _weighed(
-        policy,
-        (
-            float(cpu_free) / float(room[CPU] or 1) if cpu_free > 0 else 0.0,
-            float(memory_free) / float(room[MEMORY] or 1) if memory_free > 0 else 0.0,
-        ),
-        (1.0 - load[CPU], 1.0 - load[MEMORY]),
-        near,
-    )
-    return resources + cpu + memory + locality
+    resource_weight, locality_weight = policy.resource_weight, policy.locality_weight
+    cpu_load_weight, memory_load_weight = policy.cpu_load_weight, policy.memory_load_weight
 
+    def total(
+        room: Sequence[int], free: Sequence[int], load: Sequence[float], near: float
+    ) -> float:
+        cpu_free, memory_free = free[CPU], free[MEMORY]
+        cpu_share = float(cpu_free) / float(room[CPU] or 1) if cpu_free > 0 else 0.0
+        memory_share = float(memory_free) / float(room[MEMORY] or 1) if memory_free > 0 else 0.0
+        return (
+            (cpu_share + memory_share) / 2.0 * resource_weight
+            + (1.0 - load[CPU]) * cpu_load_weight
+            + (1.0 - load[MEMORY]) * memory_load_weight
+            + near * locality_weight
+        )
 
-def _weighed(
-    policy: Policy,
-    free: tuple[_Number, _Number],
-    idle: tuple[_Number, _Number],
-    near: _Number,
-) -> tuple[_Number, _Number, _Number, _Number]:
-    """Return the terms, from what of cpu and of memory is free after placing and idle."""
-    return (
-        (free[CPU] + free[MEMORY]) / 2.0 * policy.resource_weight,
-        idle[CPU] * policy.cpu_load_weight,
-        idle[MEMORY] * policy.memory_load_weight,
-        near * policy.locality_weight,
-    )
+    return total

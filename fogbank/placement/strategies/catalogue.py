@@ -11,7 +11,7 @@ import numpy as np
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.policy import Policy, Ties
 from fogbank.placement.arrays import Floats, Integers
-from fogbank.placement.strategies.balanced import balanced, balanced_of_one
+from fogbank.placement.strategies.balanced import OfOne, balanced, balanced_of_one
 from fogbank.placement.strategies.gpus import fgd, gpu_packing
 from fogbank.placement.strategies.objectives import multi_objective
 from fogbank.placement.strategies.rows import Rows
@@ -29,9 +29,8 @@ _PERCENT = 100
 
 Terms = Callable[[Rows, Integers, DeploymentSpec, Policy], dict[str, Floats]]
 
-# From the room by dimension, what of it stays free after placing, the load of cpu and memory as
-# shares of 1, and how near the node's region is.
-OfOne = Callable[[Sequence[int], Sequence[int], Sequence[float], float, Policy], float]
+# The same as `OfOne`, cut into steps.
+Scorer = Callable[[Sequence[int], Sequence[int], Sequence[float], float], int]
 
 
 def _indifferent(
@@ -57,18 +56,11 @@ class Strategy:
     round_up_at: float = 0.5
     ties: Ties | None = None
     falls: bool = False
-    of_one: OfOne | None = None
+    of_one: Callable[[Policy], OfOne] | None = None
     reads_labels: bool = False
 
-    def score_of_one(
-        self,
-        room: Sequence[int],
-        free: Sequence[int],
-        load: Sequence[float],
-        near: float,
-        policy: Policy,
-    ) -> int:
-        """Return what `score_rows` gives a node, from plain numbers.
+    def scorer(self, policy: Policy) -> Scorer:
+        """Return what gives a node what `score_rows` does, from plain numbers.
 
         Raises:
             ValueError: the strategy has no `of_one`.
@@ -76,8 +68,14 @@ class Strategy:
         if self.of_one is None:
             message = f"strategy {self.name} takes arrays only"
             raise ValueError(message)
-        total = self.of_one(room, free, load, near, policy)
-        return floor(total * self.steps + (1.0 - self.round_up_at))
+        total, steps, whole = self.of_one(policy), self.steps, 1.0 - self.round_up_at
+
+        def score(
+            room: Sequence[int], free: Sequence[int], load: Sequence[float], near: float
+        ) -> int:
+            return floor(total(room, free, load, near) * steps + whole)
+
+        return score
 
 
 # Above what rounding can take from a whole percent, below any real part of one.

@@ -169,7 +169,7 @@ ACTS: dict[str, Callable[[World, int], None]] = {
         st.tuples(st.sampled_from([2000, 4000, 16_000]), st.integers(0, 5)), min_size=1, max_size=9
     ),
     times=st.sampled_from([1, 20, 40]),
-    front=st.sampled_from([96, 512]),
+    front=st.sampled_from([8, 96, 512]),
     steps=st.lists(
         st.tuples(
             st.integers(0, len(SPECS) - 1),
@@ -203,7 +203,7 @@ def keep_a_board(world: World, steps: list[tuple[int, int, str]]) -> None:
     assert np.array_equal(Room(world.arrays).booked, world.arrays.booked)
 
 
-@pytest.mark.parametrize("front", [96, 512])
+@pytest.mark.parametrize("front", [8, 96, 512])
 def test_boards_of_the_default_score_stay_right_until_every_node_is_full(
     front: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +227,7 @@ def test_boards_of_the_default_score_stay_right_until_every_node_is_full(
             if rows := [row for row, _ in board.best(count, [])]:
                 board.take(rows)
                 world.propose(spec, rows)
+                board.refresh()
                 check(world.room, board, spec, [], count)
             found += len(rows)
         if chance.random() < 0.5:

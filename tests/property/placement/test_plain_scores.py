@@ -50,13 +50,14 @@ def test_plain_numbers_and_arrays_agree(
     )
     sums = sum(terms_of(rows, ask, spec, policy).values(), np.zeros(len(fleet)))
     scores = score_rows(rows, ask, spec, policy)
+    assert strategy.of_one is not None
+    total, points = strategy.of_one(policy), strategy.scorer(policy)
     by_region = nearness({}, REGIONS, spec.region, policy)
     for number, (room, booked, loads, region) in enumerate(fleet):
         free = [
             has - taken - asked
             for has, taken, asked in zip(room, booked, ask[:, 0].tolist(), strict=True)
         ]
-        seen = room, free, loads, by_region.item(region), policy
-        assert strategy.of_one is not None
-        assert strategy.of_one(*seen) == sums[number]
-        assert strategy.score_of_one(*seen) == scores[number]
+        seen = room, free, loads, by_region.item(region)
+        assert total(*seen) == sums[number]
+        assert points(*seen) == scores[number]
