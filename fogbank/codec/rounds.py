@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fogbank.codec.errors import CodecError
-from fogbank.codec.values import resources_fields, resources_from_pb
+from fogbank.codec.values import fill_resources, resources_from_pb
 from fogbank.domain import events as ev
 from fogbank.v1 import rounds_pb2 as pb
 
@@ -30,7 +30,15 @@ def round_decided_to_pb(event: ev.RoundDecided) -> pb.RoundDecided:
         state_digest=event.state_digest,
     )
     for outcome in event.outcomes:
-        message.outcomes.add(**_outcome_fields(outcome))
+        match outcome:
+            case ev.DeploymentPlaced():
+                _fill_placed(message.outcomes.add().placed, outcome)
+            case ev.DeploymentDeferred():
+                _fill_deferred(message.outcomes.add().deferred, outcome)
+            case ev.DeploymentFailed():
+                _fill_failed(message.outcomes.add().failed, outcome)
+            case _:
+                message.outcomes.add(**_movement_fields(outcome))
     return message
 
 
@@ -54,18 +62,9 @@ def round_decided_from_pb(message: pb.RoundDecided) -> ev.RoundDecided:
     )
 
 
-# Messages within messages are given by their fields: a message that is put into another is copied,
-# which costs more than all the rest.
+# A message that is put into another is copied, which costs more than all the rest: it is filled in
+# its place, or given by its fields.
 _Fields = dict[str, Any]
-
-
-def _considered_fields(considered: ev.Considered) -> _Fields:
-    return {
-        "nodes": considered.nodes,
-        "feasible": considered.feasible,
-        "refusals": [{"filter": name, "nodes": count} for name, count in considered.refusals],
-        "best": [{"node_id": node, "score": score} for node, score in considered.best],
-    }
 
 
 def _considered_from_pb(message: pb.Considered) -> ev.Considered:
@@ -78,33 +77,21 @@ def _considered_from_pb(message: pb.Considered) -> ev.Considered:
     )
 
 
-def _outcome_fields(outcome: ev.Outcome) -> _Fields:
-    match outcome:
-        case ev.DeploymentPlaced():
-            return {"placed": _placed_fields(outcome)}
-        case ev.DeploymentDeferred():
-            return {
-                "deferred": {
-                    "deployment_id": outcome.deployment_id,
-                    "version": outcome.version,
-                    "attempt": outcome.attempt,
-                    "not_before_us": outcome.not_before_us,
-                    "reason": outcome.reason,
-                    "considered": _considered_fields(outcome.considered),
-                }
-            }
-        case ev.DeploymentFailed():
-            return {
-                "failed": {
-                    "deployment_id": outcome.deployment_id,
-                    "version": outcome.version,
-                    "reason": outcome.reason,
-                    "available_nodes": outcome.available_nodes,
-                    "considered": _considered_fields(outcome.considered),
-                }
-            }
-        case _:
-            return _movement_fields(outcome)
+def _fill_deferred(message: pb.DeploymentDeferred, outcome: ev.DeploymentDeferred) -> None:
+    message.deployment_id = outcome.deployment_id
+    message.version = outcome.version
+    message.attempt = outcome.attempt
+    message.not_before_us = outcome.not_before_us
+    message.reason = outcome.reason
+    _fill_considered(message.considered, outcome.considered)
+
+
+def _fill_failed(message: pb.DeploymentFailed, outcome: ev.DeploymentFailed) -> None:
+    message.deployment_id = outcome.deployment_id
+    message.version = outcome.version
+    message.reason = outcome.reason
+    message.available_nodes = outcome.available_nodes
+    _fill_considered(message.considered, outcome.considered)
 
 
 def _movement_fields(
@@ -161,33 +148,44 @@ def _movement_fields(
             }
 
 
-def _placed_fields(outcome: ev.DeploymentPlaced) -> _Fields:
-    return {
-        "deployment_id": outcome.deployment_id,
-        "version": outcome.version,
-        "resources": resources_fields(outcome.resources),
-        "placements": [
-            {
-                "replica_id": placement.replica_id,
-                "slot": placement.slot,
-                "generation": placement.generation,
-                "node_id": placement.node_id,
-                "score": placement.score,
-                "starts_after": placement.starts_after,
-                "replaces": placement.replaces,
-                "gpu_devices": placement.gpu_devices,
-            }
-            for placement in outcome.placements
-        ],
-        "considered": _considered_fields(outcome.considered),
-        "revision": outcome.revision if outcome.revision > 1 else 0,
-        "evictions": [
-            {"deployment_id": eviction.deployment_id, "replica_ids": eviction.replica_ids}
-            for eviction in outcome.evictions
-        ],
-        "rebalance": outcome.rebalance,
-        "gain": outcome.gain,
-    }
+def _fill_placed(message: pb.DeploymentPlaced, outcome: ev.DeploymentPlaced) -> None:
+    """Fill the message of what rounds decide mostly, so by fields: that takes half the time."""
+    message.deployment_id = outcome.deployment_id
+    message.version = outcome.version
+    fill_resources(message.resources, outcome.resources)
+    add_placement = message.placements.add
+    for placement in outcome.placements:
+        added = add_placement(
+            replica_id=placement.replica_id,
+            slot=placement.slot,
+            generation=placement.generation,
+            node_id=placement.node_id,
+            score=placement.score,
+            replaces=placement.replaces,
+        )
+        if placement.starts_after:
+            added.starts_after.extend(placement.starts_after)
+        if placement.gpu_devices:
+            added.gpu_devices.extend(placement.gpu_devices)
+    _fill_considered(message.considered, outcome.considered)
+    message.revision = outcome.revision if outcome.revision > 1 else 0
+    for eviction in outcome.evictions:
+        message.evictions.add(
+            deployment_id=eviction.deployment_id, replica_ids=eviction.replica_ids
+        )
+    message.rebalance = outcome.rebalance
+    message.gain = outcome.gain
+
+
+def _fill_considered(message: pb.Considered, considered: ev.Considered) -> None:
+    message.SetInParent()
+    message.nodes = considered.nodes
+    message.feasible = considered.feasible
+    for name, nodes in considered.refusals:
+        message.refusals.add(filter=name, nodes=nodes)
+    add_scored = message.best.add
+    for node_id, score in considered.best:
+        add_scored(node_id=node_id, score=score)
 
 
 def _placed_from_pb(message: pb.DeploymentPlaced) -> ev.DeploymentPlaced:

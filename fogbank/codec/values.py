@@ -30,17 +30,18 @@ _DEFAULT_DISCONNECT = DisconnectRules()
 
 def resources_to_pb(value: Resources) -> resources_pb2.Resources:
     """Return the message of an amount."""
-    return resources_pb2.Resources(**resources_fields(value))
+    message = resources_pb2.Resources()
+    fill_resources(message, value)
+    return message
 
 
-def resources_fields(value: Resources) -> dict[str, int]:
-    """Return the fields of an amount's message, for a message that holds one."""
-    return {
-        "cpu_millicores": value.cpu_millicores,
-        "memory_mib": value.memory_mib,
-        "storage_gib": value.storage_gib,
-        "gpu_thousandths": value.gpu_thousandths,
-    }
+def fill_resources(message: resources_pb2.Resources, value: Resources) -> None:
+    """Fill an amount's message, which may be part of another one, and is there even if it is 0."""
+    message.SetInParent()
+    message.cpu_millicores = value.cpu_millicores
+    message.memory_mib = value.memory_mib
+    message.storage_gib = value.storage_gib
+    message.gpu_thousandths = value.gpu_thousandths
 
 
 def resources_from_pb(message: resources_pb2.Resources) -> Resources:
