@@ -82,11 +82,11 @@ def _is_uuid(text: str) -> bool:
 
 def _askable(spec: DeploymentSpec) -> bool:
     rules = spec.disconnect
-    times_ms = (rules.lost_after_ms, rules.stop_on_client_after_ms)
     return (
         _bearable(spec.resources)
         and _countable(spec.replicas)
-        and all(0 <= time_ms <= MAX_AMOUNT for time_ms in times_ms)
+        and 0 <= rules.lost_after_ms <= MAX_AMOUNT
+        and 0 <= rules.stop_on_client_after_ms <= MAX_AMOUNT
     )
 
 
@@ -95,14 +95,11 @@ def _countable(replicas: int) -> bool:
 
 
 def _bearable(amounts: Resources) -> bool:
-    return all(
-        0 <= amount <= MAX_AMOUNT
-        for amount in (
-            amounts.cpu_millicores,
-            amounts.memory_mib,
-            amounts.storage_gib,
-            amounts.gpu_thousandths,
-        )
+    return (
+        0 <= amounts.cpu_millicores <= MAX_AMOUNT
+        and 0 <= amounts.memory_mib <= MAX_AMOUNT
+        and 0 <= amounts.storage_gib <= MAX_AMOUNT
+        and 0 <= amounts.gpu_thousandths <= MAX_AMOUNT
     )
 
 

@@ -397,6 +397,13 @@ class FleetState:
 
     def node_status(self, node: NodeFact) -> NodeStatus:
         """Return what a node does; busy goes by measured load, never by what is booked."""
+        closed = self.closed_as(node)
+        if closed is not None:
+            return closed
+        return NodeStatus.ACTIVE if self.use(node.id).replicas else NodeStatus.IDLE
+
+    def closed_as(self, node: NodeFact) -> NodeStatus | None:
+        """Return the status for which a node takes no replicas; None for an idle or active one."""
         if node.removed:
             return NodeStatus.REMOVED
         if self.offline_since_us(node) is not None:
@@ -406,7 +413,7 @@ class FleetState:
         busy_percent = self.facts.policy.busy_load_percent
         if max(node.cpu_percent, node.memory_percent) > busy_percent:
             return NodeStatus.BUSY
-        return NodeStatus.ACTIVE if self.use(node.id).replicas else NodeStatus.IDLE
+        return None
 
 
 def state_of(observed: Observed | None, node: NodeFact | None) -> ReplicaState:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterable
 from copy import copy
 from hashlib import sha256
-from itertools import chain, compress
+from itertools import compress
 from operator import attrgetter
 from typing import TypeVar
 
@@ -24,7 +24,6 @@ from fogbank.domain.node import Fingerprint
 from fogbank.domain.node_use import NodeUse
 from fogbank.domain.policy import Policy
 from fogbank.domain.resources import Resources
-from fogbank.domain.states import NodeStatus
 from fogbank.placement.journal import Journal
 
 Integers = NDArray[np.int64]
@@ -34,7 +33,6 @@ Keys = NDArray[np.uint64]
 
 CPU, MEMORY, STORAGE, GPU = range(4)
 DIMENSIONS = 4
-_OPEN = frozenset({NodeStatus.IDLE, NodeStatus.ACTIVE})
 
 
 def amounts(resources: Resources) -> Integers:
@@ -221,44 +219,40 @@ class FleetArrays:
             if node.removed and row not in self._removed:
                 self._strike_off(row)
         uses = [fleet.use(node.id) for node in nodes]
-        said = chain.from_iterable(
-            (
-                *use.booked,
-                *use.held,
-                use.stopping,
-                *use.unseen[: MEMORY + 1],
-                node.cpu_percent,
-                node.memory_percent,
-            )
-            for node, use in zip(nodes, uses, strict=True)
-        )
-        columns = np.fromiter(said, dtype=np.int64).reshape(len(nodes), -1).T
-        booked, held = columns[:DIMENSIONS], columns[DIMENSIONS : 2 * DIMENSIONS]
-        opened = np.array([fleet.node_status(node) in _OPEN for node in nodes], dtype=np.bool_)
-        load = self._load_of(columns[-4:-2], columns[-2:], rows)
+        said: list[int] = []
+        for node, use in zip(nodes, uses, strict=True):
+            said += use.booked
+            said += use.held
+            said += use.unseen
+            said += (use.stopping, node.cpu_percent, node.memory_percent)
+        columns = np.array(said, dtype=np.int64).reshape(len(nodes), -1).T
+        booked, held, unseen = columns[:-3].reshape(3, DIMENSIONS, -1)
+        opened = np.array([fleet.closed_as(node) is None for node in nodes], dtype=np.bool_)
+        numbers = np.array(rows, dtype=np.int64)
+        load = self._load_of(unseen[: MEMORY + 1], columns[-2:], numbers)
         better = np.logical_or.reduce(
             [
-                *(booked < self.booked[:, rows]),
-                *(load < self.load[:, rows]),
-                opened != self.open[rows],
+                *(booked < pick(self.booked, numbers)),
+                *(load < pick(self.load, numbers)),
+                opened != self.open[numbers],
             ]
         )
-        self.booked[:, rows] = booked
-        self.held[:, rows] = held
-        self.stopping[rows] = columns[2 * DIMENSIONS]
+        self.booked[:, numbers] = booked
+        self.held[:, numbers] = held
+        self.stopping[numbers] = columns[-3]
         self.ending.difference_update(rows)
         self.ending.update(compress(rows, np.logical_or.reduce(held != booked).tolist()))
-        self.open[rows] = opened
-        self.load[:, rows] = load
+        self.open[numbers] = opened
+        self.load[:, numbers] = load
         for node, row, use in zip(nodes, rows, uses, strict=True):
             if node.fingerprint.allocatable.gpu_thousandths or self.gpu_free.shape[0]:
                 self._fill_devices(node, row, use)
         self.changes.note_all(rows)
         self.renewed.note_all([*compress(rows, better.tolist()), *described])
 
-    def _load_of(self, unseen: Integers, percents: Integers, rows: list[int]) -> Floats:
+    def _load_of(self, unseen: Integers, percents: Integers, rows: Integers) -> Floats:
         """Return what is measured, with what is placed but not yet seen, of cpu and memory."""
-        room = np.maximum(self.allocatable[: MEMORY + 1, rows], 1)
+        room = np.maximum(pick(self.allocatable[: MEMORY + 1], rows), 1)
         load: Floats = np.minimum(np.maximum(percents, 0) / 100.0 + unseen / room, 1.0)
         return load
 
