@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,10 +45,11 @@ def log(
             written = counted(exported(connection, export, thing, after), "event")
             print(f"{written} written to {export}")
             return
-        named = names(connection)
+        actors: dict[str, str] = {}
+        named = names(connection, actors)
         # Other records have only some of the commands on a deployment.
         changes = Changes() if thing.startswith("deployment/") else None
-        for logged, event in _logged(connection, thing, after):
+        for logged, event in _logged(connection, thing, after, actors=actors):
             position = pack(event["sequence"], event["index"])
             changed = changes.told(logged.envelope, position) if changes is not None else ""
             _print(event, thing, named, output, changed)
@@ -70,12 +71,13 @@ def events(
     thing: str,
     after: int,
     progress: Callable[[int, int], None] = lambda _done, _last: None,
+    actors: dict[str, str] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield the events that touch a thing (all for an empty one), with their causes.
 
-    `progress` gets the sequence that was read and the last one.
+    `progress` gets the sequence that was read and the last one, `actors` the names of users by id.
     """
-    for _logged_event, row in _logged(connection, thing, after, progress):
+    for _logged_event, row in _logged(connection, thing, after, progress, actors):
         yield row
 
 
@@ -84,6 +86,7 @@ def _logged(
     thing: str,
     after: int,
     progress: Callable[[int, int], None] = lambda _done, _last: None,
+    actors: dict[str, str] | None = None,
 ) -> Iterator[tuple["LoggedEvent", dict[str, Any]]]:
     """Yield the events of `events` as the server sends them, too."""
     from fogbank.cli.event_commands import rows
@@ -92,6 +95,8 @@ def _logged(
     request = pb.ReadEventsRequest(after_sequence=after, touching=thing)
     for commit in connection.audit.ReadEvents(request, metadata=connection.metadata):
         progress(commit.sequence, commit.last_sequence)
+        if actors is not None:
+            actors |= commit.actor_names
         for logged, row in zip(commit.events, rows(commit), strict=True):
             yield logged, with_causes(logged, row)
 
@@ -127,8 +132,11 @@ def with_causes(logged: "LoggedEvent", row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def names(connection: "Connection") -> Callable[[str, str], str]:
-    """Return what names nodes and deployments: those it may see, others by their ids."""
+def names(connection: "Connection", actors: Mapping[str, str]) -> Callable[[str, str], str]:
+    """Return what names nodes and deployments: those it may see, others by their ids.
+
+    Users it names by `actors`, which may grow meanwhile; others not at all.
+    """
     import grpc
 
     from fogbank.cli.lookups import all_nodes, get_deployment
@@ -137,10 +145,15 @@ def names(connection: "Connection") -> Callable[[str, str], str]:
     def nodes() -> dict[str, str]:
         return {node.id: node.name for node in all_nodes(connection)}
 
-    @cache
     def named(kind: str, id_: str) -> str:
+        if kind == "user":
+            return actors.get(id_, "")
         if kind == "node":
             return nodes().get(id_, f"node {id_[:_SHORT_ID]}")
+        return deployment(id_)
+
+    @cache
+    def deployment(id_: str) -> str:
         try:
             found = get_deployment(connection, id_)
         except grpc.RpcError as error:

@@ -11,7 +11,8 @@ _BEST_SHOWN = 3
 # How the names of instants end: microseconds since 1970.
 _INSTANT = "_us"
 
-# How ids are shown: of deployments with name and priority, of nodes with their names.
+# How ids are shown: of deployments with name and priority, of nodes with their names. Of users it
+# gives the name alone, empty for one that isn't known.
 Named = Callable[[str, str], str]
 
 
@@ -32,7 +33,7 @@ def lines(event: dict[str, Any], thing: str, named: Named, changed: str = "") ->
                 yield from _because(cause, named)
     else:
         said = f": {changed}" if changed else _details(payload)
-        yield f"{_words(kind)} by {event['actor'] or 'nobody'}{said}"
+        yield f"{_words(kind)} by {_actor(event['actor'], named)}{said}"
 
 
 def _words(kind: str) -> str:
@@ -105,7 +106,14 @@ def cause_text(cause: dict[str, Any], named: Named) -> str:
     what = _words(str(cause["type"]).rpartition(".")[2])
     kind, _, id_ = str(cause["aggregate"]).partition("/")
     about = f" {named(kind, id_)}" if kind in {"deployment", "node"} and id_ else ""
-    return f"{what}{about} by {cause['actor'] or 'nobody'}"
+    return f"{what}{about} by {_actor(str(cause['actor']), named)}"
+
+
+def _actor(actor: str, named: Named) -> str:
+    """Return who did it: a user by id, and by name where that is known."""
+    kind, _, id_ = actor.partition("/")
+    name = named(kind, id_) if kind == "user" else ""
+    return f"{actor} ({name})" if name else actor or "nobody"
 
 
 def _outcome(kind: str, decided: dict[str, Any], thing: str, named: Named) -> Iterator[str]:

@@ -37,7 +37,8 @@ def why(
 
     with connect() as connection:
         thing = resolved(connection, thing)
-        chain = list(_chain(connection, thing, before))
+        actors: dict[str, str] = {}
+        chain = list(_chain(connection, thing, before, actors))
         if not chain:
             raise CommandError(f"nothing in the record of {thing} names a cause")
         if output in {OutputFormat.JSON, OutputFormat.YAML}:
@@ -46,7 +47,7 @@ def why(
             for row in chain:
                 print(row["event_id"])
         else:
-            named = names(connection)
+            named = names(connection, actors)
             for depth, row in enumerate(chain):
                 head = f"{'because ' if depth else ''}{row['sequence']}.{row['index']}"
                 for line in lines(row | {"causes": []}, thing, named):
@@ -55,12 +56,14 @@ def why(
     sys.stdout.flush()
 
 
-def _chain(connection: "Connection", thing: str, before: int) -> Iterator[_Row]:
+def _chain(
+    connection: "Connection", thing: str, before: int, actors: dict[str, str]
+) -> Iterator[_Row]:
     from fogbank.cli.record_command import events
 
     known: dict[_Place, _Row] = {}
     row: _Row | None = None
-    for each in events(connection, thing, 0):
+    for each in events(connection, thing, 0, actors=actors):
         if before and each["sequence"] >= before:
             break
         known[each["sequence"], each["index"]] = each

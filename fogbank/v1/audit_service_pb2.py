@@ -29,13 +29,15 @@ from fogbank.v1 import policies_pb2 as fogbank_dot_v1_dot_policies__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x66ogbank/v1/audit_service.proto\x12\nfogbank.v1\x1a\x1c\x66ogbank/v1/deployments.proto\x1a\x14\x66ogbank/v1/log.proto\x1a\x16\x66ogbank/v1/nodes.proto\x1a\x19\x66ogbank/v1/policies.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x82\x01\n\x11ReadEventsRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\x12\x0e\n\x06\x66ollow\x18\x02 \x01(\x08\x12\r\n\x05types\x18\x03 \x03(\t\x12\x12\n\naggregates\x18\x04 \x03(\t\x12\x10\n\x08touching\x18\x05 \x01(\t\x12\x10\n\x08subjects\x18\x06 \x03(\t\"\x87\x01\n\x0bLoggedEvent\x12\r\n\x05index\x18\x01 \x01(\x05\x12+\n\x08\x65nvelope\x18\x02 \x01(\x0b\x32\x19.fogbank.v1.EventEnvelope\x12\x14\n\x0cpayload_json\x18\x03 \x01(\t\x12&\n\x06\x63\x61uses\x18\x04 \x03(\x0b\x32\x16.fogbank.v1.EventCause\"`\n\nEventCause\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x11\n\taggregate\x18\x04 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\"\xa8\x01\n\x12ReadEventsResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12/\n\x0b\x61ppended_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x06\x65vents\x18\x04 \x03(\x0b\x32\x17.fogbank.v1.LoggedEvent\x12\x15\n\rlast_sequence\x18\x05 \x01(\x03\"l\n\x11GetStateAtRequest\x12\x12\n\x08sequence\x18\x01 \x01(\x03H\x00\x12*\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x11\n\taggregate\x18\x03 \x01(\tB\x04\n\x02\x61t\"z\n\x12GetStateAtResponse\x12\x16\n\x0e\x61s_of_sequence\x18\x01 \x01(\x03\x12+\n\x0b\x64\x65ployments\x18\x02 \x03(\x0b\x32\x16.fogbank.v1.Deployment\x12\x1f\n\x05nodes\x18\x03 \x03(\x0b\x32\x10.fogbank.v1.Node\">\n\x10VerifyLogRequest\x12\x15\n\rfrom_sequence\x18\x01 \x01(\x03\x12\x13\n\x0bto_sequence\x18\x02 \x01(\x03\"u\n\x11VerifyLogResponse\x12\x0f\n\x07\x63hecked\x18\x01 \x01(\x03\x12\r\n\x05total\x18\x02 \x01(\x03\x12\x1a\n\x12\x66irst_bad_sequence\x18\x03 \x01(\x03\x12\x0f\n\x07problem\x18\x04 \x01(\t\x12\x13\n\x0b\x63heckpoints\x18\x05 \x01(\x03\"(\n\x17GetLogCheckpointRequest\x12\r\n\x05\x66resh\x18\x01 \x01(\x08\"?\n\x18GetLogCheckpointResponse\x12\x0c\n\x04note\x18\x01 \x01(\t\x12\x15\n\rverifier_keys\x18\x02 \x03(\t\"\x14\n\x12GetLogScrubRequest\"1\n\x0cScrubFinding\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0f\n\x07problem\x18\x02 \x01(\t\"\xae\x01\n\x13GetLogScrubResponse\x12,\n\x08\x62\x65gan_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63ommits\x18\x03 \x01(\x03\x12*\n\x08\x66indings\x18\x04 \x03(\x0b\x32\x18.fogbank.v1.ScrubFinding\"&\n\x12ProveCommitRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x03\"t\n\x13ProveCommitResponse\x12\x0c\n\x04note\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x10\n\x08instance\x18\x04 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\x12\x0c\n\x04path\x18\x06 \x03(\x0c\"D\n\x16VerifyDecisionsRequest\x12\x15\n\rfrom_sequence\x18\x01 \x01(\x03\x12\x13\n\x0bto_sequence\x18\x02 \x01(\x03\"\xb8\x02\n\x17VerifyDecisionsResponse\x12\x0f\n\x07\x63hecked\x18\x01 \x01(\x03\x12\r\n\x05total\x18\x02 \x01(\x03\x12\x1b\n\x13\x64ifferent_sequences\x18\x03 \x03(\x03\x12\x1e\n\x16unverifiable_sequences\x18\x04 \x03(\x03\x12\x30\n\x0b\x64ifferences\x18\x05 \x03(\x0b\x32\x1b.fogbank.v1.RoundDifference\x12\x1c\n\x14unverifiable_engines\x18\x06 \x03(\x05\x12\x0c\n\x04same\x18\x07 \x01(\x03\x12\x0c\n\x04void\x18\x08 \x01(\x03\x12\x10\n\x08sequence\x18\t \x01(\x03\x12\x16\n\x0e\x66irst_sequence\x18\n \x01(\x03\x12\x15\n\rlast_sequence\x18\x0b \x01(\x03\x12\x13\n\x0b\x62\x65gun_after\x18\x0c \x01(\x03\"Y\n\x0fRoundDifference\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0e\n\x06\x65ngine\x18\x02 \x01(\x05\x12$\n\x05terms\x18\x03 \x03(\x0b\x32\x15.fogbank.v1.RoundTerm\":\n\tRoundTerm\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x65rived\x18\x02 \x01(\t\x12\x0e\n\x06logged\x18\x03 \x01(\t\"{\n\x14\x43ompareReplayRequest\x12\"\n\x06policy\x18\x01 \x01(\x0b\x32\x12.fogbank.v1.Policy\x12\x15\n\rfrom_sequence\x18\x02 \x01(\x03\x12\x13\n\x0bto_sequence\x18\x03 \x01(\x03\x12\x13\n\x0bpolicy_name\x18\x04 \x01(\t\"U\n\x0e\x44\x65ploymentFate\x12\x10\n\x08standing\x18\x01 \x01(\t\x12\r\n\x05nodes\x18\x02 \x03(\t\x12\x0f\n\x07\x65victed\x18\x03 \x01(\x05\x12\x11\n\twaited_ms\x18\x04 \x01(\x03\"\x98\x01\n\x14\x44\x65ploymentDifference\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12*\n\x06\x61\x63tual\x18\x03 \x01(\x0b\x32\x1a.fogbank.v1.DeploymentFate\x12/\n\x0b\x61lternative\x18\x04 \x01(\x0b\x32\x1a.fogbank.v1.DeploymentFate\"\xd8\x03\n\x15\x43ompareReplayResponse\x12\x10\n\x08replayed\x18\x01 \x01(\x03\x12\r\n\x05total\x18\x02 \x01(\x03\x12=\n\x06\x61\x63tual\x18\x03 \x03(\x0b\x32-.fogbank.v1.CompareReplayResponse.ActualEntry\x12G\n\x0b\x61lternative\x18\x04 \x03(\x0b\x32\x32.fogbank.v1.CompareReplayResponse.AlternativeEntry\x12\x10\n\x08sequence\x18\x05 \x01(\x03\x12\x16\n\x0e\x66irst_sequence\x18\x06 \x01(\x03\x12\x15\n\rlast_sequence\x18\x07 \x01(\x03\x12\x13\n\x0b\x62\x65gun_after\x18\x08 \x01(\x03\x12\x13\n\x0b\x64\x65ployments\x18\t \x01(\x03\x12\x11\n\tdiffering\x18\n \x01(\x03\x12\x35\n\x0b\x64ifferences\x18\x0b \x03(\x0b\x32 .fogbank.v1.DeploymentDifference\x1a-\n\x0b\x41\x63tualEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x32\n\x10\x41lternativeEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x32\xab\x05\n\x0c\x41uditService\x12M\n\nReadEvents\x12\x1d.fogbank.v1.ReadEventsRequest\x1a\x1e.fogbank.v1.ReadEventsResponse0\x01\x12K\n\nGetStateAt\x12\x1d.fogbank.v1.GetStateAtRequest\x1a\x1e.fogbank.v1.GetStateAtResponse\x12J\n\tVerifyLog\x12\x1c.fogbank.v1.VerifyLogRequest\x1a\x1d.fogbank.v1.VerifyLogResponse0\x01\x12]\n\x10GetLogCheckpoint\x12#.fogbank.v1.GetLogCheckpointRequest\x1a$.fogbank.v1.GetLogCheckpointResponse\x12N\n\x0bGetLogScrub\x12\x1e.fogbank.v1.GetLogScrubRequest\x1a\x1f.fogbank.v1.GetLogScrubResponse\x12N\n\x0bProveCommit\x12\x1e.fogbank.v1.ProveCommitRequest\x1a\x1f.fogbank.v1.ProveCommitResponse\x12\\\n\x0fVerifyDecisions\x12\".fogbank.v1.VerifyDecisionsRequest\x1a#.fogbank.v1.VerifyDecisionsResponse0\x01\x12V\n\rCompareReplay\x12 .fogbank.v1.CompareReplayRequest\x1a!.fogbank.v1.CompareReplayResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x66ogbank/v1/audit_service.proto\x12\nfogbank.v1\x1a\x1c\x66ogbank/v1/deployments.proto\x1a\x14\x66ogbank/v1/log.proto\x1a\x16\x66ogbank/v1/nodes.proto\x1a\x19\x66ogbank/v1/policies.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x82\x01\n\x11ReadEventsRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\x12\x0e\n\x06\x66ollow\x18\x02 \x01(\x08\x12\r\n\x05types\x18\x03 \x03(\t\x12\x12\n\naggregates\x18\x04 \x03(\t\x12\x10\n\x08touching\x18\x05 \x01(\t\x12\x10\n\x08subjects\x18\x06 \x03(\t\"\x87\x01\n\x0bLoggedEvent\x12\r\n\x05index\x18\x01 \x01(\x05\x12+\n\x08\x65nvelope\x18\x02 \x01(\x0b\x32\x19.fogbank.v1.EventEnvelope\x12\x14\n\x0cpayload_json\x18\x03 \x01(\t\x12&\n\x06\x63\x61uses\x18\x04 \x03(\x0b\x32\x16.fogbank.v1.EventCause\"`\n\nEventCause\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x11\n\taggregate\x18\x04 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\"\xa0\x02\n\x12ReadEventsResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12/\n\x0b\x61ppended_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x06\x65vents\x18\x04 \x03(\x0b\x32\x17.fogbank.v1.LoggedEvent\x12\x15\n\rlast_sequence\x18\x05 \x01(\x03\x12\x43\n\x0b\x61\x63tor_names\x18\x06 \x03(\x0b\x32..fogbank.v1.ReadEventsResponse.ActorNamesEntry\x1a\x31\n\x0f\x41\x63torNamesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"l\n\x11GetStateAtRequest\x12\x12\n\x08sequence\x18\x01 \x01(\x03H\x00\x12*\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x11\n\taggregate\x18\x03 \x01(\tB\x04\n\x02\x61t\"z\n\x12GetStateAtResponse\x12\x16\n\x0e\x61s_of_sequence\x18\x01 \x01(\x03\x12+\n\x0b\x64\x65ployments\x18\x02 \x03(\x0b\x32\x16.fogbank.v1.Deployment\x12\x1f\n\x05nodes\x18\x03 \x03(\x0b\x32\x10.fogbank.v1.Node\">\n\x10VerifyLogRequest\x12\x15\n\rfrom_sequence\x18\x01 \x01(\x03\x12\x13\n\x0bto_sequence\x18\x02 \x01(\x03\"u\n\x11VerifyLogResponse\x12\x0f\n\x07\x63hecked\x18\x01 \x01(\x03\x12\r\n\x05total\x18\x02 \x01(\x03\x12\x1a\n\x12\x66irst_bad_sequence\x18\x03 \x01(\x03\x12\x0f\n\x07problem\x18\x04 \x01(\t\x12\x13\n\x0b\x63heckpoints\x18\x05 \x01(\x03\"(\n\x17GetLogCheckpointRequest\x12\r\n\x05\x66resh\x18\x01 \x01(\x08\"?\n\x18GetLogCheckpointResponse\x12\x0c\n\x04note\x18\x01 \x01(\t\x12\x15\n\rverifier_keys\x18\x02 \x03(\t\"\x14\n\x12GetLogScrubRequest\"1\n\x0cScrubFinding\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0f\n\x07problem\x18\x02 \x01(\t\"\xae\x01\n\x13GetLogScrubResponse\x12,\n\x08\x62\x65gan_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63ommits\x18\x03 \x01(\x03\x12*\n\x08\x66indings\x18\x04 \x03(\x0b\x32\x18.fogbank.v1.ScrubFinding\"&\n\x12ProveCommitRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x03\"t\n\x13ProveCommitResponse\x12\x0c\n\x04note\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x10\n\x08instance\x18\x04 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\x12\x0c\n\x04path\x18\x06 \x03(\x0c\"D\n\x16VerifyDecisionsRequest\x12\x15\n\rfrom_sequence\x18\x01 \x01(\x03\x12\x13\n\x0bto_sequence\x18\x02 \x01(\x03\"\xb8\x02\n\x17VerifyDecisionsResponse\x12\x0f\n\x07\x63hecked\x18\x01 \x01(\x03\x12\r\n\x05total\x18\x02 \x01(\x03\x12\x1b\n\x13\x64ifferent_sequences\x18\x03 \x03(\x03\x12\x1e\n\x16unverifiable_sequences\x18\x04 \x03(\x03\x12\x30\n\x0b\x64ifferences\x18\x05 \x03(\x0b\x32\x1b.fogbank.v1.RoundDifference\x12\x1c\n\x14unverifiable_engines\x18\x06 \x03(\x05\x12\x0c\n\x04same\x18\x07 \x01(\x03\x12\x0c\n\x04void\x18\x08 \x01(\x03\x12\x10\n\x08sequence\x18\t \x01(\x03\x12\x16\n\x0e\x66irst_sequence\x18\n \x01(\x03\x12\x15\n\rlast_sequence\x18\x0b \x01(\x03\x12\x13\n\x0b\x62\x65gun_after\x18\x0c \x01(\x03\"Y\n\x0fRoundDifference\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0e\n\x06\x65ngine\x18\x02 \x01(\x05\x12$\n\x05terms\x18\x03 \x03(\x0b\x32\x15.fogbank.v1.RoundTerm\":\n\tRoundTerm\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x65rived\x18\x02 \x01(\t\x12\x0e\n\x06logged\x18\x03 \x01(\t\"{\n\x14\x43ompareReplayRequest\x12\"\n\x06policy\x18\x01 \x01(\x0b\x32\x12.fogbank.v1.Policy\x12\x15\n\rfrom_sequence\x18\x02 \x01(\x03\x12\x13\n\x0bto_sequence\x18\x03 \x01(\x03\x12\x13\n\x0bpolicy_name\x18\x04 \x01(\t\"U\n\x0e\x44\x65ploymentFate\x12\x10\n\x08standing\x18\x01 \x01(\t\x12\r\n\x05nodes\x18\x02 \x03(\t\x12\x0f\n\x07\x65victed\x18\x03 \x01(\x05\x12\x11\n\twaited_ms\x18\x04 \x01(\x03\"\x98\x01\n\x14\x44\x65ploymentDifference\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12*\n\x06\x61\x63tual\x18\x03 \x01(\x0b\x32\x1a.fogbank.v1.DeploymentFate\x12/\n\x0b\x61lternative\x18\x04 \x01(\x0b\x32\x1a.fogbank.v1.DeploymentFate\"\xd8\x03\n\x15\x43ompareReplayResponse\x12\x10\n\x08replayed\x18\x01 \x01(\x03\x12\r\n\x05total\x18\x02 \x01(\x03\x12=\n\x06\x61\x63tual\x18\x03 \x03(\x0b\x32-.fogbank.v1.CompareReplayResponse.ActualEntry\x12G\n\x0b\x61lternative\x18\x04 \x03(\x0b\x32\x32.fogbank.v1.CompareReplayResponse.AlternativeEntry\x12\x10\n\x08sequence\x18\x05 \x01(\x03\x12\x16\n\x0e\x66irst_sequence\x18\x06 \x01(\x03\x12\x15\n\rlast_sequence\x18\x07 \x01(\x03\x12\x13\n\x0b\x62\x65gun_after\x18\x08 \x01(\x03\x12\x13\n\x0b\x64\x65ployments\x18\t \x01(\x03\x12\x11\n\tdiffering\x18\n \x01(\x03\x12\x35\n\x0b\x64ifferences\x18\x0b \x03(\x0b\x32 .fogbank.v1.DeploymentDifference\x1a-\n\x0b\x41\x63tualEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x32\n\x10\x41lternativeEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x32\xab\x05\n\x0c\x41uditService\x12M\n\nReadEvents\x12\x1d.fogbank.v1.ReadEventsRequest\x1a\x1e.fogbank.v1.ReadEventsResponse0\x01\x12K\n\nGetStateAt\x12\x1d.fogbank.v1.GetStateAtRequest\x1a\x1e.fogbank.v1.GetStateAtResponse\x12J\n\tVerifyLog\x12\x1c.fogbank.v1.VerifyLogRequest\x1a\x1d.fogbank.v1.VerifyLogResponse0\x01\x12]\n\x10GetLogCheckpoint\x12#.fogbank.v1.GetLogCheckpointRequest\x1a$.fogbank.v1.GetLogCheckpointResponse\x12N\n\x0bGetLogScrub\x12\x1e.fogbank.v1.GetLogScrubRequest\x1a\x1f.fogbank.v1.GetLogScrubResponse\x12N\n\x0bProveCommit\x12\x1e.fogbank.v1.ProveCommitRequest\x1a\x1f.fogbank.v1.ProveCommitResponse\x12\\\n\x0fVerifyDecisions\x12\".fogbank.v1.VerifyDecisionsRequest\x1a#.fogbank.v1.VerifyDecisionsResponse0\x01\x12V\n\rCompareReplay\x12 .fogbank.v1.CompareReplayRequest\x1a!.fogbank.v1.CompareReplayResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fogbank.v1.audit_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_READEVENTSRESPONSE_ACTORNAMESENTRY']._loaded_options = None
+  _globals['_READEVENTSRESPONSE_ACTORNAMESENTRY']._serialized_options = b'8\001'
   _globals['_COMPAREREPLAYRESPONSE_ACTUALENTRY']._loaded_options = None
   _globals['_COMPAREREPLAYRESPONSE_ACTUALENTRY']._serialized_options = b'8\001'
   _globals['_COMPAREREPLAYRESPONSE_ALTERNATIVEENTRY']._loaded_options = None
@@ -47,49 +49,51 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVENTCAUSE']._serialized_start=453
   _globals['_EVENTCAUSE']._serialized_end=549
   _globals['_READEVENTSRESPONSE']._serialized_start=552
-  _globals['_READEVENTSRESPONSE']._serialized_end=720
-  _globals['_GETSTATEATREQUEST']._serialized_start=722
-  _globals['_GETSTATEATREQUEST']._serialized_end=830
-  _globals['_GETSTATEATRESPONSE']._serialized_start=832
-  _globals['_GETSTATEATRESPONSE']._serialized_end=954
-  _globals['_VERIFYLOGREQUEST']._serialized_start=956
-  _globals['_VERIFYLOGREQUEST']._serialized_end=1018
-  _globals['_VERIFYLOGRESPONSE']._serialized_start=1020
-  _globals['_VERIFYLOGRESPONSE']._serialized_end=1137
-  _globals['_GETLOGCHECKPOINTREQUEST']._serialized_start=1139
-  _globals['_GETLOGCHECKPOINTREQUEST']._serialized_end=1179
-  _globals['_GETLOGCHECKPOINTRESPONSE']._serialized_start=1181
-  _globals['_GETLOGCHECKPOINTRESPONSE']._serialized_end=1244
-  _globals['_GETLOGSCRUBREQUEST']._serialized_start=1246
-  _globals['_GETLOGSCRUBREQUEST']._serialized_end=1266
-  _globals['_SCRUBFINDING']._serialized_start=1268
-  _globals['_SCRUBFINDING']._serialized_end=1317
-  _globals['_GETLOGSCRUBRESPONSE']._serialized_start=1320
-  _globals['_GETLOGSCRUBRESPONSE']._serialized_end=1494
-  _globals['_PROVECOMMITREQUEST']._serialized_start=1496
-  _globals['_PROVECOMMITREQUEST']._serialized_end=1534
-  _globals['_PROVECOMMITRESPONSE']._serialized_start=1536
-  _globals['_PROVECOMMITRESPONSE']._serialized_end=1652
-  _globals['_VERIFYDECISIONSREQUEST']._serialized_start=1654
-  _globals['_VERIFYDECISIONSREQUEST']._serialized_end=1722
-  _globals['_VERIFYDECISIONSRESPONSE']._serialized_start=1725
-  _globals['_VERIFYDECISIONSRESPONSE']._serialized_end=2037
-  _globals['_ROUNDDIFFERENCE']._serialized_start=2039
-  _globals['_ROUNDDIFFERENCE']._serialized_end=2128
-  _globals['_ROUNDTERM']._serialized_start=2130
-  _globals['_ROUNDTERM']._serialized_end=2188
-  _globals['_COMPAREREPLAYREQUEST']._serialized_start=2190
-  _globals['_COMPAREREPLAYREQUEST']._serialized_end=2313
-  _globals['_DEPLOYMENTFATE']._serialized_start=2315
-  _globals['_DEPLOYMENTFATE']._serialized_end=2400
-  _globals['_DEPLOYMENTDIFFERENCE']._serialized_start=2403
-  _globals['_DEPLOYMENTDIFFERENCE']._serialized_end=2555
-  _globals['_COMPAREREPLAYRESPONSE']._serialized_start=2558
-  _globals['_COMPAREREPLAYRESPONSE']._serialized_end=3030
-  _globals['_COMPAREREPLAYRESPONSE_ACTUALENTRY']._serialized_start=2933
-  _globals['_COMPAREREPLAYRESPONSE_ACTUALENTRY']._serialized_end=2978
-  _globals['_COMPAREREPLAYRESPONSE_ALTERNATIVEENTRY']._serialized_start=2980
-  _globals['_COMPAREREPLAYRESPONSE_ALTERNATIVEENTRY']._serialized_end=3030
-  _globals['_AUDITSERVICE']._serialized_start=3033
-  _globals['_AUDITSERVICE']._serialized_end=3716
+  _globals['_READEVENTSRESPONSE']._serialized_end=840
+  _globals['_READEVENTSRESPONSE_ACTORNAMESENTRY']._serialized_start=791
+  _globals['_READEVENTSRESPONSE_ACTORNAMESENTRY']._serialized_end=840
+  _globals['_GETSTATEATREQUEST']._serialized_start=842
+  _globals['_GETSTATEATREQUEST']._serialized_end=950
+  _globals['_GETSTATEATRESPONSE']._serialized_start=952
+  _globals['_GETSTATEATRESPONSE']._serialized_end=1074
+  _globals['_VERIFYLOGREQUEST']._serialized_start=1076
+  _globals['_VERIFYLOGREQUEST']._serialized_end=1138
+  _globals['_VERIFYLOGRESPONSE']._serialized_start=1140
+  _globals['_VERIFYLOGRESPONSE']._serialized_end=1257
+  _globals['_GETLOGCHECKPOINTREQUEST']._serialized_start=1259
+  _globals['_GETLOGCHECKPOINTREQUEST']._serialized_end=1299
+  _globals['_GETLOGCHECKPOINTRESPONSE']._serialized_start=1301
+  _globals['_GETLOGCHECKPOINTRESPONSE']._serialized_end=1364
+  _globals['_GETLOGSCRUBREQUEST']._serialized_start=1366
+  _globals['_GETLOGSCRUBREQUEST']._serialized_end=1386
+  _globals['_SCRUBFINDING']._serialized_start=1388
+  _globals['_SCRUBFINDING']._serialized_end=1437
+  _globals['_GETLOGSCRUBRESPONSE']._serialized_start=1440
+  _globals['_GETLOGSCRUBRESPONSE']._serialized_end=1614
+  _globals['_PROVECOMMITREQUEST']._serialized_start=1616
+  _globals['_PROVECOMMITREQUEST']._serialized_end=1654
+  _globals['_PROVECOMMITRESPONSE']._serialized_start=1656
+  _globals['_PROVECOMMITRESPONSE']._serialized_end=1772
+  _globals['_VERIFYDECISIONSREQUEST']._serialized_start=1774
+  _globals['_VERIFYDECISIONSREQUEST']._serialized_end=1842
+  _globals['_VERIFYDECISIONSRESPONSE']._serialized_start=1845
+  _globals['_VERIFYDECISIONSRESPONSE']._serialized_end=2157
+  _globals['_ROUNDDIFFERENCE']._serialized_start=2159
+  _globals['_ROUNDDIFFERENCE']._serialized_end=2248
+  _globals['_ROUNDTERM']._serialized_start=2250
+  _globals['_ROUNDTERM']._serialized_end=2308
+  _globals['_COMPAREREPLAYREQUEST']._serialized_start=2310
+  _globals['_COMPAREREPLAYREQUEST']._serialized_end=2433
+  _globals['_DEPLOYMENTFATE']._serialized_start=2435
+  _globals['_DEPLOYMENTFATE']._serialized_end=2520
+  _globals['_DEPLOYMENTDIFFERENCE']._serialized_start=2523
+  _globals['_DEPLOYMENTDIFFERENCE']._serialized_end=2675
+  _globals['_COMPAREREPLAYRESPONSE']._serialized_start=2678
+  _globals['_COMPAREREPLAYRESPONSE']._serialized_end=3150
+  _globals['_COMPAREREPLAYRESPONSE_ACTUALENTRY']._serialized_start=3053
+  _globals['_COMPAREREPLAYRESPONSE_ACTUALENTRY']._serialized_end=3098
+  _globals['_COMPAREREPLAYRESPONSE_ALTERNATIVEENTRY']._serialized_start=3100
+  _globals['_COMPAREREPLAYRESPONSE_ALTERNATIVEENTRY']._serialized_end=3150
+  _globals['_AUDITSERVICE']._serialized_start=3153
+  _globals['_AUDITSERVICE']._serialized_end=3836
 # @@protoc_insertion_point(module_scope)

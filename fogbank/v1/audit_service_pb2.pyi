@@ -159,11 +159,32 @@ class ReadEventsResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class ActorNamesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     SEQUENCE_FIELD_NUMBER: _builtins.int
     SUBJECT_FIELD_NUMBER: _builtins.int
     APPENDED_AT_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    ACTOR_NAMES_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Log sequence."""
     subject: _builtins.str
@@ -178,6 +199,12 @@ class ReadEventsResponse(_message.Message):
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoggedEvent]:
         """The events."""
 
+    @_builtins.property
+    def actor_names(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Names of users that are actors of these events or of their causes, by id; only with `touching`,
+        and of those alone whose names the caller may know: everybody's for administrators, else one's own.
+        """
+
     def __init__(
         self,
         *,
@@ -186,10 +213,11 @@ class ReadEventsResponse(_message.Message):
         appended_at: _timestamp_pb2.Timestamp | None = ...,
         events: _abc.Iterable[Global___LoggedEvent] | None = ...,
         last_sequence: _builtins.int = ...,
+        actor_names: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["appended_at", b"appended_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["appended_at", b"appended_at", "events", b"events", "last_sequence", b"last_sequence", "sequence", b"sequence", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_names", b"actor_names", "appended_at", b"appended_at", "events", b"events", "last_sequence", b"last_sequence", "sequence", b"sequence", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -15,11 +15,12 @@ from services.gateway.adapters.ledger_client import LedgerClient
 from services.gateway.app.events import Events
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.nodes import Nodes
+from services.gateway.app.organizations import Organizations
 from services.gateway.app.past import Past
 from services.gateway.grpc_api.audit_service import AuditService
 from services.gateway.grpc_api.authentication import Authenticate
 from tests.support.ledger import Ledger, StoredLog
-from tests.support.named_users import named_identity
+from tests.support.named_users import NamedUsers, named_identity
 
 
 @asynccontextmanager
@@ -34,7 +35,11 @@ async def audited(ledger: Ledger, log: StoredLog) -> AsyncIterator[Any]:
         fold = FleetFold(log.reader(), client)
         events = Events(fold, log.reader())
         past = Past(cast("Any", None), Nodes(fold, client), cast("Any", None))
-        service = AuditService(log.reader(), events, client, past, "log.")
+        unused = cast("Any", None)
+        organizations = Organizations(fold, unused, NamedUsers(), unused, unused)
+        service = AuditService(
+            log.reader(), events, client, past, organizations, subject_prefix="log."
+        )
         audit_service_pb2_grpc.add_AuditServiceServicer_to_server(service, front.grpc)
         front_port = await front.start("127.0.0.1:0")
         following = asyncio.create_task(fold.run())

@@ -253,8 +253,8 @@ async def gateway_world(
     errands = Errands(deployments, fold, agents, peers or NoPeers())
     _register(server, _deployment_service(*uses), nodes, agents, joining, errands, identity.limits)
     past = Past(deployments, views, clusters := Clusters(fold, command_log, ledger, clock))
-    _register_audit(server, log, fold, ledger, past)
     organizations = _organizations(fold, command_log, clock, invites)
+    _register_audit(server, log, fold, ledger, past, organizations)
     _register_identity(server, organizations, clusters, Policies(fold, command_log, clock))
     add_token_service(server, tokens, denials, Rights(fold, command_log))
     async with AsyncExitStack() as stack:
@@ -295,9 +295,16 @@ def _deployment_service(
 
 
 def _register_audit(
-    server: GrpcServer, log: EventLog, fold: FleetFold, ledger: FoldLedger, past: Past
+    server: GrpcServer,
+    log: EventLog,
+    fold: FleetFold,
+    ledger: FoldLedger,
+    past: Past,
+    organizations: Organizations,
 ) -> None:
-    audit = AuditService(log, Events(fold, log), ledger, past, "fogbank.log.test.1.")
+    events = Events(fold, log)
+    prefix = "fogbank.log.test.1."
+    audit = AuditService(log, events, ledger, past, organizations, subject_prefix=prefix)
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(audit, server.grpc)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -183,6 +183,19 @@ class Organizations:
             for user_id, role in organization.members.items()
         ]
         return tuple(sorted(views, key=lambda view: (view.role, view.username, view.user_id)))
+
+    async def user_names(self, principal: Principal, user_ids: Collection[str]) -> dict[str, str]:
+        """Return the names of users, by id: to administrators everybody's, to others their own.
+
+        Those that can't be read now are left out: ids do without.
+        """
+        wanted = {each for each in user_ids if principal.sees_all or each == principal.user_id}
+        if not wanted:
+            return {}
+        try:
+            return await self._users.names(wanted)
+        except UnavailableError:
+            return {}
 
     async def belongs_to_everybody(self, principal: Principal, organization_id: int) -> bool:
         """Tell whether everybody is a member of an organization, listed or not."""

@@ -26,6 +26,7 @@ from fogbank.v1 import audit_service_pb2_grpc as rpc
 from fogbank.v1 import log_pb2
 from fogbank.v1.moments_pb2 import Moment
 from services.gateway.app.events import Events
+from services.gateway.app.organizations import Organizations
 from services.gateway.app.past import Past
 from services.gateway.app.ports import LedgerAudits, Recorded
 from services.gateway.app.principal import Principal, current_principal
@@ -38,6 +39,8 @@ from services.gateway.core.touching import Touching
 from services.gateway.grpc_api.causes import Causes
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+_USER = "user"
 
 
 class AuditService(rpc.AuditServiceServicer):
@@ -52,12 +55,15 @@ class AuditService(rpc.AuditServiceServicer):
         events: Events,
         ledger: LedgerAudits,
         past: Past,
+        organizations: Organizations,
+        *,
         subject_prefix: str,
     ) -> None:
         self._log = log
         self._events = events
         self._ledger = ledger
         self._past = past
+        self._organizations = organizations
         self._prefix = subject_prefix
         self._causes = Causes(log)
         self._records = Records(log, ledger)
@@ -110,6 +116,7 @@ class AuditService(rpc.AuditServiceServicer):
         """Yield what of the log touches a thing, and now and then how far it was read."""
         thing, ledger_id = self._events.touching(principal, name)
         found = self._records.of(thing, ledger_id, after, upto)
+        names: dict[str, str] = {}
         async with aclosing(found):
             async for recorded in found:
                 message = pb.ReadEventsResponse(sequence=recorded.sequence)
@@ -117,8 +124,21 @@ class AuditService(rpc.AuditServiceServicer):
                 if stored is not None and wanted.subjects.fits(self._subject(stored)):
                     message = self._recorded(principal, wanted, thing, recorded)
                     await self._causes.name(message)
+                    await self._name_actors(principal, message, names)
                 if message.events or recorded.stored is None:
                     yield message
+
+    async def _name_actors(
+        self, principal: Principal, message: pb.ReadEventsResponse, names: dict[str, str]
+    ) -> None:
+        """Put in the names of users that acted; `names` are those known of, empty for none."""
+        actors = {logged.envelope.actor for logged in message.events}
+        actors |= {cause.actor for logged in message.events for cause in logged.causes}
+        ids = {id_ for kind, _, id_ in (actor.partition("/") for actor in actors) if kind == _USER}
+        if fresh := ids - names.keys():
+            names |= dict.fromkeys(fresh, "")
+            names |= await self._organizations.user_names(principal, fresh)
+        message.actor_names.update({id_: names[id_] for id_ in ids if names[id_]})
 
     def _recorded(
         self, principal: Principal, wanted: _Wanted, thing: Touching, recorded: Recorded

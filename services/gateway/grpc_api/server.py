@@ -125,7 +125,8 @@ def add_to_server(uses: GrpcDependencies, server: grpc.aio.Server) -> None:
             uses.events,
             uses.audits,
             Past(uses.deployments, uses.nodes, uses.clusters),
-            uses.subject_prefix,
+            uses.organizations,
+            subject_prefix=uses.subject_prefix,
         ),
         server,
     )

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ from pyarrow import parquet
 
 from fogbank.cli.main import run
 from fogbank.domain import events as ev
+from fogbank.domain.errors import UnavailableError
 from fogbank.domain.ids import replica_id
 from fogbank.v1 import audit_service_pb2 as pb
 from tests.support.fleet_log import a_spec, an_id
 from tests.support.gateway import GatewayWorld, gateway_world, signed_in
-from tests.support.named_users import ADMIN, ALICE, BOB
+from tests.support.named_users import ADMIN, ALICE, BOB, NamedUsers
 
 
 @pytest.fixture
@@ -152,7 +153,7 @@ async def test_the_command_tells_it_in_words_and_exports_it(
 
     code, told = await fog()
     assert code == 0
-    assert f"deployment created by user/{ALICE.user_id}: mine, 1 of nginx" in told
+    assert f"deployment created by user/{ALICE.user_id} (alice): mine, 1 of nginx" in told
     assert f"replica {replica[:8]}, slot 0, placed on node {an_id('node-1')[:8]}, score 1" in told
     assert f"replica {replica[:8]} evicted: preempted by theirs (priority 90, {theirs[:8]})" in told
     assert "looked at 3 nodes, 1 fit; turned down: 2 cpu; best: node" in told
@@ -214,3 +215,22 @@ async def test_all_that_one_may_see_is_exported_also_as_parquet(
     table.unlink()
     assert await asyncio.to_thread(run, ["audit", "export", str(table)]) == 1
     assert await asyncio.to_thread(os.listdir, tmp_path) == [lines.name]
+
+
+async def test_who_acted_is_named_to_who_may_know_the_name(
+    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, _, _ = await preempted(world)
+    actors = [dict(each.actor_names) for each in await record(world, f"deployment/{mine}")]
+    alice, bob = an_id("alice"), an_id("bob")
+    assert actors == [{alice: "alice"}, {alice: "alice"}, {bob: "bob"}]
+    own = [dict(each.actor_names) for each in await record(world, f"deployment/{mine}", "alice")]
+    assert own[:2] == [{alice: "alice"}] * 2
+    assert own[2] == {}, "who preempted it is nobody she knows"
+
+    async def away(_self: NamedUsers, _ids: Collection[str]) -> dict[str, str]:
+        raise UnavailableError("the database is down", retry_after_ms=10)
+
+    monkeypatch.setattr(NamedUsers, "names", away)
+    unnamed = await record(world, f"deployment/{mine}")
+    assert [dict(each.actor_names) for each in unnamed] == [{}] * 3

@@ -82,7 +82,7 @@ def test_the_line_of_a_command_has_its_changes() -> None:
     }
 
     def told(changed: str) -> list[str]:
-        return list(lines(event, f"deployment/{ID}", lambda kind, id_: id_, changed))
+        return list(lines(event, f"deployment/{ID}", lambda _, __: "", changed))
 
     assert told("replicas 1 -> 3") == ["deployment scaled by user/u1: replicas 1 -> 3"]
     assert told("") == ["deployment scaled by user/u1: replicas 3"]
@@ -91,7 +91,9 @@ def test_the_line_of_a_command_has_its_changes() -> None:
 def test_what_operators_say_of_nodes_is_told_with_instants_for_people() -> None:
     payload = {"node_id": "n1", "deadline_us": "1700000000000000", "reason": "the rack moves"}
     event = {"type": "fogbank.v1.NodeDraining", "payload": payload, "actor": "user/u1"}
-    (said,) = lines(event, "node/n1", lambda _, known: known)
+    (said,) = lines(event, "node/n1", lambda kind, known: {"user/u1": "ada"}[f"{kind}/{known}"])
     assert said == (
-        "node draining by user/u1: deadline 2023-11-14T22:13:20.000Z, reason the rack moves"
+        "node draining by user/u1 (ada): deadline 2023-11-14T22:13:20.000Z, reason the rack moves"
     )
+    (said,) = lines(event, "node/n1", lambda _, __: "")
+    assert said.startswith("node draining by user/u1: "), "nobody knows her name"
