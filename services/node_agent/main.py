@@ -15,11 +15,12 @@ from random import Random
 
 import structlog
 
+from fogbank.domain.states import RuntimeKind
 from fogbank.runtime import lifecycle
 from fogbank.runtime.clock import SystemClock
 from fogbank.runtime.container_engine import choose_runtime
 from fogbank.runtime.settings import load
-from services.node_agent.adapters.boot_clock import up_us
+from services.node_agent.adapters.boot_clock import boot_id, up_us
 from services.node_agent.adapters.container_config import ContainerLimits
 from services.node_agent.adapters.container_runtime import EngineRuntime
 from services.node_agent.adapters.engine import Engine
@@ -208,6 +209,8 @@ class Composition:
             boot_clock=up_us,
             random=self._random,
             settings=self._settings.node_settings,
+            # Simulated containers don't end with the host.
+            boot_id=boot_id() if runtime.kind is RuntimeKind.CONTAINER else "",
         )
 
 

@@ -411,8 +411,7 @@ class AgentActor(Actor):
         super().__init__(cluster, machine.name, machine.clock)
         self.machine = machine
         self.agent: NodeAgent | None = None
-        self.away = False
-        self.removed = False
+        self.away = self.removed = False
 
     def start(self) -> None:
         """As any actor; a machine whose node was removed stays switched off."""
@@ -431,6 +430,7 @@ class AgentActor(Actor):
             boot_clock=lambda: round(self.clock.monotonic_s() * 1_000_000),
             random=self.world.chance(process.name),
             settings=NodeSettings(),
+            boot_id=f"boot-{self.machine.boots}",
         )
         await self.agent.run()
 

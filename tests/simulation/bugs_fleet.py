@@ -122,7 +122,7 @@ def disk_not_synced() -> Patches:
 def containers_not_looked_for() -> Patches:
     boot = Lifecycle.boot
 
-    def blind(self: Lifecycle, containers: Any, now_us: int) -> None:
-        boot(self, (), now_us)
+    def blind(self: Lifecycle, containers: Any, boot_id: str, now_us: int) -> None:
+        boot(self, (), boot_id, now_us)
 
     return [patch.object(Lifecycle, "boot", blind)]

@@ -89,6 +89,7 @@ class Machine:
     shrunk: bool = False
     unattended: bool = False
     identities: int = 1
+    boots: int = 1
     events: asyncio.Queue[RuntimeEvent] = field(default_factory=asyncio.Queue)
 
     def running(self) -> dict[str, int]:
@@ -99,6 +100,7 @@ class Machine:
 
     def reboot(self) -> None:
         """End all containers, as a power cut does."""
+        self.boots += 1
         for each in self.containers.values():
             self.end(each, 137)
 

@@ -21,6 +21,7 @@ from services.node_agent.adapters.store_values import (
 )
 from services.node_agent.core.kept import (
     AssignmentKept,
+    BootKept,
     Entry,
     Kept,
     ObservationKept,
@@ -31,7 +32,7 @@ from services.node_agent.core.kept import (
 )
 
 # Noted in the file; a release that changes the tables raises it, and reads what was before.
-FORMAT = 1
+FORMAT = 2
 
 # `observations` holds the outbox (those with a report's number) and what no report holds yet.
 _TABLES = (
@@ -48,17 +49,25 @@ _TABLES = (
         checksum INTEGER NOT NULL) STRICT""",
     "CREATE INDEX observations_of_report ON observations (report)",
     "INSERT INTO node VALUES (1, 0, 0, 0, checksum(0, 0, 0))",
-    f"PRAGMA user_version = {FORMAT}",
+)
+# What format 2 added: which boot of the host the replicas were last seen in.
+_TABLES_OF_2 = (
+    """CREATE TABLE host (
+        one INTEGER PRIMARY KEY CHECK (one = 1), boot_id TEXT NOT NULL,
+        checksum INTEGER NOT NULL) STRICT""",
+    "INSERT INTO host VALUES (1, '', checksum(''))",
 )
 
 
 def open_tables(connection: Connection) -> None:
-    """Get a connection ready for reads and writes; make the tables if the file has none."""
+    """Get a connection ready for reads and writes; make the tables that the file lacks."""
     connection.create_function("checksum", -1, _checksum, deterministic=True)
-    if not format_of(connection):
+    written = format_of(connection)
+    if written < FORMAT:
         connection.execute("BEGIN IMMEDIATE")
-        for statement in _TABLES:
+        for statement in (*(() if written else _TABLES), *_TABLES_OF_2):
             connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {FORMAT}")
         connection.execute("COMMIT")
 
 
@@ -88,6 +97,7 @@ def read(connection: Connection) -> Kept:
         else:
             raise ValueError(f"observation {position} is of a report that is not there")
     kept.outbox = {number: tuple(report) for number, report in reports.items()}
+    ((kept.boot_id,),) = _rows(connection, "host", "boot_id")
     return kept
 
 
@@ -104,6 +114,10 @@ def write(connection: Connection, entries: Sequence[Entry], kept: Kept) -> None:
                     _append(connection, seen)
             case ReportSealed() | ReportsAcknowledged() | ReportsRenumbered():
                 _change_outbox(connection, entry)
+            case BootKept(boot_id):
+                connection.execute(
+                    "UPDATE host SET boot_id = ?1, checksum = checksum(?1)", (boot_id,)
+                )
     for replica_id in touched:
         _write_record(connection, replica_id, kept)
     connection.execute(

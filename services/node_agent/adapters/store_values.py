@@ -36,7 +36,8 @@ def encode_record(record: ReplicaRecord) -> Json:
         None if record.observed is None else encode_observation(record.observed),
         record.restarts,
         record.restart_floor,
-        *([True] if record.unreported else []),
+        *([record.unreported] if record.unreported or record.interrupted else []),
+        *([True] if record.interrupted else []),
     ]
 
 
@@ -57,6 +58,7 @@ def decode_record(value: Json) -> ReplicaRecord:
             list(restarts),
             floor,
             bool(rest and rest[0]),
+            bool(rest[1:] and rest[1]),
         )
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise ValueError(f"not a replica this agent knows: {error!r}") from error

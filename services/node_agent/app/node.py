@@ -82,7 +82,9 @@ class NodeAgent:
         boot_clock: BootClock,
         random: Random,
         settings: NodeSettings,
+        boot_id: str = "",
     ) -> None:
+        """Know the parts; `boot_id` is that of `stimuli.Booted`."""
         self._name = name
         self._disk = disk
         self._runtime = runtime
@@ -90,6 +92,7 @@ class NodeAgent:
         self._gateways = gateways
         self._clock = clock
         self._boot_clock = boot_clock
+        self._boot_id = boot_id
         self._random = random
         self._settings = settings
         self._log = _log.bind(node=name)
@@ -139,7 +142,7 @@ class NodeAgent:
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 # What is on disk is started before anybody is dialled.
-                await self._turn([st.Booted(tuple(await self._look()))])
+                await self._turn([st.Booted(tuple(await self._look()), self._boot_id)])
                 self._tasks.create_task(self._watch_runtime(), name=f"{self._name}:runtime")
                 self._tasks.create_task(self._collect(), name=f"{self._name}:collect")
                 self._tasks.create_task(self._watch_volumes(), name=f"{self._name}:volumes")

@@ -115,8 +115,8 @@ class AgentCore:
     def _of_replicas(self, stimulus: st.Stimulus, now_us: int) -> None:
         lifecycle = self._lifecycle
         match stimulus:
-            case st.Booted(containers):
-                lifecycle.boot(containers, now_us)
+            case st.Booted(containers, boot_id):
+                lifecycle.boot(containers, boot_id, now_us)
             case st.Prepared():
                 lifecycle.prepared(stimulus)
             case st.PrepareProgress() | st.VolumesMeasured():
@@ -243,7 +243,7 @@ class AgentCore:
             heartbeat = Heartbeat(
                 stimulus.cpu_percent,
                 stimulus.memory_percent,
-                self._lifecycle.reflects_sequence(),
+                self._kept.reflects_sequence(),
                 self._contact.beat(),
             )
             self._workings.ask(Send(self._stream, heartbeat))

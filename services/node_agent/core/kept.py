@@ -20,7 +20,8 @@ class Kept:
     """The durable half of the agent's state.
 
     `outbox` maps the number of each unacknowledged report to its observations, in order;
-    `unreported` are observations that no report holds yet.
+    `unreported` are observations that no report holds yet. What ran when last observed ran in the
+    boot `boot_id` of the host; empty if that is unknown.
     """
 
     epoch: int = 0
@@ -29,6 +30,7 @@ class Kept:
     replicas: dict[str, ReplicaRecord] = field(default_factory=dict)
     unreported: list[ReplicaObservation] = field(default_factory=list)
     outbox: dict[int, tuple[ReplicaObservation, ...]] = field(default_factory=dict)
+    boot_id: str = ""
 
     def is_pending(self, replica_id: str) -> bool:
         """Tell whether something about a replica is on its way to the log."""
@@ -43,6 +45,19 @@ class Kept:
             (other := self.replicas.get(each)) is not None and not other.ended for each in after
         )
 
+    def is_of_another_boot(self, boot_id: str) -> bool:
+        """Tell whether the host has restarted since; not so far as is known without boot ids."""
+        return bool(self.boot_id and boot_id) and self.boot_id != boot_id
+
+    def reflects_sequence(self) -> int:
+        """Return the log sequence up to which all that was assigned has started or ended."""
+        waiting = [
+            record.since_sequence
+            for record in self.replicas.values()
+            if record.desired is Desired.RUN and (not record.begun or record.starting)
+        ]
+        return min([self.sequence, *(since - 1 for since in waiting)])
+
 
 @dataclass(frozen=True, slots=True)
 class EpochKept:
@@ -56,6 +71,13 @@ class SequenceKept:
     """Assignments up to this log sequence were taken in."""
 
     sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class BootKept:
+    """What is observed from here on is of this boot of the host."""
+
+    boot_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +103,16 @@ class ReplicaDropped:
 
 @dataclass(frozen=True, slots=True)
 class ObservationKept:
-    """A replica got on. `restarted_at_us` is set when this start is a restart.
+    """A replica got on. `restarted_at_us` is set when this start is a restart that counts.
 
-    Unless it is to be `reported`, only the replica's record has it.
+    Unless it is to be `reported`, only the replica's record has it. With `interrupted` this is an
+    end of the host's making.
     """
 
     observation: ReplicaObservation
     reported: bool = True
     restarted_at_us: int = 0
+    interrupted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +140,7 @@ class ReportsRenumbered:
 Entry = (
     EpochKept
     | SequenceKept
+    | BootKept
     | AssignmentKept
     | ReplicaDropped
     | ObservationKept
@@ -132,6 +157,8 @@ def apply(kept: Kept, entry: Entry) -> None:
             kept.epoch = epoch
         case SequenceKept(sequence):
             kept.sequence = sequence
+        case BootKept(boot_id):
+            kept.boot_id = boot_id
         case AssignmentKept():
             _assign(kept, entry)
         case ReplicaDropped(replica_id):
@@ -176,6 +203,8 @@ def _observe(kept: Kept, entry: ObservationKept) -> None:
     record = kept.replicas.get(seen.replica_id)
     if record is not None:
         record.observed, record.unreported = seen, not entry.reported
+        # An end that is only said once more stays what it was.
+        record.interrupted = seen.state.ended and (entry.interrupted or record.interrupted)
         if entry.restarted_at_us:
             record.restarts.append(entry.restarted_at_us)
             del record.restarts[:-_RESTARTS_REMEMBERED]

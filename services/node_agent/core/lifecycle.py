@@ -22,17 +22,22 @@ from services.node_agent.core.effects import (
     StartContainer,
     StopContainer,
 )
-from services.node_agent.core.kept import AssignmentKept, ObservationKept, ReplicaDropped
+from services.node_agent.core.kept import AssignmentKept, BootKept, ObservationKept, ReplicaDropped
 from services.node_agent.core.preparing import retry_pause_us
 from services.node_agent.core.probing import begin_probing, end_probing
 from services.node_agent.core.replica import Assignment, Desired, FoundContainer, ReplicaRecord
-from services.node_agent.core.restarts import AgentPolicy, end_in_words, verdict
+from services.node_agent.core.restarts import (
+    UNKNOWN_EXIT_CODE,
+    AgentPolicy,
+    End,
+    end_found,
+    runs_on,
+    verdict,
+)
 from services.node_agent.core.volumes import with_volumes
 from services.node_agent.core.workings import Workings
 
 _NOT_WHOLE = "its environment is lost, or its revision no longer kept; deploy it anew"
-# What is said of a container whose exit code nobody saw.
-UNKNOWN_EXIT_CODE = -1
 
 
 class Lifecycle:
@@ -64,24 +69,17 @@ class Lifecycle:
         """Return the earliest instant at which something is to be tried again; 0 for none."""
         return self._activities.next_due_us(now_us)
 
-    def reflects_sequence(self) -> int:
-        """Return the log sequence up to which all that was assigned has started or ended."""
-        waiting = [
-            record.since_sequence
-            for record in self._records.values()
-            if record.desired is Desired.RUN and (not record.begun or record.starting)
-        ]
-        sequence = self._workings.kept.sequence
-        return min([sequence, *(since - 1 for since in waiting)])
-
     # --- what is desired --------------------------------------------------------------------
 
-    def boot(self, containers: Iterable[FoundContainer], now_us: int) -> None:
+    def boot(self, containers: Iterable[FoundContainer], boot_id: str, now_us: int) -> None:
         """Compare the records with what the runtime really has, and go on from there."""
         found = {container.replica_id: container for container in containers}
+        host_restarted = self._workings.kept.is_of_another_boot(boot_id)
         for replica_id, record in self._records.items():
-            self._resume(record, found.get(replica_id), now_us)
+            self._resume(record, found.get(replica_id), now_us, host_restarted=host_restarted)
             self._touch(replica_id)
+        if boot_id and boot_id != self._workings.kept.boot_id:
+            self._workings.keep(BootKept(boot_id))
         for replica_id, container in found.items():
             if replica_id in self._records:
                 continue
@@ -157,7 +155,14 @@ class Lifecycle:
         if observed is not None:
             self._workings.keep(ObservationKept(observed))
 
-    def _resume(self, record: ReplicaRecord, found: FoundContainer | None, now_us: int) -> None:
+    def _resume(
+        self,
+        record: ReplicaRecord,
+        found: FoundContainer | None,
+        now_us: int,
+        *,
+        host_restarted: bool,
+    ) -> None:
         observed = record.observed
         if observed is None or not record.begun:
             return
@@ -166,23 +171,21 @@ class Lifecycle:
                 self._workings.ask(RemoveContainer(record.replica_id))
             return
         if not record.alive:
-            activity = self._activities.of(record.replica_id)
-            activity.wait(observed.observed_at_us, self._policy.restart_delay_us)
+            self._wait_for_restart(record, observed.observed_at_us)
             return
-        if found is not None and found.running and found.restart_count > observed.restart_count:
+        end = end_found(observed, found, host_restarted=host_restarted)
+        if end is not None:
+            self._end(record, end, now_us)
+        elif found is None or not runs_on(observed, found):
+            return  # it is yet to be started
+        elif found.restart_count > observed.restart_count:
             # The disk is older than the container.
             self._workings.keep(ObservationKept(found.seen_running(now_us, record.first_health)))
             begin_probing(self._workings, record)
-        elif found is not None and found.restart_count == observed.restart_count:
-            if not found.running:
-                self._end(record, found.exit_code, "", now_us)
-            elif observed.state is ReplicaState.STARTING:
-                self._run(record, found.container_id, found.started_at_us, found.ports, now_us)
-            else:
-                begin_probing(self._workings, record)
-        elif observed.state is ReplicaState.RUNNING:
-            why = "the container was gone when the agent came back"
-            self._end(record, UNKNOWN_EXIT_CODE, why, now_us)
+        elif observed.state is ReplicaState.STARTING:
+            self._run(record, found.container_id, found.started_at_us, found.ports, now_us)
+        else:
+            begin_probing(self._workings, record)
 
     def _adopt(self, container: FoundContainer, now_us: int) -> None:
         """Keep a running container without a record until a gateway says what it is."""
@@ -240,13 +243,13 @@ class Lifecycle:
             activity.prepared = False
         record = self._alive(stimulus.replica_id, stimulus.restart_count)
         if record is not None:
-            self._end(record, UNKNOWN_EXIT_CODE, stimulus.reason, now_us)
+            self._end(record, End(UNKNOWN_EXIT_CODE, stimulus.reason), now_us)
 
     def ended(self, stimulus: st.ContainerEnded, now_us: int) -> None:
         """Take in that a container ended, unless that is known or was another start of it."""
         record = self._alive(stimulus.replica_id, stimulus.restart_count)
         if record is not None:
-            self._end(record, stimulus.exit_code, stimulus.reason, now_us)
+            self._end(record, End(stimulus.exit_code, stimulus.reason), now_us)
 
     def stop_finished(self, stimulus: st.StopFinished, now_us: int) -> None:
         """Take in that a container was stopped."""
@@ -254,7 +257,7 @@ class Lifecycle:
         record = self._records.get(stimulus.replica_id)
         if record is not None and record.alive:
             exit_code = UNKNOWN_EXIT_CODE if stimulus.exit_code is None else stimulus.exit_code
-            self._end(record, exit_code, "", now_us)
+            self._end(record, End(exit_code), now_us)
 
     def stop_failed(self, stimulus: st.StopFailed, now_us: int) -> None:
         """Try to stop it again later."""
@@ -316,7 +319,7 @@ class Lifecycle:
             again = record.begun
             self._observe(
                 record.seen(ReplicaState.STARTING, now_us, again=again),
-                restarted_at_us=now_us if again else 0,
+                restarted_at_us=now_us if again and not record.interrupted else 0,
             )
             self._start(record, activity)
 
@@ -366,30 +369,33 @@ class Lifecycle:
         begin_probing(self._workings, record)
         self._touch(record.replica_id)
 
-    def _end(self, record: ReplicaRecord, exit_code: int, why: str, now_us: int) -> None:
+    def _end(self, record: ReplicaRecord, end: End, now_us: int) -> None:
         activity = self._activities.of(record.replica_id)
         cut_off, broken, activity.broken = activity.cut_off, activity.broken, ""
         end_probing(self._workings, record)
         if record.desired is Desired.STOP or cut_off:
             why = REASON if cut_off else ""
-            self._finish(record, ReplicaState.STOPPED, exit_code, why, now_us)
+            self._finish(record, ReplicaState.STOPPED, end.exit_code, why, now_us)
             return
-        restart = record.spec.restart if record.spec is not None else RestartPolicy.NEVER
-        judged = verdict(
-            self._policy,
-            restart,
+        exit_code = end.exit_code
+        if broken:
             # However politely it ended, it was broken.
-            exit_code=exit_code or (UNKNOWN_EXIT_CODE if broken else 0),
-            why=f"stopped as unhealthy: {broken}" if broken else why or end_in_words(exit_code),
-            restarts=record.restarts,
-            now_us=now_us,
-        )
+            end = End(exit_code or UNKNOWN_EXIT_CODE, f"stopped as unhealthy: {broken}")
+        restart = record.spec.restart if record.spec is not None else RestartPolicy.NEVER
+        judged = verdict(self._policy, restart, end, restarts=record.restarts, now_us=now_us)
         if judged.final:
             self._finish(record, judged.state, exit_code, judged.reason, now_us)
             return
-        self._observe(record.seen(judged.state, now_us, exit_code=exit_code, reason=judged.reason))
-        activity.wait(now_us, self._policy.restart_delay_us)
+        seen = record.seen(judged.state, now_us, exit_code=exit_code, reason=judged.reason)
+        self._workings.keep(ObservationKept(seen, interrupted=end.interrupted))
+        self._wait_for_restart(record, now_us)
         self._touch(record.replica_id)
+
+    def _wait_for_restart(self, record: ReplicaRecord, ended_us: int) -> None:
+        """Leave a pause after an end, unless it was the host's doing."""
+        if not record.interrupted:
+            activity = self._activities.of(record.replica_id)
+            activity.wait(ended_us, self._policy.restart_delay_us)
 
     def _finish(
         self,

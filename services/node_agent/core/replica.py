@@ -90,7 +90,8 @@ class ReplicaRecord:
     of the assignments that brought it; `restarts` are the instants at which it was started again.
     What the log has of it are restart counts below `restart_floor`: it may know of more restarts
     than a record from an old disk, and takes in only what goes beyond them. With `unreported` no
-    report has what was observed last, nor will one by itself.
+    report has what was observed last, nor will one by itself. It is `interrupted` if its container
+    ended because the host did: the start that follows is not counted among its restarts.
     """
 
     replica_id: str
@@ -101,6 +102,7 @@ class ReplicaRecord:
     restarts: list[int] = field(default_factory=list)
     restart_floor: int = 0
     unreported: bool = False
+    interrupted: bool = False
 
     @property
     def ended(self) -> bool:

@@ -12,9 +12,14 @@ from services.node_agent.core.replica import Assignment, FoundContainer
 
 @dataclass(frozen=True, slots=True)
 class Booted:
-    """The agent came up and looked what its runtime has. The first stimulus, and only once."""
+    """The agent came up and looked what its runtime has. The first stimulus, and only once.
+
+    `boot_id` names the boot of the host that the containers live in, and end with; empty where
+    there is no such thing, as for simulated ones.
+    """
 
     containers: tuple[FoundContainer, ...]
+    boot_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

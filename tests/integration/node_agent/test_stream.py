@@ -10,6 +10,7 @@ from fogbank.domain.states import ReplicaState
 from fogbank.v1.deployments_pb2 import Health, RestartPolicy
 from fogbank.v1.nodes_pb2 import RuntimeKind
 from services.node_agent.app.ports import DiskDamagedError
+from services.node_agent.core.stimuli import ContainerEnded
 from tests.support.agents import running_agent
 from tests.support.fake_gateway import FakeGateway
 from tests.support.waiting import eventually
@@ -51,6 +52,22 @@ async def test_a_replica_runs_and_stops(gateway: FakeGateway, tmp_path: Path) ->
         assert node.seen("a") == [(0, "STARTING"), (0, "RUNNING"), (0, "STOPPED")]
         assert [report.number for report in node.accepted] == list(range(1, len(node.accepted) + 1))
         assert not node.refused
+
+
+async def test_an_end_that_comes_while_the_agent_stops_is_left_to_its_next_start(
+    gateway: FakeGateway, tmp_path: Path
+) -> None:
+    """It may be the host's doing, which is shutting down."""
+    async with running_agent(tmp_path, [gateway.address], token="secret") as agent:
+        await eventually(lambda: gateway.connected("node-1"))
+        node = gateway.node("node-1")
+        gateway.assign(node, "a")
+        await eventually(lambda: node.is_in("a", ReplicaState.RUNNING))
+        agent.task.cancel()
+        agent.agent.post(ContainerEnded("a", 0, 0))
+    observed = agent.agent.core.kept.replicas["a"].observed
+    assert observed is not None
+    assert observed.state is ReplicaState.RUNNING
 
 
 async def test_a_runtime_that_breaks_at_one_replica_does_not_end_the_agent(

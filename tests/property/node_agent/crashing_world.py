@@ -85,6 +85,8 @@ class World:
         self.streams = 0
         self.core: AgentCore | None = None
         self.crash_after = -1
+        self.host_boots = 1
+        self.succeeded: set[str] = set()
         self.boot()
 
     # --- the process ------------------------------------------------------------------------
@@ -97,7 +99,7 @@ class World:
             FoundContainer(name, each.restart_count, f"c-{name}", each.running, 1, each.exit_code)
             for name, each in self.containers.items()
         )
-        self.turn([st.Booted(found)])
+        self.turn([st.Booted(found, f"boot-{self.host_boots}")])
 
     def turn(self, batch: list[st.Stimulus]) -> None:
         """One turn of the shell: handle, save as one, then the effects; may crash between."""
@@ -229,6 +231,8 @@ class World:
         present = self.containers.get(replica_id)
         if present is not None and present.running:
             present.running, present.exit_code = False, exit_code
+            if exit_code == 0:
+                self.succeeded.add(replica_id)
             if self.core is not None:
                 self.answers.append(st.ContainerEnded(replica_id, present.restart_count, exit_code))
 
@@ -261,9 +265,17 @@ class World:
 
     def power_cut(self) -> None:
         """Process and containers are gone; the disk and the log remain."""
+        self.shut_down()
+        self.containers.clear()
+
+    def shut_down(self) -> None:
+        """The host restarts, and containers that were asked to end did so politely."""
         self.core = None
         self.stream, self.answers = 0, []
-        self.containers.clear()
+        self.host_boots += 1
+        for each in self.containers.values():
+            if each.running:
+                each.running, each.exit_code = False, 0
 
     def echo(self) -> None:
         """The runtime tells of all ends so far once more."""

@@ -56,6 +56,7 @@ STEPS = some.one_of(
     some.just(World.flow),
     some.just(World.echo),
     some.just(World.power_cut),
+    some.just(World.shut_down),
     some.just(World.connect),
     some.just(World.disconnect),
     some.just(World.pass_time),
@@ -119,4 +120,12 @@ def test_nothing_starts_again_after_its_end_is_in_the_log(plan: list[Step]) -> N
 @given(PLANS)
 def test_restarts_stay_within_their_limit(plan: list[Step]) -> None:
     world = played(plan)
-    assert all(each.restart_count <= 2 for _, each in world.log.accepted)
+    most = 2 + world.host_boots - 1
+    assert all(each.restart_count <= most for _, each in world.log.accepted)
+
+
+@given(PLANS)
+def test_only_what_succeeded_is_complete(plan: list[Step]) -> None:
+    world = played(plan)
+    complete = [each for _, each in world.log.accepted if each.state is ReplicaState.COMPLETE]
+    assert {each.replica_id for each in complete} <= world.succeeded

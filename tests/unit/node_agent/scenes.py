@@ -37,6 +37,7 @@ class Scene:
         self.policy = policy or AgentPolicy()
         self.now_us = 1_000_000 * SECOND_US
         self.boot_us = 1_000 * SECOND_US
+        self.boots = 1
         self.saved: list[Entry] = []
         self.sent: list[ef.Outgoing] = []
         self.core = AgentCore(Kept(), self.policy)
@@ -55,7 +56,7 @@ class Scene:
         return [each for each in effects if not isinstance(each, _UNTOLD)]
 
     def boot(self, *containers: FoundContainer) -> list[ef.Effect]:
-        return self.happen(st.Booted(containers))
+        return self.happen(st.Booted(containers, f"boot-{self.boots}"))
 
     def reboot(self, *containers: FoundContainer) -> list[ef.Effect]:
         """The process ends and starts again from what was saved."""
@@ -65,6 +66,11 @@ class Scene:
         self.core = AgentCore(kept, self.policy)
         self.sent = []
         return self.boot(*containers)
+
+    def reboot_host(self, *containers: FoundContainer) -> list[ef.Effect]:
+        """The host and all on it end; what is left are its disk and ended containers."""
+        self.boots += 1
+        return self.reboot(*containers)
 
     def open(self) -> list[ef.Effect]:
         self.streams += 1

@@ -29,6 +29,7 @@ from services.node_agent.adapters.store_values import decode_record, encode_reco
 from services.node_agent.app.ports import DiskDamagedError
 from services.node_agent.core.kept import (
     AssignmentKept,
+    BootKept,
     Entry,
     EpochKept,
     Kept,
@@ -121,10 +122,34 @@ RECORDS = [
         ReplicaRecord("t", Desired.RUN, None, 8, TURNED_DOWN),
         ["t", 1, None, 8, ["t", 0, 12, "", 0, 1, True, 0, "no image", 9, [], True], [], 0],
     ),
+    (
+        ReplicaRecord("a", Desired.RUN, None, 8, SEEN, interrupted=True),
+        ["a", 1, None, 8, ["a", 1, 11, "c-a", 5, 3, True, 3, "it broke", 9], [], 0, False, True],
+    ),
 ]  # fmt: skip
+# A store as the release before boot ids left it.
+FORMAT_1 = """
+    CREATE TABLE node (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        epoch INTEGER NOT NULL, sequence INTEGER NOT NULL, last_number INTEGER NOT NULL,
+        checksum INTEGER NOT NULL) STRICT;
+    CREATE TABLE replicas (
+        id TEXT PRIMARY KEY, record TEXT NOT NULL, checksum INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
+    CREATE TABLE reports (number INTEGER PRIMARY KEY, checksum INTEGER NOT NULL) STRICT;
+    CREATE TABLE observations (
+        position INTEGER PRIMARY KEY AUTOINCREMENT, report INTEGER, seen TEXT NOT NULL,
+        checksum INTEGER NOT NULL) STRICT;
+    CREATE INDEX observations_of_report ON observations (report);
+    INSERT INTO node VALUES (1, 7, 8, 9, 3194378266);
+    INSERT INTO replicas VALUES ('a',
+        '["a",2,null,8,["a",1,11,"c-a",5,3,true,3,"it broke",9],[],0]', 2524973159);
+    PRAGMA user_version = 1;
+"""
 ENTRIES: list[Entry] = [
     EpochKept(7),
     SequenceKept(8),
+    BootKept("boot-1"),
     AssignmentKept("a", Desired.RUN, 8, spec(starts_after=("b",)), 2),
     AssignmentKept("c", Desired.STOP, 8),
     ObservationKept(PUBLISHED, reported=False),
@@ -305,6 +330,18 @@ async def test_a_folder_of_an_earlier_release_is_refused(
         (tmp_path / name).unlink()
     async with opened(tmp_path, pool):
         assert await SqliteStore(tmp_path, pool).node_id() == node_id
+
+
+async def test_a_store_of_format_1_is_read(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    await SqliteStore(tmp_path, pool).node_id()
+    with closing(sqlite3.connect(tmp_path / "agent.sqlite")) as connection:
+        connection.executescript(FORMAT_1)
+    for boot_id in ("", "boot-1", "boot-2"):
+        async with opened(tmp_path, pool) as (store, kept):
+            assert (kept.epoch, kept.sequence, kept.last_number) == (7, 8, 9)
+            assert kept.replicas == {"a": ReplicaRecord("a", Desired.STOP, None, 8, SEEN)}
+            assert kept.boot_id == boot_id
+            await saved(store, kept, BootKept(f"boot-{int(boot_id[5:] or 0) + 1}"))
 
 
 async def test_a_store_of_a_later_release_is_refused(
