@@ -11,6 +11,7 @@ import aiohttp
 import structlog
 from aiodocker import Docker, DockerError
 from aiodocker.containers import DockerContainer
+from aiodocker.multiplexed import multiplexed_result_stream
 
 from fogbank.domain.containers import HealthProbe, ProbeKind
 from fogbank.domain.errands import Brought
@@ -197,17 +198,20 @@ async def read_logs(
 ) -> AsyncIterator[str]:
     """Yield what a container wrote, and with `follow` what it writes until it ends.
 
+    It is read as fast as it is taken.
+
     Raises:
         RuntimeFaultError: the engine gives no answer.
     """
+    wanted = {"stdout": True, "stderr": True, "follow": follow, "tail": tail}
 
     async def read(docker: Docker) -> AsyncIterator[str]:
-        container = docker.containers.container(container_id)
-        if follow:
-            async for text in container.log(stdout=True, stderr=True, follow=True, tail=tail):
-                yield text
-        else:
-            for text in await container.log(stdout=True, stderr=True, tail=tail):
+        # Asked for by `container.log`, a log that isn't followed would be held whole.
+        path = f"containers/{container_id}/logs"
+        query = docker._query(path, params=wanted, timeout=NO_TIMEOUT)  # noqa: SLF001
+        async with query as response, response:
+            # Containers of agents have no terminal: what they write comes in frames.
+            async for text in multiplexed_result_stream(response):  # type: ignore[no-untyped-call]
                 yield text
 
     async for text in engine.stream(read):
