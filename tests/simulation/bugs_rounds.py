@@ -49,7 +49,7 @@ def rolled_back_again_and_again() -> Patches:
     def always(_fleet: Any, deployment: Any) -> dict[int, int]:
         return {deployment.revision: 0}
 
-    return [patch.object(rollouts, "good_from_us", always)]
+    return [patch("fogbank.domain.rollouts.good_from_us", always)]
 
 
 @bug

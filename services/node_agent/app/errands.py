@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -23,6 +25,39 @@ _log = structlog.get_logger(__name__)
 # So many at once for a node, and of one deployment; users who come then are told so.
 _AT_ONCE = 16
 _SHARE = 8
+_DISPLACED = "followed no longer: the node needs the place for another deployment; try again later"
+
+
+@dataclass(slots=True, eq=False)
+class _Begun:
+    """An errand that has one of the node's places, unless it is `displaced`.
+
+    `waiting` is there while nothing has been found that could be brought.
+    """
+
+    owner: str
+    follows: bool
+    task: asyncio.Task[Any] | None
+    displaced: bool = False
+    waiting: asyncio.Timeout | None = None
+
+    async def next_of(self, pieces: AsyncGenerator[Brought]) -> Brought | None:
+        """Return the next piece; None at the end, or once the errand is displaced."""
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None) as self.waiting:
+                    return await anext(pieces, None)
+        finally:
+            self.waiting = None
+        return None
+
+    def displace(self) -> None:
+        """End it, with a word to its user; one whose user doesn't read is cut off without."""
+        self.displaced = True
+        if self.waiting is not None:
+            self.waiting.reschedule(asyncio.get_running_loop().time())
+        elif self.task is not None:
+            self.task.cancel()
 
 
 class Errands:
@@ -34,11 +69,16 @@ class Errands:
         gateways: Gateways,
         deployment_of: Callable[[str], str | None],
     ) -> None:
-        """Share the errands among deployments: `deployment_of` knows those of replicas here."""
+        """Share the errands among deployments: `deployment_of` knows those of replicas here.
+
+        When the node has no place left, a follower of the deployment that has most makes room for
+        a deployment that has fewer: what follows a quiet log would keep its place without end.
+        """
         self._runtime = runtime
         self._gateways = gateways
         self._deployment_of = deployment_of
-        self._begun: Counter[str] = Counter()
+        # The newest comes last.
+        self._begun: list[_Begun] = []
         self._running: set[asyncio.Task[None]] = set()
 
     def begin(self, errand: Errand, gateway: int) -> None:
@@ -55,11 +95,12 @@ class Errands:
         await asyncio.gather(*running, return_exceptions=True)
 
     async def _run(self, errand: Errand, gateway: int) -> None:
+        task = asyncio.current_task()
         # Behind one address there may be several gateways, and this may be another one.
         order = [gateway, *(each for each in range(self._gateways.count) if each != gateway)]
         for number in order:
             try:
-                async with aclosing(self._brought(errand)) as brought:
+                async with aclosing(self._brought(errand, task)) as brought:
                     await self._gateways.serve(number, errand.errand_id, brought)
             except ErrandRefusedError:
                 continue
@@ -67,27 +108,45 @@ class Errands:
                 _log.debug("errand ended", replica=errand.replica_id, why=str(error))
             return
 
-    async def _brought(self, errand: Errand) -> AsyncGenerator[Brought]:
+    async def _brought(
+        self, errand: Errand, task: asyncio.Task[Any] | None
+    ) -> AsyncGenerator[Brought]:
         # Of a replica that is gone only logs are left: it is a deployment of its own then.
         owner = self._deployment_of(errand.replica_id) or errand.replica_id
         if refusal := self._refusal(owner):
             yield Brought(failure=refusal)
             return
-        self._begun[owner] += 1
+        follows = isinstance(errand.kind, LogsErrand) and errand.kind.follow
+        begun = _Begun(owner, follows, task)
+        self._begun.append(begun)
         try:
-            async with aclosing(self._run_here(errand)) as brought:
-                async for piece in brought:
+            async with aclosing(self._run_here(errand)) as pieces:
+                while not begun.displaced and (piece := await begun.next_of(pieces)):
                     yield piece
         finally:
-            self._begun[owner] -= 1
-            if not self._begun[owner]:
-                del self._begun[owner]
+            if not begun.displaced:
+                self._begun.remove(begun)
+        if begun.displaced:
+            yield Brought(failure=_DISPLACED)
 
     def _refusal(self, owner: str) -> str:
-        if self._begun.total() >= _AT_ONCE:
-            return f"the node runs {_AT_ONCE} errands already; try again later"
-        if self._begun[owner] >= _SHARE:
+        """Say why an errand gets no place; nothing if there is one, or one was made."""
+        have = Counter(begun.owner for begun in self._begun)
+        if have[owner] >= _SHARE:
             return f"the node runs {_SHARE} errands of this deployment already; try again later"
+        if len(self._begun) < _AT_ONCE:
+            return ""
+        followers = [
+            each for each in self._begun if each.follows and have[each.owner] > have[owner] + 1
+        ]
+        if not followers:
+            return f"the node runs {_AT_ONCE} errands already; try again later"
+        # Of the deployment that has most the newest, of those that can be told.
+        most = max(have[each.owner] for each in followers)
+        first = [each for each in reversed(followers) if have[each.owner] == most]
+        displaced = next((each for each in first if each.waiting is not None), first[0])
+        self._begun.remove(displaced)
+        displaced.displace()
         return ""
 
     async def _run_here(self, errand: Errand) -> AsyncGenerator[Brought]:

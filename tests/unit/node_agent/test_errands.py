@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import grpc
@@ -17,20 +17,23 @@ from fogbank.v1 import agent_service_pb2 as pb
 from fogbank.v1 import agent_service_pb2_grpc
 from services.node_agent.adapters.gateway_stream import GrpcGateways
 from services.node_agent.app.errands import Errands
-from services.node_agent.app.ports import ContainerRuntime
+from services.node_agent.app.ports import ContainerRuntime, Gateways
 from tests.support.waiting import eventually
 
 
 class _Runtime:
     """A container that wrote one line and is silent from then on, or one that breaks."""
 
-    def __init__(self, error: Exception | None = None) -> None:
+    def __init__(self, error: Exception | None = None, *, commands_end: bool = True) -> None:
         self._error = error
+        self._commands_end = commands_end
         self.open = 0
         self.commands_run = 0
 
     async def execute(self, replica_id: str, command: Sequence[str]) -> AsyncIterator[Brought]:
         self.commands_run += 1
+        if not self._commands_end:
+            await asyncio.Event().wait()
         yield Brought(exit_code=0)
 
     async def logs(
@@ -72,16 +75,24 @@ class _Gateway(agent_service_pb2_grpc.AgentServiceServicer):
 
 
 class _Gateways:
-    """One gateway that keeps every errand for as long as the runtime has something to bring."""
+    """One gateway that keeps every errand for as long as the runtime has something to bring.
+
+    While it is `deaf` it never gets beyond the first piece of one.
+    """
 
     count = 1
 
-    def __init__(self) -> None:
+    def __init__(self, *, deaf: bool = False) -> None:
+        self.deaf = deaf
+        self.deafened = 0
         self.brought: dict[str, list[Brought]] = {}
 
     async def serve(self, number: int, errand_id: str, brought: AsyncIterator[Brought]) -> None:
         async for piece in brought:
             self.brought.setdefault(errand_id, []).append(piece)
+            if self.deaf:
+                self.deafened += 1
+                await asyncio.Event().wait()
 
 
 class _Elsewhere(agent_service_pb2_grpc.AgentServiceServicer):
@@ -126,7 +137,18 @@ async def run_errand(
         await eventually(lambda: not _errand_runs(), what="the errand's end")
 
 
+@asynccontextmanager
+async def errands_of(runtime: ContainerRuntime, gateways: Gateways) -> AsyncIterator[Errands]:
+    """The errands of a node on which replicas are called DEPLOYMENT/NUMBER."""
+    errands = Errands(runtime, gateways, lambda replica_id: replica_id.partition("/")[0])
+    try:
+        yield errands
+    finally:
+        await errands.close()
+
+
 FOLLOW = LogsErrand(10, follow=True)
+DISPLACED = "followed no longer: the node needs the place for another deployment; try again later"
 COMMAND = ExecErrand(("reboot",))
 
 
@@ -168,20 +190,73 @@ async def test_a_command_that_was_begun_is_not_begun_at_another_gateway() -> Non
 async def test_no_deployment_gets_all_errands_of_a_node() -> None:
     runtime: Any = _Runtime()
     gateways: Any = _Gateways()
-    errands = Errands(runtime, gateways, lambda replica_id: replica_id.partition("/")[0])
-    for number in range(40):
-        errands.begin(Errand(f"greedy-{number}", f"greedy/{number % 3}", FOLLOW), 0)
-    for number in range(8):
-        errands.begin(Errand(f"other-{number}", "other/0", FOLLOW), 0)
-    try:
+    async with errands_of(runtime, gateways) as errands:
+        for number in range(40):
+            errands.begin(Errand(f"greedy-{number}", f"greedy/{number % 3}", FOLLOW), 0)
+        for number in range(8):
+            errands.begin(Errand(f"other-{number}", "other/0", FOLLOW), 0)
         await eventually(lambda: runtime.open == 16 and len(gateways.brought) == 48)
         others = [gateways.brought[f"other-{number}"] for number in range(8)]
         assert others == [[Brought(b"hello")]] * 8
         assert gateways.brought["greedy-8"] == [
             Brought(failure="the node runs 8 errands of this deployment already; try again later")
         ]
-        errands.begin(Errand("last", "third/0", FOLLOW), 0)
-        await eventually(lambda: gateways.brought.get("last"))
-        assert "16 errands" in gateways.brought["last"][0].failure
-    finally:
-        await errands.close()
+
+
+async def test_quiet_followers_make_room_for_a_deployment_with_fewer() -> None:
+    runtime: Any = _Runtime()
+    gateways: Any = _Gateways()
+    brought = gateways.brought
+    async with errands_of(runtime, gateways) as errands:
+        for name, count in (("most", 8), ("many", 7), ("one", 1)):
+            for number in range(count):
+                errands.begin(Errand(f"{name}-{number}", f"{name}/0", FOLLOW), 0)
+        await eventually(lambda: runtime.open == 16 and len(brought) == 16)
+        for number in range(2):
+            errands.begin(Errand(f"third-{number}", "third/0", FOLLOW), 0)
+        await eventually(lambda: "third-1" in brought and runtime.open == 16)
+        assert brought["third-0"] == brought["third-1"] == [Brought(b"hello")]
+        told = [Brought(b"hello"), Brought(failure=DISPLACED)]
+        # Now both have seven, and the newest goes.
+        assert {each for each, pieces in brought.items() if pieces == told} == {"most-7", "many-6"}
+        errands.begin(Errand("command", "fourth/0", COMMAND), 0)
+        await eventually(lambda: brought.get("command") == [Brought(exit_code=0)])
+
+
+async def test_nobody_is_displaced_by_who_has_about_as_many() -> None:
+    runtime: Any = _Runtime()
+    gateways: Any = _Gateways()
+    async with errands_of(runtime, gateways) as errands:
+        for number in range(16):
+            errands.begin(Errand(f"e-{number}", f"d{number % 8}/0", FOLLOW), 0)
+        await eventually(lambda: runtime.open == 16)
+        errands.begin(Errand("late", "d0/1", FOLLOW), 0)
+        await eventually(lambda: gateways.brought.get("late"))
+        assert "16 errands already" in gateways.brought["late"][0].failure
+        assert runtime.open == 16
+
+
+async def test_a_follower_whose_user_does_not_read_is_cut_off() -> None:
+    """It has no word to be told, and would keep its place for as long as it likes."""
+    runtime: Any = _Runtime()
+    gateways: Any = _Gateways(deaf=True)
+    async with errands_of(runtime, gateways) as errands:
+        for number in range(16):
+            errands.begin(Errand(f"e-{number}", f"d{number % 2}/0", FOLLOW), 0)
+        await eventually(lambda: gateways.deafened == 16)
+        gateways.deaf = False
+        errands.begin(Errand("late", "late/0", FOLLOW), 0)
+        await eventually(lambda: gateways.brought.get("late") == [Brought(b"hello")])
+        await eventually(lambda: runtime.open == 16)
+
+
+async def test_commands_are_not_displaced() -> None:
+    runtime: Any = _Runtime(commands_end=False)
+    gateways: Any = _Gateways()
+    async with errands_of(runtime, gateways) as errands:
+        for number in range(16):
+            errands.begin(Errand(f"e-{number}", f"d{number % 2}/0", COMMAND), 0)
+        await eventually(lambda: runtime.commands_run == 16)
+        errands.begin(Errand("late", "late/0", COMMAND), 0)
+        await eventually(lambda: gateways.brought.get("late"))
+        assert "16 errands already" in gateways.brought["late"][0].failure
