@@ -26,6 +26,7 @@ from services.gateway.http_api import (
     updates,
 )
 from services.gateway.http_api.answer_examples import give_examples
+from services.gateway.http_api.costly_answers import MetricsText, serve_document
 from services.gateway.http_api.dependencies import HttpDependencies
 from services.gateway.http_api.errors import ErrorBody, Problem
 from services.gateway.http_api.event_messages import EventMessages
@@ -56,6 +57,7 @@ def create_app(dependencies: HttpDependencies) -> FastAPI:
     app.state.dependencies = dependencies
     app.state.max_body_bytes = dependencies.max_body_bytes
     app.state.client_patience_s = dependencies.client_patience_s
+    app.state.metrics = MetricsText()
     app.state.event_messages = EventMessages(dependencies.events)
     errors.install(app)
     app.add_middleware(Gatekeeper, gate=dependencies.gate)
@@ -68,6 +70,7 @@ def create_app(dependencies: HttpDependencies) -> FastAPI:
         app.include_router(part.router)
     app.mount("/dashboard", dashboard.FILES)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
+    serve_document(app)
     return app
 
 

@@ -7,8 +7,6 @@ from platform import python_version
 from typing import Any
 
 from fastapi import APIRouter, Request
-from prometheus_client import REGISTRY
-from prometheus_client.exposition import choose_encoder
 from starlette.responses import Response
 
 from fogbank.domain.errors import NotFoundError, UnavailableError, UnimplementedError
@@ -22,6 +20,7 @@ from services.gateway.http_api.answers import (
     UnhealthyAnswer,
     errors,
 )
+from services.gateway.http_api.costly_answers import MetricsText
 from services.gateway.http_api.dependencies import used_by
 from services.gateway.http_api.rendering import instant, json_response
 
@@ -137,16 +136,18 @@ async def system_status(request: Request) -> Response:
                 "application/openmetrics-text": {"schema": {"type": "string"}},
             },
         },
-        **errors(404),
+        **errors(404, 429),
     },
     operation_id="metrics",
 )
 async def metrics(request: Request) -> Response:
     """Show metrics for Prometheus, unless this gateway is set to show them elsewhere alone."""
-    if not used_by(request).shows_metrics:
+    uses = used_by(request)
+    if not uses.shows_metrics:
         raise NotFoundError("Metrics are not shown here")
-    encoder, content_type = choose_encoder(request.headers.get("accept", ""))
-    return Response(encoder(REGISTRY), headers={"Content-Type": content_type})
+    uses.identity.limits.anonymous(address_of(request))
+    texts: MetricsText = request.app.state.metrics
+    return await texts.answer(request)
 
 
 @router.post("/training/trigger", include_in_schema=False, dependencies=[SIGNED_IN])

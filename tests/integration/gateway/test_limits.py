@@ -151,8 +151,10 @@ async def test_rest_limits_those_without_a_token_by_address(face: RestFace) -> N
         assert (await client.get("/health")).status_code == 200, "probes are never limited"
 
 
-@pytest.mark.parametrize("path", ["/status", "/api/v1/system/status"])
-async def test_rest_limits_by_address_who_asks_how_the_system_is(face: RestFace, path: str) -> None:
+@pytest.mark.parametrize("path", ["/status", "/api/v1/system/status", "/metrics", "/openapi.json"])
+async def test_rest_limits_by_address_who_asks_for_what_is_costly(
+    face: RestFace, path: str
+) -> None:
     async with face.client(None) as client:
         answers = [(await client.get(path)).status_code for _ in range(9)]
     assert answers == [200] * 8 + [429]

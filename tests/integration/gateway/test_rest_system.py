@@ -6,7 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from prometheus_client.exposition import choose_encoder
 
+from services.gateway.http_api import costly_answers
 from tests.support.rest_face import RestFace, deploy_body, rest_face
 
 NODE_FIELDS = {"capacity", "allocatable", "allocated", "measured", "status", "region", "labels"}
@@ -146,6 +148,27 @@ async def test_metrics_for_prometheus(face: RestFace) -> None:
         )
         assert openmetrics.headers["content-type"].startswith("application/openmetrics-text")
         assert openmetrics.text.endswith("# EOF\n")
+
+
+async def test_metrics_and_the_document_are_encoded_once_for_all_who_ask_at_once(
+    face: RestFace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[str] = []
+
+    def counting(accepted: str) -> Any:
+        encoded.append(accepted)
+        return choose_encoder(accepted)
+
+    monkeypatch.setattr(costly_answers, "choose_encoder", counting)
+    odd = {"Accept": "application/openmetrics-text; version=odd"}
+    async with face.client(None) as client:
+        for _ in range(5):
+            assert (await client.get("/metrics")).status_code == 200
+            assert (await client.get("/metrics", headers=odd)).status_code == 200
+        first, second = [await client.get("/openapi.json") for _ in range(2)]
+    assert len(encoded) < 6, "each at most once a second"
+    assert first.content == second.content
+    assert first.json()["openapi"].startswith("3.1")
 
 
 async def test_metrics_may_be_shown_elsewhere_alone() -> None:
