@@ -194,8 +194,8 @@ class FleetState:
             freed = self._put(placed)
             if freed or placed.desired is Desired.RELEASED:
                 folded.room_appeared = True
-                if placed.node_id in self.overbooked:
-                    self._weigh(placed.node_id)
+            # Also what is new may be too much: the node may have shrunk since it was chosen.
+            self._weigh(placed.node_id)
 
     def _weigh(self, node_id: str) -> None:
         """Note whether a node has less than is booked on it."""

@@ -65,6 +65,13 @@ def test_every_round_of_a_mixed_log_is_derived_again() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", range(201, 207))
+def test_every_round_of_further_mixed_logs_is_derived_again(seed: int) -> None:
+    # In that of 202 a node shrinks between a decision on it and its round.
+    assert_all_the_same(tell(seed, events=300))
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_every_round_of_a_long_mixed_log_is_derived_again(
     tmp_path: Path,
@@ -208,6 +215,7 @@ def derived_reads(state: FleetState) -> list[object]:
             [placed.id for placed in state.on_node(node.id)],
             state.held(node.id),
             state.booked(node.id),
+            node.id in state.overbooked,
             state.node_status(node),
         )
         for node in state.facts.nodes.values()

@@ -15,6 +15,7 @@ from fogbank.domain.states import ReplicaState
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_fingerprint, a_spec, an_id
 from tests.support.laws import broken_laws
+from tests.support.mixed_story import rederive
 
 GRACE_MS = Policy().disruption.start_grace_ms
 
@@ -82,6 +83,21 @@ def test_the_least_important_moves_off_a_node_that_shrank_and_leaves_when_its_su
     assert fleet.nodes_of(low) == ["b"]
     assert fleet.nodes_of(high) == ["a"]
     assert not fleet.planner.fleet.overbooked
+
+
+def test_what_is_placed_on_a_node_that_shrank_before_the_round_was_in_the_log_moves_too() -> None:
+    fleet = a_fleet("a")
+    web = fleet.deploy(a_spec(cpu=3000))
+    decided = fleet.planner.decide(fleet.log.now_us)
+    assert decided is not None
+    shrinks(fleet, "a", 1000)
+    fleet.fold(fleet.log.round(decided.event))
+    assert list(fleet.planner.fleet.overbooked) == [an_id("a")]
+    fleet.connect("b")
+    calm(fleet)
+    assert fleet.nodes_of(web) == ["b"]
+    _, found = rederive(fleet.log.commits)
+    assert [str(each) for each in found if not each.same] == []
 
 
 def test_a_node_that_shrank_keeps_what_has_no_room_elsewhere_until_there_is() -> None:
