@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from fogbank.checker.acknowledged import Acknowledged, Promises
 from fogbank.checker.facts import Facts
+from fogbank.checker.forgotten import LastRound
 from fogbank.checker.outcomes import Outcomes
 from fogbank.checker.report import Counts, Findings, Place, Report, Rule
 from fogbank.checker.settled import check_settled, final_state
@@ -40,6 +41,7 @@ class _Waiting(NamedTuple):
     sequence: int
     log_time_us: int
     commit: log_pb2.Commit
+    last_round: LastRound
 
 
 class LogChecker:
@@ -64,6 +66,7 @@ class LogChecker:
         self._prev_sequence = 0
         self._instant_us = 0
         self._accepted = {_FIRST_PREV}
+        self._last_round = LastRound()
 
     def take(self, stored: LogCommit) -> None:
         """Take in the next commit."""
@@ -78,7 +81,7 @@ class LogChecker:
         self._counts.events += len(commit.events)
         self._log_time_us = max(self._log_time_us, commit.appended_at_us)
         if stored.service == GATEWAY:
-            self._waiting.append(_Waiting(sequence, self._log_time_us, commit))
+            self._waiting.append(_Waiting(sequence, self._log_time_us, commit, self._last_round))
         elif stored.service == SCHEDULER:
             self._take_from_scheduler(stored, commit)
         else:
@@ -117,7 +120,9 @@ class LogChecker:
                 self._findings.add(place, Rule.WRITER, "a round on a gateway's subject")
                 counts = False
             else:
-                counts = self._facts.take(place, envelope, event, waiting.log_time_us)
+                counts = self._facts.take(
+                    place, envelope, event, waiting.log_time_us, waiting.last_round
+                )
             self._counts.events_void += not counts
             self._counts.reports += counts and envelope.type == "fogbank.v1.NodeReported"
 
@@ -153,6 +158,7 @@ class LogChecker:
         self._prev, self._prev_sequence = digest, stored.sequence
         self._instant_us = decided.instant_us
         self._accepted.add(digest)
+        self._last_round = self._last_round.after(stored.sequence, decided)
 
     def _is_void(self, place: Place, decided: rounds_pb2.RoundDecided, digest: bytes) -> bool:
         """Tell whether a round means nothing.

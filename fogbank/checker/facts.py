@@ -9,6 +9,7 @@ from typing import Any
 from fogbank.checker import rebalances, revisions
 from fogbank.checker.acknowledged import Promises
 from fogbank.checker.bounds import out_of_bounds
+from fogbank.checker.forgotten import LastRound, forget
 from fogbank.checker.joining import Joining
 from fogbank.checker.node_commands import NodeCommands
 from fogbank.checker.report import Findings, Place, Rule
@@ -40,6 +41,7 @@ class Facts:
         self._promises = promises
         # A plain dictionary would find its first one ever more slowly.
         self._known: OrderedDict[str, int] = OrderedDict()
+        self._log_time_us = 0
         commands = NodeCommands(world)
         tenancy = Tenancy(world)
         self._joining = Joining(world)
@@ -71,11 +73,18 @@ class Facts:
         }
 
     def take(
-        self, place: Place, envelope: log_pb2.EventEnvelope, event: object, log_time_us: int
+        self,
+        place: Place,
+        envelope: log_pb2.EventEnvelope,
+        event: object,
+        log_time_us: int,
+        last_round: LastRound,
     ) -> bool:
-        """Take a fact in; False if it is void."""
+        """Take in a fact that the log has after `last_round`; False if it is void."""
         self._forget(log_time_us)
-        self._joining.log_time_us = log_time_us
+        self._log_time_us = self._joining.log_time_us = log_time_us
+        if isinstance(event, facts_pb2.DeploymentCreated):
+            self._free(envelope.event_id, last_round)
         counts = not self._is_known(envelope.event_id, event)
         if counts:
             if not isinstance(event, _GUARDED):
@@ -89,7 +98,10 @@ class Facts:
         return counts
 
     def _is_known(self, event_id: str, event: object) -> bool:
-        """Tell whether an event came before; what created a deployment or token, for ever."""
+        """Tell whether an event came before; what created a token is known for ever.
+
+        What created a deployment is, until the fleet has forgotten that.
+        """
         match event:
             case facts_pb2.DeploymentCreated():
                 created = event_id in self._world.deployments
@@ -98,6 +110,13 @@ class Facts:
             case _:
                 created = False
         return created or event_id in self._known
+
+    def _free(self, deployment_id: str, last_round: LastRound) -> None:
+        """Let a deployment's id be free if the fleet has forgotten it."""
+        former = self._world.deployments.get(deployment_id)
+        if former is not None and last_round.forgot(self._world, former):
+            forget(self._world, former)
+            self._known.pop(deployment_id, None)
 
     def _forget(self, log_time_us: int) -> None:
         while self._known:
@@ -180,7 +199,8 @@ class Facts:
         deployment = self._commanded(envelope, event.deployment_id)
         if deployment is None:
             return False
-        deployment.deleted = True
+        deployment.deleted_at = place.sequence
+        deployment.deleted_at_us = self._log_time_us
         deployment.version = position(place)
         return True
 

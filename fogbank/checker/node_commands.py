@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fogbank.checker.report import Place
 from fogbank.checker.world import Node, World
 from fogbank.v1 import facts_pb2
 
@@ -39,7 +40,7 @@ class NodeCommands:
         node.deadline_us = event.deadline_us
         return True
 
-    def removed(self, _place: object, _envelope: object, event: facts_pb2.NodeRemoved) -> bool:
+    def removed(self, place: Place, _envelope: object, event: facts_pb2.NodeRemoved) -> bool:
         """End all that a node has: nobody will hear of it again."""
         node = self._known(event.node_id)
         if node is None:
@@ -47,7 +48,7 @@ class NodeCommands:
         node.removed = True
         self._world.removed_nodes += 1
         for replica in list(node.replicas.values()):
-            self._world.end(replica)
+            self._world.end(replica, place.sequence)
         return True
 
     def _known(self, node_id: str) -> Node | None:

@@ -112,7 +112,7 @@ class Reports:
             if seen.final and seen.state == REJECTED and seen.unobtainable:
                 deployment.rejected_on.add(node.id)
         if seen.final:
-            self._world.end(replica)
+            self._world.end(replica, place.sequence)
 
     def _started(self, place: Place, replica: Replica, ending: set[str]) -> None:
         """See that what a replica had to wait for has ended. Within one report order says nothing.

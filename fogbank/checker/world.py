@@ -68,8 +68,14 @@ class Replica:
     wish: Wish = Wish.LIVE
     restarts: int = 0
     state: int = 0
-    ended: bool = False
+    # The sequence at which it was known to have ended for good, 0 before.
+    ended_at: int = 0
     counted: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether it ended for good."""
+        return self.ended_at > 0
 
 
 @dataclass(slots=True, eq=False)
@@ -130,7 +136,9 @@ class Deployment:
     replicas: int
     version: int
     spec: deployments_pb2.DeploymentSpec
-    deleted: bool = False
+    # The sequence and the log time of its deletion, 0 before.
+    deleted_at: int = 0
+    deleted_at_us: int = 0
     slots: dict[int, Replica] = field(default_factory=dict)
     leaving: dict[int, Replica] = field(default_factory=dict)
     generations: dict[int, int] = field(default_factory=dict)
@@ -150,6 +158,11 @@ class Deployment:
     bad: int = 0
     good: int = 0
     rejected_on: set[str] = field(default_factory=set)
+
+    @property
+    def deleted(self) -> bool:
+        """Tell whether its author deleted it."""
+        return self.deleted_at > 0
 
     @property
     def cluster_id(self) -> int:
@@ -235,9 +248,9 @@ class World:
             lost_ms = max(lost_ms, rules.stop_on_client_after_ms + STOP_GRACE_MS + 1)
         return max(lost_ms, self.silent_periods * period_ms) * 1_000
 
-    def end(self, replica: Replica) -> None:
-        """Give back the room of a replica that will not be started again."""
-        replica.ended = True
+    def end(self, replica: Replica, sequence: int) -> None:
+        """Give back the room of a replica that will not be started again, as of a commit."""
+        replica.ended_at = sequence
         self.count(replica)
         node = self.nodes.get(replica.node_id)
         if node is None or node.replicas.pop(replica.id, None) is None:

@@ -174,6 +174,14 @@ class Decisions:
         decision = self.deployments[deployment_id] = DeploymentDecision(deployment_id)
         return decision
 
+    def forget(self, deployment_id: str) -> list[PlacedReplica]:
+        """Forget what was decided about a deployment, and its replicas; return these."""
+        replicas = [self.placements[known] for known in self.of(deployment_id).replica_ids]
+        self.deployments.discard(deployment_id)
+        for placed in replicas:
+            del self.placements[placed.id]
+        return replicas
+
 
 def _placed(
     decisions: Decisions, outcome: ev.DeploymentPlaced, event: ev.RoundDecided, sequence: int

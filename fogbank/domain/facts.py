@@ -157,6 +157,15 @@ class Observed:
     since_us: int = 0
 
 
+def state_of(observed: Observed | None, node: NodeFact | None) -> ReplicaState:
+    """Return how far a replica on a node got; it is orphaned if its node was removed."""
+    if observed is None:
+        return ReplicaState.ASSIGNED if node is None or not node.removed else ReplicaState.ORPHANED
+    if node is not None and node.removed and not observed.final:
+        return ReplicaState.ORPHANED
+    return observed.state
+
+
 @dataclass(slots=True)
 class _Known:
     verdict: Verdict
@@ -211,7 +220,7 @@ class Facts:
     def first(self, envelope: EventEnvelope) -> Verdict | None:
         """Return the verdict on the first event of an id, of the last 24 hours of log time.
 
-        That of a deployment, or of a join token, is known for ever.
+        That of a deployment is known until the state forgets it, that of a join token for ever.
         """
         known = self._known.get(envelope.event_id)
         if known is not None:
@@ -228,6 +237,12 @@ class Facts:
             if self.log_time_us - self._known[oldest].log_time_us <= KNOWN_EVENT_US:
                 break
             del self._known[oldest]
+
+    def forget(self, deployment_id: str) -> None:
+        """Forget a deployment; its id is free again."""
+        del self.deployments[deployment_id]
+        # Who repeats its creation must not be told of what is gone.
+        self._known.discard(deployment_id)
 
     def details_of(self, node_id: str) -> HostDetails:
         """Return what a node's host runs on."""

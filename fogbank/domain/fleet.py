@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from fogbank.domain import events as ev
 from fogbank.domain.decisions import Decisions, Desired, PlacedReplica
 from fogbank.domain.envelope import SCHEDULER, Commit
-from fogbank.domain.facts import Facts, NodeFact, Observed
+from fogbank.domain.facts import Facts, NodeFact, Observed, state_of
+from fogbank.domain.forgetting import Over, Shown
 from fogbank.domain.node_use import NodeUse
 from fogbank.domain.quota_use import QuotaUse
 from fogbank.domain.regions import RegionSizes
@@ -44,7 +45,7 @@ class Folded:
     """What folding a commit led to: a verdict for each event, and what may look different now.
 
     With `quotas_changed` other clusters than before may be limited. `rolled_back` are deployments
-    that a round let go back to an earlier revision.
+    that a round let go back to an earlier revision, `forgotten` those that it let the state forget.
     """
 
     sequence: int
@@ -55,6 +56,7 @@ class Folded:
     room_appeared: bool = False
     quotas_changed: bool = False
     rolled_back: tuple[str, ...] = ()
+    forgotten: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -67,6 +69,7 @@ class FleetState:
     last that a round carried and this fold came to as well. With `keep_pieces`, what a digest was
     computed from stays in `pieces` until somebody takes it away. With `far_behind` nothing is
     encoded ahead of a digest, which then holds up the fold for longer and costs less in all.
+    `before_forgetting` is shown each deployment that is about to be forgotten.
     """
 
     position: int = field(default=0, metadata=DERIVED)
@@ -78,6 +81,7 @@ class FleetState:
     keep_pieces: bool = field(default=False, metadata=DERIVED, compare=False)
     far_behind: bool = field(default=False, metadata=DERIVED, compare=False)
     pieces: tuple[bytes, ...] = field(default=(), metadata=DERIVED, compare=False)
+    before_forgetting: Shown | None = field(default=None, metadata=DERIVED, compare=False)
     _reading: StateReading = field(init=False, repr=False, compare=False, metadata=DERIVED)
     _use: dict[str, NodeUse] = field(default_factory=dict, metadata=DERIVED)
     _quota_use: QuotaUse = field(default_factory=QuotaUse, metadata=DERIVED)
@@ -85,6 +89,7 @@ class FleetState:
     overbooked: dict[str, None] = field(default_factory=dict, metadata=DERIVED)
     _regions: RegionSizes = field(default_factory=RegionSizes, metadata=DERIVED)
     _present: dict[str, dict[str, PlacedReplica]] = field(default_factory=dict, metadata=DERIVED)
+    _over: Over = field(default_factory=Over, repr=False, compare=False, metadata=DERIVED)
 
     def __post_init__(self) -> None:
         """Begin to read both halves."""
@@ -115,14 +120,15 @@ class FleetState:
                         f"{self.decisions.before_sequence} folds to {due.hex()} here"
                     )
                 self.confirmed_digest = carried
-            self.round_counted(event)
+            folded.forgotten = self.round_counted(event)
         return folded
 
-    def round_counted(self, event: ev.RoundDecided) -> None:
-        """Read on, and compute the digest that the next round has to carry, if one is due.
+    def round_counted(self, event: ev.RoundDecided) -> tuple[str, ...]:
+        """Forget what is due and return it, read on, and compute the next round's digest if due.
 
         Right after a round everybody has folded the same commits, whatever came in before it.
         """
+        forgotten = tuple(self._forget(event))
         if event.state_digest or self.due_digest:
             self.decisions.digest_round = self.decisions.rounds
         self.due_digest = b""
@@ -136,6 +142,23 @@ class FleetState:
             ) from error
         if rounds - self.decisions.digest_round + 1 >= DIGEST_EVERY_ROUNDS:
             self.due_digest, self.pieces = self._reading.digest(keep=self.keep_pieces)
+        return forgotten
+
+    def _forget(self, event: ev.RoundDecided) -> Iterator[str]:
+        for deployment_id in self._over.due(event.engine, event.instant_us):
+            deployment = self.facts.deployments.get(deployment_id)
+            if deployment is None or self.present(deployment_id):
+                continue
+            if self.before_forgetting is not None:
+                self.before_forgetting(deployment)
+            self.forget(deployment_id)
+            yield deployment_id
+
+    def forget(self, deployment_id: str) -> None:
+        """Forget a deployment without replicas that have not ended, and those that have."""
+        for placed in self.decisions.forget(deployment_id):
+            self.facts.observed.discard((placed.id, placed.node_id))
+        self.facts.forget(deployment_id)
 
     def stands_at(self, position: int, due_digest: bytes) -> None:
         """Derive from both halves, just read back, what follows from them.
@@ -151,6 +174,8 @@ class FleetState:
                 self._put(placed)
         for node_id in self.facts.nodes:
             self._weigh(node_id)
+        for deployment_id in self.facts.deployments:
+            self._note_if_over(deployment_id)
 
     @property
     def parts(self) -> dict[str, object]:
@@ -219,6 +244,12 @@ class FleetState:
         del present[placed.id]
         if not present:
             del self._present[placed.deployment_id]
+            self._note_if_over(placed.deployment_id)
+
+    def _note_if_over(self, deployment_id: str) -> None:
+        deployment = self.facts.deployments.get(deployment_id)
+        if deployment is not None and deployment.deleted and not self.present(deployment_id):
+            self._over.add(deployment)
 
     def cluster_of(self, placed: PlacedReplica) -> int:
         """Return the cluster whose quota a replica takes, for good; 0 for none.
@@ -262,6 +293,7 @@ class FleetState:
                 self._touch_update(event, folded)
             case ev.DeploymentScaled() | ev.DeploymentDeleted():
                 folded.deployments.add(event.deployment_id)
+                self._note_if_over(event.deployment_id)
             case ev.NodeConnected() | ev.NodeCapacityChanged():
                 self._regions.put(self.facts.nodes[event.node_id])
                 folded.nodes.add(event.node_id)
@@ -414,12 +446,3 @@ class FleetState:
         if max(node.cpu_percent, node.memory_percent) > busy_percent:
             return NodeStatus.BUSY
         return None
-
-
-def state_of(observed: Observed | None, node: NodeFact | None) -> ReplicaState:
-    """Return how far a replica on a node got; it is orphaned if its node was removed."""
-    if observed is None:
-        return ReplicaState.ASSIGNED if node is None or not node.removed else ReplicaState.ORPHANED
-    if node is not None and node.removed and not observed.final:
-        return ReplicaState.ORPHANED
-    return observed.state

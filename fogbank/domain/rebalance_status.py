@@ -19,7 +19,9 @@ def moving(fleet: FleetState) -> int:
     placements = fleet.decisions.placements
     leaving = set()
     for replica_id in fleet.decisions.rebalance.moved:
-        placed = placements[replica_id]
+        placed = placements.get(replica_id)
+        if placed is None:
+            continue  # forgotten, with its deployment
         decision = fleet.decisions.deployments.get(placed.deployment_id)
         former = decision.leaving.get(placed.slot) if decision else None
         # A slot may have moved twice.

@@ -6,12 +6,13 @@ reader of the log comes to alike. Texts of reasons are those of the FUNC-01 docu
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fogbank.domain.decisions import DeploymentDecision, PlacedReplica, preempted_reason
-from fogbank.domain.facts import DeploymentFact, Observed
-from fogbank.domain.fleet import FleetState, Folded, state_of
+from fogbank.domain.facts import DeploymentFact, Observed, state_of
+from fogbank.domain.fleet import FleetState, Folded
 from fogbank.domain.ids import replica_ids
 from fogbank.domain.rollouts import has_probe, wanted_revision
 from fogbank.domain.states import DeploymentStatus, Health, ReplicaState
@@ -304,7 +305,10 @@ class StatusTracker:
     updated_at_us: dict[str, int] = field(default_factory=dict)
 
     def update(self, fleet: FleetState, folded: Folded) -> list[StatusChange]:
-        """Return the changes that a commit led to, in the order of the deployments' ids."""
+        """Return the changes that a commit led to, in the order of the deployments' ids.
+
+        What the fleet forgot with it is forgotten here, too.
+        """
         changes = []
         for deployment_id in sorted(folded.deployments):
             deployment = fleet.facts.deployments.get(deployment_id)
@@ -312,7 +316,14 @@ class StatusTracker:
                 change = self.look(fleet, folded, deployment)
                 if change is not None:
                     changes.append(change)
+        self.forget(folded.forgotten)
         return changes
+
+    def forget(self, deployment_ids: Iterable[str]) -> None:
+        """Forget the statuses of some deployments."""
+        for deployment_id in deployment_ids:
+            self.current.pop(deployment_id, None)
+            self.updated_at_us.pop(deployment_id, None)
 
     def look(
         self,

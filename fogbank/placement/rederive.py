@@ -17,7 +17,7 @@ from fogbank.domain.field_names import field_names
 from fogbank.domain.fleet import FleetState, Folded
 from fogbank.domain.rederived import Rederived, RederivedPart, Span, Term
 from fogbank.placement.engine import Planner
-from fogbank.placement.version import ENGINE
+from fogbank.placement.version import VERIFIABLE_ENGINES
 
 # More terms of one round help nobody.
 _TERMS_SHOWN = 20
@@ -125,7 +125,7 @@ class SpanRederiver:
 
 def _derive(planner: Planner, commit: Commit, logged: ev.RoundDecided) -> Rederived:
     sequence, causes = commit.sequence, commit.envelopes[0].causes
-    if logged.engine != ENGINE:
+    if logged.engine not in VERIFIABLE_ENGINES:
         return Rederived(sequence, logged.engine, verifiable=False)
     try:
         decided = planner.decide(logged.instant_us, logged.observations, logged.limit)
@@ -137,7 +137,7 @@ def _derive(planner: Planner, commit: Commit, logged: ev.RoundDecided) -> Rederi
         return Rederived(sequence, logged.engine, (term,))
     # Rounds that name no causes were written before there were any.
     terms = chain(
-        differences(decided.event, logged),
+        differences(replace(decided.event, engine=logged.engine), logged),
         differences(decided.causes, causes, "causes") if causes else (),
     )
     return Rederived(sequence, logged.engine, tuple(islice(terms, _TERMS_SHOWN)))

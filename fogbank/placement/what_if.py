@@ -123,8 +123,9 @@ class Comparison:
 
     def _concerned(self, deployment_id: str) -> bool:
         """Tell whether a deployment stands, or was decided on in the span."""
-        deployment = self._actual.fleet.facts.deployments[deployment_id]
-        return not deployment.deleted or any(tally.met(deployment_id) for tally in self._tallies)
+        deployment = self._actual.fleet.facts.deployments.get(deployment_id)
+        stands = deployment is not None and not deployment.deleted
+        return stands or any(tally.met(deployment_id) for tally in self._tallies)
 
 
 def _weight(difference: Difference) -> tuple[bool, bool, str]:

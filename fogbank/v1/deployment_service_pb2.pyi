@@ -112,7 +112,9 @@ class CreateDeploymentRequest(_message.Message):
     WAIT_FOR_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Makes a repeat safe: the same id with the same content gets the same answer. At most 128 characters; empty for none."""
+    """Makes a repeat safe: the same id with the same content gets the same answer, until 7 days after the deployment was
+    deleted. At most 128 characters; empty for none.
+    """
     wait_for: Global___WaitFor.ValueType
     """How long to wait, within the call's deadline."""
     validate_only: _builtins.bool

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from fogbank.checker import forgotten as checked
+from fogbank.domain import forgetting
+from fogbank.domain.fleet import FleetState
 from tests.simulation.run import run_seed
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +26,23 @@ def test_a_cluster_mends_itself(seed: int) -> None:
     result = run_seed(seed)
     assert result.clean, "\n".join(result.problems)
     assert result.acknowledged > 0
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_cluster_forgets_alike(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who begins with a snapshot too; no caller tries again for as long as that takes."""
+    forgets, forgotten = FleetState.forget, set()
+
+    def forget(fleet: FleetState, deployment_id: str) -> None:
+        forgotten.add(deployment_id)
+        forgets(fleet, deployment_id)
+
+    monkeypatch.setattr(forgetting, "KEPT_DELETED_US", 2_000_000)
+    monkeypatch.setattr(checked, "KEPT_US", 2_000_000)
+    monkeypatch.setattr(FleetState, "forget", forget)
+    result = run_seed(seed, "changes")
+    assert result.clean, "\n".join(result.problems)
+    assert forgotten
 
 
 def test_a_seed_always_leads_to_the_same_run() -> None:

@@ -178,18 +178,23 @@ def differing_states(cluster: Cluster) -> list[str]:
         found.append("the tree that the ledger grew is not the log's")
     if fresh.changes != cluster.database.changes:
         found.append("the ledger's history of changes differs from the log's")
-    found += differing_statuses(cluster, fresh)
+    found += differing_statuses(cluster, fresh, fleet)
     kept = [(row.sequence, bytes(row.data)) for row in cluster.database.commits]
     if kept != [(each.sequence, each.data) for each in cluster.broker.commits]:
         found.append("the ledger's copy of the log differs from the log")
     return found
 
 
-def differing_statuses(cluster: Cluster, fresh: Database) -> list[str]:
-    """Compare where gateways see deployments stand with the tables of a fold from nothing."""
-    rows = fresh.tables["deployments"].values()
-    true = {row.id: (row.exact_status, row.updated_at_us) for row in rows}
-    latest = {row.deployment_id: change_of(row) for row in fresh.changes}
+def differing_statuses(cluster: Cluster, fresh: Database, fleet: FleetState) -> list[str]:
+    """Compare where gateways see deployments stand with the tables of a fold from nothing.
+
+    The tables also have what the fleet has forgotten.
+    """
+    known, rows = fleet.facts.deployments, fresh.tables["deployments"].values()
+    true = {row.id: (row.exact_status, row.updated_at_us) for row in rows if row.id in known}
+    latest = {
+        row.deployment_id: change_of(row) for row in fresh.changes if row.deployment_id in known
+    }
     found = []
     for gateway in cluster.gateways:
         fold = gateway.fold

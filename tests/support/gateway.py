@@ -78,10 +78,11 @@ from services.gateway.grpc_api.policy_service import PolicyService
 from services.gateway.grpc_api.replica_service import ReplicaService
 from services.gateway.grpc_api.system_service import SystemService
 from tests.support.fleet_log import a_fingerprint, a_spec
+from tests.support.fold_ledger import FoldLedger
 from tests.support.hand_scheduler import HandScheduler
 from tests.support.named_users import ALICE, PLENTY, NamedUsers, named_identity
 from tests.support.no_peers import NoPeers
-from tests.support.rest_face import FakeScheduler, FoldLedger
+from tests.support.rest_face import FakeScheduler
 from tests.support.statuses import LogStatuses
 from tests.support.tenancy import MemoryApiTokens, MemoryDenials, MemoryInvites, add_token_service
 
@@ -302,7 +303,7 @@ def _register_audit(
     past: Past,
     organizations: Organizations,
 ) -> None:
-    events = Events(fold, log)
+    events = Events(fold, log, ledger)
     prefix = "fogbank.log.test.1."
     audit = AuditService(log, events, ledger, past, organizations, subject_prefix=prefix)
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(audit, server.grpc)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -16,17 +16,13 @@ from fastapi import FastAPI
 
 from fogbank.codec import encode_commit, encode_envelope
 from fogbank.domain import events as ev
-from fogbank.domain.cluster_status import ClusterStatus, cluster_use
-from fogbank.domain.comparison import ComparedPart
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import EventEnvelope
-from fogbank.domain.errors import FailedPreconditionError, NotFoundError, UnavailableError
+from fogbank.domain.errors import UnavailableError
 from fogbank.domain.explanations import DeploymentExplanation, DeploymentPlan
-from fogbank.domain.log_evidence import CommitProof, LogScrub, SignedLog, VerifiedPart
 from fogbank.domain.policy import Policy
 from fogbank.domain.rebalancing import RebalancePlan, RebalanceTerms
-from fogbank.domain.rederived import RederivedPart, Span
-from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page
+from fogbank.domain.views import AsOf
 from fogbank.log.group_commit import GroupCommit
 from fogbank.log.memory import MemoryLog, MemoryStore
 from fogbank.log.port import StoredCommit, Writer
@@ -48,10 +44,6 @@ from services.gateway.app.nodes import Nodes
 from services.gateway.app.organizations import Organizations
 from services.gateway.app.planning import Planning
 from services.gateway.app.ports import (
-    DeploymentQuery,
-    DeploymentSort,
-    LedgerStatus,
-    Recorded,
     SchedulerStatus,
 )
 from services.gateway.app.principal import Principal, Role
@@ -60,13 +52,12 @@ from services.gateway.app.rights import Rights
 from services.gateway.app.service_accounts import ServiceAccounts
 from services.gateway.app.system import System
 from services.gateway.app.updates import Updates
-from services.gateway.app.views import deployment_view, node_view
 from services.gateway.core.commands import create_envelope
-from services.gateway.core.touching import Kind
 from services.gateway.http_api.application import create_app
 from services.gateway.http_api.dependencies import HttpDependencies
 from tests.support.documented import documented
 from tests.support.fleet_log import a_fingerprint, a_spec
+from tests.support.fold_ledger import FoldLedger
 from tests.support.statuses import LogStatuses
 from tests.support.tenancy import MemoryApiTokens, MemoryDenials, MemoryInvites
 from tests.support.waiting import eventually
@@ -153,117 +144,6 @@ class MemoryEnvironments:
 
     async def unseal(self, keys: Collection[str]) -> dict[str, dict[str, str]]:
         return {key: self.kept[key] for key in keys if key in self.kept}
-
-
-class FoldLedger:
-    """Answers what a ledger would, from a gateway's fold; `up = False` stops it.
-
-    It knows the present only, and notes about which `moments` it was asked.
-    """
-
-    def __init__(self, fold: FleetFold) -> None:
-        self._fold = fold
-        self.moments: list[Moment | None] = []
-        self.up = True
-
-    def _answer(self, value: Any) -> AsOf[Any]:
-        if not self.up:
-            raise UnavailableError("The ledger does not answer", retry_after_ms=1500)
-        return AsOf(value, self._fold.position)
-
-    async def deployment(
-        self,
-        deployment_id: str,
-        owner_id: str = "",
-        min_sequence: int = 0,
-        moment: Moment | None = None,
-    ) -> AsOf[DeploymentView]:
-        self.moments.append(moment)
-        fact = self._fold.fleet.facts.deployments[deployment_id]
-        return self._answer(deployment_view(self._fold, fact))
-
-    async def deployments(
-        self, query: DeploymentQuery, owner_id: str = ""
-    ) -> AsOf[Page[DeploymentView]]:
-        self.moments.append(query.moment)
-        found = [
-            view
-            for fact in self._fold.fleet.facts.deployments.values()
-            for view in [deployment_view(self._fold, fact)]
-            if (not owner_id or view.owner_id == owner_id)
-            and query.name_contains in view.spec.name
-            and query.cluster_id in {0, view.spec.cluster_id}
-            and (view.status in query.statuses if query.statuses else not view.deleted_at_us)
-            and view.created_at_us >= query.created_after_us
-            and (not query.created_before_us or view.created_at_us <= query.created_before_us)
-        ]
-        keys = {
-            DeploymentSort.CREATED_AT: lambda view: (view.created_at_us, view.id),
-            DeploymentSort.NAME: lambda view: (view.spec.name, view.id),
-            DeploymentSort.STATUS: lambda view: (view.status.name, view.id),
-        }
-        found.sort(key=keys[query.sort_by], reverse=not query.ascending)
-        page = found[query.offset : query.offset + query.limit]
-        return self._answer(Page(tuple(page), len(found)))
-
-    async def node(
-        self, node: str, min_sequence: int = 0, moment: Moment | None = None
-    ) -> AsOf[NodeView]:
-        self.moments.append(moment)
-        for fact in self._fold.fleet.facts.nodes.values():
-            if node == fact.id or (node == fact.name and not fact.removed):
-                return self._answer(node_view(self._fold, fact))
-        raise NotFoundError("no such node")
-
-    async def nodes(
-        self, limit: int, offset: int, min_sequence: int = 0, moment: Moment | None = None
-    ) -> AsOf[Page[NodeView]]:
-        self.moments.append(moment)
-        facts = sorted(self._fold.fleet.facts.nodes.values(), key=lambda fact: fact.name)
-        views = [node_view(self._fold, fact) for fact in facts if not fact.removed]
-        return self._answer(Page(tuple(views[offset : offset + limit]), len(views)))
-
-    async def cluster_status(
-        self, cluster_id: int, moment: Moment, min_sequence: int = 0
-    ) -> AsOf[ClusterStatus]:
-        self.moments.append(moment)
-        counts = self._fold.counts.of_cluster(cluster_id)
-        return self._answer(ClusterStatus(cluster_use(self._fold.fleet, cluster_id), counts))
-
-    async def rederive(self, first: int, last: int) -> AsyncGenerator[RederivedPart]:
-        at_the_end = Span(first or 1, last or self._fold.position)
-        yield self._answer(RederivedPart(at_the_end, at_the_end.last)).value
-
-    async def compare(self, policy: Policy, first: int, last: int) -> AsyncGenerator[ComparedPart]:
-        at_the_end = Span(first or 1, last or self._fold.position)
-        yield self._answer(ComparedPart(at_the_end, at_the_end.last)).value
-
-    async def record(
-        self, _kind: Kind, _id: str, _after: int, _upto: int
-    ) -> AsyncGenerator[Recorded]:
-        nothing: tuple[Recorded, ...] = ()
-        for each in nothing:
-            yield each
-        raise UnavailableError("there is no index here")
-
-    async def verify_log(self, first: int, last: int) -> AsyncGenerator[VerifiedPart]:
-        commits = (last or self._fold.position) - (first or 1) + 1
-        yield self._answer(VerifiedPart(commits, commits)).value
-
-    async def signed_log(self, *, fresh: bool = False) -> SignedLog:
-        raise FailedPreconditionError("There is no signed checkpoint of the log")
-
-    async def scrub(self) -> LogScrub:
-        return LogScrub()
-
-    async def prove(self, sequence: int) -> CommitProof:
-        raise FailedPreconditionError("There is no signed checkpoint of the log")
-
-    async def status(self) -> LedgerStatus:
-        status: LedgerStatus = self._answer(
-            LedgerStatus(self._fold.position, self._fold.position, self._fold.position)
-        ).value
-        return status
 
 
 class FakeScheduler:
@@ -420,7 +300,7 @@ async def rest_face(
         ServiceAccounts(api_tokens, accounts, Rights(fold, command_log), clock),
         Nodes(fold, ledger),
         identity,
-        Events(fold, log),
+        Events(fold, log, ledger),
         _system(fold, appender, ledger, scheduler),
         **settings,
     )

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.status import StatusChange, StatusTracker
 from fogbank.domain.views import RECENT_CHANGES, AsOf, StatusRecord
 from fogbank.log.follower import read_commits
 from fogbank.log.port import EventLog
+
+
+class _Lasting(StatusTracker):
+    """Statuses as tables have them: of forgotten deployments too."""
+
+    def forget(self, deployment_ids: Iterable[str]) -> None:
+        """Keep them."""
 
 
 class LogStatuses:
@@ -42,7 +49,7 @@ class LogStatuses:
         yield [change for change in changes if change.sequence > after], upto
 
     async def _folded(self, upto: int) -> tuple[StatusTracker, list[StatusChange]]:
-        fleet, tracker, changes = FleetState(), StatusTracker(), []
+        fleet, tracker, changes = FleetState(), _Lasting(), []
         async for commits in read_commits(self._log, 1, upto):
             for commit in commits:
                 changes += tracker.update(fleet, fleet.fold(commit))

@@ -14,6 +14,7 @@ from fogbank.domain.envelope import SCHEDULER
 from fogbank.domain.errors import FogError
 from fogbank.domain.fleet import FleetState, StateDiffersError
 from fogbank.domain.snapshots import SnapshotRefusedError
+from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.status import derive_status
 from fogbank.domain.views import StatusRecord
 from fogbank.log.follower import read_commits
@@ -59,7 +60,7 @@ async def begun_fold(
                     leader = commit.instance
         if fleet.position != as_of:
             raise SnapshotRefusedError(f"the ledger's tables are at {as_of}")
-        await _check(fleet, records)
+        records = await _checked(fleet, records)
     except (StateDiffersError, SnapshotRefusedError, FogError) as error:
         ignored(begun_at, error)
         return None
@@ -75,12 +76,17 @@ async def _records(statuses: LedgerStatuses) -> tuple[list[StatusRecord], int]:
     return records, as_of
 
 
-async def _check(fleet: FleetState, records: Sequence[StatusRecord]) -> None:
-    """Refuse statuses that can't be those of a state: deriving them again must change none."""
+async def _checked(fleet: FleetState, records: Sequence[StatusRecord]) -> list[StatusRecord]:
+    """Return the statuses of a state's deployments, without those that the state forgot.
+
+    Refuses statuses that can't be those of a state: deriving them again must change none.
+    """
     deployments = fleet.facts.deployments
-    if {record.deployment_id for record in records} != deployments.keys():
+    known = [record for record in records if record.deployment_id in deployments]
+    others = {record.status for record in records if record.deployment_id not in deployments}
+    if len(known) != len(deployments) or others - {DeploymentStatus.DELETED}:
         raise SnapshotRefusedError("the ledger's tables have other deployments than the log")
-    for number, record in enumerate(records):
+    for number, record in enumerate(known):
         if number % _CHECKED_AT_ONCE == 0:
             await asyncio.sleep(0)
         status, _ = derive_status(fleet, deployments[record.deployment_id], record.status)
@@ -89,3 +95,4 @@ async def _check(fleet: FleetState, records: Sequence[StatusRecord]) -> None:
                 f"the ledger has deployment {record.deployment_id} as {record.status.name}, "
                 f"the log as {status.name}"
             )
+    return known

@@ -36,6 +36,12 @@ class DeploymentCounts:
         self._known[deployment_id] = now
         self._add(now, 1)
 
+    def forget(self, deployment_id: str) -> None:
+        """Count a deployment no more."""
+        former = self._known.pop(deployment_id, None)
+        if former is not None:
+            self._add(former, -1)
+
     def _add(self, known: _Counted, difference: int) -> None:
         owner_id, cluster_id, class_, status = known
         self._counts.setdefault(cluster_id, Counter())[status] += difference

@@ -249,8 +249,8 @@ class Deployments:
     ) -> AsOf[DeploymentView]:
         """Show one deployment, deleted ones too, as the ledger has it, or had it at a moment.
 
-        Without a moment commands and changes of status that this gateway knows of are in it, so
-        that nobody who was told of one is shown an older state.
+        That includes what the fleet has forgotten. Without a moment commands and changes of status
+        that this gateway knows of are in it: nobody told of one is shown an older state.
 
         Raises:
             NotFoundError: no such deployment (at that moment), or not the caller's.
@@ -258,7 +258,11 @@ class Deployments:
             UnavailableError: the ledger does not answer in time.
         """
         await self._commands.wait_for(min_sequence)
-        deployment = await self.own(principal, deployment_id)
+        if not await self._is_known(deployment_id):
+            owner_id = "" if principal.is_admin else principal.user_id
+            id_ = canonical_uuid(deployment_id)
+            return await self._ledger.deployment(id_, owner_id, min_sequence, moment)
+        deployment = self._find(principal, deployment_id)
         if moment is not None:
             return await self._ledger.deployment(deployment.id, moment=moment)
         changes = self._fold.recent_changes(deployment.id)
@@ -313,7 +317,6 @@ class Deployments:
         after = after_sequence or self._fold.position
         await self._commands.wait_for(after)
         wanted = frozenset([(await self.own(principal, each)).id for each in ids])
-        deployments = self._fold.fleet.facts.deployments
         async for changes, sequence in self._fold.changes_after(after, at_least_every_s):
             yield Progress(
                 tuple(
@@ -322,7 +325,7 @@ class Deployments:
                     if (
                         change.deployment_id in wanted
                         if wanted
-                        else deployments[change.deployment_id].owner_id == principal.user_id
+                        else self._fold.owner_of(change.deployment_id) == principal.user_id
                     )
                 ),
                 sequence,
@@ -343,8 +346,7 @@ class Deployments:
         Raises:
             NotFoundError: no such deployment, or not the caller's.
         """
-        if canonical_uuid(deployment_id) not in self._fold.fleet.facts.deployments:
-            await self._commands.wait_for(await self._fold.log_end())
+        await self._is_known(deployment_id)
         return self._find(principal, deployment_id)
 
     def check_spec(self, spec: DeploymentSpec) -> None:
@@ -380,6 +382,13 @@ class Deployments:
         self._rights.check_cluster(principal, deployment.spec.cluster_id)
 
     # --- within -------------------------------------------------------------------------------
+
+    async def _is_known(self, deployment_id: str) -> bool:
+        """Tell whether the fleet has a deployment, when all is folded that the log has by now."""
+        id_ = canonical_uuid(deployment_id)
+        if id_ not in self._fold.fleet.facts.deployments:
+            await self._commands.wait_for(await self._fold.log_end())
+        return id_ in self._fold.fleet.facts.deployments
 
     def _is_new(self, draft: EventEnvelope | FogError) -> bool:
         """Tell whether a command is one that isn't answered yet: it takes room."""

@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 from fogbank.domain import events as ev
 from fogbank.domain.envelope import Commit
 from fogbank.domain.errors import NotFoundError
-from fogbank.domain.observations import ReplicaObservation
-from fogbank.domain.resources import NOTHING
+from fogbank.domain.ids import canonical_uuid
 from fogbank.domain.tenancy import MembershipRole
 from fogbank.log.follower import read_commits
 from fogbank.log.port import EventLog
 from services.gateway.app.fold import FleetFold
+from services.gateway.app.ports import LedgerQueries
 from services.gateway.app.principal import Principal
 from services.gateway.app.rights import own_role
-from services.gateway.core.touching import Kind, Touching, parse_thing, touching
+from services.gateway.core.own_parts import OwnParts
+from services.gateway.core.touching import Kind, Touching, parse_thing, placed_in_all, touching
 
 _KEPT_COMMITS = 500
 _COMMITS_AT_ONCE = 100
@@ -40,9 +41,11 @@ class Seen:
 class Events:
     """Follows the log for readers outside. The latest commits stay in memory for all of them."""
 
-    def __init__(self, fold: FleetFold, log: EventLog) -> None:
+    def __init__(self, fold: FleetFold, log: EventLog, ledger: LedgerQueries) -> None:
+        """Follow `log`; the `ledger` knows of deployments that the fold has forgotten."""
         self._fold = fold
         self._log = log
+        self._ledger = ledger
         self._kept: deque[Commit] = deque(maxlen=_KEPT_COMMITS)
         self._kept_to = 0
         self._reading = asyncio.Lock()
@@ -108,59 +111,23 @@ class Events:
     async def _read(self, first: int, last: int) -> list[Commit]:
         return [commit async for batch in read_commits(self._log, first, last) for commit in batch]
 
-    def seen(self, principal: Principal, commit: Commit) -> Seen:
-        """Return a commit with what of it a caller may see."""
+    def seen(self, principal: Principal, commit: Commit, record_of: Touching | None = None) -> Seen:
+        """Return a commit with what of it a caller may see.
+
+        `record_of` is what the caller may read the record of, forgotten by the fleet or not.
+        """
         if principal.sees_all:
             events = tuple(envelope.event for envelope in commit.envelopes)
             return Seen(commit, tuple(range(len(events))), events)
+        parts = OwnParts(self._fold.fleet, principal.user_id, record_of)
         own = [
             (index, part)
             for index, envelope in enumerate(commit.envelopes)
-            if (part := self._own_part(principal.user_id, envelope.event_id, envelope.event))
+            if (part := parts.of(envelope.event))
         ]
         return Seen(commit, tuple(index for index, _ in own), tuple(part for _, part in own))
 
-    def _own_part(self, user_id: str, event_id: str, event: ev.Event | None) -> ev.Event | None:
-        """Return what of an event is a user's business; None if nothing is."""
-        match event:
-            case ev.DeploymentCreated():
-                return event if event.owner_id == user_id else None
-            case ev.DeploymentScaled() | ev.DeploymentUpdated() | ev.DeploymentDeleted():
-                return event if self._owns(user_id, event.deployment_id) else None
-            case ev.RoundDecided():
-                outcomes = tuple(
-                    part
-                    for outcome in event.outcomes
-                    if (part := self._own_outcome(user_id, outcome)) is not None
-                )
-                if not outcomes:
-                    return None
-                return replace(event, outcomes=outcomes, observations=(), raised=())
-            case ev.NodeReported():
-                seen = tuple(
-                    each for each in event.observations if self._owns_replica(user_id, each)
-                )
-                return replace(event, observations=seen) if seen else None
-        return None
-
-    def _own_outcome(self, user_id: str, outcome: ev.Outcome) -> ev.Outcome | None:
-        """Return what of an outcome is a user's business: of others' the evictions of theirs."""
-        if isinstance(outcome, ev.OF_THE_FLEET):
-            return None
-        if self._owns(user_id, outcome.deployment_id):
-            return outcome
-        if not isinstance(outcome, ev.DeploymentPlaced):
-            return None
-        evictions = tuple(
-            each for each in outcome.evictions if self._owns(user_id, each.deployment_id)
-        )
-        if not evictions:
-            return None
-        return ev.DeploymentPlaced(
-            outcome.deployment_id, outcome.version, NOTHING, (), evictions=evictions
-        )
-
-    def touching(self, principal: Principal, thing: str) -> tuple[Touching, str]:
+    async def touching(self, principal: Principal, thing: str) -> tuple[Touching, str]:
         """Return what follows a thing through the log, and the id of whose record it is part of.
 
         Of a replica that is its deployment's.
@@ -168,9 +135,14 @@ class Events:
         Raises:
             InvalidArgumentError: it names none.
             NotFoundError: there is and was none, or it isn't the caller's.
+            UnavailableError: the fleet has no such deployment, and the ledger doesn't answer.
         """
         kind, id_ = parse_thing(thing)
         found = touching(self._fold.fleet, kind, id_)
+        if found is None and kind is Kind.DEPLOYMENT and (asked_id := canonical_uuid(id_)):
+            owner_id = "" if principal.sees_all else principal.user_id
+            view = (await self._ledger.deployment(asked_id, owner_id)).value
+            return Touching(kind, asked_id, placed_in_all(view)), asked_id
         if found is None or not (principal.sees_all or self._may_see(principal, kind, id_)):
             raise NotFoundError(
                 f"{kind.capitalize()} not found", reason=f"{kind.upper()}_NOT_FOUND"
@@ -182,10 +154,12 @@ class Events:
     def _may_see(self, principal: Principal, kind: Kind, id_: str) -> bool:
         match kind:
             case Kind.DEPLOYMENT:
-                return self._owns(principal.user_id, id_.lower())
+                return self._fold.owner_of(id_.lower()) == principal.user_id
             case Kind.REPLICA:
                 placed = self._fold.fleet.decisions.placements.get(id_.lower())
-                return placed is not None and self._owns(principal.user_id, placed.deployment_id)
+                if placed is None:
+                    return False
+                return self._fold.owner_of(placed.deployment_id) == principal.user_id
             case Kind.NODE:
                 return True
             case Kind.USER:
@@ -199,11 +173,3 @@ class Events:
     def _is_owner_of(self, principal: Principal, organization_id: int) -> bool:
         organization = self._fold.fleet.facts.organizations[organization_id]
         return own_role(principal, organization) is MembershipRole.OWNER
-
-    def _owns(self, user_id: str, deployment_id: str) -> bool:
-        deployment = self._fold.fleet.facts.deployments.get(deployment_id)
-        return deployment is not None and deployment.owner_id == user_id
-
-    def _owns_replica(self, user_id: str, seen: ReplicaObservation) -> bool:
-        placed = self._fold.fleet.decisions.placements.get(seen.replica_id)
-        return placed is not None and self._owns(user_id, placed.deployment_id)

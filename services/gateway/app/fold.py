@@ -42,11 +42,15 @@ _CHANGES_TO_LOG = 200
 
 @dataclass(slots=True)
 class Batch:
-    """What the fold took in at once: nodes and deployments touched, and changes of status."""
+    """What the fold took in at once: nodes and deployments touched, and changes of status.
+
+    The fleet has `forgotten` some, perhaps of those that were touched.
+    """
 
     last_sequence: int
     nodes: set[str] = field(default_factory=set)
     deployments: set[str] = field(default_factory=set)
+    forgotten: set[str] = field(default_factory=set)
     changes: list[StatusChange] = field(default_factory=list)
 
 
@@ -167,6 +171,7 @@ class FleetFold:
             changes = self.tracker.update(self.fleet, folded)
             batch.nodes |= folded.nodes
             batch.deployments |= folded.deployments
+            batch.forgotten.update(folded.forgotten)
             batch.changes += changes
             self._note_waits(folded)
             for node_id in sorted(folded.nodes):  # the order in which watchers see them
@@ -174,6 +179,7 @@ class FleetFold:
                 self._node_touched[node_id] = folded.sequence
         self._history.remember(batch.changes)
         self._count(batch.deployments)
+        self._forget(batch.forgotten)
         self._note_names(batch.nodes)
         crash_point("gateway.after-fold")
         self._wake(batch)
@@ -184,14 +190,24 @@ class FleetFold:
     def _count(self, deployment_ids: Iterable[str]) -> None:
         deployments, current = self.fleet.facts.deployments, self.tracker.current
         for deployment_id in deployment_ids:
-            status = current.get(deployment_id, DeploymentStatus.PENDING)
-            self.counts.note(deployments[deployment_id], status)
+            deployment = deployments.get(deployment_id)
+            if deployment is not None:
+                status = current.get(deployment_id, DeploymentStatus.PENDING)
+                self.counts.note(deployment, status)
+
+    def _forget(self, deployment_ids: Iterable[str]) -> None:
+        """Forget what the fleet has forgotten, unless it was created anew since."""
+        for deployment_id in deployment_ids:
+            if deployment_id not in self.fleet.facts.deployments:
+                self._history.forget(deployment_id)
+                self.counts.forget(deployment_id)
 
     def _note_waits(self, folded: Folded) -> None:
         for deployment_id in folded.deployments:
-            deployment = self.fleet.facts.deployments[deployment_id]
-            waits = waits_for_a_place(self.fleet, deployment)
-            self.waiting.note(deployment, folded.log_time_us, waits=waits)
+            deployment = self.fleet.facts.deployments.get(deployment_id)
+            if deployment is not None:
+                waits = waits_for_a_place(self.fleet, deployment)
+                self.waiting.note(deployment, folded.log_time_us, waits=waits)
 
     def _note_who_waits(self) -> None:
         """Begin with those that wait, each from its last change on if it ever had a place."""
@@ -209,6 +225,11 @@ class FleetFold:
             node = self.fleet.facts.nodes.get(node_id)
             if node is not None:
                 self._nodes_once_named.setdefault(node.name, set()).add(node_id)
+
+    def owner_of(self, deployment_id: str) -> str:
+        """Return whose a deployment is; empty if the fleet has none such, or has forgotten it."""
+        deployment = self.fleet.facts.deployments.get(deployment_id)
+        return deployment.owner_id if deployment is not None else ""
 
     def nodes_named(self, name: str) -> list[NodeFact]:
         """Return the nodes that have a name, however many there are in all."""

@@ -42,6 +42,10 @@ class StatusHistory:
             self.forgotten_sequence = self._changes[surplus - 1].sequence
             del self._changes[:surplus]
 
+    def forget(self, deployment_id: str) -> None:
+        """Forget the latest changes of a deployment."""
+        self._recent.pop(deployment_id, None)
+
     def recent(self, deployment_id: str) -> tuple[StatusChange, ...]:
         """Return a deployment's latest changes, newest first, at most 10."""
         return self._recent.get(deployment_id, ())

@@ -11,7 +11,8 @@ from fogbank.domain import events as ev
 from fogbank.domain.envelope import SERVICE_ACCOUNT, USER, EventEnvelope
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.fleet import FleetState
-from fogbank.domain.ids import canonical_uuid
+from fogbank.domain.ids import canonical_uuid, replica_id
+from fogbank.domain.views import DeploymentView
 from services.gateway.core.whole_numbers import whole_number
 
 # As ids are written. Looks ahead, so that none hides in what another match took.
@@ -52,6 +53,10 @@ class Touching:
         self._other_needles: list[bytes] = []
         self._seek(id_)
         self._add([*replica_ids, id_] if kind is Kind.REPLICA else replica_ids)
+
+    def has(self, replica_id: str) -> bool:
+        """Tell whether a replica is one of the thing's that are known."""
+        return replica_id in self._replica_ids
 
     def may_touch(self, data: bytes) -> bool:
         """Tell whether a commit's bytes name the thing or a replica of it; nothing else touches."""
@@ -140,10 +145,10 @@ class Touching:
         return not named.isdisjoint(self._replica_ids)
 
     def _add(self, replica_ids: Iterable[str]) -> None:
-        for replica_id in replica_ids:
-            if replica_id not in self._replica_ids:
-                self._replica_ids.add(replica_id)
-                self._seek(replica_id)
+        for known_id in replica_ids:
+            if known_id not in self._replica_ids:
+                self._replica_ids.add(known_id)
+                self._seek(known_id)
 
     def _seek(self, id_: str) -> None:
         needle = id_.encode()
@@ -167,6 +172,18 @@ def parse_thing(text: str) -> tuple[Kind, str]:
             f"cluster/<number> or organization/<number>, was {text[:100]!r}",
         )
     return Kind(kind), id_
+
+
+def placed_in_all(view: DeploymentView) -> list[str]:
+    """Return the ids of all replicas that a deleted deployment ever had.
+
+    It is shown with the last one of each slot.
+    """
+    return [
+        replica_id(view.id, last.slot, generation)
+        for last in view.replicas
+        for generation in range(1, last.generation + 1)
+    ]
 
 
 def touching(fleet: FleetState, kind: Kind, id_: str) -> Touching | None:

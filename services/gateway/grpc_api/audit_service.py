@@ -114,7 +114,7 @@ class AuditService(rpc.AuditServiceServicer):
         self, principal: Principal, wanted: _Wanted, name: str, after: int, upto: int | None
     ) -> AsyncGenerator[pb.ReadEventsResponse, None]:
         """Yield what of the log touches a thing, and now and then how far it was read."""
-        thing, ledger_id = self._events.touching(principal, name)
+        thing, ledger_id = await self._events.touching(principal, name)
         found = self._records.of(thing, ledger_id, after, upto)
         names: dict[str, str] = {}
         async with aclosing(found):
@@ -151,7 +151,7 @@ class AuditService(rpc.AuditServiceServicer):
             raw = log_pb2.Commit.FromString(stored.data).events
             envelopes = _touching(thing, commit, wanted.of(enumerate(raw)))
         else:
-            seen = self._events.seen(principal, commit)
+            seen = self._events.seen(principal, commit, thing)
             own = (
                 (index, replace(commit.envelopes[index], event=event))
                 for index, event in zip(seen.indexes, seen.events, strict=True)

@@ -117,8 +117,7 @@ _TREE_NODES = _Added(TREE_NODES, TreeNodeRow)
 _NODES = _Added(NODES, NodeRow)
 _NODES_AGAIN = _Added(NODES, NodeRow, replace=True)
 _NODE_STATES = _Changed(NODES, NodeStateRow)
-_DEPLOYMENTS = _Added(DEPLOYMENTS, DeploymentRow)
-_DEPLOYMENTS_AGAIN = _Added(DEPLOYMENTS, DeploymentRow, replace=True)
+_DEPLOYMENTS = _Added(DEPLOYMENTS, DeploymentRow, replace=True)
 _DEPLOYMENT_STATES = _Changed(DEPLOYMENTS, DeploymentStateRow)
 _HISTORY = _Added(HISTORY, ChangeRow)
 _TOUCHES = _Added(TOUCHES, TouchRow)
@@ -144,10 +143,7 @@ def batch_statement(
         (_TREE_NODES, growth.nodes),
         (_NODES_AGAIN if changes.former_nodes else _NODES, changes.nodes),
         (_NODE_STATES, changes.node_states),
-        (
-            _DEPLOYMENTS_AGAIN if changes.former_deployments else _DEPLOYMENTS,
-            changes.deployments,
-        ),
+        (_DEPLOYMENTS, changes.deployments),
         (_DEPLOYMENT_STATES, changes.deployment_states),
         (_HISTORY, changes.changes),
         (_TOUCHES, changes.touches),

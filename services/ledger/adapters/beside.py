@@ -154,7 +154,7 @@ def _same_key(table: Table) -> str:
 
 async def _write(connection: AsyncConnection, changes: TableChanges) -> None:
     for table, former in (
-        (DEPLOYMENTS, changes.former_deployments),
+        (DEPLOYMENTS, [row.id for row in changes.deployments]),
         (NODES, changes.former_nodes),
     ):
         if former:

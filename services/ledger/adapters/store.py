@@ -211,7 +211,9 @@ class PostgresStore:
         driver = await driver_of(connection)
         await _NODES.write(driver, changes.nodes, changes.former_nodes)
         await _NODE_STATES.write(driver, changes.node_states)
-        await _DEPLOYMENTS.write(driver, changes.deployments, changes.former_deployments)
+        await _DEPLOYMENTS.write(
+            driver, changes.deployments, [row.id for row in changes.deployments]
+        )
         await _DEPLOYMENT_STATES.write(driver, changes.deployment_states)
         await _HISTORY.write(driver, changes.changes)
         await _TOUCHES.write(driver, changes.touches)

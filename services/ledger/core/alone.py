@@ -63,6 +63,10 @@ class OwnState(FleetState):
                 self.decisions.prev_sequence = min(self.decisions.prev_sequence, event.facts_to)
                 event = replace(event, outcomes=outcomes, observations=())
                 self.fold(replace(commit, envelopes=(replace(envelope, event=event),)))
+            case ev.DeploymentCreated() if envelope.event_id in self.facts.deployments:
+                # It counts, so the fleet had forgotten what was there under its id.
+                self.forget(envelope.event_id)
+                self.fold(_only(commit, index))
             case ev.NodeReported() as event:
                 self._expect(event)
                 self.fold(_only(commit, index))

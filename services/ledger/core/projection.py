@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from fogbank.domain.envelope import Commit
-from fogbank.domain.facts import NodeFact
+from fogbank.domain.facts import DeploymentFact, NodeFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.rollouts import wanted_revision
 from fogbank.domain.snapshots import SnapshotRefusedError
@@ -47,12 +47,12 @@ _NO_VERSION = (-1, 0)
 class TableChanges:
     """What to write so that the tables say what the log says; `changes` and `touches` are new.
 
-    Whole rows come in the place of those that `former_deployments` and `former_nodes` name, and
-    have no row yet otherwise; states are of other rows than those.
+    Whole rows of deployments come in the place of those that stand under their ids: what was
+    forgotten may be created anew. Those of nodes come in the place of those that `former_nodes`
+    names, and have no row yet otherwise. States are of other rows than those.
     """
 
     deployments: list[DeploymentRow] = field(default_factory=list)
-    former_deployments: list[str] = field(default_factory=list)
     deployment_states: list[DeploymentStateRow] = field(default_factory=list)
     nodes: list[NodeRow] = field(default_factory=list)
     former_nodes: list[str] = field(default_factory=list)
@@ -83,9 +83,12 @@ class Projection:
 
     def __init__(self, fleet: FleetState | None = None) -> None:
         self.fleet = FleetState() if fleet is None else fleet
+        self.fleet.before_forgetting = self._take_last_row
         self._tracker = StatusTracker()
         self._changes: list[StatusChange] = []
         self._touches: list[TouchRow] = []
+        # Of deployments that the fleet forgot before they were taken.
+        self._last_rows: dict[str, DeploymentRow] = {}
         # Since the last `take`.
         self._touched: set[str] = set()
         self._touched_nodes: set[str] = set()
@@ -156,17 +159,36 @@ class Projection:
             change = self._tracker.look(fleet, folded, deployment)
             if change is not None:
                 self._changes.append(change)
+        self._forget(folded.forgotten)
+
+    def _take_last_row(self, deployment: DeploymentFact) -> None:
+        """Make the last row of a deployment that is about to be forgotten, if it is to be taken."""
+        if deployment.id in self._touched:
+            self._last_rows[deployment.id] = self._whole_row(deployment, self._state(deployment))
+
+    def _forget(self, deployment_ids: Iterable[str]) -> None:
+        """Forget what was kept of deployments that the fleet has forgotten; their rows stay."""
+        self._tracker.forget(deployment_ids)
+        for deployment_id in deployment_ids:
+            self._touched.discard(deployment_id)
+            self._versions.pop(deployment_id, None)
+            former = self._states.pop(deployment_id, None)
+            if former is not None:
+                self._count_replicas(former.replicas, ())
 
     @property
     def happened(self) -> int:
-        """How many rows there are that will never be others."""
-        return len(self._changes) + len(self._touches)
+        """How many rows there are of what is over."""
+        return len(self._changes) + len(self._touches) + len(self._last_rows)
 
     def take_happened(self) -> TableChanges:
-        """Return the rows that will never be others, without those of what there is now."""
+        """Return the rows of what is over, without those of what there is now."""
         taken = TableChanges(
-            changes=[change_row(change) for change in self._changes], touches=self._touches
+            deployments=list(self._last_rows.values()),
+            changes=[change_row(change) for change in self._changes],
+            touches=self._touches,
         )
+        self._last_rows = {}
         self._touches = []
         self._changes.clear()
         return taken
@@ -181,6 +203,8 @@ class Projection:
 
     def take(self) -> TableChanges:
         """Return what differs from what was taken before, and count it as written."""
+        for deployment_id in self._touched & self._last_rows.keys():
+            del self._last_rows[deployment_id]  # created anew
         taken = self.take_happened()
         # Sorted, so that the same log leads to the same writes.
         for deployment_id in sorted(self._touched):
@@ -195,24 +219,13 @@ class Projection:
 
     def _take_deployment(self, deployment_id: str, taken: TableChanges) -> None:
         deployment = self.fleet.facts.deployments[deployment_id]
-        state = deployment_state_row(
-            self.fleet,
-            deployment,
-            replica_views(self.fleet, deployment),
-            self._tracker.current[deployment_id],
-            self._tracker.updated_at_us[deployment_id],
-        )
+        state = self._state(deployment)
         former = self._states.get(deployment_id)
         # All that its author says of it comes with a new version, or back with a former revision.
         wanted = wanted_revision(self.fleet, deployment)
         version = deployment.version, wanted
         if former is None or self._versions[deployment_id] != version:
-            # Without updates its only revision is what it is.
-            revision = deployment.revision_of(wanted) if deployment.updates else None
-            row = deployment_row(deployment, revision, state)
-            taken.deployments.append(row)
-            if former is not None:
-                taken.former_deployments.append(deployment_id)
+            taken.deployments.append(self._whole_row(deployment, state))
             self._versions[deployment_id] = version
         elif former != state:
             taken.deployment_states.append(state)
@@ -220,6 +233,24 @@ class Projection:
             return
         self._states[deployment_id] = state
         self._count_replicas(former.replicas if former is not None else (), state.replicas)
+
+    def _state(self, deployment: DeploymentFact) -> DeploymentStateRow:
+        return deployment_state_row(
+            self.fleet,
+            deployment,
+            replica_views(self.fleet, deployment),
+            self._tracker.current[deployment.id],
+            self._tracker.updated_at_us[deployment.id],
+        )
+
+    def _whole_row(self, deployment: DeploymentFact, state: DeploymentStateRow) -> DeploymentRow:
+        # Without updates its only revision is what it is.
+        wanted = (
+            deployment.revision_of(wanted_revision(self.fleet, deployment))
+            if deployment.updates
+            else None
+        )
+        return deployment_row(deployment, wanted, state)
 
     def _count_replicas(self, before: Iterable[ReplicaRow], after: Iterable[ReplicaRow]) -> None:
         counts = self._replica_states

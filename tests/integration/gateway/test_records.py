@@ -16,8 +16,10 @@ from pyarrow import parquet
 
 from fogbank.cli.main import run
 from fogbank.domain import events as ev
-from fogbank.domain.errors import UnavailableError
+from fogbank.domain import forgetting
+from fogbank.domain.errors import NotFoundError, UnavailableError
 from fogbank.domain.ids import replica_id
+from fogbank.domain.states import DeploymentStatus
 from fogbank.v1 import audit_service_pb2 as pb
 from tests.support.fleet_log import a_spec, an_id
 from tests.support.gateway import GatewayWorld, gateway_world, signed_in
@@ -82,6 +84,38 @@ async def test_a_deployment_with_who_preempted_it(world: GatewayWorld) -> None:
     raw = await world.log.get(2)
     assert raw is not None
     assert own[0].events[0].envelope.payload in raw.data
+
+
+async def test_a_deployment_that_the_fleet_has_forgotten(
+    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its author still reads its record and what became of it, by the ledger's word."""
+    monkeypatch.setattr(forgetting, "KEPT_DELETED_US", 0)
+    monkeypatch.setattr(forgetting, "FORGETTING_ENGINE", 1)
+    await world.connect_node(an_id("node-1"), "fog-1")
+    mine, theirs, _ = await preempted(world)
+    await world.append(ev.NodeRemoved(an_id("node-1")))
+    await world.deployments.delete(ALICE, mine)
+    whole, own = [await record(world, f"deployment/{mine}", user) for user in ("admin", "alice")]
+    world.ledger.forgotten[mine] = world.deployments.show(ALICE, mine)
+    await world.scheduler.release(theirs, replica_id(theirs, 0, 1))
+    assert mine not in world.fold.fleet.facts.deployments
+    assert events(await record(world, f"deployment/{mine}")) == events(whole)
+    assert events(await record(world, f"deployment/{mine}", "alice")) == events(own)
+    assert (await world.deployments.get(ALICE, mine)).value.status is DeploymentStatus.DELETED
+    with pytest.raises(grpc.aio.AioRpcError, match="Deployment not found"):
+        await record(world, f"deployment/{mine}", "bob")
+    with pytest.raises(NotFoundError):
+        await world.deployments.get(BOB, mine)
+    with pytest.raises(NotFoundError):
+        await world.deployments.delete(ALICE, mine)
+
+
+def events(messages: list[Any]) -> list[tuple[int, list[bytes]]]:
+    return [
+        (message.sequence, [each.SerializeToString() for each in message.events])
+        for message in messages
+    ]
 
 
 async def test_replicas_nodes_and_users(world: GatewayWorld) -> None:

@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from fogbank.domain import fleet as fleet_module
+from fogbank.domain import forgetting
 from fogbank.domain.errors import UnavailableError
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.snapshots import Snapshot, restored, snapshot_of
@@ -22,6 +23,7 @@ from fogbank.log.port import Writer
 from fogbank.placement import ENGINE
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.views import deployment_view
+from tests.support.fleet_log import an_id
 from tests.support.ledger import StoredLog
 from tests.support.mixed_story import MixedStory, tell
 from tests.support.schedulers import run_loops
@@ -40,16 +42,16 @@ def told() -> MixedStory:
     return tell(21, events=200, nodes=8)
 
 
-def stored() -> StoredLog:
+def stored(story: MixedStory | None = None) -> StoredLog:
     log = StoredLog()
-    log.publish(told().log)
+    log.publish((story or told()).log)
     return log
 
 
-def a_snapshot() -> Snapshot:
+def a_snapshot(story: MixedStory | None = None) -> Snapshot:
     """Return the last snapshot of the story but one, so that a digest comes after it."""
     fleet, found = FleetState(keep_pieces=True), []
-    for commit in told().log.commits:
+    for commit in (story or told()).log.commits:
         fleet.fold(commit)
         if fleet.pieces and (snapshot := snapshot_of(fleet)) is not None:
             found.append(snapshot)
@@ -122,6 +124,30 @@ async def test_a_gateway_that_begins_with_a_snapshot_shows_what_folding_shows() 
         assert sorted(touched) == sorted(whole.fleet.facts.nodes)
 
 
+async def test_what_the_fleet_has_forgotten_is_not_begun_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The ledger's tables still have it."""
+    monkeypatch.setattr(forgetting, "KEPT_DELETED_US", 5_000_000)
+    story = tell(23, events=400, nodes=8)
+    snapshot, reader = a_snapshot(story), FleetState()
+    forgotten = {gone for each in story.log.commits for gone in reader.fold(each).forgotten}
+    assert forgotten
+    log = a_log(stored(story))
+    async with (
+        gateway(log, LogStatuses(log)) as whole,
+        gateway(log, LogStatuses(log), snapshot) as begun,
+    ):
+        assert (whole.begun_at, begun.begun_at) == (0, begun.position)
+        assert seen(begun) == seen(whole)
+        for fold in (whole, begun):
+            assert fold.tracker.current.keys() == fold.fleet.facts.deployments.keys()
+            assert not any(fold.recent_changes(gone) for gone in forgotten)
+            counted = sum(sum(fold.counts.of_cluster(each).values()) for each in (1, 2))
+            living = [each for each in fold.fleet.facts.deployments.values() if not each.deleted]
+            assert counted == len(living)
+
+
 async def test_what_comes_after_the_statuses_is_told_as_changes() -> None:
     """Statuses as of the snapshot: all later changes are the gateway's own to find."""
     snapshot, whole_log = a_snapshot(), stored()
@@ -166,7 +192,12 @@ def one_missing(records: Records) -> Records:
     return records[1:]
 
 
-@pytest.mark.parametrize("alter", [wrong_status, one_missing])
+def one_unknown(records: Records) -> Records:
+    running = next(each for each in records if each.status is not DeploymentStatus.DELETED)
+    return (*records, replace(running, deployment_id=an_id("unknown")))
+
+
+@pytest.mark.parametrize("alter", [wrong_status, one_missing, one_unknown])
 async def test_statuses_that_cannot_be_are_not_used(alter: Callable[[Records], Records]) -> None:
     log = a_log(stored())
     with capture_logs() as logs:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import replace
 
+from fogbank.domain import events as ev
 from fogbank.domain.envelope import Commit
 from fogbank.domain.fleet import FleetState
+from fogbank.domain.forgetting import KEPT_DELETED_US
 from fogbank.domain.position import index_of
 from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.status import StatusChange
@@ -14,6 +17,8 @@ from services.ledger.adapters.past_views import past_deployments, shown_deployme
 from services.ledger.app.standings import Standing
 from services.ledger.core.alone import OwnEvents, Wanted, node_ids_of
 from services.ledger.core.touched import ThingKind, touch_rows
+from tests.support.fleet import LittleFleet
+from tests.support.fleet_log import a_spec, an_id
 from tests.support.mixed_story import tell
 
 Touching = dict[tuple[int, str], list[tuple[Commit, list[int]]]]
@@ -34,11 +39,11 @@ def shown(fleet: FleetState, deployment_id: str) -> list[object]:
     return [*views, *(each for each in past_deployments(fleet) if each.id == deployment_id)]
 
 
-def test_each_deployment_is_the_same_after_every_commit_that_changes_it() -> None:
-    told, fleet = tell(31, events=400, nodes=6), FleetState()
-    assert {"deployments moved", "deployments updated", "nodes lost"} <= told.happened.keys()
+def assert_the_same_alone(commits: Iterable[Commit]) -> FleetState:
+    """Assert it after every commit, and return the state at the end."""
+    fleet = FleetState()
     touching: Touching = defaultdict(list)
-    for commit in told.log.commits:
+    for commit in commits:
         folded = fleet.fold(commit)
         known = replace(commit, appended_at_us=fleet.facts.log_time_us)
         for kind, id_, position, counts in touch_rows(fleet, commit, folded.verdicts):
@@ -49,3 +54,29 @@ def test_each_deployment_is_the_same_after_every_commit_that_changes_it() -> Non
             wanted = fleet.facts.deployments[deployment_id]
             assert own.facts.deployments[deployment_id] == wanted, commit.sequence
             assert shown(own, deployment_id) == shown(fleet, deployment_id), commit.sequence
+    return fleet
+
+
+def test_each_deployment_is_the_same_after_every_commit_that_changes_it() -> None:
+    told = tell(31, events=400, nodes=6)
+    assert {"deployments moved", "deployments updated", "nodes lost"} <= told.happened.keys()
+    assert_the_same_alone(told.log.commits)
+
+
+def test_one_that_was_forgotten_and_created_anew_is_the_new_one() -> None:
+    fleet, again = LittleFleet(), an_id("again")
+    fleet.connect("fog-1")
+    for replicas in (2, 1):
+        fleet.fold(fleet.log.deploy(a_spec(replicas=replicas), again)[1])
+        fleet.settle()
+        fleet.obey()
+        fleet.fact(ev.DeploymentDeleted(again))
+        fleet.settle()
+        fleet.obey()
+        fleet.log.pass_ms(KEPT_DELETED_US // 1_000)
+        fleet.deploy(a_spec())
+        fleet.settle()
+    fleet.fold(fleet.log.deploy(a_spec(), again)[1])
+    fleet.settle()
+    fleet.obey()
+    assert again in assert_the_same_alone(fleet.log.commits).facts.deployments

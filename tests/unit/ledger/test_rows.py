@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fogbank.domain import events as ev
+from fogbank.domain.forgetting import KEPT_DELETED_US
 from fogbank.domain.policy import Policy
 from fogbank.domain.states import DeploymentStatus, Health, ReplicaState
 from services.ledger.core.making import LAST_INSTANT_US, bounded, clean
@@ -22,7 +23,7 @@ from services.ledger.core.rows import (
 )
 from services.ledger.core.touched import ThingKind
 from tests.support.fleet import LittleFleet
-from tests.support.fleet_log import OWNER, START_US, a_fingerprint, a_spec
+from tests.support.fleet_log import OWNER, START_US, a_fingerprint, a_spec, an_id
 
 
 class Rows:
@@ -106,7 +107,7 @@ def test_after_a_rollback_a_row_has_the_image_that_runs_beside_the_one_asked_for
     rows.fleet.settle()
     taken = rows.take()
     row = only(taken.deployments)
-    assert taken.former_deployments == [deployment_id]
+    assert row.id == deployment_id
     assert (row.container_image, row.asked_image) == ("nginx:1.24", "slow:1")
     assert row.reason == "All 2 replicas started successfully; rolled back from revision 2 to 1"
     why = "Rolled back from revision 2 to 1: A replica of revision 2 wasn't well in time"
@@ -148,7 +149,7 @@ def test_of_a_deployment_that_nobody_commanded_only_the_state_is_written() -> No
     )
     taken = rows.take()
     (row,) = taken.deployment_states
-    assert (taken.deployments, taken.former_deployments) == ([], [])
+    assert taken.deployments == []
     assert [(each.id, each.status) for each in row.replicas if each.status != "running"] == [
         (replica_id, "failed")
     ]
@@ -208,7 +209,6 @@ def test_a_deleted_deployment_keeps_its_last_replicas() -> None:
     row = only(taken.deployments)
     assert (row.status, row.deleted_at_us) == ("deleted", START_US + 5_000)
     assert row.updated_at_us == START_US + 5_000
-    assert taken.former_deployments == [deployment_id]
     assert [replica.status for replica in row.replicas] == ["stopped", "stopped"]
     assert {(node.status, node.replicas) for node in nodes(taken)} == {("idle", 0)}
 
@@ -326,6 +326,32 @@ def test_batches_do_not_change_what_the_tables_say() -> None:
     assert tables(rows.fleet, batch=7) == whole
 
 
+def test_what_the_fleet_forgets_keeps_its_last_row_however_the_log_is_cut() -> None:
+    """Also where it is written, deleted and forgotten in one batch, and created anew then."""
+    rows = Rows(nodes=2)
+    fleet, log = rows.fleet, rows.fleet.log
+    again = an_id("again")
+    for _ in range(3):
+        for deployment_id in (again, an_id(f"once {log.sequence}")):
+            fleet.fold(log.deploy(a_spec(replicas=2), deployment_id)[1])
+            fleet.settle()
+            fleet.obey()
+            fleet.fact(ev.DeploymentDeleted(deployment_id))
+            fleet.settle()
+            fleet.obey()
+            log.pass_ms(KEPT_DELETED_US // 1_000)
+    last = rows.run()
+    assert set(fleet.planner.fleet.facts.deployments) == {last}
+    whole = tables(fleet, batch=len(log.commits))
+    assert tables(fleet, batch=1) == whole
+    assert tables(fleet, batch=5) == whole
+    deployments, *_, counts = whole
+    assert isinstance(deployments, dict)
+    assert sorted(row.status for row in deployments.values()) == ["deleted"] * 4 + ["running"]
+    assert all(len(row.replicas) == 2 for key, row in deployments.items() if key != last)
+    assert counts == {"running": 1}
+
+
 def tables(fleet: LittleFleet, batch: int) -> tuple[object, ...]:
     """What the tables hold after the log was projected in batches of a size."""
     projection = Projection()
@@ -337,18 +363,17 @@ def tables(fleet: LittleFleet, batch: int) -> tuple[object, ...]:
         for commit in commits[start : start + batch]:
             projection.fold(commit)
         taken = projection.take()
-        assert {row.id for row in taken.deployments} & deployments.keys() == set(
-            taken.former_deployments
-        )
+        assert len({row.id for row in taken.deployments}) == len(taken.deployments)
         assert {row.id for row in taken.nodes} & nodes.keys() == set(taken.former_nodes)
         deployments |= {row.id: row for row in taken.deployments}
         for deployment in taken.deployment_states:
-            known = deployments[deployment.id]
-            deployments[deployment.id] = known._replace(**deployment._asdict())
+            former = deployments[deployment.id]
+            deployments[deployment.id] = former._replace(**deployment._asdict())
         nodes |= {row.id: row for row in taken.nodes}
         for node in taken.node_states:
             nodes[node.id] = nodes[node.id]._replace(**node._asdict())
         history += taken.changes
     counted = {state: n for state, n in projection.replica_states.items() if n}
-    assert sum(counted.values()) == sum(len(row.replicas) for row in deployments.values())
+    known = projection.fleet.facts.deployments
+    assert sum(counted.values()) == sum(len(deployments[each].replicas) for each in known)
     return deployments, nodes, history, counted
