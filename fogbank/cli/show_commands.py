@@ -272,7 +272,7 @@ def _environment(rollout: dict[str, Any]) -> str:
     if not rollout.get("has_env"):
         return ""
     hidden = "values are shown to nobody"
-    names = ", ".join(rollout["env_names"])
+    names = ", ".join(rollout.get("env_names", ()))
     return f"{names} ({hidden})" if names else f"given; its {hidden}"
 
 

@@ -91,7 +91,7 @@ class Deployments:
         self._ledger = ledger
         self._environments = environments
         self._clock = clock
-        self._room = room or QueueRoom(fold)
+        self.room = room or QueueRoom(fold)
         self._rights = Rights(fold, command_log)
 
     # --- commands -----------------------------------------------------------------------------
@@ -129,7 +129,7 @@ class Deployments:
         known = self._commands.answered(envelope)
         if known is not None:
             return self._accepted(envelope.event_id, known)
-        with self._room.taken(principal.user_id, [spec.cluster_id]):
+        with self.room.taken(principal.user_id, [spec.cluster_id]):
             if env:
                 await self._environments.seal(env)
             position = await self._commands.submit(principal, envelope)
@@ -157,7 +157,7 @@ class Deployments:
             if isinstance(ask, CreateAsk) and self._is_new(draft)
         ]
         try:
-            with self._room.taken(principal.user_id, [ask.spec.cluster_id for _, ask in fresh]):
+            with self.room.taken(principal.user_id, [ask.spec.cluster_id for _, ask in fresh]):
                 problems = await seal_all(self._environments, [ask.env for _, ask in fresh])
                 for (index, _), problem in zip(fresh, problems, strict=True):
                     drafts[index] = problem or drafts[index]
@@ -434,8 +434,8 @@ class Deployments:
             raise commands.stale()
         if validate_only:
             return Accepted(deployment.id, 0, deployment.version, deployment.spec)
-        position = await self._commands.submit(principal, envelope)
-        return self._accepted(deployment.id, position)
+        with self.room.taken_again(deployment, envelope.event):
+            return self._accepted(deployment.id, await self._commands.submit(principal, envelope))
 
     def _accepted(self, deployment_id: str, position: int) -> Accepted:
         deployment = self._fold.fleet.facts.deployments[deployment_id]

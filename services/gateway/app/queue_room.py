@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
+from fogbank.domain import events as ev
 from fogbank.domain.errors import ResourceExhaustedError
+from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.states import DeploymentStatus
 from services.gateway.app.fold import FleetFold
 
 MOST = 100_000
 SHARE = 0.25
 _RETRY_HINT_MS = 1_000
+_OVER = frozenset({DeploymentStatus.FAILED, DeploymentStatus.COMPLETED})
 
 # A kind of those whose deployments are counted, and which one of them.
 _Whose = tuple[str, str | int]
@@ -56,6 +59,19 @@ class QueueRoom:
             yield
         finally:
             self._on_their_way -= wanted
+
+    def taken_again(
+        self, deployment: DeploymentFact, change: ev.Event | None
+    ) -> AbstractContextManager[None]:
+        """Take room for a deployment that was given up or is done, and that a change places anew.
+
+        One that waits has its room, and one with places needs none; raises as `taken`.
+        """
+        status = self._fold.tracker.current.get(deployment.id)
+        if status not in _OVER or isinstance(change, ev.DeploymentDeleted):
+            return nullcontext()
+        spec = change.spec if isinstance(change, ev.DeploymentUpdated) else deployment.spec
+        return self.taken(deployment.owner_id, [spec.cluster_id])
 
     def _wanted(self, owner_id: str, cluster_ids: Collection[int]) -> Counter[_Whose]:
         facts = self._fold.fleet.facts

@@ -47,6 +47,16 @@ class Rights:
             return MembershipRole.OWNER
         return own_role(principal, organization)
 
+    def sees_others(self, principal: Principal, cluster: ClusterFact) -> bool:
+        """Tell whether a member sees what the other members of a cluster's organization deploy.
+
+        Not where everybody is one: nobody let the others in there.
+        """
+        organization = self._fold.fleet.facts.organizations[cluster.organization_id]
+        return bool(organization.owner_id) or (
+            principal.sees_all or self.role(principal, organization) is MembershipRole.OWNER
+        )
+
     async def organization(
         self, principal: Principal, organization_id: int, least: MembershipRole = _VIEWER
     ) -> OrganizationFact:

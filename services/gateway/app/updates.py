@@ -201,9 +201,11 @@ class Updates:
                         return Accepted(deployment.id, 0, deployment.version, spec)
                     needed = needed_revisions(self._fold.fleet, deployment)
                     made = ev.DeploymentUpdated(deployment.id, spec, env_key, needed)
-                    if env:
-                        await self._environments.seal(env)
-                    position = await self._commands.submit(principal, replace(envelope, event=made))
+                    envelope = replace(envelope, event=made)
+                    with self._deployments.room.taken_again(deployment, made):
+                        if env:
+                            await self._environments.seal(env)
+                        position = await self._commands.submit(principal, envelope)
             except AbortedError:
                 if expected_version:
                     raise

@@ -40,7 +40,7 @@ from services.gateway.http_api.dependencies import used_by
 from services.gateway.http_api.models import DeployBody, ScaleBody
 from services.gateway.http_api.moments import DESCRIPTION as AS_OF
 from services.gateway.http_api.moments import AsOf, moment_of
-from services.gateway.http_api.parameters import Number
+from services.gateway.http_api.parameters import IN_DIGITS
 from services.gateway.http_api.wording import shown
 
 router = APIRouter(prefix="/api/deployment", tags=["deployments"])
@@ -118,8 +118,8 @@ class ListQuery(BaseModel):
     created_before: Instant | None = Field(None, description="Inclusive; UTC without an offset.")
     sort_by: Literal["created_at", "name", "status"] = "created_at"
     sort_order: Literal["asc", "desc"] = "desc"
-    limit: Number = Field(20, ge=1, le=100)
-    offset: Number = Field(0, ge=0, le=LARGEST_OFFSET)
+    limit: Annotated[int, Field(ge=1, le=100), IN_DIGITS] = 20
+    offset: Annotated[int, Field(ge=0, le=LARGEST_OFFSET), IN_DIGITS] = 0
     as_of: str = Field("", description=AS_OF)
 
     def query(self) -> DeploymentQuery:

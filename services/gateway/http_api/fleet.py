@@ -20,7 +20,7 @@ from services.gateway.http_api.answers import FleetAnswer, NodeAnswer, errors
 from services.gateway.http_api.dependencies import used_by
 from services.gateway.http_api.moments import DESCRIPTION as AS_OF
 from services.gateway.http_api.moments import AsOf, moment_of
-from services.gateway.http_api.parameters import Number, Switch
+from services.gateway.http_api.parameters import IN_DIGITS, Switch
 
 router = APIRouter(tags=["fleet"], dependencies=[SIGNED_IN])
 
@@ -33,8 +33,8 @@ class NodesQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: Number = Field(_NODES_AT_ONCE, ge=1, le=_NODES_AT_ONCE)
-    offset: Number = Field(0, ge=0, le=LARGEST_OFFSET)
+    limit: Annotated[int, Field(ge=1, le=_NODES_AT_ONCE), IN_DIGITS] = _NODES_AT_ONCE
+    offset: Annotated[int, Field(ge=0, le=LARGEST_OFFSET), IN_DIGITS] = 0
     as_of: str = Field("", description=AS_OF)
 
 

@@ -29,7 +29,7 @@ from services.gateway.http_api.answers import errors
 from services.gateway.http_api.bodies import documented, json_body
 from services.gateway.http_api.dependencies import used_by
 from services.gateway.http_api.paging import LARGEST_NUMBER, LISTED, PageQuery, page_headers
-from services.gateway.http_api.parameters import Number
+from services.gateway.http_api.parameters import IN_DIGITS
 from services.gateway.http_api.rendering import json_response
 from services.gateway.http_api.tenancy_models import JobAnswer, JobBody, JobChangeBody
 
@@ -41,7 +41,9 @@ _ETAG = {"ETag": {"schema": {"type": "string"}}}
 class JobQuery(PageQuery):
     """Which deployments to list."""
 
-    cluster_id: Number = Field(ge=1, le=LARGEST_NUMBER, description="Only this cluster's.")
+    cluster_id: Annotated[
+        int, Field(ge=1, le=LARGEST_NUMBER, description="Only this cluster's."), IN_DIGITS
+    ]
 
 
 @router.post(

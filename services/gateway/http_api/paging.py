@@ -8,7 +8,7 @@ from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.gateway.core.bounds import LARGEST_OFFSET
-from services.gateway.http_api.parameters import Number
+from services.gateway.http_api.parameters import IN_DIGITS
 
 _MOST = 1000
 _DEFAULT = 100
@@ -17,9 +17,11 @@ _DEFAULT = 100
 LARGEST_NUMBER = (1 << 63) - 1
 
 OrganizationId = Annotated[
-    Number, Path(ge=1, le=LARGEST_NUMBER, description="Organization's number.")
+    int, Path(ge=1, le=LARGEST_NUMBER, description="Organization's number."), IN_DIGITS
 ]
-ClusterId = Annotated[Number, Path(ge=1, le=LARGEST_NUMBER, description="Cluster's number.")]
+ClusterId = Annotated[
+    int, Path(ge=1, le=LARGEST_NUMBER, description="Cluster's number."), IN_DIGITS
+]
 
 # What the OpenAPI document says of an answer that is a list.
 LISTED: dict[int | str, dict[str, Any]] = {
@@ -32,8 +34,8 @@ class PageQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: Number = Field(_DEFAULT, ge=1, le=_MOST)
-    offset: Number = Field(0, ge=0, le=LARGEST_OFFSET)
+    limit: Annotated[int, Field(ge=1, le=_MOST), IN_DIGITS] = _DEFAULT
+    offset: Annotated[int, Field(ge=0, le=LARGEST_OFFSET), IN_DIGITS] = 0
 
 
 def page_headers(total: int) -> dict[str, str]:

@@ -25,5 +25,6 @@ def _true_or_false(given: object) -> object:
     return given
 
 
-Number = Annotated[int, BeforeValidator(_in_digits)]
+# Stands after the bounds: only then does the OpenAPI document name those.
+IN_DIGITS = BeforeValidator(_in_digits)
 Switch = Annotated[bool, BeforeValidator(_true_or_false)]

@@ -51,9 +51,9 @@ async def test_everything_to_administrators_and_their_own_to_others(world: Gatew
     assert [each.id for each in (await state_at(world, "alice")).deployments] == [mine]
     assert not (await state_at(world, "bob")).deployments
     assert (await state_at(world, "alice", f"deployment/{mine}")).deployments[0].id == mine
-    assert [
-        each.id for each in (await state_at(world, "bob", "cluster/1", sequence=9)).deployments
-    ] == [mine]
+    for user, seen in (("alice", [mine]), ("admin", [mine]), ("bob", [])):
+        there = await state_at(world, user, "cluster/1", sequence=9)
+        assert [each.id for each in there.deployments] == seen
     for cluster in ("cluster/7", "cluster/x"):
         error = await refusal(state_at(world, "alice", cluster))
         assert error.code() in {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT}

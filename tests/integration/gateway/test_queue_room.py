@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from fogbank.codec.values import spec_to_pb
+from fogbank.domain import events as ev
 from fogbank.runtime.grpc_errors import from_rpc_error
 from fogbank.v1 import deployment_service_pb2 as pb
 from tests.integration.gateway.test_organizations import VIEWER, Caller
@@ -101,6 +102,31 @@ async def test_who_is_refused_leaves_no_environment() -> None:
         change.etag = made.etag
         await service.UpdateDeployment(change, metadata=signed_in("alice"))
         assert SECRET in world.environments.kept.values()
+
+
+async def test_what_was_given_up_takes_room_again_when_it_is_to_be_placed_anew() -> None:
+    async with gateway_world(max_pending=8, max_pending_share=0.25) as world:
+        service, alice = world.deployment_service, signed_in("alice")
+        made = []
+        for _ in range(3):
+            known = await create(world)
+            version = world.fold.fleet.facts.deployments[known.id].version
+            await world.scheduler.decide(ev.DeploymentFailed(known.id, version, "Too large", 0))
+            made.append(known.id)
+        scale = pb.ScaleDeploymentRequest(deployment_id=made[0], replicas=2)
+        await service.ScaleDeployment(scale, metadata=alice)
+        update = pb.UpdateDeploymentRequest(deployment_id=made[1], spec=spec_to_pb(a_spec(cpu=9)))
+        update.update_mask.paths.append("resources.cpu_millicores")
+        await service.UpdateDeployment(update, metadata=alice)
+
+        scale.deployment_id = update.deployment_id = made[2]
+        assert await refused(service.ScaleDeployment(scale, metadata=alice)) == FULL
+        assert await refused(service.UpdateDeployment(update, metadata=alice)) == FULL
+        scale.deployment_id, scale.replicas = made[0], 3  # it waits already
+        await service.ScaleDeployment(scale, metadata=alice)
+        await service.DeleteDeployment(
+            pb.DeleteDeploymentRequest(deployment_id=made[2]), metadata=alice
+        )
 
 
 @pytest.mark.parametrize("batch", [False, True])

@@ -267,6 +267,21 @@ async def test_members_see_a_clusters_deployments_and_list_their_own(
     assert stranger == (404, {"detail": "Cluster not found"})
 
 
+async def test_in_the_cluster_of_everybody_each_sees_their_own_and_administrators_all(
+    face: RestFace,
+) -> None:
+    _, hers = await call(face, "alice", "POST", "/api/deployments", job())
+    _, his = await call(face, "bob", "POST", "/api/deployments", job())
+    for user, seen in (
+        ("alice", {hers["id"]}),
+        ("bob", {his["id"]}),
+        ("carol", set()),
+        ("admin", {hers["id"], his["id"]}),
+    ):
+        _, listed = await call(face, user, "GET", "/api/clusters/1/deployments")
+        assert {each["id"] for each in listed} == seen
+
+
 async def test_a_job_changes_in_part(face: RestFace) -> None:
     _, made = await call(face, "bob", "POST", "/api/deployments", job())
     path = f"/api/deployments/{made['id']}"

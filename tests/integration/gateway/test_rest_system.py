@@ -238,6 +238,15 @@ async def test_the_openapi_document(face: RestFace) -> None:
         for status in operation["responses"]
     ]
     assert not [answer for answer in answers if answer[2] == "422"]
+    numbers = [
+        parameter
+        for item in document["paths"].values()
+        for operation in item.values()
+        for parameter in operation.get("parameters", ())
+        if parameter["schema"].get("type") == "integer"
+    ]
+    assert len(numbers) > 10
+    assert not [each for each in numbers if not {"minimum", "maximum"} <= each["schema"].keys()]
     assert "/model/save" not in document["paths"]
     assert "/api/deployment/plan" in document["paths"]
     open_paths = {
