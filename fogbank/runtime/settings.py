@@ -80,7 +80,7 @@ def separated(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def truth(text: str) -> bool:
+def _truth(text: str) -> bool:
     """Read `true`, `off` and the like."""
     word = text.strip().lower()
     if word not in _TRUE | _FALSE:
@@ -232,6 +232,8 @@ def _text(name: str) -> str | None:
 
 def _value(field: FieldInfo, text: str) -> Any:
     """Return what a text means. ValueError if that isn't what the setting has to be."""
+    if field.type is bool:
+        return _truth(text)
     value: Any = text
     for read in _notes(field, Read):
         value = read.function(value)

@@ -14,7 +14,7 @@ from msgspec.structs import force_setattr
 
 from fogbank.domain.gpus import MAX_GPUS
 from fogbank.domain.resources import Resources
-from fogbank.runtime.settings import ListenAddress, Read, Secret, Settings, separated, truth
+from fogbank.runtime.settings import ListenAddress, Read, Secret, Settings, separated
 from services.node_agent.app.node import NodeSettings
 from services.node_agent.app.session import Backoff
 from services.node_agent.core.garbage import ImageRules, LogRules
@@ -138,7 +138,7 @@ class AgentSettings(Settings, frozen=True):
     reconnect_first_ms: Annotated[int, Meta(ge=1)] = 200
     reconnect_longest_ms: Annotated[int, Meta(ge=1)] = 10_000
     disk_threads: Annotated[int, Meta(ge=1, le=64)] = 4
-    disk_sync: Annotated[bool, Read(truth)] = True
+    disk_sync: bool = True
     simulated_start_ms: Annotated[int, Meta(ge=0)] = 20
 
     def __post_init__(self) -> None:

@@ -11,7 +11,6 @@ from fogbank.runtime.settings import (
     Secret,
     host_and_port,
     load,
-    truth,
 )
 
 
@@ -20,6 +19,7 @@ class Sample(FleetSettings, frozen=True):
 
     jwt_secret: Secret | None = None
     retries: int = 3
+    careful: bool = True
 
 
 @pytest.fixture(autouse=True)
@@ -119,14 +119,22 @@ def test_every_bad_setting_is_told(
 @pytest.mark.parametrize(
     ("text", "meant"), [("true", True), ("On", True), ("1", True), ("no", False), ("OFF", False)]
 )
-def test_yes_and_no_have_many_names(text: str, meant: bool) -> None:
-    assert truth(text) is meant
+def test_yes_and_no_have_many_names(
+    text: str, meant: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOG_CAREFUL", text)
+    assert load(Sample).careful is meant
 
 
 @pytest.mark.parametrize("text", ["", "2", "maybe"])
-def test_what_is_neither_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="neither true nor false"):
-        truth(text)
+def test_what_is_neither_is_refused(
+    text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FOG_CAREFUL", text)
+    with pytest.raises(SystemExit):
+        load(Sample)
+    assert "FOG_CAREFUL: " in (told := capsys.readouterr().err)
+    assert "neither true nor false" in told
 
 
 def test_a_value_and_a_file_at_once_are_refused(
