@@ -56,7 +56,7 @@ def floor(python: str) -> str:
 
 
 @contextmanager
-def agent(system: FogUp, python: str, folder: Path, runtime: str) -> Generator[psutil.Process]:
+def agent(system: FogUp, python: str, folder: Path, engine: str) -> Generator[psutil.Process]:
     """Run an agent that joins the system while the context lasts."""
     token = json.loads(fog(system, "nodes", "token", "-o", "json").stdout)
     # Those of this process would have it import the checkout, or compile all modules anew.
@@ -65,7 +65,8 @@ def agent(system: FogUp, python: str, folder: Path, runtime: str) -> Generator[p
     environment = {
         "FOG_DATA_DIR": str(folder / "data"),
         "FOG_NODE_NAME": NAME,
-        "FOG_RUNTIME": runtime,
+        "FOG_RUNTIME": "container" if engine else "simulated",
+        "FOG_ENGINE_SOCKET": engine,
         "FOG_JOIN_TOKEN": token["token"],
         "FOG_JOIN_ADDR": token["join_address"],
         "FOG_GATEWAY_ADDRS": token["agent_address"],
@@ -94,13 +95,13 @@ def at_rest(process: psutil.Process, seconds: float) -> str:
     return figures(process)
 
 
-def measure(python: str, replicas: int, seconds: float, runtime: str, image: str) -> None:
+def measure(python: str, replicas: int, seconds: float, engine: str, image: str) -> None:
     """Measure one agent with so many replicas, each time after so many seconds of rest."""
     print(f"floor, asyncio imported: {floor(python)}", flush=True)
     with fog_up("--tls", "--nodes", "1") as system, tempfile.TemporaryDirectory() as folder:
         own = fog(system, "nodes", "-o", "name").stdout.strip()
         assert fog(system, "nodes", "cordon", own).returncode == 0
-        with agent(system, python, Path(folder), runtime) as process:
+        with agent(system, python, Path(folder), engine) as process:
             eventually_sync(
                 lambda: NAME in fog(system, "nodes", "-o", "name").stdout,
                 _PATIENCE_S,
@@ -111,7 +112,7 @@ def measure(python: str, replicas: int, seconds: float, runtime: str, image: str
             # A machine that measures may be busy, and a busy node takes nothing.
             wanted += ["--wait-for-capacity", "--wait", "--timeout", str(_PATIENCE_S)]
             size = ["--cpu", "0.001", "--memory", "8", "--storage", "0"]
-            deployed = fog(system, "deploy", "many", *wanted, *size, timeout_s=_PATIENCE_S)
+            deployed = fog(system, "deploy", "many", *wanted, *size, timeout_s=2 * _PATIENCE_S)
             assert deployed.returncode == 0, deployed.stderr
             print(f"with {replicas} replicas: {at_rest(process, seconds)}", flush=True)
 
@@ -122,10 +123,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--python", default=sys.executable, help="the agent's interpreter")
     parser.add_argument("--replicas", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=15, help="at rest before each look")
-    parser.add_argument("--runtime", choices=["simulated", "container"], default="simulated")
+    parser.add_argument(
+        "--engine", default="", help="its socket; without, containers are simulated"
+    )
     parser.add_argument("--image", default="x", help="what the replicas run")
     given = parser.parse_args(arguments)
-    measure(given.python, given.replicas, given.seconds, given.runtime, given.image)
+    measure(given.python, given.replicas, given.seconds, given.engine, given.image)
 
 
 if __name__ == "__main__":
