@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
+from itertools import islice
 from typing import Any
 
 from fogbank.domain.state_encoding import HeldTable, fields_of, joined
@@ -18,6 +19,9 @@ from fogbank.domain.tables import Page
 
 # Pages that nothing has changed on for so many rounds are encoded ahead.
 QUIET_ROUNDS = 64
+# So many of a table with one round: more than a full round changes, and who has caught up with the
+# log encodes what waited for that little by little.
+MOST_AHEAD = 64
 
 
 class ChangedBehindError(Exception):
@@ -74,7 +78,9 @@ class StateReading:
 
 
 def _settle(held: HeldTable, upto: int | None, *, keep: bool) -> None:
-    for page in held.table.changed(upto):
+    """Encode the changed pages, or the first of those up to a turn."""
+    most = None if upto is None else MOST_AHEAD
+    for page in islice(held.table.changed(upto), most):
         held.table.settle(page, held.encoded_page(page), keep=keep)
 
 

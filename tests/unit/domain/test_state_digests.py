@@ -15,7 +15,7 @@ import pytest
 from fogbank.domain import events as ev
 from fogbank.domain import fleet as fleet_module
 from fogbank.domain.decisions import Decisions
-from fogbank.domain.facts import Facts
+from fogbank.domain.facts import Facts, NodeFact
 from fogbank.domain.fleet import FleetState, StateDiffersError
 from fogbank.domain.state_encoding import (
     StateEncodingError,
@@ -26,7 +26,8 @@ from fogbank.domain.state_encoding import (
     stored_fields,
     structure_of,
 )
-from fogbank.domain.tables import Table
+from fogbank.domain.state_reading import MOST_AHEAD, QUIET_ROUNDS, StateReading
+from fogbank.domain.tables import ROWS_PER_PAGE, Table
 from fogbank.placement import Planner
 from tests.golden.examples import DETAILS
 from tests.support.fleet_log import LittleLog, a_fingerprint, a_spec
@@ -222,6 +223,22 @@ def test_rounds_carry_digests_that_every_reader_finds_too(
     rederiver, found = rederive(told.log.commits)
     assert all(each.same for each in found)
     assert rederiver.fleet.decisions.digest_round == carrying[-1]
+
+
+def test_who_was_far_behind_encodes_what_waited_little_by_little() -> None:
+    facts = Facts()
+    for number in range((MOST_AHEAD + 2) * ROWS_PER_PAGE):
+        facts.nodes[f"fog-{number}"] = an_instance(NodeFact, 1)
+    reading = StateReading({"facts": facts})
+
+    def unread() -> int:
+        return sum(not page.digest for page in facts.nodes.pages())
+
+    assert unread() == MOST_AHEAD + 2
+    reading.round_counted(QUIET_ROUNDS + 1, keep=False)
+    assert unread() == 2
+    reading.round_counted(QUIET_ROUNDS + 2, keep=False)
+    assert unread() == 0
 
 
 def test_a_reader_with_another_state_stops_and_says_where(
