@@ -90,7 +90,10 @@ class KeyWork:
                 timeout=_LONGEST_S,
                 check=True,
             )
-            return json.decode(ended.stdout, type=list[Done])
+            answers = json.decode(ended.stdout, type=list[Done])
+            if len(answers) != len(jobs):
+                raise ValueError(f"it did {len(answers)} of {len(jobs)} jobs")
+            return answers
         except Exception as error:  # noqa: BLE001 (whoever waits must hear of it)
             said = (getattr(error, "stderr", None) or b"").decode(errors="replace").splitlines()
             why = said[-1] if said else str(error)

@@ -85,6 +85,7 @@ async def test_a_server_that_is_away_may_come_back(tmp_path: Path) -> None:
         ("/nowhere",),
         (sys.executable, "-c", "raise SystemExit('out of memory')"),
         (sys.executable, "-c", "print('no JSON')"),
+        (sys.executable, "-c", "print('[]')"),
     ],
 )
 async def test_a_process_that_fails_fails_the_work_and_no_more(command: tuple[str, ...]) -> None:
