@@ -130,7 +130,9 @@ def print_data(value: Any, output: OutputFormat) -> None:
     if output is OutputFormat.YAML:
         import yaml
 
-        print(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), end="")
+        # Each part in full: a reference to what stands above means nothing in a file of its own.
+        parts = json.loads(json.dumps(value))
+        print(yaml.safe_dump(parts, sort_keys=False, allow_unicode=True), end="")
     else:
         print(json.dumps(value, indent=2, ensure_ascii=False))
 

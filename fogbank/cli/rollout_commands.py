@@ -82,11 +82,11 @@ def _end(answer: "GetRolloutResponse") -> str:
             f"if it isn't well by {instant(answer.gives_up_at)}, "
             f"it goes back to revision {answer.goes_back_to}"
         )
+    # What is well for a moment waits for no more than that, and there is nothing to give up.
+    for_ever = "however long that takes, it is not given up"
     if len(answer.revisions) > 1 and _phase(answer) == "progressing":
-        return (
-            f"it waits without an end; take it back with `fog rollout undo {answer.deployment_id}`"
-        )
-    return "it waits without an end"
+        return f"{for_ever}; take it back with `fog rollout undo {answer.deployment_id}`"
+    return for_ever
 
 
 def _would_unblock(connection: "Connection", answer: "GetRolloutResponse") -> list[str]:

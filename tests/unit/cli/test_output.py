@@ -7,7 +7,14 @@ import pytest
 import yaml
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from fogbank.cli.output import Column, OutputFormat, as_text, counted, print_list
+from fogbank.cli.output import (
+    Column,
+    OutputFormat,
+    as_text,
+    counted,
+    print_data,
+    print_list,
+)
 from fogbank.cli.views import (
     age,
     amounts,
@@ -69,6 +76,14 @@ def test_programs_get_data(capsys: pytest.CaptureFixture[str]) -> None:
     assert yaml.safe_load(capsys.readouterr().out) == ROWS
     show(OutputFormat.NAME)
     assert capsys.readouterr().out == "1\n2\n"
+
+
+def test_each_part_of_a_document_stands_for_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    """Such a part is made a file by copying its lines."""
+    rules = {"replace": False}
+    print_data({"rules": rules, "spec": {"rules": rules}}, OutputFormat.YAML)
+    spec = capsys.readouterr().out.partition("spec:")[2]
+    assert yaml.safe_load(spec) == {"rules": rules}
 
 
 def test_an_empty_table_is_said_aside(capsys: pytest.CaptureFixture[str]) -> None:
