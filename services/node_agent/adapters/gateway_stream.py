@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Self
 
 import grpc
@@ -22,8 +22,7 @@ from fogbank.domain.node import Fingerprint, HostDetails
 from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import RestartPolicy
-from fogbank.runtime.certificate_ends import GATEWAY_NAME, CertificateError
-from fogbank.runtime.grpc_channel import open_channel
+from fogbank.runtime.certificate_ends import CertificateError
 from fogbank.runtime.grpc_errors import from_rpc_error
 from fogbank.runtime.tls_errors import tls_advice
 from fogbank.v1 import (
@@ -34,6 +33,7 @@ from fogbank.v1 import (
     nodes_pb2,
     resources_pb2,
 )
+from services.node_agent.adapters.gateway_channels import GatewayChannels
 from services.node_agent.adapters.node_credentials import NodeCredentials
 from services.node_agent.app.ports import ErrandRefusedError, GatewayError
 from services.node_agent.core import effects as ef
@@ -85,10 +85,8 @@ class GrpcGateways:
         self._addresses = tuple(addresses)
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self._credentials = credentials
-        self._channels: dict[tuple[str, int], grpc.aio.Channel] = {}
+        self._channels = GatewayChannels(credentials)
         self._node_id = ""
-        self._stack = AsyncExitStack()
-        self._opening = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         """Nothing is dialled before the first stream."""
@@ -96,8 +94,7 @@ class GrpcGateways:
 
     async def __aexit__(self, *_: object) -> None:
         """Close all connections."""
-        await self._stack.aclose()
-        self._channels.clear()
+        await self._channels.close()
 
     @property
     def count(self) -> int:
@@ -105,46 +102,32 @@ class GrpcGateways:
 
     @asynccontextmanager
     async def open(self, number: int, node_id: str, name: str) -> AsyncIterator[GrpcStream]:
-        channel = await self._channel(self._addresses[number], node_id)
-        stream = GrpcStream(channel, self._metadata, node_id, name, self._credentials)
-        renewing = asyncio.create_task(stream.keep_fresh())
-        try:
-            yield stream
-        finally:
-            renewing.cancel()
-            stream.close()
+        self._node_id = node_id
+        async with self._channels.lent(self._addresses[number], node_id) as channel:
+            stream = GrpcStream(channel, self._metadata, node_id, name, self._credentials)
+            renewing = asyncio.create_task(stream.keep_fresh())
+            try:
+                yield stream
+            finally:
+                renewing.cancel()
+                stream.close()
 
     async def serve(self, number: int, errand_id: str, brought: AsyncIterator[Brought]) -> None:
-        channel = await self._channel(self._addresses[number], self._node_id)
-        stub = agent_service_pb2_grpc.AgentServiceStub(channel)
-        call = stub.Serve(metadata=self._metadata)
-        # Not left to the call: it would go on waiting for a silent container after its own end.
-        taken = asyncio.Event()
-        bringing = asyncio.create_task(_bring(call, errand_id, brought, taken))
-        try:
-            await call
-        except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.NOT_FOUND and not taken.is_set():
-                raise ErrandRefusedError from error
-            raise GatewayError(f"{error.code().name}: {error.details()}") from error
-        finally:
-            bringing.cancel()
-            await asyncio.gather(bringing, return_exceptions=True)
-
-    async def _channel(self, address: str, node_id: str) -> grpc.aio.Channel:
-        async with self._opening:
-            self._node_id = node_id
-            if self._credentials is None:
-                key, channel = (address, 0), open_channel(address)
-            else:
-                shown = await self._credentials.shown(node_id)
-                key = (address, shown.number)
-                channel = open_channel(
-                    address, credentials=shown.credentials, server_name=GATEWAY_NAME
-                )
-            if key not in self._channels:
-                self._channels[key] = await self._stack.enter_async_context(channel)
-            return self._channels[key]
+        async with self._channels.lent(self._addresses[number], self._node_id) as channel:
+            stub = agent_service_pb2_grpc.AgentServiceStub(channel)
+            call = stub.Serve(metadata=self._metadata)
+            # Not left to the call: it would go on waiting for a silent container after its own end.
+            taken = asyncio.Event()
+            bringing = asyncio.create_task(_bring(call, errand_id, brought, taken))
+            try:
+                await call
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.NOT_FOUND and not taken.is_set():
+                    raise ErrandRefusedError from error
+                raise GatewayError(f"{error.code().name}: {error.details()}") from error
+            finally:
+                bringing.cancel()
+                await asyncio.gather(bringing, return_exceptions=True)
 
 
 class GrpcStream:
@@ -206,6 +189,9 @@ class GrpcStream:
         if self._credentials is None:
             return
         await self._welcomed.wait()
+        # Kept for as long as the stream: a gateway that doesn't answer is asked again with it, and
+        # to make one takes a process.
+        request = b""
         while True:
             wait_s = self._credentials.renew_at_s - time.time()
             # Timers know nothing of a clock that is set, nor of the time in which the host sleeps.
@@ -214,7 +200,7 @@ class GrpcStream:
             if self._credentials.renew_at_s > time.time():
                 continue
             try:
-                request = await self._credentials.request(self._node_id)
+                request = request or await self._credentials.request(self._node_id)
             except GatewayError as error:
                 _log.error("no new certificate can be asked for", node=self._name, error=str(error))
                 await asyncio.sleep(_RENEWAL_RETRY_S)

@@ -27,10 +27,12 @@ class _Credentials:
 
     def __init__(self, *errors: Exception) -> None:
         self._errors = list(errors)
+        self.made = 0
 
     async def request(self, node_id: str) -> bytes:
         if self._errors:
             raise self._errors.pop(0)
+        self.made += 1
         return f"request of {node_id}".encode()
 
 
@@ -81,6 +83,18 @@ async def test_a_key_that_can_not_be_read_once_is_tried_again(
         assert not renewing.done()
         request = (await heard).certificate_renewal
         assert request.certificate_request == b"request of n-1"
+
+
+async def test_a_gateway_that_does_not_answer_is_asked_again_with_the_same_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To make one takes a process, which would be started each second."""
+    monkeypatch.setattr(gateway_stream, "_LEAST_RENEWAL_PAUSE_S", 0.001)
+    credentials = _Credentials()
+    async with _welcomed(credentials) as (gateway, _renewing), asyncio.timeout(20):
+        requests = [(await gateway.heard.get()).certificate_renewal for _ in range(3)]
+    assert {each.certificate_request for each in requests} == {b"request of n-1"}
+    assert credentials.made == 1
 
 
 async def test_a_clock_that_jumps_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
