@@ -31,7 +31,7 @@ from services.node_agent.adapters.container_ends import LOOK_EVERY_S, ContainerE
 from services.node_agent.adapters.engine import Engine
 from services.node_agent.adapters.image_collector import ImageCollector
 from services.node_agent.adapters.images import Images
-from services.node_agent.adapters.kept_logs import LINES, KeptLogs
+from services.node_agent.adapters.kept_logs import BYTES, LINES, KeptLogs
 from services.node_agent.adapters.networks import DeploymentNetworks
 from services.node_agent.adapters.one_container import (
     NO_TIMEOUT,
@@ -283,7 +283,7 @@ class EngineRuntime:
     async def _delete(self, docker: Docker, shown: Shown) -> None:
         """Remove a container, and keep the last of what it wrote."""
         if self._kept_logs is not None and shown.started:
-            text = await last_lines(docker, shown.id, LINES)
+            text = await last_lines(docker, shown.id, LINES, BYTES)
             await self._kept_logs.keep(shown.replica_id, shown.restart_count, text)
         await delete(docker, shown)
         self._ends.forget(shown.id)

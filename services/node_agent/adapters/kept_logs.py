@@ -17,7 +17,7 @@ _log = structlog.get_logger(__name__)
 
 # Of one container so much is kept, from the beginning of a line on.
 LINES = 1_000
-_BYTES = 256 * 1024
+BYTES = 256 * 1024
 # Characters that are handed on at once.
 _PIECE = 16 * 1024
 _NS_PER_US = 1_000
@@ -63,8 +63,8 @@ class KeptLogs:
 
     def _keep(self, replica_id: str, restart_count: int, text: str) -> None:
         data = text.encode(errors="replace")
-        if len(data) > _BYTES:
-            data = data[-_BYTES:].partition(b"\n")[2]
+        if len(data) > BYTES:
+            data = data[-BYTES:].partition(b"\n")[2]
         with self._lock:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             # A power cut may take the last ones; no container waits for the disk because of them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -183,14 +184,23 @@ async def _execute(
     yield Brought(exit_code=int(end["ExitCode"]))
 
 
-async def last_lines(docker: Docker, container_id: str, lines: int) -> str:
-    """Return the last lines that a container wrote; none if its log can't be read any more."""
+async def last_lines(docker: Docker, container_id: str, lines: int, most: int) -> str:
+    """Return the last lines that a container wrote; none if its log can't be read any more.
+
+    Of what is before the last `most` characters little is held: lines may be as long as the log.
+    """
+    pieces: deque[str] = deque()
+    size = 0
     try:
-        container = docker.containers.container(container_id)
-        return "".join(await container.log(stdout=True, stderr=True, tail=lines))
+        async for text in _written(docker, container_id, follow=False, tail=lines):
+            pieces.append(text)
+            size += len(text)
+            while size - len(pieces[0]) >= most:
+                size -= len(pieces.popleft())
     except DockerError as error:
         _log.debug("log not read", container=container_id, why=error.message)
         return ""
+    return "".join(pieces)
 
 
 async def read_logs(
@@ -203,17 +213,21 @@ async def read_logs(
     Raises:
         RuntimeFaultError: the engine gives no answer.
     """
-    wanted = {"stdout": True, "stderr": True, "follow": follow, "tail": tail}
-
-    async def read(docker: Docker) -> AsyncIterator[str]:
-        # Asked for by `container.log`, a log that isn't followed would be held whole.
-        path = f"containers/{container_id}/logs"
-        query = docker._query(path, params=wanted, timeout=NO_TIMEOUT)  # noqa: SLF001
-        async with query as response, response:
-            # Containers of agents have no terminal: what they write comes in frames.
-            async for text in multiplexed_result_stream(response):  # type: ignore[no-untyped-call]
-                yield text
-
-    async for text in engine.stream(read):
+    async for text in engine.stream(
+        lambda docker: _written(docker, container_id, follow=follow, tail=tail)
+    ):
         for start in range(0, len(text), _PIECE):
             yield text[start : start + _PIECE]
+
+
+async def _written(
+    docker: Docker, container_id: str, *, follow: bool, tail: int
+) -> AsyncIterator[str]:
+    wanted = {"stdout": True, "stderr": True, "follow": follow, "tail": tail}
+    # Asked for by `container.log`, a log that isn't followed would be held whole.
+    path = f"containers/{container_id}/logs"
+    query = docker._query(path, params=wanted, timeout=NO_TIMEOUT)  # noqa: SLF001
+    async with query as response, response:
+        # Containers of agents have no terminal: what they write comes in frames.
+        async for text in multiplexed_result_stream(response):  # type: ignore[no-untyped-call]
+            yield text

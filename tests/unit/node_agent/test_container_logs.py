@@ -1,4 +1,4 @@
-"""Logs are read no faster than they are taken, over an engine that has a lot to tell."""
+"""Logs are read no faster than they are taken, and never held whole, however much there is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from services.node_agent.adapters.engine import Engine
-from services.node_agent.adapters.one_container import read_logs
+from services.node_agent.adapters.one_container import last_lines, read_logs
 from services.node_agent.app.ports import RuntimeFaultError
 
 LINE = b"x" * 8_191 + b"\n"
@@ -74,6 +74,18 @@ async def test_a_log_is_never_held_whole(
     assert taken == LINES * len(LINE)
     assert (pretended.asked["tail"], pretended.asked["stdout"]) == ("50", "1")
     assert pretended.asked["follow"] == str(int(follow))
+
+
+async def test_of_a_container_that_goes_no_more_is_held_than_is_kept(
+    talkative: tuple[TalkativeEngine, Engine],
+) -> None:
+    """So few lines may be all that it ever wrote."""
+    most = 10 * len(LINE) + 1
+    held = await talkative[1].call(lambda docker: last_lines(docker, "c1", 50, most))
+    assert held.encode() == 11 * LINE
+    assert talkative[0].told == LINES * len(LINE)
+    gone = await talkative[1].call(lambda docker: last_lines(docker, "c2", 50, most))
+    assert gone == ""
 
 
 async def test_an_engine_that_knows_no_such_container_is_believed(
