@@ -41,8 +41,8 @@ class ReadEventsRequest(_message.Message):
     """Go on with commits as they come."""
     touching: _builtins.str
     """Only what touches this thing, as `deployment/<id>`, `replica/<id>`, `node/<id or name>`,
-    `user/<id>`, `cluster/<number>` or `organization/<number>`: of rounds the outcomes that concern it, of reports what they say of it. Empty for
-    all. Now and then a message without events then says how far the log was read.
+    `user/<id>`, `cluster/<number>` or `organization/<number>`: of rounds the outcomes that concern
+    it, of reports what they say of it. Empty for all.
     """
     @_builtins.property
     def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -155,7 +155,7 @@ Global___EventCause: _TypeAlias = EventCause  # noqa: Y015
 
 @_typing.final
 class ReadEventsResponse(_message.Message):
-    """One commit, or what the filters left of it."""
+    """One commit, or what the filters left of it; without events, how far the log was read."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -186,18 +186,20 @@ class ReadEventsResponse(_message.Message):
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
     ACTOR_NAMES_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Log sequence."""
+    """Log sequence; all that was asked for up to it was sent, with this message. With `touching`, a
+    large commit may come in several messages.
+    """
     subject: _builtins.str
-    """Subject it was appended on."""
+    """Subject it was appended on; empty without events."""
     last_sequence: _builtins.int
     """Without `follow`: the last log sequence that will be read."""
     @_builtins.property
     def appended_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was appended."""
+        """When it was appended; absent without events."""
 
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoggedEvent]:
-        """The events."""
+        """The events; none where the message only says how far the log was read."""
 
     @_builtins.property
     def actor_names(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

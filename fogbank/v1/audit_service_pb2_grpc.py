@@ -82,7 +82,9 @@ class AuditServiceServicer:
     """
 
     def ReadEvents(self, request, context):
-        """Sends the log's commits from any sequence, and goes on if asked to.
+        """Sends the log's commits from any sequence, and goes on if asked to. After 1,000 commits without
+        anything to send, and where the log ended when it was asked, a message without events says how
+        far it was read: who resumes after its sequence misses nothing, and has nothing read again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,7 +34,10 @@ class AuditServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AuditServiceAsyncStub: ...
     ReadEvents: _grpc.UnaryStreamMultiCallable[_audit_service_pb2.ReadEventsRequest, _audit_service_pb2.ReadEventsResponse]
-    """Sends the log's commits from any sequence, and goes on if asked to."""
+    """Sends the log's commits from any sequence, and goes on if asked to. After 1,000 commits without
+    anything to send, and where the log ended when it was asked, a message without events says how
+    far it was read: who resumes after its sequence misses nothing, and has nothing read again.
+    """
     GetStateAt: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.GetStateAtRequest, _audit_service_pb2.GetStateAtResponse]
     """Shows the state at a past instant."""
     VerifyLog: _grpc.UnaryStreamMultiCallable[_audit_service_pb2.VerifyLogRequest, _audit_service_pb2.VerifyLogResponse]
@@ -58,7 +61,10 @@ class AuditServiceAsyncStub(AuditServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ReadEvents: _aio.UnaryStreamMultiCallable[_audit_service_pb2.ReadEventsRequest, _audit_service_pb2.ReadEventsResponse]  # type: ignore[assignment]
-    """Sends the log's commits from any sequence, and goes on if asked to."""
+    """Sends the log's commits from any sequence, and goes on if asked to. After 1,000 commits without
+    anything to send, and where the log ended when it was asked, a message without events says how
+    far it was read: who resumes after its sequence misses nothing, and has nothing read again.
+    """
     GetStateAt: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.GetStateAtRequest, _audit_service_pb2.GetStateAtResponse]  # type: ignore[assignment]
     """Shows the state at a past instant."""
     VerifyLog: _aio.UnaryStreamMultiCallable[_audit_service_pb2.VerifyLogRequest, _audit_service_pb2.VerifyLogResponse]  # type: ignore[assignment]
@@ -85,7 +91,10 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _audit_service_pb2.ReadEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_audit_service_pb2.ReadEventsResponse], _abc.AsyncIterator[_audit_service_pb2.ReadEventsResponse]]:
-        """Sends the log's commits from any sequence, and goes on if asked to."""
+        """Sends the log's commits from any sequence, and goes on if asked to. After 1,000 commits without
+        anything to send, and where the log ended when it was asked, a message without events says how
+        far it was read: who resumes after its sequence misses nothing, and has nothing read again.
+        """
 
     @_abc_1.abstractmethod
     def GetStateAt(

@@ -22,6 +22,9 @@ from services.gateway.app.rights import own_role
 from services.gateway.core.own_parts import OwnParts
 from services.gateway.core.touching import Kind, Touching, parse_thing, placed_in_all, touching
 
+# Who was shown nothing of so many commits is told how far they were read.
+STRETCH_COMMITS = 1_000
+
 _KEPT_COMMITS = 500
 _COMMITS_AT_ONCE = 100
 

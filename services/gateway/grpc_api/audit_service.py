@@ -25,7 +25,7 @@ from fogbank.v1 import audit_service_pb2 as pb
 from fogbank.v1 import audit_service_pb2_grpc as rpc
 from fogbank.v1 import log_pb2
 from fogbank.v1.moments_pb2 import Moment
-from services.gateway.app.events import Events
+from services.gateway.app.events import STRETCH_COMMITS, Events
 from services.gateway.app.organizations import Organizations
 from services.gateway.app.past import Past
 from services.gateway.app.ports import LedgerAudits, Recorded
@@ -90,30 +90,34 @@ class AuditService(rpc.AuditServiceServicer):
             messages = self._everything(wanted, after, upto)
         else:
             messages = self._own(principal, wanted, after, upto)
+        told = after
         async with aclosing(messages):
             async for message in messages:
-                message.last_sequence = upto or 0
-                yield message
+                # Who comes again would have what the filters left out read once more.
+                far = message.sequence - told >= STRETCH_COMMITS
+                if message.events or far or message.sequence == last > told:
+                    told = message.sequence
+                    message.last_sequence = upto or 0
+                    yield message
 
     async def _everything(
         self, wanted: _Wanted, after: int, upto: int | None
     ) -> AsyncGenerator[pb.ReadEventsResponse, None]:
-        """Yield commits as the log has them, byte for byte."""
+        """Yield a message for each commit as the log has it, byte for byte."""
         batches = self._log.follow(after) if upto is None else self._log.read(after + 1, upto)
         async for batch in batches:
             for stored in batch:
-                if not wanted.subjects.fits(self._subject(stored)):
-                    continue
-                commit = log_pb2.Commit.FromString(stored.data)
-                envelopes = wanted.of(enumerate(commit.events))
-                message = self._response(stored, commit.appended_at_us, envelopes)
-                if message.events:
-                    yield message
+                message = pb.ReadEventsResponse(sequence=stored.sequence)
+                if wanted.subjects.fits(self._subject(stored)):
+                    commit = log_pb2.Commit.FromString(stored.data)
+                    envelopes = wanted.of(enumerate(commit.events))
+                    message = self._response(stored, commit.appended_at_us, envelopes)
+                yield message
 
     async def _touching(
         self, principal: Principal, wanted: _Wanted, name: str, after: int, upto: int | None
     ) -> AsyncGenerator[pb.ReadEventsResponse, None]:
-        """Yield what of the log touches a thing, and now and then how far it was read."""
+        """Yield a message for each commit that may touch a thing, and for how far it was read."""
         thing, ledger_id = await self._events.touching(principal, name)
         found = self._records.of(thing, ledger_id, after, upto)
         names: dict[str, str] = {}
@@ -125,8 +129,7 @@ class AuditService(rpc.AuditServiceServicer):
                     message = self._recorded(principal, wanted, thing, recorded)
                     await self._causes.name(message)
                     await self._name_actors(principal, message, names)
-                if message.events or recorded.stored is None:
-                    yield message
+                yield message
 
     async def _name_actors(
         self, principal: Principal, message: pb.ReadEventsResponse, names: dict[str, str]
@@ -168,7 +171,7 @@ class AuditService(rpc.AuditServiceServicer):
     async def _own(
         self, principal: Principal, wanted: _Wanted, after: int, upto: int | None
     ) -> AsyncGenerator[pb.ReadEventsResponse, None]:
-        """Yield what of each commit is a user's business."""
+        """Yield a message for each commit, with what of it is a user's business."""
         if upto is not None and after >= upto:
             return
         async for seen in self._events.follow(principal, after):
@@ -178,10 +181,10 @@ class AuditService(rpc.AuditServiceServicer):
                 for index, event in zip(seen.indexes, seen.events, strict=True)
                 if event is not None
             )
+            message = pb.ReadEventsResponse(sequence=commit.sequence)
             if wanted.subjects.fits(self._subject(commit)):
                 message = self._response(commit, commit.appended_at_us, wanted.of(envelopes))
-                if message.events:
-                    yield message
+            yield message
             if upto is not None and commit.sequence >= upto:
                 return
 
@@ -191,14 +194,18 @@ class AuditService(rpc.AuditServiceServicer):
         appended_at_us: int,
         envelopes: Iterable[tuple[int, log_pb2.EventEnvelope]],
     ) -> pb.ReadEventsResponse:
+        """Return a commit's message; where none of its events is to be shown, its place alone."""
+        logged = [
+            pb.LoggedEvent(index=index, envelope=envelope, payload_json=_as_json(envelope))
+            for index, envelope in envelopes
+        ]
+        if not logged:
+            return pb.ReadEventsResponse(sequence=commit.sequence)
         return pb.ReadEventsResponse(
             sequence=commit.sequence,
             subject=self._subject(commit),
             appended_at=timestamp_to_pb(appended_at_us),
-            events=[
-                pb.LoggedEvent(index=index, envelope=envelope, payload_json=_as_json(envelope))
-                for index, envelope in envelopes
-            ],
+            events=logged,
         )
 
     def _subject(self, commit: Commit | StoredCommit) -> str:

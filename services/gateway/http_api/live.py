@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Annotated
 
 import structlog
@@ -13,10 +13,12 @@ from pydantic_core import to_json
 from starlette.responses import Response, StreamingResponse
 from starlette.websockets import WebSocketDisconnect
 
+from fogbank.domain.envelope import Commit
 from fogbank.domain.errors import FogError, InvalidArgumentError, UnauthenticatedError
 from fogbank.domain.ids import canonical_uuid
 from fogbank.domain.status import StatusChange
 from services.gateway.app.deployments import Progress
+from services.gateway.app.events import STRETCH_COMMITS
 from services.gateway.app.principal import Principal
 from services.gateway.core.whole_numbers import whole_number
 from services.gateway.http_api import rendering
@@ -95,19 +97,24 @@ async def _messages(
     at which a client resumes, and keeps proxies from closing the connection.
     """
     told = cursor = after
+    loop = asyncio.get_running_loop()
     yield b"retry: 1000\n\n"
+    due_s = loop.time() + _KEEPALIVE_S
     while True:
-        try:
-            async with asyncio.timeout(_KEEPALIVE_S):
+        commits: list[Commit] = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(due_s):
                 commits = await uses.events.after(cursor)
-        except TimeoutError:
-            yield _id_only(cursor) if cursor != told else b":\n\n"
-            told = cursor
-            continue
-        cursor = commits[-1].sequence
-        for piece in _pieces(made.of(caller, commit) for commit in commits):
+        silent = True
+        for piece, sequence in _pieces(made, caller, commits):
             yield piece
-            told = cursor
+            silent, told = False, sequence
+        cursor = commits[-1].sequence if commits else cursor
+        if silent and (cursor - told >= STRETCH_COMMITS or loop.time() >= due_s):
+            yield b"id: %d\n\n" % cursor if cursor != told else b":\n\n"
+            silent, told = False, cursor
+        if not silent:
+            due_s = loop.time() + _KEEPALIVE_S
 
 
 async def _with_end(messages: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
@@ -123,20 +130,22 @@ async def _with_end(messages: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
         yield b": %s, come again\n\n" % error.reason.encode()
 
 
-def _pieces(messages: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield messages joined, so that each write is neither tiny nor huge."""
-    piece = b""
-    for message in messages:
-        piece += message
+def _pieces(
+    made: EventMessages, caller: Principal, commits: Iterable[Commit]
+) -> Iterator[tuple[bytes, int]]:
+    """Yield messages joined, so that each write is neither tiny nor huge.
+
+    Each with the sequence of the last commit in it.
+    """
+    piece, last = b"", 0
+    for commit in commits:
+        if message := made.of(caller, commit):
+            piece, last = piece + message, commit.sequence
         if len(piece) >= _PIECE_BYTES:
-            yield piece
+            yield piece, last
             piece = b""
     if piece:
-        yield piece
-
-
-def _id_only(sequence: int) -> bytes:
-    return b"id: %d\n\n" % sequence
+        yield piece, last
 
 
 @router.websocket("/ws/deployments/{deployment_id}")

@@ -12,6 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from fogbank.codec.values import spec_to_pb
 from fogbank.v1 import audit_service_pb2, deployments_pb2, node_service_pb2, policy_service_pb2
 from fogbank.v1 import deployment_service_pb2 as pb
+from services.gateway.grpc_api import audit_service
 from tests.support.fleet_log import a_spec, an_id
 from tests.support.gateway import GatewayWorld, gateway_world, refusal, signed_in
 from tests.support.named_users import ALICE, BOB
@@ -237,8 +238,8 @@ async def test_authors_read_what_is_theirs(world: GatewayWorld) -> None:
         await world.scheduler.place(deployment, an_id("node-1"))
     await world.deployments.delete(BOB, theirs)
 
-    alices = [commit async for commit in events(world, "alice")]
-    bobs = [commit async for commit in events(world, "bob")]
+    alices = [commit async for commit in events(world, "alice") if commit.events]
+    bobs = [commit async for commit in events(world, "bob") if commit.events]
 
     assert [commit.sequence for commit in alices] == [2, 4]
     assert [commit.sequence for commit in bobs] == [3, 5, 6]
@@ -262,7 +263,35 @@ async def test_authors_read_of_their_updates(world: GatewayWorld) -> None:
         "fogbank.v1.DeploymentCreated",
         "fogbank.v1.DeploymentUpdated",
     ]
-    assert [commit async for commit in events(world, "bob")] == []
+    assert [commit async for commit in events(world, "bob") if commit.events] == []
+
+
+@pytest.mark.parametrize(
+    ("user", "wanted"),
+    [
+        ("admin", {"types": ["fogbank.v1.DeploymentDeleted"]}),
+        ("admin", {"aggregates": ["node/none"]}),
+        ("admin", {"subjects": ["fogbank.log.*.*.scheduler.>"]}),
+        ("alice", {}),
+    ],
+)
+async def test_who_is_shown_nothing_is_told_how_far_the_log_was_read(
+    world: GatewayWorld, user: str, wanted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_service, "STRETCH_COMMITS", 4)
+    for _ in range(5):
+        await deployed(world, BOB)
+    call = events(world, user, follow=True, after_sequence=1, **wanted)
+    told = await take(call, 2)
+    for _ in range(4):
+        await deployed(world, BOB)
+    told += await take(call, 1)
+
+    assert [message.sequence for message in told] == [5, 6, 10], "a stretch, the end then, another"
+    assert not any(message.events or message.subject for message in told)
+    resumed = events(world, user, after_sequence=told[1].sequence, **wanted)
+    (message,) = [message async for message in resumed]
+    assert (message.sequence, message.last_sequence, len(message.events)) == (10, 10, 0)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx2
@@ -12,9 +12,11 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
+from fogbank.domain.envelope import Commit
 from services.gateway.app.ports import OrganizationKey
 from services.gateway.app.principal import Principal, Role, Service
 from services.gateway.core.service_accounts import Scope
+from services.gateway.http_api import live
 from services.gateway.http_api.server import HttpServer
 from tests.support.rest_face import RestFace, accepted_elsewhere, deploy_body, rest_face
 
@@ -99,6 +101,47 @@ async def test_last_event_id_resumes_without_gaps(served: Served) -> None:
         assert [number for number, _ in seen] == [begin + 2, begin + 3, begin + 4]
         names = [message["events"][0]["data"]["spec"]["name"] for _, message in seen]
         assert names == ["b", "c", "d"]
+
+
+async def _first_id(client: httpx2.AsyncClient, after: int) -> int:
+    """Follow until a message names its place in the log, and return that."""
+    async with asyncio.timeout(60), client.stream("GET", f"/api/events?after={after}") as answer:
+        async for line in answer.aiter_lines():
+            assert not line.startswith("data: ")
+            if line.startswith("id: "):
+                return int(line[4:])
+    raise AssertionError("it ended")
+
+
+async def test_who_is_shown_nothing_of_many_commits_resumes_behind_them(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "STRETCH_COMMITS", 3)
+    begin = served.face.fold.position
+    async with served.client("eve") as eve, served.client("bob") as bob:
+        for name in ("a", "b", "c"):
+            await _deploy(eve, name)
+        assert await _first_id(bob, begin) == begin + 3
+
+
+async def test_a_log_that_is_never_quiet_keeps_no_stream_silent(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What concerns others comes oftener than a keepalive is due."""
+    events = served.face.app.state.dependencies.events
+    async with served.client("eve") as eve:
+        await _deploy(eve)
+    (hers,) = await events.after(events.position - 1)
+
+    async def always_one_more(cursor: int) -> list[Commit]:
+        await asyncio.sleep(0)
+        return [replace(hers, sequence=cursor + 1)]
+
+    monkeypatch.setattr(events, "after", always_one_more)
+    monkeypatch.setattr(live, "_KEEPALIVE_S", 0.01)
+    monkeypatch.setattr(live, "STRETCH_COMMITS", 10**12)
+    async with served.client("bob") as bob:
+        assert await _first_id(bob, hers.sequence) > hers.sequence
 
 
 @pytest.mark.parametrize("first", [Scope.AUDIT, Scope.READ])
