@@ -37,6 +37,7 @@ _HINTS = {
     "QUEUE_FULL": _LATER,
     "TOO_MANY_SIGN_INS": _LATER,
     "TOO_MANY_PAST_QUESTIONS": _LATER,
+    "TOO_MANY_PLANS": _LATER,
     "LOG_BACKLOG_FULL": _LATER,
     "DEADLINE_EXCEEDED": "it may have been done all the same; `fog ps` shows it",
     "NODE_SILENT": _SOON,

@@ -31,7 +31,7 @@ from fogbank.placement.rebalance import planned_so_far
 from fogbank.runtime.clock import Clock
 from fogbank.runtime.crash_points import crash_point
 from fogbank.runtime.garbage import keep_what_was_folded
-from fogbank.runtime.turns import last_in_turns
+from fogbank.runtime.turns import Spaced, last_in_turns
 from services.scheduler.core.leadership import Leadership
 from services.scheduler.core.liveness import Liveness
 from services.scheduler.core.status import RoundMeter, SchedulerStatus
@@ -45,6 +45,8 @@ _RETRY_S = 0.5
 _NO_WORK_S = 3600.0
 # Rounds that place more tell it in one line: telling would take longer than deciding.
 _PLACEMENTS_TOLD = 16
+# Plans and explanations, many nodes and replicas of which take long, may take so much of the time.
+_TELLING_SHARE = 1 / 3
 
 
 class Scheduler:
@@ -80,6 +82,7 @@ class Scheduler:
         self._log = log
         self._clock = clock
         self._clock_check = ClockCheck(log, clock)
+        self._telling = Spaced(_TELLING_SHARE, clock.monotonic_s)
         self._meter = meter
         self._own = OwnCommit()
         self._changed = asyncio.Event()
@@ -395,8 +398,9 @@ class Scheduler:
             UnavailableError: `min_sequence` is not folded in time.
         """
         await self._reached(min_sequence)
-        planned = plan(self.planner, spec, self._clock.now_us())
-        return AsOf(planned, self.planner.fleet.position)
+        async with self._telling.turn():
+            planned = plan(self.planner, spec, self._clock.now_us())
+            return AsOf(planned, self.planner.fleet.position)
 
     async def plan_rebalance(
         self, terms: RebalanceTerms, min_sequence: int = 0
@@ -421,12 +425,13 @@ class Scheduler:
             UnavailableError: `min_sequence` is not folded in time.
         """
         await self._reached(min_sequence)
-        fleet = self.planner.fleet
-        deployment = fleet.facts.deployments.get(deployment_id)
-        if deployment is None:
-            raise NotFoundError("Deployment not found", reason="DEPLOYMENT_NOT_FOUND")
-        told = explain(self.planner, deployment, self._clock.now_us())
-        return AsOf(told, fleet.position)
+        async with self._telling.turn():
+            fleet = self.planner.fleet
+            deployment = fleet.facts.deployments.get(deployment_id)
+            if deployment is None:
+                raise NotFoundError("Deployment not found", reason="DEPLOYMENT_NOT_FOUND")
+            told = explain(self.planner, deployment, self._clock.now_us())
+            return AsOf(told, fleet.position)
 
     async def _reached(self, sequence: int) -> None:
         try:

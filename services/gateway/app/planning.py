@@ -18,7 +18,8 @@ from services.gateway.app.principal import Principal
 class Planning:
     """The use cases of plans and explanations; nothing here is written down.
 
-    All raise UnavailableError when no scheduler answers: it alone holds the state to tell from.
+    All raise UnavailableError when no scheduler answers: it alone holds the state to tell from; and
+    ResourceExhaustedError when too many want such an answer.
     """
 
     def __init__(

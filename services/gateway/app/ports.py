@@ -263,7 +263,10 @@ class SchedulerStatus:
 
 
 class SchedulerQueries(Protocol):
-    """Answers from the scheduler's live state; UnavailableError when it does not answer."""
+    """Answers from the scheduler's live state; UnavailableError when it does not answer.
+
+    Plans and explanations raise ResourceExhaustedError where too many want them.
+    """
 
     async def status(self) -> SchedulerStatus:
         """Return what it does."""
