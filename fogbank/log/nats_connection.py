@@ -173,7 +173,7 @@ class NatsConnection:
                 waiting = (subject.lower(), patience)
                 self._requests.add(waiting)
                 try:
-                    reply = await self.client.request(
+                    return await self.client.request(
                         subject,
                         payload,
                         timeout=timeout_s,
@@ -184,11 +184,12 @@ class NatsConnection:
         except TimeoutError:
             self._raise_denial(subject)
             raise
-        if _cancellations() > cancelled_before:
-            # The client waits with asyncio.wait_for, which before Python 3.12 forgets that it was
-            # cancelled if the answer came at that very moment. A loop would never end then.
-            raise asyncio.CancelledError
-        return reply
+        finally:
+            if _cancellations() > cancelled_before:
+                # The client waits with asyncio.wait_for, which before Python 3.12 forgets that it
+                # was cancelled if the answer came at that very moment, be it that nobody is there
+                # to give one. A loop would never end then.
+                raise asyncio.CancelledError
 
     def check_may_publish(self, prefix: str) -> None:
         """Look back: was a message on a subject with this prefix denied since we connected?
