@@ -121,7 +121,9 @@ class PostgresDenials:
                 while not lost.is_set():
                     await self.read()
                     try:
-                        await asyncio.wait_for(lost.wait(), _READ_AGAIN_S)
+                        # Not `wait_for`: before Python 3.12 it may swallow a cancellation.
+                        async with asyncio.timeout(_READ_AGAIN_S):
+                            await lost.wait()
                     except TimeoutError:
                         # So that a connection that is dead is found out.
                         await driver.execute("SELECT 1", timeout=_READ_AGAIN_S)
