@@ -67,7 +67,8 @@ def create_app(dependencies: HttpDependencies) -> FastAPI:
         *(fleet, live, system, dashboard),
     )
     for part in parts:
-        app.include_router(part.router)
+        # Not `include_router`, which makes every route a second time, at the first request.
+        app.router.routes.extend(part.router.routes)
     app.mount("/dashboard", dashboard.FILES)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     serve_document(app)
