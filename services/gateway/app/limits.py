@@ -18,6 +18,7 @@ from ipaddress import IPv6Address, ip_address
 from fogbank.domain.errors import FogError, ResourceExhaustedError, UnauthenticatedError
 from fogbank.runtime.clock import Clock
 from services.gateway.app.principal import Principal
+from services.gateway.app.turns import steady_us, turn_of
 from services.gateway.core.rates import Rate
 
 _BURST_S = 2
@@ -84,25 +85,24 @@ class Limits:
 
     def request(self, principal: Principal) -> None:
         """Count a request of somebody who is signed in."""
-        wait_us = self._subjects.take(principal.user_id, self._now_us())
+        wait_us = self._subjects.take(principal.user_id, steady_us(self._clock))
         _refuse_for(wait_us, "Too many requests")
 
     def more(self, principal: Principal, count: int) -> None:
         """Count what a request brings beside itself, which it was let in without: others wait."""
         if count > 0:
-            self._subjects.add(principal.user_id, count, self._now_us())
+            self._subjects.add(principal.user_id, count, steady_us(self._clock))
 
     async def turn(self, principal: Principal) -> None:
         """Count a request of somebody who is signed in, once there is room for it.
 
         For what a stream brings: who is not read for a moment sends more slowly, and loses nothing.
         """
-        while wait_us := self._subjects.take(principal.user_id, self._now_us()):  # noqa: ASYNC110  it says for how long
-            await asyncio.sleep(wait_us / 1_000_000)
+        await turn_of(principal.user_id, self._subjects, self._clock)
 
     def anonymous(self, address: str) -> None:
         """Count a request without a token, or with one that doesn't count."""
-        wait_us = self._addresses.take(host_of(address), self._now_us())
+        wait_us = self._addresses.take(host_of(address), steady_us(self._clock))
         _refuse_for(wait_us, "Too many requests from your address")
 
     @contextmanager
@@ -138,7 +138,7 @@ class Limits:
                     _refuse_for(wait_us, "Too many sign-ins that failed or are not yet answered")
                 await attempts.answered.wait()
             with attempts.looked_into():
-                now_us = self._now_us()
+                now_us = steady_us(self._clock)
                 self._names_here.take(here, now_us)
                 self._names.take(name_key, now_us)
                 failed = False
@@ -156,12 +156,8 @@ class Limits:
             if not attempts.all:
                 del self._attempts[name_key]
 
-    def _now_us(self) -> int:
-        """Return microseconds that never fall, also when the wall clock is set back."""
-        return round(self._clock.monotonic_s() * 1_000_000)
-
     def _sign_in_wait_us(self, here: str, name_key: str) -> int:
-        now_us = self._now_us()
+        now_us = steady_us(self._clock)
         return max(self._names_here.wait_us(here, now_us), self._names.wait_us(name_key, now_us))
 
     def room_for_stream(self, principal: Principal) -> None:

@@ -6,13 +6,13 @@ one what happens meanwhile, so who waits here says as much in fewer commits.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from fogbank.domain.envelope import EventEnvelope
 from fogbank.domain.errors import ResourceExhaustedError
 from fogbank.runtime.clock import Clock
 from services.gateway.app.ports import CommitAppender
+from services.gateway.app.turns import steady_us, turn_of
 from services.gateway.core.rates import Rate
 
 COMMITS_PER_S = 10
@@ -21,7 +21,6 @@ BURST = 100
 # more of them come at once.
 MESSAGES_PER_S = 20
 MESSAGES_BURST = 200
-_US_PER_S = 1_000_000
 
 
 class NodePace:
@@ -40,11 +39,11 @@ class NodePace:
 
     async def message(self, node: str) -> None:
         """Wait until a node may say one thing more; who isn't read meanwhile can't send it."""
-        await self._turn(self._messages, node)
+        await turn_of(node, self._messages, self._clock)
 
     async def append(self, envelopes: Sequence[EventEnvelope]) -> tuple[int, int]:
         """Append once it is the turn of the node that the events are about; raises as the port."""
-        await self._turn(self._commits, envelopes[0].aggregate)
+        await turn_of(envelopes[0].aggregate, self._commits, self._clock)
         return await self._appender.append(envelopes)
 
     async def append_at_once(self, envelopes: Sequence[EventEnvelope]) -> tuple[int, int]:
@@ -53,17 +52,10 @@ class NodePace:
         Raises:
             ResourceExhaustedError: it is not the node's turn; or as the port.
         """
-        if wait_us := self._commits.take(envelopes[0].aggregate, self._now_us()):
+        if wait_us := self._commits.take(envelopes[0].aggregate, steady_us(self._clock)):
             raise ResourceExhaustedError(
                 "the node has had too much written into the log",
                 reason="RATE_LIMITED",
                 retry_after_ms=-(-wait_us // 1_000),
             )
         return await self._appender.append(envelopes)
-
-    async def _turn(self, rate: Rate, key: str) -> None:
-        while wait_us := rate.take(key, self._now_us()):  # noqa: ASYNC110  it says for how long
-            await asyncio.sleep(wait_us / _US_PER_S)
-
-    def _now_us(self) -> int:
-        return round(self._clock.monotonic_s() * _US_PER_S)

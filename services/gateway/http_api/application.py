@@ -26,7 +26,7 @@ from services.gateway.http_api import (
     updates,
 )
 from services.gateway.http_api.answer_examples import give_examples
-from services.gateway.http_api.costly_answers import MetricsText, serve_document
+from services.gateway.http_api.costly_answers import MetricsText, document_route
 from services.gateway.http_api.dependencies import HttpDependencies
 from services.gateway.http_api.errors import ErrorBody, Problem
 from services.gateway.http_api.event_messages import EventMessages
@@ -53,6 +53,7 @@ def create_app(dependencies: HttpDependencies) -> FastAPI:
         redoc_url=None,
         static_url="/docs/assets",
         redirect_slashes=False,
+        routes=[document_route()],
     )
     app.state.dependencies = dependencies
     app.state.max_body_bytes = dependencies.max_body_bytes
@@ -71,7 +72,6 @@ def create_app(dependencies: HttpDependencies) -> FastAPI:
         app.router.routes.extend(part.router.routes)
     app.mount("/dashboard", dashboard.FILES)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
-    serve_document(app)
     return app
 
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from fastapi import FastAPI
 from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from services.gateway.app.shared_answer import SharedAnswer
 from services.gateway.http_api.access import address_of
@@ -19,7 +19,6 @@ from services.gateway.http_api.dependencies import used_by
 
 # Prometheus asks every 15 s or so.
 _METRICS_GOOD_FOR_S = 1.0
-_DOCUMENT = "/openapi.json"
 _OPENMETRICS = "application/openmetrics-text"
 
 
@@ -44,15 +43,14 @@ async def _encoded(accepted: str) -> tuple[bytes, str]:
     return encoder(REGISTRY), content_type
 
 
-def serve_document(app: FastAPI) -> None:
-    """Serve the OpenAPI document encoded once, in the place of FastAPI's route."""
+def document_route() -> Route:
+    """Return what serves the OpenAPI document encoded once; it goes before FastAPI's own route."""
     kept: list[bytes] = []
 
     async def document(request: Request) -> Response:
         used_by(request).identity.limits.anonymous(address_of(request))
         if not kept:
-            kept.append(bytes(JSONResponse(app.openapi()).body))
+            kept.append(bytes(JSONResponse(request.app.openapi()).body))
         return Response(kept[0], media_type="application/json")
 
-    app.router.routes[:] = [each for each in app.routes if getattr(each, "path", "") != _DOCUMENT]
-    app.add_route(_DOCUMENT, document, include_in_schema=False)
+    return Route("/openapi.json", document, include_in_schema=False)
