@@ -49,10 +49,13 @@ def log(
         named = names(connection, actors)
         # Other records have only some of the commands on a deployment.
         changes = Changes() if thing.startswith("deployment/") else None
+        event: dict[str, Any] | None = None
         for logged, event in _logged(connection, thing, after, actors=actors):
             position = pack(event["sequence"], event["index"])
             changed = changes.told(logged.envelope, position) if changes is not None else ""
             _print(event, thing, named, output, changed)
+        if event is None:
+            print(f"nothing in the log about {thing}", file=sys.stderr)
 
 
 def resolved(connection: "Connection", thing: str) -> str:

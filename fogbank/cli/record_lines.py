@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import zip_longest
 from typing import Any
 
+from fogbank.cli.output import counted
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHORT_ID = 8
 _BEST_SHOWN = 3
@@ -33,7 +35,20 @@ def lines(event: dict[str, Any], thing: str, named: Named, changed: str = "") ->
                 yield from _because(cause, named)
     else:
         said = f": {changed}" if changed else _details(payload)
-        yield f"{_words(kind)} by {_actor(event['actor'], named)}{said}"
+        about = "" if _is(thing, event["aggregate"], named) else _about(event["aggregate"], named)
+        yield f"{_words(kind)}{about} by {_actor(event['actor'], named)}{said}"
+
+
+def _is(thing: str, aggregate: str, named: Named) -> bool:
+    """Tell whether a thing, given by its id or its name, is what an event happened to."""
+    kind, _, id_ = aggregate.partition("/")
+    return thing == aggregate or (kind == "node" and thing == f"node/{named(kind, id_)}")
+
+
+def _about(aggregate: str, named: Named) -> str:
+    """Return what an event happened to, with a space before it; nothing for what has no name."""
+    kind, _, id_ = aggregate.partition("/")
+    return f" {named(kind, id_)}" if kind in {"deployment", "node"} and id_ else ""
 
 
 def _words(kind: str) -> str:
@@ -104,9 +119,7 @@ def _because(cause: dict[str, Any] | None, named: Named) -> Iterator[str]:
 def cause_text(cause: dict[str, Any], named: Named) -> str:
     """Return what an event is that led to another, by its type, aggregate and actor."""
     what = _words(str(cause["type"]).rpartition(".")[2])
-    kind, _, id_ = str(cause["aggregate"]).partition("/")
-    about = f" {named(kind, id_)}" if kind in {"deployment", "node"} and id_ else ""
-    return f"{what}{about} by {_actor(str(cause['actor']), named)}"
+    return f"{what}{_about(str(cause['aggregate']), named)} by {_actor(str(cause['actor']), named)}"
 
 
 def _actor(actor: str, named: Named) -> str:
@@ -158,7 +171,11 @@ def _placed(decided: dict[str, Any], thing: str, named: Named) -> Iterator[str]:
             yield f"{which} evicted: preempted by {named('deployment', owner)}"
         else:
             yield f"{which} of {named('deployment', evicted)} evicted for{whose or ' it'}"
+    others = 0
     for placement in decided.get("placements", []):
+        if _is_of_another(placement, thing, named):
+            others += 1
+            continue
         node = named("node", placement.get("node_id", ""))
         text = f"{_replica(placement)}{whose}, slot {placement.get('slot', 0)}, placed on {node}"
         text += f", score {placement.get('score', 0)}"
@@ -167,6 +184,19 @@ def _placed(decided: dict[str, Any], thing: str, named: Named) -> Iterator[str]:
         if placement.get("starts_after"):
             text += f", starts after {_replicas(placement['starts_after'])} ended"
         yield text
+    if others:
+        yield f"{counted(others, 'other replica')}{whose} placed in the same breath"
+
+
+def _is_of_another(placement: dict[str, Any], thing: str, named: Named) -> bool:
+    """Tell whether a placement is of another replica or node than the record that it stands in."""
+    kind, _, id_ = thing.partition("/")
+    replaces = str(placement.get("replaces", ""))
+    if kind == "node":
+        # What it replaces was perhaps there.
+        return not (replaces or _is(thing, f"node/{placement.get('node_id', '')}", named))
+    ids = (str(placement.get("replica_id", "")), replaces)
+    return kind == "replica" and not any(each.startswith(id_.lower()) for each in ids)
 
 
 def _considered(considered: dict[str, Any], named: Named) -> Iterator[str]:

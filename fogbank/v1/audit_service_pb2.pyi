@@ -40,8 +40,8 @@ class ReadEventsRequest(_message.Message):
     follow: _builtins.bool
     """Go on with commits as they come."""
     touching: _builtins.str
-    """Only what touches this thing, as `deployment/<id>`, `replica/<id>`, `node/<id or name>`,
-    `user/<id>`, `cluster/<number>` or `organization/<number>`: of rounds the outcomes that concern
+    """Only what touches this thing, as `deployment/<id>`, `replica/<id, or its first 8 digits>`,
+    `node/<id or name>`, `user/<id>`, `cluster/<number>` or `organization/<number>`: of rounds the outcomes that concern
     it, of reports what they say of it. Empty for all.
     """
     @_builtins.property

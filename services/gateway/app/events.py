@@ -20,7 +20,14 @@ from services.gateway.app.ports import LedgerQueries
 from services.gateway.app.principal import Principal
 from services.gateway.app.rights import own_role
 from services.gateway.core.own_parts import OwnParts
-from services.gateway.core.touching import Kind, Touching, parse_thing, placed_in_all, touching
+from services.gateway.core.touching import (
+    Kind,
+    Touching,
+    parse_thing,
+    placed_in_all,
+    replica_called,
+    touching,
+)
 
 # Who was shown nothing of so many commits is told how far they were read.
 STRETCH_COMMITS = 1_000
@@ -141,6 +148,8 @@ class Events:
             UnavailableError: the fleet has no such deployment, and the ledger doesn't answer.
         """
         kind, id_ = parse_thing(thing)
+        if kind is Kind.REPLICA:
+            id_ = replica_called(self._fold.fleet, id_)
         found = touching(self._fold.fleet, kind, id_)
         if found is None and kind is Kind.DEPLOYMENT and (asked_id := canonical_uuid(id_)):
             owner_id = "" if principal.sees_all else principal.user_id
@@ -159,7 +168,7 @@ class Events:
             case Kind.DEPLOYMENT:
                 return self._fold.owner_of(id_.lower()) == principal.user_id
             case Kind.REPLICA:
-                placed = self._fold.fleet.decisions.placements.get(id_.lower())
+                placed = self._fold.fleet.decisions.placements.get(id_)
                 if placed is None:
                     return False
                 return self._fold.owner_of(placed.deployment_id) == principal.user_id

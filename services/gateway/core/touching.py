@@ -18,6 +18,8 @@ from services.gateway.core.whole_numbers import whole_number
 # As ids are written. Looks ahead, so that none hides in what another match took.
 _UUID = re.compile(rb"(?=([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}))")
 _UUID_LENGTH = 36
+# As texts for people show ids, or more of one.
+_SHORT_ID = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,27}")
 
 
 class Kind(StrEnum):
@@ -186,6 +188,23 @@ def placed_in_all(view: DeploymentView) -> list[str]:
     ]
 
 
+def replica_called(fleet: FleetState, id_: str) -> str:
+    """Return the id of the replica that has it, or whose id alone begins so; empty for none.
+
+    Raises:
+        InvalidArgumentError: the ids of several begin so.
+    """
+    id_ = id_.lower()
+    if id_ in fleet.decisions.placements or not _SHORT_ID.fullmatch(id_):
+        return id_
+    found = [each.id for each in fleet.decisions.placements.values() if each.id.startswith(id_)]
+    if len(found) > 1:
+        raise InvalidArgumentError.of_field(
+            "touching", f"must be one replica: the ids of {len(found)} begin with {id_}"
+        )
+    return found[0] if found else ""
+
+
 def touching(fleet: FleetState, kind: Kind, id_: str) -> Touching | None:
     """Return what follows a thing through the log; None if the fleet never had it.
 
@@ -199,9 +218,7 @@ def touching(fleet: FleetState, kind: Kind, id_: str) -> Touching | None:
             decision = fleet.decisions.deployments.get(id_)
             return Touching(kind, id_, decision.replica_ids if decision is not None else ())
         case Kind.REPLICA:
-            return (
-                Touching(kind, id_.lower()) if id_.lower() in fleet.decisions.placements else None
-            )
+            return Touching(kind, id_) if id_ in fleet.decisions.placements else None
         case Kind.NODE:
             named = [node.id for node in fleet.facts.nodes.values() if node.name == id_]
             node_id = id_.lower() if id_.lower() in fleet.facts.nodes else (named or [""])[-1]

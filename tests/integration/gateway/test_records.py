@@ -121,7 +121,8 @@ def events(messages: list[Any]) -> list[tuple[int, list[bytes]]]:
 async def test_replicas_nodes_and_users(world: GatewayWorld) -> None:
     mine, _theirs, replica = await preempted(world)
     await world.deployments.delete(ADMIN, mine)
-    assert [each.sequence for each in await record(world, f"replica/{replica}")] == [4, 5]
+    for called in (replica, replica.upper(), replica[:8]):
+        assert [each.sequence for each in await record(world, f"replica/{called}")] == [4, 5]
     assert [each.sequence for each in await record(world, f"user/{ALICE.user_id}")] == [2]
     assert [each.sequence for each in await record(world, f"user/{ADMIN.user_id}")] == [6]
     assert [each.sequence for each in await record(world, f"user/{BOB.user_id}", "bob")] == [3]
@@ -160,6 +161,8 @@ async def test_who_may_not_and_what_there_is_not(world: GatewayWorld) -> None:
     for thing, user, code, words in (
         (f"deployment/{mine}", "bob", grpc.StatusCode.NOT_FOUND, "Deployment not found"),
         (f"replica/{replica}", "bob", grpc.StatusCode.NOT_FOUND, "Replica not found"),
+        (f"replica/{replica[:8]}", "bob", grpc.StatusCode.NOT_FOUND, "Replica not found"),
+        (f"replica/{replica[:7]}", "alice", grpc.StatusCode.NOT_FOUND, "Replica not found"),
         (f"user/{ALICE.user_id}", "bob", grpc.StatusCode.NOT_FOUND, "User not found"),
         ("node/fog-9", "admin", grpc.StatusCode.NOT_FOUND, "Node not found"),
         ("deployment/x", "admin", grpc.StatusCode.NOT_FOUND, "Deployment not found"),
@@ -197,7 +200,8 @@ async def test_the_command_tells_it_in_words_and_exports_it(
     chain = capsys.readouterr().out.splitlines()
     assert f"evicted: preempted by theirs (priority 90, {theirs[:8]})" in chain[0]
     assert chain[-1].strip().startswith("because 3.0")
-    assert f"deployment created by user/{BOB.user_id}" in chain[-1]
+    theirs_named = f"theirs (priority 90, {theirs[:8]})"
+    assert f"deployment created {theirs_named} by user/{BOB.user_id}" in chain[-1]
     assert await asyncio.to_thread(run, ["audit", "why", f"deployment/{mine}", "-o", "json"]) == 0
     assert [row["sequence"] for row in json.loads(capsys.readouterr().out)] == [5, 3]
     code, told = await fog("-o", "json")
@@ -209,6 +213,16 @@ async def test_the_command_tells_it_in_words_and_exports_it(
     assert path.read_text() == told
     assert (await fog("--export", str(tmp_path / "mine.csv")))[0] == 64
     assert (await fog("--export", str(tmp_path / "nowhere" / "mine.jsonl")))[0] == 1
+
+
+async def test_the_record_of_who_did_nothing_says_so(
+    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FOG_ADDR", world.address)
+    monkeypatch.setenv("FOG_TOKEN", "admin")
+    nobody = f"user/{an_id('nobody')}"
+    assert await asyncio.to_thread(run, ["audit", "log", nobody]) == 0
+    assert capsys.readouterr() == ("", f"nothing in the log about {nobody}\n")
 
 
 async def test_the_command_tells_what_a_command_changed(

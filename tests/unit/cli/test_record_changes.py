@@ -78,6 +78,7 @@ def test_the_line_of_a_command_has_its_changes() -> None:
     event = {
         "type": "fogbank.v1.DeploymentScaled",
         "actor": "user/u1",
+        "aggregate": f"deployment/{ID}",
         "payload": {"deployment_id": ID, "replicas": 3},
     }
 
@@ -90,7 +91,12 @@ def test_the_line_of_a_command_has_its_changes() -> None:
 
 def test_what_operators_say_of_nodes_is_told_with_instants_for_people() -> None:
     payload = {"node_id": "n1", "deadline_us": "1700000000000000", "reason": "the rack moves"}
-    event = {"type": "fogbank.v1.NodeDraining", "payload": payload, "actor": "user/u1"}
+    event = {
+        "type": "fogbank.v1.NodeDraining",
+        "payload": payload,
+        "actor": "user/u1",
+        "aggregate": "node/n1",
+    }
     (said,) = lines(event, "node/n1", lambda kind, known: {"user/u1": "ada"}[f"{kind}/{known}"])
     assert said == (
         "node draining by user/u1 (ada): deadline 2023-11-14T22:13:20.000Z, reason the rack moves"
