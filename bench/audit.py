@@ -60,7 +60,7 @@ _PATIENCE_S = 3_600
 _ROWS = (
     "commits",
     "tree_nodes",
-    "touches",
+    "commit_touches",
     "deployment_status_history",
     "deployments",
     "nodes",

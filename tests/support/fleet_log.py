@@ -109,6 +109,21 @@ class LittleLog:
         deployment_id = deployment_id or an_id(f"deployment {self.sequence + 1}")
         return deployment_id, self.fact(ev.DeploymentCreated(spec, OWNER), deployment_id)
 
+    def scale_at_once(self, *names: str) -> Commit:
+        """Append deployments in one commit, each scaled by a stale version and then indeed."""
+        envelopes = []
+        for name in names:
+            created = self.envelope(ev.DeploymentCreated(a_spec(name), OWNER), an_id(name))
+            scaled = ev.DeploymentScaled(created.event_id, 2)
+            envelopes.append(created)
+            envelopes += [
+                self.envelope(
+                    scaled, an_id(f"{name} {version}"), CommandTerms(digest(name.encode()), version)
+                )
+                for version in (1, 0)
+            ]
+        return self.commit(GATEWAY, *envelopes)
+
     def connect(self, name: str, fingerprint: Fingerprint | None = None) -> tuple[str, Commit]:
         """Append a node's handshake and return the node's id."""
         node_id = an_id(name)

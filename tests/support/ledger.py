@@ -216,7 +216,7 @@ async def whole_tables(url: str) -> dict[str, list[asyncpg.Record]]:
         "deployment_status_history": "deployment_id, sequence",
         "nodes": "id",
         "commits": "sequence",
-        "touches": "kind, id, position",
+        "commit_touches": "kind, id, position",
         "checkpoint": "position",
     }
     return {

@@ -24,7 +24,7 @@ _KEYS = {
     "deployment_resources": "deployment_id",
     "deployment_replicas": "id",
     "deployment_status_history": "deployment_id, sequence",
-    "touches": "kind, id, position",
+    "commit_touches": "kind, id, position",
 }
 _SHOWN = 5
 

@@ -37,7 +37,8 @@ from services.ledger.core.rows import (
 from services.ledger.core.touched import TouchRow
 
 _INSTANT_SUFFIX = "_us"
-_REPLICAS = DEPLOYMENTS.c.replicas
+# What comes as lists.
+_LISTS = (DEPLOYMENTS.c.replicas, TOUCHES.c.more)
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 _ADVANCE = (
@@ -61,7 +62,11 @@ class _Kind:
         self.columns = columns_of(row)
         self._table = f"public.{table.name}"
         self._types = [_array_of(table.c[name]) for name in self.columns]
-        self._replicas = [at for at, name in enumerate(self.columns) if table.c[name] is _REPLICAS]
+        self._lists = [
+            at
+            for at, name in enumerate(self.columns)
+            if any(table.c[name] is column for column in _LISTS)
+        ]
 
     def text(self, first: int) -> str:
         """Return the part of a statement that writes the rows."""
@@ -70,9 +75,9 @@ class _Kind:
     def arguments(self, rows: Sequence[NamedTuple]) -> list[Sequence[Any]]:
         """Return the columns of rows."""
         columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
-        for at in self._replicas:
+        for at in self._lists:
             # The driver would take arrays in an array for its other dimensions.
-            columns[at] = [json_text(replicas) for replicas in columns[at]]
+            columns[at] = [None if each is None else json_text(each) for each in columns[at]]
         return columns
 
     def _incoming(self, first: int) -> str:

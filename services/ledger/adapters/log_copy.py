@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from fogbank.domain.envelope import SCHEDULER
 from fogbank.domain.position import INDEX_BITS, index_of, pack, sequence_of
 from services.ledger.adapters.database import outages_named
-from services.ledger.adapters.tables import COMMITS, TOUCHES
+from services.ledger.adapters.tables import COMMITS, EVENT_TOUCHES
 from services.ledger.app.ports import CopyDamagedError
 from services.ledger.app.records import Touched
 from services.ledger.app.replays import KeptCommit
@@ -22,7 +22,7 @@ _AT_ONCE = 50
 # What becomes one message to another process stays below some MiB.
 _BYTES_AT_ONCE = 4 * 1024 * 1024
 
-_C, _T = COMMITS.c, TOUCHES.c
+_C, _T = COMMITS.c, EVENT_TOUCHES.c
 # Positions as `fogbank.domain.position` packs them.
 _COUNTING = text(
     "SELECT touched.sequence, touched.positions, coalesce(octet_length(c.data), 0) AS size FROM ("
@@ -32,8 +32,8 @@ _COUNTING = text(
     "LEFT JOIN public.commits AS c USING (sequence) ORDER BY touched.sequence"
 ).bindparams(bits=INDEX_BITS)
 _TOUCHING = text(
-    "SELECT found.position FROM unnest(CAST(:kinds AS smallint[])) AS wanted (kind) "
-    "CROSS JOIN LATERAL (SELECT t.position FROM public.touches AS t "
+    "SELECT found.position, found.more FROM unnest(CAST(:kinds AS smallint[])) AS wanted (kind) "
+    "CROSS JOIN LATERAL (SELECT t.position, t.more FROM public.commit_touches AS t "
     "WHERE t.kind = wanted.kind AND t.id = CAST(:id AS uuid) "
     "AND t.position >= :first AND t.position < :before ORDER BY t.position LIMIT :most) AS found "
     "ORDER BY found.position LIMIT :most"
@@ -100,17 +100,21 @@ class PostgresLogCopy:
         while True:
             values = wanted | {"first": position}
             async with outages_named(), self._engine.connect() as connection:
-                found = list((await connection.execute(_TOUCHING, values)).scalars())
-                sequences = {sequence_of(each) for each in found}
-                kept = await _named(connection, sequences)
+                found = (await connection.execute(_TOUCHING, values)).all()
+                indexes: dict[int, list[int]] = {}
+                for row in found:
+                    more = [abs(index) for index in row.more or ()]
+                    of_commit = indexes.setdefault(sequence_of(row.position), [])
+                    of_commit += [index_of(row.position), *more]
+                if len(found) == _AT_ONCE:
+                    # Of the last commit there may be more rows, one for each kind.
+                    last, _ = indexes.popitem()
+                    position = pack(last, 0)
+                kept = await _named(connection, indexes.keys())
             for commit in kept:
-                indexes = tuple(
-                    index_of(each) for each in found if sequence_of(each) == commit.sequence
-                )
-                yield Touched(commit, indexes)
+                yield Touched(commit, tuple(sorted(indexes[commit.sequence])))
             if len(found) < _AT_ONCE:
                 return
-            position = found[-1] + 1
 
     async def counting(
         self, kind: ThingKind, ids: Collection[str], upto: int

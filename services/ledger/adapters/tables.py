@@ -180,12 +180,24 @@ COMMITS = Table(
 )
 
 TOUCHES = Table(
-    "touches",
+    "commit_touches",
     METADATA,
     Column("kind", SmallInteger, primary_key=True, autoincrement=False, nullable=False),
     _uuid("id", key=True),
     _big("position", key=True),
-    Column("counts", Boolean, nullable=False),
+    _flag("counts"),
+    # An array of indexes; `touches` shows each event as a row.
+    Column("more", JSON, nullable=True),
+)
+
+# A view of them, for those who ask in SQL.
+EVENT_TOUCHES = Table(
+    "touches",
+    METADATA,
+    _small("kind", null=True),
+    _uuid("id", null=True),
+    Column("position", BigInteger, nullable=True),
+    Column("counts", Boolean, nullable=True),
 )
 
 CHECKPOINT = Table(

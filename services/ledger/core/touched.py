@@ -1,8 +1,8 @@
-"""The things that each event touches: the rows of the index from a thing to its record."""
+"""The things that each commit touches: the rows of the index from a thing to its record."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from functools import lru_cache
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from fogbank.domain.envelope import SERVICE_ACCOUNT, USER, Commit, EventEnvelope
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.ids import NAMESPACE
 from fogbank.domain.members import at_hand
+from fogbank.domain.position import index_of
 from fogbank.domain.tenancy import made_at
 from fogbank.domain.verdict import Verdict
 
@@ -41,16 +42,24 @@ class ThingKind(IntEnum):
 
 
 class TouchRow(NamedTuple):
-    """That an event touches a thing; `counts` is False for an event that is void.
+    """That a commit touches a thing: its first event that does, which is void unless it `counts`.
 
-    Clusters and organizations, which have numbers, stand under the UUID of that number, policies
-    under that of 0, and names of nodes under one made of the name.
+    `more` are the indexes of its other events that do, those of void ones negative; None if there
+    are none. Clusters and organizations, which have numbers, stand under the UUID of that number,
+    policies under that of 0, and names of nodes under one made of the name.
     """
 
     kind: int
     id: str
     position: int
     counts: bool
+    more: Sequence[int] | None = None
+
+    @property
+    def events(self) -> list[tuple[int, bool]]:
+        """The indexes of all these events in order, each with whether it counts."""
+        others = [(abs(index), index > 0) for index in self.more or ()]
+        return [(index_of(self.position), self.counts), *others]
 
 
 _Thing = tuple[ThingKind, str]
@@ -70,15 +79,29 @@ def named(name: str) -> str:
 
 def touch_rows(fleet: FleetState, commit: Commit, verdicts: Iterable[Verdict]) -> list[TouchRow]:
     """Return the rows of a commit that the fleet has just taken in, with the verdicts on it."""
-    rows = []
+    touched: dict[_Thing, list[int]] = {}
     for envelope, verdict in zip(commit.envelopes, verdicts, strict=False):
         if envelope.event is None:
             continue
-        position, counts = verdict.position, verdict.accepted
-        for kind, id_ in dict.fromkeys(_things(fleet, envelope, envelope.event, verdict)):
-            # A third cheaper than by its name, and there are nearly three for each event.
-            rows.append(TouchRow._make((kind, id_, position, counts)))
-    return rows
+        mark = verdict.position if verdict.accepted else -verdict.position
+        for thing in _things(fleet, envelope, envelope.event, verdict):
+            marks = touched.get(thing)
+            if marks is None:
+                touched[thing] = [mark]
+            elif marks[-1] != mark:
+                marks.append(mark)
+    # By `_make`, a third cheaper than by its name: there are nearly two for each event.
+    return [
+        TouchRow._make((kind, id_, abs(marks[0]), marks[0] > 0, _indexes(marks)))
+        for (kind, id_), marks in touched.items()
+    ]
+
+
+def _indexes(marks: Sequence[int]) -> list[int] | None:
+    """Return the indexes of all positions but the first, those of void events negative."""
+    if len(marks) == 1:
+        return None
+    return [index_of(mark) if mark > 0 else -index_of(-mark) for mark in marks[1:]]
 
 
 def _things(

@@ -46,7 +46,7 @@ async def everything(url: str) -> list[Any]:
         await whole_tables(url),
         await rows_of(url, "SELECT * FROM log_tree"),
         await rows_of(url, "SELECT * FROM tree_nodes ORDER BY level, number"),
-        await rows_of(url, "SELECT * FROM touches ORDER BY kind, id, position"),
+        await rows_of(url, "SELECT * FROM commit_touches ORDER BY kind, id, position"),
     ]
 
 

@@ -346,7 +346,7 @@ async def test_a_log_that_was_rewritten_is_reported_and_not_signed(
         "deployments",
         "nodes",
         "deployment_status_history",
-        "touches",
+        "commit_touches",
     )
     for table in tables:
         await rows_of(url, f"DELETE FROM {table}")  # noqa: S608

@@ -380,7 +380,7 @@ async def test_one_statement_writes_what_copying_writes(
             await engine.dispose()
             others = [
                 await rows_of(address, f"SELECT * FROM {table} ORDER BY 1, 2, 3")  # noqa: S608
-                for table in ("tree_nodes", "touches")
+                for table in ("tree_nodes", "commit_touches")
             ]
             written.append([await whole_tables(address), others])
     assert written[0] == written[1]

@@ -28,14 +28,17 @@ DAMAGE = (
         "exact_old_status, new_status, exact_new_status, changed_at, reason "
         "FROM deployment_status_history LIMIT 1"
     ),
-    "UPDATE touches SET counts = NOT counts WHERE position = (SELECT max(position) FROM touches)",
+    (
+        "UPDATE commit_touches SET counts = NOT counts "
+        "WHERE position = (SELECT max(position) FROM commit_touches)"
+    ),
     "UPDATE log_tree SET frontier = ''",
 )
 WRONG = {"deployments": 1, "nodes": 1, "deployment_status_history": 1, "log_tree": 1}
 
 SCANS = (
     "SELECT seq_scan AS scans, n_tup_ins AS added FROM pg_stat_user_tables "
-    "WHERE schemaname = 'public' AND relname = 'touches'"
+    "WHERE schemaname = 'public' AND relname = 'commit_touches'"
 )
 
 STORY = tell(7, events=400).log
@@ -50,7 +53,7 @@ async def everything(url: str) -> list[Any]:
         await whole_tables(url),
         await rows_of(url, "SELECT * FROM log_tree"),
         await rows_of(url, "SELECT * FROM tree_nodes ORDER BY level, number"),
-        await rows_of(url, "SELECT * FROM touches ORDER BY kind, id, position"),
+        await rows_of(url, "SELECT * FROM commit_touches ORDER BY kind, id, position"),
     ]
 
 
@@ -61,14 +64,14 @@ async def test_rows_are_those_of_the_projection_and_wrong_ones_are_mended(url: s
         pass
     before = await everything(url)
     assert (await rebuild(url, None, silent)).differed == dict.fromkeys(
-        (*WRONG, "touches", "tree_nodes"), 0
+        (*WRONG, "commit_touches", "tree_nodes"), 0
     )
     assert await everything(url) == before
     for statement in DAMAGE:
         await rows_of(url, statement)
     assert await everything(url) != before
     differed = (await rebuild(url, None, silent)).differed
-    assert differed.pop("touches") >= 1
+    assert differed.pop("commit_touches") >= 1
     assert differed == WRONG | {"tree_nodes": 0}
     assert await everything(url) == before
 
@@ -80,8 +83,8 @@ async def test_tables_that_were_emptied_are_filled_without_a_scan_for_each_row(u
         pass
     sound = await everything(url)
     (before,) = await rows_of(url, SCANS)
-    await rows_of(url, "TRUNCATE touches")
-    await rows_of(url, "VACUUM ANALYZE touches")
+    await rows_of(url, "TRUNCATE commit_touches")
+    await rows_of(url, "VACUUM ANALYZE commit_touches")
     await rebuild(url, None, silent)
 
     async def counted() -> bool:

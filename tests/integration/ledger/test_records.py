@@ -19,7 +19,7 @@ from services.ledger.adapters.database import MIGRATIONS, make_engine, prepare
 from services.ledger.adapters.tables import COMMITS
 from tests.support.audited import audited
 from tests.support.fleet import LittleFleet
-from tests.support.fleet_log import OWNER, a_spec
+from tests.support.fleet_log import OWNER, LittleLog, a_spec, an_id
 from tests.support.gateway import signed_in
 from tests.support.ledger import StoredLog, a_running_ledger, rows_of
 from tests.support.mixed_story import tell
@@ -109,11 +109,14 @@ async def test_clusters_and_organizations_have_records(url: str) -> None:
 
 async def test_a_database_of_before_gets_its_index(url: str, postgres: PostgresServer) -> None:
     told = tell(5, events=60, nodes=4)
+    told.log.scale_at_once("several", "at once")
     log = StoredLog()
     log.publish(told.log)
     async with a_running_ledger(url, log):
         pass
-    kept = await rows_of(url, "SELECT * FROM touches ORDER BY kind, id, position")
+    touches = "SELECT kind, id, position, counts, more::text FROM commit_touches ORDER BY 1, 2, 3"
+    kept = await rows_of(url, touches)
+    assert {row["more"] for row in kept} > {None, "[-1,2]", "[-4,5]"}
     commits = await rows_of(url, "SELECT * FROM commits ORDER BY sequence")
     assert kept
     async with postgres.database() as before:
@@ -128,4 +131,20 @@ async def test_a_database_of_before_gets_its_index(url: str, postgres: PostgresS
             await prepare(engine, "default", 1)
         finally:
             await engine.dispose()
-        assert await rows_of(before, "SELECT * FROM touches ORDER BY kind, id, position") == kept
+        assert await rows_of(before, touches) == kept
+
+
+async def test_events_that_touch_a_thing_are_rows_to_who_asks_in_sql(url: str) -> None:
+    little, log = LittleLog(), StoredLog()
+    fleet = FleetState()
+    for commit in (little.scale_at_once("web", "api"), little.scale_at_once("web", "other")):
+        fleet.fold(commit)
+    log.publish(little)
+    shown = "SELECT position >> 16, position & 65535, counts FROM touches"
+    async with a_running_ledger(url, log) as ledger, audited(ledger, log) as audit:
+        rows = await rows_of(url, f"{shown} WHERE id = '{an_id('web')}' ORDER BY position")
+        # Created once more it is void; scaled by the same ids as before as well.
+        first = [(1, 0, True), (1, 1, False), (1, 2, True)]
+        assert [*map(tuple, rows)] == [*first, *((2, index, False) for index in range(3))]
+        found = await record(audit, f"deployment/{an_id('web')}")
+        assert places(found) == [(sequence, index) for sequence, index, _ in map(tuple, rows)]

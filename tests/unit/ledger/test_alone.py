@@ -10,7 +10,6 @@ from fogbank.domain import events as ev
 from fogbank.domain.envelope import Commit
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.forgetting import KEPT_DELETED_US
-from fogbank.domain.position import index_of
 from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.status import StatusChange
 from services.ledger.adapters.past_views import past_deployments, shown_deployments
@@ -46,9 +45,10 @@ def assert_the_same_alone(commits: Iterable[Commit]) -> FleetState:
     for commit in commits:
         folded = fleet.fold(commit)
         known = replace(commit, appended_at_us=fleet.facts.log_time_us)
-        for kind, id_, position, counts in touch_rows(fleet, commit, folded.verdicts):
-            if counts:
-                touching[kind, id_].append((known, [index_of(position)]))
+        for row in touch_rows(fleet, commit, folded.verdicts):
+            for index, counts in row.events:
+                if counts:
+                    touching[row.kind, row.id].append((known, [index]))
         for deployment_id in folded.deployments & fleet.facts.deployments.keys():
             own = alone(touching, deployment_id)
             wanted = fleet.facts.deployments[deployment_id]

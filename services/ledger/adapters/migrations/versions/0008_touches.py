@@ -7,7 +7,8 @@ from sqlalchemy import Connection, text
 
 from fogbank.codec import decode_commit
 from fogbank.domain.fleet import FleetState
-from services.ledger.core.touched import TouchRow, touch_rows
+from fogbank.domain.position import pack, sequence_of
+from services.ledger.core.touched import touch_rows
 
 revision = "0008"
 down_revision = "0007"
@@ -47,13 +48,17 @@ def upgrade() -> None:
         connection.execute(_INSERT, values)
 
 
-def _rows(connection: Connection) -> Iterator[list[TouchRow]]:
+def _rows(connection: Connection) -> Iterator[list[tuple[int, str, int, bool]]]:
     """Yield the rows of the commits that are kept, some commits at a time."""
     fleet = FleetState()
     while kept := connection.execute(_COMMITS, {"after": fleet.position}).all():
-        rows: list[TouchRow] = []
+        rows: list[tuple[int, str, int, bool]] = []
         for stored in kept:
             commit = decode_commit(stored.sequence, stored.service, stored.instance, stored.data)
-            rows += touch_rows(fleet, commit, fleet.fold(commit).verdicts)
+            rows += [
+                (row.kind, row.id, pack(sequence_of(row.position), index), counts)
+                for row in touch_rows(fleet, commit, fleet.fold(commit).verdicts)
+                for index, counts in row.events
+            ]
         if rows:
             yield rows
