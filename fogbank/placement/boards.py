@@ -16,15 +16,16 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 from itertools import compress
+from math import floor
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fogbank.domain.deployment import DeploymentSpec
-from fogbank.domain.policy import Policy, Ties
-from fogbank.placement.arrays import DIMENSIONS, Floats, Integers, amounts, pick
+from fogbank.domain.policy import Policy
+from fogbank.placement.arrays import DIMENSIONS, Floats, Integers, Mask, amounts, pick
 from fogbank.placement.filters import Filters, passing
-from fogbank.placement.strategies import Rows, Scorer, nearness, score_rows, strategy_of
+from fogbank.placement.strategies import ALL, OfOne, Rows, nearness, score_rows, strategy_of
 
 if TYPE_CHECKING:
     from fogbank.placement.room import Room
@@ -48,9 +49,6 @@ _FEW, _FEW_OF = 32, 256
 # Above this part of all rows it costs less to work out all.
 _MANY = 8
 _ONE = np.ones(1, dtype=np.int64)
-# No more rows than that are kept in all, nor more boards: a board of few nodes takes room as well.
-_ROWS_KEPT = 4_000_000
-_BOARDS_KEPT = 512
 
 
 class Board:
@@ -79,15 +77,19 @@ class Board:
         self._falls = strategy.falls and foreseeable
         # A row that is worth less than before is worked out in plain numbers where there is this,
         # or it is known beforehand what it will be worth.
-        plain = self._falls and strategy.of_one is not None
-        self._score = strategy.scorer(policy) if plain else None
-        self._ahead = foreseeable and not plain
+        of_one = strategy.of_one if self._falls else None
+        self._total = of_one(policy) if of_one is not None else None
+        self._steps, self._whole_above = strategy.steps, strategy.whole_above
+        self._ahead = foreseeable and of_one is None
         if self._falls:
             room.expect(self.ask)
-        # For each row whether it is worth no more than its key says, and perhaps less: as bytes and
-        # as an array of them.
-        self._stale = bytearray()
-        self._stale_rows = np.frombuffer(self._stale, dtype=np.bool_)
+        # For each row how far the room's `changes` went when its key was worked out last: if it
+        # changed since, it is worth no more than that, and perhaps less. The same again, and the
+        # keys, to read and write one.
+        self._known_at = np.empty(0, dtype=np.int64)
+        self._known_at_of = self._key_of = self._known_at.data
+        # How many changed rows cost less one by one than making the front anew does.
+        self._few = 0
         # How near each region is to the one asked about.
         self._near: list[float] = []
         self._near_from: Floats | None = None
@@ -96,7 +98,7 @@ class Board:
     # Keeping up.
 
     def refresh(self) -> None:
-        """Learn what changed since the last time; work it out, or note that it is worth less.
+        """Learn what changed since the last time; work out what may be worth more, or not fit.
 
         Where the strategy never gives more for a node on which more is booked, a node that room was
         taken on, and that still passes, may wait until it is about to be chosen.
@@ -107,21 +109,15 @@ class Board:
             self._near_from, self._near = near, near.tolist()
         if room.changes.end == self._seen:
             return
-        changed = room.changes.since(self._seen)
         renewed = room.renewed.since(self._seen_renewed)
         scarce = room.scarce.since(self._seen_scarce)
+        changed = () if self._falls else room.changes.since(self._seen)
         self._seen_up_to_here()
         if changed is None or renewed is None or scarce is None:
             self._work_out_all()
             self._line_up()
             return
-        if self._falls:
-            anew = {*renewed, *self._unfit(scarce)}
-            stale = self._stale
-            for row in changed:
-                stale[row] = True
-        else:
-            anew = set(changed)
+        anew = {*renewed, *self._unfit(scarce)} if self._falls else set(changed)
         if len(anew) > self._few:
             self._work_out_rows(np.array([*anew], dtype=np.int64))
             self._line_up()
@@ -132,11 +128,6 @@ class Board:
         room = self._room
         self._seen, self._seen_renewed = room.changes.end, room.renewed.end
         self._seen_scarce = room.scarce.end
-
-    @property
-    def _few(self) -> int:
-        """How many changed rows cost less one by one than making the front anew does."""
-        return _FEW + self._room.arrays.size // _FEW_OF
 
     def _unfit(self, rows: list[int]) -> Iterable[int]:
         """Return those of the rows on which the ask has no room."""
@@ -155,7 +146,7 @@ class Board:
             self._count(self._keys[rows], -1)
             self._keys[rows] = keys = self._work_out(rows)
             self._count(keys, 1)
-            self._stale_rows[rows] = False
+            self._known_at[rows] = self._room.last_changes(rows)
 
     def _work_out_few(self, rows: list[int]) -> None:
         """Work out a few rows, and what they will be after one more; move them to their places."""
@@ -165,20 +156,27 @@ class Board:
         else:
             keys = self._work_out(np.array(rows, dtype=np.int64)).tolist()
         for row, key in zip(rows, keys, strict=True):
-            self._stale[row] = False
             self._move(row, key)
 
-    def _key_of(self, row: int, score: Scorer) -> int:
-        """Work out a row that passes all filters, but for those by amount, in plain numbers."""
-        has, (cpu, memory, storage, gpu), load, region_code = self._room.plain(row)
-        asked_cpu, asked_memory, asked_storage, asked_gpu = self._asked
-        free = (cpu - asked_cpu, memory - asked_memory, storage - asked_storage, gpu - asked_gpu)
-        if min(free) < 0:
-            short = next(number for number, left in enumerate(free) if left < 0)
-            rank = _REFUSED + len(self._filters) - DIMENSIONS + short
-        else:
-            rank = _MIDDLE - score(has, free, load, self._near[region_code])
-        return rank << _ROW_BITS | row
+    def _lower_all(self, rows: Integers) -> None:
+        """Work out many rows that pass all filters, but for those by amount, and are worth less."""
+        if not rows.size:
+            return
+        if rows.size > self._keys.shape[0] // 2:
+            self._work_out_all()
+            return
+        nodes = Rows.of(self._room.arrays, self._room.booked, rows)
+        keys = score_rows(nodes, self.ask, self._spec, self._policy)
+        np.subtract(_MIDDLE, keys, out=keys)
+        spare = nodes.spare(self.ask)
+        if spare.min() < 0:
+            for dimension in range(DIMENSIONS - 1, -1, -1):
+                keys[spare[dimension] < 0] = _REFUSED + len(self._filters) - DIMENSIONS + dimension
+        keys <<= _ROW_BITS
+        keys |= rows
+        self._count(keys, 1)
+        self._keys[rows] = keys
+        self._known_at[rows] = self._room.last_changes(rows)
 
     def _foresee(self, rows: list[int], depth: int) -> None:
         """Work out what rows are worth, and will be, in so many steps."""
@@ -192,8 +190,10 @@ class Board:
         size = self._room.arrays.size
         if self._keys.shape[0] != size:
             self._keys = np.empty(size, dtype=np.int64)
-        self._stale = bytearray(size)
-        self._stale_rows = np.frombuffer(self._stale, dtype=np.bool_)
+            self._known_at = np.empty(size, dtype=np.int64)
+            self._key_of, self._known_at_of = self._keys.data, self._known_at.data
+            self._few = _FEW + size // _FEW_OF
+        self._known_at[:] = self._room.last_changes(ALL)
         for first in range(0, size, _PIECE):
             last = min(first + _PIECE, size)
             self._keys[first:last] = self._work_out(slice(first, last))
@@ -231,9 +231,9 @@ class Board:
         while True:
             best = self._keys.compress(self._keys < self._reach)
             rows = best & _ROW_MASK
-            stale = rows.compress(self._stale_rows.take(rows))
+            stale = rows.compress(self._may_be_less(rows)) if self._falls else rows[:0]
             if stale.size:
-                self._work_out_rows(stale)
+                self._lower_all(stale)
             elif best.size > size or self._reach == _REFUSED_KEY:
                 break
             else:
@@ -253,15 +253,23 @@ class Board:
 
     def _reach_further(self, size: int) -> None:
         """Work out all nodes, and let many more than so many be within reach."""
-        self._work_out_rows(np.flatnonzero(self._stale_rows))
+        if self._falls:
+            passing = np.flatnonzero(self._keys < _REFUSED_KEY)
+            self._lower_all(passing.compress(self._may_be_less(passing)))
         self._reach = _REFUSED_KEY
         if self._keys.shape[0] > size * _REACH:
             last = np.partition(self._keys, size * _REACH)[size * _REACH]
             self._reach = min(int(last), _REFUSED_KEY)
 
+    def _may_be_less(self, rows: Integers) -> Mask:
+        """Tell which of the rows changed since their keys were worked out."""
+        may: Mask = self._room.last_changes(rows) > self._known_at.take(rows)
+        return may
+
     def _move(self, row: int, key: int) -> None:
         """Give a row another key."""
-        before = self._keys.item(row)
+        before = self._key_of[row]
+        self._known_at_of[row] = self._room.changed_at[row]
         if key == before:
             return
         if before < self._bound:
@@ -272,7 +280,7 @@ class Board:
 
     def _put(self, row: int, before: int, key: int) -> None:
         """Note a row's new key, and put it in front if it belongs there."""
-        self._keys[row] = key
+        self._key_of[row] = key
         if key < self._bound:
             insort(self._front, -key)
         if before >= _REFUSED_KEY:
@@ -288,53 +296,94 @@ class Board:
         return [(key & _ROW_MASK, _MIDDLE - (key >> _ROW_BITS)) for key in keys]
 
     def _best(self, count: int, occupied: Sequence[int]) -> list[int]:
-        wanted, score = count + len(occupied), self._score
-        found: list[int] = []
-        lowered = 0
-        while len(found) < wanted:
-            place = len(self._front) - 1 - len(found)
-            if place < 0:
-                if self._bound == _REFUSED_KEY:
-                    break
-                self._line_up(wanted)
-                found.clear()
-                continue
-            key = -self._front[place]
-            row = key & _ROW_MASK
-            if not self._stale[row]:
-                found.append(key)
-            elif lowered > self._few:
-                self._line_up(wanted)
-                found.clear()
-            elif score is not None:
-                lowered += 1
-                self._lower(row, key, place, score)
-            else:
-                near = self._front[max(place - 2 * self._few, 0) : place + 1]
-                stale = [row for key in near if self._stale[row := -key & _ROW_MASK]]
-                lowered += len(stale)
-                self._work_out_few(stale)
-                found.clear()
+        wanted = count + len(occupied)
+        found = self._first(wanted) if self._falls else self._foremost(wanted)
         if not occupied:
             return found
         closed = set(occupied)
         return [key for key in found if key & _ROW_MASK not in closed][:count]
 
-    def _lower(self, row: int, before: int, place: int, score: Scorer) -> None:
-        """Move a row that stands at a place in front to where it belongs by now."""
-        self._stale[row] = False
-        key = self._key_of(row, score)
-        if key != before:
-            del self._front[place]
-            self._put(row, before, key)
+    def _foremost(self, wanted: int) -> list[int]:
+        """Return the first keys in front, which are all as they should be."""
+        if len(self._front) < wanted and self._bound != _REFUSED_KEY:
+            self._line_up(wanted)
+        return [-key for key in self._front[: -wanted - 1 : -1]]
+
+    def _first(self, wanted: int) -> list[int]:
+        """Return the first keys in front, once they are as they should be."""
+        changed_at, known_at, total = self._room.changed_at, self._known_at_of, self._total
+        front = self._front
+        found: list[int] = []
+        lowered = 0
+        place = len(front)
+        while len(found) < wanted:
+            place -= 1
+            if place < 0:
+                if self._bound == _REFUSED_KEY:
+                    break
+            else:
+                key = -front[place]
+                row = key & _ROW_MASK
+                if changed_at[row] <= known_at[row]:
+                    found.append(key)
+                    continue
+                if lowered <= self._few:
+                    if total is not None:
+                        lowered += 1
+                        self._lower(row, key, place, total)
+                    else:
+                        lowered += self._lower_near(place)
+                        found.clear()
+                    place = len(front) - len(found)
+                    continue
+            self._line_up(wanted)
+            front = self._front
+            found.clear()
+            place = len(front)
+        return found
+
+    def _lower_near(self, place: int) -> int:
+        """Work out, by arrays, rows in front up to a place that may be worth less; say how many."""
+        near = self._front[max(place - 2 * self._few, 0) : place + 1]
+        rows = np.array([-key & _ROW_MASK for key in near], dtype=np.int64)
+        stale: list[int] = rows.compress(self._may_be_less(rows)).tolist()
+        self._work_out_few(stale)
+        return len(stale)
+
+    def _lower(self, row: int, before: int, place: int, total: OfOne) -> None:
+        """Work out a row that stands at a place in front; move it to where it belongs by now."""
+        self._known_at_of[row] = self._room.changed_at[row]
+        free, room_cpu, room_memory, cpu_idle, memory_idle, region = self._room.plain(row)
+        cpu, memory, storage, gpu = free
+        asked_cpu, asked_memory, asked_storage, asked_gpu = self._asked
+        cpu -= asked_cpu
+        memory -= asked_memory
+        if cpu < 0 or memory < 0 or storage < asked_storage or gpu < asked_gpu:
+            left = (cpu, memory, storage - asked_storage, gpu - asked_gpu)
+            short = next(number for number, amount in enumerate(left) if amount < 0)
+            key = (_REFUSED + len(self._filters) - DIMENSIONS + short) << _ROW_BITS | row
+        else:
+            near = self._near[region]
+            terms = total(cpu, memory, room_cpu, room_memory, cpu_idle, memory_idle, near)
+            score = floor(terms * self._steps + self._whole_above)
+            key = (_MIDDLE - score) << _ROW_BITS | row
+        if key == before:
+            return
+        front = self._front
+        del front[place]
+        self._key_of[row] = key
+        if key < self._bound:
+            insort(front, -key)
+        elif key >= _REFUSED_KEY:
+            self._refused[(key >> _ROW_BITS) - _REFUSED] += 1
 
     def feasible(self, row: int) -> bool:
         """Tell whether a node passes the filters."""
-        return bool(self._keys[row] < _REFUSED_KEY)
+        return self._key_of[row] < _REFUSED_KEY
 
     def score(self, row: int) -> int:
         """Return the score of a node that passes the filters."""
-        return _MIDDLE - (int(self._keys[row]) >> _ROW_BITS)
+        return _MIDDLE - (self._key_of[row] >> _ROW_BITS)
 
     @property
     def refusals(self) -> list[tuple[str, int]]:
@@ -365,44 +414,3 @@ def _mark_refused(ranks: Integers, filters: Filters) -> None:
         mask = masks[number]
         if not mask.all():
             ranks[~mask] = _REFUSED + number
-
-
-class Boards:
-    """The boards of a room, by kind of ask; of those the ones that were asked for last."""
-
-    def __init__(self, room: Room) -> None:
-        """Begin with none."""
-        self._room = room
-        self._policy: Policy | None = None
-        self._boards: dict[object, Board] = {}
-
-    def board(self, spec: DeploymentSpec, policy: Policy) -> Board | None:
-        """Return the board of an ask, up to date; None where ties do not go by the stable order."""
-        if policy is not self._policy:
-            self._policy = policy
-            self._boards.clear()
-        strategy = strategy_of(spec, policy)
-        if (strategy.ties or policy.ties) is not Ties.ORDER:
-            return None
-        asked = spec.resources
-        kind = (
-            asked.cpu_millicores,
-            asked.memory_mib,
-            asked.storage_gib,
-            asked.gpu_thousandths,
-            spec.region,
-            spec.constraints,
-            spec.gpu_model,
-            spec.cluster_id,
-            strategy.name,
-            tuple(sorted(spec.labels.items())) if strategy.reads_labels else (),
-        )
-        board = self._boards.pop(kind, None)
-        if board is None:
-            most = max(_ROWS_KEPT // max(self._room.arrays.size, 1), 8)
-            if len(self._boards) >= min(most, _BOARDS_KEPT):
-                del self._boards[next(iter(self._boards))]
-            board = Board(self._room, spec, policy)
-        self._boards[kind] = board
-        board.refresh()
-        return board

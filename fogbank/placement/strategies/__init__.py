@@ -12,10 +12,10 @@ import numpy as np
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.policy import Policy, Ties
 from fogbank.placement.arrays import FleetArrays, Integers, Keys, Mask, Selection
+from fogbank.placement.strategies.balanced import OfOne
 from fogbank.placement.strategies.catalogue import (
     SCORE_STEPS,
     STRATEGIES,
-    Scorer,
     Strategy,
     score_rows,
     strategy_name,
@@ -29,8 +29,8 @@ __all__ = [
     "ALL",
     "SCORE_STEPS",
     "STRATEGIES",
+    "OfOne",
     "Rows",
-    "Scorer",
     "Selection",
     "Strategy",
     "best_rows",

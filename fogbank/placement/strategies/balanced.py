@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.policy import Policy
 from fogbank.placement.arrays import CPU, MEMORY, Floats, Integers
 from fogbank.placement.strategies.rows import Rows
 
-# From the room by dimension, what of it stays free after placing, the load of cpu and memory as
-# shares of 1, and how near the node's region is.
-OfOne = Callable[[Sequence[int], Sequence[int], Sequence[float], float], float]
+# From what stays free of cpu and of memory after placing, the room of both (1 for none), the idle
+# shares of both, and how near the node's region is.
+OfOne = Callable[[int, int, float, float, float, float, float], float]
 
 
 def balanced(rows: Rows, ask: Integers, spec: DeploymentSpec, policy: Policy) -> dict[str, Floats]:
@@ -32,20 +32,23 @@ def balanced(rows: Rows, ask: Integers, spec: DeploymentSpec, policy: Policy) ->
 
 
 def balanced_of_one(policy: Policy) -> OfOne:
-    """Return what the terms of one node sum to: the same arithmetic on plain numbers."""
+    """Return what a fitting node's terms sum to: the same arithmetic on plain numbers."""
     resource_weight, locality_weight = policy.resource_weight, policy.locality_weight
     cpu_load_weight, memory_load_weight = policy.cpu_load_weight, policy.memory_load_weight
 
-    def total(
-        room: Sequence[int], free: Sequence[int], load: Sequence[float], near: float
+    def total(  # noqa: PLR0917  names take a third longer, and it is called for each candidate
+        cpu_free: int,
+        memory_free: int,
+        cpu: float,
+        memory: float,
+        cpu_idle: float,
+        memory_idle: float,
+        near: float,
     ) -> float:
-        cpu_free, memory_free = free[CPU], free[MEMORY]
-        cpu_share = float(cpu_free) / float(room[CPU] or 1) if cpu_free > 0 else 0.0
-        memory_share = float(memory_free) / float(room[MEMORY] or 1) if memory_free > 0 else 0.0
         return (
-            (cpu_share + memory_share) / 2.0 * resource_weight
-            + (1.0 - load[CPU]) * cpu_load_weight
-            + (1.0 - load[MEMORY]) * memory_load_weight
+            (cpu_free / cpu + memory_free / memory) / 2.0 * resource_weight
+            + cpu_idle * cpu_load_weight
+            + memory_idle * memory_load_weight
             + near * locality_weight
         )
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import floor
 
 import numpy as np
 
@@ -29,9 +28,6 @@ _PERCENT = 100
 
 Terms = Callable[[Rows, Integers, DeploymentSpec, Policy], dict[str, Floats]]
 
-# The same as `OfOne`, cut into steps.
-Scorer = Callable[[Sequence[int], Sequence[int], Sequence[float], float], int]
-
 
 def _indifferent(
     rows: Rows, _ask: Integers, _spec: DeploymentSpec, _policy: Policy
@@ -46,7 +42,8 @@ class Strategy:
     `round_up_at` is the part of a step from which on it counts as a whole one. `ties` is set where
     the strategy depends on it, whatever the policy says. `falls` where a node is never worth more
     for what else is booked on it, nor for a higher load. `of_one` is what the terms of a single
-    node sum to, to the last bit, where plain numbers do; they take a tenth of an array's time.
+    node where it fits sum to, to the last bit, where plain numbers do; they take a tenth of an
+    array's time.
     `reads_labels` where scores go by the deployment's labels.
     """
 
@@ -59,23 +56,10 @@ class Strategy:
     of_one: Callable[[Policy], OfOne] | None = None
     reads_labels: bool = False
 
-    def scorer(self, policy: Policy) -> Scorer:
-        """Return what gives a node what `score_rows` does, from plain numbers.
-
-        Raises:
-            ValueError: the strategy has no `of_one`.
-        """
-        if self.of_one is None:
-            message = f"strategy {self.name} takes arrays only"
-            raise ValueError(message)
-        total, steps, whole = self.of_one(policy), self.steps, 1.0 - self.round_up_at
-
-        def score(
-            room: Sequence[int], free: Sequence[int], load: Sequence[float], near: float
-        ) -> int:
-            return floor(total(room, free, load, near) * steps + whole)
-
-        return score
+    @property
+    def whole_above(self) -> float:
+        """What is added to a score in steps before it is cut to a whole number."""
+        return 1.0 - self.round_up_at
 
 
 # Above what rounding can take from a whole percent, below any real part of one.
@@ -124,5 +108,5 @@ def score_rows(rows: Rows, ask: Integers, spec: DeploymentSpec, policy: Policy) 
     for term in others:
         total = total + term
     steps = total * strategy.steps
-    steps += 1.0 - strategy.round_up_at
+    steps += strategy.whole_above
     return np.floor(steps, out=steps).astype(np.int64)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import floor
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,13 +53,17 @@ def test_plain_numbers_and_arrays_agree(
     sums = sum(terms_of(rows, ask, spec, policy).values(), np.zeros(len(fleet)))
     scores = score_rows(rows, ask, spec, policy)
     assert strategy.of_one is not None
-    total, points = strategy.of_one(policy), strategy.scorer(policy)
+    total = strategy.of_one(policy)
     by_region = nearness({}, REGIONS, spec.region, policy)
     for number, (room, booked, loads, region) in enumerate(fleet):
-        free = [
-            has - taken - asked
-            for has, taken, asked in zip(room, booked, ask[:, 0].tolist(), strict=True)
-        ]
-        seen = room, free, loads, by_region.item(region)
-        assert total(*seen) == sums[number]
-        assert points(*seen) == scores[number]
+        terms = total(
+            max(room[0] - booked[0] - cpu, 0),
+            max(room[1] - booked[1] - memory, 0),
+            float(room[0] or 1),
+            float(room[1] or 1),
+            1.0 - loads[0],
+            1.0 - loads[1],
+            by_region.item(region),
+        )
+        assert terms == sums[number]
+        assert floor(terms * strategy.steps + strategy.whole_above) == scores[number]
