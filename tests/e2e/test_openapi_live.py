@@ -40,9 +40,8 @@ def sign_in(system: FogUp) -> str:
     return str(answer.json()["access_token"])
 
 
-@pytest.mark.parametrize(
-    "mode", [GenerationMode.POSITIVE, pytest.param(GenerationMode.NEGATIVE, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
 def test_a_live_system_answers_as_documented(tried_system: FogUp, mode: GenerationMode) -> None:
     assert_every_answer_is_documented(
         tried_system.http, lambda: sign_in(tried_system), mode, examples=1

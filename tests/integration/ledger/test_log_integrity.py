@@ -398,6 +398,7 @@ def test_keys_are_made_once_and_change_hands(tmp_path: Path) -> None:
     assert changed.trusted == (*newer.trusted, *made.trusted)
 
 
+@pytest.mark.slow
 def test_the_command_exchanges_a_key_in_two_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -67,7 +67,7 @@ async def told_by(queries: LedgerQueries, moment: Moment | None = None) -> Told:
     return lists, whole, nodes, named
 
 
-@pytest.mark.parametrize("often", [8, 1_000])
+@pytest.mark.parametrize("often", [8, pytest.param(1_000, marks=pytest.mark.slow)])
 async def test_a_past_moment_is_told_as_it_was_told_then(
     url: str, monkeypatch: pytest.MonkeyPatch, often: int
 ) -> None:
@@ -105,7 +105,7 @@ async def test_a_past_moment_is_told_as_it_was_told_then(
             assert (await ledger.past.sequence_of(Moment(time_us=log_times[0]))) >= 1
 
 
-@pytest.mark.parametrize("seed", [24, 26])
+@pytest.mark.parametrize("seed", [24, pytest.param(26, marks=pytest.mark.slow)])
 async def test_a_node_is_told_from_its_own_events_as_from_the_whole_log(
     url: str, seed: int
 ) -> None:
