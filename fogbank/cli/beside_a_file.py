@@ -18,6 +18,15 @@ def given(context: typer.Context) -> list[str]:
     ]
 
 
+def flag_of(context: typer.Context, name: str) -> str:
+    """Return the flag that a parameter was given by, as `--no-replace` for one switched off."""
+    for known in context.command.params:
+        if known.name == name and known.opts:
+            off = known.secondary_opts if context.params[name] is False else []
+            return (off or known.opts)[0]
+    return f"--{name.replace('_', '-')}"
+
+
 def check_beside_a_file(context: typer.Context, allowed: Container[str]) -> None:
     """Refuse flags that a file leaves no room for.
 
@@ -27,7 +36,7 @@ def check_beside_a_file(context: typer.Context, allowed: Container[str]) -> None
     for name in given(context):
         if name not in allowed:
             raise UsageFailure(
-                f"give either a file or --{name.replace('_', '-')}, not both",
+                f"give either a file or {flag_of(context, name)}, not both",
                 hint="write it into the file",
             )
 
@@ -43,5 +52,5 @@ def check_for_one(
     typed = given(context)
     for name in names:
         if name in typed and len(texts) > 1:
-            what = "a name or id" if name == "deployment" else f"--{name.replace('_', '-')}"
+            what = "a name or id" if name == "deployment" else flag_of(context, name)
             raise UsageFailure(f"{what} goes with one deployment, {file} has {len(texts)}")

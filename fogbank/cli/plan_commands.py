@@ -71,6 +71,11 @@ _DIFFERENCE_COLUMNS = (
     Column("ASKED FOR", "asked_for"),
 )
 _SCORE_COLUMNS = (Column("NODE", "node"), Column("SCORE", "score"))
+_BOTH_SCORES_COLUMNS = (
+    Column("NODE", "node"),
+    Column("SCORE THEN", "score"),
+    Column("SCORE NOW", "score_now"),
+)
 _ROUND_COLUMNS = (
     Column("SEQUENCE", "sequence"),
     Column("WHEN", "decided_at"),
@@ -275,13 +280,18 @@ def _print_decision(told: dict[str, Any], *, same: bool) -> None:
     if not explanation["best"]:
         return
     print()
-    print("Best nodes then:")
-    print_table(table(explanation["best"], _SCORE_COLUMNS))
-    if told["now"] is None:
-        print()
-        without = f" without {_slots(shown['slots'])}" if shown else ""
-        print(f"The same nodes as of sequence {told['as_of_sequence']}{without}:")
-        _print_candidates([one | {"score": one["score_now"]} for one in explanation["best"]])
+    if told["now"] is not None:
+        print("Best nodes then (a round keeps their scores, not the terms of these):")
+        print_table(table(explanation["best"], _SCORE_COLUMNS))
+        return
+    without = f" without {_slots(shown['slots'])}" if shown else ""
+    print(
+        f"Best nodes then, and the same as of sequence {told['as_of_sequence']}{without}, with the "
+        "terms of the score now:"
+    )
+    _print_candidates(explanation["best"], _BOTH_SCORES_COLUMNS)
+    if any(one["score"] != one["score_now"] for one in explanation["best"]):
+        print("scores change with the load that nodes measure, what else is placed, the policy")
 
 
 def _slots(slots: list[int]) -> str:
@@ -329,10 +339,12 @@ def _print_hints(explanation: dict[str, Any]) -> None:
             console().print(f"  - {hint}", markup=False)
 
 
-def _print_candidates(candidates: list[dict[str, Any]]) -> None:
+def _print_candidates(
+    candidates: list[dict[str, Any]], scores: tuple[Column, ...] = _SCORE_COLUMNS
+) -> None:
     """Print nodes with a column for each term of their score."""
     names = list(dict.fromkeys(name for one in candidates for name in one["terms"]))
-    columns = [*_SCORE_COLUMNS, *(Column(name.upper(), name) for name in names)]
+    columns = [*scores, *(Column(name.upper(), name) for name in names)]
     rows = [
         one | {name: f"{value:.3f}" for name, value in one["terms"].items()} for one in candidates
     ]

@@ -131,6 +131,7 @@ def _show_plan(plan: "PlanRebalanceResponse", output: OutputFormat) -> None:
             f"{counted(plan.replicas)} worth {_mean(plan, plan.worth_before)} now, "
             f"{_mean(plan, plan.worth_after)} after {_counted_moves(len(rows))}"
         )
+        print("scores leave out the load that nodes measure, which `fog explain` counts")
         if not plan.complete:
             print("a larger --budget may lead to more")
 

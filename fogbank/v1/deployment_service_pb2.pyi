@@ -978,12 +978,14 @@ class Candidate(_message.Message):
     node_name: _builtins.str
     """Node's name."""
     score: _builtins.int
-    """Final score at the decision, an integer; higher is better."""
+    """Final score at the decision, in whole steps of the strategy (thousandths for balanced, binpack,
+    spread and multi-objective, hundredths for the others); higher is better.
+    """
     score_now: _builtins.int
     """Score on the present state; the same as `score` where the look is of now."""
     @_builtins.property
     def terms(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """Terms of `score_now` by name, before quantising."""
+        """Terms of `score_now` by name, as shares of 1, before that is cut to whole steps."""
 
     def __init__(
         self,

@@ -149,7 +149,11 @@ class RowAnswer(Answer):
 
 
 class CandidateAnswer(Answer):
-    """A node; `score` is the decision's, `score_now` the sum of `terms` (thousandths)."""
+    """A node; `score` is the decision's, `score_now` what `terms` sum to now.
+
+    Both are whole steps of the strategy: thousandths for `balanced`, `binpack`, `spread` and
+    `multi-objective`, hundredths for the others.
+    """
 
     node_id: UUID
     node: str

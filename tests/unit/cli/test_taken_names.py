@@ -337,7 +337,8 @@ def test_nobody_is_warned_of_the_region_that_is_taken_without_asking(
     [
         ([], "say what to update"),
         (["-f", "FILE", "--image", "x"], "give either a file or --image, not both"),
-        (["-f", "FILE", "--no-replace"], "give either a file or --replace, not both"),
+        (["-f", "FILE", "--replace"], "give either a file or --replace, not both"),
+        (["-f", "FILE", "--no-replace"], "give either a file or --no-replace, not both"),
         (["web", "-f", "TWO"], "a name or id goes with one deployment"),
         (["-f", "TWO", "--etag", "1.0"], "--etag goes with one deployment"),
         (["web", "--restart", "sometimes"], "--restart must be one of always,"),
