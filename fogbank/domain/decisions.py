@@ -12,6 +12,7 @@ from fogbank.domain.ids import ZERO_DIGEST
 from fogbank.domain.members import at_hand
 from fogbank.domain.position import pack
 from fogbank.domain.rebalancing import RebalanceDecision
+from fogbank.domain.remembered import Remembered
 from fogbank.domain.resources import Resources
 from fogbank.domain.revisions import KEPT_REVISIONS
 from fogbank.domain.tables import Table
@@ -61,7 +62,8 @@ class DeploymentDecision:
     `failed_revisions` are the latest that were rolled back from, oldest first; while the last of
     them is the one asked for, replicas are of `good_revision` instead.
     `preempted` tells for slots whose replica was evicted, and that are still empty, for which
-    deployment.
+    deployment. `replica_ids` are its replicas in the order of their placements, without those that
+    are forgotten.
     """
 
     id: str
@@ -91,6 +93,9 @@ class DeploymentDecision:
         return self.failed_revisions[-1] if self.failed_revisions else 0
 
 
+_NOTHING = Remembered()
+
+
 @dataclass(frozen=True, slots=True)
 class RoundFolded:
     """A verdict for each event of a scheduler's commit, and the replicas it placed or moved."""
@@ -105,7 +110,8 @@ class Decisions:
 
     `prev_sequence` is the last one's and `before_sequence` the one's before it; `digest_round` is
     the number of the last round that carried, or should have carried, a state digest;
-    `offline_sequences` are the rounds that found the nodes in `offline` silent.
+    `offline_sequences` are the rounds that found the nodes in `offline` silent. `remembered` has
+    deployments of which replicas are forgotten.
     """
 
     prev_digest: bytes = ZERO_DIGEST
@@ -122,6 +128,7 @@ class Decisions:
     offline: Table[str, ev.NodeOffline] = field(default_factory=Table)
     offline_sequences: Table[str, int] = field(default_factory=Table)
     rebalance: RebalanceDecision = field(default_factory=RebalanceDecision)
+    remembered: Table[str, Remembered] = field(default_factory=Table)
 
     def fold(self, commit: Commit) -> RoundFolded:
         """Take in a scheduler's commit and return the verdict on its round.
@@ -180,7 +187,18 @@ class Decisions:
         self.deployments.discard(deployment_id)
         for placed in replicas:
             del self.placements[placed.id]
+        self.remembered.discard(deployment_id)
         return replicas
+
+    def remembered_of(self, deployment_id: str) -> Remembered:
+        """Return what is remembered of a deployment's replicas that are forgotten."""
+        return self.remembered.get(deployment_id, _NOTHING)
+
+    def forget_replica(self, placed: PlacedReplica, remembered: Remembered) -> None:
+        """Forget a replica, but for what is `remembered` of its deployment's from now on."""
+        del self.placements[placed.id]
+        self.change(placed.deployment_id).replica_ids.remove(placed.id)
+        self.remembered[placed.deployment_id] = remembered
 
 
 def _placed(

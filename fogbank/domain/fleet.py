@@ -13,7 +13,7 @@ from fogbank.domain import events as ev
 from fogbank.domain.decisions import Decisions, Desired, PlacedReplica
 from fogbank.domain.envelope import SCHEDULER, Commit
 from fogbank.domain.facts import Facts, NodeFact, Observed, state_of
-from fogbank.domain.forgetting import Over, Shown
+from fogbank.domain.forgetting import Over, Shown, Superseded, forget_replicas
 from fogbank.domain.node_use import NodeUse
 from fogbank.domain.quota_use import QuotaUse
 from fogbank.domain.regions import RegionSizes
@@ -28,12 +28,6 @@ _UNUSED = NodeUse()
 
 # A round carries its state's digest after so many without.
 DIGEST_EVERY_ROUNDS = 1_000
-
-# Follows the message where a service stands still.
-IF_STATES_DIFFER = (
-    ": one of the two is wrong, and nothing is decided or answered on it here; see "
-    "docs/operations.md, 'When states differ'"
-)
 
 
 class StateDiffersError(Exception):
@@ -90,6 +84,7 @@ class FleetState:
     _regions: RegionSizes = field(default_factory=RegionSizes, metadata=DERIVED)
     _present: dict[str, dict[str, PlacedReplica]] = field(default_factory=dict, metadata=DERIVED)
     _over: Over = field(default_factory=Over, repr=False, compare=False, metadata=DERIVED)
+    _superseded: Superseded = field(default_factory=Superseded, compare=False, metadata=DERIVED)
 
     def __post_init__(self) -> None:
         """Begin to read both halves."""
@@ -153,6 +148,9 @@ class FleetState:
                 self.before_forgetting(deployment)
             self.forget(deployment_id)
             yield deployment_id
+        fades_ms = self.facts.policy.disruption.failure_fades_ms
+        superseded = self._superseded.due(event.engine, event.instant_us, fades_ms)
+        forget_replicas(self.facts, self.decisions, superseded)
 
     def forget(self, deployment_id: str) -> None:
         """Forget a deployment without replicas that have not ended, and those that have."""
@@ -170,6 +168,7 @@ class FleetState:
         for node in self.facts.nodes.values():
             self._regions.put(node)
         for placed in self.decisions.placements.values():
+            self._superseded.see(self.decisions, placed, self.ended)
             if not self.ended(placed):
                 self._put(placed)
         for node_id in self.facts.nodes:
@@ -221,6 +220,7 @@ class FleetState:
                 folded.room_appeared = True
             # Also what is new may be too much: the node may have shrunk since it was chosen.
             self._weigh(placed.node_id)
+        self._superseded.see(self.decisions, placed, self.ended)
 
     def _weigh(self, node_id: str) -> None:
         """Note whether a node has less than is booked on it."""
@@ -239,6 +239,7 @@ class FleetState:
 
     def _count_no_more(self, placed: PlacedReplica) -> None:
         """Let a replica that has ended take no quota, and its deployment have it no more."""
+        self._superseded.see(self.decisions, placed, self.ended)
         self._quota_use.remove(placed, self.cluster_of(placed))
         present = self._present[placed.deployment_id]
         del present[placed.id]

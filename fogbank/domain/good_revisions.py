@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from fogbank.domain.decisions import Desired, PlacedReplica
+from fogbank.domain.decisions import Desired
+from fogbank.domain.ends import proven_us
 from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState
-from fogbank.domain.states import Health, ReplicaState
-
-_MS = 1_000
 
 
 def good_from_us(fleet: FleetState, deployment: DeploymentFact) -> dict[int, int]:
@@ -20,17 +18,18 @@ def good_from_us(fleet: FleetState, deployment: DeploymentFact) -> dict[int, int
         return {}
     good = {decision.good_revision: 0} if decision.good_revision else {}
     min_healthy_ms = deployment.spec.rollout.min_healthy_ms
+    shown = [*fleet.decisions.remembered_of(deployment.id).good]
     for known in decision.replica_ids:
         placed = fleet.decisions.placements[known]
-        revision = placed.revision
-        if (
-            revision >= deployment.revision
-            or decision.good_revision < revision <= decision.bad_revision
-        ):
+        if placed.revision < deployment.revision:
+            from_us = proven_us(fleet.observed(placed), min_healthy_ms)
+            if from_us is not None:
+                shown.append((placed.revision, from_us))
+    for revision, from_us in shown:
+        if decision.good_revision < revision <= decision.bad_revision:
             continue
-        proven_us = _proven_us(fleet, placed, min_healthy_ms)
-        if proven_us is not None:
-            good[revision] = min(proven_us, good.get(revision, proven_us))
+        if revision < deployment.revision:
+            good[revision] = min(from_us, good.get(revision, from_us))
     kept = {each.number for each in deployment.revisions}
     return {revision: from_us for revision, from_us in good.items() if revision in kept}
 
@@ -57,24 +56,3 @@ def needed_revisions(fleet: FleetState, deployment: DeploymentFact) -> tuple[int
     }
     by_now = good_by_now(fleet, deployment)
     return tuple(sorted({*needed, *by_now[-1:]} - {deployment.revision}))
-
-
-def _proven_us(fleet: FleetState, placed: PlacedReplica, min_healthy_ms: int) -> int | None:
-    """Return from when, in log time, a replica shows that its revision is good; None if never.
-
-    One that broke, whether it was started again or not, has to have run for `min_healthy_ms`.
-    """
-    observed = fleet.observed(placed)
-    if observed is None or observed.health is Health.UNHEALTHY:
-        return None
-    runs = observed.state is ReplicaState.RUNNING
-    if not (runs or observed.started_at_us):
-        return None
-    broke = observed.restart_count > 0
-    if not broke and (runs or observed.state in {ReplicaState.STOPPED, ReplicaState.COMPLETE}):
-        return 0
-    if runs:
-        return observed.since_us + min_healthy_ms * _MS
-    # How long it ran is by one clock, its host's; that it did is known since the log says so.
-    ran_us = observed.observed_at_us - observed.started_at_us
-    return observed.since_us if ran_us >= min_healthy_ms * _MS else None

@@ -23,6 +23,12 @@ QUIET_ROUNDS = 64
 # log encodes what waited for that little by little.
 MOST_AHEAD = 64
 
+# Follows the message where a service stands still.
+IF_STATES_DIFFER = (
+    ": one of the two is wrong, and nothing is decided or answered on it here; see "
+    "docs/operations.md, 'When states differ'"
+)
+
 
 class ChangedBehindError(Exception):
     """What a state's memory holds is not what was last read of it, and nothing says why."""

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from fogbank.domain import events as ev
+from fogbank.domain.ends import ever_started
 from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState
-from fogbank.domain.states import ReplicaState
 from fogbank.placement.room import Shortage
 from fogbank.placement.work import Work
-
-# Of these no replica is that never started.
-_STARTED = frozenset(
-    {ReplicaState.RUNNING, ReplicaState.COMPLETE, ReplicaState.STOPPED, ReplicaState.FAILED}
-)
 
 
 def turned_down(fleet: FleetState, deployment: DeploymentFact) -> str:
@@ -22,7 +17,7 @@ def turned_down(fleet: FleetState, deployment: DeploymentFact) -> str:
     have, its image or its environment, and none ever ran. A node's own trouble does not count.
     """
     decision = fleet.decisions.deployments.get(deployment.id)
-    if decision is None:
+    if decision is None or fleet.decisions.remembered_of(deployment.id).started:
         return ""
     rejected: dict[str, str] = {}
     for replica_id in decision.replica_ids:
@@ -30,7 +25,7 @@ def turned_down(fleet: FleetState, deployment: DeploymentFact) -> str:
         observed = fleet.observed(placed)
         if observed is None:
             continue
-        if observed.state in _STARTED or observed.started_at_us or observed.restart_count:
+        if ever_started(observed):
             return ""
         if observed.final and observed.unobtainable and placed.version == deployment.version:
             rejected[placed.node_id] = observed.reason

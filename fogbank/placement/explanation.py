@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fogbank.domain import events as ev
 from fogbank.domain.decisions import DeploymentDecision, PlacedReplica
 from fogbank.domain.deployment import DeploymentSpec
+from fogbank.domain.ends import is_broken
 from fogbank.domain.explanations import (
     Candidate,
     DeploymentExplanation,
@@ -29,7 +30,7 @@ from fogbank.placement.arrays import FleetArrays, Integers, amounts
 from fogbank.placement.engine import DEFAULT_LIMIT, Planner
 from fogbank.placement.filters import REASONS
 from fogbank.placement.looks import look, place
-from fogbank.placement.needs import Need, Wait, is_broken, need_of, wait_of
+from fogbank.placement.needs import Need, Wait, need_of, wait_of
 from fogbank.placement.quotas import quota_hints, refused_by_quota
 from fogbank.placement.rollouts import steps_of
 from fogbank.placement.room import Room, Shortage

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from fogbank.domain.decisions import DeploymentDecision, Desired, PlacedReplica
+from fogbank.domain.ends import is_broken, ran_ms
 from fogbank.domain.facts import DeploymentFact, Observed
 from fogbank.domain.fleet import FleetState
-from fogbank.domain.ids import replica_id as id_of_replica
+from fogbank.domain.ids import replica_ids
+from fogbank.domain.remembered import MOST_IN_A_ROW
 from fogbank.domain.states import ReplicaState
 
 _MS = 1_000
-_BROKEN = frozenset({ReplicaState.FAILED, ReplicaState.REJECTED})
 _NOTHING_DONE = frozenset(
     {ReplicaState.NEW, ReplicaState.PENDING, ReplicaState.ASSIGNED, ReplicaState.ACCEPTED}
 )
@@ -181,34 +182,24 @@ def _returned(fleet: FleetState, decision: DeploymentDecision, wanted: int) -> t
     return tuple(found)
 
 
-def broken_in_a_row(fleet: FleetState, placed: PlacedReplica) -> list[PlacedReplica]:
-    """Return a broken replica and those of its slot that broke before it, the latest first.
+def broken_in_a_row(fleet: FleetState, placed: PlacedReplica) -> int:
+    """Return how many of a slot broke in a row, up to a broken replica and with it.
 
     One that ran for longer than the first wait ends the row.
     """
     delay_ms = fleet.facts.policy.reschedule_delay_ms
-    broken = [placed]
+    name = replica_ids(placed.deployment_id)
+    broken = 1
     for generation in range(placed.generation - 1, 0, -1):
-        former_id = id_of_replica(placed.deployment_id, placed.slot, generation)
-        former = fleet.decisions.placements.get(former_id)
-        observed = fleet.observed(former) if former is not None else None
-        if former is None or observed is None or not is_broken(observed):
+        former = fleet.decisions.placements.get(name(placed.slot, generation))
+        if former is None:
+            remembered = fleet.decisions.remembered_of(placed.deployment_id)
+            return broken + remembered.broken_before(placed.slot, generation + 1)
+        observed = fleet.observed(former)
+        if observed is None or not is_broken(observed) or ran_ms(observed) > delay_ms:
             break
-        if _ran_ms(observed) > delay_ms:
-            break
-        broken.append(former)
+        broken += 1
     return broken
-
-
-def is_broken(observed: Observed) -> bool:
-    """Tell whether a replica failed, or was turned down, and is not started again."""
-    return observed.final and observed.state in _BROKEN
-
-
-def _ran_ms(observed: Observed) -> int:
-    if not observed.started_at_us:
-        return 0
-    return (observed.observed_at_us - observed.started_at_us) // _MS
 
 
 def _stopped_until_us(fleet: FleetState, observed: Observed) -> int:
@@ -218,7 +209,7 @@ def _stopped_until_us(fleet: FleetState, observed: Observed) -> int:
     other.
     """
     delay_ms = fleet.facts.policy.reschedule_delay_ms
-    return 0 if _ran_ms(observed) > delay_ms else observed.ended_at_us + delay_ms * _MS
+    return 0 if ran_ms(observed) > delay_ms else observed.ended_at_us + delay_ms * _MS
 
 
 def _reschedule_at_us(fleet: FleetState, placed: PlacedReplica, observed: Observed) -> int:
@@ -229,10 +220,10 @@ def _reschedule_at_us(fleet: FleetState, placed: PlacedReplica, observed: Observ
     """
     policy = fleet.facts.policy
     delay_ms = min(
-        policy.reschedule_delay_ms << min(len(broken_in_a_row(fleet, placed)) - 1, 32),
+        policy.reschedule_delay_ms << min(broken_in_a_row(fleet, placed), MOST_IN_A_ROW) - 1,
         policy.reschedule_delay_max_ms,
     )
-    if _ran_ms(observed) > delay_ms:
+    if ran_ms(observed) > delay_ms:
         delay_ms = policy.reschedule_delay_ms
     return observed.ended_at_us + delay_ms * _MS
 

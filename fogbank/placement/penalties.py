@@ -7,10 +7,10 @@ comes out the same whenever it is derived.
 
 from __future__ import annotations
 
+from fogbank.domain.ends import is_broken
 from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState
 from fogbank.placement.arrays import FleetArrays
-from fogbank.placement.needs import is_broken
 from fogbank.placement.strategies import strategy_of
 
 _MS = 1_000

@@ -13,7 +13,8 @@ import grpc.aio
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from fogbank.domain.fleet import IF_STATES_DIFFER, StateDiffersError
+from fogbank.domain.fleet import StateDiffersError
+from fogbank.domain.state_reading import IF_STATES_DIFFER
 from fogbank.log.group_commit import GroupCommit
 from fogbank.log.jetstream import JetStreamLog
 from fogbank.log.nats_connection import NatsConnection, connect

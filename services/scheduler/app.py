@@ -14,10 +14,11 @@ from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import Commit, EventEnvelope
 from fogbank.domain.errors import FogError, NotFoundError, UnavailableError
 from fogbank.domain.explanations import DeploymentExplanation, DeploymentPlan
-from fogbank.domain.fleet import IF_STATES_DIFFER, Folded, StateDiffersError
+from fogbank.domain.fleet import Folded, StateDiffersError
 from fogbank.domain.ids import round_event_id
 from fogbank.domain.rebalancing import RebalancePlan, RebalanceTerms
 from fogbank.domain.snapshots import SnapshotRefusedError, require_confirmed
+from fogbank.domain.state_reading import IF_STATES_DIFFER
 from fogbank.domain.verdict import VoidReason
 from fogbank.domain.views import AsOf
 from fogbank.log.clock_check import ClockCheck

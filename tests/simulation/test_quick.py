@@ -9,7 +9,9 @@ import pytest
 
 from fogbank.checker import forgotten as checked
 from fogbank.domain import forgetting
+from fogbank.domain.decisions import Decisions, PlacedReplica
 from fogbank.domain.fleet import FleetState
+from fogbank.domain.remembered import Remembered
 from tests.simulation.run import run_seed
 
 ROOT = Path(__file__).parents[2]
@@ -37,12 +39,21 @@ def test_a_cluster_forgets_alike(seed: int, monkeypatch: pytest.MonkeyPatch) -> 
         forgotten.add(deployment_id)
         forgets(fleet, deployment_id)
 
+    forgets_replica, replicas = Decisions.forget_replica, set()
+
+    def forget_replica(decisions: Decisions, placed: PlacedReplica, remembered: Remembered) -> None:
+        replicas.add(placed.id)
+        forgets_replica(decisions, placed, remembered)
+
     monkeypatch.setattr(forgetting, "KEPT_DELETED_US", 2_000_000)
+    monkeypatch.setattr(forgetting, "kept_superseded_us", lambda _: 2_000_000)
+    monkeypatch.setattr(Decisions, "forget_replica", forget_replica)
     monkeypatch.setattr(checked, "KEPT_US", 2_000_000)
     monkeypatch.setattr(FleetState, "forget", forget)
     result = run_seed(seed, "changes")
     assert result.clean, "\n".join(result.problems)
     assert forgotten
+    assert replicas
 
 
 def test_a_seed_always_leads_to_the_same_run() -> None:

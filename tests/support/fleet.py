@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from fogbank.domain import events as ev
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import Commit
+from fogbank.domain.fleet import Folded
 from fogbank.domain.good_revisions import needed_revisions
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.states import DeploymentStatus, ReplicaState
 from fogbank.domain.status import StatusChange, StatusTracker
 from fogbank.placement import Planner
-from tests.support.fleet_log import LittleLog
+from tests.support.fleet_log import LittleLog, a_spec
 
 
 @dataclass(slots=True)
@@ -67,6 +68,15 @@ class LittleFleet:
         while more := self.decide():
             outcomes += more
         return outcomes
+
+    def another_round(self) -> Folded:
+        """Let a round count, whatever it is about."""
+        self.deploy(a_spec())
+        decided = self.planner.decide(self.log.now_us)
+        assert decided is not None
+        folded = self.planner.fold(self.log.round(decided.event))
+        self.tracker.update(self.planner.fleet, folded)
+        return folded
 
     def obey(self) -> None:
         """Let every agent run what it is to run and stop what it is to stop."""

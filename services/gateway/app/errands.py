@@ -209,9 +209,10 @@ class Errands:
             if each.slot == replica.slot:
                 before = each
         if before is None:
-            raise FailedPreconditionError(
-                "it has had no other container", reason="NO_PREVIOUS_CONTAINER"
-            )
+            known = "it has had no other container"
+            if replica.generation > 1:
+                known = "its container before was replaced at least 7 days ago and is forgotten"
+            raise FailedPreconditionError(known, reason="NO_PREVIOUS_CONTAINER")
         return before
 
     def _restarted(self, replica: PlacedReplica) -> bool:

@@ -8,10 +8,11 @@ from dataclasses import replace
 from enum import StrEnum
 
 from fogbank.domain import events as ev
+from fogbank.domain.decisions import DeploymentDecision
 from fogbank.domain.envelope import SERVICE_ACCOUNT, USER, EventEnvelope
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.fleet import FleetState
-from fogbank.domain.ids import canonical_uuid, replica_id
+from fogbank.domain.ids import canonical_uuid, replica_id, replica_ids
 from fogbank.domain.views import DeploymentView
 from services.gateway.core.whole_numbers import whole_number
 
@@ -205,6 +206,16 @@ def replica_called(fleet: FleetState, id_: str) -> str:
     return found[0] if found else ""
 
 
+def _placed_ever(decision: DeploymentDecision) -> list[str]:
+    """Return the ids of all replicas that a deployment ever had, forgotten ones too."""
+    name = replica_ids(decision.id)
+    return [
+        name(slot, generation)
+        for slot, last in decision.generations.items()
+        for generation in range(1, last + 1)
+    ]
+
+
 def touching(fleet: FleetState, kind: Kind, id_: str) -> Touching | None:
     """Return what follows a thing through the log; None if the fleet never had it.
 
@@ -216,7 +227,7 @@ def touching(fleet: FleetState, kind: Kind, id_: str) -> Touching | None:
             if id_ not in fleet.facts.deployments:
                 return None
             decision = fleet.decisions.deployments.get(id_)
-            return Touching(kind, id_, decision.replica_ids if decision is not None else ())
+            return Touching(kind, id_, _placed_ever(decision) if decision is not None else ())
         case Kind.REPLICA:
             return Touching(kind, id_) if id_ in fleet.decisions.placements else None
         case Kind.NODE:

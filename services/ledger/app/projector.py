@@ -13,7 +13,8 @@ import structlog
 
 from fogbank.codec import CodecError
 from fogbank.domain.envelope import Commit
-from fogbank.domain.fleet import IF_STATES_DIFFER, StateDiffersError
+from fogbank.domain.fleet import StateDiffersError
+from fogbank.domain.state_reading import IF_STATES_DIFFER
 from fogbank.log.follower import decode
 from fogbank.log.guard import WHAT_TO_DO, Known, require_held
 from fogbank.log.port import (

@@ -1,4 +1,4 @@
-"""A state does not grow with what was deleted, however long the log becomes."""
+"""A state grows neither with what was deleted nor with what was replaced."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from fogbank.domain.fleet import FleetState
 from fogbank.domain.forgetting import KEPT_DELETED_US
 from fogbank.domain.snapshots import STRUCTURE, Snapshot, restored
 from fogbank.domain.state_encoding import digest_of, encode_state, fields_of
+from fogbank.domain.states import ReplicaState
 from fogbank.placement import ENGINE
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_spec
@@ -69,6 +70,48 @@ def test_thousands_of_deployments_come_and_go_and_the_state_stays_small(
     assert state.confirmed_digest
 
 
+def live_on(fleet: LittleFleet, days: int) -> Iterator[None]:
+    """Let one deployment be updated each day, and another one crash each hour."""
+    updated = fleet.deploy(a_spec(replicas=REPLICAS))
+    crashing = fleet.deploy(a_spec())
+    for day in range(days):
+        fleet.update(updated, a_spec(replicas=REPLICAS, cpu=100 + day % 7))
+        for _ in range(24):
+            for _ in range(4):  # a rollout goes replica by replica
+                fleet.log.pass_ms(60_000)
+                fleet.settle()
+                fleet.obey()
+            decisions = fleet.planner.fleet.decisions
+            placed = decisions.placements[decisions.of(crashing).slots[0]]
+            if fleet.planner.fleet.replica_state(placed) is ReplicaState.RUNNING:
+                seen = fleet.log.seen(placed.id, ReplicaState.FAILED, final=True, exit_code=1)
+                fleet.fold(fleet.log.report(placed.node_id, seen))
+            fleet.log.pass_ms(56 * 60_000)
+        yield
+
+
+@pytest.mark.parametrize("days", [11, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.timeout(600)
+def test_deployments_are_updated_and_crash_for_ever_and_the_state_stays_small(
+    days: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet_module, "DIGEST_EVERY_ROUNDS", 50)
+    fleet = LittleFleet()
+    for number in range(1, 4):
+        fleet.connect(f"fog-{number}")
+    counts = [rows(fleet.planner.fleet) for _ in live_on(fleet, days)]
+    # Within the first week nothing is forgotten; a day more or less lies between update and round.
+    assert counts[6] > 300
+    assert max(counts) <= counts[8]
+    fleet.deploy(a_spec())
+    fleet.settle()
+    rederiver, found = rederive(fleet.log.commits)
+    assert [str(each) for each in found if not each.same] == []
+    state = fleet.planner.fleet
+    assert list(encode_state(rederiver.fleet.parts)) == list(encode_state(state.parts))
+    assert state.confirmed_digest
+
+
 @pytest.mark.parametrize(
     ("seed", "events"),
     [(21, 300), *(pytest.param(seed, 900, marks=pytest.mark.slow) for seed in range(22, 26))],
@@ -79,6 +122,7 @@ def test_all_who_read_a_mixed_log_forget_the_same(
 ) -> None:
     """With facts and rounds apart, and from every snapshot on."""
     monkeypatch.setattr(forgetting, "KEPT_DELETED_US", 20_000_000)
+    monkeypatch.setattr(forgetting, "kept_superseded_us", lambda _: 5_000_000)
     monkeypatch.setattr(fleet_module, "DIGEST_EVERY_ROUNDS", 5)
     told = tell(seed, events=events)
     live = told.planners[0].fleet
@@ -97,6 +141,7 @@ def test_all_who_read_a_mixed_log_forget_the_same(
             snapshot = Snapshot(reader.position, ENGINE, STRUCTURE, digest_of(pieces), pieces)
             begun.append(restored(snapshot, ENGINE))
     assert forgotten
+    assert reader.decisions.remembered
     assert all(each.confirmed_digest for each in begun)
     last = list(encode_state(reader.parts))
     assert all(list(encode_state(each.parts)) == last for each in begun)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fogbank.domain import events as ev
-from fogbank.domain.fleet import FleetState, Folded
+from fogbank.domain.fleet import FleetState
 from fogbank.domain.forgetting import FORGETTING_ENGINE, KEPT_DELETED_US
 from fogbank.domain.rebalance_status import rebalance_view
 from fogbank.domain.snapshots import STRUCTURE, Snapshot, restored
@@ -43,16 +43,6 @@ def delete(fleet: LittleFleet, deployment_id: str) -> None:
     fleet.obey()
 
 
-def a_round(fleet: LittleFleet) -> Folded:
-    """Let a round count, whatever it is about."""
-    fleet.deploy(a_spec())
-    decided = fleet.planner.decide(fleet.log.now_us)
-    assert decided is not None
-    folded = fleet.planner.fold(fleet.log.round(decided.event))
-    fleet.tracker.update(fleet.planner.fleet, folded)
-    return folded
-
-
 def knows(state: FleetState, deployment_id: str) -> list[str]:
     """Return where a state has something of a deployment."""
     decisions, facts = state.decisions, state.facts
@@ -77,11 +67,11 @@ def test_a_deleted_deployment_is_forgotten_by_the_first_round_seven_days_later(
     kept, deleted = running(fleet), running(fleet)
     delete(fleet, deleted)
     fleet.log.pass_ms(KEPT_MS - 1)
-    assert a_round(fleet).forgotten == ()
+    assert fleet.another_round().forgotten == ()
     state = fleet.planner.fleet
     assert knows(state, deleted) == ["deployment", "decision", "placements"]
     fleet.log.pass_ms(1)
-    assert a_round(fleet).forgotten == (deleted,)
+    assert fleet.another_round().forgotten == (deleted,)
     assert knows(state, deleted) == []
     assert knows(state, kept) == ["deployment", "decision", "placements"]
     assert deleted not in fleet.tracker.current
@@ -94,10 +84,10 @@ def test_one_with_a_replica_that_has_not_ended_is_kept_until_that_has(fleet: Lit
     fleet.fact(ev.DeploymentDeleted(deployment_id))
     fleet.settle()
     fleet.log.pass_ms(KEPT_MS)
-    assert a_round(fleet).forgotten == ()
+    assert fleet.another_round().forgotten == ()
     fleet.obey()
     assert knows(fleet.planner.fleet, deployment_id)
-    assert a_round(fleet).forgotten == (deployment_id,)
+    assert fleet.another_round().forgotten == (deployment_id,)
 
 
 def test_one_whose_last_node_was_removed_is_forgotten(fleet: LittleFleet) -> None:
@@ -106,9 +96,9 @@ def test_one_whose_last_node_was_removed_is_forgotten(fleet: LittleFleet) -> Non
     fleet.fact(ev.DeploymentDeleted(deployment_id))
     fleet.settle()
     fleet.log.pass_ms(KEPT_MS)
-    assert a_round(fleet).forgotten == ()
+    assert fleet.another_round().forgotten == ()
     fleet.fact(ev.NodeRemoved(placed.node_id))
-    assert a_round(fleet).forgotten == (deployment_id,)
+    assert fleet.another_round().forgotten == (deployment_id,)
     assert knows(fleet.planner.fleet, deployment_id) == []
 
 
@@ -122,16 +112,16 @@ def test_one_that_a_round_placed_while_it_was_deleted_is_forgotten_when_that_has
     fleet.fold(fleet.log.round(decided.event))
     fleet.settle()
     fleet.log.pass_ms(KEPT_MS)
-    assert a_round(fleet).forgotten == ()
+    assert fleet.another_round().forgotten == ()
     fleet.obey()
-    assert a_round(fleet).forgotten == (deployment_id,)
+    assert fleet.another_round().forgotten == (deployment_id,)
 
 
 def test_one_that_was_never_placed_is_forgotten_too(fleet: LittleFleet) -> None:
     deployment_id = fleet.deploy(a_spec())
     fleet.fact(ev.DeploymentDeleted(deployment_id))
     fleet.log.pass_ms(KEPT_MS)
-    assert a_round(fleet).forgotten == (deployment_id,)
+    assert fleet.another_round().forgotten == (deployment_id,)
 
 
 def test_rounds_of_earlier_engines_forget_nothing(fleet: LittleFleet) -> None:
@@ -144,23 +134,23 @@ def test_rounds_of_earlier_engines_forget_nothing(fleet: LittleFleet) -> None:
     former = replace(decided.event, engine=FORGETTING_ENGINE - 1)
     assert fleet.planner.fold(fleet.log.round(former)).forgotten == ()
     assert knows(fleet.planner.fleet, deployment_id)
-    assert a_round(fleet).forgotten == (deployment_id,)
+    assert fleet.another_round().forgotten == (deployment_id,)
 
 
 def test_who_begins_with_a_snapshot_forgets_the_same(fleet: LittleFleet) -> None:
     over, lingering, living = (running(fleet) for _ in range(3))
     delete(fleet, over)
     fleet.fact(ev.DeploymentDeleted(lingering))
-    a_round(fleet)
+    fleet.another_round()
     state = fleet.planner.fleet
     pieces = tuple(encode_state(state.parts))
     snapshot = Snapshot(state.position, ENGINE, STRUCTURE, digest_of(pieces), pieces)
     begun = restored(snapshot, ENGINE)
     fleet.log.pass_ms(KEPT_MS)
     behind = len(fleet.log.commits)
-    assert a_round(fleet).forgotten == (over,)
+    assert fleet.another_round().forgotten == (over,)
     fleet.obey()
-    assert a_round(fleet).forgotten == (lingering,)
+    assert fleet.another_round().forgotten == (lingering,)
     forgotten = [begun.fold(commit).forgotten for commit in fleet.log.commits[behind:]]
     assert [each for each in forgotten if each] == [(over,), (lingering,)]
     assert begun.facts == state.facts
@@ -175,7 +165,7 @@ def test_commands_on_a_forgotten_deployment_find_none(fleet: LittleFleet) -> Non
     again = fleet.log.fact(ev.DeploymentDeleted(deployment_id))
     assert fleet.planner.fold(again).verdicts[0].reason is VoidReason.DELETED
     fleet.log.pass_ms(KEPT_MS)
-    a_round(fleet)
+    fleet.another_round()
     again = fleet.log.fact(ev.DeploymentDeleted(deployment_id))
     assert fleet.planner.fold(again).verdicts[0].reason is VoidReason.UNKNOWN_DEPLOYMENT
 
@@ -184,11 +174,11 @@ def test_the_id_of_a_forgotten_deployment_may_be_used_again(fleet: LittleFleet) 
     deployment_id = running(fleet)
     delete(fleet, deployment_id)
     fleet.log.pass_ms(KEPT_MS - 1)
-    a_round(fleet)
+    fleet.another_round()
     _, early = fleet.log.deploy(a_spec(), deployment_id)
     assert fleet.planner.fold(early).verdicts[0].reason is VoidReason.DUPLICATE
     fleet.log.pass_ms(1)
-    a_round(fleet)
+    fleet.another_round()
     _, anew = fleet.log.deploy(a_spec(replicas=2), deployment_id)
     fleet.fold(anew)
     fleet.settle()
@@ -225,7 +215,7 @@ def test_a_rebalance_tells_how_far_it_is_when_what_it_moved_is_forgotten(
     )
     delete(fleet, deployment_id)
     fleet.log.pass_ms(KEPT_MS)
-    assert a_round(fleet).forgotten == (deployment_id,)
+    assert fleet.another_round().forgotten == (deployment_id,)
     view = rebalance_view(fleet.planner.fleet)
     assert (view.moved, view.moving) == (1, 0)
 
@@ -238,7 +228,7 @@ def test_what_is_about_to_be_forgotten_is_shown_first(fleet: LittleFleet) -> Non
         (deployment.id, len(state.decisions.of(deployment.id).replica_ids))
     )
     fleet.log.pass_ms(KEPT_MS)
-    a_round(fleet)
+    fleet.another_round()
     assert shown == [(deployment_id, 2)]
 
 
@@ -247,7 +237,7 @@ def test_a_late_report_on_a_forgotten_replica_changes_no_deployment(fleet: Littl
     (placed,) = fleet.planner.fleet.present(deployment_id)
     delete(fleet, deployment_id)
     fleet.log.pass_ms(KEPT_MS)
-    a_round(fleet)
+    fleet.another_round()
     seen = fleet.log.seen(placed.id, ReplicaState.STOPPED, final=True)
     folded = fleet.planner.fold(fleet.log.report(placed.node_id, seen))
     assert (folded.verdicts[0].accepted, folded.deployments) == (True, set())
