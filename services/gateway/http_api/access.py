@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 from services.gateway.app.identity import Identity
 from services.gateway.app.principal import Principal, set_current_principal
 from services.gateway.http_api.dependencies import used_by
+from services.gateway.http_api.parameters import check_parameters
 from services.gateway.http_api.scopes import scope_of
 
 # Browsers can't send headers with a WebSocket; they offer this protocol and the token as another.
@@ -29,7 +30,9 @@ class _Caller(HTTPBearer):
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             token = ""
-        return await _admitted(request, used_by(request).identity, token)
+        principal = await _admitted(request, used_by(request).identity, token)
+        check_parameters(request)
+        return principal
 
 
 _caller = _Caller(

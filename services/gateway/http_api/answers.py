@@ -104,6 +104,7 @@ class ChangeAnswer(Answer):
 
     old_status: Status | Literal["none"]
     new_status: Status
+    degraded: Degraded
     changed_at: datetime
     reason: str
 

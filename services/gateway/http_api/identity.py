@@ -13,9 +13,11 @@ from services.gateway.http_api.answers import SessionAnswer, UserAnswer, errors
 from services.gateway.http_api.bodies import documented, json_body
 from services.gateway.http_api.dependencies import used_by
 from services.gateway.http_api.models import LoginBody, RefreshBody, RegisterBody
+from services.gateway.http_api.parameters import check_parameters
 from services.gateway.http_api.rendering import json_response
 
-router = APIRouter(tags=["identity"])
+# Most of them are open to strangers.
+router = APIRouter(tags=["identity"], dependencies=[Depends(check_parameters)])
 
 _NO_STORE = {"Cache-Control": "no-store"}
 

@@ -27,6 +27,7 @@ from services.gateway.http_api.answers import errors
 from services.gateway.http_api.dependencies import HttpDependencies, used_by
 from services.gateway.http_api.errors import status_of
 from services.gateway.http_api.event_messages import EventMessages
+from services.gateway.http_api.parameters import check_among
 from services.gateway.http_api.wording import shown
 
 _log = structlog.get_logger(__name__)
@@ -211,6 +212,7 @@ async def _until_closed(websocket: WebSocket) -> None:
 
 
 def _after(websocket: WebSocket) -> int:
+    check_among(websocket, ("after",))
     given = websocket.query_params.get("after", "0")
     return _sequence("after", given)
 

@@ -88,7 +88,7 @@ def deployment_status(view: DeploymentView) -> dict[str, Any]:
         "replicas": [_replica(each) for each in view.replicas],
         "resources": resources(view.spec.resources),
         "disconnect": plain(view.spec.disconnect),
-        "recent_status_changes": [_change(each) for each in view.recent_changes],
+        "recent_status_changes": [change_of_status(each) for each in view.recent_changes],
         "created_at": instant(view.created_at_us),
         "updated_at": instant(view.updated_at_us),
     }
@@ -118,10 +118,12 @@ def _replica(replica: ReplicaSummary) -> dict[str, Any]:
     return content
 
 
-def _change(change: StatusChange) -> dict[str, Any]:
+def change_of_status(change: StatusChange) -> dict[str, Any]:
+    """Return a change of status as a deployment's history has it."""
     return {
         "old_status": status_word(change.old) if change.old is not None else "none",
         "new_status": status_word(change.new),
+        "degraded": change.new is DeploymentStatus.DEGRADED,
         "changed_at": instant(change.changed_at_us),
         "reason": change.reason,
     }
@@ -176,7 +178,7 @@ def live_change(change: StatusChange) -> dict[str, Any]:
     """Return a change of status as WebSockets send it."""
     return {
         "deployment_id": change.deployment_id,
-        "status": status_word(change.new),
+        **deployment_standing(change.new),
         "old_status": status_word(change.old) if change.old is not None else "none",
         "changed_at": instant(change.changed_at_us),
         "reason": change.reason,

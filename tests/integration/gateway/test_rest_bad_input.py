@@ -307,24 +307,6 @@ async def test_numbers_and_switches_are_written_as_documented(
     assert answer.json()["detail"].startswith(f"{field}: must be ")
 
 
-@pytest.mark.parametrize("unknown", ["colour=red", "=null"])
-async def test_where_something_may_be_asked_for_nothing_unknown_may(
-    face: RestFace, unknown: str
-) -> None:
-    await face.add_nodes("edge-1")
-    (node_id,) = face.fold.fleet.facts.nodes
-    async with face.client() as client:
-        made = (await client.post(DEPLOY, json=deploy_body())).json()
-        for path in (
-            f"/api/deployment/status/{made['deployment_id']}",
-            "/api/clusters/1/status",
-            f"/cluster/nodes/{node_id}",
-        ):
-            assert (await client.get(f"{path}?as_of=")).status_code == 200
-            answer = await client.get(f"{path}?as_of=&{unknown}")
-            assert (answer.status_code, "not a known parameter" in answer.text) == (400, True)
-
-
 async def test_a_plan_refuses_what_a_deployment_would_be_refused_for(face: RestFace) -> None:
     body = {**deploy_body(), "request_id": "x" * 10_000}
     async with face.client() as client:

@@ -8,9 +8,11 @@ import pytest
 
 from fogbank.domain.deployment import DisconnectRules
 from fogbank.domain.states import DeploymentStatus
+from fogbank.domain.status import StatusChange
 from fogbank.log.memory import MemoryLog
 from fogbank.log.port import Writer
 from services.gateway.app.principal import Role
+from services.gateway.http_api.rendering import change_of_status, live_change
 from tests.support.rest_face import RestFace, deploy_body, rest_face
 from tests.support.schedulers import running_scheduler
 from tests.support.waiting import eventually
@@ -238,6 +240,15 @@ async def test_one_that_runs_with_too_few_replicas_says_so(
             *(await client.get("/api/deployments?cluster_id=1")).json(),
         ]
     assert [(each["status"], each["degraded"]) for each in answers] == [("running", degraded)] * 4
+
+
+@pytest.mark.parametrize("status", [DeploymentStatus.RUNNING, DeploymentStatus.DEGRADED])
+def test_changes_say_whether_a_deployment_was_degraded(status: DeploymentStatus) -> None:
+    change = StatusChange("d", DeploymentStatus.RUNNING, status, 0, "1 of 2 replicas running", 9)
+    degraded = status is DeploymentStatus.DEGRADED
+    live, kept = live_change(change), change_of_status(change)
+    assert (live["status"], live["degraded"]) == ("running", degraded)
+    assert (kept["new_status"], kept["degraded"]) == ("running", degraded)
 
 
 @pytest.mark.parametrize(

@@ -205,6 +205,7 @@ async def test_a_websocket_tells_each_change(served: Served) -> None:
             assert set(first) == {
                 "deployment_id",
                 "status",
+                "degraded",
                 "old_status",
                 "changed_at",
                 "reason",
@@ -243,6 +244,7 @@ async def test_a_browser_sends_its_token_as_a_protocol(served: Served) -> None:
         ("bob", "not-a-uuid", 400),
         ("bob", "{id}?after=x", 400),
         ("bob", "{id}?after=99", 400),
+        ("bob", "{id}?colour=red", 400),
         ("", "{id}", 401),
     ],
 )

@@ -64,7 +64,8 @@ function History({ changes }) {
   return html`<ol class="history">
     ${changes.map(
       (change) => html`<li key=${`${change.changed_at} ${change.new_status}`}>
-        <${When} of=${change.changed_at} /> <${Badge} of=${change.new_status} /> ${change.reason}
+        <${When} of=${change.changed_at} />${" "}
+        <${Badge} of=${standing({ status: change.new_status, degraded: change.degraded })} /> ${change.reason}
       </li>`,
     )}
   </ol>`;
