@@ -17,6 +17,7 @@ def disruption_to_pb(rules: DisruptionRules) -> pb.DisruptionRules:
         failure_penalty=rules.failure_penalty,
         failure_fades_ms=rules.failure_fades_ms,
         start_grace_ms=rules.start_grace_ms,
+        eviction_grace_ms=rules.eviction_grace_ms,
     )
 
 
@@ -31,4 +32,5 @@ def disruption_from_pb(message: pb.DisruptionRules) -> DisruptionRules:
         message.failure_penalty,
         message.failure_fades_ms,
         message.start_grace_ms,
+        message.eviction_grace_ms,
     )

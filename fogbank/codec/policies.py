@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fogbank.codec.disruption import disruption_from_pb, disruption_to_pb
 from fogbank.codec.values import resources_from_pb, resources_to_pb
+from fogbank.domain.disruption import DisruptionRules
 from fogbank.domain.policy import (
     AskClass,
     MixedAsk,
@@ -116,7 +117,7 @@ def policy_from_pb(message: pb.Policy) -> Policy:
         disruption=(
             disruption_from_pb(message.disruption)
             if message.HasField("disruption")
-            else default.disruption
+            else DisruptionRules()
         ),
     )
 

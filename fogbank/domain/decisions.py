@@ -94,6 +94,7 @@ class DeploymentDecision:
 
 
 _NOTHING = Remembered()
+_PREEMPTED_BY = "Preempted by "
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +261,12 @@ def _evicted(
 
 def preempted_reason(deployment_id: str) -> str:
     """Return what is said of replicas that gave way to a deployment, and of their deployment."""
-    return f"Preempted by {deployment_id}"
+    return f"{_PREEMPTED_BY}{deployment_id}"
+
+
+def was_preempted(placed: PlacedReplica) -> bool:
+    """Tell whether a replica gave way to another deployment."""
+    return placed.desired is Desired.RELEASED and placed.reason.startswith(_PREEMPTED_BY)
 
 
 def _take_slot(

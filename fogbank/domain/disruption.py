@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from fogbank.domain.later import LATER
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +18,9 @@ class DisruptionRules:
     node where a replica of the same deployment broke loses `failure_penalty` percent of a whole
     score, fading evenly to nothing over `failure_fades_ms`.
     For a replica that its connected node does nothing for, another node is looked for after
-    `start_grace_ms`; 0 for never.
+    `start_grace_ms`; 0 for never. What gives way to a more important deployment has at most
+    `eviction_grace_ms` to end; 0, as policies of earlier releases have it, for as long as its own
+    container wants.
     """
 
     moves_at_once: int = 1
@@ -27,3 +31,9 @@ class DisruptionRules:
     failure_penalty: int = 100
     failure_fades_ms: int = 3_600_000
     start_grace_ms: int = 600_000
+    eviction_grace_ms: int = field(default=0, metadata=LATER)
+
+
+# Those of the policies that come with this release. What gives way ends in three times as long as
+# containers have by default, and long before whoever waits for its room looks for it elsewhere.
+DISRUPTION = DisruptionRules(eviction_grace_ms=30_000)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from hashlib import sha1, sha256
 from uuid import UUID, uuid5
 
+from fogbank.domain.later import plain
 from fogbank.domain.policy import Policy
 
 # A fixed root for all ids that Fogbank derives.
@@ -89,5 +89,5 @@ def genesis_event_id(fleet: str, step: str) -> str:
 
 def policy_digest(policy: Policy) -> bytes:
     """Return the SHA-256 of a policy's canonical text."""
-    text = json.dumps(asdict(policy), sort_keys=True, separators=(",", ":"))
+    text = json.dumps(plain(policy), sort_keys=True, separators=(",", ":"))
     return digest(text.encode())

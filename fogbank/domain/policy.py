@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from fogbank.domain.disruption import DisruptionRules
+from fogbank.domain.disruption import DISRUPTION, DisruptionRules
 from fogbank.domain.resources import Resources
 
 # All strategies there are, the default first; `fogbank.placement.strategies` has what they do.
@@ -147,7 +147,7 @@ class Policy:
     busy_load_percent: int = 90
     reschedule_delay_ms: int = 30_000
     reschedule_delay_max_ms: int = 3_600_000
-    disruption: DisruptionRules = field(default_factory=DisruptionRules)
+    disruption: DisruptionRules = DISRUPTION
     classes: tuple[AskClass, ...] = (AskClass("gpu", "fgd", gpu_from_thousandths=1),)
     ties: Ties = Ties.ORDER
     weights: ResourceWeights = ResourceWeights()

@@ -17,6 +17,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from fogbank.domain.later import has_later, plain
 from fogbank.domain.tables import ROWS_PER_PAGE, Encode, Page, Table
 
 # Raised whenever folding the same bytes leads to another state than before.
@@ -90,6 +91,8 @@ def _fields_encoded(part: str, kind: type) -> list[tuple[str, Encode]]:
 
 def _encode(part: str, name: str, kind: type) -> Encode:
     hint = _hints(kind)[name]
+    if any(map(has_later, classes_in(hint))):
+        return lambda value: _PLAIN.encode((part, name, plain(value)))
     encoder = _encoder(_row_type(hint) if get_origin(hint) is Table else hint)
     return lambda value: encoder.encode((part, name, value))
 

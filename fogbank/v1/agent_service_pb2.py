@@ -28,7 +28,7 @@ from fogbank.v1 import nodes_pb2 as fogbank_dot_v1_dot_nodes__pb2
 from fogbank.v1 import resources_pb2 as fogbank_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x66ogbank/v1/agent_service.proto\x12\nfogbank.v1\x1a\x1c\x66ogbank/v1/deployments.proto\x1a\x16\x66ogbank/v1/facts.proto\x1a\x16\x66ogbank/v1/nodes.proto\x1a\x1a\x66ogbank/v1/resources.proto\"J\n\x0bJoinRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x1b\n\x13\x63\x65rtificate_request\x18\x02 \x01(\x0c\x12\x0f\n\x07node_id\x18\x03 \x01(\t\">\n\x0cJoinResponse\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\t\x12\x15\n\rauthority_pem\x18\x02 \x01(\t\"\xb0\x01\n\x05Hello\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nlast_epoch\x18\x03 \x01(\x03\x12\x15\n\rlast_sequence\x18\x04 \x01(\x03\x12,\n\x0b\x66ingerprint\x18\x05 \x01(\x0b\x32\x17.fogbank.v1.Fingerprint\x12/\n\x07running\x18\x06 \x03(\x0b\x32\x1e.fogbank.v1.ReplicaObservation\"X\n\tHeartbeat\x12 \n\x05usage\x18\x01 \x01(\x0b\x32\x11.fogbank.v1.Usage\x12\x19\n\x11reflects_sequence\x18\x02 \x01(\x03\x12\x0e\n\x06number\x18\x03 \x01(\x03\"]\n\x06Report\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\x34\n\x0cobservations\x18\x03 \x03(\x0b\x32\x1e.fogbank.v1.ReplicaObservation\">\n\x0e\x43\x61pacityChange\x12,\n\x0b\x66ingerprint\x18\x01 \x01(\x0b\x32\x17.fogbank.v1.Fingerprint\"1\n\x12\x43\x65rtificateRenewal\x12\x1b\n\x13\x63\x65rtificate_request\x18\x01 \x01(\x0c\"\x87\x02\n\x0e\x43onnectRequest\x12\"\n\x05hello\x18\x01 \x01(\x0b\x32\x11.fogbank.v1.HelloH\x00\x12*\n\theartbeat\x18\x02 \x01(\x0b\x32\x15.fogbank.v1.HeartbeatH\x00\x12$\n\x06report\x18\x03 \x01(\x0b\x32\x12.fogbank.v1.ReportH\x00\x12\x35\n\x0f\x63\x61pacity_change\x18\x04 \x01(\x0b\x32\x1a.fogbank.v1.CapacityChangeH\x00\x12=\n\x13\x63\x65rtificate_renewal\x18\x05 \x01(\x0b\x32\x1e.fogbank.v1.CertificateRenewalH\x00\x42\t\n\x07message\"Q\n\x07Welcome\x12\x1b\n\x13heartbeat_period_ms\x18\x01 \x01(\x03\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x1a\n\x12last_report_number\x18\x03 \x01(\x03\"\xea\x03\n\nAssignment\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12\x15\n\rdeployment_id\x18\x02 \x01(\t\x12\x17\n\x0f\x64\x65ployment_name\x18\x03 \x01(\t\x12)\n\x07\x64\x65sired\x18\x04 \x01(\x0e\x32\x18.fogbank.v1.DesiredState\x12\x17\n\x0f\x63ontainer_image\x18\x05 \x01(\t\x12(\n\tresources\x18\x06 \x01(\x0b\x32\x15.fogbank.v1.Resources\x12,\n\x03\x65nv\x18\x07 \x03(\x0b\x32\x1f.fogbank.v1.Assignment.EnvEntry\x12*\n\x07restart\x18\x08 \x01(\x0e\x32\x19.fogbank.v1.RestartPolicy\x12\x14\n\x0cstarts_after\x18\t \x03(\t\x12\x13\n\x0b\x65nv_missing\x18\n \x01(\x08\x12\x15\n\rrestart_count\x18\x0b \x01(\x05\x12\x1f\n\x17stop_on_client_after_ms\x18\x0c \x01(\x03\x12\x13\n\x0bgpu_devices\x18\r \x03(\x05\x12,\n\tcontainer\x18\x0e \x01(\x0b\x32\x19.fogbank.v1.ContainerSpec\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x92\x01\n\x0b\x41ssignments\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.fogbank.v1.AssignmentsKind\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x19\n\x11previous_sequence\x18\x03 \x01(\x03\x12+\n\x0b\x61ssignments\x18\x04 \x03(\x0b\x32\x16.fogbank.v1.Assignment\"\x15\n\x03\x41\x63k\x12\x0e\n\x06number\x18\x01 \x01(\x03\"!\n\x0fHeartbeatAnswer\x12\x0e\n\x06number\x18\x01 \x01(\x03\"\x17\n\x05\x44rain\x12\x0e\n\x06reason\x18\x01 \x01(\t\"<\n\nLogsErrand\x12\x0c\n\x04tail\x18\x01 \x01(\x05\x12\x0e\n\x06\x66ollow\x18\x02 \x01(\x08\x12\x10\n\x08previous\x18\x03 \x01(\x08\"\x1d\n\nExecErrand\x12\x0f\n\x07\x63ommand\x18\x01 \x03(\t\"\x87\x01\n\x06\x45rrand\x12\x11\n\terrand_id\x18\x01 \x01(\t\x12\x12\n\nreplica_id\x18\x02 \x01(\t\x12&\n\x04logs\x18\x03 \x01(\x0b\x32\x16.fogbank.v1.LogsErrandH\x00\x12&\n\x04\x65xec\x18\x04 \x01(\x0b\x32\x16.fogbank.v1.ExecErrandH\x00\x42\x06\n\x04kind\"\x80\x01\n\x0cServeRequest\x12\x13\n\terrand_id\x18\x01 \x01(\tH\x00\x12\x10\n\x06output\x18\x02 \x01(\x0cH\x00\x12\x16\n\x0c\x65rror_output\x18\x03 \x01(\x0cH\x00\x12\x13\n\texit_code\x18\x04 \x01(\x05H\x00\x12\x11\n\x07\x66\x61ilure\x18\x05 \x01(\tH\x00\x42\t\n\x07message\"\x0f\n\rServeResponse\"A\n\x0fNodeCertificate\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\t\x12\x15\n\rauthority_pem\x18\x02 \x01(\t\"\xcb\x02\n\x0f\x43onnectResponse\x12&\n\x07welcome\x18\x01 \x01(\x0b\x32\x13.fogbank.v1.WelcomeH\x00\x12.\n\x0b\x61ssignments\x18\x02 \x01(\x0b\x32\x17.fogbank.v1.AssignmentsH\x00\x12\x1e\n\x03\x61\x63k\x18\x03 \x01(\x0b\x32\x0f.fogbank.v1.AckH\x00\x12\"\n\x05\x64rain\x18\x04 \x01(\x0b\x32\x11.fogbank.v1.DrainH\x00\x12\x37\n\x10heartbeat_answer\x18\x05 \x01(\x0b\x32\x1b.fogbank.v1.HeartbeatAnswerH\x00\x12$\n\x06\x65rrand\x18\x06 \x01(\x0b\x32\x12.fogbank.v1.ErrandH\x00\x12\x32\n\x0b\x63\x65rtificate\x18\x07 \x01(\x0b\x32\x1b.fogbank.v1.NodeCertificateH\x00\x42\t\n\x07message\"u\n\tTelemetry\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x16\n\x0ereceived_at_us\x18\x03 \x01(\x03\x12 \n\x05usage\x18\x04 \x01(\x0b\x32\x11.fogbank.v1.Usage\x12\x0e\n\x06number\x18\x05 \x01(\x03\"@\n\x0eHeardHeartbeat\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x0e\n\x06number\x18\x03 \x01(\x03\"S\n\x0fHeardHeartbeats\x12\x10\n\x08instance\x18\x01 \x01(\t\x12.\n\nheartbeats\x18\x02 \x03(\x0b\x32\x1a.fogbank.v1.HeardHeartbeat\"\x8e\x01\n\rBroughtErrand\x12\x13\n\x0b\x62ringing_id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12)\n\x05piece\x18\x03 \x01(\x0b\x32\x18.fogbank.v1.ServeRequestH\x00\x12\x12\n\x08\x63omplete\x18\x04 \x01(\x08H\x00\x12\x11\n\x07\x63ut_off\x18\x05 \x01(\x08H\x00\x42\x06\n\x04news\"@\n\x0cWantedErrand\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\r\n\x05up_to\x18\x02 \x01(\x03\x12\x10\n\x08unwanted\x18\x03 \x01(\x08*v\n\x0c\x44\x65siredState\x12\x1d\n\x19\x44\x45SIRED_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44\x45SIRED_STATE_RUN\x10\x01\x12\x16\n\x12\x44\x45SIRED_STATE_STOP\x10\x02\x12\x18\n\x14\x44\x45SIRED_STATE_FORGET\x10\x03*t\n\x0f\x41ssignmentsKind\x12 \n\x1c\x41SSIGNMENTS_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x41SSIGNMENTS_KIND_COMPLETE\x10\x01\x12 \n\x1c\x41SSIGNMENTS_KIND_INCREMENTAL\x10\x02\x32\xd1\x01\n\x0c\x41gentService\x12\x39\n\x04Join\x12\x17.fogbank.v1.JoinRequest\x1a\x18.fogbank.v1.JoinResponse\x12\x46\n\x07\x43onnect\x12\x1a.fogbank.v1.ConnectRequest\x1a\x1b.fogbank.v1.ConnectResponse(\x01\x30\x01\x12>\n\x05Serve\x12\x18.fogbank.v1.ServeRequest\x1a\x19.fogbank.v1.ServeResponse(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x66ogbank/v1/agent_service.proto\x12\nfogbank.v1\x1a\x1c\x66ogbank/v1/deployments.proto\x1a\x16\x66ogbank/v1/facts.proto\x1a\x16\x66ogbank/v1/nodes.proto\x1a\x1a\x66ogbank/v1/resources.proto\"J\n\x0bJoinRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x1b\n\x13\x63\x65rtificate_request\x18\x02 \x01(\x0c\x12\x0f\n\x07node_id\x18\x03 \x01(\t\">\n\x0cJoinResponse\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\t\x12\x15\n\rauthority_pem\x18\x02 \x01(\t\"\xb0\x01\n\x05Hello\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nlast_epoch\x18\x03 \x01(\x03\x12\x15\n\rlast_sequence\x18\x04 \x01(\x03\x12,\n\x0b\x66ingerprint\x18\x05 \x01(\x0b\x32\x17.fogbank.v1.Fingerprint\x12/\n\x07running\x18\x06 \x03(\x0b\x32\x1e.fogbank.v1.ReplicaObservation\"X\n\tHeartbeat\x12 \n\x05usage\x18\x01 \x01(\x0b\x32\x11.fogbank.v1.Usage\x12\x19\n\x11reflects_sequence\x18\x02 \x01(\x03\x12\x0e\n\x06number\x18\x03 \x01(\x03\"]\n\x06Report\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\x34\n\x0cobservations\x18\x03 \x03(\x0b\x32\x1e.fogbank.v1.ReplicaObservation\">\n\x0e\x43\x61pacityChange\x12,\n\x0b\x66ingerprint\x18\x01 \x01(\x0b\x32\x17.fogbank.v1.Fingerprint\"1\n\x12\x43\x65rtificateRenewal\x12\x1b\n\x13\x63\x65rtificate_request\x18\x01 \x01(\x0c\"\x87\x02\n\x0e\x43onnectRequest\x12\"\n\x05hello\x18\x01 \x01(\x0b\x32\x11.fogbank.v1.HelloH\x00\x12*\n\theartbeat\x18\x02 \x01(\x0b\x32\x15.fogbank.v1.HeartbeatH\x00\x12$\n\x06report\x18\x03 \x01(\x0b\x32\x12.fogbank.v1.ReportH\x00\x12\x35\n\x0f\x63\x61pacity_change\x18\x04 \x01(\x0b\x32\x1a.fogbank.v1.CapacityChangeH\x00\x12=\n\x13\x63\x65rtificate_renewal\x18\x05 \x01(\x0b\x32\x1e.fogbank.v1.CertificateRenewalH\x00\x42\t\n\x07message\"Q\n\x07Welcome\x12\x1b\n\x13heartbeat_period_ms\x18\x01 \x01(\x03\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x1a\n\x12last_report_number\x18\x03 \x01(\x03\"\x82\x04\n\nAssignment\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12\x15\n\rdeployment_id\x18\x02 \x01(\t\x12\x17\n\x0f\x64\x65ployment_name\x18\x03 \x01(\t\x12)\n\x07\x64\x65sired\x18\x04 \x01(\x0e\x32\x18.fogbank.v1.DesiredState\x12\x17\n\x0f\x63ontainer_image\x18\x05 \x01(\t\x12(\n\tresources\x18\x06 \x01(\x0b\x32\x15.fogbank.v1.Resources\x12,\n\x03\x65nv\x18\x07 \x03(\x0b\x32\x1f.fogbank.v1.Assignment.EnvEntry\x12*\n\x07restart\x18\x08 \x01(\x0e\x32\x19.fogbank.v1.RestartPolicy\x12\x14\n\x0cstarts_after\x18\t \x03(\t\x12\x13\n\x0b\x65nv_missing\x18\n \x01(\x08\x12\x15\n\rrestart_count\x18\x0b \x01(\x05\x12\x1f\n\x17stop_on_client_after_ms\x18\x0c \x01(\x03\x12\x13\n\x0bgpu_devices\x18\r \x03(\x05\x12,\n\tcontainer\x18\x0e \x01(\x0b\x32\x19.fogbank.v1.ContainerSpec\x12\x16\n\x0estop_within_ms\x18\x0f \x01(\x03\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x92\x01\n\x0b\x41ssignments\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.fogbank.v1.AssignmentsKind\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x19\n\x11previous_sequence\x18\x03 \x01(\x03\x12+\n\x0b\x61ssignments\x18\x04 \x03(\x0b\x32\x16.fogbank.v1.Assignment\"\x15\n\x03\x41\x63k\x12\x0e\n\x06number\x18\x01 \x01(\x03\"!\n\x0fHeartbeatAnswer\x12\x0e\n\x06number\x18\x01 \x01(\x03\"\x17\n\x05\x44rain\x12\x0e\n\x06reason\x18\x01 \x01(\t\"<\n\nLogsErrand\x12\x0c\n\x04tail\x18\x01 \x01(\x05\x12\x0e\n\x06\x66ollow\x18\x02 \x01(\x08\x12\x10\n\x08previous\x18\x03 \x01(\x08\"\x1d\n\nExecErrand\x12\x0f\n\x07\x63ommand\x18\x01 \x03(\t\"\x87\x01\n\x06\x45rrand\x12\x11\n\terrand_id\x18\x01 \x01(\t\x12\x12\n\nreplica_id\x18\x02 \x01(\t\x12&\n\x04logs\x18\x03 \x01(\x0b\x32\x16.fogbank.v1.LogsErrandH\x00\x12&\n\x04\x65xec\x18\x04 \x01(\x0b\x32\x16.fogbank.v1.ExecErrandH\x00\x42\x06\n\x04kind\"\x80\x01\n\x0cServeRequest\x12\x13\n\terrand_id\x18\x01 \x01(\tH\x00\x12\x10\n\x06output\x18\x02 \x01(\x0cH\x00\x12\x16\n\x0c\x65rror_output\x18\x03 \x01(\x0cH\x00\x12\x13\n\texit_code\x18\x04 \x01(\x05H\x00\x12\x11\n\x07\x66\x61ilure\x18\x05 \x01(\tH\x00\x42\t\n\x07message\"\x0f\n\rServeResponse\"A\n\x0fNodeCertificate\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\t\x12\x15\n\rauthority_pem\x18\x02 \x01(\t\"\xcb\x02\n\x0f\x43onnectResponse\x12&\n\x07welcome\x18\x01 \x01(\x0b\x32\x13.fogbank.v1.WelcomeH\x00\x12.\n\x0b\x61ssignments\x18\x02 \x01(\x0b\x32\x17.fogbank.v1.AssignmentsH\x00\x12\x1e\n\x03\x61\x63k\x18\x03 \x01(\x0b\x32\x0f.fogbank.v1.AckH\x00\x12\"\n\x05\x64rain\x18\x04 \x01(\x0b\x32\x11.fogbank.v1.DrainH\x00\x12\x37\n\x10heartbeat_answer\x18\x05 \x01(\x0b\x32\x1b.fogbank.v1.HeartbeatAnswerH\x00\x12$\n\x06\x65rrand\x18\x06 \x01(\x0b\x32\x12.fogbank.v1.ErrandH\x00\x12\x32\n\x0b\x63\x65rtificate\x18\x07 \x01(\x0b\x32\x1b.fogbank.v1.NodeCertificateH\x00\x42\t\n\x07message\"u\n\tTelemetry\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x16\n\x0ereceived_at_us\x18\x03 \x01(\x03\x12 \n\x05usage\x18\x04 \x01(\x0b\x32\x11.fogbank.v1.Usage\x12\x0e\n\x06number\x18\x05 \x01(\x03\"@\n\x0eHeardHeartbeat\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x0e\n\x06number\x18\x03 \x01(\x03\"S\n\x0fHeardHeartbeats\x12\x10\n\x08instance\x18\x01 \x01(\t\x12.\n\nheartbeats\x18\x02 \x03(\x0b\x32\x1a.fogbank.v1.HeardHeartbeat\"\x8e\x01\n\rBroughtErrand\x12\x13\n\x0b\x62ringing_id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12)\n\x05piece\x18\x03 \x01(\x0b\x32\x18.fogbank.v1.ServeRequestH\x00\x12\x12\n\x08\x63omplete\x18\x04 \x01(\x08H\x00\x12\x11\n\x07\x63ut_off\x18\x05 \x01(\x08H\x00\x42\x06\n\x04news\"@\n\x0cWantedErrand\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\r\n\x05up_to\x18\x02 \x01(\x03\x12\x10\n\x08unwanted\x18\x03 \x01(\x08*v\n\x0c\x44\x65siredState\x12\x1d\n\x19\x44\x45SIRED_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44\x45SIRED_STATE_RUN\x10\x01\x12\x16\n\x12\x44\x45SIRED_STATE_STOP\x10\x02\x12\x18\n\x14\x44\x45SIRED_STATE_FORGET\x10\x03*t\n\x0f\x41ssignmentsKind\x12 \n\x1c\x41SSIGNMENTS_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x41SSIGNMENTS_KIND_COMPLETE\x10\x01\x12 \n\x1c\x41SSIGNMENTS_KIND_INCREMENTAL\x10\x02\x32\xd1\x01\n\x0c\x41gentService\x12\x39\n\x04Join\x12\x17.fogbank.v1.JoinRequest\x1a\x18.fogbank.v1.JoinResponse\x12\x46\n\x07\x43onnect\x12\x1a.fogbank.v1.ConnectRequest\x1a\x1b.fogbank.v1.ConnectResponse(\x01\x30\x01\x12>\n\x05Serve\x12\x18.fogbank.v1.ServeRequest\x1a\x19.fogbank.v1.ServeResponse(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,10 +37,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ASSIGNMENT_ENVENTRY']._loaded_options = None
   _globals['_ASSIGNMENT_ENVENTRY']._serialized_options = b'8\001'
-  _globals['_DESIREDSTATE']._serialized_start=3106
-  _globals['_DESIREDSTATE']._serialized_end=3224
-  _globals['_ASSIGNMENTSKIND']._serialized_start=3226
-  _globals['_ASSIGNMENTSKIND']._serialized_end=3342
+  _globals['_DESIREDSTATE']._serialized_start=3130
+  _globals['_DESIREDSTATE']._serialized_end=3248
+  _globals['_ASSIGNMENTSKIND']._serialized_start=3250
+  _globals['_ASSIGNMENTSKIND']._serialized_end=3366
   _globals['_JOINREQUEST']._serialized_start=152
   _globals['_JOINREQUEST']._serialized_end=226
   _globals['_JOINRESPONSE']._serialized_start=228
@@ -60,41 +60,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WELCOME']._serialized_start=1037
   _globals['_WELCOME']._serialized_end=1118
   _globals['_ASSIGNMENT']._serialized_start=1121
-  _globals['_ASSIGNMENT']._serialized_end=1611
-  _globals['_ASSIGNMENT_ENVENTRY']._serialized_start=1569
-  _globals['_ASSIGNMENT_ENVENTRY']._serialized_end=1611
-  _globals['_ASSIGNMENTS']._serialized_start=1614
-  _globals['_ASSIGNMENTS']._serialized_end=1760
-  _globals['_ACK']._serialized_start=1762
-  _globals['_ACK']._serialized_end=1783
-  _globals['_HEARTBEATANSWER']._serialized_start=1785
-  _globals['_HEARTBEATANSWER']._serialized_end=1818
-  _globals['_DRAIN']._serialized_start=1820
-  _globals['_DRAIN']._serialized_end=1843
-  _globals['_LOGSERRAND']._serialized_start=1845
-  _globals['_LOGSERRAND']._serialized_end=1905
-  _globals['_EXECERRAND']._serialized_start=1907
-  _globals['_EXECERRAND']._serialized_end=1936
-  _globals['_ERRAND']._serialized_start=1939
-  _globals['_ERRAND']._serialized_end=2074
-  _globals['_SERVEREQUEST']._serialized_start=2077
-  _globals['_SERVEREQUEST']._serialized_end=2205
-  _globals['_SERVERESPONSE']._serialized_start=2207
-  _globals['_SERVERESPONSE']._serialized_end=2222
-  _globals['_NODECERTIFICATE']._serialized_start=2224
-  _globals['_NODECERTIFICATE']._serialized_end=2289
-  _globals['_CONNECTRESPONSE']._serialized_start=2292
-  _globals['_CONNECTRESPONSE']._serialized_end=2623
-  _globals['_TELEMETRY']._serialized_start=2625
-  _globals['_TELEMETRY']._serialized_end=2742
-  _globals['_HEARDHEARTBEAT']._serialized_start=2744
-  _globals['_HEARDHEARTBEAT']._serialized_end=2808
-  _globals['_HEARDHEARTBEATS']._serialized_start=2810
-  _globals['_HEARDHEARTBEATS']._serialized_end=2893
-  _globals['_BROUGHTERRAND']._serialized_start=2896
-  _globals['_BROUGHTERRAND']._serialized_end=3038
-  _globals['_WANTEDERRAND']._serialized_start=3040
-  _globals['_WANTEDERRAND']._serialized_end=3104
-  _globals['_AGENTSERVICE']._serialized_start=3345
-  _globals['_AGENTSERVICE']._serialized_end=3554
+  _globals['_ASSIGNMENT']._serialized_end=1635
+  _globals['_ASSIGNMENT_ENVENTRY']._serialized_start=1593
+  _globals['_ASSIGNMENT_ENVENTRY']._serialized_end=1635
+  _globals['_ASSIGNMENTS']._serialized_start=1638
+  _globals['_ASSIGNMENTS']._serialized_end=1784
+  _globals['_ACK']._serialized_start=1786
+  _globals['_ACK']._serialized_end=1807
+  _globals['_HEARTBEATANSWER']._serialized_start=1809
+  _globals['_HEARTBEATANSWER']._serialized_end=1842
+  _globals['_DRAIN']._serialized_start=1844
+  _globals['_DRAIN']._serialized_end=1867
+  _globals['_LOGSERRAND']._serialized_start=1869
+  _globals['_LOGSERRAND']._serialized_end=1929
+  _globals['_EXECERRAND']._serialized_start=1931
+  _globals['_EXECERRAND']._serialized_end=1960
+  _globals['_ERRAND']._serialized_start=1963
+  _globals['_ERRAND']._serialized_end=2098
+  _globals['_SERVEREQUEST']._serialized_start=2101
+  _globals['_SERVEREQUEST']._serialized_end=2229
+  _globals['_SERVERESPONSE']._serialized_start=2231
+  _globals['_SERVERESPONSE']._serialized_end=2246
+  _globals['_NODECERTIFICATE']._serialized_start=2248
+  _globals['_NODECERTIFICATE']._serialized_end=2313
+  _globals['_CONNECTRESPONSE']._serialized_start=2316
+  _globals['_CONNECTRESPONSE']._serialized_end=2647
+  _globals['_TELEMETRY']._serialized_start=2649
+  _globals['_TELEMETRY']._serialized_end=2766
+  _globals['_HEARDHEARTBEAT']._serialized_start=2768
+  _globals['_HEARDHEARTBEAT']._serialized_end=2832
+  _globals['_HEARDHEARTBEATS']._serialized_start=2834
+  _globals['_HEARDHEARTBEATS']._serialized_end=2917
+  _globals['_BROUGHTERRAND']._serialized_start=2920
+  _globals['_BROUGHTERRAND']._serialized_end=3062
+  _globals['_WANTEDERRAND']._serialized_start=3064
+  _globals['_WANTEDERRAND']._serialized_end=3128
+  _globals['_AGENTSERVICE']._serialized_start=3369
+  _globals['_AGENTSERVICE']._serialized_end=3578
 # @@protoc_insertion_point(module_scope)

@@ -409,6 +409,7 @@ class Assignment(_message.Message):
     STOP_ON_CLIENT_AFTER_MS_FIELD_NUMBER: _builtins.int
     GPU_DEVICES_FIELD_NUMBER: _builtins.int
     CONTAINER_FIELD_NUMBER: _builtins.int
+    STOP_WITHIN_MS_FIELD_NUMBER: _builtins.int
     replica_id: _builtins.str
     """Replica id (UUID)."""
     deployment_id: _builtins.str
@@ -431,6 +432,10 @@ class Assignment(_message.Message):
     """
     stop_on_client_after_ms: _builtins.int
     """Once the agent is cut off for so many milliseconds it stops this replica for good; 0 for never."""
+    stop_within_ms: _builtins.int
+    """To stop it: it may take so many milliseconds at most to end by itself, whatever `container` says, also if it is
+    being stopped already; 0 for no such bound.
+    """
     @_builtins.property
     def resources(self) -> _resources_pb2.Resources:
         """What it may use."""
@@ -468,10 +473,11 @@ class Assignment(_message.Message):
         stop_on_client_after_ms: _builtins.int = ...,
         gpu_devices: _abc.Iterable[_builtins.int] | None = ...,
         container: _deployments_pb2.ContainerSpec | None = ...,
+        stop_within_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["container", b"container", "resources", b"resources"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["container", b"container", "container_image", b"container_image", "deployment_id", b"deployment_id", "deployment_name", b"deployment_name", "desired", b"desired", "env", b"env", "env_missing", b"env_missing", "gpu_devices", b"gpu_devices", "replica_id", b"replica_id", "resources", b"resources", "restart", b"restart", "restart_count", b"restart_count", "starts_after", b"starts_after", "stop_on_client_after_ms", b"stop_on_client_after_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container", b"container", "container_image", b"container_image", "deployment_id", b"deployment_id", "deployment_name", b"deployment_name", "desired", b"desired", "env", b"env", "env_missing", b"env_missing", "gpu_devices", b"gpu_devices", "replica_id", b"replica_id", "resources", b"resources", "restart", b"restart", "restart_count", b"restart_count", "starts_after", b"starts_after", "stop_on_client_after_ms", b"stop_on_client_after_ms", "stop_within_ms", b"stop_within_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

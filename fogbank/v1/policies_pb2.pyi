@@ -282,6 +282,7 @@ class DisruptionRules(_message.Message):
     FAILURE_PENALTY_FIELD_NUMBER: _builtins.int
     FAILURE_FADES_MS_FIELD_NUMBER: _builtins.int
     START_GRACE_MS_FIELD_NUMBER: _builtins.int
+    EVICTION_GRACE_MS_FIELD_NUMBER: _builtins.int
     moves_at_once: _builtins.int
     """Replicas of a deployment that may wait for their successors at a time."""
     guard_nodes: _builtins.int
@@ -300,6 +301,10 @@ class DisruptionRules(_message.Message):
     """How long a replica may wait on a node that does nothing for it, in milliseconds; then another node is looked for. 0
     for as long as it takes.
     """
+    eviction_grace_ms: _builtins.int
+    """What gives way to a more important deployment ends within so many milliseconds, whatever its own stop grace is. 0 for
+    as long as that.
+    """
     def __init__(
         self,
         *,
@@ -311,10 +316,11 @@ class DisruptionRules(_message.Message):
         failure_penalty: _builtins.int = ...,
         failure_fades_ms: _builtins.int = ...,
         start_grace_ms: _builtins.int = ...,
+        eviction_grace_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent_image_nodes", b"absent_image_nodes", "failure_fades_ms", b"failure_fades_ms", "failure_penalty", b"failure_penalty", "guard_nodes", b"guard_nodes", "guard_pause_ms", b"guard_pause_ms", "guard_silent_percent", b"guard_silent_percent", "moves_at_once", b"moves_at_once", "start_grace_ms", b"start_grace_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent_image_nodes", b"absent_image_nodes", "eviction_grace_ms", b"eviction_grace_ms", "failure_fades_ms", b"failure_fades_ms", "failure_penalty", b"failure_penalty", "guard_nodes", b"guard_nodes", "guard_pause_ms", b"guard_pause_ms", "guard_silent_percent", b"guard_silent_percent", "moves_at_once", b"moves_at_once", "start_grace_ms", b"start_grace_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

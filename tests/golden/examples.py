@@ -116,7 +116,7 @@ POLICY = Policy(
     objectives=ObjectiveWeights(0.2, 0.3, 0.1, 0.15, 0.25),
     power=PowerModel(5, 90, 400),
     gpu_mix=(MixedAsk(1000, 250, 3), MixedAsk(0, 2000, 1)),
-    disruption=DisruptionRules(2, 5, 60, 90_000, 3, 80, 1_800_000),
+    disruption=DisruptionRules(2, 5, 60, 90_000, 3, 80, 1_800_000, 600_000, 20_000),
 )
 
 CONSIDERED = ev.Considered(

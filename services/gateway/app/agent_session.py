@@ -298,6 +298,7 @@ class AgentSession:
                         task.wanted,
                         env_missing=task.wanted is Wanted.RUN,
                         restart_count=restart_count,
+                        stop_within_ms=task.stop_within_ms,
                     )
                 )
                 continue

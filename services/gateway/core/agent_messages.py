@@ -63,6 +63,7 @@ class Assignment:
     With `env_missing` its environment is lost, or its revision is no longer kept: what runs goes
     on, nothing is started. An agent that knows less than the log begins with `restart_count`.
     Once it is cut off for so long as `stop_on_client_after_ms` (0: for ever) it stops the replica.
+    To stop it may take `stop_within_ms` at most, 0 for as long as `container` says.
     """
 
     replica_id: str
@@ -79,6 +80,7 @@ class Assignment:
     stop_on_client_after_ms: int = 0
     gpu_devices: tuple[int, ...] = ()
     container: ContainerSpec = PLAIN_CONTAINER
+    stop_within_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

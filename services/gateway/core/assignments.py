@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-from fogbank.domain.decisions import Desired
+from fogbank.domain.decisions import Desired, was_preempted
 from fogbank.domain.fleet import FleetState
 
 
@@ -20,7 +20,10 @@ class Wanted(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A replica and what to do with it; it starts when those in `starts_after` have ended."""
+    """A replica and what to do with it; it starts when those in `starts_after` have ended.
+
+    To stop it may take `stop_within_ms` at most, 0 for as long as it may anyway.
+    """
 
     replica_id: str
     deployment_id: str
@@ -28,6 +31,7 @@ class Task:
     starts_after: tuple[str, ...] = ()
     stop_on_client_after_ms: int = 0
     gpu_devices: tuple[int, ...] = ()
+    stop_within_ms: int = 0
 
 
 def tasks_of(fleet: FleetState, node_id: str) -> dict[str, Task]:
@@ -37,6 +41,7 @@ def tasks_of(fleet: FleetState, node_id: str) -> dict[str, Task]:
     their node was to stop when it was cut off do not: their replacements may run by now.
     """
     tasks = {}
+    eviction_grace_ms = fleet.facts.policy.disruption.eviction_grace_ms
     for placed in fleet.on_node(node_id):
         deployment = fleet.facts.deployments.get(placed.deployment_id)
         stop_ms = deployment.spec.disconnect.stop_on_client_after_ms if deployment else 0
@@ -50,6 +55,7 @@ def tasks_of(fleet: FleetState, node_id: str) -> dict[str, Task]:
             placed.starts_after,
             stop_ms,
             placed.gpu_devices,
+            eviction_grace_ms if was_preempted(placed) else 0,
         )
     return tasks
 

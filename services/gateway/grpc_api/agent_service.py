@@ -350,4 +350,5 @@ def _assignment(assignment: msg.Assignment) -> pb.Assignment:
         stop_on_client_after_ms=assignment.stop_on_client_after_ms,
         gpu_devices=assignment.gpu_devices,
         container=container_to_pb(assignment.container),
+        stop_within_ms=assignment.stop_within_ms,
     )

@@ -402,4 +402,5 @@ def _assignment(message: agent_service_pb2.Assignment) -> Assignment:
         ),
         message.env_missing,
         message.restart_count,
+        message.stop_within_ms,
     )

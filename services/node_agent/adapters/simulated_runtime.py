@@ -183,6 +183,9 @@ class SimulatedRuntime:
         stubborn = _simulated(container.image)[0] == "stubborn"
         if stubborn:
             await asyncio.sleep(grace_ms / 1000)
+            still = self._containers.get(replica_id)
+            if still is None or not still.runs_at(self._clock()):
+                return None if still is None else still.exit_code  # stopped in less time meanwhile
         now_us = self._clock()
         exit_code = _EXIT_BY_SIGKILL if stubborn else _EXIT_BY_SIGTERM
         ended = replace(container, ends_at_us=now_us, exit_code=exit_code)

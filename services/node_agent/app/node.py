@@ -244,9 +244,10 @@ class NodeAgent:
                 self._spawn(self._prepare(replica_id, spec))
             case ef.StartContainer(replica_id, restart_count, spec):
                 self._spawn(self._start(replica_id, restart_count, spec))
-            case ef.StopContainer(replica_id, hurry, grace_ms):
+            case ef.StopContainer(replica_id, hurry, grace_ms, within_ms):
                 grace_ms = grace_ms or self._settings.stop_grace_ms
                 grace_ms = min(grace_ms, STOP_GRACE_MS) if hurry else grace_ms
+                grace_ms = min(grace_ms, within_ms) if within_ms else grace_ms
                 self._spawn(self._stop(replica_id, grace_ms))
             case ef.RemoveContainer(replica_id):
                 self._spawn(self._remove(replica_id))

@@ -20,7 +20,9 @@ class Busy(Enum):
 class Activity:
     """What is going on with one replica.
 
-    `broken` says why its container is being stopped to be started again.
+    `broken` says why its container is being stopped to be started again. To stop it may take
+    `stop_within_ms` at most, and `stopping_within_ms` was said when it was asked for last; 0 for
+    no such bound.
     """
 
     busy: Busy | None = None
@@ -31,6 +33,16 @@ class Activity:
     early_health: st.HealthSeen | None = None
     cut_off: bool = False
     broken: str = ""
+    stop_within_ms: int = 0
+    stopping_within_ms: int = 0
+
+    @property
+    def stop_hastens(self) -> bool:
+        """Tell whether a stop that is under way has less time by now."""
+        within_ms = self.stop_within_ms
+        if self.busy is not Busy.STOPPING or not within_ms:
+            return False
+        return not self.stopping_within_ms or within_ms < self.stopping_within_ms
 
     def wait(self, from_us: int, pause_us: int) -> None:
         """Do nothing before `pause_us` after that instant."""

@@ -113,12 +113,14 @@ class StopContainer:
     """Stop it: answered by `StopFinished` or `StopFailed`.
 
     `hurry` where it has to be over in the time that was promised for it, whatever is set here.
-    Else it has `grace_ms` to end by itself; 0 for as long as this agent is set to.
+    Else it has `grace_ms` to end by itself; 0 for as long as this agent is set to. With `within_ms`
+    it has no longer than that, also if it is being stopped already.
     """
 
     replica_id: str
     hurry: bool = False
     grace_ms: int = 0
+    within_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,6 +133,7 @@ class Lifecycle:
             ),
             urgent=False,
         )
+        self._activities.of(replica_id).stop_within_ms = assignment.stop_within_ms
         if record is None and assignment.env_missing:
             record = self._records[replica_id]
             self._finish(record, ReplicaState.REJECTED, 0, _NOT_WHOLE, now_us, unobtainable=True)
@@ -327,16 +328,15 @@ class Lifecycle:
         if not record.alive:
             why = REASON if activity.cut_off else ""
             self._finish(record, ReplicaState.STOPPED, 0, why, now_us)
-        elif activity.busy is None and activity.due_us <= now_us:
+        elif activity.stop_hastens or (activity.busy is None and activity.due_us <= now_us):
             self._ask_stop(record, activity)
 
     def _ask_stop(self, record: ReplicaRecord, activity: Activity) -> None:
         activity.busy = Busy.STOPPING
         end_probing(self._workings, record)
         grace_ms = record.spec.container.stop_grace_ms if record.spec is not None else 0
-        self._workings.ask(
-            StopContainer(record.replica_id, hurry=activity.cut_off, grace_ms=grace_ms)
-        )
+        within_ms = activity.stopping_within_ms = activity.stop_within_ms
+        self._workings.ask(StopContainer(record.replica_id, activity.cut_off, grace_ms, within_ms))
 
     def _start(self, record: ReplicaRecord, activity: Activity) -> None:
         if record.spec is not None:

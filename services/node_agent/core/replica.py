@@ -46,7 +46,8 @@ class Assignment:
     """One line of what a gateway sends: a replica and what to do with it.
 
     With `env_missing` the spec lacks its environment, which is lost, or more. `restart_count` is
-    one more than the log has of the replica on this node, 0 if it has nothing.
+    one more than the log has of the replica on this node, 0 if it has nothing. To stop it may take
+    `stop_within_ms` at most, whatever its spec says; 0 for no such bound.
     """
 
     replica_id: str
@@ -54,6 +55,7 @@ class Assignment:
     spec: ReplicaSpec
     env_missing: bool = False
     restart_count: int = 0
+    stop_within_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

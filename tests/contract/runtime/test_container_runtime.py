@@ -250,6 +250,26 @@ async def test_stop_ends_by_force_after_the_grace(engine: Engine, replica_id: st
     assert await engine.runtime.stop(replica_id, GRACE_MS) == 137
 
 
+async def test_a_stop_under_way_can_be_shortened(engine: Engine, replica_id: str) -> None:
+    await engine.runtime.start(replica_id, 0, spec(engine.stubborn))
+    await has_spoken(engine.runtime, replica_id)
+    patient = asyncio.create_task(engine.runtime.stop(replica_id, 60_000))
+    assert await engine.runtime.stop(replica_id, GRACE_MS) == 137
+    assert not (await only(engine.runtime)).running
+    patient.cancel()
+
+
+async def test_what_was_stopped_sooner_is_left_alone(engine: Engine, replica_id: str) -> None:
+    """Also where it was removed, by the time that whoever stopped it first had let it have."""
+    await engine.runtime.start(replica_id, 0, spec(engine.stubborn))
+    await has_spoken(engine.runtime, replica_id)
+    patient = asyncio.create_task(engine.runtime.stop(replica_id, 2 * GRACE_MS))
+    await engine.runtime.stop(replica_id, GRACE_MS)
+    await engine.runtime.remove(replica_id)
+    assert await patient in {None, 137}
+    assert await engine.runtime.containers() == []
+
+
 async def test_to_stop_what_ended_keeps_its_exit_code(
     engine: Engine, replica_id: str, events: AsyncIterator[RuntimeEvent]
 ) -> None:

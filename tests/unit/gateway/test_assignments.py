@@ -4,8 +4,10 @@ from dataclasses import replace
 
 from fogbank.domain import events as ev
 from fogbank.domain.deployment import DisconnectRules
+from fogbank.domain.disruption import DisruptionRules
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.ids import replica_id
+from fogbank.domain.policy import Policy
 from fogbank.domain.states import ReplicaState
 from services.gateway.core.assignments import Task, Wanted, changed_tasks, tasks_of
 from tests.support.fleet_log import LittleLog, a_spec
@@ -113,3 +115,27 @@ def test_what_its_node_was_to_stop_is_not_run_again_after_it_was_suspended() -> 
     decide(log, fleet, ev.ReplicasSuspended(deployment, (replicas[0],), node))
     wanted = {task.replica_id: task.wanted for task in tasks_of(fleet, node).values()}
     assert wanted == {replicas[0]: Wanted.STOP, replicas[1]: Wanted.RUN}
+
+
+def test_what_gives_way_may_take_as_long_to_end_as_the_policy_lets_it() -> None:
+    log, fleet, node, deployment, (first, second) = placed_fleet()
+    taker, commit = log.deploy(a_spec())
+    fleet.fold(commit)
+    fact = fleet.facts.deployments[taker]
+    taken = ev.Placement(replica_id(taker, 0, 1), 0, 1, node, 1, (first,))
+    eviction = ev.Eviction(deployment, (first,))
+    decide(
+        log,
+        fleet,
+        ev.DeploymentPlaced(
+            taker, fact.version, fact.spec.resources, (taken,), evictions=(eviction,)
+        ),
+    )
+    decide(log, fleet, ev.ReplicasReleased(deployment, (second,), "Scaled down"))
+    told = tasks_of(fleet, node)
+    bounds = {each: (told[each].wanted, told[each].stop_within_ms) for each in (first, second)}
+    assert bounds == {first: (Wanted.STOP, 30_000), second: (Wanted.STOP, 0)}
+    shorter = Policy(disruption=DisruptionRules(eviction_grace_ms=5_000))
+    fleet.fold(log.fact(ev.PolicyActivated(shorter)))
+    (hastened,) = changed_tasks(told, tasks_of(fleet, node))
+    assert (hastened.replica_id, hastened.stop_within_ms) == (first, 5_000)

@@ -156,8 +156,8 @@ def to_run(
     return Assignment(replica_id, Desired.RUN, wanted or spec(), env_missing, restart_count)
 
 
-def to_stop(replica_id: str, restart_count: int = 0) -> Assignment:
-    return Assignment(replica_id, Desired.STOP, spec(), restart_count=restart_count)
+def to_stop(replica_id: str, restart_count: int = 0, within_ms: int = 0) -> Assignment:
+    return Assignment(replica_id, Desired.STOP, spec(), False, restart_count, within_ms)
 
 
 def to_forget(replica_id: str) -> Assignment:

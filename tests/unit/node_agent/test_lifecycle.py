@@ -76,6 +76,30 @@ def test_a_running_replica_is_stopped_and_then_reported_as_ended(scene: Scene) -
     assert scene.states("a").count((0, "STOPPED")) == 1
 
 
+def test_who_is_to_end_sooner_is_stopped_again_with_less_time(scene: Scene) -> None:
+    scene.complete(to_run("a"))
+    scene.run("a")
+    assert scene.incremental(to_stop("a")) == [ef.StopContainer("a")]
+    sooner = [ef.StopContainer("a", within_ms=30_000)]
+    assert scene.incremental(to_stop("a", within_ms=30_000)) == sooner
+    assert scene.incremental(to_stop("a", within_ms=30_000)) == []
+    assert scene.incremental(to_stop("a", within_ms=60_000)) == []
+    assert scene.complete(to_stop("a", within_ms=5_000)) == [ef.StopContainer("a", within_ms=5_000)]
+    scene.happen(st.StopFinished("a", 137), st.StopFinished("a", 137))
+    assert scene.states("a").count((0, "STOPPED")) == 1
+
+
+def test_a_replica_that_is_to_end_soon_is_told_so_at_once_and_when_tried_again(
+    scene: Scene,
+) -> None:
+    scene.complete(to_run("a"))
+    scene.run("a")
+    stop = ef.StopContainer("a", within_ms=30_000)
+    assert scene.incremental(to_stop("a", within_ms=30_000)) == [stop]
+    scene.happen(st.StopFailed("a", "engine busy"))
+    assert scene.pass_s(5) == [stop]
+
+
 def test_a_replica_that_has_not_started_stops_at_once(scene: Scene) -> None:
     scene.complete(to_run("a"))
     scene.incremental(to_stop("a"))
