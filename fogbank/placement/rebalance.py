@@ -26,7 +26,7 @@ from fogbank.placement.devices import choice
 from fogbank.placement.evacuations import leaving_of
 from fogbank.placement.filters import feasible_nodes
 from fogbank.placement.needs import need_of
-from fogbank.placement.placements import occupied_rows, placements_on
+from fogbank.placement.placements import MOST_NAMES, occupied_rows, placements_on
 from fogbank.placement.strategies import STRATEGIES, best_rows, score, strategy_name
 from fogbank.placement.weighing import Move, Weighing
 from fogbank.placement.work import Work
@@ -47,8 +47,9 @@ def rebalance(fleet: FleetState, work: Work) -> Iterator[list[ev.Outcome]]:
     done = fleet.decisions.rebalance.of(asked.position)
     budget, under_way = asked.budget - len(done.moved), moving(fleet)
     at_most = min(budget, asked.at_once - under_way, work.budget)
+    fits = _Fits(fleet, work)
     try:
-        moves = _moves(fleet, work, at_most, asked.min_gain) if at_most > 0 else []
+        moves = _moves(fleet, work, fits, at_most, asked.min_gain) if at_most > 0 else []
     except Exception as error:  # noqa: BLE001  what is not understood ends, and the rest goes on
         work.errors.append((f"rebalance at {asked.position}", error))
         yield [ev.RebalanceEnded(asked.position, f"weighing moves failed: {type(error).__name__}")]
@@ -57,7 +58,7 @@ def rebalance(fleet: FleetState, work: Work) -> Iterator[list[ev.Outcome]]:
         yield [_carried_out(fleet, work, move, asked.position)]
     if moves:
         return
-    if under_way:
+    if under_way or fits.held_up:
         # What leaves makes room when it is gone, and then there is another look.
         work.looked_in_vain.add(_look(asked.position))
     else:
@@ -161,16 +162,32 @@ def _may_move(fleet: FleetState, piece: Piece) -> bool:
     )
 
 
-def _moves(fleet: FleetState, work: Work, at_most: int, min_gain: int) -> list[Move]:
-    arrays = work.room.arrays
-    stand = Stand(fleet, arrays)
-    candidates = _Candidates(fleet, arrays)
+class _Fits:
+    """Tells where one more of a kind fits, and on which devices.
 
-    def devices(row: int, kind: Kind) -> tuple[int, ...] | None:
+    It is `held_up` where too many replicas are to stop first on a node.
+    """
+
+    def __init__(self, fleet: FleetState, work: Work) -> None:
+        self._fleet = fleet
+        self._room = work.room
+        self._crowded: dict[Kind, list[int]] = {}
+        self.held_up = False
+
+    def __call__(self, row: int, kind: Kind) -> tuple[int, ...] | None:
+        crowded = self._crowded.get(kind)
+        if crowded is None:
+            crowded = self._crowded[kind] = self._room.crowded(kind.column, MOST_NAMES)
+        if row in crowded:
+            self.held_up = True
+            return None
         gpu = kind.ask.gpu_thousandths
-        return choice(fleet, arrays, row, gpu) if gpu else ()
+        return choice(self._fleet, self._room.arrays, row, gpu) if gpu else ()
 
-    weighing = Weighing(stand, work.room.booked, devices, candidates)
+
+def _moves(fleet: FleetState, work: Work, fits: _Fits, at_most: int, min_gain: int) -> list[Move]:
+    arrays = work.room.arrays
+    weighing = Weighing(Stand(fleet, arrays), work.room.booked, fits, _Candidates(fleet, arrays))
     return weighing.best(at_most, min_gain)
 
 

@@ -94,6 +94,29 @@ def test_each_step_adds_to_a_plan_and_keeps_its_sums() -> None:
         assert each.worth_after == each.worth_before + sum(move.gain for move in each.moves)
 
 
+def test_nothing_moves_where_too_many_are_to_stop_first_until_enough_have(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A move names all whom it starts after, and has to fit a commit."""
+    monkeypatch.setattr("fogbank.placement.rebalance.MOST_NAMES", 3)
+    fleet, _ = a_lopsided_fleet(nodes=1)
+    there = (Constraint("node", ConstraintOperator.EQUAL, ("new-0",)),)
+    filler = a_spec("filler", 8, cpu=500, constraints=there, allow_colocation=True)
+    filling = fleet.deploy(filler)
+    fleet.settle()
+    fleet.obey()
+    fleet.fact(ev.DeploymentDeleted(filling))
+    ask(fleet)
+    assert moves_of(fleet.settle()) == []
+    assert phase(fleet) is RebalancePhase.MOVING
+    assert not fleet.planner.has_work(fleet.log.now_us), "nothing to do until some have stopped"
+    fleet.obey()
+    moves = carried_out(fleet)
+    assert moves
+    assert all(len(move.placements[0].starts_after) <= 3 for move in moves)
+    assert phase(fleet) is RebalancePhase.ENDED
+
+
 def test_a_successor_runs_before_its_predecessor_stops() -> None:
     fleet, _ = a_lopsided_fleet()
     ask(fleet)
