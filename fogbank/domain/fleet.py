@@ -13,6 +13,7 @@ from fogbank.domain import events as ev
 from fogbank.domain.decisions import Decisions, Desired, PlacedReplica
 from fogbank.domain.envelope import SCHEDULER, Commit
 from fogbank.domain.facts import Facts, NodeFact, Observed, state_of
+from fogbank.domain.folded import Folded
 from fogbank.domain.forgetting import Over, Shown, Superseded, forget_replicas
 from fogbank.domain.node_use import NodeUse
 from fogbank.domain.quota_use import QuotaUse
@@ -22,7 +23,6 @@ from fogbank.domain.state_encoding import DERIVED
 from fogbank.domain.state_reading import ChangedBehindError, StateReading
 from fogbank.domain.states import NodeStatus, ReplicaState
 from fogbank.domain.tenancy import Use
-from fogbank.domain.verdict import Verdict
 
 _UNUSED = NodeUse()
 
@@ -32,25 +32,6 @@ DIGEST_EVERY_ROUNDS = 1_000
 
 class StateDiffersError(Exception):
     """A round was decided on another state than folding the log gives here."""
-
-
-@dataclass(slots=True)
-class Folded:
-    """What folding a commit led to: a verdict for each event, and what may look different now.
-
-    With `quotas_changed` other clusters than before may be limited. `rolled_back` are deployments
-    that a round let go back to an earlier revision, `forgotten` those that it let the state forget.
-    """
-
-    sequence: int
-    log_time_us: int
-    verdicts: tuple[Verdict, ...]
-    deployments: set[str] = field(default_factory=set)
-    nodes: set[str] = field(default_factory=set)
-    room_appeared: bool = False
-    quotas_changed: bool = False
-    rolled_back: tuple[str, ...] = ()
-    forgotten: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -81,6 +62,8 @@ class FleetState:
     _quota_use: QuotaUse = field(default_factory=QuotaUse, metadata=DERIVED)
     # Nodes that have less than is booked on them, for they shrank.
     overbooked: dict[str, None] = field(default_factory=dict, metadata=DERIVED)
+    # Nodes that are offline now, unlike all those that rounds ever put offline.
+    silent: dict[str, None] = field(default_factory=dict, metadata=DERIVED)
     _regions: RegionSizes = field(default_factory=RegionSizes, metadata=DERIVED)
     _present: dict[str, dict[str, PlacedReplica]] = field(default_factory=dict, metadata=DERIVED)
     _over: Over = field(default_factory=Over, repr=False, compare=False, metadata=DERIVED)
@@ -165,8 +148,8 @@ class FleetState:
         """
         self.position = self.room_sequence = position
         self.due_digest = due_digest
-        for node in self.facts.nodes.values():
-            self._regions.put(node)
+        for node_id in self.facts.nodes:
+            self._see_node(node_id)
         for placed in self.decisions.placements.values():
             self._superseded.see(self.decisions, placed, self.ended)
             if not self.ended(placed):
@@ -270,6 +253,7 @@ class FleetState:
 
     def _touch_outcome(self, outcome: ev.Outcome, folded: Folded) -> None:
         if isinstance(outcome, ev.NodeOffline):
+            self._see_node(outcome.node_id)
             folded.nodes.add(outcome.node_id)
             folded.deployments |= self.deployments_on(outcome.node_id)
         elif not isinstance(outcome, ev.RebalanceEnded):
@@ -296,23 +280,20 @@ class FleetState:
                 folded.deployments.add(event.deployment_id)
                 self._note_if_over(event.deployment_id)
             case ev.NodeConnected() | ev.NodeCapacityChanged():
-                self._regions.put(self.facts.nodes[event.node_id])
+                self._see_node(event.node_id)
                 folded.nodes.add(event.node_id)
                 folded.deployments |= self.deployments_on(event.node_id)
                 folded.room_appeared = True
                 self._weigh(event.node_id)
-            case ev.NodeCordoned() | ev.NodeDraining():
+            case ev.NodeCordoned() | ev.NodeDraining() | ev.NodeUncordoned():
                 folded.nodes.add(event.node_id)
                 folded.deployments |= self.deployments_on(event.node_id)
-            case ev.NodeUncordoned():
-                folded.nodes.add(event.node_id)
-                folded.deployments |= self.deployments_on(event.node_id)
-                folded.room_appeared = True
+                folded.room_appeared |= isinstance(event, ev.NodeUncordoned)
             case ev.NodeRemoved():
                 folded.nodes.add(event.node_id)
                 folded.deployments |= self.deployments_on(event.node_id)
                 self._end_all_on(event.node_id)
-                self._regions.put(self.facts.nodes[event.node_id])
+                self._see_node(event.node_id)
                 self._weigh(event.node_id)
                 # What waited for these replicas to end need not wait any more.
                 folded.room_appeared = True
@@ -324,6 +305,15 @@ class FleetState:
                 folded.room_appeared = folded.quotas_changed = True
             case _:
                 pass
+
+    def _see_node(self, node_id: str) -> None:
+        """Count a node as it is now, and note whether it is silent."""
+        node = self.facts.nodes.get(node_id)
+        if node is not None:
+            self._regions.put(node)
+            self.silent.pop(node_id, None)
+            if not node.removed and self.offline_since_us(node) is not None:
+                self.silent[node_id] = None
 
     def _end_all_on(self, node_id: str) -> None:
         gone = self._use.pop(node_id, _UNUSED)

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from fogbank.domain.decisions import DeploymentDecision, PlacedReplica, preempted_reason
 from fogbank.domain.facts import DeploymentFact, Observed, state_of
-from fogbank.domain.fleet import FleetState, Folded
+from fogbank.domain.fleet import FleetState
+from fogbank.domain.folded import Folded
 from fogbank.domain.ids import replica_ids
 from fogbank.domain.rollouts import has_probe, wanted_revision
 from fogbank.domain.states import DeploymentStatus, Health, ReplicaState

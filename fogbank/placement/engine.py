@@ -14,7 +14,8 @@ from functools import partial
 from fogbank.domain import events as ev
 from fogbank.domain.envelope import Commit
 from fogbank.domain.facts import DeploymentFact
-from fogbank.domain.fleet import FleetState, Folded
+from fogbank.domain.fleet import FleetState
+from fogbank.domain.folded import Folded
 from fogbank.domain.ids import policy_digest
 from fogbank.domain.policy import Policy
 from fogbank.domain.rollouts import as_wanted

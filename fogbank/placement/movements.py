@@ -42,7 +42,7 @@ def next_loss_us(fleet: FleetState, agenda: Agenda) -> int | None:
 
 
 def _next_loss_us(fleet: FleetState) -> int | None:
-    if not any(fleet.use(node_id).live for node_id in fleet.decisions.offline):
+    if not any(fleet.use(node_id).live for node_id in fleet.silent):
         return None  # nodes that are dead for good may stay in the fleet for years
     return min(
         (due_us for loss in losses(fleet) for _, due_us in _losing(fleet, loss)), default=None
@@ -174,16 +174,12 @@ def losses(fleet: FleetState) -> list[Loss]:
     hands: the others get as long to do so as a node may be silent.
     """
     by_region: dict[str, list[Loss]] = {}
-    silent = 0
-    for node_id in sorted(fleet.decisions.offline):
-        node = fleet.facts.nodes.get(node_id)
-        if node is None or node.removed:
-            continue
+    for node_id in sorted(fleet.silent):
+        node = fleet.facts.nodes[node_id]
         since_us = fleet.offline_since_us(node)
         if since_us is not None:
             by_region.setdefault(node.fingerprint.region, []).append(Loss(node, since_us))
-            silent += 1
-    if not silent or silent == fleet.node_count:
+    if not by_region or len(fleet.silent) == fleet.node_count:
         return []
     found = [loss for region in sorted(by_region) for loss in _guarded(fleet, by_region[region])]
     first_us = min(loss.silent_since_us for loss in found)

@@ -14,7 +14,8 @@ from itertools import chain, islice
 from fogbank.domain import events as ev
 from fogbank.domain.envelope import SCHEDULER, Commit
 from fogbank.domain.field_names import field_names
-from fogbank.domain.fleet import FleetState, Folded
+from fogbank.domain.fleet import FleetState
+from fogbank.domain.folded import Folded
 from fogbank.domain.rederived import Rederived, RederivedPart, Span, Term
 from fogbank.placement.engine import Planner
 from fogbank.placement.version import VERIFIABLE_ENGINES

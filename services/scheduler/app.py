@@ -14,7 +14,8 @@ from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import Commit, EventEnvelope
 from fogbank.domain.errors import FogError, NotFoundError, UnavailableError
 from fogbank.domain.explanations import DeploymentExplanation, DeploymentPlan
-from fogbank.domain.fleet import Folded, StateDiffersError
+from fogbank.domain.fleet import StateDiffersError
+from fogbank.domain.folded import Folded
 from fogbank.domain.ids import round_event_id
 from fogbank.domain.rebalancing import RebalancePlan, RebalanceTerms
 from fogbank.domain.snapshots import SnapshotRefusedError, require_confirmed

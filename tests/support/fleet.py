@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fogbank.domain import events as ev
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.envelope import Commit
-from fogbank.domain.fleet import Folded
+from fogbank.domain.folded import Folded
 from fogbank.domain.good_revisions import needed_revisions
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.states import DeploymentStatus, ReplicaState

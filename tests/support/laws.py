@@ -77,8 +77,17 @@ def differing_rounds(commits: Iterable[StoredCommit]) -> list[str]:
 
 
 def wrong_sums(fleet: FleetState) -> list[str]:
-    """Find anew what the fold keeps by differences: booked and held by node, who is present."""
+    """Find anew what the fold keeps by differences: held by node, who is present or silent."""
     found = []
+    silent = {
+        node.id
+        for node in fleet.facts.nodes.values()
+        if not node.removed and fleet.offline_since_us(node) is not None
+    }
+    if silent != fleet.silent.keys():
+        found.append(
+            f"nodes {sorted(silent)} are offline, and {sorted(fleet.silent)} are said to be"
+        )
     for decision in fleet.decisions.deployments.values():
         placed = [fleet.decisions.placements[known] for known in decision.replica_ids]
         if [*fleet.present(decision.id)] != [each for each in placed if not fleet.ended(each)]:

@@ -17,7 +17,8 @@ import structlog
 from fogbank.domain.envelope import SCHEDULER, Commit
 from fogbank.domain.errors import OutOfRangeError
 from fogbank.domain.facts import NodeFact
-from fogbank.domain.fleet import FleetState, Folded, StateDiffersError
+from fogbank.domain.fleet import FleetState, StateDiffersError
+from fogbank.domain.folded import Folded
 from fogbank.domain.snapshots import SnapshotRefusedError, require_confirmed
 from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.status import StatusChange, StatusTracker

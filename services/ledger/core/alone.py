@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from fogbank.domain import events as ev
 from fogbank.domain.envelope import SCHEDULER, Commit
 from fogbank.domain.facts import NodeFact
-from fogbank.domain.fleet import FleetState, Folded
+from fogbank.domain.fleet import FleetState
+from fogbank.domain.folded import Folded
 from fogbank.domain.node import Fingerprint
 from fogbank.domain.resources import NOTHING
 from fogbank.domain.tenancy import UNLIMITED, ClusterFact

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fogbank.domain.envelope import Commit
-from fogbank.domain.fleet import FleetState, Folded
+from fogbank.domain.fleet import FleetState
+from fogbank.domain.folded import Folded
 from tests.support.laws import unsaid_changes
 
 

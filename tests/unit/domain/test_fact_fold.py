@@ -10,7 +10,8 @@ from fogbank.codec import UnknownEventError, decode_commit, encode_commit
 from fogbank.domain import events as ev
 from fogbank.domain.envelope import SCHEDULER, CommandTerms, Commit
 from fogbank.domain.facts import KNOWN_EVENT_US, Observed
-from fogbank.domain.fleet import FleetState, Folded
+from fogbank.domain.fleet import FleetState
+from fogbank.domain.folded import Folded
 from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.policy import Policy
 from fogbank.domain.states import Health, NodeStatus, ReplicaState

@@ -17,6 +17,7 @@ from fogbank.placement import movements
 from fogbank.placement.movements import Loss, losses, next_loss_us
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_fingerprint, a_spec, an_id
+from tests.support.laws import wrong_sums
 
 LOST_MS = 30_000
 PAUSE_MS = 100_000
@@ -127,6 +128,21 @@ def test_dead_nodes_that_nobody_removes_cost_the_rounds_nothing(
     assert not fleet.planner.has_work(fleet.log.now_us)
     assert fleet.planner.decide(fleet.log.now_us) is None
     assert next_loss_us(fleet.planner.fleet, fleet.planner.agenda) is None
+
+
+def test_nodes_that_came_back_cost_the_rounds_nothing() -> None:
+    fleet = silenced(near=4, silent=2)
+    state = fleet.planner.fleet
+    assert len(state.silent) == 2
+    for name in ("near-0", "near-1"):
+        fleet.connect(name, a_fingerprint(cpu=1000))
+    assert len(state.decisions.offline) == 2, "rounds did put them offline"
+    assert not state.silent
+    assert losses(state) == []
+    fleet.decide(*(fleet.silence(an_id(name)) for name in ("near-0", "near-1")))
+    fleet.fact(ev.NodeRemoved(an_id("near-0")))
+    assert list(state.silent) == [an_id("near-1")]
+    assert wrong_sums(state) == []
 
 
 def test_losses_are_reckoned_once_for_all_that_is_decided_on_one_state(
