@@ -27,7 +27,7 @@ from fogbank.log.port import (
 from fogbank.runtime.alongside import Alongside, alongside
 from fogbank.runtime.clock import Clock
 from fogbank.runtime.crash_points import crash_point
-from fogbank.runtime.garbage import keeping_all
+from fogbank.runtime.garbage import keep_what_was_folded, keeping_all
 from services.ledger.app import metrics
 from services.ledger.app.beginning import begun_projection
 from services.ledger.app.ports import (
@@ -147,6 +147,7 @@ class Projector:
             if not far:
                 await self._flush(writing)
                 await writing.end()
+                keep_what_was_folded()
 
     async def watch_log(self) -> None:
         """Look every second how far the log is, until cancelled."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Sequence
 from hashlib import sha256
 
@@ -35,6 +36,7 @@ from tests.support.ledger import (
     rows_of,
     whole_tables,
 )
+from tests.support.mixed_story import tell
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.waiting import eventually
 
@@ -384,6 +386,21 @@ async def test_one_statement_writes_what_copying_writes(
             ]
             written.append([await whole_tables(address), others])
     assert written[0] == written[1]
+
+
+async def test_what_was_folded_is_looked_through_once(url: str) -> None:
+    """All at a time it stopped whoever waited for the tables, and found nothing."""
+    log = StoredLog()
+    log.publish(tell(3, events=300).log)
+    gc.collect()
+    before = gc.get_freeze_count()
+    gc.disable()
+    try:
+        async with a_running_ledger(url, log):
+            await eventually(lambda: gc.get_freeze_count() > before, what="what was kept")
+    finally:
+        gc.enable()
+        gc.unfreeze()
 
 
 async def test_one_statement_of_a_rival_writes_nothing(url: str, log: StoredLog) -> None:
