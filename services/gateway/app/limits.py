@@ -30,6 +30,8 @@ _HOST_BITS = 64
 _ANYWHERE = 10
 # So many attempts of one name wait for others that are not answered yet.
 _MOST_WAITING = 100
+# So many rows of a list are as much work as a request.
+_ROWS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,10 @@ class Limits:
         """Count what a request brings beside itself, which it was let in without: others wait."""
         if count > 0:
             self._subjects.add(principal.user_id, count, steady_us(self._clock))
+
+    def listed(self, principal: Principal, rows: int) -> None:
+        """Count the rows of a list that a request led to: one of many is more than a request."""
+        self.more(principal, rows // _ROWS)
 
     async def turn(self, principal: Principal) -> None:
         """Count a request of somebody who is signed in, once there is room for it.

@@ -182,6 +182,7 @@ class DeploymentService(rpc.DeploymentServiceServicer):
             moment=moment_from_pb(request.as_of),
         )
         found = await self._deployments.list(current_principal(), query)
+        self._limits.listed(current_principal(), len(found.value.items))
         after = offset + len(found.value.items)
         more = found.value.items and after < found.value.total
         return pb.ListDeploymentsResponse(

@@ -17,6 +17,7 @@ from fogbank.domain.rebalancing import RebalanceTerms
 from fogbank.v1 import node_service_pb2 as pb
 from fogbank.v1 import node_service_pb2_grpc as rpc
 from services.gateway.app.joining import Joining
+from services.gateway.app.limits import Limits
 from services.gateway.app.node_commands import NodeCommands
 from services.gateway.app.nodes import Nodes
 from services.gateway.app.principal import current_principal
@@ -33,9 +34,15 @@ class NodeService(rpc.NodeServiceServicer):
     """Shows nodes to everybody who is signed in; what changes them is for administrators."""
 
     def __init__(
-        self, nodes: Nodes, commands: NodeCommands, rebalances: Rebalances, joining: Joining
+        self,
+        nodes: Nodes,
+        commands: NodeCommands,
+        rebalances: Rebalances,
+        joining: Joining,
+        limits: Limits,
     ) -> None:
         self._nodes = nodes
+        self._limits = limits
         self._joining = joining
         self._commands = commands
         self._rebalances = rebalances
@@ -44,13 +51,14 @@ class NodeService(rpc.NodeServiceServicer):
         self, request: pb.ListNodesRequest, context: Context
     ) -> pb.ListNodesResponse:
         """List nodes by name."""
-        current_principal()
+        principal = current_principal()
         limit = page_size(request.page_size)
         query = _QUERY + request.as_of.SerializeToString()
         offset = page_offset(request.page_token, query)
         found = await self._nodes.list(
             limit, offset, _sequence(request.min_sequence), moment_from_pb(request.as_of)
         )
+        self._limits.listed(principal, len(found.value.items))
         after = offset + len(found.value.items)
         more = found.value.items and after < found.value.total
         return pb.ListNodesResponse(

@@ -107,7 +107,10 @@ def add_to_server(uses: GrpcDependencies, server: grpc.aio.Server) -> None:
         server,
     )
     node_service_pb2_grpc.add_NodeServiceServicer_to_server(
-        NodeService(uses.nodes, uses.node_commands, uses.rebalances, uses.joining), server
+        NodeService(
+            uses.nodes, uses.node_commands, uses.rebalances, uses.joining, uses.identity.limits
+        ),
+        server,
     )
     identity_service_pb2_grpc.add_IdentityServiceServicer_to_server(
         IdentityService(uses.identity, uses.organizations, uses.clusters), server

@@ -59,6 +59,7 @@ def create_app(dependencies: HttpDependencies) -> FastAPI:
     app.state.max_body_bytes = dependencies.max_body_bytes
     app.state.client_patience_s = dependencies.client_patience_s
     app.state.metrics = MetricsText()
+    app.state.present_fleet = fleet.PresentFleet(dependencies.nodes)
     app.state.event_messages = EventMessages(dependencies.events)
     errors.install(app)
     app.add_middleware(Gatekeeper, gate=dependencies.gate)

@@ -109,7 +109,9 @@ async def deployments(
     With `as_of` as they were then.
     """
     asked = DeploymentQuery(limit=query.limit, offset=query.offset, moment=moment_of(query.as_of))
-    page = (await used_by(request).clusters.deployments(caller, cluster_id, asked)).value
+    uses = used_by(request)
+    page = (await uses.clusters.deployments(caller, cluster_id, asked)).value
+    uses.identity.limits.listed(caller, len(page.items))
     return json_response(
         [rendering.job(view) for view in page.items], headers=page_headers(page.total)
     )

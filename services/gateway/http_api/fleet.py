@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_json
 from starlette.responses import Response
 
 from fogbank.domain.errors import NotFoundError
 from fogbank.domain.resources import NOTHING
 from fogbank.domain.views import Moment, NodeView
 from services.gateway.app.nodes import Nodes
+from services.gateway.app.shared_answer import SharedAnswer
 from services.gateway.core.bounds import LARGEST_OFFSET
 from services.gateway.http_api import rendering
-from services.gateway.http_api.access import SIGNED_IN
+from services.gateway.http_api.access import SIGNED_IN, Caller
 from services.gateway.http_api.answers import FleetAnswer, NodeAnswer, errors
 from services.gateway.http_api.dependencies import used_by
 from services.gateway.http_api.moments import DESCRIPTION as AS_OF
@@ -26,6 +29,7 @@ router = APIRouter(tags=["fleet"], dependencies=[SIGNED_IN])
 
 _NODES_AT_ONCE = 1000
 _LONGEST_NAME = 256
+_PRESENT_FOR_S = 1.0
 
 
 class NodesQuery(BaseModel):
@@ -56,10 +60,13 @@ class FleetQuery(BaseModel):
     },
     operation_id="listNodes",
 )
-async def nodes(request: Request, query: Annotated[NodesQuery, Query()]) -> Response:
+async def nodes(
+    caller: Caller, request: Request, query: Annotated[NodesQuery, Query()]
+) -> Response:
     """List nodes by name; with `as_of` as they were then."""
-    moment = moment_of(query.as_of)
-    page = (await used_by(request).nodes.list(query.limit, query.offset, moment=moment)).value
+    moment, uses = moment_of(query.as_of), used_by(request)
+    page = (await uses.nodes.list(query.limit, query.offset, moment=moment)).value
+    uses.identity.limits.listed(caller, len(page.items))
     return rendering.json_response(
         [rendering.node(view) for view in page.items], headers={"X-Total-Count": str(page.total)}
     )
@@ -100,8 +107,39 @@ async def node(
     operation_id="orchestrationServices",
 )
 async def state(request: Request, query: Annotated[FleetQuery, Query()]) -> Response:
-    """Show the sums over all nodes, and the nodes; with `as_of` as they were then."""
-    as_of_sequence, views = await _all_nodes(used_by(request).nodes, moment_of(query.as_of))
+    """Show the sums over all nodes, and the nodes; with `as_of` as they were then.
+
+    What is so now is at most a second old.
+    """
+    if moment := moment_of(query.as_of):
+        body = await _encoded(used_by(request).nodes, moment, with_nodes=query.nodes)
+    else:
+        present: PresentFleet = request.app.state.present_fleet
+        body = await present.encoded(with_nodes=query.nodes)
+    return Response(body, media_type="application/json")
+
+
+class PresentFleet:
+    """The fleet as it is now, encoded once for all who ask at about the same time.
+
+    All of a large one takes the event loop long, and everybody is shown the same.
+    """
+
+    def __init__(self, nodes: Nodes) -> None:
+        self._answers = {
+            with_nodes: SharedAnswer(
+                partial(_encoded, nodes, None, with_nodes=with_nodes), _PRESENT_FOR_S
+            )
+            for with_nodes in (False, True)
+        }
+
+    async def encoded(self, *, with_nodes: bool) -> bytes:
+        """Return it as JSON; UnavailableError if the ledger does not answer in time."""
+        return await self._answers[with_nodes]()
+
+
+async def _encoded(nodes: Nodes, moment: Moment | None, *, with_nodes: bool) -> bytes:
+    as_of_sequence, views = await _all_nodes(nodes, moment)
     fingerprints = [view.fingerprint for view in views]
     content: dict[str, Any] = {
         "as_of_sequence": as_of_sequence,
@@ -112,9 +150,9 @@ async def state(request: Request, query: Annotated[FleetQuery, Query()]) -> Resp
             sum((each.allocatable for each in fingerprints), NOTHING)
         ),
         "allocated": rendering.resources(sum((view.booked for view in views), NOTHING)),
-        "nodes": [rendering.node(view) for view in views] if query.nodes else [],
+        "nodes": [rendering.node(view) for view in views] if with_nodes else [],
     }
-    return rendering.json_response(content)
+    return to_json(content)
 
 
 async def _all_nodes(nodes: Nodes, moment: Moment | None) -> tuple[int, list[NodeView]]:

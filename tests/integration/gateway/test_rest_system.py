@@ -1,5 +1,6 @@
 """Probes, figures and the fleet over REST."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -204,6 +205,28 @@ async def test_the_sums_of_the_fleet_without_its_nodes(face: RestFace) -> None:
         wrong = await client.get("/cluster/state?nodes=perhaps")
     assert wrong.status_code == 400
     assert "nodes" in wrong.json()["detail"]
+
+
+async def test_the_present_fleet_is_encoded_once_for_all_who_ask(
+    face: RestFace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of a large one takes the event loop long."""
+    await face.add_nodes("edge-1", "edge-2")
+    asked, nodes = [], face.ledger.nodes
+
+    async def counted(*arguments: Any) -> Any:
+        asked.append(arguments)
+        return await nodes(*arguments)
+
+    monkeypatch.setattr(face.ledger, "nodes", counted)
+    async with face.client("ann") as ann, face.client("bob") as bob:
+        paths = ["/cluster/state", "/api/orchestration/services"] * 5
+        found = await asyncio.gather(*(each.get(path) for path in paths for each in (ann, bob)))
+        assert len({answer.content for answer in found}) == 1
+        assert found[0].json()["nodes_total"] == 2
+        assert len(asked) == 1
+        assert (await ann.get("/cluster/state?nodes=false")).json()["nodes"] == []
+        assert len(asked) == 2
 
 
 async def test_nodes_by_page_and_name(face: RestFace) -> None:
