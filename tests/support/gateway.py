@@ -246,14 +246,13 @@ async def gateway_world(
     ports = AgentPorts(fold, appender, environments, telemetry, clock, fold_timeout_s=timeout_s)
     agents, queries, tokens = Agents(ports), planner or FakeScheduler(fold), MemoryApiTokens()
     identity = named_identity(Limits(clock, allowance), denials := MemoryDenials(), tokens)
-    server = _server(authority, Authenticate(identity, patience_s))
+    limits, server = identity.limits, _server(authority, Authenticate(identity, patience_s))
     joining = _joining(fold, command_log, clock, authority)
-    uses = (deployments, fold, command_log, queries, environments, clock, identity.limits)
-    views, changes = Nodes(fold, ledger), NodeCommands(fold, command_log, clock)
-    rebalances = Rebalances(fold, command_log, queries, clock)
-    nodes = NodeService(views, changes, rebalances, joining, identity.limits)
+    uses = (deployments, fold, command_log, queries, environments, clock, limits)
+    views, changes = Nodes(fold, ledger), _node_changes(fold, command_log, queries, clock)
+    nodes = NodeService(views, *changes, joining, limits)
     errands = Errands(deployments, fold, agents, peers or NoPeers())
-    _register(server, _deployment_service(*uses), nodes, agents, joining, errands, identity.limits)
+    _register(server, _deployment_service(*uses), nodes, agents, joining, errands, limits)
     past = Past(deployments, views, clusters := Clusters(fold, command_log, ledger, clock))
     organizations = _organizations(fold, command_log, clock, invites)
     _register_audit(server, log, fold, ledger, past, organizations)
@@ -280,6 +279,13 @@ async def gateway_world(
             denials,
             f"127.0.0.1:{joining.agent_port}",
         )
+
+
+def _node_changes(
+    fold: FleetFold, command_log: CommandLog, queries: SchedulerQueries, clock: Clock
+) -> tuple[NodeCommands, Rebalances]:
+    rebalances = Rebalances(fold, command_log, queries, clock)
+    return NodeCommands(fold, command_log, clock), rebalances
 
 
 def _deployment_service(

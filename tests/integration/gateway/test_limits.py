@@ -22,11 +22,10 @@ from fogbank.runtime.clock import ManualClock
 from fogbank.runtime.grpc_server import GrpcServer
 from fogbank.v1 import agent_service_pb2, agent_service_pb2_grpc, deployment_service_pb2_grpc
 from fogbank.v1 import deployment_service_pb2 as pb
-from fogbank.v1 import node_service_pb2 as node_pb
 from services.gateway.app.limits import Allowance, Limits
 from services.gateway.app.principal import Principal
 from services.gateway.grpc_api.authentication import Authenticate
-from tests.support.fleet_log import a_spec, an_id
+from tests.support.fleet_log import a_spec
 from tests.support.gateway import gateway_world, refusal
 from tests.support.named_users import PLENTY, named_identity
 from tests.support.rest_face import RestFace, rest_face
@@ -434,25 +433,3 @@ async def test_each_deployment_of_a_batch_counts(clock: ManualClock) -> None:
         assert "Too many requests; try again in 4 s" in (error.details() or "")
         clock.advance(3.5)
         await service.ListDeployments(listing, metadata=ALICE)
-
-
-async def test_the_rows_of_a_list_count(clock: ManualClock) -> None:
-    """A page of a thousand nodes is as much work as fifty requests."""
-    async with gateway_world(clock=clock, allowance=Allowance(requests_per_second=2)) as world:
-        for number in range(45):
-            await world.connect_node(an_id(f"fog-{number}"), f"fog-{number}")
-        nodes, listing = world.node_service, node_pb.ListNodesRequest()
-        await nodes.ListNodes(node_pb.ListNodesRequest(page_size=10), metadata=ALICE)
-        assert len((await nodes.ListNodes(listing, metadata=ALICE)).nodes) == 45
-        error = await refusal(nodes.ListNodes(listing, metadata=ALICE))
-        assert "Too many requests" in (error.details() or "")
-        clock.advance(0.5)
-        await nodes.ListNodes(listing, metadata=ALICE)
-
-
-async def test_the_rows_of_a_list_count_over_rest(face: RestFace, limits: Limits) -> None:
-    await face.add_nodes(*(f"fog-{number}" for number in range(45)))
-    async with face.client("ann") as client:
-        answers = [await client.get("/cluster/nodes?limit=45") for _ in range(3)]
-    assert [answer.status_code for answer in answers] == [200, 200, 429]
-    assert len(answers[0].json()) == 45

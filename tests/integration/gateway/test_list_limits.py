@@ -1,0 +1,36 @@
+"""Lists count by their rows: a page of a thousand nodes is as much work as fifty requests."""
+
+from __future__ import annotations
+
+from fogbank.runtime.clock import ManualClock
+from fogbank.v1 import node_service_pb2 as pb
+from services.gateway.app.limits import Allowance, Limits
+from tests.support.fleet_log import an_id
+from tests.support.gateway import gateway_world, refusal
+from tests.support.rest_face import rest_face
+
+ALICE = (("authorization", "Bearer alice"),)
+FEW = Allowance(requests_per_second=2)
+
+
+async def test_the_rows_of_a_list_count() -> None:
+    clock = ManualClock()
+    async with gateway_world(clock=clock, allowance=FEW) as world:
+        for number in range(45):
+            await world.connect_node(an_id(f"fog-{number}"), f"fog-{number}")
+        nodes, listing = world.node_service, pb.ListNodesRequest()
+        await nodes.ListNodes(pb.ListNodesRequest(page_size=10), metadata=ALICE)
+        assert len((await nodes.ListNodes(listing, metadata=ALICE)).nodes) == 45
+        error = await refusal(nodes.ListNodes(listing, metadata=ALICE))
+        assert "Too many requests" in (error.details() or "")
+        clock.advance(0.5)
+        await nodes.ListNodes(listing, metadata=ALICE)
+
+
+async def test_the_rows_of_a_list_count_over_rest() -> None:
+    async with rest_face() as face, face.client("ann") as client:
+        face.app.state.dependencies.identity.limits = Limits(ManualClock(), FEW)
+        await face.add_nodes(*(f"fog-{number}" for number in range(45)))
+        answers = [await client.get("/cluster/nodes?limit=45") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert len(answers[0].json()) == 45
