@@ -233,18 +233,22 @@ def status(
 ) -> None:
     """Show one deployment: its replicas and what happened to it."""
     from fogbank.cli.connection import connect
-    from fogbank.cli.lookups import all_nodes, deployment_id, get_deployment, name_reasons
+    from fogbank.cli.lookups import all_nodes, deployment_id, name_reasons
     from fogbank.cli.views import deployment_detail, rollout_summary, runtime_word
     from fogbank.v1 import deployment_service_pb2
 
     with connect() as connection:
-        found = get_deployment(connection, deployment_id(connection, deployment))
+        wanted = deployment_service_pb2.GetDeploymentRequest(
+            deployment_id=deployment_id(connection, deployment), with_owner_name=True
+        )
+        answer = connection.call(connection.deployments.GetDeployment, wanted)
+        found = answer.deployment
         runtimes = (
             {node.id: runtime_word(node) for node in all_nodes(connection)}
             if any(replica.node_id for replica in found.replicas)
             else {}
         )
-        detail = deployment_detail(found, runtimes)
+        detail = deployment_detail(found, runtimes) | {"owner": answer.owner_name or None}
         asked = deployment_service_pb2.GetRolloutRequest(
             deployment_id=found.id, with_env_names=True
         )
@@ -276,6 +280,12 @@ def _environment(rollout: dict[str, Any]) -> str:
     return f"{names} ({hidden})" if names else f"given; its {hidden}"
 
 
+def _owner(detail: dict[str, Any]) -> str:
+    """Return whose it is: by name, where the server told that."""
+    name, known_id = detail.get("owner"), str(detail["owner_id"])
+    return f"{name} ({known_id})" if name else known_id
+
+
 def _print_detail(detail: dict[str, Any], *, wide: bool) -> None:
     from fogbank.cli.spec_content import spec_lines
     from fogbank.cli.views import update_text
@@ -296,7 +306,7 @@ def _print_detail(detail: dict[str, Any], *, wide: bool) -> None:
         ("Type", detail["type"]),
         ("Region", detail["region"]),
         ("Cluster", detail["cluster_id"] or None),
-        ("Owner", detail["owner_id"]),
+        ("Owner", _owner(detail)),
         ("Priority", detail["priority"]),
         (
             "Each needs",

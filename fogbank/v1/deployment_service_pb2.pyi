@@ -311,10 +311,13 @@ class GetDeploymentRequest(_message.Message):
     DEPLOYMENT_ID_FIELD_NUMBER: _builtins.int
     MIN_SEQUENCE_FIELD_NUMBER: _builtins.int
     AS_OF_FIELD_NUMBER: _builtins.int
+    WITH_OWNER_NAME_FIELD_NUMBER: _builtins.int
     deployment_id: _builtins.str
     """Deployment id (UUID)."""
     min_sequence: _builtins.int
     """Answer only when this log sequence is visible; 0 for whatever is."""
+    with_owner_name: _builtins.bool
+    """Whether to look up its author's user name, too."""
     @_builtins.property
     def as_of(self) -> _moments_pb2.Moment:
         """As it was then, and not as it is; absent for now."""
@@ -325,10 +328,11 @@ class GetDeploymentRequest(_message.Message):
         deployment_id: _builtins.str = ...,
         min_sequence: _builtins.int = ...,
         as_of: _moments_pb2.Moment | None = ...,
+        with_owner_name: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "deployment_id", b"deployment_id", "min_sequence", b"min_sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "deployment_id", b"deployment_id", "min_sequence", b"min_sequence", "with_owner_name", b"with_owner_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -342,8 +346,13 @@ class GetDeploymentResponse(_message.Message):
 
     DEPLOYMENT_FIELD_NUMBER: _builtins.int
     AS_OF_SEQUENCE_FIELD_NUMBER: _builtins.int
+    OWNER_NAME_FIELD_NUMBER: _builtins.int
     as_of_sequence: _builtins.int
     """Log sequence up to which this is true."""
+    owner_name: _builtins.str
+    """Its author's user name, if asked for: to administrators everybody's, to others their own. Empty for one that
+    isn't told, or can't be read now.
+    """
     @_builtins.property
     def deployment(self) -> _deployments_pb2.Deployment:
         """The deployment."""
@@ -353,10 +362,11 @@ class GetDeploymentResponse(_message.Message):
         *,
         deployment: _deployments_pb2.Deployment | None = ...,
         as_of_sequence: _builtins.int = ...,
+        owner_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "deployment", b"deployment"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_sequence", b"as_of_sequence", "deployment", b"deployment", "owner_name", b"owner_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -299,7 +299,10 @@ def _deployment_service(
 ) -> DeploymentService:
     planning = Planning(deployments, command_log, queries)
     updates = Updates(deployments, fold, command_log, environments, clock)
-    return DeploymentService(deployments, planning, updates, limits, GRPC_BOUNDS)
+    organizations = _organizations(fold, command_log, clock, None)
+    return DeploymentService(
+        deployments, planning, updates, limits, GRPC_BOUNDS, organizations=organizations
+    )
 
 
 def _register_audit(

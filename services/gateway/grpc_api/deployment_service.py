@@ -21,6 +21,7 @@ from fogbank.v1 import deployments_pb2
 from services.gateway.app.deployments import Accepted, CreateAsk, Deployments, Progress
 from services.gateway.app.goals import Goal
 from services.gateway.app.limits import Limits
+from services.gateway.app.organizations import Organizations
 from services.gateway.app.planning import Planning
 from services.gateway.app.ports import DeploymentQuery
 from services.gateway.app.principal import current_principal
@@ -54,11 +55,14 @@ class DeploymentService(rpc.DeploymentServiceServicer):
         updates: Updates,
         limits: Limits,
         bounds: Bounds = GRPC_BOUNDS,
+        *,
+        organizations: Organizations,
     ) -> None:
         """`limits` count what the door doesn't: each deployment of a batch."""
         self._deployments = deployments
         self._updates = updates
         self._planning = planning
+        self._organizations = organizations
         self._limits = limits
         self._bounds = bounds
 
@@ -154,14 +158,20 @@ class DeploymentService(rpc.DeploymentServiceServicer):
         self, request: pb.GetDeploymentRequest, context: Context
     ) -> pb.GetDeploymentResponse:
         """Show one deployment."""
+        principal = current_principal()
         found = await self._deployments.get(
-            current_principal(),
+            principal,
             request.deployment_id,
             _sequence(request.min_sequence),
             moment_from_pb(request.as_of),
         )
+        owner_id, names = found.value.owner_id, dict[str, str]()
+        if request.with_owner_name:
+            names = await self._organizations.user_names(principal, [owner_id])
         return pb.GetDeploymentResponse(
-            deployment=deployment_to_pb(found.value), as_of_sequence=found.as_of_sequence
+            deployment=deployment_to_pb(found.value),
+            as_of_sequence=found.as_of_sequence,
+            owner_name=names.get(owner_id, ""),
         )
 
     async def ListDeployments(

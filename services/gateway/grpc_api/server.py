@@ -102,7 +102,12 @@ def add_to_server(uses: GrpcDependencies, server: grpc.aio.Server) -> None:
     """Register all services on a server that is not started yet."""
     deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(
         DeploymentService(
-            uses.deployments, uses.planning, uses.updates, uses.identity.limits, uses.bounds
+            uses.deployments,
+            uses.planning,
+            uses.updates,
+            uses.identity.limits,
+            uses.bounds,
+            organizations=uses.organizations,
         ),
         server,
     )

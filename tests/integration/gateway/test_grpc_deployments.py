@@ -59,6 +59,18 @@ async def test_a_deployment_is_accepted_pending_and_durable(world: GatewayWorld)
     assert await world.log.last_sequence() == 2
 
 
+@pytest.mark.parametrize(
+    ("caller", "asked", "told"),
+    [(ALICES, True, "alice"), (ADMINS, True, "alice"), (ALICES, False, "")],
+)
+async def test_the_owners_name_is_told_to_the_owner_and_to_administrators(
+    world: GatewayWorld, caller: Any, asked: bool, told: str
+) -> None:
+    request = pb.GetDeploymentRequest(deployment_id=(await create(world)).id, with_owner_name=asked)
+    answer = await world.deployment_service.GetDeployment(request, metadata=caller)
+    assert (answer.deployment.owner_id, answer.owner_name) == (ALICE.user_id, told)
+
+
 async def test_a_repeat_gets_the_first_answer_and_writes_nothing(world: GatewayWorld) -> None:
     first = await create(world, request_id="r-1", env={"A": "b"})
     again = await create(world, request_id="r-1", env={"A": "b"})

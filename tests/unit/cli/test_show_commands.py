@@ -37,6 +37,7 @@ class Deployments(deployment_service_pb2_grpc.DeploymentServiceServicer):
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.owner_name = ""
         self.rollout = pb.GetRolloutResponse(phase=pb.ROLLOUT_PHASE_DONE, revision=1)
         self.known = {
             VICTIM: a_deployment(VICTIM, "batch", f"Preempted by {OWN}"),
@@ -60,7 +61,9 @@ class Deployments(deployment_service_pb2_grpc.DeploymentServiceServicer):
         self.asked.append(request.deployment_id)
         if request.deployment_id not in self.known:
             context.abort(grpc.StatusCode.NOT_FOUND, "Deployment not found")
-        return pb.GetDeploymentResponse(deployment=self.known[request.deployment_id])
+        name = self.owner_name if request.with_owner_name else ""
+        found = self.known[request.deployment_id]
+        return pb.GetDeploymentResponse(deployment=found, owner_name=name)
 
 
 class Nodes(node_service_pb2_grpc.NodeServiceServicer):
@@ -121,6 +124,21 @@ def test_everybodys_deployments_are_listed_with_owner_and_cluster(
     heading, *lines = (line.split() for line in capsys.readouterr().out.splitlines())
     assert heading[-2:] == ["CLUSTER", "OWNER"]
     assert ["3", "u1"] in [line[-2:] for line in lines]
+
+
+def test_the_owner_is_named_beside_the_id_where_the_server_tells_the_name(
+    server: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.known[OWN].owner_id = "u1"
+    assert run(["status", OWN]) == 0
+    assert ["Owner:", "u1"] in [line.split() for line in capsys.readouterr().out.splitlines()]
+    server.owner_name = "ada"
+    assert run(["status", OWN]) == 0
+    named = ["Owner:", "ada", "(u1)"]
+    assert named in [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert run(["status", OWN, "-o", "json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["owner"], told["owner_id"]) == ("ada", "u1")
 
 
 def test_an_update_that_was_rolled_back_is_told_with_the_image_that_runs(
