@@ -240,6 +240,9 @@ def _conditions(wanted: DeploymentFilter) -> list[ColumnElement[bool]]:
         if wanted.statuses
         else _D.exact_status != int(DeploymentStatus.DELETED)
     ]
+    if DeploymentStatus.DELETED not in wanted.statuses:
+        # Follows from the status, and is what the indexes of living ones are of.
+        conditions.append(_D.deleted_at.is_(None))
     if wanted.owner_id:
         conditions.append(_D.user_id == clean(wanted.owner_id))
     if wanted.name_contains:
