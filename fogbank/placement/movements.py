@@ -44,9 +44,33 @@ def next_loss_us(fleet: FleetState, agenda: Agenda) -> int | None:
 def _next_loss_us(fleet: FleetState) -> int | None:
     if not any(fleet.use(node_id).live for node_id in fleet.silent):
         return None  # nodes that are dead for good may stay in the fleet for years
+    waits: dict[str, int | None] = {}
     return min(
-        (due_us for loss in losses(fleet) for _, due_us in _losing(fleet, loss)), default=None
+        (
+            max(loss.silent_since_us + after_us, loss.not_before_us)
+            for loss in losses(fleet)
+            for after_us in _waits_on(fleet, loss.node.id, waits)
+        ),
+        default=None,
     )
+
+
+def _waits_on(fleet: FleetState, node_id: str, known: dict[str, int | None]) -> Iterator[int]:
+    """Yield the silence after which each live replica on a node counts as lost.
+
+    `known` has it by deployment, as far as somebody asked: after an outage this is asked for
+    thousands of replicas with every fold, and those of a deployment wait for the same time.
+    """
+    for placed, _ in fleet.use(node_id).replicas.values():
+        if placed.desired is not Desired.LIVE:
+            continue
+        deployment_id = placed.deployment_id
+        if deployment_id not in known:
+            deployment = fleet.facts.deployments.get(deployment_id)
+            known[deployment_id] = _wait_us(fleet, deployment) if deployment is not None else None
+        after_us = known[deployment_id]
+        if after_us is not None:
+            yield after_us
 
 
 def settle_all(fleet: FleetState, work: Work) -> Iterator[list[ev.Outcome]]:
@@ -232,7 +256,7 @@ def _losing(fleet: FleetState, loss: Loss) -> Iterator[tuple[PlacedReplica, int]
         return
     for placed in fleet.on_node(loss.node.id):
         deployment = fleet.facts.deployments.get(placed.deployment_id)
-        if placed.desired is not Desired.LIVE or deployment is None or deployment.deleted:
+        if placed.desired is not Desired.LIVE or deployment is None:
             continue
         due_us = lost_at_us(fleet, loss, deployment)
         if due_us is not None:
@@ -241,10 +265,16 @@ def _losing(fleet: FleetState, loss: Loss) -> Iterator[tuple[PlacedReplica, int]
 
 def lost_at_us(fleet: FleetState, loss: Loss, deployment: DeploymentFact) -> int | None:
     """Return from when a deployment's replicas on a silent node count as lost; None for never."""
+    after_us = _wait_us(fleet, deployment)
+    return None if after_us is None else max(loss.silent_since_us + after_us, loss.not_before_us)
+
+
+def _wait_us(fleet: FleetState, deployment: DeploymentFact) -> int | None:
+    """Return the silence after which a deployment's replicas are lost; None for never."""
     rules = deployment.spec.disconnect
-    if not rules.replace:
+    if deployment.deleted or not rules.replace:
         return None
-    return max(loss.silent_since_us + lost_after_us(fleet, rules), loss.not_before_us)
+    return lost_after_us(fleet, rules)
 
 
 def suspensions(fleet: FleetState, loss: Loss, instant_us: int) -> list[ev.ReplicasSuspended]:
