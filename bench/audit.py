@@ -15,7 +15,10 @@ into a real PostgreSQL; then, one after the other:
 - one then: one deployment, drawn at random, at a random commit after its creation, from the index
   (aim: 95 of 100 within 200 ms);
 - node then: one node, drawn at random, at a random commit after its first handshake, likewise;
-- all then: all deployments and nodes at a random commit, from the newest snapshot before it;
+- list then: a hundred deployments of all there were at a random commit, by names, which lie all
+  over the log (aim: as above); newest then: the hundred created last;
+- nodes then: a hundred nodes at a random commit, from anywhere among their names;
+- cluster then: the use and the counts of the cluster that holds everything;
 - decide: every round derived again by the ledger's process from its copy (no floor but folding).
 
 Rates are events a second. Beside the clock stands the CPU time of all processes that took part, and
@@ -47,14 +50,14 @@ from fogbank.log.port import EventLog, StoredCommit
 from fogbank.log.stream import StreamName, StreamSettings, ensure_stream
 from fogbank.runtime.garbage import spare_garbage_collection
 from services.ledger.adapters.maintenance import rebuild
-from services.ledger.app.ports import DeploymentFilter
-from services.ledger.app.queries import Wait
+from services.ledger.app.ports import DeploymentFilter, DeploymentSort
+from services.ledger.app.queries import LedgerQueries, Wait
 from tests.support.ledger import READER, Ledger, StoredLog, a_running_ledger, rows_of
 from tests.support.nats import nats_server
 from tests.support.postgres import postgres_server
 
 _NAME = StreamName()
-_SINGLE, _WHOLE = 200, 5
+_SINGLE, _LISTS, _PAGE = 200, 50, 100
 # For a long log to be projected, on a machine with other work.
 _PATIENCE_S = 3_600
 _ROWS = (
@@ -64,6 +67,10 @@ _ROWS = (
     "deployment_status_history",
     "deployments",
     "nodes",
+    "former_deployments",
+    "cluster_history",
+    "node_name_history",
+    "node_use_history",
 )
 _CREATED = "SELECT id::text, min(position) >> 16 AS at FROM touches WHERE kind = 1 GROUP BY id"
 _CONNECTED = "SELECT id::text, min(position) >> 16 AS at FROM touches WHERE kind = 6 GROUP BY id"
@@ -244,20 +251,35 @@ async def asking(ledger: Ledger, url: str, last: int) -> None:
 
     await one("one then", _CREATED, lambda id_, at: queries.deployment(id_, "", Wait(), at))
     await one("node then", _CONNECTED, lambda id_, at: queries.node(id_, Wait(), at))
-    took: list[float] = []
-    for _ in range(_WHOLE):
-        began_s = time.perf_counter()
-        moment = Moment(chance.randint(1, last))
-        await queries.deployments(DeploymentFilter(limit=1_000), Wait(), moment)
-        took.append(time.perf_counter() - began_s)
-    shown("all then", took)
+    await listing(queries, chance, last)
+
+
+async def listing(queries: LedgerQueries, chance: Random, last: int) -> None:
+    """Ask for lists of the past, and for what a cluster used."""
+    by_name = DeploymentFilter(limit=_PAGE, sort_by=DeploymentSort.NAME)
+    asked: dict[str, Callable[[Moment], Awaitable[object]]] = {
+        "list then": lambda then: queries.deployments(by_name, Wait(), then),
+        "newest then": lambda then: queries.deployments(
+            DeploymentFilter(limit=_PAGE), Wait(), then
+        ),
+        "nodes then": lambda then: queries.nodes(_PAGE, chance.randrange(_PAGE), Wait(), then),
+        "cluster then": lambda then: queries.cluster_status(1, Wait(), then),
+    }
+    for name, ask in asked.items():
+        took: list[float] = []
+        for _ in range(_LISTS):
+            moment = Moment(chance.randint(2, last))
+            began_s = time.perf_counter()
+            await ask(moment)
+            took.append(time.perf_counter() - began_s)
+        shown(name, took)
 
 
 def shown(name: str, took_s: list[float]) -> None:
     """Print how long questions took."""
     took = sorted(took_s)
     p50_ms, p95_ms = (took[len(took) * part // 100] * 1e3 for part in (50, 95))
-    print(f"{name:<10} p50 {p50_ms:,.1f} ms, p95 {p95_ms:,.1f} ms of {len(took)}", flush=True)
+    print(f"{name:<12} p50 {p50_ms:,.1f} ms, p95 {p95_ms:,.1f} ms of {len(took)}", flush=True)
 
 
 def main(arguments: list[str] | None = None) -> None:

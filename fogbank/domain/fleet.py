@@ -405,6 +405,10 @@ class FleetState:
         """Return what the replicas of a cluster take of its quota."""
         return self._quota_use.of_cluster(cluster_id)
 
+    def uses_changed(self) -> tuple[set[str], set[int]]:
+        """Return as `QuotaUse.take_changed`."""
+        return self._quota_use.take_changed()
+
     def used_by_organization(self, organization_id: int) -> Use:
         """Return what the replicas of an organization's clusters take of its quota together."""
         clusters = self.facts.organizations[organization_id].clusters

@@ -22,9 +22,12 @@ class QuotaUse:
 
     _counted: set[str] = field(default_factory=set)
     _sums: dict[int, list[int]] = field(default_factory=dict)
+    _nodes: set[str] = field(default_factory=set, compare=False)
+    _clusters: set[int] = field(default_factory=set, compare=False)
 
     def put(self, placed: PlacedReplica, cluster_id: int) -> bool:
         """Count a replica as it is now; tell whether it counts no more, and did before."""
+        self._nodes.add(placed.node_id)
         if placed.desired not in COUNTING:
             return self.remove(placed, cluster_id)
         if placed.id not in self._counted:
@@ -34,11 +37,21 @@ class QuotaUse:
 
     def remove(self, placed: PlacedReplica, cluster_id: int) -> bool:
         """Count a replica no more; tell whether it was counted."""
+        self._nodes.add(placed.node_id)
         if placed.id not in self._counted:
             return False
         self._counted.remove(placed.id)
         self._add(placed, cluster_id, -1)
         return True
+
+    def take_changed(self) -> tuple[set[str], set[int]]:
+        """Return the nodes and the clusters of which more or less may be taken than before.
+
+        That is since this was asked last; it is for one who asks.
+        """
+        changed = self._nodes, self._clusters
+        self._nodes, self._clusters = set(), set()
+        return changed
 
     def of_cluster(self, cluster_id: int) -> Use:
         """Return what the replicas of a cluster take."""
@@ -49,6 +62,7 @@ class QuotaUse:
         sums = self._sums.get(cluster_id)
         if sums is None:
             sums = self._sums[cluster_id] = [0, 0, 0, 0, 0]
+        self._clusters.add(cluster_id)
         takes = placed.resources
         sums[0] += times * takes.cpu_millicores
         sums[1] += times * takes.memory_mib

@@ -34,6 +34,7 @@ from services.ledger.adapters.checkpoint_files import CheckpointFolder, read_key
 from services.ledger.adapters.database import make_engine, prepare
 from services.ledger.adapters.history import PostgresHistory
 from services.ledger.adapters.log_copy import PostgresLogCopy
+from services.ledger.adapters.past_reads import PostgresPast
 from services.ledger.adapters.reader import PostgresReads
 from services.ledger.adapters.replay_process import replay_process
 from services.ledger.adapters.snapshots import PostgresSnapshots
@@ -81,7 +82,7 @@ async def build(service: Service, settings: LedgerSettings) -> None:
         credentials=ServiceTls(settings).server,
     )
     past = PastStates(
-        copy, PostgresHistory(reading), snapshots, replay_process, progress, index=copy, clock=clock
+        PostgresPast(reading), PostgresHistory(reading), copy, replay_process, progress, clock=clock
     )
     verification = LogVerification(log, copy, tree, evidence, progress)
     pace = ScrubPace(settings.scrub_period_ms / 1_000, settings.scrub_rate)

@@ -21,6 +21,7 @@ from services.ledger.adapters.checkpoint_files import CheckpointFolder, read_key
 from services.ledger.adapters.database import MIGRATIONS, make_engine, prepare
 from services.ledger.adapters.history import PostgresHistory
 from services.ledger.adapters.log_copy import PostgresLogCopy
+from services.ledger.adapters.past_reads import PostgresPast
 from services.ledger.adapters.reader import PostgresReads
 from services.ledger.adapters.replay_process import ReplayProcess, replay_process
 from services.ledger.adapters.replayer import Replayer
@@ -148,7 +149,7 @@ async def a_ledger(
         projector = Projector(log.reader(), store or own, progress, SystemClock(), snapshots)
         copy, history = PostgresLogCopy(engine), PostgresHistory(engine)
         clock = SystemClock()
-        past = PastStates(copy, history, snapshots, replay, progress, index=copy, clock=clock)
+        past = PastStates(PostgresPast(engine), history, copy, replay, progress, clock=clock)
         queries = LedgerQueries(PostgresReads(engine), past, progress)
         replays = DecisionReplays(copy, snapshots, replay, progress)
         tree = PostgresTree(engine)
@@ -217,6 +218,10 @@ async def whole_tables(url: str) -> dict[str, list[asyncpg.Record]]:
         "nodes": "id",
         "commits": "sequence",
         "commit_touches": "kind, id, position",
+        "former_deployments": "deployment_id, until_sequence",
+        "cluster_history": "cluster_id, sequence",
+        "node_name_history": "node_id, sequence",
+        "node_use_history": "node_id, sequence",
         "checkpoint": "position",
     }
     return {

@@ -16,15 +16,26 @@ from sqlalchemy.sql.schema import Column, Table
 
 from services.ledger.adapters.database import json_text
 from services.ledger.adapters.tables import (
+    CLUSTER_HISTORY,
     COMMITS,
     DEPLOYMENTS,
+    FORMER_DEPLOYMENTS,
     HISTORY,
+    NODE_NAME_HISTORY,
+    NODE_USE_HISTORY,
     NODES,
     TOUCHES,
     TREE_NODES,
 )
 from services.ledger.app.ports import Checkpoint
 from services.ledger.core.log_tree import TreeGrowth, TreeNodeRow
+from services.ledger.core.past_rows import (
+    ClusterRow,
+    CreatedRow,
+    FormerDeploymentRow,
+    NodeNameRow,
+    NodeUseRow,
+)
 from services.ledger.core.projection import TableChanges
 from services.ledger.core.rows import (
     ChangeRow,
@@ -113,6 +124,31 @@ class _Changed(_Kind):
         )
 
 
+class _FormerLives(_Kind):
+    """What the table has, before this statement, of deployments that are created anew."""
+
+    def __init__(self) -> None:
+        self.columns = columns_of(CreatedRow)
+        self._types = ["uuid[]", "bigint[]"]
+        self._lists: list[int] = []
+
+    def text(self, first: int) -> str:
+        return former_lives("public", self._incoming(first))
+
+
+def former_lives(schema: str, created: str) -> str:
+    """Return what keeps of forgotten deployments what `created` ones replace under their ids.
+
+    `created` names a relation `incoming`, of `CreatedRow`s.
+    """
+    return (
+        f"INSERT INTO {schema}.former_deployments ({', '.join(columns_of(FormerDeploymentRow))}) "  # noqa: S608 (our own names)
+        "SELECT former.id, incoming.sequence, former.name, former.user_id, former.cluster_id, "
+        f"former.created_at FROM {created} JOIN {schema}.deployments AS former "
+        "ON former.id = incoming.deployment_id"
+    )
+
+
 def _array_of(column: Column[Any]) -> str:
     return f"{column.type.compile(dialect=_DIALECT)}[]"
 
@@ -126,6 +162,11 @@ _DEPLOYMENTS = _Added(DEPLOYMENTS, DeploymentRow, replace=True)
 _DEPLOYMENT_STATES = _Changed(DEPLOYMENTS, DeploymentStateRow)
 _HISTORY = _Added(HISTORY, ChangeRow)
 _TOUCHES = _Added(TOUCHES, TouchRow)
+_FORMER_LIVES = _FormerLives()
+_FORMER_DEPLOYMENTS = _Added(FORMER_DEPLOYMENTS, FormerDeploymentRow)
+_CLUSTERS = _Added(CLUSTER_HISTORY, ClusterRow)
+_NODE_NAMES = _Added(NODE_NAME_HISTORY, NodeNameRow)
+_NODE_USES = _Added(NODE_USE_HISTORY, NodeUseRow)
 
 
 class BatchStatement(NamedTuple):
@@ -152,6 +193,11 @@ def batch_statement(
         (_DEPLOYMENT_STATES, changes.deployment_states),
         (_HISTORY, changes.changes),
         (_TOUCHES, changes.touches),
+        (_FORMER_LIVES, changes.past.created),
+        (_FORMER_DEPLOYMENTS, changes.past.former_deployments),
+        (_CLUSTERS, changes.past.clusters),
+        (_NODE_NAMES, changes.past.node_names),
+        (_NODE_USES, changes.past.node_uses),
     ]
     arguments: list[Any] = [*_values(reached), *_values(former), *growth.head]
     kinds = []

@@ -12,11 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.ledger.adapters.batch_statement import columns_of
 from services.ledger.adapters.database import outages_named
-from services.ledger.adapters.store import driver_of
+from services.ledger.adapters.store import driver_of, keep_former_lives
 from services.ledger.adapters.tables import (
+    CLUSTER_HISTORY,
     DEPLOYMENTS,
+    FORMER_DEPLOYMENTS,
     HISTORY,
     LOG_TREE,
+    NODE_NAME_HISTORY,
+    NODE_USE_HISTORY,
     NODES,
     TOUCHES,
     TREE_NODES,
@@ -27,7 +31,18 @@ from services.ledger.core.log_tree import TreeGrowth, TreeHead
 from services.ledger.core.projection import PROJECTION, TableChanges
 
 _SCHEMA = "rebuilt"
-_TABLES = (DEPLOYMENTS, HISTORY, NODES, TOUCHES, TREE_NODES, LOG_TREE)
+_TABLES = (
+    DEPLOYMENTS,
+    FORMER_DEPLOYMENTS,
+    HISTORY,
+    CLUSTER_HISTORY,
+    NODES,
+    NODE_NAME_HISTORY,
+    NODE_USE_HISTORY,
+    TOUCHES,
+    TREE_NODES,
+    LOG_TREE,
+)
 # In the space of PostgreSQL's advisory locks, beside the others of the ledger.
 _REBUILD_LOCK = 0x666F67_0003
 
@@ -41,6 +56,8 @@ _NOTE = text("UPDATE public.checkpoint SET projection = :projection").bindparams
 # Whole tables are compared: whatever the statistics make of those that answer (which may have been
 # empty a moment ago), a scan of one for each row of the other would never end.
 _COMPARE_WHOLE = text("SET LOCAL enable_nestloop = off")
+# Deployments are looked up one by one in it, when their ids are created anew.
+_INDEX = text(f"CREATE INDEX ON {_SCHEMA}.{DEPLOYMENTS.name} (id)")
 _DROP = text(f"DROP SCHEMA IF EXISTS {_SCHEMA} CASCADE")
 
 
@@ -73,6 +90,7 @@ class TablesBeside:
                 await connection.execute(text(f"CREATE SCHEMA {_SCHEMA}"))
                 for table in _TABLES:
                     await connection.execute(text(_beside(table)))
+                await connection.execute(_INDEX)
                 row = (await connection.execute(_CHECKPOINT)).one()
         return Checkpoint(row.position, row.digest)
 
@@ -153,6 +171,8 @@ def _same_key(table: Table) -> str:
 
 
 async def _write(connection: AsyncConnection, changes: TableChanges) -> None:
+    past = changes.past
+    await keep_former_lives(await driver_of(connection), _SCHEMA, past.created)
     for table, former in (
         (DEPLOYMENTS, [row.id for row in changes.deployments]),
         (NODES, changes.former_nodes),
@@ -164,6 +184,10 @@ async def _write(connection: AsyncConnection, changes: TableChanges) -> None:
     await _copy(connection, NODES, changes.nodes)
     await _copy(connection, HISTORY, changes.changes)
     await _copy(connection, TOUCHES, changes.touches)
+    await _copy(connection, FORMER_DEPLOYMENTS, past.former_deployments)
+    await _copy(connection, CLUSTER_HISTORY, past.clusters)
+    await _copy(connection, NODE_NAME_HISTORY, past.node_names)
+    await _copy(connection, NODE_USE_HISTORY, past.node_uses)
 
 
 class _HeadRow(NamedTuple):

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from fogbank.domain.envelope import SCHEDULER
 from fogbank.domain.position import INDEX_BITS, index_of, pack, sequence_of
 from services.ledger.adapters.database import outages_named
-from services.ledger.adapters.tables import COMMITS, EVENT_TOUCHES
+from services.ledger.adapters.tables import COMMITS
 from services.ledger.app.ports import CopyDamagedError
 from services.ledger.app.records import Touched
 from services.ledger.app.replays import KeptCommit
@@ -22,14 +22,26 @@ _AT_ONCE = 50
 # What becomes one message to another process stays below some MiB.
 _BYTES_AT_ONCE = 4 * 1024 * 1024
 
-_C, _T = COMMITS.c, EVENT_TOUCHES.c
+_C = COMMITS.c
 # Positions as `fogbank.domain.position` packs them.
-_COUNTING = text(
+_COMMITS_TOUCHED = (
     "SELECT touched.sequence, touched.positions, coalesce(octet_length(c.data), 0) AS size FROM ("
     "SELECT position >> :bits AS sequence, array_agg(DISTINCT position) AS positions "
-    "FROM public.touches WHERE kind = :kind AND id = ANY(CAST(:ids AS uuid[])) "
-    "AND position < :before AND counts GROUP BY 1) AS touched "
+    "FROM {positions} GROUP BY 1) AS touched "
     "LEFT JOIN public.commits AS c USING (sequence) ORDER BY touched.sequence"
+)
+_COUNTING = text(
+    _COMMITS_TOUCHED.format(
+        positions="public.touches WHERE kind = :kind AND id = ANY(CAST(:ids AS uuid[])) "
+        "AND position < :before AND counts"
+    )
+).bindparams(bits=INDEX_BITS)
+_LAST_COUNTING = text(
+    _COMMITS_TOUCHED.format(
+        positions="unnest(CAST(:ids AS uuid[])) AS wanted (id) CROSS JOIN LATERAL ("
+        "SELECT t.position FROM public.touches AS t WHERE t.kind = :kind AND t.id = wanted.id "
+        "AND t.position < :before AND t.counts ORDER BY t.position DESC LIMIT 1) AS found"
+    )
 ).bindparams(bits=INDEX_BITS)
 _TOUCHING = text(
     "SELECT found.position, found.more FROM unnest(CAST(:kinds AS smallint[])) AS wanted (kind) "
@@ -38,7 +50,6 @@ _TOUCHING = text(
     "AND t.position >= :first AND t.position < :before ORDER BY t.position LIMIT :most) AS found "
     "ORDER BY found.position LIMIT :most"
 )
-_LAST_COUNTING = select(_T.position).where(_T.counts).order_by(_T.position.desc()).limit(1)
 _KEPT = select(_C.sequence, _C.service, _C.instance, _C.digest, _C.data).order_by(_C.sequence)
 
 
@@ -117,11 +128,12 @@ class PostgresLogCopy:
                 return
 
     async def counting(
-        self, kind: ThingKind, ids: Collection[str], upto: int
+        self, kind: ThingKind, ids: Collection[str], upto: int, *, last: bool = False
     ) -> AsyncGenerator[Sequence[Touched]]:
         """Yield the commits up to a sequence that touch any of some things, in order, in parts.
 
-        Only events that count are named. A part has some MiB, or one commit.
+        Only events that count are named; of each thing only the `last` one if wanted so. A part
+        has some MiB, or one commit.
 
         Raises:
             CopyDamagedError: one of them isn't there.
@@ -133,27 +145,13 @@ class PostgresLogCopy:
             "before": pack(upto + 1, 0),
         }
         async with outages_named(), self._engine.connect() as connection:
-            found = (await connection.execute(_COUNTING, values)).all()
+            query = _LAST_COUNTING if last else _COUNTING
+            found = (await connection.execute(query, values)).all()
         for part in _parts(found):
             indexes = {row.sequence: tuple(map(index_of, row.positions)) for row in part}
             async with outages_named(), self._engine.connect() as connection:
                 kept = await _named(connection, indexes.keys())
             yield [Touched(commit, indexes[commit.sequence]) for commit in kept]
-
-    async def last_counting(self, kind: ThingKind, id_: str, upto: int) -> Touched | None:
-        """Return the last event up to a sequence that touches a thing, and counts; None if none.
-
-        Raises:
-            CopyDamagedError: its commit isn't there.
-            StoreUnavailableError: no answer.
-        """
-        touching = (_T.kind == int(kind)) & (_T.id == id_) & (_T.position < pack(upto + 1, 0))
-        async with outages_named(), self._engine.connect() as connection:
-            place = (await connection.execute(_LAST_COUNTING.where(touching))).scalar()
-            if place is None:
-                return None
-            (commit,) = await _named(connection, {sequence_of(place)})
-        return Touched(commit, (index_of(place),))
 
     async def rounds(self, first: int, last: int) -> int:
         """Return how many commits of schedulers lie between, both included.

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
 from sqlalchemy import JSON, Row, Table
 
+from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.rollouts import wanted_revision
 from fogbank.domain.status import replica_views
 from fogbank.domain.views import DeploymentView, NodeView
 from services.ledger.adapters.tables import DEPLOYMENTS, NODES
 from services.ledger.adapters.views import deployment_view, node_view
-from services.ledger.app.standings import PastDeployment, Standing
+from services.ledger.app.standings import Standing
 from services.ledger.core.making import (
     deployment_row,
     deployment_state_row,
@@ -27,33 +28,38 @@ from services.ledger.core.rows import ReplicaRow
 _INSTANT = "_us"
 
 
-def past_deployments(fleet: FleetState) -> list[PastDeployment]:
-    """Return what lists of a state are filtered and sorted by."""
+def shown_deployments(
+    fleet: FleetState,
+    standings: Iterable[Standing],
+    log_time_us: Callable[[int], int],
+    *,
+    whole: bool,
+) -> list[DeploymentView]:
+    """Return deployments of a state, each as its row would be read; left out is who isn't there.
+
+    `log_time_us` tells when the event at a position was written, in log time. Replicas and changes
+    are shown of `whole` ones.
+    """
+    known = fleet.facts.deployments
     return [
-        PastDeployment(
-            known.id,
-            known.spec.name,
-            known.owner_id,
-            known.spec.cluster_id,
-            known.created_at_us,
-            known.version,
-        )
-        for known in fleet.facts.deployments.values()
+        _shown(fleet, known[each.deployment_id], each, log_time_us, whole=whole)
+        for each in standings
+        if each.deployment_id in known
     ]
 
 
-def shown_deployments(
-    fleet: FleetState, standings: Iterable[Standing], *, whole: bool
-) -> list[DeploymentView]:
-    """Return deployments of a state, each as its row would be read."""
-    return [_shown(fleet, standing, whole=whole) for standing in standings]
-
-
-def _shown(fleet: FleetState, standing: Standing, *, whole: bool) -> DeploymentView:
-    deployment = fleet.facts.deployments[standing.deployment_id]
+def _shown(
+    fleet: FleetState,
+    deployment: DeploymentFact,
+    standing: Standing,
+    log_time_us: Callable[[int], int],
+    *,
+    whole: bool,
+) -> DeploymentView:
     views = replica_views(fleet, deployment)
-    status = standing.changes[0].new
-    state = deployment_state_row(fleet, deployment, views, status, standing.updated_at_us)
+    latest = standing.changes[0]
+    updated_at_us = max(log_time_us(deployment.version), latest.changed_at_us)
+    state = deployment_state_row(fleet, deployment, views, latest.new, updated_at_us)
     wanted = deployment.revision_of(wanted_revision(fleet, deployment))
     row = _read(DEPLOYMENTS, deployment_row(deployment, wanted, state))
     if not whole:

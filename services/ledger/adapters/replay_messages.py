@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import msgspec
 
-from fogbank.domain.cluster_status import ClusterUse
 from fogbank.domain.comparison import ComparedPart
 from fogbank.domain.policy import Policy
 from fogbank.domain.rederived import RederivedPart, Span
 from fogbank.domain.views import DeploymentView, NodeView
 from services.ledger.app.records import Touched
 from services.ledger.app.replays import KeptCommit
-from services.ledger.app.standings import PastDeployment, Standing
-from services.ledger.core.alone import Wanted
+from services.ledger.app.standings import Standing
+from services.ledger.core.alone import TakenRoom
 
 LENGTH_BYTES = 4
 
@@ -62,47 +61,6 @@ class Compare(msgspec.Struct, tag=True, frozen=True):
     commits: tuple[KeptCommit, ...]
 
 
-class BeginState(msgspec.Struct, tag=True, frozen=True):
-    """Hold a state of this number from now on: a snapshot's, else that before the first commit."""
-
-    state: int
-    snapshot: SnapshotHead | None = None
-
-
-class Fold(msgspec.Struct, tag=True, frozen=True):
-    """Take the next commits into a state."""
-
-    state: int
-    commits: tuple[KeptCommit, ...]
-
-
-class ListDeployments(msgspec.Struct, tag=True, frozen=True):
-    """Name all deployments of a state."""
-
-    state: int
-
-
-class ShowDeployments(msgspec.Struct, tag=True, frozen=True):
-    """Show some deployments of a state; with their replicas and changes if `whole`."""
-
-    state: int
-    standings: tuple[Standing, ...]
-    whole: bool
-
-
-class ShowCluster(msgspec.Struct, tag=True, frozen=True):
-    """Show how much of a cluster is used in a state, and name its deployments."""
-
-    state: int
-    cluster_id: int
-
-
-class ShowNodes(msgspec.Struct, tag=True, frozen=True):
-    """Show all nodes of a state."""
-
-    state: int
-
-
 class BeginAlone(msgspec.Struct, tag=True, frozen=True):
     """Hold chosen events from now on; the next `TakeAlone` have them."""
 
@@ -114,71 +72,39 @@ class TakeAlone(msgspec.Struct, tag=True, frozen=True):
     log_times_us: dict[int, int]
 
 
-class FindAlone(msgspec.Struct, tag=True, frozen=True):
-    """Name a deployment of the chosen events, and the nodes that it was ever placed on."""
+class ListNodesOf(msgspec.Struct, tag=True, frozen=True):
+    """Name the nodes that some deployments were ever placed on, by the chosen events."""
 
-    deployment_id: str
+    deployment_ids: tuple[str, ...]
 
 
 class ShowAlone(msgspec.Struct, tag=True, frozen=True):
-    """Show a deployment of the chosen events."""
+    """Show deployments of the chosen events; with their replicas and changes if `whole`."""
 
-    standing: Standing
-
-
-class ListPlacedAlone(msgspec.Struct, tag=True, frozen=True):
-    """Name the deployments with a replica on a node that has not ended, by the chosen events."""
-
-    node_id: str
+    standings: tuple[Standing, ...]
+    whole: bool
 
 
 class ShowNodesAlone(msgspec.Struct, tag=True, frozen=True):
-    """Show the nodes of the chosen events."""
+    """Show the nodes of the chosen events, of which so much is taken, by their ids."""
 
-    wanted: Wanted
-
-
-class AloneFound(msgspec.Struct, tag=True, frozen=True):
-    """What is held: None for no deployment; and the nodes that it was ever placed on."""
-
-    deployment: PastDeployment | None
-    node_ids: tuple[str, ...]
+    taken: dict[str, TakenRoom]
 
 
-class PlacedAlone(msgspec.Struct, tag=True, frozen=True):
-    """The ids of deployments."""
+class Named(msgspec.Struct, tag=True, frozen=True):
+    """Some ids."""
 
-    deployment_ids: tuple[str, ...]
+    ids: tuple[str, ...]
 
 
 class Taken(msgspec.Struct, tag=True, frozen=True):
     """It was done."""
 
 
-class StateBegun(msgspec.Struct, tag=True, frozen=True):
-    """Where the state stands, and why the snapshot isn't used, if it isn't."""
-
-    position: int
-    refusal: str = ""
-
-
-class Deployments(msgspec.Struct, tag=True, frozen=True):
-    """What lists are made of."""
-
-    deployments: tuple[PastDeployment, ...]
-
-
 class ShownDeployments(msgspec.Struct, tag=True, frozen=True):
     """Deployments as queries show them."""
 
     views: tuple[DeploymentView, ...]
-
-
-class ShownCluster(msgspec.Struct, tag=True, frozen=True):
-    """How much of a cluster is used (None: no such cluster), and the ids of its deployments."""
-
-    use: ClusterUse | None
-    deployment_ids: tuple[str, ...] = ()
 
 
 class ShownNodes(msgspec.Struct, tag=True, frozen=True):
@@ -212,35 +138,10 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
     why: str
 
 
-# What is asked of a whole state, and of chosen events.
-OfState = ListDeployments | ShowDeployments | ShowCluster | ShowNodes
-OfChosen = TakeAlone | FindAlone | ShowAlone | ListPlacedAlone | ShowNodesAlone
-Request = (
-    Pieces
-    | BeginSpan
-    | Derive
-    | BeginComparison
-    | Compare
-    | BeginState
-    | Fold
-    | BeginAlone
-    | OfState
-    | OfChosen
-)
-Answer = (
-    Taken
-    | Begun
-    | Derived
-    | Compared
-    | StateBegun
-    | Deployments
-    | ShownDeployments
-    | ShownCluster
-    | ShownNodes
-    | AloneFound
-    | PlacedAlone
-    | Failed
-)
+# What is asked of chosen events.
+OfChosen = TakeAlone | ListNodesOf | ShowAlone | ShowNodesAlone
+Request = Pieces | BeginSpan | Derive | BeginComparison | Compare | BeginAlone | OfChosen
+Answer = Taken | Begun | Derived | Compared | Named | ShownDeployments | ShownNodes | Failed
 
 _encoder = msgspec.msgpack.Encoder()
 _requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)

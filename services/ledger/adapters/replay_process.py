@@ -11,18 +11,17 @@ from typing import TypeVar
 
 import structlog
 
-from fogbank.domain.cluster_status import ClusterUse
 from fogbank.domain.comparison import ComparedPart
-from fogbank.domain.errors import UnavailableError
 from fogbank.domain.policy import Policy
 from fogbank.domain.rederived import RederivedPart, Span
 from fogbank.domain.snapshots import Snapshot
 from fogbank.domain.views import DeploymentView, NodeView
 from services.ledger.adapters import replay_messages as say
+from services.ledger.app.own_past import HolderEndedError
 from services.ledger.app.records import Touched
 from services.ledger.app.replays import KeptCommit, ReplayFailedError
-from services.ledger.app.standings import PastDeployment, Standing
-from services.ledger.core.alone import Wanted
+from services.ledger.app.standings import Standing
+from services.ledger.core.alone import TakenRoom
 
 _log = structlog.get_logger(__name__)
 
@@ -36,6 +35,8 @@ class ReplayProcess:
 
     def __init__(self, process: Process) -> None:
         self._process = process
+        # An exchange whose question was given up halfway.
+        self._left: asyncio.Task[bytes] | None = None
 
     async def begin(self, span: Span, parts: AsyncGenerator[Snapshot]) -> Span:
         """Begin with the snapshot whose parts come, or before the log's first commit."""
@@ -61,39 +62,6 @@ class ReplayProcess:
         """Take in the next commits; ReplayFailedError if they can't be understood."""
         return (await self._ask(say.Compare(tuple(commits)), say.Compared)).part
 
-    async def begin_state(self, state: int, parts: AsyncGenerator[Snapshot]) -> int:
-        """Begin with the snapshot whose parts come, or with nothing; return the position."""
-        head = await self._send(parts)
-        begun = await self._ask(say.BeginState(state, head), say.StateBegun)
-        _warn(head, begun.refusal)
-        return begun.position
-
-    async def fold(self, state: int, commits: Sequence[KeptCommit]) -> None:
-        """Take in the next commits; ReplayFailedError if they can't be understood."""
-        await self._ask(say.Fold(state, tuple(commits)), say.Taken)
-
-    async def past_deployments(self, state: int) -> Sequence[PastDeployment]:
-        """Return all deployments, deleted ones too."""
-        return (await self._ask(say.ListDeployments(state), say.Deployments)).deployments
-
-    async def show_deployments(
-        self, state: int, standings: Sequence[Standing], *, whole: bool
-    ) -> Sequence[DeploymentView]:
-        """Return some; with their replicas and changes if `whole`."""
-        request = say.ShowDeployments(state, tuple(standings), whole)
-        return (await self._ask(request, say.ShownDeployments)).views
-
-    async def show_cluster(
-        self, state: int, cluster_id: int
-    ) -> tuple[ClusterUse | None, Sequence[str]]:
-        """Return how much of a cluster is used, None if there is none; and its deployments' ids."""
-        shown = await self._ask(say.ShowCluster(state, cluster_id), say.ShownCluster)
-        return shown.use, shown.deployment_ids
-
-    async def show_nodes(self, state: int) -> Sequence[NodeView]:
-        """Return all nodes, removed ones too."""
-        return (await self._ask(say.ShowNodes(state), say.ShownNodes)).views
-
     async def begin_alone(self) -> None:
         """Hold chosen events from now on."""
         await self._ask(say.BeginAlone(), say.Taken)
@@ -102,23 +70,20 @@ class ReplayProcess:
         """Take in some of them; ReplayFailedError if they can't be understood."""
         await self._ask(say.TakeAlone(tuple(touched), dict(log_times_us)), say.Taken)
 
-    async def find_alone(self, deployment_id: str) -> tuple[PastDeployment | None, Sequence[str]]:
-        """Return a deployment, None if there is none, and the nodes it was ever placed on."""
-        found = await self._ask(say.FindAlone(deployment_id), say.AloneFound)
-        return found.deployment, found.node_ids
+    async def nodes_of(self, deployment_ids: Sequence[str]) -> Sequence[str]:
+        """Return the nodes that some deployments were ever placed on."""
+        return (await self._ask(say.ListNodesOf(tuple(deployment_ids)), say.Named)).ids
 
-    async def show_alone(self, standing: Standing) -> DeploymentView:
-        """Return a deployment whole."""
-        (view,) = (await self._ask(say.ShowAlone(standing), say.ShownDeployments)).views
-        return view
+    async def show_alone(
+        self, standings: Sequence[Standing], *, whole: bool
+    ) -> Sequence[DeploymentView]:
+        """Return deployments; with their replicas and changes if `whole`."""
+        request = say.ShowAlone(tuple(standings), whole)
+        return (await self._ask(request, say.ShownDeployments)).views
 
-    async def placed_alone(self, node_id: str) -> Sequence[str]:
-        """Return the deployments with a replica on a node that has not ended."""
-        return (await self._ask(say.ListPlacedAlone(node_id), say.PlacedAlone)).deployment_ids
-
-    async def nodes_alone(self, wanted: Wanted) -> Sequence[NodeView]:
-        """Return the nodes that the events tell of."""
-        return (await self._ask(say.ShowNodesAlone(wanted), say.ShownNodes)).views
+    async def nodes_alone(self, taken: Mapping[str, TakenRoom]) -> Sequence[NodeView]:
+        """Return the nodes that the events tell of, of which so much is taken."""
+        return (await self._ask(say.ShowNodesAlone(dict(taken)), say.ShownNodes)).views
 
     async def _send(self, parts: AsyncGenerator[Snapshot]) -> say.SnapshotHead | None:
         """Send a snapshot's pieces; return the rest of it, None if there is no snapshot."""
@@ -136,6 +101,19 @@ class ReplayProcess:
         return answer
 
     async def _exchange(self, request: bytes) -> bytes:
+        if self._left is not None:
+            # Nobody waits for that answer any more; the next one is behind it.
+            await asyncio.wait([self._left])
+        talk = asyncio.create_task(self._talk(request))
+        try:
+            answer = await asyncio.shield(talk)
+        except asyncio.CancelledError:
+            self._left = talk
+            raise
+        self._left = None
+        return answer
+
+    async def _talk(self, request: bytes) -> bytes:
         requests, answers = self._process.stdin, self._process.stdout
         assert requests is not None and answers is not None  # noqa: S101, PT018  they are pipes
         # A loop's transport may take a write to a pipe that is closed for a mistake of ours.
@@ -154,13 +132,12 @@ class ReplayProcess:
         if self._process.returncode is None:
             self._process.kill()
         await self._process.wait()
+        if self._left is not None:
+            await asyncio.gather(self._left, return_exceptions=True)
 
 
-def _ended() -> UnavailableError:
-    return UnavailableError(
-        "the process that replays the log ended; the ledger's log may say why",
-        reason="REPLAY_ENDED",
-    )
+def _ended() -> HolderEndedError:
+    return HolderEndedError("the process that replays the log ended; the ledger's log may say why")
 
 
 def _warn(head: say.SnapshotHead | None, refusal: str) -> None:

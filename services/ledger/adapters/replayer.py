@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import BinaryIO
 
 from fogbank.codec import CodecError, decode_commit
-from fogbank.domain.cluster_status import cluster_use
 from fogbank.domain.envelope import Commit
 from fogbank.domain.fleet import FleetState, StateDiffersError
 from fogbank.domain.rederived import Span
@@ -22,14 +21,10 @@ from fogbank.placement import ENGINE
 from fogbank.placement.rederive import SpanRederiver
 from fogbank.placement.what_if import Comparison
 from services.ledger.adapters import replay_messages as say
-from services.ledger.adapters.past_views import (
-    past_deployments,
-    shown_deployments,
-    shown_nodes,
-)
+from services.ledger.adapters.past_views import shown_deployments, shown_nodes
 from services.ledger.app.records import Touched
 from services.ledger.app.replays import KeptCommit
-from services.ledger.core.alone import OwnEvents, Wanted, node_ids_of
+from services.ledger.core.alone import OwnEvents, Wanted
 
 # Behind the ledger itself, which has a fleet to keep up with.
 _NICENESS = 5
@@ -42,7 +37,6 @@ class Replayer:
         self._pieces: list[bytes] = []
         self._rederiver: SpanRederiver | None = None
         self._comparison: Comparison | None = None
-        self._states: dict[int, FleetState] = {}
         self._alone: OwnEvents | None = None
 
     def answer(self, request: say.Request) -> say.Answer:
@@ -59,31 +53,12 @@ class Replayer:
                 return self._begin_comparison(request)
             case say.Compare():
                 return self._compare(request)
-            case say.BeginState():
-                fleet, refusal = self._begin_with(request.snapshot)
-                self._states[request.state] = fleet or FleetState()
-                return say.StateBegun(fleet.position if fleet is not None else 0, refusal)
-            case say.Fold():
-                return self._fold(request)
             case say.BeginAlone():
                 self._alone = OwnEvents()
                 return say.Taken()
-            case (
-                say.ListDeployments() | say.ShowDeployments() | say.ShowCluster() | say.ShowNodes()
-            ):
-                return _shown(self._states[request.state], request)
             case _:
                 assert self._alone is not None  # noqa: S101  it was begun
                 return _of_chosen(self._alone, request)
-
-    def _fold(self, request: say.Fold) -> say.Answer:
-        fleet = self._states[request.state]
-        try:
-            for commit in _decoded(request.commits):
-                fleet.fold(commit)
-        except (CodecError, DamagedError, StateDiffersError) as error:
-            return say.Failed(str(error))
-        return say.Taken()
 
     def _begin_span(self, request: say.BeginSpan) -> say.Begun:
         fleet, refusal = self._begin_with(request.snapshot)
@@ -127,19 +102,6 @@ class Replayer:
             return say.Failed(str(error))
 
 
-def _shown(fleet: FleetState, request: say.OfState) -> say.Answer:
-    match request:
-        case say.ListDeployments():
-            return say.Deployments(tuple(past_deployments(fleet)))
-        case say.ShowDeployments():
-            views = shown_deployments(fleet, request.standings, whole=request.whole)
-            return say.ShownDeployments(tuple(views))
-        case say.ShowCluster():
-            return _cluster(fleet, request.cluster_id)
-        case say.ShowNodes():
-            return say.ShownNodes(tuple(shown_nodes(fleet)))
-
-
 def _of_chosen(alone: OwnEvents, request: say.OfChosen) -> say.Answer:
     match request:
         case say.TakeAlone():
@@ -148,27 +110,18 @@ def _of_chosen(alone: OwnEvents, request: say.OfChosen) -> say.Answer:
             except (CodecError, DamagedError) as error:
                 return say.Failed(str(error))
             return say.Taken()
-        case say.FindAlone():
-            state = alone.state(Wanted(frozenset([request.deployment_id])))
-            known = past_deployments(state)
-            found = next((each for each in known if each.id == request.deployment_id), None)
-            return say.AloneFound(found, node_ids_of(state, request.deployment_id))
+        case say.ListNodesOf():
+            return say.Named(alone.nodes_of(request.deployment_ids))
         case say.ShowAlone():
-            state = alone.state(Wanted(frozenset([request.standing.deployment_id])))
-            views = shown_deployments(state, [request.standing], whole=True)
+            standings = request.standings
+            state = alone.state(Wanted(frozenset(each.deployment_id for each in standings)))
+            views = shown_deployments(state, standings, alone.log_time_us, whole=request.whole)
             return say.ShownDeployments(tuple(views))
-        case say.ListPlacedAlone():
-            state = alone.state(Wanted(node_ids=frozenset([request.node_id])))
-            return say.PlacedAlone(tuple(sorted(state.deployments_on(request.node_id))))
         case say.ShowNodesAlone():
-            return say.ShownNodes(tuple(shown_nodes(alone.state(request.wanted))))
-
-
-def _cluster(fleet: FleetState, cluster_id: int) -> say.ShownCluster:
-    if cluster_id not in fleet.facts.clusters:
-        return say.ShownCluster(None)
-    ids = [each.id for each in past_deployments(fleet) if each.cluster_id == cluster_id]
-    return say.ShownCluster(cluster_use(fleet, cluster_id), tuple(ids))
+            state = alone.state(Wanted())
+            for node_id, taken in request.taken.items():
+                state.expect_use(node_id, taken)
+            return say.ShownNodes(tuple(shown_nodes(state)))
 
 
 def _begun(span: Span, fleet: FleetState | None) -> Span:

@@ -15,20 +15,37 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql.schema import Table
 
 from fogbank.runtime.crash_points import crash_point
-from services.ledger.adapters.batch_statement import BatchStatement, batch_statement, columns_of
+from services.ledger.adapters.batch_statement import (
+    BatchStatement,
+    batch_statement,
+    columns_of,
+    former_lives,
+)
 from services.ledger.adapters.database import LOCK_QUERY, outages_named
 from services.ledger.adapters.kept_copy import read_kept_copy
 from services.ledger.adapters.tables import (
     CHECKPOINT,
+    CLUSTER_HISTORY,
     COMMITS,
     DEPLOYMENTS,
+    FORMER_DEPLOYMENTS,
     HISTORY,
+    NODE_NAME_HISTORY,
+    NODE_USE_HISTORY,
     NODES,
     TOUCHES,
 )
 from services.ledger.adapters.tree_store import read_head, write_growth
 from services.ledger.app.ports import Checkpoint, KeptCopy, RivalLedgerError
 from services.ledger.core.log_tree import TreeGrowth, TreeHead
+from services.ledger.core.past_rows import (
+    ClusterRow,
+    CreatedRow,
+    FormerDeploymentRow,
+    NodeNameRow,
+    NodeUseRow,
+    PastRows,
+)
 from services.ledger.core.projection import TableChanges
 from services.ledger.core.rows import (
     ChangeRow,
@@ -109,6 +126,10 @@ _DEPLOYMENTS = _Rows(DEPLOYMENTS, DeploymentRow)
 _NODES = _Rows(NODES, NodeRow)
 _HISTORY = _Rows(HISTORY, ChangeRow)
 _TOUCHES = _Rows(TOUCHES, TouchRow)
+_FORMER_DEPLOYMENTS = _Rows(FORMER_DEPLOYMENTS, FormerDeploymentRow)
+_CLUSTERS = _Rows(CLUSTER_HISTORY, ClusterRow)
+_NODE_NAMES = _Rows(NODE_NAME_HISTORY, NodeNameRow)
+_NODE_USES = _Rows(NODE_USE_HISTORY, NodeUseRow)
 _DEPLOYMENT_STATES = _States(DEPLOYMENTS, DeploymentStateRow)
 _NODE_STATES = _States(NODES, NodeStateRow)
 
@@ -209,6 +230,9 @@ class PostgresStore:
 
     async def _write_changes(self, connection: AsyncConnection, changes: TableChanges) -> None:
         driver = await driver_of(connection)
+        # Before the rows that it reads are replaced.
+        await keep_former_lives(driver, "public", changes.past.created)
+        await _write_past(driver, changes.past)
         await _NODES.write(driver, changes.nodes, changes.former_nodes)
         await _NODE_STATES.write(driver, changes.node_states)
         await _DEPLOYMENTS.write(
@@ -240,6 +264,23 @@ class PostgresStore:
             # The session must end with its lock; in the pool it would go on.
             await connection.invalidate()
             await connection.close()
+
+
+async def keep_former_lives(
+    driver: asyncpg.Connection, schema: str, created: Sequence[CreatedRow]
+) -> None:
+    """Keep what a schema has of forgotten deployments whose ids were created anew."""
+    if created:
+        ids, sequences = zip(*created, strict=True)
+        arrays = "unnest($1::uuid[], $2::bigint[]) AS incoming (deployment_id, sequence)"
+        await driver.fetch(former_lives(schema, arrays), ids, sequences)
+
+
+async def _write_past(driver: asyncpg.Connection, past: PastRows) -> None:
+    await _FORMER_DEPLOYMENTS.write(driver, past.former_deployments)
+    await _CLUSTERS.write(driver, past.clusters)
+    await _NODE_NAMES.write(driver, past.node_names)
+    await _NODE_USES.write(driver, past.node_uses)
 
 
 def _rival(former: Checkpoint) -> RivalLedgerError:

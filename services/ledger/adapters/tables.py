@@ -200,6 +200,49 @@ EVENT_TOUCHES = Table(
     Column("counts", Boolean, nullable=True),
 )
 
+FORMER_DEPLOYMENTS = Table(
+    "former_deployments",
+    METADATA,
+    _uuid("deployment_id", key=True),
+    _big("until_sequence", key=True),
+    _text("name"),
+    _text("user_id"),
+    _big("cluster_id"),
+    _instant("created_at"),
+)
+
+CLUSTER_HISTORY = Table(
+    "cluster_history",
+    METADATA,
+    _big("cluster_id", key=True),
+    _big("sequence", key=True),
+    _text("name"),
+    _big("created_position"),
+    _big("organization_id"),
+    Column("quota", JSON, nullable=False),
+    Column("organization_quota", JSON, nullable=False),
+    Column("used", JSON, nullable=False),
+)
+
+NODE_NAME_HISTORY = Table(
+    "node_name_history",
+    METADATA,
+    _uuid("node_id", key=True),
+    _big("sequence", key=True),
+    _text("name"),
+    _flag("removed"),
+)
+
+NODE_USE_HISTORY = Table(
+    "node_use_history",
+    METADATA,
+    _uuid("node_id", key=True),
+    _big("sequence", key=True),
+    _text("booked"),
+    _text("held"),
+    _integer("replicas"),
+)
+
 CHECKPOINT = Table(
     "checkpoint",
     METADATA,

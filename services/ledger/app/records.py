@@ -38,21 +38,14 @@ class RecordIndex(Protocol):
         """
 
     def counting(
-        self, kind: ThingKind, ids: Collection[str], upto: int
+        self, kind: ThingKind, ids: Collection[str], upto: int, *, last: bool = False
     ) -> AsyncGenerator[Sequence[Touched]]:
         """Yield the commits up to a sequence that touch any of some things, in order, in parts.
 
-        Only events that count are named.
+        Only events that count are named; of each thing only the `last` one if wanted so.
 
         Raises:
             CopyDamagedError: one of them isn't there.
-        """
-
-    async def last_counting(self, kind: ThingKind, id_: str, upto: int) -> Touched | None:
-        """Return the last event up to a sequence that touches a thing, and counts; None if none.
-
-        Raises:
-            CopyDamagedError: its commit isn't there.
         """
 
 

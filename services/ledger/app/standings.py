@@ -6,22 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from fogbank.domain.position import sequence_of
 from fogbank.domain.status import StatusChange
-from fogbank.domain.views import RECENT_CHANGES
 from services.ledger.app.progress import Progress
-
-
-@dataclass(frozen=True, slots=True)
-class PastDeployment:
-    """What lists are filtered and sorted by; `version` is a position."""
-
-    id: str
-    name: str
-    owner_id: str
-    cluster_id: int
-    created_at_us: int
-    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +15,6 @@ class Standing:
     """Where a deployment stood, which a folded state doesn't say; newest change first."""
 
     deployment_id: str
-    updated_at_us: int
     changes: tuple[StatusChange, ...]
 
 
@@ -60,15 +45,10 @@ class Standings:
         latest = await self._history.latest_appended_us(sequences)
         return self._progress.log_times.of(latest)
 
-    async def of(self, deployments: Sequence[PastDeployment], upto: int) -> list[Standing]:
-        """Return where deployments stood right after a commit."""
-        ids = [each.id for each in deployments]
-        changes = await self._history.changes(ids, upto, RECENT_CHANGES)
-        versions = {each.id: sequence_of(each.version) for each in deployments}
-        commanded_us = await self.log_times_us(set(versions.values()))
-        return [
-            Standing(
-                id_, max(commanded_us[versions[id_]], changes[id_][0].changed_at_us), changes[id_]
-            )
-            for id_ in ids
-        ]
+    async def of(self, deployment_ids: Sequence[str], upto: int, most: int) -> list[Standing]:
+        """Return where deployments stood right after a commit; left out is who wasn't there.
+
+        Each comes with at most so many changes.
+        """
+        changes = await self._history.changes(deployment_ids, upto, most)
+        return [Standing(id_, changes[id_]) for id_ in deployment_ids if changes[id_]]

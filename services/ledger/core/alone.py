@@ -10,15 +10,29 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from fogbank.domain import events as ev
+from fogbank.domain.decisions import PlacedReplica
 from fogbank.domain.envelope import SCHEDULER, Commit
 from fogbank.domain.facts import NodeFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.folded import Folded
 from fogbank.domain.node import Fingerprint
+from fogbank.domain.node_use import NodeUse
+from fogbank.domain.position import index_of, sequence_of
 from fogbank.domain.resources import NOTHING
 from fogbank.domain.tenancy import UNLIMITED, ClusterFact
 
 _UNKNOWN = Fingerprint(NOTHING, NOTHING)
+# Stands for each replica of which only what all of them take is known.
+_SOME = PlacedReplica("", "", 0, 0, "", NOTHING, 0, (), 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class TakenRoom:
+    """What replicas take of a node: amounts in the order of `Resources`, and how many they are."""
+
+    booked: tuple[int, ...]
+    held: tuple[int, ...]
+    replicas: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +68,13 @@ class OwnState(FleetState):
         self.position = commit.sequence
         return folded
 
+    def _fold_fact(self, commit: Commit, index: int) -> None:
+        """Take in one fact of a commit, which counts, without looking at the others."""
+        envelope, folded = commit.envelopes[index], Folded(commit.sequence, 0, ())
+        if self.facts.fold(commit, index).accepted:
+            self._touch_fact(envelope.event_id, envelope.event, folded)
+        self.position = commit.sequence
+
     def take(self, commit: Commit, index: int, wanted: Wanted) -> None:
         """Take in the next event, as far as it concerns what is wanted."""
         envelope = commit.envelopes[index]
@@ -67,15 +88,21 @@ class OwnState(FleetState):
             case ev.DeploymentCreated() if envelope.event_id in self.facts.deployments:
                 # It counts, so the fleet had forgotten what was there under its id.
                 self.forget(envelope.event_id)
-                self.fold(_only(commit, index))
+                self._fold_fact(commit, index)
             case ev.NodeReported() as event:
                 self._expect(event)
-                self.fold(_only(commit, index))
+                self._fold_fact(commit, index)
             case ev.DeploymentUpdated() as event:
                 self._expect_cluster(event.spec.cluster_id)
-                self.fold(_only(commit, index))
+                self._fold_fact(commit, index)
             case _:
-                self.fold(_only(commit, index))
+                self._fold_fact(commit, index)
+
+    def expect_use(self, node_id: str, taken: TakenRoom) -> None:
+        """Let so much of a node be taken, whatever is known of its replicas."""
+        use = self._use[node_id] = NodeUse()
+        use.booked, use.held = list(taken.booked), list(taken.held)
+        use.replicas = {str(number): (_SOME, True) for number in range(taken.replicas)}
 
     def _expect(self, report: ev.NodeReported) -> None:
         """Let a node be where this report is its next one."""
@@ -104,26 +131,25 @@ class OwnEvents:
             for index in indexes:
                 self._events[commit.sequence, index] = commit
 
+    def log_time_us(self, position: int) -> int:
+        """Return the log time at an event, which must be one of them."""
+        return self._events[sequence_of(position), index_of(position)].appended_at_us
+
+    def nodes_of(self, deployment_ids: Iterable[str]) -> tuple[str, ...]:
+        """Return the nodes that some deployments were ever placed on."""
+        wanted = set(deployment_ids)
+        placed = set()
+        for (_, index), commit in self._events.items():
+            event = commit.envelopes[index].event
+            if isinstance(event, ev.RoundDecided):
+                for outcome in event.outcomes:
+                    if isinstance(outcome, ev.DeploymentPlaced) and outcome.deployment_id in wanted:
+                        placed |= {each.node_id for each in outcome.placements}
+        return tuple(sorted(placed))
+
     def state(self, wanted: Wanted) -> OwnState:
         """Return the state that they lead to, as far as it is wanted."""
         state = OwnState()
         for place in sorted(self._events):
             state.take(self._events[place], place[1], wanted)
         return state
-
-
-def node_ids_of(state: FleetState, deployment_id: str) -> tuple[str, ...]:
-    """Return the nodes that a deployment was ever placed on, as its own state knows them."""
-    placements = state.decisions.placements.values()
-    return tuple(
-        sorted({each.node_id for each in placements if each.deployment_id == deployment_id})
-    )
-
-
-def _only(commit: Commit, wanted: int) -> Commit:
-    """Return a commit with one of its events, which keeps its place."""
-    envelopes = tuple(
-        envelope if index == wanted else replace(envelope, event=None)
-        for index, envelope in enumerate(commit.envelopes[: wanted + 1])
-    )
-    return replace(commit, envelopes=envelopes)

@@ -26,6 +26,7 @@ from services.ledger.core.making import (
     node_row,
     node_state_row,
 )
+from services.ledger.core.past_rows import PastKeeper, PastRows
 from services.ledger.core.rows import (
     ChangeRow,
     DeploymentRow,
@@ -37,7 +38,7 @@ from services.ledger.core.rows import (
 from services.ledger.core.touched import TouchRow, touch_rows
 
 # Raised whenever the same log leads to other rows than before, so that ledgers build theirs again.
-PROJECTION = 7
+PROJECTION = 8
 
 # That of no deployment.
 _NO_VERSION = (-1, 0)
@@ -45,7 +46,7 @@ _NO_VERSION = (-1, 0)
 
 @dataclass(slots=True)
 class TableChanges:
-    """What to write so that the tables say what the log says; `changes` and `touches` are new.
+    """What to write so that the tables say what the log says; `changes`, `touches`, `past` are new.
 
     Whole rows of deployments come in the place of those that stand under their ids: what was
     forgotten may be created anew. Those of nodes come in the place of those that `former_nodes`
@@ -59,13 +60,15 @@ class TableChanges:
     node_states: list[NodeStateRow] = field(default_factory=list)
     changes: list[ChangeRow] = field(default_factory=list)
     touches: list[TouchRow] = field(default_factory=list)
+    past: PastRows = field(default_factory=PastRows)
 
     @property
     def rows(self) -> int:
         """How many rows there are to write."""
         deployments = len(self.deployments) + len(self.deployment_states)
         nodes = len(self.nodes) + len(self.node_states)
-        return deployments + nodes + len(self.changes) + len(self.touches)
+        happened = len(self.changes) + len(self.touches) + len(self.past)
+        return deployments + nodes + happened
 
 
 class Status(NamedTuple):
@@ -84,6 +87,7 @@ class Projection:
     def __init__(self, fleet: FleetState | None = None) -> None:
         self.fleet = FleetState() if fleet is None else fleet
         self.fleet.before_forgetting = self._take_last_row
+        self._past = PastKeeper(self.fleet)
         self._tracker = StatusTracker()
         self._changes: list[StatusChange] = []
         self._touches: list[TouchRow] = []
@@ -144,7 +148,7 @@ class Projection:
         """Take in the next commit."""
         fleet = self.fleet
         policy = fleet.facts.policy_position
-        folded = fleet.fold(commit)
+        folded = self._past.fold(commit)
         self._touches += touch_rows(fleet, commit, folded.verdicts)
         self._touched_nodes |= folded.nodes
         if fleet.facts.policy_position != policy:
@@ -159,6 +163,9 @@ class Projection:
             change = self._tracker.look(fleet, folded, deployment)
             if change is not None:
                 self._changes.append(change)
+                if change.old is None:
+                    former = self._last_rows.pop(deployment_id, None)
+                    self._past.created(deployment_id, commit.sequence, former)
         self._forget(folded.forgotten)
 
     def _take_last_row(self, deployment: DeploymentFact) -> None:
@@ -179,7 +186,8 @@ class Projection:
     @property
     def happened(self) -> int:
         """How many rows there are of what is over."""
-        return len(self._changes) + len(self._touches) + len(self._last_rows)
+        now = len(self._past.rows) + len(self._last_rows)
+        return len(self._changes) + len(self._touches) + now
 
     def take_happened(self) -> TableChanges:
         """Return the rows of what is over, without those of what there is now."""
@@ -187,6 +195,7 @@ class Projection:
             deployments=list(self._last_rows.values()),
             changes=[change_row(change) for change in self._changes],
             touches=self._touches,
+            past=self._past.take(),
         )
         self._last_rows = {}
         self._touches = []
@@ -203,8 +212,6 @@ class Projection:
 
     def take(self) -> TableChanges:
         """Return what differs from what was taken before, and count it as written."""
-        for deployment_id in self._touched & self._last_rows.keys():
-            del self._last_rows[deployment_id]  # created anew
         taken = self.take_happened()
         # Sorted, so that the same log leads to the same writes.
         for deployment_id in sorted(self._touched):

@@ -1,4 +1,4 @@
-"""Which snapshots stay: the latest for those who start, the others for questions about the past."""
+"""Which snapshots stay: the latest for those who start, the others for rounds derived again."""
 
 from __future__ import annotations
 

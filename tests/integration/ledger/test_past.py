@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,11 +15,11 @@ import grpc.aio
 import pytest
 
 from fogbank.domain import events as ev
-from fogbank.domain import fleet as fleet_module
 from fogbank.domain.cluster_status import ClusterStatus, cluster_use
-from fogbank.domain.errors import InvalidArgumentError, NotFoundError, UnavailableError
+from fogbank.domain.errors import InvalidArgumentError, NotFoundError
 from fogbank.domain.fleet import FleetState
-from fogbank.domain.states import DeploymentStatus
+from fogbank.domain.forgetting import KEPT_DELETED_US
+from fogbank.domain.states import DeploymentStatus, NodeStatus
 from fogbank.domain.status import StatusTracker
 from fogbank.domain.tenancy import Quota
 from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page
@@ -27,17 +28,16 @@ from services.gateway.adapters.ledger_client import LedgerClient
 from services.gateway.app.ports import DeploymentQuery
 from services.ledger.adapters.maintenance import rebuild
 from services.ledger.adapters.past_views import shown_nodes
-from services.ledger.adapters.replay_process import ReplayProcess
-from services.ledger.app.own_past import of_the_fleet
+from services.ledger.adapters.replay_process import ReplayProcess, replay_process
+from services.ledger.app.own_past import HolderEndedError
 from services.ledger.app.ports import CopyDamagedError, DeploymentFilter, DeploymentSort
 from services.ledger.app.queries import LedgerQueries, Wait
 from tests.support.commanded_story import CommandedStory
 from tests.support.fleet import LittleFleet
-from tests.support.fleet_log import OWNER, a_spec, an_id
+from tests.support.fleet_log import OWNER, START_US, a_spec, an_id
 from tests.support.ledger import ReplayHere, StoredLog, a_running_ledger, replay_here, rows_of
 from tests.support.limited_fleet import FREE, LIMITED, a_fleet, ask, run
 from tests.support.mixed_story import tell
-from tests.support.waiting import eventually
 
 NOW = Wait()
 FILTERS = (
@@ -46,6 +46,14 @@ FILTERS = (
     DeploymentFilter(limit=1_000, sort_by=DeploymentSort.STATUS),
     DeploymentFilter(limit=1_000, statuses=(DeploymentStatus.DELETED, DeploymentStatus.FAILED)),
     DeploymentFilter(limit=1_000, name_contains="nobody's"),
+    DeploymentFilter(limit=1_000, owner_id=OWNER, name_contains="-1", cluster_id=1),
+    DeploymentFilter(limit=3, offset=1, cluster_id=2, ascending=True),
+    DeploymentFilter(
+        limit=1_000,
+        statuses=tuple(DeploymentStatus),
+        created_after_us=START_US + 60_000_000,
+        created_before_us=START_US + 600_000_000,
+    ),
 )
 
 Told = tuple[
@@ -67,11 +75,7 @@ async def told_by(queries: LedgerQueries, moment: Moment | None = None) -> Told:
     return lists, whole, nodes, named
 
 
-@pytest.mark.parametrize("often", [8, pytest.param(1_000, marks=pytest.mark.slow)])
-async def test_a_past_moment_is_told_as_it_was_told_then(
-    url: str, monkeypatch: pytest.MonkeyPatch, often: int
-) -> None:
-    monkeypatch.setattr(fleet_module, "DIGEST_EVERY_ROUNDS", often)
+async def test_a_past_moment_is_told_as_it_was_told_then(url: str) -> None:
     story, chance = tell(31, events=140, nodes=6), Random(7)
     end = len(story.log.commits)
     moments = sorted({1, end, *chance.sample(range(2, end), 5)})
@@ -83,14 +87,7 @@ async def test_a_past_moment_is_told_as_it_was_told_then(
             log.publish(story.log, upto=sequence)
             await ledger.reaches(sequence)
             then[sequence] = await told_by(ledger.answers.queries)
-        if often == 8:
-
-            async def kept() -> bool:
-                return bool(await rows_of(url, "SELECT 1 FROM snapshots"))
-
-            await eventually(kept, what="a snapshot")
-        # Forwards and backwards, so that states are gone on with, given up and begun anew.
-        for sequence in (*moments, *reversed(moments), *chance.sample(moments, len(moments))):
+        for sequence in moments:
             assert await told_by(ledger.answers.queries, Moment(sequence)) == then[sequence], (
                 sequence
             )
@@ -129,7 +126,9 @@ async def nodes_are_told(queries: LedgerQueries, fleet: FleetState, node_ids: se
         if view.id in node_ids:
             assert await queries.node(view.id, NOW, moment) == AsOf(view, fleet.position)
     for name in (f"fog-{number}" for number in range(6)):
-        called = [view for view in views if view.name == name and of_the_fleet(view)]
+        called = [
+            view for view in views if view.name == name and view.status is not NodeStatus.REMOVED
+        ]
         if called:
             last = max(called, key=lambda view: view.epoch)
             assert (await queries.node(name, NOW, moment)).value == last
@@ -189,6 +188,86 @@ async def test_a_rollback_is_told_now_and_then_and_by_sql(url: str) -> None:
         (row,) = await rows_of(url, "SELECT container_image, asked_image FROM deployments")
         assert tuple(row) == ("nginx:1.24", "slow:1")
     assert not any((await rebuild(url, None, lambda *_: None)).differed.values())
+
+
+EVERY = DeploymentFilter(limit=1_000, statuses=tuple(DeploymentStatus))
+
+
+def three_lives(fleet: LittleFleet, deployment_id: str) -> None:
+    """Let a deployment be renamed and moved, deleted and forgotten, and created anew, twice."""
+    for life in ("first", "second", "third"):
+        fleet.fold(fleet.log.deploy(a_spec(name=life), deployment_id)[1])
+        fleet.settle()
+        fleet.update(deployment_id, a_spec(name=f"{life} renamed"))
+        fleet.update(deployment_id, a_spec(name=f"{life} renamed", cluster_id=2))
+        fleet.obey()
+        fleet.fact(ev.DeploymentDeleted(deployment_id))
+        fleet.settle()
+        fleet.obey()
+        fleet.log.pass_ms(KEPT_DELETED_US // 1_000)
+        fleet.deploy(a_spec(name=f"beside the {life}"))
+        fleet.settle()
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_former_names_clusters_and_lives_are_told_as_they_were(
+    url: str, at_once: bool
+) -> None:
+    fleet = a_fleet(Quota())
+    three_lives(fleet, an_id("again"))
+    filters = (EVERY, replace(EVERY, cluster_id=2), replace(EVERY, name_contains="renamed"))
+    log, then = StoredLog(), {}
+    log.publish(fleet.log, upto=1)
+    async with a_running_ledger(url, log, replay=replay_here) as ledger:
+        queries = ledger.answers.queries
+        for sequence in range(2, len(fleet.log.commits) + 1):
+            log.publish(fleet.log, upto=sequence)
+            await ledger.reaches(sequence)
+            told = [await queries.deployments(wanted, NOW) for wanted in filters]
+            then[sequence] = told
+        assert {view.spec.name for told in then.values() for view in told[0].value.items} >= {
+            f"{life}{more}" for life in ("first", "second", "third") for more in ("", " renamed")
+        }
+    former = "SELECT * FROM former_deployments ORDER BY deployment_id, until_sequence"
+    kept = await rows_of(url, former)
+    assert len(kept) == 8
+    if at_once:
+        # Copied in as one large batch, with all lives in it.
+        await rows_of(url, "TRUNCATE former_deployments")
+        assert (await rebuild(url, None, lambda *_: None)).differed["former_deployments"] == 8
+        assert await rows_of(url, former) == kept
+    async with a_running_ledger(url, log, replay=replay_here) as ledger:
+        for sequence, told in then.items():
+            moment = Moment(sequence)
+            for wanted, now in zip(filters, told, strict=True):
+                found = await ledger.answers.queries.deployments(wanted, NOW, moment)
+                assert found == now, sequence
+
+
+async def test_a_question_given_up_halfway_leaves_the_process_to_the_next(url: str) -> None:
+    fleet = LittleFleet()
+    fleet.connect("fog-0")
+    log, begun = StoredLog(), 0
+    log.publish(fleet.log)
+
+    @asynccontextmanager
+    async def counted() -> AsyncIterator[ReplayProcess]:
+        nonlocal begun
+        begun += 1
+        async with replay_process() as process:
+            yield process
+
+    async with a_running_ledger(url, log, replay=counted) as ledger:
+        queries, then = ledger.answers.queries, Moment(log.last)
+        wanted = await queries.nodes(9, 0, NOW, then)
+        for turns in range(1, 60):
+            question = asyncio.create_task(queries.nodes(9, 0, NOW, then))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            question.cancel()
+            await asyncio.gather(question, return_exceptions=True)
+            assert await queries.nodes(9, 0, NOW, then) == wanted
+        assert begun == 1
 
 
 async def test_moments_that_the_log_does_not_have(url: str) -> None:
@@ -298,10 +377,10 @@ async def test_large_commits_that_touch_a_deployment_come_in_parts(url: str) -> 
 
 
 class Dying(ReplayHere):
-    """Ends at the first question about a state, as a process does that is killed."""
+    """Ends at the first question about nodes, as a process does that is killed."""
 
-    async def show_nodes(self, state: int) -> NoReturn:
-        raise UnavailableError("it ended")
+    async def nodes_alone(self, taken: object) -> NoReturn:
+        raise HolderEndedError("it ended")
 
 
 async def test_who_ends_between_folding_and_showing_is_replaced(url: str) -> None:
@@ -316,7 +395,7 @@ async def test_who_ends_between_folding_and_showing_is_replaced(url: str) -> Non
 
     async with a_running_ledger(url, log, replay=next_holder) as ledger:
         past, then = ledger.answers.queries, Moment(log.last)
-        with pytest.raises(UnavailableError):
+        with pytest.raises(HolderEndedError):
             await past.nodes(9, 0, NOW, then)
         assert [each.name for each in (await past.nodes(9, 0, NOW, then)).value.items] == ["fog-0"]
 

@@ -33,8 +33,30 @@ DAMAGE = (
         "WHERE position = (SELECT max(position) FROM commit_touches)"
     ),
     "UPDATE log_tree SET frontier = ''",
+    (
+        "DELETE FROM former_deployments WHERE until_sequence = "
+        "(SELECT max(until_sequence) FROM former_deployments)"
+    ),
+    (
+        "UPDATE cluster_history SET used = '[0]' WHERE sequence = "
+        "(SELECT max(sequence) FROM cluster_history)"
+    ),
+    (
+        "UPDATE node_name_history SET name = 'x' WHERE sequence = "
+        "(SELECT max(sequence) FROM node_name_history)"
+    ),
+    "DELETE FROM node_use_history WHERE sequence = (SELECT max(sequence) FROM node_use_history)",
 )
-WRONG = {"deployments": 1, "nodes": 1, "deployment_status_history": 1, "log_tree": 1}
+WRONG = {
+    "deployments": 1,
+    "nodes": 1,
+    "deployment_status_history": 1,
+    "log_tree": 1,
+    "former_deployments": 1,
+    "cluster_history": 1,
+    "node_name_history": 1,
+    "node_use_history": 1,
+}
 
 SCANS = (
     "SELECT seq_scan AS scans, n_tup_ins AS added FROM pg_stat_user_tables "

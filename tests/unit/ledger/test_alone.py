@@ -12,9 +12,10 @@ from fogbank.domain.fleet import FleetState
 from fogbank.domain.forgetting import KEPT_DELETED_US
 from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.status import StatusChange
-from services.ledger.adapters.past_views import past_deployments, shown_deployments
+from fogbank.domain.views import DeploymentView
+from services.ledger.adapters.past_views import shown_deployments
 from services.ledger.app.standings import Standing
-from services.ledger.core.alone import OwnEvents, Wanted, node_ids_of
+from services.ledger.core.alone import OwnEvents, Wanted
 from services.ledger.core.touched import ThingKind, touch_rows
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_spec, an_id
@@ -23,19 +24,22 @@ from tests.support.mixed_story import tell
 Touching = dict[tuple[int, str], list[tuple[Commit, list[int]]]]
 
 
-def alone(touching: Touching, deployment_id: str) -> FleetState:
-    """Return the state that a question about one deployment is answered from."""
-    events, wanted = OwnEvents(), Wanted(frozenset([deployment_id]))
-    events.add(touching[ThingKind.DEPLOYMENT, deployment_id])
-    for node_id in node_ids_of(events.state(wanted), deployment_id):
+def alone(touching: Touching, *deployment_ids: str) -> FleetState:
+    """Return the state that a question about some deployments is answered from."""
+    events, wanted = OwnEvents(), Wanted(frozenset(deployment_ids))
+    for deployment_id in deployment_ids:
+        events.add(touching[ThingKind.DEPLOYMENT, deployment_id])
+    for node_id in events.nodes_of(deployment_ids):
         events.add(touching[ThingKind.STANDING, node_id])
     return events.state(wanted)
 
 
-def shown(fleet: FleetState, deployment_id: str) -> list[object]:
-    change = StatusChange(deployment_id, None, DeploymentStatus.PENDING, 1, "", 1)
-    views = shown_deployments(fleet, [Standing(deployment_id, 1, (change,))], whole=True)
-    return [*views, *(each for each in past_deployments(fleet) if each.id == deployment_id)]
+def shown(fleet: FleetState, *deployment_ids: str) -> list[DeploymentView]:
+    standings = [
+        Standing(id_, (StatusChange(id_, None, DeploymentStatus.PENDING, 1, "", 1),))
+        for id_ in deployment_ids
+    ]
+    return shown_deployments(fleet, standings, lambda position: position, whole=True)
 
 
 def assert_the_same_alone(commits: Iterable[Commit]) -> FleetState:
@@ -54,6 +58,9 @@ def assert_the_same_alone(commits: Iterable[Commit]) -> FleetState:
             wanted = fleet.facts.deployments[deployment_id]
             assert own.facts.deployments[deployment_id] == wanted, commit.sequence
             assert shown(own, deployment_id) == shown(fleet, deployment_id), commit.sequence
+        if commit.sequence % 25 == 0:
+            page = sorted(fleet.facts.deployments)[:: 1 + commit.sequence % 3]
+            assert shown(alone(touching, *page), *page) == shown(fleet, *page), commit.sequence
     return fleet
 
 

@@ -20,7 +20,7 @@ def test_whoever_asks_it_again_hears_the_same(loop: type[asyncio.AbstractEventLo
             await process.end()
             for _ in range(2):
                 with pytest.raises(UnavailableError) as ended:
-                    await process.show_nodes(0)
+                    await process.nodes_alone({})
                 reasons.append(ended.value.reason)
         return reasons
 
