@@ -28,6 +28,8 @@ class Nodes:
     def __init__(self, fold: FleetFold, ledger: LedgerQueries) -> None:
         self._fold = fold
         self._ledger = ledger
+        # Of each node that was followed the last view, and the commit that had touched it then.
+        self._followed: dict[str, tuple[int, NodeView]] = {}
 
     async def list(
         self,
@@ -92,13 +94,12 @@ class Nodes:
         await self._fold.check_reached(after_sequence, "after_sequence")
         cursor = after_sequence or self._fold.position
         told: dict[str, NodeView] = {}
-        nodes = self._fold.fleet.facts.nodes
         while True:
             await self._fold.advance(cursor)
             touched = self._fold.nodes_touched_after(cursor)
             cursor = self._fold.position
-            for index, (_sequence, node_id) in enumerate(touched):
-                view = node_view(self._fold, nodes[node_id])
+            for index, (sequence, node_id) in enumerate(touched):
+                view = self._view(node_id, sequence)
                 if told.get(node_id) == view:
                     continue
                 told[node_id] = view
@@ -106,3 +107,17 @@ class Nodes:
                 upto = touched[index + 1][0] - 1 if index + 1 < len(touched) else cursor
                 yield NodeChange(view, upto)
             yield NodeChange(None, cursor)
+
+    def _view(self, node_id: str, touched: int) -> NodeView:
+        """Return a node as it is now; the same object to all who follow it, until it changes.
+
+        They may be many, and the fleet large: each with views of its own would take the memory.
+        """
+        known = self._followed.get(node_id)
+        if known is not None and known[0] == touched:
+            return known[1]
+        view = node_view(self._fold, self._fold.fleet.facts.nodes[node_id])
+        if known is not None and known[1] == view:
+            view = known[1]
+        self._followed[node_id] = touched, view
+        return view

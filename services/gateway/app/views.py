@@ -77,7 +77,7 @@ def node_view(fold: FleetFold, node: NodeFact) -> NodeView:
         held=fleet.held(node.id),
         cpu_percent=node.cpu_percent,
         memory_percent=node.memory_percent,
-        replicas=sum(1 for _ in fleet.on_node(node.id)),
+        replicas=len(fleet.use(node.id).replicas),
         epoch=node.epoch,
         connected_at_us=node.connected_at_us,
         reason=node_reason(fleet, node),

@@ -14,8 +14,10 @@ from fogbank.codec.views import moment_from_pb, node_to_pb, replica_to_pb
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.join_rules import JoinTokenFact
 from fogbank.domain.rebalancing import RebalanceTerms
+from fogbank.domain.views import NodeView
 from fogbank.v1 import node_service_pb2 as pb
 from fogbank.v1 import node_service_pb2_grpc as rpc
+from fogbank.v1 import nodes_pb2
 from services.gateway.app.joining import Joining
 from services.gateway.app.limits import Limits
 from services.gateway.app.node_commands import NodeCommands
@@ -45,6 +47,7 @@ class NodeService(rpc.NodeServiceServicer):
         self._limits = limits
         self._joining = joining
         self._commands = commands
+        self._messages: dict[str, tuple[NodeView, nodes_pb2.Node]] = {}
         self._rebalances = rebalances
 
     async def ListNodes(
@@ -104,7 +107,15 @@ class NodeService(rpc.NodeServiceServicer):
         current_principal()
         async for change in self._nodes.watch(_sequence(request.after_sequence)):
             if change.node is not None:
-                yield pb.WatchNodesResponse(node=node_to_pb(change.node), sequence=change.sequence)
+                node = self._message(change.node)
+                yield pb.WatchNodesResponse(node=node, sequence=change.sequence)
+
+    def _message(self, view: NodeView) -> nodes_pb2.Node:
+        """Return a followed node's message, made once for all who follow it."""
+        known = self._messages.get(view.id)
+        if known is None or known[0] is not view:
+            known = self._messages[view.id] = view, node_to_pb(view)
+        return known[1]
 
     async def CordonNode(
         self, request: pb.CordonNodeRequest, context: Context
