@@ -102,7 +102,7 @@ def assert_closed(system: FogUp) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{system.ports['grpc']}") as channel:
         identity = identity_service_pb2_grpc.IdentityServiceStub(channel)
         with pytest.raises(grpc.RpcError) as refused:
-            identity.Login(identity_service_pb2.LoginRequest(username="a"), timeout=5)
+            identity.Login(identity_service_pb2.LoginRequest(username="a"), timeout=60)
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
     with pytest.raises(urllib.error.HTTPError, match="503"):
-        urllib.request.urlopen(f"http://127.0.0.1:{system.ports['http']}/readiness", timeout=5)
+        urllib.request.urlopen(f"http://127.0.0.1:{system.ports['http']}/readiness", timeout=60)

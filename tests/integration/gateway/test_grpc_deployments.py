@@ -14,6 +14,7 @@ from fogbank.log.memory import MemoryStore
 from fogbank.v1 import deployment_service_pb2 as pb
 from fogbank.v1 import deployments_pb2
 from services.gateway.core.bounds import LARGEST_OFFSET
+from services.gateway.grpc_api import deployment_service
 from services.gateway.grpc_api.paging import page_token
 from tests.support.fleet_log import a_spec, an_id
 from tests.support.gateway import GatewayWorld, gateway_world, memory_logs, refusal, signed_in
@@ -216,9 +217,13 @@ async def test_a_create_can_wait_until_it_is_scheduled(world: GatewayWorld) -> N
     assert deployment.status == DeploymentStatus.DEPLOYMENT_STATUS_SCHEDULED
 
 
-async def test_a_wait_ends_before_the_deadline_with_what_there_is(world: GatewayWorld) -> None:
+async def test_a_wait_ends_before_the_deadline_with_what_there_is(
+    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The way back may be as slow as a machine that has much else to do makes it.
+    monkeypatch.setattr(deployment_service, "_ANSWER_MARGIN_S", 59.5)
     answer = await world.deployment_service.CreateDeployment(
-        ask(wait_for=pb.WAIT_FOR_RUNNING), metadata=ALICES, timeout=2
+        ask(wait_for=pb.WAIT_FOR_RUNNING), metadata=ALICES, timeout=60
     )
 
     assert answer.deployment.status == DeploymentStatus.DEPLOYMENT_STATUS_PENDING

@@ -89,7 +89,7 @@ def test_the_broker_syncs_always_and_wants_a_password(system: FogUp) -> None:
     config = (system.data_dir / "nats" / "nats-server.conf").read_text()
     assert "sync_interval: always" in config
     host, _, port = system.state["nats"].rpartition("@")[2].partition(":")
-    with socket.create_connection((host, int(port)), timeout=5) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(b'CONNECT {"verbose":false}\r\nPING\r\n')
         received = b""
         while b"Authorization Violation" not in received:
@@ -103,7 +103,7 @@ async def test_the_database_wants_a_password(system: FogUp) -> None:
     url = system.state["database"].replace("+asyncpg", "")
     before, _, after = url.rpartition("@")
     with pytest.raises(asyncpg.InvalidPasswordError):
-        await asyncpg.connect(f"{before}x@{after}", timeout=5)
+        await asyncpg.connect(f"{before}x@{after}", timeout=60)
 
 
 @pytest.mark.parametrize("part", PARTS)
