@@ -1,10 +1,10 @@
-"""The project's own Python, parsed once: what the architecture tests look at."""
+"""The project's own Python, parsed when it is looked at: what the architecture tests look at."""
 
 import ast
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,11 +19,19 @@ PURE_FOLDER_OF_A_SERVICE = "core"
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A Python file: its path from the project's root, its text and its syntax tree."""
+    """A Python file: its path from the project's root, and its text."""
 
     path: str
     text: str
-    tree: ast.Module
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        """Its syntax tree."""
+        return ast.parse(self.text, filename=self.path)
+
+    def forget_tree(self) -> None:
+        """Let go of the tree, if there is one; all of them are a million and a half objects."""
+        self.__dict__.pop("tree", None)
 
     @property
     def is_pure(self) -> bool:
@@ -121,7 +129,7 @@ def source_files() -> tuple[SourceFile, ...]:
             if not is_generated(path):
                 text = path.read_text(encoding="utf-8")
                 name = path.relative_to(ROOT).as_posix()
-                files.append(SourceFile(name, text, ast.parse(text, filename=name)))
+                files.append(SourceFile(name, text))
     return tuple(files)
 
 

@@ -5,10 +5,13 @@ import sys
 import tomllib
 from importlib.metadata import packages_distributions
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.architecture.source_tree import CODE_FOLDERS, ROOT, report, source_files
+
+pytestmark = pytest.mark.xdist_group("source")
 
 TABLE = "docs/adr/0007-dependencies.md"
 LOCK = "requirements.lock"

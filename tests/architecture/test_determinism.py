@@ -6,6 +6,8 @@ import pytest
 
 from tests.architecture.source_tree import SourceFile, report, source_files
 
+pytestmark = pytest.mark.xdist_group("source")
+
 # Results of these were seen to change with the features of the processor, or depend on the order
 # in which a library adds things up.
 UNSTABLE_NUMBERS = frozenset(

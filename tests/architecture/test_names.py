@@ -2,7 +2,11 @@
 
 from pathlib import PurePosixPath
 
+import pytest
+
 from tests.architecture.source_tree import report, source_files
+
+pytestmark = pytest.mark.xdist_group("source")
 
 DRAWERS = frozenset(
     {"common", "helper", "helpers", "misc", "shared", "stuff", "tools", "util", "utils"}

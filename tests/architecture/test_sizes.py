@@ -3,7 +3,11 @@
 import ast
 from collections.abc import Iterator
 
+import pytest
+
 from tests.architecture.source_tree import SourceFile, report, source_files
+
+pytestmark = pytest.mark.xdist_group("source")
 
 MODULE_GUIDELINE = 400
 MODULE_LIMIT = 450

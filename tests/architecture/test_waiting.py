@@ -2,7 +2,11 @@
 
 import ast
 
+import pytest
+
 from tests.architecture.source_tree import report, source_files
+
+pytestmark = pytest.mark.xdist_group("source")
 
 SLEEPS = frozenset({"time.sleep", "asyncio.sleep"})
 MAY_SLEEP = "tests/support/waiting.py"
