@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import cache
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from services.ledger.adapters.log_copy import PostgresLogCopy
 from services.ledger.adapters.maintenance import rebuild
 from services.ledger.app.ports import CopyDamagedError
 from services.ledger.app.rebuild import Rebuild, RebuildUnderWayError
+from tests.support.fleet_log import LittleLog
 from tests.support.ledger import StoredLog, a_running_ledger, rows_of, whole_tables
 from tests.support.mixed_story import tell
 from tests.support.waiting import eventually
@@ -63,7 +65,11 @@ SCANS = (
     "WHERE schemaname = 'public' AND relname = 'commit_touches'"
 )
 
-STORY = tell(7, events=400).log
+
+@cache
+def story() -> LittleLog:
+    """Return a log with something of everything in it."""
+    return tell(7, events=400).log
 
 
 def silent(_step: str, _done: int, _total: int) -> None:
@@ -81,7 +87,7 @@ async def everything(url: str) -> list[Any]:
 
 async def test_rows_are_those_of_the_projection_and_wrong_ones_are_mended(url: str) -> None:
     log = StoredLog()
-    log.publish(STORY)
+    log.publish(story())
     async with a_running_ledger(url, log):
         pass
     before = await everything(url)
@@ -100,7 +106,7 @@ async def test_rows_are_those_of_the_projection_and_wrong_ones_are_mended(url: s
 
 async def test_tables_that_were_emptied_are_filled_without_a_scan_for_each_row(url: str) -> None:
     log = StoredLog()
-    log.publish(STORY)
+    log.publish(story())
     async with a_running_ledger(url, log):
         pass
     sound = await everything(url)
@@ -120,9 +126,9 @@ async def test_tables_that_were_emptied_are_filled_without_a_scan_for_each_row(u
 
 
 async def test_readers_and_the_projection_go_on_meanwhile(url: str) -> None:
-    half = len(STORY.commits) // 2
+    half = len(story().commits) // 2
     log = StoredLog()
-    log.publish(STORY, half)
+    log.publish(story(), half)
     async with a_running_ledger(url, log) as ledger:
         await rows_of(url, DAMAGE[0])
         ended, seen = asyncio.Event(), set()
@@ -135,13 +141,13 @@ async def test_readers_and_the_projection_go_on_meanwhile(url: str) -> None:
                 seen.add(row["wrong"])
 
         def go_on(_step: str, _done: int, _total: int) -> None:
-            if log.last < len(STORY.commits):
-                log.publish(STORY, log.last + 1)
+            if log.last < len(story().commits):
+                log.publish(story(), log.last + 1)
 
         reading = asyncio.create_task(read())
         await eventually(lambda: 1 in seen, what="a reader")
         rebuilt = await rebuild(url, None, go_on)
-        log.publish(STORY)
+        log.publish(story())
         await ledger.reaches(log.last)
         await eventually(lambda: 0 in seen, what="the exchanged rows")
         ended.set()
@@ -160,7 +166,7 @@ class EndedError(Exception):
 @pytest.mark.parametrize("place", ["folding", "exchanging"])
 async def test_one_that_was_ended_leaves_all_as_it_was(url: str, place: str) -> None:
     log = StoredLog()
-    log.publish(STORY)
+    log.publish(story())
     async with a_running_ledger(url, log):
         pass
     sound = await everything(url)
@@ -180,7 +186,7 @@ async def test_one_that_was_ended_leaves_all_as_it_was(url: str, place: str) -> 
 
 async def test_two_at_once_and_a_damaged_copy_are_refused(url: str) -> None:
     log = StoredLog()
-    log.publish(STORY, 50)
+    log.publish(story(), 50)
     async with a_running_ledger(url, log):
         pass
     engine = make_engine(url, 3)
