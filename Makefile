@@ -18,9 +18,11 @@ PROTOS := $(wildcard protos/fogbank/v1/*.proto)
 # Extra arguments: make test PYTEST_ARGS="-k codec -x"
 PYTEST_ARGS ?=
 WORKERS ?= 2
+# Of the other tiers' time half is waiting, for processes that start, end or stand still.
+ALL_WORKERS ?= 3
 # How long `make soak` goes on, in seconds.
 TIME ?= 600
-PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup
+PYTEST := $(BIN)/pytest --dist loadgroup -n
 # Some machines (those made for images, most of all) forbid Python to keep what it compiled: each of
 # the hundreds of processes that tests start would compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -71,11 +73,11 @@ bench: $(STAMP) ## Run the benchmarks; each prints its ratio against a floor or 
 
 .PHONY: test
 test: $(STAMP) ## Run the quick tier: no containers, no kills, nothing slow.
-	$(PYTEST) -m "not slow and not container and not kill and not soak" $(PYTEST_ARGS)
+	$(PYTEST) $(WORKERS) -m "not slow and not container and not kill and not soak" $(PYTEST_ARGS)
 
 .PHONY: test-all
 test-all: $(STAMP) ## Run every test but the soaks (containers need podman or Docker).
-	$(PYTEST) -m "not soak" $(PYTEST_ARGS)
+	$(PYTEST) $(ALL_WORKERS) -m "not soak" $(PYTEST_ARGS)
 
 .PHONY: soak
 soak: $(STAMP) ## Kill (also at named points), freeze and cut the power at random under load: TIME=3600 seconds (600; FOG_SOAK_SEED=N repeats).
