@@ -1,8 +1,9 @@
 """Settings from the environment, read once at start and never changed.
 
 Every name begins with FOG_. A setting may also be given as a file's content: FOG_X_FILE names the
-file, which is how secrets should come. A bad setting ends the process with one line per problem
-and exit code 64, before anything is opened.
+file, which is how secrets should come. White space around a value does not count, and an empty one
+is none at all: files of compose and units pass on what nobody has set. A bad setting ends the
+process with one line per problem and exit code 64, before anything is opened.
 
 A class of settings is a frozen `msgspec.Struct`: annotations say what a value has to be, and
 `__post_init__` checks what concerns several.
@@ -82,7 +83,7 @@ def separated(text: str) -> tuple[str, ...]:
 
 def _truth(text: str) -> bool:
     """Read `true`, `off` and the like."""
-    word = text.strip().lower()
+    word = text.lower()
     if word not in _TRUE | _FALSE:
         raise ValueError(f"{text!r} is neither true nor false")
     return word in _TRUE
@@ -216,10 +217,15 @@ def _setting(field: FieldInfo) -> dict[str, Any]:
     return {}
 
 
+def environment(name: str) -> str | None:
+    """Return what a variable says; None for nothing but white space, as for one that isn't set."""
+    return os.environ.get(name, "").strip() or None
+
+
 def _text(name: str) -> str | None:
     """Return what a variable says, or the file that NAME_FILE names."""
-    text, path = os.environ.get(name), os.environ.get(f"{name}_FILE")
-    if not path:
+    text, path = environment(name), environment(f"{name}_FILE")
+    if path is None:
         return text
     if text is not None:
         raise _BadSettingError(f"{name} and {name}_FILE are both set; keep one")

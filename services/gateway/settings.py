@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -13,7 +12,15 @@ from msgspec.structs import force_setattr
 from fogbank.domain.bounds import MOST_REPLICAS_ASKED
 from fogbank.domain.policy import Policy
 from fogbank.domain.policy_bounds import MAX_AMOUNT
-from fogbank.runtime.settings import Also, DatabaseSettings, ListenAddress, Read, Secret, separated
+from fogbank.runtime.settings import (
+    Also,
+    DatabaseSettings,
+    ListenAddress,
+    Read,
+    Secret,
+    environment,
+    separated,
+)
 from services.gateway.app.handshakes import AT_ONCE
 from services.gateway.app.identity import DENIALS_MAX_AGE_S
 from services.gateway.app.limits import Allowance
@@ -106,13 +113,13 @@ class GatewaySettings(DatabaseSettings, frozen=True):
         self._refuse_another_architecture()
 
     def _listen_where_the_documents_say(self) -> None:
-        host, port = os.environ.get("API_HOST"), os.environ.get("API_PORT")
+        host, port = environment("API_HOST"), environment("API_PORT")
         if (host or port) and self.http_listen is _DEFAULT_HTTP:
             listen = ListenAddress(f"{host or '127.0.0.1'}:{port or _DEFAULT_HTTP_PORT}")
             force_setattr(self, "http_listen", listen)
 
     def _refuse_another_architecture(self) -> None:
-        if os.environ.get("ENABLE_SCHEDULER", "").lower() in {"1", "true", "yes"}:
+        if (environment("ENABLE_SCHEDULER") or "").lower() in {"1", "true", "yes"}:
             raise ValueError(
                 "ENABLE_SCHEDULER: a gateway has no scheduler inside; start "
                 "`python -m services.scheduler.main`, or everything with `fog up`"

@@ -62,6 +62,16 @@ def test_the_projects_own_names_win(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.http_listen == "127.0.0.1:8002"
 
 
+def test_an_empty_address_leaves_it_to_the_other_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOG_HTTP_LISTEN", "")
+    monkeypatch.setenv("API_HOST", "10.0.0.1")
+    monkeypatch.setenv("API_PORT", " 8001")
+    assert load(GatewaySettings).http_listen == "10.0.0.1:8001"
+    monkeypatch.setenv("API_HOST", "")
+    monkeypatch.setenv("API_PORT", "")
+    assert load(GatewaySettings).http_listen == "127.0.0.1:8000"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "complaint"),
     [

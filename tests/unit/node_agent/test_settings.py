@@ -56,7 +56,7 @@ def test_many_nodes_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 @pytest.mark.parametrize(
     ("name", "value", "complaint"),
     [
-        ("FOG_GATEWAY_ADDRS", "", "names no gateway"),
+        ("FOG_GATEWAY_ADDRS", ",", "names no gateway"),
         ("FOG_GATEWAY_ADDRS", "nowhere", "not host:port"),
         ("FOG_LABELS", "zone", "'zone' is not key=value"),
         ("FOG_NODE_NAME", "../up", "FOG_NODE_NAME may hold"),

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from msgspec.structs import fields
 
 from fogbank.runtime.settings import (
     DatabaseSettings,
@@ -11,6 +12,7 @@ from fogbank.runtime.settings import (
     Secret,
     host_and_port,
     load,
+    variables,
 )
 
 
@@ -126,7 +128,35 @@ def test_yes_and_no_have_many_names(
     assert load(Sample).careful is meant
 
 
-@pytest.mark.parametrize("text", ["", "2", "maybe"])
+@pytest.mark.parametrize("text", ["", " ", "\n"])
+def test_what_is_empty_is_not_set(
+    text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for field in fields(Sample):
+        for name in variables(field):
+            monkeypatch.setenv(name, text)
+            monkeypatch.setenv(f"{name}_FILE", text)
+    set_nowhere = load(Sample)
+    assert (set_nowhere.retries, set_nowhere.fleet, set_nowhere.metrics_listen) == (
+        Sample().retries,
+        "default",
+        None,
+    )
+    (tmp_path / "fleet").write_text("hills\n")
+    monkeypatch.setenv("FOG_FLEET_FILE", str(tmp_path / "fleet"))
+    assert load(Sample).fleet == "hills", "beside an empty one"
+
+
+def test_white_space_around_a_value_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOG_RETRIES", " 5\n")
+    monkeypatch.setenv("FOG_METRICS_LISTEN", "\t127.0.0.1:9000 ")
+    monkeypatch.setenv("FOG_LOG_LEVEL", "debug ")
+    settings = load(Sample)
+    assert (settings.retries, settings.metrics_listen) == (5, "127.0.0.1:9000")
+    assert settings.log_level == "DEBUG"
+
+
+@pytest.mark.parametrize("text", ["2", "maybe"])
 def test_what_is_neither_is_refused(
     text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
