@@ -63,7 +63,7 @@ def restore(  # noqa: PLR0917  one parameter for each flag
 
     Exit code 1 if something is wrong and was not mended.
     """
-    environment = dict(os.environ) if nats_url else _of_data_dir(data_dir)
+    environment = dict(os.environ) if nats_url else _of_data_dir(data_dir, "--nats-url")
     if nats_url:
         environment["FOG_NATS_URL"] = nats_url
     environment |= {"FOG_FLEET": fleet, "FOG_GENERATION": str(generation)}
@@ -75,7 +75,7 @@ def restore(  # noqa: PLR0917  one parameter for each flag
             environment,
             shown,
         )
-    _print(report, output)
+    _print(report, output, dry_run=dry_run)
     wrong = any(report[name] for name in _WRONG)
     return EXIT_ERROR if wrong and (dry_run or report["lost_behind_the_copy"]) else EXIT_DONE
 
@@ -100,7 +100,7 @@ def rebuild(
     if database_url:
         environment = dict(os.environ) | {"DATABASE_URL": database_url}
     else:
-        environment = _of_data_dir(data_dir)
+        environment = _of_data_dir(data_dir, "--database-url")
     with progress("rebuilding") as shown:
         report = report_of("ledger", ["rebuild"], environment, shown)
     if output in {OutputFormat.JSON, OutputFormat.YAML}:
@@ -140,7 +140,7 @@ def keys(  # noqa: PLR0917  one parameter for each flag
     """
     if add and retire:
         raise UsageFailure("--add and --retire are two steps: the new key must be known before")
-    environment = dict(os.environ) if key_file else _of_data_dir(data_dir)
+    environment = dict(os.environ) if key_file else _of_data_dir(data_dir, "--key-file")
     if key_file:
         environment["FOG_CHECKPOINT_KEY_FILE"] = str(key_file)
         # The ledger's settings have both or none; the folder is left alone.
@@ -157,8 +157,11 @@ def keys(  # noqa: PLR0917  one parameter for each flag
             screen.print(f"{state + ':':<10}{line}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _of_data_dir(data_dir: Path) -> dict[str, str]:
-    """Return the environment of the ledger there, as the operator of the broker."""
+def _of_data_dir(data_dir: Path, otherwise: str) -> dict[str, str]:
+    """Return the environment of the ledger there, as the operator of the broker.
+
+    `otherwise` is the flag that could have been given instead.
+    """
     from fogbank.local.data_dir import DataDir
     from fogbank.local.maintenance import maintenance_environment
 
@@ -166,12 +169,12 @@ def _of_data_dir(data_dir: Path) -> dict[str, str]:
     if environment is None:
         raise CommandError(
             f"no system was started in {data_dir}",
-            hint="name its data directory with --data-dir, or a broker with --nats-url",
+            hint=f"name its data directory with --data-dir, or give {otherwise}",
         )
     return environment
 
 
-def _print(report: dict[str, Any], output: OutputFormat) -> None:
+def _print(report: dict[str, Any], output: OutputFormat, *, dry_run: bool) -> None:
     if output in {OutputFormat.JSON, OutputFormat.YAML}:
         print_data(report, output)
         return
@@ -189,6 +192,7 @@ def _print(report: dict[str, Any], output: OutputFormat) -> None:
     for name in ("commits_refilled", "commits_only_the_broker_had", "copies_mended"):
         if report[name]:
             screen.print(f"{name.replace('_', ' ') + ':':<27}{report[name]}", highlight=False)
-    screen.print(f"{'the log ends at:':<27}{report['log_ends_at']}", highlight=False)
+    ends = "the log would end at:" if dry_run else "the log ends at:"
+    screen.print(f"{ends:<27}{report['log_ends_at']}", highlight=False)
     screen.print(f"{'root over it:':<27}{report['root']}", highlight=False)
     screen.print(f"{'done:':<27}{report['done']}", style="green")

@@ -8,6 +8,7 @@ from fogbank.cli.amounts import AMOUNTS
 from fogbank.cli.failures import CommandError
 
 _LATER = "try again in a while"
+_MEND = "`fog audit restore` compares the log with its copy, and mends them from one another"
 _SOON = "try again in a moment"
 
 _OUT_OF_BOUNDS = re.compile(
@@ -48,6 +49,8 @@ _HINTS = {
     "LOG_UNAVAILABLE": _away("nats"),
     "LEDGER_UNAVAILABLE": _away("ledger"),
     "LEDGER_DATABASE_UNAVAILABLE": _away("ledger"),
+    "LEDGER_COPY_DAMAGED": _MEND,
+    "REPLAY_FAILED": _MEND,
     "SCHEDULER_UNAVAILABLE": _away("scheduler"),
     "UNIMPLEMENTED": "the server doesn't have this yet",
 }

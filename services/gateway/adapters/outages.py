@@ -23,11 +23,14 @@ _OUTAGES = frozenset(
     }
 )
 
+# An operator has to mend these: to try again helps nobody.
+_TOLD_AS_THEY_ARE = frozenset({"LEDGER_COPY_DAMAGED"})
+
 
 def as_outage(error: grpc.aio.AioRpcError, service: str) -> FogError:
     """Return an error of another service: an outage of it where it is one, else as it was."""
     known = from_rpc_error(error)
-    if error.code() not in _OUTAGES:
+    if error.code() not in _OUTAGES or known.reason in _TOLD_AS_THEY_ARE:
         return known
     return UnavailableError(
         f"the {service} does not answer; try again later",

@@ -14,7 +14,7 @@ from services.ledger.adapters.database import outages_named
 from services.ledger.adapters.tables import COMMITS
 from services.ledger.app.ports import CopyDamagedError
 from services.ledger.app.records import Touched
-from services.ledger.app.replays import KeptCommit
+from services.ledger.app.replays import KeptCommit, intact
 from services.ledger.core.touched import ThingKind, is_id
 
 # A commit may be half a MiB.
@@ -96,7 +96,7 @@ class PostgresLogCopy:
         """Yield the commits that touch a thing, from after a sequence up to another, in order.
 
         Raises:
-            CopyDamagedError: one of them isn't there.
+            CopyDamagedError: one of them isn't there, or isn't as it was.
             StoreUnavailableError: no answer.
         """
         if not is_id(id_):
@@ -123,7 +123,7 @@ class PostgresLogCopy:
                     position = pack(last, 0)
                 kept = await _named(connection, indexes.keys())
             for commit in kept:
-                yield Touched(commit, tuple(sorted(indexes[commit.sequence])))
+                yield Touched(intact(commit), tuple(sorted(indexes[commit.sequence])))
             if len(found) < _AT_ONCE:
                 return
 

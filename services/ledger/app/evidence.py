@@ -23,7 +23,7 @@ from fogbank.transparency.tree import (
 )
 from services.ledger.app import metrics
 from services.ledger.app.ports import CopyDamagedError
-from services.ledger.app.replays import KeptCommit, LogCopy
+from services.ledger.app.replays import KeptCommit, LogCopy, intact
 from services.ledger.core.log_tree import Node, TreeHead, hashes_from, nodes_needed
 
 _log = structlog.get_logger(__name__)
@@ -307,7 +307,7 @@ class Evidence:
 
     async def _commits(self, first: int, last: int) -> Sequence[KeptCommit]:
         async with aclosing(self._copy.commits(first, last)) as batches:
-            return [commit async for batch in batches for commit in batch]
+            return [intact(commit) async for batch in batches for commit in batch]
 
 
 def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:

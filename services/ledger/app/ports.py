@@ -28,7 +28,7 @@ class RivalLedgerError(OperatorError):
 
 
 class CopyDamagedError(UnavailableError):
-    """The bytes kept of the last commit are not those whose digest the checkpoint has."""
+    """The copy of a commit is gone, or its bytes are not those whose digest was noted."""
 
     default_reason = "LEDGER_COPY_DAMAGED"
 

@@ -34,7 +34,7 @@ class RecordIndex(Protocol):
         One with many such events may come in parts.
 
         Raises:
-            CopyDamagedError: one of them isn't there.
+            CopyDamagedError: one of them isn't there, or isn't as it was.
         """
 
     def counting(

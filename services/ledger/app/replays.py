@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Protocol
 
 from fogbank.domain.errors import FailedPreconditionError, InvalidArgumentError
 from fogbank.domain.rederived import RederivedPart, Span
 from fogbank.domain.snapshots import Snapshot
+from services.ledger.app.ports import CopyDamagedError
 from services.ledger.app.progress import Progress
 from services.ledger.app.readers import in_turn
 from services.ledger.app.snapshots import Snapshots
@@ -34,6 +36,20 @@ class KeptCommit:
     instance: str
     digest: bytes
     data: bytes
+
+
+def intact(kept: KeptCommit) -> KeptCommit:
+    """Return a commit of the copy.
+
+    Raises:
+        CopyDamagedError: its bytes are not those whose digest was noted.
+    """
+    if sha256(kept.data).digest() != kept.digest:
+        raise CopyDamagedError(
+            f"the ledger's copy of commit {kept.sequence} is damaged: its bytes are not those "
+            "whose sha256 was noted"
+        )
+    return kept
 
 
 class LogCopy(Protocol):

@@ -260,6 +260,12 @@ async def test_a_commit_is_proved_to_whoever_has_the_key(
         ):
             with pytest.raises(CommandError, match="does not hold"):
                 check_proof(other, keys)
+        flip = "UPDATE commits SET data = set_byte(data, 9, get_byte(data, 9) # 1)"
+        await rows_of(url, f"{flip} WHERE sequence = {sequence}")
+        with pytest.raises(grpc.aio.AioRpcError, match=f"copy of commit {sequence} is damaged"):
+            await audit.ProveCommit(
+                pb.ProveCommitRequest(sequence=sequence), metadata=signed_in("admin")
+            )
         with pytest.raises(CommandError, match="none of the 1 keys"):
             check_proof(proof, [other_key(tmp_path)])
 

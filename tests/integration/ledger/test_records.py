@@ -102,9 +102,16 @@ async def test_clusters_and_organizations_have_records(url: str) -> None:
         )
         with pytest.raises(grpc.aio.AioRpcError, match="read up to now"):
             await followed.read()
-        await rows_of(url, "DELETE FROM commits WHERE sequence = 6")
-        with pytest.raises(grpc.aio.AioRpcError):
-            await record(audit, "cluster/2")
+        whole = await record(audit, f"deployment/{web}")
+        rotten = "UPDATE commits SET data = set_byte(data, 30, get_byte(data, 30) # 1)"
+        for harm, said in (
+            (f"{rotten} WHERE sequence = 6", "copy of commit 6 is damaged"),
+            ("DELETE FROM commits WHERE sequence = 6", "copy of commit 6 is gone"),
+        ):
+            await rows_of(url, harm)
+            with pytest.raises(grpc.aio.AioRpcError, match=said):
+                await record(audit, "cluster/2")
+            assert await record(audit, f"deployment/{web}") == whole, "from the log itself"
 
 
 async def test_a_database_of_before_gets_its_index(url: str, postgres: PostgresServer) -> None:

@@ -159,7 +159,7 @@ async def test_damage_to_the_copy_is_named(url: str) -> None:
             await verified(audit)
         assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
         await rows_of(url, "DELETE FROM commits WHERE sequence = 2")
-        with pytest.raises(grpc.aio.AioRpcError, match="ledger does not answer"):
+        with pytest.raises(grpc.aio.AioRpcError, match="copy of commit 2 is gone"):
             await verified(audit)
 
 
