@@ -44,8 +44,11 @@ def written(path: Path) -> Generator[Rows]:
     try:
         with part.open("wb") as file:
             rows = forms[path.suffix](file)
-            yield rows
-            rows.close()
+            try:
+                yield rows
+            finally:
+                # A file of Parquet that is let go open complains for itself.
+                rows.close()
         part.replace(path)
     except OSError as error:
         raise CommandError(f"cannot write {path}: {error.strerror}") from error

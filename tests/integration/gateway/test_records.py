@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -241,7 +242,10 @@ async def test_the_command_tells_what_a_command_changed(
 
 
 async def test_all_that_one_may_see_is_exported_also_as_parquet(
-    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    world: GatewayWorld,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     mine, theirs, _ = await preempted(world)
     monkeypatch.setenv("FOG_ADDR", world.address)
@@ -258,9 +262,16 @@ async def test_all_that_one_may_see_is_exported_also_as_parquet(
     assert [json.loads(row["payload"]) for row in rows] == [row["payload"] for row in told]
     assert {mine, theirs} <= {row["event_id"] for row in rows}
     assert rows[0]["appended_at"].tzinfo is not None
+    # What is refused is said alone, and leaves nothing behind.
+    capsys.readouterr()
+    table.unlink()
+    assert await asyncio.to_thread(run, ["audit", "export", str(table), "--after", "999"]) == 1
+    gc.collect()
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("fog: --after: must be at most ")
+    assert await asyncio.to_thread(os.listdir, tmp_path) == [lines.name]
     # Without pyarrow it says what to install, and leaves nothing behind.
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    table.unlink()
     assert await asyncio.to_thread(run, ["audit", "export", str(table)]) == 1
     assert await asyncio.to_thread(os.listdir, tmp_path) == [lines.name]
 
