@@ -237,11 +237,8 @@ async def test_a_commit_is_proved_to_whoever_has_the_key(
     url: str, tmp_path: Path, sequence: int
 ) -> None:
     async with a_signed_log(url, tmp_path) as (_, _, audit):
-        proof = proof_from_pb(
-            await audit.ProveCommit(
-                pb.ProveCommitRequest(sequence=sequence), metadata=signed_in("admin")
-            )
-        )
+        wanted = pb.ProveCommitRequest(sequence=sequence)
+        proof = proof_from_pb(await audit.ProveCommit(wanted, metadata=signed_in("admin")))
         signed = await audit.GetLogCheckpoint(
             pb.GetLogCheckpointRequest(), metadata=signed_in("alice")
         )
@@ -263,9 +260,7 @@ async def test_a_commit_is_proved_to_whoever_has_the_key(
         flip = "UPDATE commits SET data = set_byte(data, 9, get_byte(data, 9) # 1)"
         await rows_of(url, f"{flip} WHERE sequence = {sequence}")
         with pytest.raises(grpc.aio.AioRpcError, match=f"copy of commit {sequence} is damaged"):
-            await audit.ProveCommit(
-                pb.ProveCommitRequest(sequence=sequence), metadata=signed_in("admin")
-            )
+            await audit.ProveCommit(wanted, metadata=signed_in("admin"))
         with pytest.raises(CommandError, match="none of the 1 keys"):
             check_proof(proof, [other_key(tmp_path)])
 
