@@ -61,6 +61,7 @@ def print_verified(part: "VerifiedPart", output: OutputFormat) -> None:
         if part.problem:
             wrong = f"from sequence {part.bad_sequence} on: {part.problem}"
             screen.print(f"{'verdict:':<22}{wrong}", style="red", markup=False)
+            _print_what_next()
         else:
             screen.print(f"{'verdict:':<22}nothing was changed", style="green")
 
@@ -94,10 +95,17 @@ def print_scrub(scrub: "GetLogScrubResponse", output: OutputFormat) -> None:
         screen.print(f"{'commits compared:':<22}{scrub.commits}", highlight=False)
         for found in scrub.findings:
             screen.print(f"{found.sequence}: {found.problem}", style="red", markup=False)
+        if scrub.findings:
+            _print_what_next()
         if ended and not scrub.commits:
             screen.print(f"{'verdict:':<22}none: there was no commit to look at", style="yellow")
         elif ended and not scrub.findings:
             screen.print(f"{'verdict:':<22}both stores are sound", style="green")
+
+
+def _print_what_next() -> None:
+    said = "fog audit restore --dry-run says what can be mended; without the flag it mends that"
+    console().print(f"{'next:':<22}{said}", highlight=False)
 
 
 def signed_log(*, fresh: bool) -> tuple[str, list[str]]:

@@ -29,12 +29,17 @@ class Events(audit_service_pb2_grpc.AuditServiceServicer):
 
     def __init__(self) -> None:
         self.asked: list[pb.ReadEventsRequest] = []
+        self.read_to = 0
 
     def ReadEvents(
         self, request: pb.ReadEventsRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.ReadEventsResponse]:
         self.asked.append(request)
-        yield from ()
+        if self.read_to and not request.after_sequence:
+            yield pb.ReadEventsResponse(sequence=self.read_to)
+            context.abort(grpc.StatusCode.UNAVAILABLE, "going down")
+        if self.read_to:
+            context.abort(grpc.StatusCode.OUT_OF_RANGE, "the end of the test")
 
 
 class Deployments(deployment_service_pb2_grpc.DeploymentServiceServicer):
@@ -98,6 +103,15 @@ def test_things_are_known_by_name_and_by_short_id(
 ) -> None:
     assert run(["events", "--about", about]) == 0
     assert list(server.asked[0].aggregates) == [aggregate]
+
+
+def test_who_follows_goes_on_from_where_the_log_was_read_to(
+    server: Events, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.read_to = 5_000
+    assert run(["events", "--follow", "--type", "DeploymentCreated"]) == 1
+    assert [request.after_sequence for request in server.asked] == [0, 5_000]
+    assert capsys.readouterr().out == ""
 
 
 def test_types_are_known_as_tables_print_them(server: Events) -> None:

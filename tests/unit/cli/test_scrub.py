@@ -30,3 +30,12 @@ def test_only_what_was_looked_at_is_sound(
     said = capsys.readouterr().out
     assert ("verdict:" in said) == bool(verdict)
     assert verdict in said
+
+
+def test_what_was_found_comes_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    scrub = _scrubbed(3)
+    scrub.findings.add(sequence=2, problem="the copy was changed")
+    print_scrub(scrub, OutputFormat.TABLE)
+    said = capsys.readouterr().out.splitlines()
+    assert said[-2] == "2: the copy was changed"
+    assert "fog audit restore --dry-run" in said[-1]
