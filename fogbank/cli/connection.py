@@ -38,6 +38,8 @@ _RETRY_PAUSE_S = 0.3
 _LARGEST_MESSAGE = 64 * 1024 * 1024
 PATIENCE_S = 10.0
 _NOT_THERE_S = 2.0
+# Of what a server says that a caller of many is to wait.
+_LONGEST_PAUSE_S = 60.0
 # Every token lasts longer than this.
 _BRIEF_S = 5.0
 
@@ -181,6 +183,25 @@ class Connection:
             else:
                 self._connected = True
                 return answer
+
+    def call_in_turn(
+        self, method: Callable[..., T], request: Any, timeout_s: float = CALL_TIMEOUT_S
+    ) -> T:
+        """Make one of many calls as `call` does, once there is room among the caller's requests.
+
+        Raises:
+            grpc.RpcError: it failed.
+        """
+        from fogbank.runtime.grpc_errors import from_rpc_error
+
+        while True:
+            try:
+                return self.call(method, request, timeout_s)
+            except grpc.RpcError as error:
+                told = from_rpc_error(error)  # type: ignore[arg-type]  # it is a Call too
+                if told.reason != "RATE_LIMITED" or told.retry_after_ms is None:
+                    raise
+                time.sleep(min(told.retry_after_ms / 1000, _LONGEST_PAUSE_S))
 
     def while_signed_in(self, begin: Callable[[], Iterable[T]]) -> Iterator[T]:
         """Yield what a stream brings; when its token has ended, of another with a new token.

@@ -20,7 +20,6 @@ _BATCH = 100
 _BATCH_BYTES = 1 << 20
 # So many go by too quickly for a bar to be of use.
 _FEW = 100
-_LONGEST_PAUSE_S = 60.0
 _PAUSE_S = 0.5
 # How the reasons end of what comes right by itself.
 _AWAY = "_UNAVAILABLE"
@@ -116,25 +115,10 @@ def _outcomes(
     ends_at = time.monotonic() + PATIENCE_S
     while left:
         asked = pb.CreateDeploymentsRequest(requests=[batch[index] for index in left])
-        outcomes |= zip(left, _create(connection, asked).outcomes, strict=True)
+        answer = connection.call_in_turn(connection.deployments.CreateDeployments, asked)
+        outcomes |= zip(left, answer.outcomes, strict=True)
         left = [index for index in left if outcomes[index].error_reason.endswith(_AWAY)]
         if left and time.monotonic() > ends_at:
             break
         time.sleep(_PAUSE_S if left else 0)
     return [outcomes[index] for index in range(len(batch))]
-
-
-def _create(
-    connection: Connection, request: pb.CreateDeploymentsRequest
-) -> pb.CreateDeploymentsResponse:
-    """Make the call for a batch, again once there is room for it among the caller's requests."""
-    from fogbank.runtime.grpc_errors import from_rpc_error
-
-    while True:
-        try:
-            return connection.call(connection.deployments.CreateDeployments, request)
-        except grpc.RpcError as error:
-            told = from_rpc_error(error)  # type: ignore[arg-type]  # it is a Call too
-            if told.reason != "RATE_LIMITED" or told.retry_after_ms is None:
-                raise
-            time.sleep(min(told.retry_after_ms / 1000, _LONGEST_PAUSE_S))

@@ -39,7 +39,7 @@ def all_deployments(
     asked.CopyFrom(request)
     asked.page_size = _PAGE
     while True:
-        page = connection.call(
+        page = connection.call_in_turn(
             connection.deployments.ListDeployments, asked, _timeout_s(request.HasField("as_of"))
         )
         yield from page.deployments
@@ -54,7 +54,9 @@ def all_nodes(
     """Yield every node, by name, page after page; as they were at a moment if one is given."""
     request = node_service_pb2.ListNodesRequest(page_size=_PAGE, as_of=as_of)
     while True:
-        page = connection.call(connection.nodes.ListNodes, request, _timeout_s(as_of is not None))
+        page = connection.call_in_turn(
+            connection.nodes.ListNodes, request, _timeout_s(as_of is not None)
+        )
         yield from page.nodes
         if not page.next_page_token:
             return

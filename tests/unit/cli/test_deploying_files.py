@@ -34,12 +34,15 @@ class Deployments(deployment_service_pb2_grpc.DeploymentServiceServicer):
         self.living: dict[str, deployments_pb2.Deployment] = {}
         # By name, the answers before it is accepted: reason and message.
         self.refusals: dict[str, list[tuple[str, str]]] = {}
-        self.too_many = 0
+        self.too_many = self.too_many_lists = 0
         self.fails_after = 1_000
 
     def ListDeployments(
         self, request: pb.ListDeploymentsRequest, context: grpc.ServicerContext
     ) -> pb.ListDeploymentsResponse:
+        if self.too_many_lists:
+            self.too_many_lists -= 1
+            _refuse_for_now(context)
         return pb.ListDeploymentsResponse(deployments=self.living.values())
 
     def CreateDeployments(
@@ -47,8 +50,7 @@ class Deployments(deployment_service_pb2_grpc.DeploymentServiceServicer):
     ) -> pb.CreateDeploymentsResponse:
         if self.too_many:
             self.too_many -= 1
-            error = ResourceExhaustedError("Slow", reason="RATE_LIMITED", retry_after_ms=1)
-            context.abort_with_status(rpc_status.to_status(to_status(error)))
+            _refuse_for_now(context)
         if len(self.batches) == self.fails_after:
             context.abort(grpc.StatusCode.PERMISSION_DENIED, "no longer yours")
         self.batches.append([each.spec.name for each in request.requests])
@@ -71,6 +73,11 @@ class Deployments(deployment_service_pb2_grpc.DeploymentServiceServicer):
     ) -> pb.CreateDeploymentResponse:
         outcome = self._outcome(request)
         return pb.CreateDeploymentResponse(deployment=self.living[outcome.deployment_id])
+
+
+def _refuse_for_now(context: grpc.ServicerContext) -> None:
+    error = ResourceExhaustedError("Slow", reason="RATE_LIMITED", retry_after_ms=1)
+    context.abort_with_status(rpc_status.to_status(to_status(error)))
 
 
 @pytest.fixture
@@ -175,3 +182,14 @@ def test_a_request_id_beside_a_file_is_that_of_its_one_deployment(
     assert [each.request_id for each in server.requests] == ["once"]
     assert run(["deploy", "-f", a_file(tmp_path, 2), "--request-id", "once"]) == 64
     assert "--request-id goes with one deployment" in capsys.readouterr().err
+
+
+def test_who_lists_many_waits_while_the_rows_are_too_many_for_a_moment(
+    server: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each row counts a little among a user's requests."""
+    server.living["id-of-web"] = deployments_pb2.Deployment(id="id-of-web")
+    server.too_many_lists = 2
+    assert run(["ps", "-o", "name"]) == 0
+    assert capsys.readouterr().out == "id-of-web\n"
+    assert server.too_many_lists == 0
