@@ -206,28 +206,38 @@ def _placed(
     decisions: Decisions, outcome: ev.DeploymentPlaced, event: ev.RoundDecided, sequence: int
 ) -> list[PlacedReplica]:
     changed = _evicted(decisions, outcome, sequence)
-    decision = decisions.change(outcome.deployment_id)
-    for placement in outcome.placements:
-        if placement.replica_id in decisions.placements:
+    deployment_id, placements = outcome.deployment_id, decisions.placements
+    decision = decisions.change(deployment_id)
+    fills = False
+    for replica_id, slot, generation, node_id, _, after, replaces, devices in outcome.placements:
+        fills = fills or not replaces
+        if replica_id in placements:
             continue  # a replica is never moved: another node means another generation
-        placed = decisions.placements[placement.replica_id] = PlacedReplica(
-            placement.replica_id,
-            outcome.deployment_id,
-            placement.slot,
-            placement.generation,
-            placement.node_id,
+        placed = placements[replica_id] = PlacedReplica(
+            replica_id,
+            deployment_id,
+            slot,
+            generation,
+            node_id,
             outcome.resources,
             outcome.version,
-            placement.starts_after,
+            after,
             sequence,
             event.instant_us,
-            gpu_devices=placement.gpu_devices,
-            revision=outcome.revision,
+            Desired.LIVE,
+            "",
+            devices,
+            outcome.revision,
         )
-        changed += [placed, *_take_slot(decisions, placed, sequence, placement.replaces)]
-        decision.generations[placement.slot] = placement.generation
-        decision.replica_ids.append(placement.replica_id)
-    if not all(placement.replaces for placement in outcome.placements):
+        changed.append(placed)
+        if slot in decision.slots:
+            changed += _take_slot(decisions, placed, sequence, replaces)
+        else:
+            decision.slots[slot] = replica_id
+            decision.preempted.pop(slot, None)
+        decision.generations[slot] = generation
+        decision.replica_ids.append(replica_id)
+    if fills:
         # Successors alone fill no vacant slot: what waits for room waits on.
         _end_wait(decision)
         decision.reason = ""

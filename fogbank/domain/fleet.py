@@ -208,8 +208,7 @@ class FleetState:
     def _weigh(self, node_id: str) -> None:
         """Note whether a node has less than is booked on it."""
         node = self.facts.nodes.get(node_id)
-        fits = node is None or self.booked(node_id).fits_in(node.fingerprint.allocatable)
-        if fits or self._removed(node_id):
+        if node is None or node.removed or self.use(node_id).fits_in(node.fingerprint.allocatable):
             self.overbooked.pop(node_id, None)
         else:
             self.overbooked[node_id] = None
@@ -352,8 +351,11 @@ class FleetState:
 
     def ended(self, placed: PlacedReplica) -> bool:
         """Tell whether its node said that a replica ended for good, or will never say."""
-        observed = self.observed(placed)
-        return (observed is not None and observed.final) or self._removed(placed.node_id)
+        observed = self.facts.observed.get((placed.id, placed.node_id))
+        if observed is not None and observed.final:
+            return True
+        node = self.facts.nodes.get(placed.node_id)
+        return node is not None and node.removed
 
     def replica_state(self, placed: PlacedReplica) -> ReplicaState:
         """Return how far a placed replica got."""
@@ -362,10 +364,6 @@ class FleetState:
     def use(self, node_id: str) -> NodeUse:
         """Return what the replicas on a node take in all."""
         return self._use.get(node_id, _UNUSED)
-
-    def _removed(self, node_id: str) -> bool:
-        node = self.facts.nodes.get(node_id)
-        return node is not None and node.removed
 
     def present(self, deployment_id: str) -> Collection[PlacedReplica]:
         """Return a deployment's replicas that have not ended, in the order they were placed in.

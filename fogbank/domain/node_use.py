@@ -45,6 +45,14 @@ class NodeUse:
 
     def put(self, placed: PlacedReplica) -> None:
         """Count a replica as it is now, in place of how it was counted before."""
+        if placed.desired is Desired.LIVE and placed.id not in self.replicas:  # mostly so
+            self.replicas[placed.id] = (placed, True)
+            if placed.placed_sequence > self.reflects:
+                _add(placed.resources, self.held, self.booked, self.unseen)
+                self._unseen[placed.id] = placed
+            else:
+                _add(placed.resources, self.held, self.booked)
+            return
         if placed.desired is Desired.LIVE:
             self._aside.pop(placed.id, None)
         else:
@@ -52,7 +60,7 @@ class NodeUse:
         known = self.replicas.get(placed.id)
         booked = placed.desired is not Desired.RELEASED
         if known is None:
-            _add(self.held, placed.resources)
+            _add(placed.resources, self.held)
         elif known[1] == booked:
             return
         self.replicas[placed.id] = (placed, booked)
@@ -79,11 +87,22 @@ class NodeUse:
             self.stopping -= 1
         return True
 
+    def fits_in(self, room: Resources) -> bool:
+        """Tell whether what is booked is at most the room, amount by amount."""
+        cpu, memory, storage, gpu = self.booked
+        return (
+            cpu <= room.cpu_millicores
+            and memory <= room.memory_mib
+            and storage <= room.storage_gib
+            and gpu <= room.gpu_thousandths
+        )
+
     def _book(self, placed: PlacedReplica) -> None:
-        _add(self.booked, placed.resources)
         if placed.placed_sequence > self.reflects:
-            _add(self.unseen, placed.resources)
+            _add(placed.resources, self.booked, self.unseen)
             self._unseen[placed.id] = placed
+        else:
+            _add(placed.resources, self.booked)
 
     def _unbook(self, placed: PlacedReplica) -> None:
         _subtract(self.booked, placed.resources)
@@ -104,14 +123,17 @@ class NodeUse:
             for placed, booked in self.replicas.values():
                 if booked and placed.placed_sequence > sequence and placed.id not in self._unseen:
                     self._unseen[placed.id] = placed
-                    _add(self.unseen, placed.resources)
+                    _add(placed.resources, self.unseen)
 
 
-def _add(sums: list[int], resources: Resources) -> None:
-    sums[0] += resources.cpu_millicores
-    sums[1] += resources.memory_mib
-    sums[2] += resources.storage_gib
-    sums[3] += resources.gpu_thousandths
+def _add(resources: Resources, *every: list[int]) -> None:
+    cpu, memory = resources.cpu_millicores, resources.memory_mib
+    storage, gpu = resources.storage_gib, resources.gpu_thousandths
+    for sums in every:
+        sums[0] += cpu
+        sums[1] += memory
+        sums[2] += storage
+        sums[3] += gpu
 
 
 def _subtract(sums: list[int], resources: Resources) -> None:

@@ -212,29 +212,29 @@ class FleetArrays:
 
     def _fill(self, fleet: FleetState, nodes: list[NodeFact], rows: list[int]) -> None:
         described = []
+        said: list[int] = []
+        opened: list[bool] = []
+        uses = []
         for node, row in zip(nodes, rows, strict=True):
             if node.fingerprint is not self._fingerprints[row] or node.name != self.names[row]:
                 self._describe(node, row)
                 described.append(row)
             if node.removed and row not in self._removed:
                 self._strike_off(row)
-        uses = [fleet.use(node.id) for node in nodes]
-        said: list[int] = []
-        for node, use in zip(nodes, uses, strict=True):
-            said += use.booked
-            said += use.held
-            said += use.unseen
+            use = fleet.use(node.id)
+            uses.append(use)
+            said += [*use.booked, *use.held, *use.unseen]
             said += (use.stopping, node.cpu_percent, node.memory_percent)
+            opened.append(fleet.closed_as(node) is None)
         columns = np.array(said, dtype=np.int64).reshape(len(nodes), -1).T
         booked, held, unseen = columns[:-3].reshape(3, DIMENSIONS, -1)
-        opened = np.array([fleet.closed_as(node) is None for node in nodes], dtype=np.bool_)
-        numbers = np.array(rows, dtype=np.int64)
+        opens, numbers = np.array(opened, dtype=np.bool_), np.array(rows, dtype=np.int64)
         load = self._load_of(unseen[: MEMORY + 1], columns[-2:], numbers)
         better = np.logical_or.reduce(
             [
                 *(booked < pick(self.booked, numbers)),
                 *(load < pick(self.load, numbers)),
-                opened != self.open[numbers],
+                opens != self.open[numbers],
             ]
         )
         self.booked[:, numbers] = booked
@@ -242,7 +242,7 @@ class FleetArrays:
         self.stopping[numbers] = columns[-3]
         self.ending.difference_update(rows)
         self.ending.update(compress(rows, np.logical_or.reduce(held != booked).tolist()))
-        self.open[numbers] = opened
+        self.open[numbers] = opens
         self.load[:, numbers] = load
         for node, row, use in zip(nodes, rows, uses, strict=True):
             if node.fingerprint.allocatable.gpu_thousandths or self.gpu_free.shape[0]:

@@ -76,12 +76,13 @@ def _vacant(
 ) -> tuple[tuple[int, int], ...]:
     """Return the vacant slots, each with the instant from which it may be filled."""
     vacant = []
+    placements = fleet.decisions.placements
     for slot in range(wanted):
         live = decision.slots.get(slot)
         if live is None:
             vacant.append((slot, 0))
             continue
-        placed = fleet.decisions.placements[live]
+        placed = placements[live]
         if not fleet.ended(placed) or fleet.replica_state(placed) is ReplicaState.COMPLETE:
             continue
         observed = fleet.observed(placed)
@@ -107,16 +108,17 @@ def stalling(fleet: FleetState, deployment: DeploymentFact) -> list[tuple[int, P
     if decision.failed_version == deployment.version:
         return []
     found = []
+    facts, placements = fleet.facts, fleet.decisions.placements
+    drained = facts.draining
     for slot, replica_id in decision.slots.items():
-        placed = fleet.decisions.placements[replica_id]
-        observed = fleet.observed(placed)
+        placed = placements[replica_id]
+        observed = facts.observed.get((replica_id, placed.node_id))
         if observed is not None and observed.state not in _NOTHING_DONE:
             continue
-        node = fleet.facts.nodes.get(placed.node_id)
+        node = facts.nodes.get(placed.node_id)
         if node is None or node.removed or fleet.offline_since_us(node) is not None:
             continue
-        former = serving_predecessor(fleet, decision, slot)
-        drained = fleet.facts.draining
+        former = serving_predecessor(fleet, decision, slot) if decision.leaving else None
         if former is None or placed.node_id in drained or former.node_id in drained:
             since_us = max(placed.placed_at_us, node.connected_at_us)
             found.append((since_us + grace_us, placed))
@@ -141,6 +143,8 @@ def vacant_now(fleet: FleetState, deployment: DeploymentFact, instant_us: int) -
 
 
 def _relieved(fleet: FleetState, decision: DeploymentDecision, wanted: int) -> tuple[str, ...]:
+    if not decision.leaving:
+        return ()
     return tuple(
         replica_id
         for slot, replica_id in sorted(decision.leaving.items())
@@ -165,9 +169,11 @@ def serves(fleet: FleetState, placed: PlacedReplica) -> bool:
 
 def _unwanted(fleet: FleetState, decision: DeploymentDecision, wanted: int) -> tuple[str, ...]:
     return tuple(
-        placed.id
-        for placed in fleet.present(decision.id)
-        if placed.slot >= wanted and placed.desired is not Desired.RELEASED
+        [
+            placed.id
+            for placed in fleet.present(decision.id)
+            if placed.slot >= wanted and placed.desired is not Desired.RELEASED
+        ]
     )
 
 
