@@ -213,7 +213,7 @@ def _placed_from_pb(message: pb.DeploymentPlaced) -> ev.DeploymentPlaced:
 
 def _placement_from_pb(message: pb.Placement) -> ev.Placement:
     starts_after, gpu_devices = message.starts_after, message.gpu_devices
-    return ev.Placement(
+    placement = (
         message.replica_id,
         message.slot,
         message.generation,
@@ -223,6 +223,7 @@ def _placement_from_pb(message: pb.Placement) -> ev.Placement:
         message.replaces,
         tuple(gpu_devices) if gpu_devices else (),
     )
+    return tuple.__new__(ev.Placement, placement)  # half the time of its own way
 
 
 def _outcome_from_pb(message: pb.Outcome) -> ev.Outcome:

@@ -297,7 +297,12 @@ class Board:
 
     def _best(self, count: int, occupied: Sequence[int]) -> list[int]:
         wanted = count + len(occupied)
-        found = self._first(wanted) if self._falls else self._foremost(wanted)
+        if self._total is not None:
+            found = self._lowered_first(wanted, self._total)
+        elif self._falls:
+            found = self._first(wanted)
+        else:
+            found = self._foremost(wanted)
         if not occupied:
             return found
         closed = set(occupied)
@@ -310,72 +315,70 @@ class Board:
         return [-key for key in self._front[: -wanted - 1 : -1]]
 
     def _first(self, wanted: int) -> list[int]:
-        """Return the first keys in front, once they are as they should be."""
-        changed_at, known_at, total = self._room.changed_at, self._known_at_of, self._total
-        front = self._front
-        found: list[int] = []
+        """Return the first keys in front, once they are as they should be, worked out by arrays."""
+        changed_at, known_at = self._room.changed_at, self._known_at_of
         lowered = 0
-        place = len(front)
-        while len(found) < wanted:
-            place -= 1
-            if place < 0:
-                if self._bound == _REFUSED_KEY:
-                    break
-            else:
-                key = -front[place]
-                row = key & _ROW_MASK
-                if changed_at[row] <= known_at[row]:
-                    found.append(key)
-                    continue
-                if lowered <= self._few:
-                    if total is not None:
-                        lowered += 1
-                        self._lower(row, key, place, total)
-                    else:
-                        lowered += self._lower_near(place)
-                        found.clear()
-                    place = len(front) - len(found)
-                    continue
-            self._line_up(wanted)
-            front = self._front
-            found.clear()
-            place = len(front)
-        return found
+        while True:
+            found = self._foremost(wanted)
+            if all(changed_at[key & _ROW_MASK] <= known_at[key & _ROW_MASK] for key in found):
+                return found
+            if lowered > self._few:
+                self._line_up(wanted)
+                continue
+            near = np.array(self._front[-wanted - 2 * self._few :], dtype=np.int64)
+            rows = np.negative(near) & _ROW_MASK
+            stale: list[int] = rows.compress(self._may_be_less(rows)).tolist()
+            lowered += len(stale)
+            self._work_out_few(stale)
 
-    def _lower_near(self, place: int) -> int:
-        """Work out, by arrays, rows in front up to a place that may be worth less; say how many."""
-        near = self._front[max(place - 2 * self._few, 0) : place + 1]
-        rows = np.array([-key & _ROW_MASK for key in near], dtype=np.int64)
-        stale: list[int] = rows.compress(self._may_be_less(rows)).tolist()
-        self._work_out_few(stale)
-        return len(stale)
+    def _lowered_first(self, wanted: int, total: OfOne) -> list[int]:
+        """Return the first keys in front, once they are as they should be.
 
-    def _lower(self, row: int, before: int, place: int, total: OfOne) -> None:
-        """Work out a row that stands at a place in front; move it to where it belongs by now."""
-        self._known_at_of[row] = self._room.changed_at[row]
-        free, room_cpu, room_memory, cpu_idle, memory_idle, region = self._room.plain(row)
-        cpu, memory, storage, gpu = free
+        A node in front that may be worth less is worked out and moved to where it belongs by now.
+        """
+        room, front = self._room, self._front
+        changed_at, plain = room.changed_at, room.plain
+        known_at, key_of = self._known_at_of, self._key_of
         asked_cpu, asked_memory, asked_storage, asked_gpu = self._asked
-        cpu -= asked_cpu
-        memory -= asked_memory
-        if cpu < 0 or memory < 0 or storage < asked_storage or gpu < asked_gpu:
-            left = (cpu, memory, storage - asked_storage, gpu - asked_gpu)
-            short = next(number for number, amount in enumerate(left) if amount < 0)
-            key = (_REFUSED + len(self._filters) - DIMENSIONS + short) << _ROW_BITS | row
-        else:
-            near = self._near[region]
-            terms = total(cpu, memory, room_cpu, room_memory, cpu_idle, memory_idle, near)
-            score = floor(terms * self._steps + self._whole_above)
-            key = (_MIDDLE - score) << _ROW_BITS | row
-        if key == before:
-            return
-        front = self._front
-        del front[place]
-        self._key_of[row] = key
-        if key < self._bound:
-            insort(front, -key)
-        elif key >= _REFUSED_KEY:
-            self._refused[(key >> _ROW_BITS) - _REFUSED] += 1
+        near, steps, whole_above = self._near, self._steps, self._whole_above
+        found: list[int] = []
+        place, patience = len(front) - 1, self._few
+        while len(found) < wanted:
+            if place < 0 and self._bound == _REFUSED_KEY:
+                break
+            if place < 0 or patience < 0:
+                self._line_up(wanted)
+                front, patience = self._front, self._few
+                found.clear()
+                place = len(front) - 1
+                continue
+            before = -front[place]
+            row = before & _ROW_MASK
+            if changed_at[row] <= known_at[row]:
+                found.append(before)
+                place -= 1
+                continue
+            patience -= 1
+            known_at[row] = changed_at[row]
+            free, room_cpu, room_memory, cpu_idle, memory_idle, region = plain.get(
+                row
+            ) or room.make_plain(row)
+            cpu, memory, storage, gpu = free
+            cpu -= asked_cpu
+            memory -= asked_memory
+            if cpu < 0 or memory < 0 or storage < asked_storage or gpu < asked_gpu:
+                self._work_out_few([row])
+                place = len(front) - 1 - len(found)
+                continue
+            terms = total(cpu, memory, room_cpu, room_memory, cpu_idle, memory_idle, near[region])
+            key = (_MIDDLE - floor(terms * steps + whole_above)) << _ROW_BITS | row
+            if key != before:
+                key_of[row] = key
+                del front[place]
+                if key < self._bound:
+                    insort(front, -key)
+                place = len(front) - 1 - len(found)
+        return found
 
     def feasible(self, row: int) -> bool:
         """Tell whether a node passes the filters."""
@@ -388,6 +391,8 @@ class Board:
     @property
     def refusals(self) -> list[tuple[str, int]]:
         """How many nodes each filter refused, those that refused any."""
+        if not any(self._refused):
+            return []
         return [
             (name, count) for name, count in zip(self._filters, self._refused, strict=True) if count
         ]

@@ -113,7 +113,8 @@ def place(
     count = len(slots)
     if arrays.empty:
         return Shortage(NO_NODES, 0, ev.Considered(), no_nodes=True)
-    ask = amounts(spec.resources)
+    board = room.boards.board(spec, fleet.facts.policy)
+    ask = amounts(spec.resources) if board is None else board.ask
     # So that no outcome names more of those that stop than a commit has room for.
     most = MOST_NAMES // (spec.replicas if at_least else count)
     crowded = room.crowded(ask, most)
@@ -123,7 +124,6 @@ def place(
         occupied = [barred] if spec.allow_colocation else [*occupied, barred]
         spec = replace(spec, allow_colocation=False)
     lost = penalties(fleet, arrays, deployment, instant_us)
-    board = room.boards.board(spec, fleet.facts.policy)
     # Whoever loses something makes room for one more at most among the best.
     wanted = max(count, _BEST_SHOWN) + len(lost)
     if board is not None:

@@ -60,9 +60,8 @@ def placements_on(
             held_here = row in ending or room.freed(row)
             starts_after = _starts_after(fleet, room, row, devices) if held_here else ()
         replica_id = name(slot, generation)
-        placements.append(
-            ev.Placement(replica_id, slot, generation, ids[row], points, starts_after, "", devices)
-        )
+        placed = (replica_id, slot, generation, ids[row], points, starts_after, "", devices)
+        placements.append(tuple.__new__(ev.Placement, placed))  # half the time of its own way
     return tuple(placements)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from operator import add, sub
-from typing import NamedTuple
 
 import numpy as np
 
@@ -31,19 +30,10 @@ from fogbank.placement.kept_boards import Boards
 _FEW = 16
 
 
-class PlainNode(NamedTuple):
-    """A node's columns as plain numbers, which a step for one node takes in a tenth of the time.
-
-    `free` is what is not promised of it as the round goes on, by dimension; `cpu` and `memory` are
-    its room, 1 for none, and `cpu_idle` and `memory_idle` what their load leaves, as shares of 1.
-    """
-
-    free: list[int]
-    cpu: float
-    memory: float
-    cpu_idle: float
-    memory_idle: float
-    region_code: int
+# A node's columns as plain numbers, which a step for one node takes in a tenth of the time: what is
+# not promised of it as the round goes on, by dimension; its cpu and memory, 1 for none, and what
+# their load leaves idle of both, as shares of 1; its region's code.
+PlainNode = tuple[list[int], float, float, float, float, int]
 
 
 class Room:
@@ -72,7 +62,7 @@ class Room:
         self._log_read = self._log_renewed = -1
         self._round_began = 0
         self._freed: dict[int, Integers] = {}
-        self._plain: dict[int, PlainNode] = {}
+        self.plain: dict[int, PlainNode] = {}
         # Rows on which more was taken in plain numbers than the columns say.
         self._unwritten: set[int] = set()
         self._copy()
@@ -105,7 +95,7 @@ class Room:
             self._booked[:, numbers] = booked
             free = pick(arrays.allocatable, numbers) - booked
             if len(rows) > _FEW:
-                self._make_plain(numbers, rows, free)
+                self._make_many_plain(numbers, rows, free)
             else:
                 self._forget_plain(rows)
             if (booked > before).any():
@@ -121,7 +111,7 @@ class Room:
         self.taken.clear()
 
     def _copy(self) -> None:
-        self._plain.clear()
+        self.plain.clear()
         self._unwritten.clear()
         self._booked = self.arrays.booked.copy()
         # How far `changes` went when each row changed last; the same again to read and write one.
@@ -135,7 +125,7 @@ class Room:
         """What is promised as the round stands, by dimension and node; not to be written to."""
         if self._unwritten:
             rows = list(self._unwritten)
-            free = np.array([self._plain[row].free for row in rows], dtype=np.int64).T
+            free = np.array([self.plain[row][0] for row in rows], dtype=np.int64).T
             numbers = np.array(rows, dtype=np.int64)
             self._booked[:, numbers] = pick(self.arrays.allocatable, numbers) - free
             self._unwritten.clear()
@@ -148,10 +138,10 @@ class Room:
         asked = ask[:, 0].tolist()
         cpu, memory, storage, gpu = asked
         most_cpu, most_memory, most_storage, most_gpu = self._largest
-        changed_at, now = self.changed_at, self.changes.end
+        changed_at, now, plain = self.changed_at, self.changes.end, self.plain
         for row in rows:
             changed_at[row] = now
-            free = self.plain(row).free
+            free = (plain.get(row) or self.make_plain(row))[0]
             free[CPU] -= cpu
             free[MEMORY] -= memory
             free[STORAGE] -= storage
@@ -168,36 +158,34 @@ class Room:
         """Return how far `changes` went when each of the selected nodes changed last."""
         return pick(self._changed_at, selection)
 
-    def plain(self, row: int) -> PlainNode:
-        """Return a node as the round stands, in plain numbers."""
-        known = self._plain.get(row)
-        if known is None:
-            arrays = self.arrays
-            # What was taken in plain numbers is known in them.
-            has, booked = arrays.allocatable[:, row].tolist(), self._booked[:, row].tolist()
-            cpu_load, memory_load = arrays.load[:, row].tolist()
-            known = self._plain[row] = PlainNode(
-                [*map(sub, has, booked)],
-                float(has[CPU] or 1),
-                float(has[MEMORY] or 1),
-                1.0 - cpu_load,
-                1.0 - memory_load,
-                arrays.region_codes.item(row),
-            )
-        return known
+    def make_plain(self, row: int) -> PlainNode:
+        """Note what a node is in plain numbers as the round stands, where that is not known."""
+        arrays = self.arrays
+        # What was taken in plain numbers is known in them.
+        has, booked = arrays.allocatable[:, row].tolist(), self._booked[:, row].tolist()
+        cpu_load, memory_load = arrays.load[:, row].tolist()
+        made = self.plain[row] = (
+            [*map(sub, has, booked)],
+            float(has[CPU] or 1),
+            float(has[MEMORY] or 1),
+            1.0 - cpu_load,
+            1.0 - memory_load,
+            arrays.region_codes.item(row),
+        )
+        return made
 
-    def _make_plain(self, numbers: Integers, rows: Sequence[int], free: Integers) -> None:
-        """Note what many nodes are in plain numbers: a third of what it costs one by one."""
+    def _make_many_plain(self, numbers: Integers, rows: Sequence[int], free: Integers) -> None:
+        """Note what many nodes are in plain numbers: a fifth of what it costs one by one."""
         arrays = self.arrays
         cpu, memory = np.maximum(pick(arrays.allocatable[: MEMORY + 1], numbers), 1).astype(float)
         cpu_idle, memory_idle = 1.0 - pick(arrays.load, numbers)
         columns = (cpu, memory, cpu_idle, memory_idle, pick(arrays.region_codes, numbers))
-        nodes = map(PlainNode, free.T.tolist(), *(column.tolist() for column in columns))
-        self._plain.update(zip(rows, nodes, strict=True))
+        nodes = zip(free.T.tolist(), *(column.tolist() for column in columns), strict=True)
+        self.plain.update(zip(rows, nodes, strict=True))
 
     def _forget_plain(self, rows: Iterable[int]) -> None:
         for row in rows:
-            self._plain.pop(row, None)
+            self.plain.pop(row, None)
 
     def expect(self, ask: Integers) -> None:
         """Note rows as `scarce` from now on where room for an ask (a column) comes to an end."""
