@@ -229,15 +229,14 @@ class Board:
         """Put the best nodes in front, `at_least` so many; those in reach are worked out for it."""
         size = max(at_least, _FRONT)
         while True:
-            best = self._keys.compress(self._keys < self._reach)
-            rows = best & _ROW_MASK
-            stale = rows.compress(self._may_be_less(rows)) if self._falls else rows[:0]
-            if stale.size:
-                self._lower_all(stale)
-            elif best.size > size or self._reach == _REFUSED_KEY:
+            within = np.flatnonzero(self._keys < self._reach)
+            if self._falls:
+                self._lower_all(within.compress(self._may_be_less(within)))
+            best = self._keys.take(within)
+            best = best.compress(best < self._reach)
+            if best.size > size or self._reach == _REFUSED_KEY:
                 break
-            else:
-                self._reach_further(size)
+            self._reach_further(size)
         self._bound = self._reach
         if best.size > size:
             best.partition(size)
