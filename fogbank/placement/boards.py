@@ -107,7 +107,15 @@ class Board:
         near = nearness(arrays.near, arrays.regions, self._spec.region, self._policy)
         if near is not self._near_from:
             self._near_from, self._near = near, near.tolist()
-        if room.changes.end == self._seen:
+        upto = room.changes.end
+        if upto == self._seen:
+            return
+        if (
+            self._falls
+            and room.renewed.end == self._seen_renewed
+            and room.scarce.end == self._seen_scarce
+        ):
+            self._seen = upto
             return
         renewed = room.renewed.since(self._seen_renewed)
         scarce = room.scarce.since(self._seen_scarce)

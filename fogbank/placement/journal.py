@@ -14,15 +14,13 @@ class Journal:
         """Begin with nothing changed since position `first`."""
         self._rows: list[int] = []
         self._first = first
-
-    @property
-    def end(self) -> int:
-        """How far there is to read."""
-        return self._first + len(self._rows)
+        # How far there is to read.
+        self.end = first
 
     def note_all(self, rows: Collection[int]) -> None:
         """Note that rows changed."""
         self._rows += rows
+        self.end += len(rows)
         if len(self._rows) > _KEPT:
             self._first += len(self._rows)
             self._rows.clear()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter as Tally
+
 from prometheus_client import Counter, Gauge, Histogram
 
 from fogbank.domain import events as ev
@@ -29,10 +31,10 @@ class PrometheusMeter:
 
     def decided(self, outcomes: tuple[ev.Outcome, ...], took_s: float) -> None:
         _SECONDS.observe(took_s)
-        for outcome in outcomes:
-            result = _RESULTS.get(type(outcome))
+        for kind, count in Tally(map(type, outcomes)).items():
+            result = _RESULTS.get(kind)
             if result is not None:
-                _ATTEMPTS.labels(result).inc()
+                _ATTEMPTS.labels(result).inc(count)
 
     def verdict(self, *, accepted: bool) -> None:
         _ROUNDS.labels("accepted" if accepted else "void").inc()
