@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import compress
+from itertools import chain, compress
 from operator import add, sub
 
 import numpy as np
@@ -125,8 +125,9 @@ class Room:
         """What is promised as the round stands, by dimension and node; not to be written to."""
         if self._unwritten:
             rows = list(self._unwritten)
-            free = np.array([self.plain[row][0] for row in rows], dtype=np.int64).T
-            numbers = np.array(rows, dtype=np.int64)
+            plain, numbers = self.plain, np.array(rows, dtype=np.int64)
+            amounts = chain.from_iterable([plain[row][0] for row in rows])
+            free = np.fromiter(amounts, np.int64, len(rows) * DIMENSIONS).reshape(-1, DIMENSIONS).T
             self._booked[:, numbers] = pick(self.arrays.allocatable, numbers) - free
             self._unwritten.clear()
         return self._readable
