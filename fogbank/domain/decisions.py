@@ -208,9 +208,7 @@ def _placed(
     changed = _evicted(decisions, outcome, sequence)
     deployment_id, placements = outcome.deployment_id, decisions.placements
     decision = decisions.change(deployment_id)
-    fills = False
     for replica_id, slot, generation, node_id, _, after, replaces, devices in outcome.placements:
-        fills = fills or not replaces
         if replica_id in placements:
             continue  # a replica is never moved: another node means another generation
         placed = placements[replica_id] = PlacedReplica(
@@ -224,10 +222,8 @@ def _placed(
             after,
             sequence,
             event.instant_us,
-            Desired.LIVE,
-            "",
-            devices,
-            outcome.revision,
+            gpu_devices=devices,
+            revision=outcome.revision,
         )
         changed.append(placed)
         if slot in decision.slots:
@@ -237,7 +233,7 @@ def _placed(
             decision.preempted.pop(slot, None)
         decision.generations[slot] = generation
         decision.replica_ids.append(replica_id)
-    if fills:
+    if not all(placement.replaces for placement in outcome.placements):
         # Successors alone fill no vacant slot: what waits for room waits on.
         _end_wait(decision)
         decision.reason = ""
