@@ -92,18 +92,19 @@ def show(node: node_changes.NodeArgument, at: At = "", output: Output = AsTable)
     from fogbank.cli.moments import moment
     from fogbank.cli.node_replicas import print_replicas, replica_rows, replicas_on
     from fogbank.cli.views import node_row
-    from fogbank.v1 import node_service_pb2
+    from fogbank.v1 import moments_pb2, node_service_pb2
 
     as_of = moment(at) if at else None
     request = node_service_pb2.GetNodeRequest(as_of=as_of)
     with connect() as connection:
         request.node = node_reference(connection, node, as_of)
-        if at:
-            then = connection.call(connection.nodes.GetNode, request, PAST_TIMEOUT_S).node
-            print_node(node_row(then), output)
-            return
-        shown = connection.call(connection.nodes.GetNode, request).node
-        there = replicas_on(connection, shown.id)
+        if as_of is None:
+            shown = connection.call(connection.nodes.GetNode, request).node
+        else:
+            answer = connection.call(connection.nodes.GetNode, request, PAST_TIMEOUT_S)
+            # A time is a commit from here on, so that both answers are of the same moment.
+            shown, as_of = answer.node, moments_pb2.Moment(sequence=answer.as_of_sequence)
+        there = replicas_on(connection, shown.id, as_of)
     row, replicas = node_row(shown), replica_rows(there)
     if output in {OutputFormat.JSON, OutputFormat.YAML}:
         row["placed_replicas"] = replicas

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from fogbank.cli.enum_words import enum_word
 from fogbank.cli.output import Column, counted, print_table, table
 from fogbank.cli.views import amounts, replica_status
-from fogbank.v1 import deployments_pb2, node_service_pb2
+from fogbank.v1 import deployments_pb2, moments_pb2, node_service_pb2
 
 if TYPE_CHECKING:
     from fogbank.cli.connection import Connection
@@ -26,10 +26,16 @@ _COLUMNS = (
 )
 
 
-def replicas_on(connection: "Connection", node: str) -> node_service_pb2.ListNodeReplicasResponse:
-    """Return what is on a node, given by its name or whole id, as far as the caller may see it."""
-    request = node_service_pb2.ListNodeReplicasRequest(node=node)
-    return connection.call(connection.nodes.ListNodeReplicas, request)
+def replicas_on(
+    connection: "Connection", node: str, as_of: moments_pb2.Moment | None = None
+) -> node_service_pb2.ListNodeReplicasResponse:
+    """Return what is or was on a node (its name or whole id), as far as the caller may see it."""
+    from fogbank.cli.connection import PAST_TIMEOUT_S
+
+    request = node_service_pb2.ListNodeReplicasRequest(node=node, as_of=as_of)
+    if as_of is None:
+        return connection.call(connection.nodes.ListNodeReplicas, request)
+    return connection.call(connection.nodes.ListNodeReplicas, request, PAST_TIMEOUT_S)
 
 
 def replica_rows(answer: node_service_pb2.ListNodeReplicasResponse) -> list[dict[str, Any]]:

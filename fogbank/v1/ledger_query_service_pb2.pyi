@@ -8,6 +8,7 @@ from fogbank.v1 import audit_service_pb2 as _audit_service_pb2
 from fogbank.v1 import deployments_pb2 as _deployments_pb2
 from fogbank.v1 import identity_service_pb2 as _identity_service_pb2
 from fogbank.v1 import moments_pb2 as _moments_pb2
+from fogbank.v1 import node_service_pb2 as _node_service_pb2
 from fogbank.v1 import nodes_pb2 as _nodes_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -442,6 +443,62 @@ class QueryClusterStatusResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___QueryClusterStatusResponse: _TypeAlias = QueryClusterStatusResponse  # noqa: Y015
+
+@_typing.final
+class QueryNodeReplicasRequest(_message.Message):
+    """Of which node to list what was placed on it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    OWNER_ID_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """Node's id (UUID) or name."""
+    owner_id: _builtins.str
+    """Whose deployments to list; empty for everybody's."""
+    @_builtins.property
+    def as_of(self) -> _moments_pb2.Moment:
+        """As it was then; never absent."""
+
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        owner_id: _builtins.str = ...,
+        as_of: _moments_pb2.Moment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "node", b"node", "owner_id", b"owner_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryNodeReplicasRequest: _TypeAlias = QueryNodeReplicasRequest  # noqa: Y015
+
+@_typing.final
+class QueryNodeReplicasResponse(_message.Message):
+    """What was placed on the node."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOUND_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def found(self) -> _node_service_pb2.ListNodeReplicasResponse:
+        """As the one who asks is told."""
+
+    def __init__(
+        self,
+        *,
+        found: _node_service_pb2.ListNodeReplicasResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["found", b"found"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["found", b"found"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryNodeReplicasResponse: _TypeAlias = QueryNodeReplicasResponse  # noqa: Y015
 
 @_typing.final
 class GetLedgerStatusRequest(_message.Message):

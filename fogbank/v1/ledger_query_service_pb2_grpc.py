@@ -60,6 +60,11 @@ class LedgerQueryServiceStub:
                 request_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryClusterStatusRequest.SerializeToString,
                 response_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryClusterStatusResponse.FromString,
                 _registered_method=True)
+        self.QueryNodeReplicas = channel.unary_unary(
+                '/fogbank.v1.LedgerQueryService/QueryNodeReplicas',
+                request_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryNodeReplicasRequest.SerializeToString,
+                response_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryNodeReplicasResponse.FromString,
+                _registered_method=True)
         self.GetLedgerStatus = channel.unary_unary(
                 '/fogbank.v1.LedgerQueryService/GetLedgerStatus',
                 request_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.GetLedgerStatusRequest.SerializeToString,
@@ -151,6 +156,13 @@ class LedgerQueryServiceServicer:
 
     def QueryClusterStatus(self, request, context):
         """Shows how much of a cluster was used.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QueryNodeReplicas(self, request, context):
+        """Lists what was placed on a node.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -260,6 +272,11 @@ def add_LedgerQueryServiceServicer_to_server(servicer, server):
                     servicer.QueryClusterStatus,
                     request_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryClusterStatusRequest.FromString,
                     response_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryClusterStatusResponse.SerializeToString,
+            ),
+            'QueryNodeReplicas': grpc.unary_unary_rpc_method_handler(
+                    servicer.QueryNodeReplicas,
+                    request_deserializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryNodeReplicasRequest.FromString,
+                    response_serializer=fogbank_dot_v1_dot_ledger__query__service__pb2.QueryNodeReplicasResponse.SerializeToString,
             ),
             'GetLedgerStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetLedgerStatus,
@@ -453,6 +470,33 @@ class LedgerQueryService:
             '/fogbank.v1.LedgerQueryService/QueryClusterStatus',
             fogbank_dot_v1_dot_ledger__query__service__pb2.QueryClusterStatusRequest.SerializeToString,
             fogbank_dot_v1_dot_ledger__query__service__pb2.QueryClusterStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QueryNodeReplicas(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fogbank.v1.LedgerQueryService/QueryNodeReplicas',
+            fogbank_dot_v1_dot_ledger__query__service__pb2.QueryNodeReplicasRequest.SerializeToString,
+            fogbank_dot_v1_dot_ledger__query__service__pb2.QueryNodeReplicasResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,8 @@ class LedgerQueryServiceStub:
     """Lists nodes."""
     QueryClusterStatus: _grpc.UnaryUnaryMultiCallable[_ledger_query_service_pb2.QueryClusterStatusRequest, _ledger_query_service_pb2.QueryClusterStatusResponse]
     """Shows how much of a cluster was used."""
+    QueryNodeReplicas: _grpc.UnaryUnaryMultiCallable[_ledger_query_service_pb2.QueryNodeReplicasRequest, _ledger_query_service_pb2.QueryNodeReplicasResponse]
+    """Lists what was placed on a node."""
     GetLedgerStatus: _grpc.UnaryUnaryMultiCallable[_ledger_query_service_pb2.GetLedgerStatusRequest, _ledger_query_service_pb2.GetLedgerStatusResponse]
     """Says how far the projection is."""
     ReadSnapshot: _grpc.UnaryStreamMultiCallable[_ledger_query_service_pb2.ReadSnapshotRequest, _ledger_query_service_pb2.ReadSnapshotResponse]
@@ -81,6 +83,8 @@ class LedgerQueryServiceAsyncStub(LedgerQueryServiceStub):
     """Lists nodes."""
     QueryClusterStatus: _aio.UnaryUnaryMultiCallable[_ledger_query_service_pb2.QueryClusterStatusRequest, _ledger_query_service_pb2.QueryClusterStatusResponse]  # type: ignore[assignment]
     """Shows how much of a cluster was used."""
+    QueryNodeReplicas: _aio.UnaryUnaryMultiCallable[_ledger_query_service_pb2.QueryNodeReplicasRequest, _ledger_query_service_pb2.QueryNodeReplicasResponse]  # type: ignore[assignment]
+    """Lists what was placed on a node."""
     GetLedgerStatus: _aio.UnaryUnaryMultiCallable[_ledger_query_service_pb2.GetLedgerStatusRequest, _ledger_query_service_pb2.GetLedgerStatusResponse]  # type: ignore[assignment]
     """Says how far the projection is."""
     ReadSnapshot: _aio.UnaryStreamMultiCallable[_ledger_query_service_pb2.ReadSnapshotRequest, _ledger_query_service_pb2.ReadSnapshotResponse]  # type: ignore[assignment]
@@ -146,6 +150,14 @@ class LedgerQueryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_query_service_pb2.QueryClusterStatusResponse, _abc.Awaitable[_ledger_query_service_pb2.QueryClusterStatusResponse]]:
         """Shows how much of a cluster was used."""
+
+    @_abc_1.abstractmethod
+    def QueryNodeReplicas(
+        self,
+        request: _ledger_query_service_pb2.QueryNodeReplicasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_query_service_pb2.QueryNodeReplicasResponse, _abc.Awaitable[_ledger_query_service_pb2.QueryNodeReplicasResponse]]:
+        """Lists what was placed on a node."""
 
     @_abc_1.abstractmethod
     def GetLedgerStatus(

@@ -15,6 +15,7 @@ from fogbank.codec.audit import rederived_to_pb
 from fogbank.codec.clusters import cluster_status_to_pb
 from fogbank.codec.comparison import compared_to_pb
 from fogbank.codec.log_evidence import proof_to_pb, scrub_to_pb, signed_to_pb, verified_to_pb
+from fogbank.codec.node_replicas import node_replicas_to_pb
 from fogbank.codec.policies import policy_from_pb
 from fogbank.codec.views import (
     deployment_to_pb,
@@ -26,8 +27,10 @@ from fogbank.codec.views import (
 )
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.states import DeploymentStatus
+from fogbank.domain.views import Moment
 from fogbank.v1 import ledger_query_service_pb2 as pb
 from fogbank.v1 import ledger_query_service_pb2_grpc as pb_grpc
+from fogbank.v1.moments_pb2 import Moment as PbMoment
 from services.ledger.app.comparisons import Comparisons
 from services.ledger.app.evidence import Evidence
 from services.ledger.app.log_verification import LogVerification
@@ -122,14 +125,21 @@ class LedgerQueryServicer(pb_grpc.LedgerQueryServiceServicer):
             as_of_sequence=found.as_of_sequence,
         )
 
+    async def QueryNodeReplicas(
+        self, request: pb.QueryNodeReplicasRequest, context: Context
+    ) -> pb.QueryNodeReplicasResponse:
+        found = await self._answers.queries.node_replicas(
+            request.node, request.owner_id, _moment(request.as_of)
+        )
+        return pb.QueryNodeReplicasResponse(found=node_replicas_to_pb(found))
+
     async def QueryClusterStatus(
         self, request: pb.QueryClusterStatusRequest, context: Context
     ) -> pb.QueryClusterStatusResponse:
-        moment = moment_from_pb(request.as_of)
-        if moment is None:
-            raise InvalidArgumentError.of_field("as_of", "must be a sequence or a time")
         found = await self._answers.queries.cluster_status(
-            request.cluster_id, self._wait(request.min_sequence, context), moment
+            request.cluster_id,
+            self._wait(request.min_sequence, context),
+            _moment(request.as_of),
         )
         return pb.QueryClusterStatusResponse(status=cluster_status_to_pb(found))
 
@@ -250,6 +260,13 @@ class LedgerQueryServicer(pb_grpc.LedgerQueryServiceServicer):
         if remaining_s is None:
             return Wait(sequence, self._longest_wait_s)
         return Wait(sequence, min(remaining_s - _WAY_BACK_S, self._longest_wait_s))
+
+
+def _moment(message: PbMoment) -> Moment:
+    moment = moment_from_pb(message)
+    if moment is None:
+        raise InvalidArgumentError.of_field("as_of", "must be a sequence or a time")
+    return moment
 
 
 def _filter(request: pb.QueryDeploymentsRequest) -> DeploymentFilter:

@@ -11,7 +11,7 @@ from fogbank.domain.errors import FailedPreconditionError, NotFoundError, Unavai
 from fogbank.domain.log_evidence import CommitProof, LogScrub, SignedLog, VerifiedPart
 from fogbank.domain.policy import Policy
 from fogbank.domain.rederived import RederivedPart, Span
-from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page
+from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeReplica, NodeView, Page
 from services.gateway.app.fold import FleetFold
 from services.gateway.app.ports import (
     DeploymentQuery,
@@ -97,6 +97,12 @@ class FoldLedger:
         facts = sorted(self._fold.fleet.facts.nodes.values(), key=lambda fact: fact.name)
         views = [node_view(self._fold, fact) for fact in facts if not fact.removed]
         return self._answer(Page(tuple(views[offset : offset + limit]), len(views)))
+
+    async def node_replicas(
+        self, node: str, owner_id: str, moment: Moment
+    ) -> AsOf[Page[NodeReplica]]:
+        self.moments.append(moment)
+        raise NotFoundError(f"no node {node} of {owner_id}")
 
     async def cluster_status(
         self, cluster_id: int, moment: Moment, min_sequence: int = 0

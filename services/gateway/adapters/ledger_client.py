@@ -17,6 +17,7 @@ from fogbank.codec.log_evidence import (
     signed_from_pb,
     verified_from_pb,
 )
+from fogbank.codec.node_replicas import node_replicas_from_pb
 from fogbank.codec.policies import policy_to_pb
 from fogbank.codec.views import (
     deployment_from_pb,
@@ -33,7 +34,15 @@ from fogbank.domain.log_evidence import CommitProof, LogScrub, SignedLog, Verifi
 from fogbank.domain.policy import Policy
 from fogbank.domain.rederived import RederivedPart
 from fogbank.domain.status import StatusChange
-from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page, StatusRecord
+from fogbank.domain.views import (
+    AsOf,
+    DeploymentView,
+    Moment,
+    NodeReplica,
+    NodeView,
+    Page,
+    StatusRecord,
+)
 from fogbank.log.port import StoredCommit, Writer
 from fogbank.runtime.deadlines import PAST_ANSWER_S, PAST_TURN_S
 from fogbank.v1 import audit_service_pb2, deployments_pb2
@@ -156,6 +165,19 @@ class LedgerClient:
                 raise _error(error) from error
         items = tuple(node_from_pb(node) for node in answer.nodes)
         return AsOf(Page(items, answer.total_size), answer.as_of_sequence)
+
+    async def node_replicas(
+        self, node: str, owner_id: str, moment: Moment
+    ) -> AsOf[Page[NodeReplica]]:
+        request = pb.QueryNodeReplicasRequest(
+            node=node, owner_id=owner_id, as_of=moment_to_pb(moment)
+        )
+        async with self._patience(moment) as timeout_s:
+            try:
+                answer = await self._stub.QueryNodeReplicas(request, timeout=timeout_s)
+            except grpc.aio.AioRpcError as error:
+                raise _error(error) from error
+        return node_replicas_from_pb(answer.found)
 
     async def cluster_status(
         self, cluster_id: int, moment: Moment, min_sequence: int = 0

@@ -58,14 +58,21 @@ class Nodes:
         """
         return await self._ledger.node(node, min_sequence, moment)
 
-    def replicas(self, principal: Principal, node: str) -> AsOf[Page[NodeReplica]]:
+    async def replicas(
+        self, principal: Principal, node: str, moment: Moment | None = None
+    ) -> AsOf[Page[NodeReplica]]:
         """List what is placed on a node and has not ended, by the deployments' names and slots.
 
-        Of those only what the caller may see is listed; all are counted.
+        It is as it was at a moment if one is given. Of those only what the caller may see is
+        listed; all are counted.
 
         Raises:
-            InvalidArgumentError, NotFoundError: as `find_node`.
+            InvalidArgumentError, NotFoundError: as `find_node`; the log has no such moment.
+            UnavailableError: the ledger does not answer in time.
         """
+        if moment is not None:
+            owner_id = "" if principal.sees_all else principal.user_id
+            return await self._ledger.node_replicas(node, owner_id, moment)
         fleet = self._fold.fleet
         placed = list(fleet.on_node(find_node(fleet, node).id))
         listed = [

@@ -19,7 +19,15 @@ from fogbank.domain.rederived import RederivedPart
 from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.status import StatusChange
 from fogbank.domain.tenancy import MembershipRole
-from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page, StatusRecord
+from fogbank.domain.views import (
+    AsOf,
+    DeploymentView,
+    Moment,
+    NodeReplica,
+    NodeView,
+    Page,
+    StatusRecord,
+)
 from fogbank.log.port import StoredCommit
 from services.gateway.core.agent_messages import NodeCertificate
 from services.gateway.core.touching import Kind
@@ -142,6 +150,11 @@ class LedgerQueries(Protocol):
         self, limit: int, offset: int, min_sequence: int = 0, moment: Moment | None = None
     ) -> AsOf[Page[NodeView]]:
         """Return a page of nodes, by name; `limit` is 1 to 1,000."""
+
+    async def node_replicas(
+        self, node: str, owner_id: str, moment: Moment
+    ) -> AsOf[Page[NodeReplica]]:
+        """Return what was on a node, listed an owner's only or (empty) everybody's, counted all."""
 
     async def cluster_status(
         self, cluster_id: int, moment: Moment, min_sequence: int = 0

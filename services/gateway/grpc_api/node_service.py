@@ -8,9 +8,9 @@ from typing import Any
 import grpc.aio
 from google.protobuf.duration_pb2 import Duration
 
+from fogbank.codec.node_replicas import node_replicas_to_pb
 from fogbank.codec.rebalances import rebalance_plan_to_pb, rebalance_to_pb
-from fogbank.codec.values import resources_to_pb
-from fogbank.codec.views import moment_from_pb, node_to_pb, replica_to_pb
+from fogbank.codec.views import moment_from_pb, node_to_pb
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.join_rules import JoinTokenFact
 from fogbank.domain.rebalancing import RebalanceTerms
@@ -85,20 +85,9 @@ class NodeService(rpc.NodeServiceServicer):
         self, request: pb.ListNodeReplicasRequest, context: Context
     ) -> pb.ListNodeReplicasResponse:
         """List the replicas on a node that the caller may see."""
-        found = self._nodes.replicas(current_principal(), request.node)
-        return pb.ListNodeReplicasResponse(
-            replicas=[
-                pb.NodeReplica(
-                    deployment_id=each.deployment_id,
-                    deployment_name=each.deployment_name,
-                    replica=replica_to_pb(each.replica),
-                    resources=resources_to_pb(each.resources),
-                )
-                for each in found.value.items
-            ],
-            total_size=found.value.total,
-            as_of_sequence=found.as_of_sequence,
-        )
+        moment = moment_from_pb(request.as_of)
+        found = await self._nodes.replicas(current_principal(), request.node, moment)
+        return node_replicas_to_pb(found)
 
     async def WatchNodes(
         self, request: pb.WatchNodesRequest, context: Context

@@ -12,16 +12,18 @@ from sqlalchemy import JSON, Row, Table
 from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.rollouts import wanted_revision
-from fogbank.domain.status import replica_views
-from fogbank.domain.views import DeploymentView, NodeView
+from fogbank.domain.status import placed_view, replica_views
+from fogbank.domain.views import DeploymentView, NodeReplica, NodeView
 from services.ledger.adapters.tables import DEPLOYMENTS, NODES
-from services.ledger.adapters.views import deployment_view, node_view
+from services.ledger.adapters.views import deployment_view, node_view, replica_summary
+from services.ledger.app.own_past import OwnedReplica
 from services.ledger.app.standings import Standing
 from services.ledger.core.making import (
     deployment_row,
     deployment_state_row,
     node_row,
     node_state_row,
+    replica_row,
 )
 from services.ledger.core.rows import ReplicaRow
 
@@ -90,6 +92,24 @@ def _replica(fleet: FleetState, row: ReplicaRow) -> list[Any]:
         row.unknown,
         row.gpu_devices,
         row.ports,
+    ]
+
+
+def shown_replicas(fleet: FleetState, node_id: str) -> list[OwnedReplica]:
+    """Return what is on a node of a state and has not ended."""
+    known = fleet.facts.deployments
+    return [
+        OwnedReplica(
+            known[placed.deployment_id].owner_id,
+            NodeReplica(
+                placed.deployment_id,
+                known[placed.deployment_id].spec.name,
+                replica_summary(_replica(fleet, replica_row(placed_view(fleet, placed), ""))),
+                placed.resources,
+            ),
+        )
+        for placed in fleet.on_node(node_id)
+        if placed.deployment_id in known
     ]
 
 

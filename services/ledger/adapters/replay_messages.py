@@ -11,6 +11,7 @@ from fogbank.domain.comparison import ComparedPart
 from fogbank.domain.policy import Policy
 from fogbank.domain.rederived import RederivedPart, Span
 from fogbank.domain.views import DeploymentView, NodeView
+from services.ledger.app.own_past import OwnedReplica
 from services.ledger.app.records import Touched
 from services.ledger.app.replays import KeptCommit
 from services.ledger.app.standings import Standing
@@ -91,6 +92,19 @@ class ShowNodesAlone(msgspec.Struct, tag=True, frozen=True):
     taken: dict[str, TakenRoom]
 
 
+class ListPlacedAlone(msgspec.Struct, tag=True, frozen=True):
+    """Name the deployments with a replica on a node that has not ended, by the chosen events."""
+
+    node_id: str
+
+
+class ShowReplicasAlone(msgspec.Struct, tag=True, frozen=True):
+    """Show the replicas of some deployments on a node that have not ended."""
+
+    node_id: str
+    deployment_ids: tuple[str, ...]
+
+
 class Named(msgspec.Struct, tag=True, frozen=True):
     """Some ids."""
 
@@ -105,6 +119,12 @@ class ShownDeployments(msgspec.Struct, tag=True, frozen=True):
     """Deployments as queries show them."""
 
     views: tuple[DeploymentView, ...]
+
+
+class ShownReplicas(msgspec.Struct, tag=True, frozen=True):
+    """Replicas on a node."""
+
+    replicas: tuple[OwnedReplica, ...]
 
 
 class ShownNodes(msgspec.Struct, tag=True, frozen=True):
@@ -139,9 +159,12 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
 
 
 # What is asked of chosen events.
-OfChosen = TakeAlone | ListNodesOf | ShowAlone | ShowNodesAlone
+OfChosen = (
+    TakeAlone | ListNodesOf | ShowAlone | ShowNodesAlone | ListPlacedAlone | ShowReplicasAlone
+)
 Request = Pieces | BeginSpan | Derive | BeginComparison | Compare | BeginAlone | OfChosen
-Answer = Taken | Begun | Derived | Compared | Named | ShownDeployments | ShownNodes | Failed
+Shown = ShownDeployments | ShownNodes | ShownReplicas
+Answer = Taken | Begun | Derived | Compared | Named | Shown | Failed
 
 _encoder = msgspec.msgpack.Encoder()
 _requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)

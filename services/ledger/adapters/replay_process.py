@@ -17,7 +17,7 @@ from fogbank.domain.rederived import RederivedPart, Span
 from fogbank.domain.snapshots import Snapshot
 from fogbank.domain.views import DeploymentView, NodeView
 from services.ledger.adapters import replay_messages as say
-from services.ledger.app.own_past import HolderEndedError
+from services.ledger.app.own_past import HolderEndedError, OwnedReplica
 from services.ledger.app.records import Touched
 from services.ledger.app.replays import KeptCommit, ReplayFailedError
 from services.ledger.app.standings import Standing
@@ -73,6 +73,17 @@ class ReplayProcess:
     async def nodes_of(self, deployment_ids: Sequence[str]) -> Sequence[str]:
         """Return the nodes that some deployments were ever placed on."""
         return (await self._ask(say.ListNodesOf(tuple(deployment_ids)), say.Named)).ids
+
+    async def placed_on(self, node_id: str) -> Sequence[str]:
+        """Return the deployments with a replica on a node that has not ended."""
+        return (await self._ask(say.ListPlacedAlone(node_id), say.Named)).ids
+
+    async def replicas_on(
+        self, node_id: str, deployment_ids: Sequence[str]
+    ) -> Sequence[OwnedReplica]:
+        """Return the replicas of some deployments on a node that have not ended."""
+        request = say.ShowReplicasAlone(node_id, tuple(deployment_ids))
+        return (await self._ask(request, say.ShownReplicas)).replicas
 
     async def show_alone(
         self, standings: Sequence[Standing], *, whole: bool

@@ -21,7 +21,7 @@ from fogbank.placement import ENGINE
 from fogbank.placement.rederive import SpanRederiver
 from fogbank.placement.what_if import Comparison
 from services.ledger.adapters import replay_messages as say
-from services.ledger.adapters.past_views import shown_deployments, shown_nodes
+from services.ledger.adapters.past_views import shown_deployments, shown_nodes, shown_replicas
 from services.ledger.app.records import Touched
 from services.ledger.app.replays import KeptCommit
 from services.ledger.core.alone import OwnEvents, Wanted
@@ -117,6 +117,13 @@ def _of_chosen(alone: OwnEvents, request: say.OfChosen) -> say.Answer:
             state = alone.state(Wanted(frozenset(each.deployment_id for each in standings)))
             views = shown_deployments(state, standings, alone.log_time_us, whole=request.whole)
             return say.ShownDeployments(tuple(views))
+        case say.ListPlacedAlone():
+            there = alone.state(Wanted(node_ids=frozenset([request.node_id])))
+            return say.Named(tuple(sorted(there.deployments_on(request.node_id))))
+        case say.ShowReplicasAlone():
+            wanted = Wanted(frozenset(request.deployment_ids), frozenset([request.node_id]))
+            there = alone.state(wanted)
+            return say.ShownReplicas(tuple(shown_replicas(there, request.node_id)))
         case say.ShowNodesAlone():
             state = alone.state(Wanted())
             for node_id, taken in request.taken.items():

@@ -42,7 +42,7 @@ def deployment_view(
         updated_at_us=row.updated_at,
         deleted_at_us=row.deleted_at or 0,
         running_replicas=row.running_replicas,
-        replicas=tuple([_replica(replica) for replica in replicas]),
+        replicas=tuple([replica_summary(replica) for replica in replicas]),
         recent_changes=tuple([_change(row.id, change) for change in changes]),
         available_nodes=row.available_nodes,
     )
@@ -83,7 +83,8 @@ def _spec(row: Row[Any]) -> DeploymentSpec:
     )
 
 
-def _replica(replica: list[Any]) -> ReplicaSummary:
+def replica_summary(replica: list[Any]) -> ReplicaSummary:
+    """Return the read model of a replica, given as a JSON array."""
     (
         replica_id,
         slot,

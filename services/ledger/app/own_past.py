@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Protocol
 
 from fogbank.domain.errors import NotFoundError, UnavailableError
 from fogbank.domain.states import NodeStatus
-from fogbank.domain.views import RECENT_CHANGES, DeploymentView, NodeView
+from fogbank.domain.views import RECENT_CHANGES, DeploymentView, NodeReplica, NodeView
 from services.ledger.app.past_reads import PastReads
 from services.ledger.app.records import RecordIndex, Touched
 from services.ledger.app.standings import Standing, Standings
@@ -20,6 +21,14 @@ class HolderEndedError(UnavailableError):
     """Who held the events is gone, and they with it."""
 
     default_reason = "REPLAY_ENDED"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedReplica:
+    """A replica on a node, and who owns its deployment."""
+
+    owner_id: str
+    replica: NodeReplica
 
 
 class OwnHolder(Protocol):
@@ -37,6 +46,14 @@ class OwnHolder(Protocol):
 
     async def nodes_of(self, deployment_ids: Sequence[str]) -> Sequence[str]:
         """Return the nodes that some deployments were ever placed on."""
+
+    async def placed_on(self, node_id: str) -> Sequence[str]:
+        """Return the deployments with a replica on a node that has not ended."""
+
+    async def replicas_on(
+        self, node_id: str, deployment_ids: Sequence[str]
+    ) -> Sequence[OwnedReplica]:
+        """Return the replicas of some deployments on a node that have not ended."""
 
     async def show_alone(
         self, standings: Sequence[Standing], *, whole: bool
@@ -87,6 +104,16 @@ class OwnPast:
         await holder.begin_alone()
         (view,) = await self._nodes(holder, [await self._node_id(holder, node, upto)], upto)
         return view
+
+    async def replicas_on(self, holder: OwnHolder, node: str, upto: int) -> Sequence[OwnedReplica]:
+        """Return what was on a node after a commit; NotFoundError if there was no such node."""
+        await holder.begin_alone()
+        node_id = await self._node_id(holder, node, upto)
+        await self._take(holder, ThingKind.NODE, [node_id], upto)
+        # What rounds wanted of a replica may be told by one that names its deployment only.
+        deployment_ids = await holder.placed_on(node_id)
+        await self._take(holder, ThingKind.DEPLOYMENT, deployment_ids, upto)
+        return await holder.replicas_on(node_id, deployment_ids)
 
     async def nodes(
         self, holder: OwnHolder, node_ids: Sequence[str], upto: int

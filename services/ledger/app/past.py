@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from fogbank.domain.cluster_status import ClusterStatus, no_cluster_then
 from fogbank.domain.errors import InvalidArgumentError
-from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page
+from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeReplica, NodeView, Page
 from fogbank.runtime.clock import Clock
 from services.ledger.app.own_past import HolderEndedError, OwnHolder, OwnPast
 from services.ledger.app.past_reads import PastMoment, PastReads
@@ -112,6 +112,20 @@ class PastStates:
         async with self._holding() as holder:
             views = await self._own.nodes(holder, found.items, sequence)
         return AsOf(Page(tuple(views), found.total), sequence)
+
+    async def node_replicas(
+        self, node: str, owner_id: str, moment: Moment
+    ) -> AsOf[Page[NodeReplica]]:
+        """Return what was on a node, by deployments' names and slots; NotFoundError if none was.
+
+        With an owner only what is theirs is listed; all are counted.
+        """
+        sequence = await self.sequence_of(moment)
+        async with self._holding() as holder:
+            found = await self._own.replicas_on(holder, node, sequence)
+        listed = [each.replica for each in found if owner_id in {"", each.owner_id}]
+        listed.sort(key=lambda each: (each.deployment_name, each.deployment_id, each.replica.slot))
+        return AsOf(Page(tuple(listed), len(found)), sequence)
 
     async def cluster_status(self, cluster_id: int, moment: Moment) -> AsOf[ClusterStatus]:
         """Return how much of a cluster was used, and how its deployments did.

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from fogbank.domain.cluster_status import ClusterStatus
 from fogbank.domain.errors import InvalidArgumentError, NotFoundError
 from fogbank.domain.status import StatusChange
-from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeView, Page, StatusRecord
+from fogbank.domain.views import (
+    AsOf,
+    DeploymentView,
+    Moment,
+    NodeReplica,
+    NodeView,
+    Page,
+    StatusRecord,
+)
 from services.ledger.app.past import PastStates
 from services.ledger.app.ports import DeploymentFilter, LedgerReads
 from services.ledger.app.progress import Progress
@@ -103,6 +111,16 @@ class LedgerQueries:
         if moment is not None:
             return await self._past.nodes(limit, offset, moment)
         return await self._reads.nodes(limit, offset)
+
+    async def node_replicas(
+        self, node: str, owner_id: str, moment: Moment
+    ) -> AsOf[Page[NodeReplica]]:
+        """Return what was on a node at a past moment, listed an owner's only if one is named.
+
+        Raises:
+            NotFoundError: there was no such node.
+        """
+        return await self._past.node_replicas(node, owner_id, moment)
 
     async def cluster_status(
         self, cluster_id: int, wait: Wait, moment: Moment

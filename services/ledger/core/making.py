@@ -65,7 +65,7 @@ def deployment_state_row(
     decision = fleet.decisions.deployments.get(deployment.id)
     waiting_for = clean(decision.reason) if decision is not None else ""
     failed = status is DeploymentStatus.FAILED and decision is not None
-    replicas = tuple([_replica_row(view, waiting_for) for view in views])
+    replicas = tuple([replica_row(view, waiting_for) for view in views])
     _, told = derive_status(fleet, deployment, status)
     return DeploymentStateRow(
         deployment.id,
@@ -119,7 +119,8 @@ def deployment_row(
     )
 
 
-def _replica_row(view: ReplicaView, waiting_for: str) -> ReplicaRow:
+def replica_row(view: ReplicaView, waiting_for: str) -> ReplicaRow:
+    """Return a replica, which waits for a node for a reason until it has one."""
     placed, observed = view.placed, view.observed
     if placed is None:
         return ReplicaRow(

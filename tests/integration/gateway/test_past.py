@@ -97,10 +97,12 @@ async def test_single_answers_and_lists_over_grpc(world: GatewayWorld) -> None:
     await world.node_service.ListNodes(nodes, metadata=alice)
     node = node_service_pb2.GetNodeRequest(node="nobody", as_of=as_of)
     await refusal(world.node_service.GetNode(node, metadata=alice))
+    there = node_service_pb2.ListNodeReplicasRequest(node="nobody", as_of=as_of)
+    await refusal(world.node_service.ListNodeReplicas(there, metadata=alice))
     cluster = identity_service_pb2.GetClusterStatusRequest(cluster_id=1, as_of=as_of)
     status = await world.identity_service.GetClusterStatus(cluster, metadata=alice)
     assert dict(status.deployments) == {"pending": 1}
-    assert asked == [Moment(2)] * 5
+    assert asked == [Moment(2)] * 6
 
 
 async def test_the_past_of_a_cluster_is_shown_to_those_who_are_members_now(

@@ -27,7 +27,7 @@ from fogbank.runtime.grpc_server import GrpcServer
 from services.gateway.adapters.ledger_client import LedgerClient
 from services.gateway.app.ports import DeploymentQuery
 from services.ledger.adapters.maintenance import rebuild
-from services.ledger.adapters.past_views import shown_nodes
+from services.ledger.adapters.past_views import shown_nodes, shown_replicas
 from services.ledger.adapters.replay_process import ReplayProcess, replay_process
 from services.ledger.app.own_past import HolderEndedError
 from services.ledger.app.ports import CopyDamagedError, DeploymentFilter, DeploymentSort
@@ -125,6 +125,14 @@ async def nodes_are_told(queries: LedgerQueries, fleet: FleetState, node_ids: se
     for view in views:
         if view.id in node_ids:
             assert await queries.node(view.id, NOW, moment) == AsOf(view, fleet.position)
+            there = shown_replicas(fleet, view.id)
+            told = (await queries.node_replicas(view.id, "", moment)).value
+            assert len(there) == told.total == len(told.items) == view.replicas
+            assert {each.replica.id: each for each in told.items} == {
+                each.replica.replica.id: each.replica for each in there
+            }
+            theirs = await queries.node_replicas(view.id, "nobody", moment)
+            assert theirs == AsOf(Page((), len(there)), fleet.position)
     for name in (f"fog-{number}" for number in range(6)):
         called = [
             view for view in views if view.name == name and view.status is not NodeStatus.REMOVED
@@ -415,6 +423,10 @@ async def test_a_process_of_its_own_answers_a_gateway(url: str) -> None:
             assert await client.deployments(DeploymentQuery(moment=then)) == live
             some = live.value.items[0].id
             assert await client.deployment(some, moment=then) == await client.deployment(some)
+            with pytest.raises(NotFoundError, match="Node not found"):
+                await client.node_replicas("nobody", "", then)
+            told = await client.node_replicas("fog-0", "", then)
+            assert told == await ledger.answers.queries.node_replicas("fog-0", "", then)
             nodes = await client.nodes(9, 0)
             assert await client.nodes(9, 0, moment=then) == nodes
             assert (await client.node("fog-0", moment=then)).value == nodes.value.items[0]

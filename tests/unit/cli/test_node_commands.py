@@ -69,12 +69,13 @@ class Nodes(node_service_pb2_grpc.NodeServiceServicer):
             self.of_others = 0
             self.there = self.there[1:]
         node.replicas = len(self.there) + self.of_others
-        return pb.GetNodeResponse(node=node)
+        return pb.GetNodeResponse(node=node, as_of_sequence=7)
 
     def ListNodeReplicas(
         self, request: pb.ListNodeReplicasRequest, context: grpc.ServicerContext
     ) -> pb.ListNodeReplicasResponse:
         self._node(request.node, context)
+        self.as_of += [request.as_of] if request.HasField("as_of") else []
         return pb.ListNodeReplicasResponse(
             replicas=self.there, total_size=len(self.there) + self.of_others
         )
@@ -233,8 +234,8 @@ def test_a_node_is_shown_as_it_was(server: Nodes, capsys: pytest.CaptureFixture[
     assert run(["nodes", "show", "fog-1", "--at", "12", "-o", "json"]) == 0
     then = json.loads(capsys.readouterr().out)
     assert then["id"] == FOG_1
-    assert "placed_replicas" not in then, "those are of now"
-    assert server.as_of == [Moment(sequence=12)]
+    assert [each["slot"] for each in then["placed_replicas"]] == [0, 1]
+    assert server.as_of == [Moment(sequence=12), Moment(sequence=7)], "both of one commit"
     assert run(["nodes", "show", "fog-1", "--at", "once"]) == 64
     assert "--at 'once' is no moment" in capsys.readouterr().err
 
@@ -242,5 +243,5 @@ def test_a_node_is_shown_as_it_was(server: Nodes, capsys: pytest.CaptureFixture[
 def test_a_short_id_at_a_moment_is_of_the_nodes_of_then(server: Nodes) -> None:
     server.then = [nodes_pb2.Node(id=FOG_2, name="before")]
     assert run(["nodes", "show", FOG_2[:8], "--at", "12"]) == 0
-    assert server.named == [FOG_2]
-    assert server.as_of == [Moment(sequence=12)]
+    assert server.named == [FOG_2] * 2
+    assert server.as_of == [Moment(sequence=12), Moment(sequence=7)]
