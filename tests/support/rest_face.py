@@ -242,6 +242,14 @@ async def accepted_elsewhere(face: RestFace, monkeypatch: pytest.MonkeyPatch) ->
     face.token("bob")
     now_us, spec = face.store.clock_us(), a_spec(memory=2048)
     envelope = create_envelope(face.users["bob"], str(uuid4()), spec, "", now_us)
+    await append_elsewhere(face, monkeypatch, envelope)
+    return envelope.event_id
+
+
+async def append_elsewhere(
+    face: RestFace, monkeypatch: pytest.MonkeyPatch, envelope: EventEnvelope
+) -> None:
+    """Append a command that the face reads of once it asks where the log ends."""
     read, log_end, known = face.store.slice, face.log.last_sequence, len(face.store.commits)
 
     def behind(first: int, last: int) -> list[StoredCommit]:
@@ -254,8 +262,8 @@ async def accepted_elsewhere(face: RestFace, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(face.store, "slice", behind)
     monkeypatch.setattr(face.log, "last_sequence", asked)
-    await face.log.append(encode_commit(now_us, [encode_envelope(envelope)]))
-    return envelope.event_id
+    commit = encode_commit(face.store.clock_us(), [encode_envelope(envelope)])
+    await face.log.append(commit)
 
 
 def _system(

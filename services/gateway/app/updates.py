@@ -128,6 +128,10 @@ class Updates:
             "to_revision": to_revision,
             "version": expected_version,
         }
+        deployment = await self._deployments.changeable(principal, deployment_id)
+        if not self._has_earlier(deployment, to_revision):
+            # Another gateway may have accepted an update that isn't folded here yet.
+            await self._commands.catch_up()
         return await self._submit(
             principal,
             deployment_id,
@@ -212,6 +216,13 @@ class Updates:
                 continue
             return Accepted(deployment.id, sequence_of(position), position, deployment.spec)
         raise commands.stale()
+
+    def _has_earlier(self, deployment: DeploymentFact, number: int) -> bool:
+        try:
+            self._earlier(deployment, number)
+        except (FailedPreconditionError, InvalidArgumentError):
+            return False
+        return True
 
     def _earlier(self, deployment: DeploymentFact, number: int) -> Revision:
         if len(deployment.revisions) == 1:
