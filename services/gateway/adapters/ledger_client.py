@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -29,7 +28,7 @@ from fogbank.codec.views import (
 )
 from fogbank.domain.cluster_status import ClusterStatus
 from fogbank.domain.comparison import ComparedPart
-from fogbank.domain.errors import FogError, NotFoundError, UnavailableError
+from fogbank.domain.errors import FogError, NotFoundError
 from fogbank.domain.log_evidence import CommitProof, LogScrub, SignedLog, VerifiedPart
 from fogbank.domain.policy import Policy
 from fogbank.domain.rederived import RederivedPart
@@ -203,19 +202,8 @@ class LedgerClient:
         if moment is None:
             yield self._timeout_s
             return
-        try:
-            async with asyncio.timeout(PAST_TURN_S):
-                await self._past_turns.take(asker_id())
-        except TimeoutError:
-            raise UnavailableError(
-                "others' questions about the past are still being answered; try again",
-                reason="TOO_MANY_PAST_QUESTIONS",
-                retry_after_ms=_PAST_RETRY_MS,
-            ) from None
-        try:
+        async with self._past_turns.turn(asker_id(), PAST_TURN_S):
             yield PAST_ANSWER_S
-        finally:
-            self._past_turns.give_back()
 
     async def rederive(self, first: int, last: int) -> AsyncGenerator[RederivedPart]:
         wanted = audit_service_pb2.VerifyDecisionsRequest(from_sequence=first, to_sequence=last)

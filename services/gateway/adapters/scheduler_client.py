@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable
+from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
 import grpc.aio
@@ -13,7 +12,6 @@ from fogbank.codec.explanations import deployment_explanation_from_pb, plan_from
 from fogbank.codec.rebalances import rebalance_plan_from_pb, terms_to_pb
 from fogbank.codec.values import spec_to_pb
 from fogbank.domain.deployment import DeploymentSpec
-from fogbank.domain.errors import UnavailableError
 from fogbank.domain.explanations import DeploymentExplanation, DeploymentPlan
 from fogbank.domain.rebalancing import RebalancePlan, RebalanceTerms
 from fogbank.domain.views import AsOf
@@ -32,7 +30,6 @@ _TOLD_AT_ONCE = 2
 _TOLD_WAITING = 64
 _TURN_S = 10.0
 _RETRY_MS = 1_000
-_TOO_MANY = "TOO_MANY_PLANS"
 
 A = TypeVar("A")
 
@@ -47,7 +44,7 @@ class SchedulerClient:
             "Too many plans and explanations at once",
             at_once=_TOLD_AT_ONCE,
             waiting=_TOLD_WAITING,
-            reason=_TOO_MANY,
+            reason="TOO_MANY_PLANS",
             retry_after_ms=_RETRY_MS,
         )
 
@@ -92,27 +89,9 @@ class SchedulerClient:
             answer = await _answer(self._stub.Explain(request, timeout=_LONG_TIMEOUT_S))
         return deployment_explanation_from_pb(answer.explanation)
 
-    @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        """Have a turn at what takes the scheduler long; callers take theirs one after the other.
-
-        Raises:
-            ResourceExhaustedError: too many wait already.
-            UnavailableError: what others ask takes too long.
-        """
-        try:
-            async with asyncio.timeout(_TURN_S):
-                await self._turns.take(asker_id())
-        except TimeoutError:
-            raise UnavailableError(
-                "others' plans and explanations are still being made; try again",
-                reason=_TOO_MANY,
-                retry_after_ms=_RETRY_MS,
-            ) from None
-        try:
-            yield
-        finally:
-            self._turns.give_back()
+    def _turn(self) -> AbstractAsyncContextManager[None]:
+        """Have a turn at what takes the scheduler long; raises as `FairTurns.turn`."""
+        return self._turns.turn(asker_id(), _TURN_S)
 
 
 async def _answer(call: Awaitable[A]) -> A:

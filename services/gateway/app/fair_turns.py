@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fogbank.domain.errors import ResourceExhaustedError
+from fogbank.domain.errors import ResourceExhaustedError, UnavailableError
 
 
 class FairTurns:
@@ -20,17 +20,30 @@ class FairTurns:
     def __init__(
         self, what: str, *, at_once: int, waiting: int, reason: str, retry_after_ms: int
     ) -> None:
-        """`what` there is too much of is in a refusal, with its `reason`."""
+        """`what` there is too much of begins a refusal, which has this `reason`."""
         self._free = at_once
         self._most_waiting = waiting
         # Of each asker those who wait; the asker whose turn is next comes first.
         self._lines: dict[str, deque[asyncio.Future[None]]] = {}
-        self._refusal = (f"{what}; try again", reason, retry_after_ms)
+        self._what, self._reason, self._retry_after_ms = what, reason, retry_after_ms
 
     @asynccontextmanager
-    async def turn(self, asker: str) -> AsyncIterator[None]:
-        """Have a turn while the context lasts; raises as `take`."""
-        await self.take(asker)
+    async def turn(self, asker: str, within_s: float | None = None) -> AsyncIterator[None]:
+        """Have a turn while the context lasts.
+
+        Raises:
+            ResourceExhaustedError: too many wait already.
+            UnavailableError: it did not come `within_s` seconds.
+        """
+        try:
+            async with asyncio.timeout(within_s):
+                await self.take(asker)
+        except TimeoutError:
+            raise UnavailableError(
+                f"{self._what}, and those of others are still under way; try again",
+                reason=self._reason,
+                retry_after_ms=self._retry_after_ms,
+            ) from None
         try:
             yield
         finally:
@@ -89,5 +102,6 @@ class FairTurns:
                 del self._lines[asker]
 
     def _refused(self) -> ResourceExhaustedError:
-        message, reason, retry_after_ms = self._refusal
-        return ResourceExhaustedError(message, reason=reason, retry_after_ms=retry_after_ms)
+        return ResourceExhaustedError(
+            f"{self._what}; try again", reason=self._reason, retry_after_ms=self._retry_after_ms
+        )

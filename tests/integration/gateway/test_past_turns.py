@@ -82,7 +82,7 @@ async def test_who_waits_too_long_for_others_is_told_when_to_come_again(
     async with connected(ledger) as client:
         first = [asyncio.create_task(ask(client, "alice")) for _ in range(2)]
         await eventually(lambda: len(ledger.asked) == 2, what="two questions")
-        with pytest.raises(UnavailableError, match="others' questions") as error:
+        with pytest.raises(UnavailableError, match="those of others are still under way") as error:
             await ask(client, "bob")
         assert error.value.retry_after_ms
         for _ in range(3):

@@ -99,7 +99,7 @@ async def test_who_waits_too_long_for_others_is_told_when_to_come_again(
     async with connected(service) as client:
         first = [asyncio.create_task(plan(client, "alice")) for _ in range(AT_ONCE)]
         await eventually(lambda: len(service.asked) == AT_ONCE, what="the first plans")
-        with pytest.raises(UnavailableError, match="others' plans") as error:
+        with pytest.raises(UnavailableError, match="those of others are still under way") as error:
             await explain(client, "bob")
         assert error.value.retry_after_ms
         for _ in range(AT_ONCE + 1):
