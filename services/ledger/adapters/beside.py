@@ -53,9 +53,8 @@ _HOLD = text("SELECT position, digest FROM public.checkpoint FOR UPDATE")
 _NOTE = text("UPDATE public.checkpoint SET projection = :projection").bindparams(
     projection=PROJECTION
 )
-# Whole tables are compared: whatever the statistics make of those that answer (which may have been
-# empty a moment ago), a scan of one for each row of the other would never end.
-_COMPARE_WHOLE = text("SET LOCAL enable_nestloop = off")
+# For comparing whole tables, which are hashed for that.
+_ROOM = text("SET LOCAL work_mem = '64MB'")
 # Deployments are looked up one by one in it, when their ids are created anew.
 _INDEX = text(f"CREATE INDEX ON {_SCHEMA}.{DEPLOYMENTS.name} (id)")
 _DROP = text(f"DROP SCHEMA IF EXISTS {_SCHEMA} CASCADE")
@@ -125,16 +124,19 @@ class TheExchange:
         connection = self.connection
         await _write(connection, changes)
         await _write_tree(connection, growth)
-        await connection.execute(_COMPARE_WHOLE)
-        differed = {}
-        for table in _TABLES:
-            await connection.execute(text(f"ANALYZE {_SCHEMA}.{table.name}"))
-            dropped = (await connection.execute(text(_drop_others(table)))).rowcount
-            added = (await connection.execute(text(_add_missing(table)))).rowcount
-            differed[table.name] = max(dropped, added)
+        await connection.execute(_ROOM)
+        differed = {table.name: await self._exchange(table) for table in _TABLES}
         await connection.execute(_NOTE)
         await connection.execute(_DROP)
         return differed
+
+    async def _exchange(self, table: Table) -> int:
+        """Put what a table should be in the place of what it is; return how many rows differed."""
+        differing = (await self.connection.execute(text(_find_differing(table)))).rowcount
+        if differing:
+            await self.connection.execute(text(_drop_wrong(table)))
+            await self.connection.execute(text(_add_right(table)))
+        return differing
 
 
 def _beside(table: Table) -> str:
@@ -142,12 +144,17 @@ def _beside(table: Table) -> str:
     return f"CREATE UNLOGGED TABLE {_SCHEMA}.{name} (LIKE public.{name} INCLUDING STORAGE)"
 
 
-def _drop_others(table: Table) -> str:
-    """Return what deletes the rows that are not the same beside."""
+def _find_differing(table: Table) -> str:
+    """Return what notes, for each key whose rows are not the same, where those are that there are.
+
+    That is one pass over both tables, whatever their statistics are: nothing else joins both ways.
+    """
+    same_key = " AND ".join(f"p.{key.name} = r.{key.name}" for key in table.primary_key)
     return (
-        f"DELETE FROM public.{table.name} AS p WHERE NOT EXISTS (SELECT 1 FROM "  # noqa: S608 (our names)
-        f"{_SCHEMA}.{table.name} AS r WHERE {_same_key(table)} "
-        f"AND ({_compared(table, 'r')}) IS NOT DISTINCT FROM ({_compared(table, 'p')}))"
+        f"CREATE TABLE {_SCHEMA}.differing_{table.name} AS "  # noqa: S608 (our names)
+        "SELECT p.ctid AS wrong_at, r.ctid AS right_at "
+        f"FROM public.{table.name} AS p FULL JOIN {_SCHEMA}.{table.name} AS r ON {same_key} "
+        f"WHERE ({_compared(table, 'p')}) IS DISTINCT FROM ({_compared(table, 'r')})"
     )
 
 
@@ -159,15 +166,18 @@ def _compared(table: Table, alias: str) -> str:
     )
 
 
-def _add_missing(table: Table) -> str:
+def _drop_wrong(table: Table) -> str:
     return (
-        f"INSERT INTO public.{table.name} SELECT r.* FROM {_SCHEMA}.{table.name} AS r "  # noqa: S608 (our names)
-        f"WHERE NOT EXISTS (SELECT 1 FROM public.{table.name} AS p WHERE {_same_key(table)})"
+        f"DELETE FROM public.{table.name} AS p USING {_SCHEMA}.differing_{table.name} AS d "  # noqa: S608 (our names)
+        "WHERE p.ctid = d.wrong_at"
     )
 
 
-def _same_key(table: Table) -> str:
-    return " AND ".join(f"r.{column.name} = p.{column.name}" for column in table.primary_key)
+def _add_right(table: Table) -> str:
+    return (
+        f"INSERT INTO public.{table.name} SELECT r.* FROM {_SCHEMA}.{table.name} AS r "  # noqa: S608 (our names)
+        f"JOIN {_SCHEMA}.differing_{table.name} AS d ON r.ctid = d.right_at"
+    )
 
 
 async def _write(connection: AsyncConnection, changes: TableChanges) -> None:
