@@ -10,7 +10,7 @@ into a real PostgreSQL; then, one after the other:
   that answer, and compared with them; against the same `COPY`;
 - read: the commits read from JetStream, as bytes, by the log's own reader;
 - verify: the ledger's `VerifyLog`: log, copy, tree and digests compared commit by commit; it reads
-  the commits twice, from either store, and hashes them twice; the ratio is verify to read (aim:
+  the commits twice, from either store, and hashes them once; the ratio is verify to read (aim:
   half);
 - one then: one deployment, drawn at random, at a random commit after its creation, from the index
   (aim: 95 of 100 within 200 ms);

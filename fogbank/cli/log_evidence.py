@@ -194,12 +194,13 @@ def check_proof(proof: "CommitProof", keys: "list[VerifierKey]") -> dict[str, An
         CommandError: it proves nothing.
     """
     from fogbank.codec import CodecError, decode_commit
+    from fogbank.domain.ids import digest
     from fogbank.transparency.note import NoteError, read
     from fogbank.transparency.tree import ProofError, check_inclusion, leaf_hash
 
     try:
         checkpoint = read(proof.note, keys)
-        leaf = leaf_hash(proof.service, proof.instance, proof.data)
+        leaf = leaf_hash(proof.service, proof.instance, digest(proof.data))
         index = proof.sequence - 1
         check_inclusion(leaf, index, checkpoint.size, proof.path, checkpoint.root)
         commit = decode_commit(proof.sequence, proof.service, proof.instance, proof.data)

@@ -21,14 +21,14 @@ class ProofError(ValueError):
     """A proof does not prove what it should."""
 
 
-def leaf_hash(service: str, instance: str, data: bytes) -> bytes:
-    """Return the hash of a commit: of who wrote it, by the subject it came on, and of its bytes.
+def leaf_hash(service: str, instance: str, digest: bytes) -> bytes:
+    """Return the hash of a commit: of who wrote it, by the subject it came on, and of its digest.
 
-    Neither name holds a line break, so that no two commits share what is hashed.
+    The leaf's entry holds the SHA-256 of the commit's bytes in their place, so that who has
+    compared the bytes by it hashes them no second time. Neither name holds a line break, and no
+    two commits share what is hashed.
     """
-    hashed = sha256(b"%b%b/%b\n" % (_LEAF, service.encode(), instance.encode()))
-    hashed.update(data)
-    return hashed.digest()
+    return sha256(b"%b%b/%b\n%b" % (_LEAF, service.encode(), instance.encode(), digest)).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:

@@ -519,7 +519,10 @@ Global___ProveCommitRequest: _TypeAlias = ProveCommitRequest  # noqa: Y015
 
 @_typing.final
 class ProveCommitResponse(_message.Message):
-    """A commit and the proof that it is in the log (RFC 6962)."""
+    """A commit and the proof that it is in the log (RFC 6962). The leaf's entry is the text "SERVICE/INSTANCE", a line
+    break and the SHA-256 of the commit's bytes (32 bytes), so its hash is
+    SHA-256(0x00 || entry).
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

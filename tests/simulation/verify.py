@@ -168,7 +168,7 @@ def differing_states(cluster: Cluster) -> list[str]:
     if cluster.database.commits:
         tree = LogTree()
         for each in cluster.broker.commits:
-            tree.take(each.writer.service, each.writer.instance, each.data)
+            tree.take(each.writer.service, each.writer.instance, each.digest)
         fresh.apply(cluster.database.commits, projection.take(), tree.grown())
     if fresh.tables != cluster.database.tables:
         written = cluster.database.tables

@@ -323,7 +323,7 @@ def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
 
 def _leaves_of(commits: Sequence[KeptCommit]) -> dict[Node, bytes]:
     return {
-        (0, commit.sequence - 1): leaf_hash(commit.service, commit.instance, commit.data)
+        (0, commit.sequence - 1): leaf_hash(commit.service, commit.instance, commit.digest)
         for commit in commits
     }
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Protocol
 
+from fogbank.domain.ids import digest
 from fogbank.domain.log_evidence import VerifiedPart
 from fogbank.log.port import EventLog, LogBrokenError, StoredCommit, Writer
 from fogbank.runtime.ahead import taken_ahead
@@ -28,6 +29,8 @@ from services.ledger.core.log_tree import (
 
 _SHOWN = 16
 _NOTES_NAMED = 4
+# The log hands out what has arrived: a few commits. A question to the database is worth this much.
+_ENOUGH_BYTES = 2 * 1024 * 1024
 # Batches that may wait for their comparison, each at most `MAX_BATCH_BYTES` twice.
 _AHEAD = 1
 
@@ -160,7 +163,7 @@ class LogVerification:
                 copies = await self._copy.kept(missing, missing)
                 if not copies:
                     return
-                check.tree.take(copies[0].service, copies[0].instance, copies[0].data)
+                check.tree.take(copies[0].service, copies[0].instance, digest(copies[0].data))
 
     async def _begin(self, first: int, last: int, signed: Mapping[int, Checkpoint]) -> _Check:
         span = await span_of(self._progress, first, last)
@@ -186,11 +189,35 @@ class LogVerification:
     async def _batches(self, first: int, last: int) -> AsyncGenerator[_Batch]:
         """Yield the log's commits with all that they are compared with."""
         async with aclosing(self._log.read(first, last)) as batches:
-            async for commits in batches:
+            async for commits in _gathered(batches):
                 begin, end = commits[0].sequence, commits[-1].sequence
                 copies = await self._copy.kept(begin, end)
                 nodes = await self._trees.kept(nodes_completed(begin - 1, end))
                 yield _Batch(commits, copies, nodes)
+
+
+async def _gathered(
+    batches: AsyncGenerator[Sequence[StoredCommit]],
+) -> AsyncGenerator[list[StoredCommit]]:
+    """Yield what the log hands out, enough at once to be worth a question to the database.
+
+    What came before an error is yielded first.
+    """
+    gathered: list[StoredCommit] = []
+    size = 0
+    try:
+        async for batch in batches:
+            gathered += batch
+            size += sum(len(commit.data) for commit in batch)
+            if size >= _ENOUGH_BYTES:
+                yield gathered
+                gathered, size = [], 0
+    except LogBrokenError as error:
+        if gathered:
+            yield gathered
+        raise error from error.__cause__
+    if gathered:
+        yield gathered
 
 
 def _compare_batch(check: _Check, batch: _Batch) -> list[Compared]:
@@ -207,7 +234,7 @@ def _compare_batch(check: _Check, batch: _Batch) -> list[Compared]:
             good = _as_it_was(stored, copy)
             check.tree_known &= good is not None
         good = good or stored
-        check.tree.take(good.writer.service, good.writer.instance, good.data)
+        check.tree.take(good.writer.service, good.writer.instance, good.digest)
         signed = check.signed.get(stored.sequence)
         if signed is not None:
             found += _compare_root(check, signed)

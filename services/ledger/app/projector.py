@@ -269,7 +269,7 @@ class Projector:
                 tree = LogTree(await self._store.tree())
                 async for batch in self._log.read(tree.size + 1, checkpoint.position):
                     for stored in batch:
-                        tree.take(stored.writer.service, stored.writer.instance, stored.data)
+                        tree.take(stored.writer.service, stored.writer.instance, stored.digest)
             except (StoreUnavailableError, LogUnavailableError) as error:
                 _log.warning("The ledger waits", error=error.message)
             else:
@@ -280,7 +280,7 @@ class Projector:
     async def _take(self, stored: StoredCommit) -> None:
         """Fold a commit and keep its bytes for the next transaction."""
         commit = await self._fold(stored)
-        self._tree.take(stored.writer.service, stored.writer.instance, stored.data)
+        self._tree.take(stored.writer.service, stored.writer.instance, stored.digest)
         self._rows.append(
             CommitRow(
                 stored.sequence,

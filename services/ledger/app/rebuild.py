@@ -123,4 +123,4 @@ class Rebuild:
                 "`fog audit restore` mends it"
             )
         self._projection.fold(decode_commit(kept.sequence, kept.service, kept.instance, kept.data))
-        self._tree.take(kept.service, kept.instance, kept.data)
+        self._tree.take(kept.service, kept.instance, kept.digest)

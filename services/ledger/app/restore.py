@@ -155,7 +155,7 @@ class Restore:
                     good = as_it_was(found, sequence, kept.get(sequence), stored.get(sequence))
                     if good is None or tree.size != sequence - 1:
                         continue
-                    tree.take(good.writer.service, good.writer.instance, good.data)
+                    tree.take(good.writer.service, good.writer.instance, good.digest)
                     self._compare_roots(found, tree, head)
                 self._tell("comparing", min(first + _WINDOW - 1, found.end), found.end)
         if found.another:
@@ -302,7 +302,7 @@ class Restore:
                             f"Commit {commit.sequence} was filled in and does not come back as it "
                             "was: is the broker's disk sound?"
                         )
-                    tree.take(commit.writer.service, commit.writer.instance, commit.data)
+                    tree.take(commit.writer.service, commit.writer.instance, commit.digest)
                 self._tell("verifying", tree.size, found.end)
         if tree.size != found.end or tree.root != found.root:
             raise RestoreRefusedError(

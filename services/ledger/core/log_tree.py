@@ -69,9 +69,9 @@ class LogTree:
         """The root over all of them."""
         return self._frontier.root
 
-    def take(self, service: str, instance: str, data: bytes) -> None:
-        """Add the next commit."""
-        for level, index, hashed in self._frontier.append(leaf_hash(service, instance, data)):
+    def take(self, service: str, instance: str, digest: bytes) -> None:
+        """Add the next commit, by the SHA-256 of its bytes."""
+        for level, index, hashed in self._frontier.append(leaf_hash(service, instance, digest)):
             if level and level % LEVELS_APART == 0:
                 self._nodes.append(TreeNodeRow(level, index, hashed))
 

@@ -86,7 +86,7 @@ async def test_a_sound_log_is_found_sound_from_anywhere(url: str, tmp_path: Path
         head = await ledger.store.tree()
         assert head.size == COMMITS + 100
         assert head.grow_on().root == root_of(
-            leaf_hash(each.writer.service, each.writer.instance, each.data)
+            leaf_hash(each.writer.service, each.writer.instance, each.digest)
             for each in log.store.commits
         )
         async with audited(ledger, log) as audit:

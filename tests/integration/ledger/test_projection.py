@@ -275,7 +275,7 @@ def batch(
             projection.take()
         commit = decode(stored)
         projection.fold(commit)
-        tree.take(stored.writer.service, stored.writer.instance, stored.data)
+        tree.take(stored.writer.service, stored.writer.instance, stored.digest)
         if stored.sequence >= first:
             rows.append(
                 CommitRow(

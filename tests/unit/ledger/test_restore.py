@@ -32,7 +32,7 @@ LOG = [a_commit(sequence) for sequence in range(1, END + 1)]
 def a_tree(commits: Sequence[StoredCommit]) -> LogTree:
     tree = LogTree()
     for commit in commits:
-        tree.take(commit.writer.service, commit.writer.instance, commit.data)
+        tree.take(commit.writer.service, commit.writer.instance, commit.digest)
     return tree
 
 

@@ -127,3 +127,8 @@ def test_who_wrote_a_commit_is_part_of_its_leaf() -> None:
         leaf_hash("gateway", "one", b"date"),
     }
     assert len(leaves) == 4
+
+
+def test_a_leaf_is_the_rfc_6962_hash_of_its_writer_and_digest() -> None:
+    entry = b"gateway/one\n" + sha256(b"data").digest()
+    assert leaf_hash("gateway", "one", sha256(b"data").digest()) == sha256(b"\0" + entry).digest()
