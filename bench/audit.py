@@ -66,7 +66,7 @@ _ROWS = (
     "commit_touches",
     "deployment_status_history",
     "deployments",
-    "nodes",
+    "node_standings",
     "former_deployments",
     "cluster_history",
     "node_name_history",

@@ -216,6 +216,7 @@ async def whole_tables(url: str) -> dict[str, list[asyncpg.Record]]:
         "deployment_replicas": "id",
         "deployment_status_history": "deployment_id, sequence",
         "nodes": "id",
+        "node_standings": "id",
         "commits": "sequence",
         "commit_touches": "kind, id, position",
         "former_deployments": "deployment_id, until_sequence",

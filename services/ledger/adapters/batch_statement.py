@@ -22,8 +22,8 @@ from services.ledger.adapters.tables import (
     FORMER_DEPLOYMENTS,
     HISTORY,
     NODE_NAME_HISTORY,
+    NODE_STANDINGS,
     NODE_USE_HISTORY,
-    NODES,
     TOUCHES,
     TREE_NODES,
 )
@@ -155,9 +155,9 @@ def _array_of(column: Column[Any]) -> str:
 
 _COMMITS = _Added(COMMITS, CommitRow)
 _TREE_NODES = _Added(TREE_NODES, TreeNodeRow)
-_NODES = _Added(NODES, NodeRow)
-_NODES_AGAIN = _Added(NODES, NodeRow, replace=True)
-_NODE_STATES = _Changed(NODES, NodeStateRow)
+_NODES = _Added(NODE_STANDINGS, NodeRow)
+_NODES_AGAIN = _Added(NODE_STANDINGS, NodeRow, replace=True)
+_NODE_STATES = _Changed(NODE_STANDINGS, NodeStateRow)
 _DEPLOYMENTS = _Added(DEPLOYMENTS, DeploymentRow, replace=True)
 _DEPLOYMENT_STATES = _Changed(DEPLOYMENTS, DeploymentStateRow)
 _HISTORY = _Added(HISTORY, ChangeRow)

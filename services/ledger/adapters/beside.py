@@ -20,8 +20,8 @@ from services.ledger.adapters.tables import (
     HISTORY,
     LOG_TREE,
     NODE_NAME_HISTORY,
+    NODE_STANDINGS,
     NODE_USE_HISTORY,
-    NODES,
     TOUCHES,
     TREE_NODES,
 )
@@ -36,7 +36,7 @@ _TABLES = (
     FORMER_DEPLOYMENTS,
     HISTORY,
     CLUSTER_HISTORY,
-    NODES,
+    NODE_STANDINGS,
     NODE_NAME_HISTORY,
     NODE_USE_HISTORY,
     TOUCHES,
@@ -185,13 +185,13 @@ async def _write(connection: AsyncConnection, changes: TableChanges) -> None:
     await keep_former_lives(await driver_of(connection), _SCHEMA, past.created)
     for table, former in (
         (DEPLOYMENTS, [row.id for row in changes.deployments]),
-        (NODES, changes.former_nodes),
+        (NODE_STANDINGS, changes.former_nodes),
     ):
         if former:
             query = f"DELETE FROM {_SCHEMA}.{table.name} WHERE id = ANY($1::uuid[])"  # noqa: S608 (our names)
             await (await driver_of(connection)).execute(query, former)
     await _copy(connection, DEPLOYMENTS, changes.deployments)
-    await _copy(connection, NODES, changes.nodes)
+    await _copy(connection, NODE_STANDINGS, changes.nodes)
     await _copy(connection, HISTORY, changes.changes)
     await _copy(connection, TOUCHES, changes.touches)
     await _copy(connection, FORMER_DEPLOYMENTS, past.former_deployments)

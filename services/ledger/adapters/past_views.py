@@ -9,13 +9,14 @@ from typing import Any, NamedTuple, cast
 
 from sqlalchemy import JSON, Row, Table
 
-from fogbank.domain.facts import DeploymentFact
+from fogbank.domain.facts import DeploymentFact, NodeFact
 from fogbank.domain.fleet import FleetState
+from fogbank.domain.resources import Resources
 from fogbank.domain.rollouts import wanted_revision
 from fogbank.domain.status import placed_view, replica_views
 from fogbank.domain.views import DeploymentView, NodeReplica, NodeView
-from services.ledger.adapters.tables import DEPLOYMENTS, NODES
-from services.ledger.adapters.views import deployment_view, node_view, replica_summary
+from services.ledger.adapters.tables import DEPLOYMENTS, NODE_STANDINGS
+from services.ledger.adapters.views import deployment_view, replica_summary, standing_view
 from services.ledger.app.own_past import OwnedReplica
 from services.ledger.app.standings import Standing
 from services.ledger.core.making import (
@@ -115,15 +116,14 @@ def shown_replicas(fleet: FleetState, node_id: str) -> list[OwnedReplica]:
 
 def shown_nodes(fleet: FleetState) -> list[NodeView]:
     """Return all nodes of a state, each as its row would be read."""
-    return [
-        node_view(
-            _read(
-                NODES,
-                node_row(node, fleet.facts.details_of(node.id), node_state_row(fleet, node)),
-            )
-        )
-        for node in fleet.facts.nodes.values()
-    ]
+    return [_node(fleet, node) for node in fleet.facts.nodes.values()]
+
+
+def _node(fleet: FleetState, node: NodeFact) -> NodeView:
+    row = node_row(node, fleet.facts.details_of(node.id), node_state_row(fleet, node))
+    use = fleet.use(node.id)
+    booked, held = Resources(*use.booked), Resources(*use.held)
+    return standing_view(_read(NODE_STANDINGS, row), booked, held, len(use.replicas))
 
 
 def _read(table: Table, row: NamedTuple) -> Row[Any]:

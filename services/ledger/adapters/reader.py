@@ -43,6 +43,7 @@ from services.ledger.adapters.tables import (
     COMMITS,
     DEPLOYMENTS,
     HISTORY,
+    NODE_STANDINGS,
     NODES,
     REPLICAS,
 )
@@ -60,6 +61,7 @@ _RECORDS_AT_ONCE = 500
 _POSITION = select(CHECKPOINT.c.position).scalar_subquery().label("as_of")
 
 _D, _R, _N, _H = DEPLOYMENTS.c, REPLICAS.c, NODES.c, HISTORY.c
+_S = NODE_STANDINGS.c
 
 # Nodes that were removed are shown to those only who name them by their ids.
 _OF_THE_FLEET = _N.exact_status != int(NodeStatus.REMOVED)
@@ -83,7 +85,7 @@ def _replicas() -> Select[Any]:
         _R.generation,
         _R.exact_state,
         _R.node_id,
-        _N.node_id,
+        _S.node_id,
         _R.container_id,
         _micros(_R.started_at),
         _R.health,
@@ -95,7 +97,7 @@ def _replicas() -> Select[Any]:
     )
     return (
         select(func.jsonb_agg(aggregate_order_by(replica, _R.slot)).label("found"))
-        .select_from(REPLICAS.outerjoin(NODES, _N.id == _R.node_id))
+        .select_from(REPLICAS.outerjoin(NODE_STANDINGS, _S.id == _R.node_id))
         .where(_R.deployment_id == _D.id)
     )
 
@@ -190,7 +192,8 @@ class PostgresReads:
             .limit(limit)
             .offset(offset)
         )
-        total = select(func.count()).select_from(NODES).where(_OF_THE_FLEET)
+        there = _S.exact_status != int(NodeStatus.REMOVED)
+        total = select(func.count()).select_from(NODE_STANDINGS).where(there)
         async with self._snapshot() as connection:
             views = tuple([node_view(row) for row in await connection.execute(page)])
             return await _paged(connection, views, total)

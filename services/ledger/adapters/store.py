@@ -31,8 +31,8 @@ from services.ledger.adapters.tables import (
     FORMER_DEPLOYMENTS,
     HISTORY,
     NODE_NAME_HISTORY,
+    NODE_STANDINGS,
     NODE_USE_HISTORY,
-    NODES,
     TOUCHES,
 )
 from services.ledger.adapters.tree_store import read_head, write_growth
@@ -123,7 +123,7 @@ class _States:
 
 _COMMITS = _Rows(COMMITS, CommitRow)
 _DEPLOYMENTS = _Rows(DEPLOYMENTS, DeploymentRow)
-_NODES = _Rows(NODES, NodeRow)
+_NODES = _Rows(NODE_STANDINGS, NodeRow)
 _HISTORY = _Rows(HISTORY, ChangeRow)
 _TOUCHES = _Rows(TOUCHES, TouchRow)
 _FORMER_DEPLOYMENTS = _Rows(FORMER_DEPLOYMENTS, FormerDeploymentRow)
@@ -131,7 +131,7 @@ _CLUSTERS = _Rows(CLUSTER_HISTORY, ClusterRow)
 _NODE_NAMES = _Rows(NODE_NAME_HISTORY, NodeNameRow)
 _NODE_USES = _Rows(NODE_USE_HISTORY, NodeUseRow)
 _DEPLOYMENT_STATES = _States(DEPLOYMENTS, DeploymentStateRow)
-_NODE_STATES = _States(NODES, NodeStateRow)
+_NODE_STATES = _States(NODE_STANDINGS, NodeStateRow)
 
 _ADVANCE: TextClause = text(
     "UPDATE public.checkpoint SET position = :position, digest = :digest "

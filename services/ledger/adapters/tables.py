@@ -53,6 +53,14 @@ def _instant(name: str, *, null: bool = False) -> Column[object]:
     return Column(name, DateTime(timezone=True), nullable=null)
 
 
+def _node_amounts(*parts: str, null: bool = False) -> list[Column[int]]:
+    return [
+        Column(f"{part}_{amount}", BigInteger, nullable=null)
+        for part in parts
+        for amount in ("cpu_millicores", "memory_mib", "storage_gib", "gpu_thousandths")
+    ]
+
+
 DEPLOYMENTS = Table(
     "deployments",
     METADATA,
@@ -136,8 +144,9 @@ HISTORY = Table(
     _text("reason"),
 )
 
-NODES = Table(
-    "nodes",
+# Nodes without what replicas take of them.
+NODE_STANDINGS = Table(
+    "node_standings",
     METADATA,
     _uuid("id", key=True),
     _text("node_id"),
@@ -158,14 +167,18 @@ NODES = Table(
     Column("labels", JSONB, nullable=False),
     Column("cpu_usage_percent", Double, nullable=False),
     Column("memory_usage_percent", Double, nullable=False),
-    *(
-        _big(f"{what}_{amount}")
-        for what in ("capacity", "allocatable", "booked", "held")
-        for amount in ("cpu_millicores", "memory_mib", "storage_gib", "gpu_thousandths")
-    ),
-    _integer("replicas"),
+    *_node_amounts("capacity", "allocatable"),
     _big("epoch"),
     _instant("connected_at"),
+)
+
+# A view of them with the last of `NODE_USE_HISTORY`.
+NODES = Table(
+    "nodes",
+    METADATA,
+    *(Column(each.name, each.type, nullable=True) for each in NODE_STANDINGS.columns),
+    *_node_amounts("booked", "held", null=True),
+    _integer("replicas", null=True),
 )
 
 COMMITS = Table(

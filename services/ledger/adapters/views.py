@@ -149,7 +149,12 @@ def status_change(row: Row[Any]) -> StatusChange:
 
 
 def node_view(row: Row[Any]) -> NodeView:
-    """Return the read model of a node's row."""
+    """Return the read model of a node, of its row in `nodes`."""
+    return standing_view(row, _amounts(row, "booked"), _amounts(row, "held"), row.replicas)
+
+
+def standing_view(row: Row[Any], booked: Resources, held: Resources, replicas: int) -> NodeView:
+    """Return the read model of a node, of its row in `node_standings` and what is taken of it."""
     return NodeView(
         id=row.id,
         name=row.node_id,
@@ -165,11 +170,11 @@ def node_view(row: Row[Any]) -> NodeView:
             runtime=RuntimeKind(row.runtime),
             agent_version=row.agent_version,
         ),
-        booked=_amounts(row, "booked"),
-        held=_amounts(row, "held"),
+        booked=booked,
+        held=held,
         cpu_percent=row.cpu_usage_percent,
         memory_percent=row.memory_usage_percent,
-        replicas=row.replicas,
+        replicas=replicas,
         epoch=row.epoch,
         connected_at_us=row.connected_at,
         reason=row.reason,

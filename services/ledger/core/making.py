@@ -159,20 +159,14 @@ def replica_row(view: ReplicaView, waiting_for: str) -> ReplicaRow:
 
 def node_state_row(fleet: FleetState, node: NodeFact) -> NodeStateRow:
     """Return how a node does."""
-    use = fleet.use(node.id)
     status = fleet.node_status(node)
-    return NodeStateRow._make(
-        (
-            node.id,
-            _NODE_WORDS[status],
-            status,
-            clean(node_reason(fleet, node, status)),
-            node.cpu_percent,
-            node.memory_percent,
-            *use.booked,
-            *use.held,
-            len(use.replicas),
-        )
+    return NodeStateRow(
+        node.id,
+        _NODE_WORDS[status],
+        status,
+        clean(node_reason(fleet, node, status)),
+        node.cpu_percent,
+        node.memory_percent,
     )
 
 

@@ -38,7 +38,7 @@ from services.ledger.core.rows import (
 from services.ledger.core.touched import TouchRow, touch_rows
 
 # Raised whenever the same log leads to other rows than before, so that ledgers build theirs again.
-PROJECTION = 8
+PROJECTION = 9
 
 # That of no deployment.
 _NO_VERSION = (-1, 0)

@@ -92,7 +92,7 @@ class DeploymentRow(NamedTuple):
 
 
 class NodeStateRow(NamedTuple):
-    """What of a node changes with its load and with what is placed on it."""
+    """What of a node changes though nobody commands it, but for what replicas take of it."""
 
     id: str
     status: str
@@ -100,15 +100,6 @@ class NodeStateRow(NamedTuple):
     reason: str
     cpu_usage_percent: float
     memory_usage_percent: float
-    booked_cpu_millicores: int
-    booked_memory_mib: int
-    booked_storage_gib: int
-    booked_gpu_thousandths: int
-    held_cpu_millicores: int
-    held_memory_mib: int
-    held_storage_gib: int
-    held_gpu_thousandths: int
-    replicas: int
 
 
 class NodeRow(NamedTuple):
@@ -146,15 +137,6 @@ class NodeRow(NamedTuple):
     reason: str
     cpu_usage_percent: float
     memory_usage_percent: float
-    booked_cpu_millicores: int
-    booked_memory_mib: int
-    booked_storage_gib: int
-    booked_gpu_thousandths: int
-    held_cpu_millicores: int
-    held_memory_mib: int
-    held_storage_gib: int
-    held_gpu_thousandths: int
-    replicas: int
 
 
 class ChangeRow(NamedTuple):

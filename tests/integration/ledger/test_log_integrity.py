@@ -341,7 +341,7 @@ async def test_a_log_that_was_rewritten_is_reported_and_not_signed(
     # All of the tree is made anew over a log in which one commit is another.
     commit = log.store.commits[98]
     put(log.store.commits, 99, StoredCommit(99, Writer("gateway", "other"), commit.data))
-    now = ("commits", "tree_nodes", "deployments", "nodes", "commit_touches")
+    now = ("commits", "tree_nodes", "deployments", "node_standings", "commit_touches")
     once = ("former_deployments", "cluster_history", "node_name_history", "node_use_history")
     for table in (*now, *once, "deployment_status_history"):
         await rows_of(url, f"DELETE FROM {table}")  # noqa: S608

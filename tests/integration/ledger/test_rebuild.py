@@ -24,7 +24,7 @@ DAMAGE = (
         "UPDATE deployments SET status = 'lost', replicas = '[]' WHERE id IN "
         "(SELECT id FROM deployments WHERE json_array_length(replicas) > 0 LIMIT 1)"
     ),
-    "DELETE FROM nodes WHERE node_id = (SELECT min(node_id) FROM nodes)",
+    "DELETE FROM node_standings WHERE node_id = (SELECT min(node_id) FROM node_standings)",
     (
         "INSERT INTO deployment_status_history SELECT gen_random_uuid(), 1, old_status, "
         "exact_old_status, new_status, exact_new_status, changed_at, reason "
@@ -51,7 +51,7 @@ DAMAGE = (
 )
 WRONG = {
     "deployments": 1,
-    "nodes": 1,
+    "node_standings": 1,
     "deployment_status_history": 1,
     "log_tree": 1,
     "former_deployments": 1,

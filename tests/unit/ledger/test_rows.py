@@ -24,6 +24,7 @@ from services.ledger.core.rows import (
 from services.ledger.core.touched import ThingKind
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import OWNER, START_US, a_fingerprint, a_spec, an_id
+from tests.support.mixed_story import tell
 
 
 class Rows:
@@ -92,7 +93,8 @@ def test_a_batch_keeps_every_status_and_one_row() -> None:
     ]
     assert {replica.node_id for replica in row.replicas} == set(rows.nodes)
     assert row.replicas[0].container_id == f"stub-container-{row.replicas[0].id}"
-    assert {(node.status, node.replicas) for node in taken.nodes} == {("active", 1)}
+    assert {node.status for node in taken.nodes} == {"active"}
+    assert {use.replicas for use in taken.past.node_uses} == {1}
 
 
 def test_after_a_rollback_a_row_has_the_image_that_runs_beside_the_one_asked_for() -> None:
@@ -210,7 +212,10 @@ def test_a_deleted_deployment_keeps_its_last_replicas() -> None:
     assert (row.status, row.deleted_at_us) == ("deleted", START_US + 5_000)
     assert row.updated_at_us == START_US + 5_000
     assert [replica.status for replica in row.replicas] == ["stopped", "stopped"]
-    assert {(node.status, node.replicas) for node in nodes(taken)} == {("idle", 0)}
+    assert {node.status for node in nodes(taken)} == {"idle"}
+    assert {use.node_id: use.replicas for use in taken.past.node_uses} == dict.fromkeys(
+        rows.nodes, 0
+    )
 
 
 def test_scaling_down_removes_rows_and_counts_as_an_update() -> None:
@@ -297,7 +302,7 @@ def test_texts_that_postgresql_cannot_hold_are_mended() -> None:
 
 def test_a_whole_row_ends_with_the_state() -> None:
     assert DeploymentRow._fields[-8:] == DeploymentStateRow._fields[1:]
-    assert NodeRow._fields[-14:] == NodeStateRow._fields[1:]
+    assert NodeRow._fields[-5:] == NodeStateRow._fields[1:]
 
 
 @pytest.mark.parametrize(
@@ -377,3 +382,20 @@ def tables(fleet: LittleFleet, batch: int) -> tuple[object, ...]:
     known = projection.fleet.facts.deployments
     assert sum(counted.values()) == sum(len(deployments[each].replicas) for each in known)
     return deployments, nodes, history, counted
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_last_row_of_a_nodes_use_is_how_it_stands(seed: int) -> None:
+    story = tell(seed, events=400)
+    projection = Projection()
+    last: dict[str, tuple[str, str, int]] = {}
+    for commit in story.log.commits:
+        projection.fold(commit)
+        for row in projection.take().past.node_uses:
+            last[row.node_id] = row.booked, row.held, row.replicas
+    fleet = projection.fleet
+    assert any(replicas for _, _, replicas in last.values())
+    for node_id in fleet.facts.nodes:
+        use = fleet.use(node_id)
+        stands = (*(",".join(map(str, sums)) for sums in (use.booked, use.held)), len(use.replicas))
+        assert last.get(node_id, ("0,0,0,0", "0,0,0,0", 0)) == stands
