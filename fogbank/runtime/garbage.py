@@ -17,6 +17,15 @@ def spare_garbage_collection() -> None:
     gc.set_threshold(100_000, 20, 50)
 
 
+def look_through_little_at_once() -> None:
+    """Look for garbage among what was made lately, some milliseconds at a time, and seldom in all.
+
+    For who keeps a folded log and has long connections besides: what these leave behind has to be
+    found one day, so that nothing is kept for good as `keep_what_was_folded` does.
+    """
+    gc.set_threshold(_ENOUGH, 1, 500)
+
+
 def keep_what_was_folded() -> None:
     """Collect the garbage among what was made lately, once that is a lot, and keep the rest.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -24,6 +25,7 @@ from fogbank.log.snapshots import LedgerSnapshots
 from fogbank.log.stream import StreamName
 from fogbank.runtime.clock import Clock, SystemClock
 from fogbank.runtime.crash_points import crash_point
+from fogbank.runtime.garbage import look_through_little_at_once
 from fogbank.runtime.grpc_channel import open_channel
 from fogbank.runtime.grpc_server import GrpcServer
 from fogbank.runtime.grpc_tls import CertificateRule, ServiceTls
@@ -285,6 +287,8 @@ async def _begin(
     service.start_loop("follow", lambda: _follow(record))
     service.start_loop("append", record.appender.run)
     await record.fold.caught_up.wait()
+    # What the log left behind stays for good: no need to look through it again and again.
+    gc.freeze()
     crash_point("gateway.before-opening")
     record.gate.open()
 
@@ -424,6 +428,7 @@ def main() -> None:
     """Run until told to stop; with arguments, do that work on the own tables and leave."""
     if sys.argv[1:]:
         sys.exit(maintenance.main(load(AccountsSettings), sys.argv[1:]))
+    look_through_little_at_once()
     settings = load(GatewaySettings)
     run(settings, lambda service: build(service, settings))
 

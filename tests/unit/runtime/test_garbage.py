@@ -7,7 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from fogbank.runtime.garbage import keep_what_was_folded, keeping_all
+from fogbank.runtime.garbage import (
+    keep_what_was_folded,
+    keeping_all,
+    look_through_little_at_once,
+)
 
 MANY = 20_000
 
@@ -71,3 +75,28 @@ def test_what_is_made_where_all_is_kept_is_never_looked_through() -> None:
         kept = [[number] for number in range(MANY)]
     assert gc.isenabled()
     assert gc.get_freeze_count() - before >= len(kept)
+
+
+def test_only_what_was_made_lately_is_looked_through_and_its_garbage_goes() -> None:
+    thresholds = gc.get_threshold()
+    looked: list[tuple[int, int]] = []
+
+    def note(phase: str, found: dict[str, int]) -> None:
+        if phase == "stop":
+            looked.append((found["generation"], found["collected"]))
+
+    look_through_little_at_once()
+    gc.callbacks.append(note)
+    gc.enable()
+    try:
+        kept = [[number] for number in range(10 * MANY)]
+        for _ in range(MANY // 100):
+            cycles(100)
+    finally:
+        gc.disable()
+        gc.callbacks.remove(note)
+        gc.set_threshold(*thresholds)
+    assert len(looked) > 40
+    assert max(generation for generation, _ in looked) == 1
+    assert sum(collected for _, collected in looked) > MANY // 2
+    assert len(kept) == 10 * MANY
