@@ -32,11 +32,11 @@ def exported(connection: "Connection", file: Path, thing: str, after: int) -> in
     """Write the events that touch a thing, all of them for an empty one; return how many."""
     from fogbank.cli.exports import written
     from fogbank.cli.log_reading import progress
-    from fogbank.cli.record_command import events
+    from fogbank.cli.record_command import Record, events
 
     count = 0
     with written(file) as rows, progress("exporting") as shown:
-        for event in events(connection, thing, after, shown):
+        for event in events(connection, Record(thing), after, shown):
             rows.write(event)
             count += 1
     return count

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,12 +19,23 @@ if TYPE_CHECKING:
 _SHORT_ID = 8
 
 
+@dataclass
+class Record:
+    """What the server says of a record beside its events, from the first of them on.
+
+    `thing` is what it is of, by its id as soon as that is known; `actors` are names of users by id.
+    """
+
+    thing: str
+    actors: dict[str, str] = field(default_factory=dict)
+
+
 def log(
     thing: Annotated[
         str,
         typer.Argument(
-            help="deployment/ID or NAME, replica/ID, node/ID or NAME, user/ID, cluster/ID, "
-            "organization/ID."
+            help="deployment/ID or NAME, replica/ID, node/ID or NAME, user/ID or NAME, "
+            "cluster/ID, organization/ID."
         ),
     ],
     after: Annotated[int, typer.Option("--after", min=0, help="After this log sequence.")] = 0,
@@ -45,15 +57,15 @@ def log(
             written = counted(exported(connection, export, thing, after), "event")
             print(f"{written} written to {export}")
             return
-        actors: dict[str, str] = {}
-        named = names(connection, actors)
+        record = Record(thing)
+        named = names(connection, record.actors)
         # Other records have only some of the commands on a deployment.
         changes = Changes() if thing.startswith("deployment/") else None
         event: dict[str, Any] | None = None
-        for logged, event in _logged(connection, thing, after, actors=actors):
+        for logged, event in _logged(connection, record, after):
             position = pack(event["sequence"], event["index"])
             changed = changes.told(logged.envelope, position) if changes is not None else ""
-            _print(event, thing, named, output, changed)
+            _print(event, record.thing, named, output, changed)
         if event is None:
             print(f"nothing in the log about {thing}", file=sys.stderr)
 
@@ -71,35 +83,33 @@ def resolved(connection: "Connection", thing: str) -> str:
 
 def events(
     connection: "Connection",
-    thing: str,
+    record: Record,
     after: int,
     progress: Callable[[int, int], None] = lambda _done, _last: None,
-    actors: dict[str, str] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield the events that touch a thing (all for an empty one), with their causes.
 
-    `progress` gets the sequence that was read and the last one, `actors` the names of users by id.
+    `progress` gets the sequence that was read and the last one.
     """
-    for _logged_event, row in _logged(connection, thing, after, progress, actors):
+    for _logged_event, row in _logged(connection, record, after, progress):
         yield row
 
 
 def _logged(
     connection: "Connection",
-    thing: str,
+    record: Record,
     after: int,
     progress: Callable[[int, int], None] = lambda _done, _last: None,
-    actors: dict[str, str] | None = None,
 ) -> Iterator[tuple["LoggedEvent", dict[str, Any]]]:
     """Yield the events of `events` as the server sends them, too."""
     from fogbank.cli.event_commands import rows
     from fogbank.v1 import audit_service_pb2 as pb
 
-    request = pb.ReadEventsRequest(after_sequence=after, touching=thing)
+    request = pb.ReadEventsRequest(after_sequence=after, touching=record.thing)
     for commit in connection.audit.ReadEvents(request, metadata=connection.metadata):
         progress(commit.sequence, commit.last_sequence)
-        if actors is not None:
-            actors |= commit.actor_names
+        record.thing = commit.touching or record.thing
+        record.actors |= commit.actor_names
         for logged, row in zip(commit.events, rows(commit), strict=True):
             yield logged, with_causes(logged, row)
 
@@ -110,6 +120,7 @@ def with_causes(logged: "LoggedEvent", row: dict[str, Any]) -> dict[str, Any]:
     `causes` has one for each outcome of a round or observation of a report, None for nothing in the
     log; where the server doesn't say what a cause is, its place alone.
     """
+    from fogbank.cli.views import instant
     from fogbank.domain.position import index_of, sequence_of
 
     envelope = logged.envelope
@@ -119,6 +130,7 @@ def with_causes(logged: "LoggedEvent", row: dict[str, Any]) -> dict[str, Any]:
             "type": cause.type,
             "aggregate": cause.aggregate,
             "actor": cause.actor,
+            "appended_at": instant(cause.appended_at),
         }
         for cause in logged.causes
     }

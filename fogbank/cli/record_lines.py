@@ -19,7 +19,7 @@ Named = Callable[[str, str], str]
 
 
 def lines(event: dict[str, Any], thing: str, named: Named, changed: str = "") -> Iterator[str]:
-    """Yield what an event says about a thing (`deployment/<id>`), a phrase each.
+    """Yield what an event says about a thing (`deployment/<id>`, never by a name), a phrase each.
 
     `named` gives a text for a kind (`deployment`, `node`) and an id; `changed` is what a command
     changed, where that is known.
@@ -35,14 +35,8 @@ def lines(event: dict[str, Any], thing: str, named: Named, changed: str = "") ->
                 yield from _because(cause, named)
     else:
         said = f": {changed}" if changed else _details(payload)
-        about = "" if _is(thing, event["aggregate"], named) else _about(event["aggregate"], named)
+        about = "" if thing == event["aggregate"] else _about(event["aggregate"], named)
         yield f"{_words(kind)}{about} by {_actor(event['actor'], named)}{said}"
-
-
-def _is(thing: str, aggregate: str, named: Named) -> bool:
-    """Tell whether a thing, given by its id or its name, is what an event happened to."""
-    kind, _, id_ = aggregate.partition("/")
-    return thing == aggregate or (kind == "node" and thing == f"node/{named(kind, id_)}")
 
 
 def _about(aggregate: str, named: Named) -> str:
@@ -173,7 +167,7 @@ def _placed(decided: dict[str, Any], thing: str, named: Named) -> Iterator[str]:
             yield f"{which} of {named('deployment', evicted)} evicted for{whose or ' it'}"
     others = 0
     for placement in decided.get("placements", []):
-        if _is_of_another(placement, thing, named):
+        if _is_of_another(placement, thing):
             others += 1
             continue
         node = named("node", placement.get("node_id", ""))
@@ -188,15 +182,14 @@ def _placed(decided: dict[str, Any], thing: str, named: Named) -> Iterator[str]:
         yield f"{counted(others, 'other replica')}{whose} placed in the same breath"
 
 
-def _is_of_another(placement: dict[str, Any], thing: str, named: Named) -> bool:
+def _is_of_another(placement: dict[str, Any], thing: str) -> bool:
     """Tell whether a placement is of another replica or node than the record that it stands in."""
     kind, _, id_ = thing.partition("/")
-    replaces = str(placement.get("replaces", ""))
+    replaces = placement.get("replaces", "")
     if kind == "node":
         # What it replaces was perhaps there.
-        return not (replaces or _is(thing, f"node/{placement.get('node_id', '')}", named))
-    ids = (str(placement.get("replica_id", "")), replaces)
-    return kind == "replica" and not any(each.startswith(id_.lower()) for each in ids)
+        return not replaces and placement.get("node_id") != id_
+    return kind == "replica" and id_ not in {placement.get("replica_id"), replaces}
 
 
 def _considered(considered: dict[str, Any], named: Named) -> Iterator[str]:

@@ -28,7 +28,8 @@ _HINTS = {
     "DEPLOYMENT_NOT_FOUND": "`fog ps` lists what there is",
     "NODE_NOT_CONNECTED": "`fog nodes` shows whether it is online",
     "NODE_NOT_FOUND": "`fog nodes` lists what there is",
-    "REPLICA_NOT_FOUND": "`fog status DEPLOYMENT -o json` has the ids of its replicas",
+    "REPLICA_NOT_FOUND": "`fog status DEPLOYMENT -o json` has the ids of its replicas, "
+    "of which the first 8 digits do",
     "CLUSTER_NOT_FOUND": "`fog cluster list` lists what there is; a deployment goes into cluster 1 "
     "unless --cluster says another",
     "ORGANIZATION_NOT_FOUND": "`fog org list` lists what there is",

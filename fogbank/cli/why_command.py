@@ -12,6 +12,7 @@ from fogbank.cli.output import AsTable, Output, OutputFormat, print_data
 
 if TYPE_CHECKING:
     from fogbank.cli.connection import Connection
+    from fogbank.cli.record_command import Record
 
 _Row = dict[str, Any]
 _Place = tuple[int, int]
@@ -19,26 +20,25 @@ _Place = tuple[int, int]
 
 def why(
     thing: Annotated[
-        str, typer.Argument(help="deployment/ID or NAME, replica/ID, node/ID or NAME.")
+        str, typer.Argument(help="deployment/ID or NAME, replica/ID, node/ID or NAME")
     ],
     before: Annotated[
         int, typer.Option("--before", min=0, help="Before this log sequence; 0 for the last.")
     ] = 0,
     output: Output = AsTable,
 ) -> None:
-    """Say what led to the last thing that was decided about something, cause by cause.
+    """Say what led to the last thing that was asked or decided about something, cause by cause.
 
     The first line is what happened last, each further one what led to the one before it, down to a
     user's command or to what a host did of itself.
     """
     from fogbank.cli.connection import connect
-    from fogbank.cli.record_command import names, resolved
-    from fogbank.cli.record_lines import lines
+    from fogbank.cli.record_command import Record, names, resolved
+    from fogbank.cli.record_lines import cause_text, lines
 
     with connect() as connection:
-        thing = resolved(connection, thing)
-        actors: dict[str, str] = {}
-        chain = list(_chain(connection, thing, before, actors))
+        record = Record(resolved(connection, thing))
+        chain = list(_chain(connection, record, before))
         if not chain:
             raise CommandError(f"nothing in the record of {thing} names a cause")
         if output in {OutputFormat.JSON, OutputFormat.YAML}:
@@ -47,27 +47,29 @@ def why(
             for row in chain:
                 print(row["event_id"])
         else:
-            named = names(connection, actors)
+            named = names(connection, record.actors)
             for depth, row in enumerate(chain):
                 head = f"{'because ' if depth else ''}{row['sequence']}.{row['index']}"
-                for line in lines(row | {"causes": []}, thing, named):
+                if row["payload"] is None:
+                    said = [cause_text(row, named)]
+                else:
+                    said = list(lines(row | {"causes": []}, record.thing, named))
+                for line in said:
                     print(f"{head:>16}  {row['appended_at'] or ''}  {line}")
                     head = ""
     sys.stdout.flush()
 
 
-def _chain(
-    connection: "Connection", thing: str, before: int, actors: dict[str, str]
-) -> Iterator[_Row]:
+def _chain(connection: "Connection", record: "Record", before: int) -> Iterator[_Row]:
     from fogbank.cli.record_command import events
 
     known: dict[_Place, _Row] = {}
     row: _Row | None = None
-    for each in events(connection, thing, 0, actors=actors):
+    for each in events(connection, record, 0):
         if before and each["sequence"] >= before:
             break
         known[each["sequence"], each["index"]] = each
-        if any(each["causes"]):
+        if any(each["causes"]) or _is_command(each):
             row = each
     seen: set[_Place] = set()
     while row is not None and (row["sequence"], row["index"]) not in seen:
@@ -77,7 +79,23 @@ def _chain(
         if cause is None:
             return
         place = (cause["sequence"], cause["index"])
-        row = known.get(place) or _other(connection, place, json.dumps(row["payload"]))
+        row = (
+            known.get(place)
+            or _other(connection, place, json.dumps(row["payload"]))
+            or _named(cause)
+        )
+
+
+def _is_command(row: _Row) -> bool:
+    """Tell whether somebody asked for it, who is then its beginning."""
+    from fogbank.domain.envelope import SERVICE_ACCOUNT, USER
+
+    return row["actor"].partition("/")[0] in {USER, SERVICE_ACCOUNT}
+
+
+def _named(cause: _Row) -> _Row | None:
+    """Return what is said of an event that isn't the caller's to see, in the place of its row."""
+    return {**cause, "payload": None, "causes": []} if "type" in cause else None
 
 
 def _other(connection: "Connection", place: _Place, led_to: str) -> _Row | None:

@@ -41,8 +41,9 @@ class ReadEventsRequest(_message.Message):
     """Go on with commits as they come."""
     touching: _builtins.str
     """Only what touches this thing, as `deployment/<id>`, `replica/<id, or its first 8 digits>`,
-    `node/<id or name>`, `user/<id>`, `cluster/<number>` or `organization/<number>`: of rounds the outcomes that concern
-    it, of reports what they say of it. Empty for all.
+    `node/<id or name>`, `user/<id or name>` (administrators anybody's, others their own),
+    `cluster/<number>` or `organization/<number>`: of rounds the outcomes that concern it, of
+    reports what they say of it. Empty for all.
     """
     @_builtins.property
     def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -126,6 +127,7 @@ class EventCause(_message.Message):
     TYPE_FIELD_NUMBER: _builtins.int
     AGGREGATE_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
+    APPENDED_AT_FIELD_NUMBER: _builtins.int
     position: _builtins.int
     """Its position: sequence << 16 | index."""
     event_id: _builtins.str
@@ -136,6 +138,10 @@ class EventCause(_message.Message):
     """What it happened to."""
     actor: _builtins.str
     """Who did it."""
+    @_builtins.property
+    def appended_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was appended."""
+
     def __init__(
         self,
         *,
@@ -144,10 +150,11 @@ class EventCause(_message.Message):
         type: _builtins.str = ...,
         aggregate: _builtins.str = ...,
         actor: _builtins.str = ...,
+        appended_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["appended_at", b"appended_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "aggregate", b"aggregate", "event_id", b"event_id", "position", b"position", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "aggregate", b"aggregate", "appended_at", b"appended_at", "event_id", b"event_id", "position", b"position", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -185,6 +192,7 @@ class ReadEventsResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
     ACTOR_NAMES_FIELD_NUMBER: _builtins.int
+    TOUCHING_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Log sequence; all that was asked for up to it was sent, with this message. With `touching`, a
     large commit may come in several messages.
@@ -193,6 +201,8 @@ class ReadEventsResponse(_message.Message):
     """Subject it was appended on; empty without events."""
     last_sequence: _builtins.int
     """Without `follow`: the last log sequence that will be read."""
+    touching: _builtins.str
+    """What was asked for by its id, as `replica/<id>`, whatever it was called; only with `touching`."""
     @_builtins.property
     def appended_at(self) -> _timestamp_pb2.Timestamp:
         """When it was appended; absent without events."""
@@ -216,10 +226,11 @@ class ReadEventsResponse(_message.Message):
         events: _abc.Iterable[Global___LoggedEvent] | None = ...,
         last_sequence: _builtins.int = ...,
         actor_names: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        touching: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["appended_at", b"appended_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_names", b"actor_names", "appended_at", b"appended_at", "events", b"events", "last_sequence", b"last_sequence", "sequence", b"sequence", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_names", b"actor_names", "appended_at", b"appended_at", "events", b"events", "last_sequence", b"last_sequence", "sequence", b"sequence", "subject", b"subject", "touching", b"touching"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

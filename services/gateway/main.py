@@ -154,7 +154,7 @@ def _use_cases(
         Clusters(fold, command_log, ledger, clock),
         ServiceAccounts(own.api_tokens, own.denials, Rights(fold, command_log), clock),
         Policies(fold, command_log, clock),
-        Events(fold, record.log, ledger),
+        Events(fold, record.log, ledger, own.users),
     )
 
 

@@ -33,7 +33,7 @@ async def audited(ledger: Ledger, log: StoredLog) -> AsyncIterator[Any]:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         client = LedgerClient(channel)
         fold = FleetFold(log.reader(), client)
-        events = Events(fold, log.reader(), client)
+        events = Events(fold, log.reader(), client, NamedUsers())
         past = Past(cast("Any", None), Nodes(fold, client), cast("Any", None))
         unused = cast("Any", None)
         organizations = Organizations(fold, unused, NamedUsers(), unused, unused)

@@ -313,7 +313,7 @@ def _register_audit(
     past: Past,
     organizations: Organizations,
 ) -> None:
-    events = Events(fold, log, ledger)
+    events = Events(fold, log, ledger, NamedUsers())
     prefix = "fogbank.log.test.1."
     audit = AuditService(log, events, ledger, past, organizations, subject_prefix=prefix)
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(audit, server.grpc)

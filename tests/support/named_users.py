@@ -64,7 +64,8 @@ class NamedUsers:
         raise NotImplementedError
 
     async def by_name_key(self, name_key: str) -> User | None:
-        raise NotImplementedError
+        user = NamedTokens.users.get(name_key)
+        return User(user.user_id, name_key, "", user.role) if user is not None else None
 
     async def names(self, user_ids: Collection[str]) -> dict[str, str]:
         return {user_id: name for name in NamedTokens.users if (user_id := an_id(name)) in user_ids}

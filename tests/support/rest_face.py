@@ -308,7 +308,7 @@ async def rest_face(
         ServiceAccounts(api_tokens, accounts, Rights(fold, command_log), clock),
         Nodes(fold, ledger),
         identity,
-        Events(fold, log, ledger),
+        Events(fold, log, ledger, accounts),
         _system(fold, appender, ledger, scheduler),
         **settings,
     )

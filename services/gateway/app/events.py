@@ -16,6 +16,7 @@ from fogbank.domain.tenancy import MembershipRole
 from fogbank.log.follower import read_commits
 from fogbank.log.port import EventLog
 from services.gateway.app.fold import FleetFold
+from services.gateway.app.identity import Users, could_be_named, name_key
 from services.gateway.app.ports import LedgerQueries
 from services.gateway.app.principal import Principal
 from services.gateway.app.rights import own_role
@@ -51,11 +52,12 @@ class Seen:
 class Events:
     """Follows the log for readers outside. The latest commits stay in memory for all of them."""
 
-    def __init__(self, fold: FleetFold, log: EventLog, ledger: LedgerQueries) -> None:
+    def __init__(self, fold: FleetFold, log: EventLog, ledger: LedgerQueries, users: Users) -> None:
         """Follow `log`; the `ledger` knows of deployments that the fold has forgotten."""
         self._fold = fold
         self._log = log
         self._ledger = ledger
+        self._users = users
         self._kept: deque[Commit] = deque(maxlen=_KEPT_COMMITS)
         self._kept_to = 0
         self._reading = asyncio.Lock()
@@ -145,11 +147,14 @@ class Events:
         Raises:
             InvalidArgumentError: it names none.
             NotFoundError: there is and was none, or it isn't the caller's.
-            UnavailableError: the fleet has no such deployment, and the ledger doesn't answer.
+            UnavailableError: the fleet has no such deployment, and the ledger doesn't answer; of a
+                user called by name, the database doesn't.
         """
         kind, id_ = parse_thing(thing)
         if kind is Kind.REPLICA:
             id_ = replica_called(self._fold.fleet, id_)
+        elif kind is Kind.USER:
+            id_ = canonical_uuid(id_) or await self._user_called(principal, id_)
         found = touching(self._fold.fleet, kind, id_)
         if found is None and kind is Kind.DEPLOYMENT and (asked_id := canonical_uuid(id_)):
             owner_id = "" if principal.sees_all else principal.user_id
@@ -162,6 +167,20 @@ class Events:
         if kind is Kind.REPLICA:
             return found, self._fold.fleet.decisions.placements[found.id].deployment_id
         return found, found.id
+
+    async def _user_called(self, principal: Principal, name: str) -> str:
+        """Return the id of the user of a name; empty for none.
+
+        Who may see only themselves learns of nobody else whether they are there.
+        """
+        if not could_be_named(name):
+            return ""
+        key = name_key(name)
+        if principal.sees_all:
+            user = await self._users.by_name_key(key)
+            return user.id if user is not None else ""
+        names = await self._users.names([principal.user_id])
+        return next((id_ for id_, own in names.items() if name_key(own) == key), "")
 
     def _may_see(self, principal: Principal, kind: Kind, id_: str) -> bool:
         match kind:

@@ -357,7 +357,7 @@ class Identity:
 
     async def _verified(self, username: str, key: str, password: str, address: str) -> User:
         user = None
-        if len(username) <= MAX_USERNAME and "\0" not in username:
+        if could_be_named(username):
             user = await self._users.by_name_key(key)
         known_hash = user.password_hash if user else None
         given = password if len(password) <= MAX_PASSWORD else ""
@@ -386,6 +386,11 @@ class Identity:
 def name_key(username: str) -> str:
     """Return what makes a name unique: its compatibility form without case."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", username).casefold())
+
+
+def could_be_named(username: str) -> bool:
+    """Tell whether it is worth to look for an account of this name."""
+    return len(username) <= MAX_USERNAME and "\0" not in username
 
 
 def check_username(username: str) -> None:

@@ -12,7 +12,7 @@ from fogbank.domain.decisions import DeploymentDecision
 from fogbank.domain.envelope import SERVICE_ACCOUNT, USER, EventEnvelope
 from fogbank.domain.errors import InvalidArgumentError
 from fogbank.domain.fleet import FleetState
-from fogbank.domain.ids import canonical_uuid, replica_id, replica_ids
+from fogbank.domain.ids import replica_id, replica_ids
 from fogbank.domain.views import DeploymentView
 from services.gateway.core.whole_numbers import whole_number
 
@@ -168,11 +168,11 @@ def parse_thing(text: str) -> tuple[Kind, str]:
         InvalidArgumentError: it is none of these.
     """
     kind, _, id_ = text.partition("/")
-    if kind not in set(Kind) or not id_ or (kind == Kind.USER and not canonical_uuid(id_)):
+    if kind not in set(Kind) or not id_:
         raise InvalidArgumentError.of_field(
             "touching",
-            "must be deployment/<id>, replica/<id>, node/<id or name>, user/<id>, "
-            f"cluster/<number> or organization/<number>, was {text[:100]!r}",
+            "must be deployment/<id>, replica/<id>, node/<id or name>, "
+            f"user/<id or name>, cluster/<number> or organization/<number>, was {text[:100]!r}",
         )
     return Kind(kind), id_
 
@@ -238,7 +238,7 @@ def touching(fleet: FleetState, kind: Kind, id_: str) -> Touching | None:
             placed = fleet.decisions.placements.values()
             return Touching(kind, node_id, [each.id for each in placed if each.node_id == node_id])
         case Kind.USER:
-            return Touching(kind, id_.lower())
+            return Touching(kind, id_.lower()) if id_ else None
         case Kind.CLUSTER | Kind.ORGANIZATION:
             known = fleet.facts.clusters if kind is Kind.CLUSTER else fleet.facts.organizations
             return Touching(kind, id_) if whole_number(id_) in known else None

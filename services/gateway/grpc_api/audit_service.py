@@ -129,6 +129,7 @@ class AuditService(rpc.AuditServiceServicer):
                     message = self._recorded(principal, wanted, thing, recorded)
                     await self._causes.name(message)
                     await self._name_actors(principal, message, names)
+                message.touching = f"{thing.kind}/{thing.id}"
                 yield message
 
     async def _name_actors(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from fogbank.codec.views import timestamp_to_pb
 from fogbank.domain.position import index_of, pack, sequence_of
 from fogbank.log.port import EventLog
 from fogbank.v1 import audit_service_pb2 as pb
@@ -43,6 +44,7 @@ class Causes:
         async for batch in self._log.read(sequence, sequence):
             for stored in batch:
                 commit = log_pb2.Commit.FromString(stored.data)
+                appended_at = timestamp_to_pb(commit.appended_at_us)
                 return tuple(
                     pb.EventCause(
                         position=pack(sequence, index),
@@ -50,6 +52,7 @@ class Causes:
                         type=envelope.type,
                         aggregate=envelope.aggregate,
                         actor=envelope.actor,
+                        appended_at=appended_at,
                     )
                     for index, envelope in enumerate(commit.events)
                 )

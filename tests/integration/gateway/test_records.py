@@ -22,6 +22,7 @@ from fogbank.domain.errors import NotFoundError, UnavailableError
 from fogbank.domain.ids import replica_id
 from fogbank.domain.states import DeploymentStatus
 from fogbank.v1 import audit_service_pb2 as pb
+from fogbank.v1 import node_service_pb2
 from tests.support.fleet_log import a_spec, an_id
 from tests.support.gateway import GatewayWorld, gateway_world, signed_in
 from tests.support.named_users import ADMIN, ALICE, BOB, NamedUsers
@@ -127,6 +128,19 @@ async def test_replicas_nodes_and_users(world: GatewayWorld) -> None:
     assert [each.sequence for each in await record(world, f"user/{ALICE.user_id}")] == [2]
     assert [each.sequence for each in await record(world, f"user/{ADMIN.user_id}")] == [6]
     assert [each.sequence for each in await record(world, f"user/{BOB.user_id}", "bob")] == [3]
+    # Whatever it was asked for by, the record says what it is of by its id.
+    for user, called, thing in (
+        ("admin", f"replica/{replica[:8].upper()}", f"replica/{replica}"),
+        ("admin", "user/Alice", f"user/{ALICE.user_id}"),
+        ("bob", "user/bob", f"user/{BOB.user_id}"),
+    ):
+        found = await record(world, called, user)
+        assert {each.touching for each in found} == {thing}
+        assert (
+            [each.sequence for each in found]
+            == [each.sequence for each in await record(world, thing, user)]
+            != []
+        )
 
 
 async def subjects_of(world: GatewayWorld, user: str, **wanted: Any) -> list[tuple[int, str]]:
@@ -165,6 +179,12 @@ async def test_who_may_not_and_what_there_is_not(world: GatewayWorld) -> None:
         (f"replica/{replica[:8]}", "bob", grpc.StatusCode.NOT_FOUND, "Replica not found"),
         (f"replica/{replica[:7]}", "alice", grpc.StatusCode.NOT_FOUND, "Replica not found"),
         (f"user/{ALICE.user_id}", "bob", grpc.StatusCode.NOT_FOUND, "User not found"),
+        # Names are no way to find out who there is.
+        ("user/alice", "bob", grpc.StatusCode.NOT_FOUND, "User not found"),
+        ("user/nobody", "bob", grpc.StatusCode.NOT_FOUND, "User not found"),
+        ("user/nobody", "admin", grpc.StatusCode.NOT_FOUND, "User not found"),
+        ("user/" + "a" * 65, "admin", grpc.StatusCode.NOT_FOUND, "User not found"),
+        ("user/a\0", "admin", grpc.StatusCode.NOT_FOUND, "User not found"),
         ("node/fog-9", "admin", grpc.StatusCode.NOT_FOUND, "Node not found"),
         ("deployment/x", "admin", grpc.StatusCode.NOT_FOUND, "Deployment not found"),
         ("policy", "admin", grpc.StatusCode.INVALID_ARGUMENT, "touching: must be"),
@@ -214,6 +234,44 @@ async def test_the_command_tells_it_in_words_and_exports_it(
     assert path.read_text() == told
     assert (await fog("--export", str(tmp_path / "mine.csv")))[0] == 64
     assert (await fog("--export", str(tmp_path / "nowhere" / "mine.jsonl")))[0] == 1
+
+
+async def test_why_goes_back_to_who_drained_the_node_also_for_who_owns_the_replica(
+    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = an_id("node-1")
+    await world.connect_node(node, "fog-1")
+    mine = (await world.deployments.create(ALICE, a_spec("mine"))).deployment_id
+    (replica,) = await world.scheduler.place(mine, node)
+    await world.node_service.DrainNode(
+        node_service_pb2.DrainNodeRequest(node=node), metadata=signed_in("admin")
+    )
+    drained = world.fold.position
+    await world.connect_node(an_id("node-2"), "fog-2")
+    deployment = world.fold.fleet.facts.deployments[mine]
+    moved = ev.Placement(replica_id(mine, 0, 2), 0, 2, an_id("node-2"), 7, replaces=replica)
+    await world.scheduler.decide(
+        ev.DeploymentPlaced(mine, deployment.version, deployment.spec.resources, (moved,))
+    )
+    monkeypatch.setenv("FOG_ADDR", world.address)
+
+    async def why(user: str, thing: str) -> list[str]:
+        monkeypatch.setenv("FOG_TOKEN", user)
+        capsys.readouterr()
+        assert await asyncio.to_thread(run, ["audit", "why", thing]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    for user in ("admin", "alice"):
+        *_, last = await why(user, f"deployment/{mine}")
+        assert last.split()[:2] == ["because", f"{drained}.0"]
+        assert f"node draining fog-1 by user/{ADMIN.user_id}" in last
+        assert "T" in last.split()[2], "when"
+    assert "node draining by user/" in (await why("admin", "node/fog-1"))[-1]
+    await world.node_service.CordonNode(
+        node_service_pb2.CordonNodeRequest(node="fog-2"), metadata=signed_in("admin")
+    )
+    (only,) = await why("admin", "node/fog-2")
+    assert f"node cordoned by user/{ADMIN.user_id} (admin)" in only
 
 
 async def test_the_record_of_who_did_nothing_says_so(
