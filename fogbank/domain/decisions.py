@@ -16,6 +16,7 @@ from fogbank.domain.remembered import Remembered
 from fogbank.domain.resources import Resources
 from fogbank.domain.revisions import KEPT_REVISIONS
 from fogbank.domain.tables import Table
+from fogbank.domain.value import row
 from fogbank.domain.verdict import Verdict, VoidReason
 
 
@@ -29,7 +30,7 @@ class Desired(StrEnum):
     SUSPENDED = "suspended"
 
 
-@dataclass(slots=True)
+@row
 class PlacedReplica:
     """A replica that a round put on a node, and what rounds want of it since.
 
@@ -53,7 +54,7 @@ class PlacedReplica:
     decided_sequence: int = 0
 
 
-@dataclass(slots=True)
+@row
 class DeploymentDecision:
     """What rounds decided about a deployment. `slots` holds the live replica of each slot.
 

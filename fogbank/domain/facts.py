@@ -48,14 +48,14 @@ from fogbank.domain.tenancy_rules import (
     organization_created,
     organization_quota_set,
 )
-from fogbank.domain.value import value
+from fogbank.domain.value import row, value
 from fogbank.domain.verdict import Verdict, VoidReason
 
 # For so long, in log time, the id of a command is remembered.
 KNOWN_EVENT_US = 24 * 3600 * 1_000_000
 
 
-@dataclass(slots=True)
+@row
 class DeploymentFact:
     """A deployment as its author last had it; `version` is the last accepted command's position."""
 
@@ -103,7 +103,7 @@ class DeploymentFact:
         return next((each for each in self.revisions if each.number == number), None)
 
 
-@dataclass(slots=True)
+@row
 class NodeFact:
     """A node as it last said, and what operators said of it; loads in percent.
 
@@ -166,7 +166,7 @@ def state_of(observed: Observed | None, node: NodeFact | None) -> ReplicaState:
     return observed.state
 
 
-@dataclass(slots=True)
+@row
 class _Known:
     verdict: Verdict
     log_time_us: int

@@ -5,19 +5,19 @@ Whether a token has uses left is the fold's to say, so that many gateways give o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fogbank.domain import events as ev
 from fogbank.domain.envelope import EventEnvelope
 from fogbank.domain.node_rules import known_node
+from fogbank.domain.value import row
 from fogbank.domain.verdict import VoidReason
 
 if TYPE_CHECKING:
     from fogbank.domain.facts import Facts
 
 
-@dataclass(slots=True)
+@row
 class JoinTokenFact:
     """A join token; instants in microseconds since 1970."""
 
@@ -32,7 +32,7 @@ class JoinTokenFact:
     revoked: bool = False
 
 
-@dataclass(slots=True)
+@row
 class NodeIdentity:
     """The key that a node proves itself with (SHA-256), and the token that it last joined by.
 

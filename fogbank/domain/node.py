@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import RuntimeKind
+from fogbank.domain.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Fingerprint:
     """A host's room and attributes; allocatable is capacity less what its operator reserved."""
 
@@ -25,7 +26,7 @@ class Fingerprint:
     agent_version: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Gpu:
     """A GPU of a host; memory in MiB, 0 if not known."""
 
@@ -33,7 +34,7 @@ class Gpu:
     memory_mib: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class HostDetails:
     """What a host runs on, as far as its agent can tell; sizes of disks in GiB, 0 if not known.
 

@@ -7,16 +7,17 @@ new one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.events import DeploymentUpdated
+from fogbank.domain.value import value
 
 # So many of the newest revisions are kept, and of the older ones those that are needed.
 KEPT_REVISIONS = 10
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Revision:
     """What replicas are, from 1 up; `at_us` in log time, `position` that of its command."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 from typing import NamedTuple, TypeVar
 
 from fogbank.domain.resources import Resources
+from fogbank.domain.value import row, value
 
 
 class Use(NamedTuple):
@@ -21,7 +22,7 @@ class Use(NamedTuple):
     replicas: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Quota:
     """The most that replicas may have booked in all, in the units of `Resources`.
 
@@ -57,7 +58,7 @@ class MembershipRole(IntEnum):
     VIEWER = 3
 
 
-@dataclass(slots=True)
+@row
 class ClusterFact:
     """A cluster: an organization's share of the fleet; `created_position` tells its command."""
 
@@ -68,7 +69,7 @@ class ClusterFact:
     created_position: int = 0
 
 
-@dataclass(slots=True)
+@row
 class OrganizationFact:
     """An organization: who made it, its members by user id, its clusters and their common quota.
 

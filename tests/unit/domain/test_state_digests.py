@@ -105,8 +105,8 @@ def holder_of(kind: type) -> tuple[type, str]:
 @pytest.mark.parametrize(("kind", "name"), [*each_field()])
 def test_each_field_of_each_class_is_encoded_and_read_back(kind: type, name: str) -> None:
     hint = get_type_hints(kind)[name]
-    one, other = an_instance(kind, 1), an_instance(kind, 1)
-    object.__setattr__(other, name, a_value(hint, 2))
+    one = an_instance(kind, 1)
+    other = replace(one, **{name: a_value(hint, 2)})
     if kind in PARTS:
         parts: list[Any] = [one, other]
     else:
@@ -147,8 +147,7 @@ def put(hint: Any, kind: type, value: Any) -> Any:
     for known in stored_fields(hint):
         inner = get_type_hints(hint)[known.name]
         if kind in classes_in(inner):
-            object.__setattr__(found, known.name, put(inner, kind, value))
-            return found
+            return replace(found, **{known.name: put(inner, kind, value)})
     raise AssertionError(f"{hint} holds no {kind}")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 
 from fogbank.codec import decode_commit
@@ -68,7 +70,7 @@ def test_what_is_not_there_has_neither_quota_nor_members(fold: Fold) -> None:
 
 
 @pytest.mark.parametrize("amount", [-1, MAX_AMOUNT + 1])
-@pytest.mark.parametrize("name", Quota.__slots__)
+@pytest.mark.parametrize("name", [known.name for known in fields(Quota)])
 def test_a_quota_keeps_within_bounds(fold: Fold, name: str, amount: int) -> None:
     quota = Quota(**{name: amount})
     for event in (
