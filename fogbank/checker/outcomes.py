@@ -9,7 +9,7 @@ from fogbank.checker.eligibility import fits_empty_node
 from fogbank.checker.placements import Placements
 from fogbank.checker.quotas import above_quota
 from fogbank.checker.report import Counts, Findings, Place, Rule
-from fogbank.checker.revisions import roll_back
+from fogbank.checker.revisions import may_go_first, roll_back
 from fogbank.checker.world import COMPLETE, RUNNING, Deployment, Node, Replica, Wish, World
 from fogbank.v1 import rounds_pb2
 
@@ -196,6 +196,8 @@ class Outcomes:
             return ""
         successor = deployment.slots.get(replica.slot)
         if successor is not None and successor.state in {RUNNING, COMPLETE}:
+            return ""
+        if may_go_first(self._world, deployment, replica):
             return ""
         return "although its successor does not run"
 

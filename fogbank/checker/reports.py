@@ -106,6 +106,7 @@ class Reports:
             self._started(place, replica, ending)
         replica.restarts = seen.restart_count
         replica.state = seen.state
+        replica.health = seen.health
         deployment = self._world.deployments.get(replica.deployment_id)
         if deployment is not None:
             deployment.ran = deployment.ran or seen.state in {RUNNING, COMPLETE}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fogbank.checker.world import Deployment, amounts
+from fogbank.checker.world import COMPLETE, RUNNING, Deployment, Replica, World, amounts
 from fogbank.v1 import deployments_pb2, facts_pb2, rounds_pb2
 
 # What replicas can't change while they run.
@@ -12,6 +12,7 @@ _OF_REPLICAS = (
 )
 # The newest revisions are kept, the present one among them; older ones if an update needs them.
 _NEWEST = 10
+_DEFAULT_SURGE = 1
 
 
 def update(deployment: Deployment, event: facts_pb2.DeploymentUpdated) -> str:
@@ -54,6 +55,53 @@ def outdated(deployment: Deployment, revision: int) -> bool:
         return False
     own = deployment.earlier.get(revision, deployment.asked)
     return not _alike(own, deployment.spec)
+
+
+def surge_of(deployment: Deployment) -> int:
+    """Return how many replicas more than wanted there may be while an update goes on."""
+    rollout = deployment.spec.rollout
+    return rollout.max_surge if rollout.HasField("max_surge") else _DEFAULT_SURGE
+
+
+def may_go_first(world: World, deployment: Deployment, replica: Replica) -> bool:
+    """Tell whether a leaving replica may stop before another one of its slot is placed.
+
+    It is outdated, its successor is gone, one more would be too many, and it serves nobody or one
+    more may be missing.
+    """
+    slot = replica.slot
+    successor = deployment.slots.get(slot)
+    if not outdated(deployment, replica.revision) or not (successor is None or successor.ended):
+        return False
+    still = sum(not other.ended for other in deployment.leaving.values())
+    if still <= surge_of(deployment):
+        return False
+    own = deployment.earlier.get(replica.revision, deployment.asked)
+    probed = own.container.HasField("probe") and replica.health != deployments_pb2.HEALTH_HEALTHY
+    if probed or replica.health == deployments_pb2.HEALTH_UNHEALTHY or not runs(world, replica):
+        return True
+    least = deployment.replicas - deployment.spec.rollout.max_unavailable
+    others = set(range(deployment.replicas)) - {slot}
+    serving = sum(
+        completed(deployment.slots.get(other))
+        or runs(world, deployment.slots.get(other))
+        or runs(world, deployment.leaving.get(other))
+        for other in others
+    )
+    return serving >= least
+
+
+def runs(world: World, replica: Replica | None) -> bool:
+    """Tell whether a replica runs on a node that is heard."""
+    if replica is None or replica.ended or replica.state != RUNNING:
+        return False
+    node = world.nodes.get(replica.node_id)
+    return node is not None and not node.offline
+
+
+def completed(replica: Replica | None) -> bool:
+    """Tell whether a replica did what it was to do."""
+    return replica is not None and replica.ended and replica.state == COMPLETE
 
 
 def _alike(one: deployments_pb2.DeploymentSpec, other: deployments_pb2.DeploymentSpec) -> bool:

@@ -8,10 +8,8 @@ from fogbank.checker.acknowledged import Acknowledged
 from fogbank.checker.eligibility import places_for
 from fogbank.checker.quotas import quota_lacks
 from fogbank.checker.report import Findings, Place, Rule
-from fogbank.checker.revisions import outdated
-from fogbank.checker.world import COMPLETE, RUNNING, STATE_NAMES, Deployment, Replica, Wish, World
-
-_DEFAULT_SURGE = 1
+from fogbank.checker.revisions import completed, outdated, runs, surge_of
+from fogbank.checker.world import STATE_NAMES, Deployment, Replica, Wish, World
 
 
 def final_state(world: World, deployment: Deployment) -> str:
@@ -21,24 +19,13 @@ def final_state(world: World, deployment: Deployment) -> str:
     if deployment.failed:
         return "failed"
     wanted = range(deployment.replicas)
-    done = [slot for slot in wanted if _completed(deployment.slots.get(slot))]
-    running = [slot for slot in wanted if _runs(world, deployment.slots.get(slot))]
+    done = [slot for slot in wanted if completed(deployment.slots.get(slot))]
+    running = [slot for slot in wanted if runs(world, deployment.slots.get(slot))]
     if wanted and len(done) == len(wanted):
         return "completed"
     if len(done) + len(running) == len(wanted):
         return "running"
     return "partial" if done or running else "pending"
-
-
-def _completed(replica: Replica | None) -> bool:
-    return replica is not None and replica.ended and replica.state == COMPLETE
-
-
-def _runs(world: World, replica: Replica | None) -> bool:
-    if replica is None or replica.ended or replica.state != RUNNING:
-        return False
-    node = world.nodes.get(replica.node_id)
-    return node is not None and not node.offline
 
 
 def check_settled(
@@ -99,7 +86,7 @@ def _check_running(world: World, findings: Findings, place: Place, deployment: D
     vacant = 0
     for slot in range(deployment.replicas):
         replica = deployment.slots.get(slot)
-        if _completed(replica) or _runs(world, replica):
+        if completed(replica) or runs(world, replica):
             continue
         node = None if replica is None else world.nodes.get(replica.node_id)
         if replica is None or replica.ended or node is None or node.offline:
@@ -133,19 +120,16 @@ def _check_rolled_out(
     old = [
         replica
         for replica in slots
-        if replica is not None
-        and not _completed(replica)
-        and outdated(deployment, replica.revision)
+        if replica is not None and not completed(replica) and outdated(deployment, replica.revision)
     ]
-    rollout = deployment.spec.rollout
-    surge = rollout.max_surge if rollout.HasField("max_surge") else _DEFAULT_SURGE
+    surge = surge_of(deployment)
     lacks = quota_lacks(world, deployment, 1)
     room = surge > 0 and places_for(world, deployment, 1) > 0 and not lacks
     # Who moves to another cluster has nothing there to let go of.
     moves = any(deployment.cluster_of(each.revision) != deployment.cluster_id for each in old)
     spare = (
-        rollout.max_unavailable > 0
-        and all(_runs(world, replica) for replica in slots)
+        deployment.spec.rollout.max_unavailable > 0
+        and all(runs(world, replica) for replica in slots)
         and not (lacks and moves)
     )
     if old and (room or spare):

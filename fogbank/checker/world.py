@@ -68,6 +68,7 @@ class Replica:
     wish: Wish = Wish.LIVE
     restarts: int = 0
     state: int = 0
+    health: int = 0
     # The sequence at which it was known to have ended for good, 0 before.
     ended_at: int = 0
     counted: bool = False

@@ -151,6 +151,27 @@ def is_rolling(fleet: FleetState, deployment: DeploymentFact) -> bool:
     )
 
 
+def slots_held_back(fleet: FleetState, deployment: DeploymentFact) -> list[int]:
+    """Return the slots without a replica of their own that surge leaves no room for yet.
+
+    Their former, outdated replicas still run: each is filled when that has been let go.
+    """
+    decision = fleet.decisions.deployments.get(deployment.id)
+    if decision is None or not decision.leaving:
+        return []  # mostly so
+    placements = fleet.decisions.placements
+    held_back, doubled = [], 0
+    for slot, leaving_id in sorted(decision.leaving.items()):
+        former, live_id = placements[leaving_id], decision.slots.get(slot)
+        if fleet.ended(former):
+            continue
+        if live_id is not None and not fleet.ended(placements[live_id]):
+            doubled += 1
+        elif is_outdated(fleet, deployment, former):
+            held_back.append(slot)
+    return held_back[max(deployment.spec.rollout.max_surge - doubled, 0) :]
+
+
 def rollout_view(fleet: FleetState, deployment: DeploymentFact) -> RolloutView:
     """Return how far the replacement of a deployment's replicas is."""
     decision = fleet.decisions.deployments.get(deployment.id)

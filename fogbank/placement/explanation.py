@@ -271,7 +271,8 @@ def _what_broke(fleet: FleetState, decision: DeploymentDecision | None, need: Ne
 
 
 def _node_names(fleet: FleetState, decision: DeploymentDecision | None) -> str:
-    slots = decision.slots if decision else {}
+    # Of a slot without a replica the one that still leaves it.
+    slots = {**decision.leaving, **decision.slots} if decision else {}
     names = [
         fleet.facts.nodes[fleet.decisions.placements[slots[slot]].node_id].name
         for slot in sorted(slots)

@@ -11,6 +11,7 @@ from fogbank.domain.facts import DeploymentFact, Observed
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.ids import replica_ids
 from fogbank.domain.remembered import MOST_IN_A_ROW
+from fogbank.domain.rollouts import slots_held_back
 from fogbank.domain.states import ReplicaState
 
 _MS = 1_000
@@ -55,7 +56,7 @@ def need_of(fleet: FleetState, deployment: DeploymentFact) -> Need:
     if not deployment.deleted and decision.failed_version == deployment.version:
         return Need(_unwanted(fleet, decision, 0), "Deployment failed")
     relieved = _relieved(fleet, decision, wanted)
-    vacant = _vacant(fleet, decision, wanted)
+    vacant = _vacant(fleet, deployment, decision)
     return Need(unwanted, reason, vacant, _returned(fleet, decision, wanted), relieved)
 
 
@@ -68,31 +69,34 @@ def waits_for_a_place(fleet: FleetState, deployment: DeploymentFact) -> bool:
         return True
     if decision.failed_version == deployment.version:
         return False
-    return bool(_vacant(fleet, decision, deployment.spec.replicas))
+    return bool(_vacant(fleet, deployment, decision))
 
 
 def _vacant(
-    fleet: FleetState, decision: DeploymentDecision, wanted: int
+    fleet: FleetState, deployment: DeploymentFact, decision: DeploymentDecision
 ) -> tuple[tuple[int, int], ...]:
-    """Return the vacant slots, each with the instant from which it may be filled."""
-    vacant = []
-    placements = fleet.decisions.placements
-    for slot in range(wanted):
-        live = decision.slots.get(slot)
-        if live is None:
-            vacant.append((slot, 0))
-            continue
-        placed = placements[live]
-        if not fleet.ended(placed) or fleet.replica_state(placed) is ReplicaState.COMPLETE:
-            continue
-        observed = fleet.observed(placed)
-        if observed is None or not observed.final:
-            vacant.append((slot, 0))  # its node was removed
-        elif not is_broken(observed):
-            vacant.append((slot, _stopped_until_us(fleet, observed)))
-        else:
-            vacant.append((slot, _reschedule_at_us(fleet, placed, observed)))
-    return tuple(vacant)
+    """Return the slots to fill, each with the instant from which it may be filled."""
+    wanted = 0 if deployment.deleted else deployment.spec.replicas
+    held_back = slots_held_back(fleet, deployment) if decision.leaving else ()
+    slots = [slot for slot in range(wanted) if slot not in held_back]
+    found = [(slot, vacant_from_us(fleet, decision, slot)) for slot in slots]
+    return tuple([(slot, at_us) for slot, at_us in found if at_us is not None])
+
+
+def vacant_from_us(fleet: FleetState, decision: DeploymentDecision, slot: int) -> int | None:
+    """Return the instant from which a slot may be filled, 0 for now; None if it is taken."""
+    live = decision.slots.get(slot)
+    if live is None:
+        return 0
+    placed = fleet.decisions.placements[live]
+    if not fleet.ended(placed) or fleet.replica_state(placed) is ReplicaState.COMPLETE:
+        return None
+    observed = fleet.observed(placed)
+    if observed is None or not observed.final:
+        return 0  # its node was removed
+    if not is_broken(observed):
+        return _stopped_until_us(fleet, observed)
+    return _reschedule_at_us(fleet, placed, observed)
 
 
 def stalling(fleet: FleetState, deployment: DeploymentFact) -> list[tuple[int, PlacedReplica]]:

@@ -3,7 +3,9 @@
 A new replica takes the slot of an old one, which runs on (leaving) until the new one is well. Where
 there is no room for one more, and fewer than wanted may be well, the old one goes first. At no time
 are there more than wanted and the surge, nor does a step leave fewer that are well than allowed.
-New ones that fail lead back to the revision before.
+Where a move to another node left more than that, no other slot gives way before it is over; and
+where the successor is gone, the old one goes before there is another. New ones that fail lead back
+to the revision before.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from fogbank.domain.rollouts import (
     as_wanted,
     is_available,
     is_outdated,
+    slots_held_back,
     wanted_revision,
     way_back,
     well_at_us,
@@ -27,6 +30,7 @@ from fogbank.domain.rollouts import (
 from fogbank.placement.agenda import Agenda, rollout_look
 from fogbank.placement.looks import look
 from fogbank.placement.movements import losses, lost_at_us
+from fogbank.placement.needs import vacant_from_us
 from fogbank.placement.quotas import refused_by_quota
 from fogbank.placement.room import Room
 from fogbank.placement.work import Work, cost
@@ -238,6 +242,7 @@ def _choose(
     well_at: list[int] = []
     to_fill = False
     old: list[PlacedReplica] = []
+    held_back = slots_held_back(fleet, deployment)
     for slot in range(wanted):
         live_id = decision.slots.get(slot)
         leaving_id = decision.leaving.get(slot)
@@ -248,6 +253,13 @@ def _choose(
             available += 1
         elif serves_us is not None:
             well_at.append(serves_us)
+        if slot in held_back and leaving_id is not None:
+            due_us = _goes_from_us(fleet, deployment, placements[leaving_id], live)
+            if due_us <= instant_us:
+                old.append(placements[leaving_id])
+            else:
+                steps.later(due_us)
+            continue
         to_fill = to_fill or (live is None and not decision.deferred)
         if live is None or not is_outdated(fleet, deployment, live):
             continue
@@ -260,9 +272,26 @@ def _choose(
     lacking = wanted - rollout.max_unavailable - available + 1
     if old and 0 < lacking <= len(well_at):
         steps.later(sorted(well_at)[lacking - 1])
+    too_many = len(decision.leaving) > rollout.max_surge
     for placed in sorted(old, key=lambda each: (is_available(fleet, each), each.slot)):
-        if not is_available(fleet, placed) or steps.surge > 0 or steps.spare > 0:
+        goes = steps.spare > 0 and (placed.slot in held_back or not too_many)
+        if not is_available(fleet, placed) or steps.surge > 0 or goes:
             steps.candidates.append(placed)
+
+
+def _goes_from_us(
+    fleet: FleetState,
+    deployment: DeploymentFact,
+    former: PlacedReplica,
+    broken: PlacedReplica | None,
+) -> int:
+    """Return from when who leaves a slot makes way for another successor, 0 for now.
+
+    It serves while that has to wait because the last one broke.
+    """
+    if broken is None or is_outdated(fleet, deployment, broken) or not is_available(fleet, former):
+        return 0
+    return vacant_from_us(fleet, fleet.decisions.of(deployment.id), former.slot) or 0
 
 
 def _serves_at_us(fleet: FleetState, deployment: DeploymentFact, live: PlacedReplica) -> int | None:
