@@ -91,6 +91,7 @@ class _Parquet:
             row
             | {
                 "appended_at": _instant(row["appended_at"]),
+                "causes": [_cause(cause) for cause in row["causes"]],
                 "payload": json.dumps(row["payload"], ensure_ascii=False),
             }
         )
@@ -116,6 +117,7 @@ def _schema(arrow: Any) -> "pa.Schema":
             ("type", arrow.string()),
             ("aggregate", arrow.string()),
             ("actor", arrow.string()),
+            ("appended_at", arrow.timestamp("us", tz="UTC")),
         ]
     )
     return arrow.schema(
@@ -127,12 +129,17 @@ def _schema(arrow: Any) -> "pa.Schema":
             ("aggregate", arrow.string()),
             ("actor", arrow.string()),
             ("event_id", arrow.string()),
+            ("void", arrow.bool_()),
             ("causation_id", arrow.string()),
             ("correlation_id", arrow.string()),
             ("causes", arrow.list_(cause)),
             ("payload", arrow.string()),
         ]
     )
+
+
+def _cause(cause: _Row | None) -> _Row | None:
+    return cause and cause | {"appended_at": _instant(cause.get("appended_at"))}
 
 
 def _instant(text: str | None) -> datetime | None:

@@ -12,36 +12,45 @@ from fogbank.v1.log_pb2 import EventEnvelope
 
 _REFUSED = "void, it was meant for the deployment before another change"
 _REPEATED = "void, a repeat"
+_ANEW = "created anew, what came before was a former life"
+
+_COMMANDS = {
+    ev.DeploymentCreated,
+    ev.DeploymentScaled,
+    ev.DeploymentUpdated,
+    ev.DeploymentDeleted,
+}
 
 
 class Changes:
     """Follows a deployment from its creation on; without that in the record nothing is told.
 
     It goes by the rules of the fold: a command on another version than it expects is void, and so
-    is a second event of an id.
+    is a second event of an id, unless the deployment was forgotten since.
     """
 
     def __init__(self) -> None:
         self._seen: set[str] = set()
+        self._deleted = False
         self._spec: DeploymentSpec | None = None
         self._version = 0
         self._revisions: tuple[Revision, ...] = ()
 
-    def told(self, envelope: EventEnvelope, position: int) -> str:
+    def told(self, envelope: EventEnvelope, position: int, *, void: bool = False) -> str:
         """Return what the event at a position changed; nothing for one that isn't such a command.
 
-        Events come in the order of the log.
+        Events come in the order of the log; of those that came to nothing the server may say so.
         """
         kind = EVENT_TYPES.get(envelope.type)
-        if kind is None or kind.domain not in {
-            ev.DeploymentCreated,
-            ev.DeploymentScaled,
-            ev.DeploymentUpdated,
-        }:
+        if kind is None or kind.domain not in _COMMANDS:
             return ""
         repeated = envelope.event_id in self._seen
         self._seen.add(envelope.event_id)
-        if repeated:
+        if kind.domain is ev.DeploymentDeleted:
+            self._deleted = self._deleted or not void
+            return ""
+        anew = repeated and self._deleted and kind.domain is ev.DeploymentCreated and not void
+        if repeated and not anew:
             return _REPEATED
         try:
             event = kind.from_pb(kind.message.FromString(envelope.payload))
@@ -51,12 +60,15 @@ class Changes:
         if isinstance(event, ev.DeploymentCreated):
             self._spec, self._version = event.spec, position
             self._revisions = (Revision(1, event.spec, event.env_key, position, 0),)
-            return ""
+            self._deleted = False
+            return _ANEW if anew else ""
         if self._spec is None:
             return ""
         expected = envelope.command.expected_version
         if expected and expected != self._version:
             return _REFUSED
+        if void:
+            return ""
         self._version = position
         if isinstance(event, ev.DeploymentScaled):
             was = self._spec.replicas

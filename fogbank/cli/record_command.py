@@ -64,7 +64,11 @@ def log(
         event: dict[str, Any] | None = None
         for logged, event in _logged(connection, record, after):
             position = pack(event["sequence"], event["index"])
-            changed = changes.told(logged.envelope, position) if changes is not None else ""
+            changed = (
+                changes.told(logged.envelope, position, void=logged.void)
+                if changes is not None
+                else ""
+            )
             _print(event, record.thing, named, output, changed)
         if event is None:
             print(f"nothing in the log about {thing}", file=sys.stderr)
@@ -141,6 +145,7 @@ def with_causes(logged: "LoggedEvent", row: dict[str, Any]) -> dict[str, Any]:
         for each in envelope.causes
     ]
     return row | {
+        "void": logged.void,
         "causation_id": envelope.causation_id,
         "correlation_id": envelope.correlation_id,
         "causes": causes,

@@ -10,6 +10,7 @@ from fogbank.cli.output import counted
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHORT_ID = 8
 _BEST_SHOWN = 3
+_VOID = "void"
 # How the names of instants end: microseconds since 1970.
 _INSTANT = "_us"
 
@@ -24,6 +25,8 @@ def lines(event: dict[str, Any], thing: str, named: Named, changed: str = "") ->
     `named` gives a text for a kind (`deployment`, `node`) and an id; `changed` is what a command
     changed, where that is known.
     """
+    if event.get("void") and _VOID not in changed:
+        yield f"{_VOID}, without effect:"
     kind, payload = event["type"].rpartition(".")[2], event["payload"]
     if kind == "RoundDecided":
         yield from _round(payload, event.get("causes") or [], thing, named)
@@ -35,6 +38,8 @@ def lines(event: dict[str, Any], thing: str, named: Named, changed: str = "") ->
                 yield from _because(cause, named)
     else:
         said = f": {changed}" if changed else _details(payload)
+        if changed and kind == "DeploymentCreated":
+            said = f"{_details(payload)}; {changed}"
         about = "" if thing == event["aggregate"] else _about(event["aggregate"], named)
         yield f"{_words(kind)}{about} by {_actor(event['actor'], named)}{said}"
 

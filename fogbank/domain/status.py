@@ -37,6 +37,16 @@ class StatusChange:
     sequence: int
 
 
+def of_this_life(newest_first: Iterable[StatusChange]) -> tuple[StatusChange, ...]:
+    """Return a deployment's changes back to its creation, without those of a former life."""
+    found = []
+    for change in newest_first:
+        found.append(change)
+        if change.old is None:
+            break
+    return tuple(found)
+
+
 class ReplicaView(NamedTuple):
     """A slot of a deployment as it is now; `placed` is None while it waits for a node."""
 

@@ -88,10 +88,15 @@ class LoggedEvent(_message.Message):
     ENVELOPE_FIELD_NUMBER: _builtins.int
     PAYLOAD_JSON_FIELD_NUMBER: _builtins.int
     CAUSES_FIELD_NUMBER: _builtins.int
+    VOID_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Index within its commit."""
     payload_json: _builtins.str
     """Its payload as JSON, for people and programs without the types."""
+    void: _builtins.bool
+    """That it came to nothing: late, doubled, stale or out of order. Only with `touching`, and not while
+    the ledger doesn't answer, nor for what is followed.
+    """
     @_builtins.property
     def envelope(self) -> _log_pb2.EventEnvelope:
         """The event."""
@@ -107,10 +112,11 @@ class LoggedEvent(_message.Message):
         envelope: _log_pb2.EventEnvelope | None = ...,
         payload_json: _builtins.str = ...,
         causes: _abc.Iterable[Global___EventCause] | None = ...,
+        void: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["envelope", b"envelope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["causes", b"causes", "envelope", b"envelope", "index", b"index", "payload_json", b"payload_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["causes", b"causes", "envelope", b"envelope", "index", b"index", "payload_json", b"payload_json", "void", b"void"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

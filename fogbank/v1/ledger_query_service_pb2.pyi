@@ -872,6 +872,7 @@ class QueryRecordResponse(_message.Message):
     INSTANCE_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     INDEXES_FIELD_NUMBER: _builtins.int
+    VOID_INDEXES_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Log sequence."""
     service: _builtins.str
@@ -884,6 +885,10 @@ class QueryRecordResponse(_message.Message):
     def indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Indexes of the events that touch it."""
 
+    @_builtins.property
+    def void_indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Which of these are void."""
+
     def __init__(
         self,
         *,
@@ -892,10 +897,11 @@ class QueryRecordResponse(_message.Message):
         instance: _builtins.str = ...,
         data: _builtins.bytes = ...,
         indexes: _abc.Iterable[_builtins.int] | None = ...,
+        void_indexes: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "indexes", b"indexes", "instance", b"instance", "sequence", b"sequence", "service", b"service"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "indexes", b"indexes", "instance", b"instance", "sequence", b"sequence", "service", b"service", "void_indexes", b"void_indexes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

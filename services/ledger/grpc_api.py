@@ -217,6 +217,7 @@ class LedgerQueryServicer(pb_grpc.LedgerQueryServiceServicer):
                     instance=commit.instance,
                     data=commit.data,
                     indexes=touched.indexes,
+                    void_indexes=sorted(touched.void),
                 )
 
     async def CompareRounds(

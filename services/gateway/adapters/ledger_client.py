@@ -234,7 +234,8 @@ class LedgerClient:
             async for answer in self._stub.QueryRecord(request):
                 writer = Writer(answer.service, answer.instance)
                 stored = StoredCommit(answer.sequence, writer, answer.data)
-                yield Recorded(answer.sequence, stored, frozenset(answer.indexes))
+                void = frozenset(answer.void_indexes)
+                yield Recorded(answer.sequence, stored, frozenset(answer.indexes), void)
         except grpc.aio.AioRpcError as error:
             raise _error(error) from error
 

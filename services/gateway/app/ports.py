@@ -232,12 +232,14 @@ class LedgerEvidence(Protocol):
 class Recorded:
     """A commit that may touch a thing, and the indexes of the events that do; None for any.
 
-    Without `stored` it only says that nothing else up to `sequence` does.
+    `void` are the indexes of those that are known to have come to nothing. Without `stored` it only
+    says that nothing else up to `sequence` does.
     """
 
     sequence: int
     stored: StoredCommit | None = None
     indexes: Collection[int] | None = None
+    void: Collection[int] = ()
 
 
 class LedgerRecords(Protocol):

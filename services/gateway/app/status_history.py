@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import AsyncGenerator, Iterable, Sequence
 
-from fogbank.domain.status import StatusChange
+from fogbank.domain.status import StatusChange, of_this_life
 from fogbank.domain.views import RECENT_CHANGES, StatusRecord
 from services.gateway.app.ports import LedgerStatuses
 
@@ -35,7 +35,8 @@ class StatusHistory:
         """Take in the changes of later commits."""
         for change in changes:
             recent = self._recent.get(change.deployment_id, ())
-            self._recent[change.deployment_id] = (change, *recent[: RECENT_CHANGES - 1])
+            latest = (change, *recent[: RECENT_CHANGES - 1])
+            self._recent[change.deployment_id] = of_this_life(latest)
         self._changes += changes
         if len(self._changes) > 2 * self._kept:
             surplus = len(self._changes) - self._kept

@@ -127,6 +127,8 @@ class AuditService(rpc.AuditServiceServicer):
                 stored = recorded.stored
                 if stored is not None and wanted.subjects.fits(self._subject(stored)):
                     message = self._recorded(principal, wanted, thing, recorded)
+                    for logged in message.events:
+                        logged.void = logged.index in recorded.void
                     await self._causes.name(message)
                     await self._name_actors(principal, message, names)
                 message.touching = f"{thing.kind}/{thing.id}"

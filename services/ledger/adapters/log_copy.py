@@ -15,7 +15,7 @@ from services.ledger.adapters.tables import COMMITS
 from services.ledger.app.ports import CopyDamagedError
 from services.ledger.app.records import Touched
 from services.ledger.app.replays import KeptCommit, intact
-from services.ledger.core.touched import ThingKind, is_id
+from services.ledger.core.touched import ThingKind, TouchRow, is_id
 
 # A commit may be half a MiB.
 _AT_ONCE = 50
@@ -44,8 +44,8 @@ _LAST_COUNTING = text(
     )
 ).bindparams(bits=INDEX_BITS)
 _TOUCHING = text(
-    "SELECT found.position, found.more FROM unnest(CAST(:kinds AS smallint[])) AS wanted (kind) "
-    "CROSS JOIN LATERAL (SELECT t.position, t.more FROM public.commit_touches AS t "
+    "SELECT kind, found.* FROM unnest(CAST(:kinds AS smallint[])) AS wanted (kind) "
+    "CROSS JOIN LATERAL (SELECT t.position, t.counts, t.more FROM public.commit_touches AS t "
     "WHERE t.kind = wanted.kind AND t.id = CAST(:id AS uuid) "
     "AND t.position >= :first AND t.position < :before ORDER BY t.position LIMIT :most) AS found "
     "ORDER BY found.position LIMIT :most"
@@ -112,18 +112,25 @@ class PostgresLogCopy:
             values = wanted | {"first": position}
             async with outages_named(), self._engine.connect() as connection:
                 found = (await connection.execute(_TOUCHING, values)).all()
-                indexes: dict[int, list[int]] = {}
+                indexes: dict[int, set[int]] = {}
+                void: dict[int, set[int]] = {}
                 for row in found:
-                    more = [abs(index) for index in row.more or ()]
-                    of_commit = indexes.setdefault(sequence_of(row.position), [])
-                    of_commit += [index_of(row.position), *more]
+                    sequence = sequence_of(row.position)
+                    touch = TouchRow(row.kind, id_, row.position, row.counts, row.more)
+                    of_commit = indexes.setdefault(sequence, set())
+                    for index, counts in touch.events:
+                        of_commit.add(index)
+                        if not counts:
+                            void.setdefault(sequence, set()).add(index)
                 if len(found) == _AT_ONCE:
                     # Of the last commit there may be more rows, one for each kind.
                     last, _ = indexes.popitem()
                     position = pack(last, 0)
                 kept = await _named(connection, indexes.keys())
             for commit in kept:
-                yield Touched(intact(commit), tuple(sorted(indexes[commit.sequence])))
+                of_commit = indexes[commit.sequence]
+                without_effect = frozenset(void.get(commit.sequence, ()))
+                yield Touched(intact(commit), tuple(sorted(of_commit)), without_effect)
             if len(found) < _AT_ONCE:
                 return
 

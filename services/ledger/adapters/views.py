@@ -22,7 +22,7 @@ from fogbank.domain.states import (
     RuntimeKind,
     ServiceType,
 )
-from fogbank.domain.status import StatusChange
+from fogbank.domain.status import StatusChange, of_this_life
 from fogbank.domain.views import DeploymentView, NodeView, ReplicaSummary, StatusRecord
 
 
@@ -43,7 +43,7 @@ def deployment_view(
         deleted_at_us=row.deleted_at or 0,
         running_replicas=row.running_replicas,
         replicas=tuple([replica_summary(replica) for replica in replicas]),
-        recent_changes=tuple([_change(row.id, change) for change in changes]),
+        recent_changes=of_this_life(_change(row.id, change) for change in changes),
         available_nodes=row.available_nodes,
     )
 

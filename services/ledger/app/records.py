@@ -17,10 +17,11 @@ _BEHIND_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """A commit, and the indexes of its events that touch a thing."""
+    """A commit, the indexes of its events that touch a thing, and which of these are void."""
 
     commit: KeptCommit
     indexes: tuple[int, ...]
+    void: frozenset[int] = frozenset()
 
 
 class RecordIndex(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from fogbank.domain.status import StatusChange
+from fogbank.domain.status import StatusChange, of_this_life
 from services.ledger.app.progress import Progress
 
 
@@ -51,4 +51,4 @@ class Standings:
         Each comes with at most so many changes.
         """
         changes = await self._history.changes(deployment_ids, upto, most)
-        return [Standing(id_, changes[id_]) for id_ in deployment_ids if changes[id_]]
+        return [Standing(id_, of_this_life(changes[id_])) for id_ in deployment_ids if changes[id_]]

@@ -18,7 +18,6 @@ from fogbank.domain import events as ev
 from fogbank.domain.cluster_status import ClusterStatus, cluster_use
 from fogbank.domain.errors import InvalidArgumentError, NotFoundError
 from fogbank.domain.fleet import FleetState
-from fogbank.domain.forgetting import KEPT_DELETED_US
 from fogbank.domain.states import DeploymentStatus, NodeStatus
 from fogbank.domain.status import StatusTracker
 from fogbank.domain.tenancy import Quota
@@ -196,60 +195,6 @@ async def test_a_rollback_is_told_now_and_then_and_by_sql(url: str) -> None:
         (row,) = await rows_of(url, "SELECT container_image, asked_image FROM deployments")
         assert tuple(row) == ("nginx:1.24", "slow:1")
     assert not any((await rebuild(url, None, lambda *_: None)).differed.values())
-
-
-EVERY = DeploymentFilter(limit=1_000, statuses=tuple(DeploymentStatus))
-
-
-def three_lives(fleet: LittleFleet, deployment_id: str) -> None:
-    """Let a deployment be renamed and moved, deleted and forgotten, and created anew, twice."""
-    for life in ("first", "second", "third"):
-        fleet.fold(fleet.log.deploy(a_spec(name=life), deployment_id)[1])
-        fleet.settle()
-        fleet.update(deployment_id, a_spec(name=f"{life} renamed"))
-        fleet.update(deployment_id, a_spec(name=f"{life} renamed", cluster_id=2))
-        fleet.obey()
-        fleet.fact(ev.DeploymentDeleted(deployment_id))
-        fleet.settle()
-        fleet.obey()
-        fleet.log.pass_ms(KEPT_DELETED_US // 1_000)
-        fleet.deploy(a_spec(name=f"beside the {life}"))
-        fleet.settle()
-
-
-@pytest.mark.parametrize("at_once", [False, True])
-async def test_former_names_clusters_and_lives_are_told_as_they_were(
-    url: str, at_once: bool
-) -> None:
-    fleet = a_fleet(Quota())
-    three_lives(fleet, an_id("again"))
-    filters = (EVERY, replace(EVERY, cluster_id=2), replace(EVERY, name_contains="renamed"))
-    log, then = StoredLog(), {}
-    log.publish(fleet.log, upto=1)
-    async with a_running_ledger(url, log, replay=replay_here) as ledger:
-        queries = ledger.answers.queries
-        for sequence in range(2, len(fleet.log.commits) + 1):
-            log.publish(fleet.log, upto=sequence)
-            await ledger.reaches(sequence)
-            told = [await queries.deployments(wanted, NOW) for wanted in filters]
-            then[sequence] = told
-        assert {view.spec.name for told in then.values() for view in told[0].value.items} >= {
-            f"{life}{more}" for life in ("first", "second", "third") for more in ("", " renamed")
-        }
-    former = "SELECT * FROM former_deployments ORDER BY deployment_id, until_sequence"
-    kept = await rows_of(url, former)
-    assert len(kept) == 8
-    if at_once:
-        # Copied in as one large batch, with all lives in it.
-        await rows_of(url, "TRUNCATE former_deployments")
-        assert (await rebuild(url, None, lambda *_: None)).differed["former_deployments"] == 8
-        assert await rows_of(url, former) == kept
-    async with a_running_ledger(url, log, replay=replay_here) as ledger:
-        for sequence, told in then.items():
-            moment = Moment(sequence)
-            for wanted, now in zip(filters, told, strict=True):
-                found = await ledger.answers.queries.deployments(wanted, NOW, moment)
-                assert found == now, sequence
 
 
 async def test_a_question_given_up_halfway_leaves_the_process_to_the_next(url: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 from fogbank.domain import events as ev
 from fogbank.domain.errors import UnavailableError
 from fogbank.domain.fleet import FleetState
+from fogbank.domain.position import index_of, sequence_of
 from fogbank.v1 import audit_service_pb2 as pb
 from services.gateway.adapters.ledger_client import LedgerClient
 from services.gateway.app.ports import Recorded
@@ -35,8 +36,17 @@ async def record(audit: Any, thing: str, user: str = "admin", after: int = 0) ->
     return [message for message in messages if message.events]
 
 
-def places(messages: list[Any]) -> list[tuple[int, int]]:
-    return [(message.sequence, event.index) for message in messages for event in message.events]
+def places(messages: list[Any], void: bool | None = None) -> list[tuple[int, int]]:
+    return [
+        (message.sequence, event.index)
+        for message in messages
+        for event in message.events
+        if void is None or event.void == void
+    ]
+
+
+def unpacked(position: int) -> tuple[int, int]:
+    return sequence_of(position), index_of(position)
 
 
 async def test_every_record_of_a_story_is_what_reading_the_whole_log_finds(
@@ -46,8 +56,8 @@ async def test_every_record_of_a_story_is_what_reading_the_whole_log_finds(
     log = StoredLog()
     log.publish(told.log)
     fleet = FleetState()
-    for commit in told.log.commits:
-        fleet.fold(commit)
+    verdicts = [each for commit in told.log.commits for each in fleet.fold(commit).verdicts]
+    void = {unpacked(each.position) for each in verdicts if not each.accepted}
     deployments, nodes = list(fleet.facts.deployments)[:12], list(fleet.facts.nodes)
     things = [f"deployment/{id_}" for id_ in deployments] + [f"node/{id_}" for id_ in nodes]
     things += [f"replica/{id_}" for id_ in list(fleet.decisions.placements)[:12]]
@@ -55,6 +65,9 @@ async def test_every_record_of_a_story_is_what_reading_the_whole_log_finds(
     async with a_running_ledger(url, log) as ledger, audited(ledger, log) as audit:
         by_index = {thing: await record(audit, thing) for thing in things}
         assert sum(map(len, by_index.values())) > 100
+        said_void = {place for messages in by_index.values() for place in places(messages, True)}
+        shown = {place for messages in by_index.values() for place in places(messages)}
+        assert said_void == shown & void != set()
 
         async def silent(*_asked: object) -> AsyncGenerator[Recorded]:
             nothing: tuple[Recorded, ...] = ()
@@ -64,6 +77,10 @@ async def test_every_record_of_a_story_is_what_reading_the_whole_log_finds(
 
         with monkeypatch.context() as patched:
             patched.setattr(LedgerClient, "record", silent)
+            for logged in (
+                e for each in by_index.values() for message in each for e in message.events
+            ):
+                logged.void = False  # nobody judges what is read from the log
             assert {thing: await record(audit, thing) for thing in things} == by_index
 
         def unread(*_span: int) -> Any:

@@ -20,7 +20,9 @@ class Record:
         self.changes = Changes()
         self.position = 0
 
-    def tell(self, event: object, expected: int = 0, event_id: str = "") -> str:
+    def tell(
+        self, event: object, expected: int = 0, event_id: str = "", *, void: bool = False
+    ) -> str:
         self.position += 1
         kind = BY_DOMAIN[type(event)]
         envelope = EventEnvelope(
@@ -29,7 +31,7 @@ class Record:
             payload=kind.to_pb(event).SerializeToString(),
             command=CommandTerms(expected_version=expected),
         )
-        return self.changes.told(envelope, self.position)
+        return self.changes.told(envelope, self.position, void=void)
 
 
 def test_changes_and_returns() -> None:
@@ -66,6 +68,19 @@ def test_what_is_void_changed_nothing() -> None:
     assert record.tell(ev.DeploymentUpdated(ID, stale), expected=1).startswith("void, it was meant")
     assert record.tell(ev.DeploymentCreated(WEB, "u1"), event_id=ID) == "void, a repeat"
     assert "nginx:2 -> nginx:3" in record.tell(ev.DeploymentUpdated(ID, stale), expected=2)
+
+
+def test_a_former_life_is_told_apart_from_a_repeat() -> None:
+    record = Record()
+    record.tell(ev.DeploymentCreated(WEB, "u1"), event_id=ID)
+    assert record.tell(ev.DeploymentScaled(ID, 3)) == f"replicas {WEB.replicas} -> 3"
+    record.tell(ev.DeploymentDeleted(ID))
+    assert record.tell(ev.DeploymentScaled(ID, 5), void=True) == ""
+    assert record.tell(ev.DeploymentCreated(WEB, "u1"), event_id=ID, void=True) == "void, a repeat"
+    anew = record.tell(ev.DeploymentCreated(WEB, "u1"), event_id=ID)
+    assert anew == "created anew, what came before was a former life"
+    assert record.tell(ev.DeploymentScaled(ID, 3)) == f"replicas {WEB.replicas} -> 3"
+    assert record.tell(ev.DeploymentCreated(WEB, "u1"), event_id=ID) == "void, a repeat"
 
 
 def test_a_record_without_the_creation_tells_what_is_asked_for() -> None:

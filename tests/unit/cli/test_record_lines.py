@@ -32,6 +32,14 @@ def test_what_a_command_was_about_is_named_where_the_record_is_not_its_own(
     assert told("NodeCordoned", f"node/{NODE}", thing) == [said]
 
 
+def test_what_came_to_nothing_is_told_as_such() -> None:
+    event = {"type": "fogbank.v1.NodeCordoned", "aggregate": f"node/{NODE}", "actor": "user/u1"}
+    void = event | {"payload": {}, "void": True}
+    said = "node cordoned by user/u1"
+    assert list(lines(void, f"node/{NODE}", named)) == ["void, without effect:", said]
+    assert list(lines(void | {"void": False}, f"node/{NODE}", named)) == [said]
+
+
 def test_a_user_s_record_names_the_deployment() -> None:
     (said,) = told("DeploymentScaled", "deployment/d1", "user/u1", replicas=3)
     assert said == "deployment scaled web by user/u1: replicas 3"
