@@ -51,25 +51,38 @@ def fits_empty_node(world: World, ask: Amounts) -> bool:
     return any(not exceeded(node, list(ask)) for node in world.nodes.values() if not node.removed)
 
 
-def places_for(world: World, deployment: Deployment, enough: int) -> int:
-    """Return how many more replicas of a deployment there are places for, counted to `enough`."""
+def places_for(
+    world: World, deployment: Deployment, enough: int, most_stopping: int | None = None
+) -> int:
+    """Return how many more replicas of a deployment there are places for, counted to `enough`.
+
+    Where more than `most_stopping` others still stop, only room that none of them holds counts.
+    """
     found = 0
     for node in world.nodes.values():
         if node.offline or node.closed or node.removed or node.load_percent > world.busy_percent:
             continue
         if unmet_constraint(node, deployment):
             continue
+        held = most_stopping is not None and stopping(node) > most_stopping
+        if held and deployment.ask[-1]:
+            continue  # what is held of devices is not seen in sums
         if deployment.spec.allow_colocation:
-            found += _copies(node, deployment.ask, enough)
+            found += _copies(node, deployment.ask, enough, held=held)
         elif not neighbours(node, deployment.id):
-            found += _copies(node, deployment.ask, 1)
+            found += _copies(node, deployment.ask, 1, held=held)
         if found >= enough:
             break
     return found
 
 
-def _copies(node: Node, ask: Amounts, at_most: int) -> int:
-    taken = list(node.booked)
+def stopping(node: Node) -> int:
+    """Return how many replicas on a node were released and have not ended."""
+    return sum(replica.wish is Wish.RELEASED for replica in node.replicas.values())
+
+
+def _copies(node: Node, ask: Amounts, at_most: int, *, held: bool) -> int:
+    taken = list(node.held if held else node.booked)
     at_most = copies_on_devices(node, ask[-1], at_most)
     for copies in range(at_most):
         taken = [sum(pair) for pair in zip(taken, ask, strict=True)]

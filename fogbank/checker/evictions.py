@@ -12,6 +12,8 @@ from fogbank.checker.world import Deployment, Replica, Wish, World
 from fogbank.v1 import rounds_pb2
 
 _GPU = 3
+# One outcome names no more others; an ask for many takes only nodes where few enough still stop.
+_MOST_NAMES = 4_000
 
 
 @dataclass(slots=True)
@@ -30,7 +32,7 @@ class Evictions:
         if not outcome.evictions:
             return
         wanted = len(outcome.placements)
-        fits = places_for(self.world, self.taker, wanted) >= wanted
+        fits = places_for(self.world, self.taker, wanted, _MOST_NAMES // wanted) >= wanted
         has_quota = not self.quotas.exceeded(self.taker, wanted)
         if fits and has_quota and not self.taker.ask[_GPU]:
             self._found(f"deployment {self.taker.id} has others evicted although there is room")

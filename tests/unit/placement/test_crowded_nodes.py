@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from fogbank.codec import encode_commit, encode_envelope
 from fogbank.domain import events as ev
-from fogbank.domain.deployment import RolloutSpec
+from fogbank.domain.deployment import Constraint, RolloutSpec
 from fogbank.domain.envelope import EventEnvelope
-from fogbank.domain.states import DeploymentStatus, ReplicaState
+from fogbank.domain.states import ConstraintOperator, DeploymentStatus, ReplicaState
 from fogbank.placement.placements import MOST_NAMES
 from fogbank.placement.rederive import Rederiver
 from tests.support.fleet import LittleFleet
@@ -139,6 +139,23 @@ def test_an_important_ask_for_few_gets_room_at_once_and_one_for_many_within_a_co
     assert len(fleet.nodes_of(few)) == 3
     assert fleet.status(many) is DeploymentStatus.PENDING
     assert sum(names(one) for one in outcomes if isinstance(one, ev.DeploymentPlaced)) <= MOST_NAMES
+
+
+def test_others_give_way_to_an_important_ask_for_many_while_too_many_stop_where_it_would_fit() -> (
+    None
+):
+    fleet = crowded()
+    for number in range(NODES, 2 * NODES):
+        fleet.connect(f"fog-{number}", a_fingerprint(cpu=100 * ON_EACH, region="us-west"))
+    there = (Constraint("region", ConstraintOperator.EQUAL, ("us-west",)),)
+    low = a_spec("low", NODES, cpu=100 * ON_EACH, memory=64, priority=0, constraints=there)
+    fleet.deploy(low)
+    fleet.settle()
+    many = fleet.deploy(replace(BIG, priority=80))
+    placed = [one for one in fleet.settle() if isinstance(one, ev.DeploymentPlaced)]
+    assert sum(len(victims.replica_ids) for one in placed for victims in one.evictions) == NODES
+    assert len(fleet.nodes_of(many)) == NODES * ON_EACH
+    assert not broken_laws(fleet.log)
 
 
 def test_an_update_that_may_replace_all_at_once_keeps_to_the_limit_of_a_round() -> None:
