@@ -120,6 +120,8 @@ def has_probe(fleet: FleetState, placed: PlacedReplica) -> bool:
     deployment = fleet.facts.deployments.get(placed.deployment_id)
     if deployment is None:
         return False
+    if not deployment.updates:  # mostly so: its only revision is what it is
+        return placed.revision == 1 and deployment.spec.container.probe is not None
     revision = deployment.revision_of(placed.revision)
     return revision is not None and revision.spec.container.probe is not None
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from fogbank.domain.decisions import DeploymentDecision, PlacedReplica, preempted_reason
 from fogbank.domain.facts import DeploymentFact, Observed, state_of
@@ -47,7 +46,8 @@ def of_this_life(newest_first: Iterable[StatusChange]) -> tuple[StatusChange, ..
     return tuple(found)
 
 
-class ReplicaView(NamedTuple):
+@value
+class ReplicaView:
     """A slot of a deployment as it is now; `placed` is None while it waits for a node."""
 
     id: str
@@ -133,9 +133,15 @@ def placed_view(fleet: FleetState, placed: PlacedReplica) -> ReplicaView:
 
 
 def derive_status(
-    fleet: FleetState, deployment: DeploymentFact, before: DeploymentStatus | None
+    fleet: FleetState,
+    deployment: DeploymentFact,
+    before: DeploymentStatus | None,
+    views: Iterable[ReplicaView] | None = None,
 ) -> tuple[DeploymentStatus, str]:
-    """Return a deployment's status and the reason, given its status so far."""
+    """Return a deployment's status and the reason, given its status so far.
+
+    `views` are those of its slots, for who has them at hand.
+    """
     if deployment.deleted:
         return DeploymentStatus.DELETED, "Deployment deleted by user"
     decision = fleet.decisions.deployments.get(deployment.id)
@@ -144,7 +150,7 @@ def derive_status(
     if decision is None and before is None:
         return DeploymentStatus.PENDING, CREATED_REASON
     wanted = deployment.spec.replicas
-    placed, running, done = _counts(fleet, decision, wanted)
+    placed, running, done = _counts(fleet, decision, wanted) if views is None else _counts_of(views)
     preempted = _preempted(decision, wanted)
     if placed == 0:
         waiting = preempted or (decision.reason if decision else "")
@@ -182,12 +188,7 @@ def _counts(
         return 0, 0, 0
     if decision.leaving:
         filled = (_filled_view(fleet, decision, slot) for slot in range(wanted))
-        views = [view for view in filled if view is not None]
-        return (
-            len(views),
-            sum(view.running for view in views),
-            sum(_completed(view) for view in views),
-        )
+        return _counts_of([view for view in filled if view is not None])
     placed = running = done = 0
     for slot, replica_id in decision.slots.items():
         if slot >= wanted:
@@ -201,6 +202,17 @@ def _counts(
             running += observed.final or _is_there(fleet, replica.node_id)
         elif observed.state is ReplicaState.COMPLETE:
             done += observed.final
+    return placed, running, done
+
+
+def _counts_of(views: Iterable[ReplicaView]) -> tuple[int, int, int]:
+    """Return the same of the views of all slots."""
+    placed = running = done = 0
+    for view in views:
+        if view.placed is not None:
+            placed += 1
+            running += view.running
+            done += _completed(view)
     return placed, running, done
 
 

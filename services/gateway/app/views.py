@@ -24,7 +24,7 @@ def deployment_view(fold: FleetFold, deployment: DeploymentFact) -> DeploymentVi
     changes = fold.recent_changes(deployment.id)
     decision = fleet.decisions.deployments.get(deployment.id)
     failed = status is DeploymentStatus.FAILED and decision is not None
-    _, told = derive_status(fleet, deployment, status)
+    _, told = derive_status(fleet, deployment, status, views)
     return DeploymentView(
         id=deployment.id,
         spec=deployment.spec,

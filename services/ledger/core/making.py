@@ -66,7 +66,7 @@ def deployment_state_row(
     waiting_for = clean(decision.reason) if decision is not None else ""
     failed = status is DeploymentStatus.FAILED and decision is not None
     replicas = tuple([replica_row(view, waiting_for) for view in views])
-    _, told = derive_status(fleet, deployment, status)
+    _, told = derive_status(fleet, deployment, status, views)
     return DeploymentStateRow(
         deployment.id,
         sum([view.running for view in views]),

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from fogbank.domain.states import DeploymentStatus, ReplicaState
 
 
-class ReplicaRow(NamedTuple):
-    """The replica that fills a slot now, or the one that will; `status` is the public word."""
+class ReplicaRow(Struct, frozen=True, gc=False, array_like=True):
+    """The replica that fills a slot now, or the one that will; `status` is the public word.
+
+    In JSON it is an array. It is no tuple, for there is one for each replica of whatever changes:
+    a structure is made in a third of the time.
+    """
 
     id: str
     slot: int
