@@ -81,6 +81,18 @@ class Browser:
         """Say yes to a question."""
         self._driver.switch_to.alert.accept()
 
+    def shrink(self) -> None:
+        """Show pages as on a phone."""
+        screen = {"width": 400, "height": 900, "deviceScaleFactor": 1, "mobile": True}
+        self._driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+
+    def sticks_out(self) -> bool:
+        """Tell whether one would have to scroll sideways."""
+        told: bool = self._driver.execute_script(
+            "return document.documentElement.scrollWidth > document.documentElement.clientWidth"
+        )
+        return told
+
     def end_session(self) -> None:
         """End the session behind the page's back, as its user may from elsewhere."""
         self._driver.execute_script(
@@ -181,6 +193,30 @@ def test_a_deployment_from_its_plan_to_its_end_and_back_in_time(
     assert browser.complaints() == []
     browser.click("button", "Sign out")
     browser.see("button", "Sign in")
+
+
+def test_on_a_phone_nothing_sticks_out_and_each_cell_says_what_it_is(
+    browser: Browser, system: FogUp
+) -> None:
+    sign_in(browser, system)
+    begin_to_deploy(browser, "a-name-that-is-longer-than-a-phone-is-wide")
+    browser.click("button", "Deploy")
+    browser.shrink()
+    for page, cells in (
+        ("Fleet", ()),
+        ("Nodes", ("Status", "Region", "Machine", "Replicas", "Promised")),
+        ("Record", ("Time", "Event", "About", "By")),
+        ("Deployments", ("Status", "Running", "Changed", "Created")),
+    ):
+        browser.click("nav a", page)
+        browser.see("h1", page)
+        for name in cells:
+            browser.see(f"td[data-label={name}]")
+        assert not browser.sticks_out(), page
+    browser.click("td a", "a-name-that")
+    browser.see("p", "has a node")
+    browser.see("td[data-label=Container]")
+    assert not browser.sticks_out()
 
 
 def test_an_impossible_ask_is_explained(browser: Browser, system: FogUp) -> None:

@@ -33,16 +33,16 @@ function Replicas({ replicas, moment }) {
   const [nodes] = useAnswer(() => page(at("/cluster/nodes", moment)));
   const names = new Map(nodes?.items.map((node) => [node.id, node.name]));
   if (!replicas.length) return html`<p class="quiet">None.</p>`;
-  return html`<table>
+  return html`<table class="listed">
     <thead><tr><th>Replica</th><th>Status</th><th>Node</th><th>Container</th><th>Started</th></tr></thead>
     <tbody>
       ${replicas.map(
         (replica) => html`<tr key=${replica.id}>
-          <td class="id" title=${replica.id}>${replica.id}</td>
-          <td><${Badge} of=${replica.status} /></td>
-          <td title=${replica.node_id ?? ""}>${names.get(replica.node_id) ?? replica.node_id ?? "-"}</td>
-          <td class="id" title=${replica.container_id ?? ""}>${replica.container_id ?? "-"}</td>
-          <td><${When} of=${replica.started_at} /></td>
+          <td class="id title" title=${replica.id}>${replica.id}</td>
+          <td data-label="Status"><${Badge} of=${replica.status} /></td>
+          <td data-label="Node" title=${replica.node_id ?? ""}>${names.get(replica.node_id) ?? replica.node_id ?? "-"}</td>
+          <td class="id" data-label="Container" title=${replica.container_id ?? ""}>${replica.container_id ?? "-"}</td>
+          <td data-label="Started"><${When} of=${replica.started_at} /></td>
         </tr>`,
       )}
     </tbody>

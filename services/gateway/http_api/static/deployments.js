@@ -38,18 +38,18 @@ export function Deployments() {
 }
 
 function Table({ rows }) {
-  return html`<table>
+  return html`<table class="listed">
     <thead>
       <tr><th>Name</th><th>Status</th><th class="count">Running</th><th>Changed</th><th>Created</th></tr>
     </thead>
     <tbody>
       ${rows.map(
         (row) => html`<tr key=${row.id}>
-          <td><a href=${`#/deployments/${row.id}`}>${row.name}</a></td>
-          <td><${Badge} of=${standing(row)} /></td>
-          <td class="count">${row.running_replicas} of ${row.target_replicas}</td>
-          <td><${When} of=${row.updated_at} /></td>
-          <td><${When} of=${row.created_at} /></td>
+          <td class="title"><a href=${`#/deployments/${row.id}`}>${row.name}</a></td>
+          <td data-label="Status"><${Badge} of=${standing(row)} /></td>
+          <td class="count" data-label="Running">${row.running_replicas} of ${row.target_replicas}</td>
+          <td data-label="Changed"><${When} of=${row.updated_at} /></td>
+          <td data-label="Created"><${When} of=${row.created_at} /></td>
         </tr>`,
       )}
     </tbody>

@@ -16,7 +16,7 @@ export function Nodes() {
     <h1>Nodes</h1>
     <${Waiting} answer=${nodes} error=${error} />
     ${nodes &&
-    html`<table>
+    html`<table class="listed">
         <thead>
           <tr><th>Name</th><th>Status</th><th>Region</th><th>Machine</th><th class="count">Replicas</th><th>Promised</th></tr>
         </thead>
@@ -29,15 +29,15 @@ export function Nodes() {
 function Row({ node }) {
   const engine = [node.engine_name, node.engine_version].filter(Boolean).join(" ");
   return html`<tr>
-    <td title=${node.id}>${node.name}</td>
-    <td>
+    <td class="title" title=${node.id}>${node.name}</td>
+    <td data-label="Status">
       <${Badge} of=${node.status} />
       ${node.cordoned && html` <${Badge} of="cordoned" />`} ${node.draining && html` <${Badge} of="draining" />`}
       ${node.reason && html`<div class="quiet">${node.reason}</div>`}
     </td>
-    <td>${node.region}</td>
-    <td>${node.arch} ${node.gpu_model} <span class="quiet">${engine || node.runtime}</span></td>
-    <td class="count">${node.replicas}</td>
-    <td><${Uses} taken=${node.allocated} of=${node.allocatable} only=${SHOWN} /></td>
+    <td data-label="Region">${node.region}</td>
+    <td data-label="Machine">${node.arch} ${node.gpu_model} <span class="quiet">${engine || node.runtime}</span></td>
+    <td class="count" data-label="Replicas">${node.replicas}</td>
+    <td data-label="Promised"><${Uses} taken=${node.allocated} of=${node.allocatable} only=${SHOWN} /></td>
   </tr>`;
 }

@@ -26,24 +26,24 @@ export function Record() {
       was right after that commit.
     </p>
     <${Failure} error=${error} />
-    <table>
+    <table class="listed">
       <thead><tr><th class="count">Commit</th><th>Time</th><th>Event</th><th>About</th><th>By</th></tr></thead>
       <tbody>
         ${commits.map((commit) =>
           commit.events.map(
             (event) => html`<tr key=${event.id}>
-              <td class="count">
+              <td class="count title">
                 <button class="link" onClick=${() => show(String(commit.sequence))}>${commit.sequence}</button>
               </td>
-              <td><${When} of=${commit.appended_at} /></td>
-              <td>
+              <td data-label="Time"><${When} of=${commit.appended_at} /></td>
+              <td data-label="Event">
                 <details>
                   <summary>${event.type.replace("fogbank.v1.", "")}</summary>
                   <pre>${JSON.stringify(event.data, null, 2)}</pre>
                 </details>
               </td>
-              <td><${About} aggregate=${event.aggregate} /></td>
-              <td class="id" title=${event.actor}>${event.actor}</td>
+              <td data-label="About"><${About} aggregate=${event.aggregate} /></td>
+              <td class="id" data-label="By" title=${event.actor}>${event.actor}</td>
             </tr>`,
           ),
         )}
