@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from fogbank.domain.deployment import HIGH_PRIORITY_FROM
 from fogbank.domain.disruption import DISRUPTION, DisruptionRules
 from fogbank.domain.resources import Resources
 
@@ -165,6 +166,12 @@ class Policy:
     def preemption_gap(self) -> int:
         """By how much less important victims must be: at least 1, so that nobody gets it back."""
         return max(self.preemption_min_gap, 1)
+
+    def gives_way_to(self, priority: int) -> int | None:
+        """Return the highest priority that gives way to a priority; None if none does."""
+        if priority < max(self.preemption_min_priority, HIGH_PRIORITY_FROM):
+            return None
+        return priority - self.preemption_gap
 
     def strategy_for(self, ask: Resources, priority: int) -> str:
         """Return the strategy for asks that name none: the first fitting class's, or this one's."""

@@ -16,7 +16,6 @@ from operator import add, le
 import numpy as np
 
 from fogbank.domain import events as ev
-from fogbank.domain.deployment import HIGH_PRIORITY_FROM
 from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.rollouts import wanted_revision
@@ -44,16 +43,16 @@ def preempt(
     shortage: Shortage,
 ) -> ev.DeploymentPlaced | Shortage | None:
     """Place slots that found no room, evicting what must give way; None if that doesn't help."""
-    policy, spec = fleet.facts.policy, deployment.spec
-    least = max(policy.preemption_min_priority, HIGH_PRIORITY_FROM)
-    if spec.priority < least or shortage.impossible or shortage.no_nodes:
+    spec = deployment.spec
+    limit = fleet.facts.policy.gives_way_to(spec.priority)
+    if limit is None or shortage.impossible or shortage.no_nodes:
         return None
     evictions = work.evictions
     if evictions is None:
         evictions = Evictions.begin(work.victims, fleet, work.room, work.moved)
         work.evictions = evictions
     evictions.see(fleet, work.room, work.outcomes)
-    ask = _Ask(fleet, work.room, evictions, deployment, len(slots))
+    ask = _Ask(fleet, work.room, evictions, deployment, len(slots), limit)
     # Room that others left over, anybody's from the next round on, is better than evicting more.
     found = None if ask.leftover() else ask.place(slots)
     if found is None:
@@ -86,8 +85,8 @@ class _Ask:
     evictions: Evictions
     deployment: DeploymentFact
     count: int
+    limit: int
     quota: QuotaAsk = field(init=False)
-    limit: int = 0
     cluster_id: int = 0
     too_many: bool = False
     takes: Integers = field(default_factory=lambda: np.zeros((DIMENSIONS, 1), dtype=np.int64))
@@ -95,7 +94,6 @@ class _Ask:
     def __post_init__(self) -> None:
         """Reckon who may be evicted for it."""
         policy, spec = self.fleet.facts.policy, self.deployment.spec
-        self.limit = spec.priority - policy.preemption_gap
         self.cluster_id = 0 if policy.preemption_across_clusters else spec.cluster_id
         self.takes = amounts(spec.resources)
         self.quota = QuotaAsk.of(

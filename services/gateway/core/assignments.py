@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-from fogbank.domain.decisions import Desired, was_preempted
+from fogbank.domain.decisions import Desired, PlacedReplica, was_preempted
 from fogbank.domain.fleet import FleetState
 
 
@@ -42,6 +42,7 @@ def tasks_of(fleet: FleetState, node_id: str) -> dict[str, Task]:
     """
     tasks = {}
     eviction_grace_ms = fleet.facts.policy.disruption.eviction_grace_ms
+    awaited = _awaited(fleet, node_id) if eviction_grace_ms else set()
     for placed in fleet.on_node(node_id):
         deployment = fleet.facts.deployments.get(placed.deployment_id)
         stop_ms = deployment.spec.disconnect.stop_on_client_after_ms if deployment else 0
@@ -55,9 +56,35 @@ def tasks_of(fleet: FleetState, node_id: str) -> dict[str, Task]:
             placed.starts_after,
             stop_ms,
             placed.gpu_devices,
-            eviction_grace_ms if was_preempted(placed) else 0,
+            eviction_grace_ms if was_preempted(placed) or placed.id in awaited else 0,
         )
     return tasks
+
+
+def _awaited(fleet: FleetState, node_id: str) -> set[str]:
+    """Return the stopping replicas on a node that hold the room of one they would give way to."""
+    placements = fleet.decisions.placements
+    return {
+        replica_id
+        for placed in fleet.on_node(node_id)
+        if placed.starts_after and placed.desired is not Desired.RELEASED
+        for replica_id in placed.starts_after
+        if (former := placements.get(replica_id)) is not None
+        and former.desired is Desired.RELEASED
+        and _gives_way(fleet, former, placed)
+    }
+
+
+def _gives_way(fleet: FleetState, former: PlacedReplica, taker: PlacedReplica) -> bool:
+    """Tell whether a replica could have been evicted for another one."""
+    policy, deployments = fleet.facts.policy, fleet.facts.deployments
+    less, more = deployments.get(former.deployment_id), deployments.get(taker.deployment_id)
+    limit = policy.gives_way_to(more.spec.priority) if more is not None else None
+    if less is None or limit is None or less.spec.priority > limit:
+        return False
+    return policy.preemption_across_clusters or (
+        fleet.cluster_of(former) == fleet.cluster_of(taker)
+    )
 
 
 def changed_tasks(before: Mapping[str, Task], now: Mapping[str, Task]) -> tuple[Task, ...]:

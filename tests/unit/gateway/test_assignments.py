@@ -139,3 +139,23 @@ def test_what_gives_way_may_take_as_long_to_end_as_the_policy_lets_it() -> None:
     fleet.fold(log.fact(ev.PolicyActivated(shorter)))
     (hastened,) = changed_tasks(told, tasks_of(fleet, node))
     assert (hastened.replica_id, hastened.stop_within_ms) == (first, 5_000)
+
+
+def starting_after(priority: int, cluster_id: int = 1) -> dict[str, int]:
+    """Stop one for its author's reasons, let another one start after it; return what is told."""
+    log, fleet, node, deployment, (first, second) = placed_fleet()
+    decide(log, fleet, ev.ReplicasReleased(deployment, (first, second), "Scaled down"))
+    taker, commit = log.deploy(a_spec(priority=priority, cluster_id=cluster_id))
+    fleet.fold(commit)
+    fact = fleet.facts.deployments[taker]
+    taken = ev.Placement(replica_id(taker, 0, 1), 0, 1, node, 1, (first,))
+    decide(log, fleet, ev.DeploymentPlaced(taker, fact.version, fact.spec.resources, (taken,)))
+    told = tasks_of(fleet, node)
+    return {name: told[known].stop_within_ms for name, known in (("a", first), ("b", second))}
+
+
+def test_who_stops_for_another_reason_has_no_longer_while_a_more_important_one_waits() -> None:
+    assert starting_after(80) == {"a": 30_000, "b": 0}
+    assert starting_after(60) == {"a": 30_000, "b": 0}, "it is 10 more important"
+    assert starting_after(59) == {"a": 0, "b": 0}, "nobody gives way to that"
+    assert starting_after(80, cluster_id=2) == {"a": 0, "b": 0}, "it is not of its cluster"
