@@ -60,7 +60,7 @@ _MAX_COMMITS = 1_000
 _MAX_TOUCHED = 12_000
 # With so many commits still to come it is far behind: a transaction waits for more of them.
 _FAR_COMMITS = 1_000
-# Folding lets others have a turn after so long.
+# Folding, and making rows, lets others have a turn after so long.
 _TURN_S = 0.005
 
 _MEND_COPY = (
@@ -249,7 +249,7 @@ class Projector:
             async for batch in self._log.read(self._projection.position + 1, checkpoint.position):
                 for stored in batch:
                     await self._fold(stored)
-            self._projection.take()
+            await self._taken()
         if self._projection.position != checkpoint.position:
             raise LedgerMismatchError(
                 f"the log ends at {self._projection.position} and the ledger's copy at "
@@ -304,7 +304,7 @@ class Projector:
         return commit
 
     async def _take_turns(self) -> None:
-        """Let others have a turn where folding took long without one."""
+        """Let others have a turn where folding or making rows took long without one."""
         if self._clock.monotonic_s() - self._turn_began_s > _TURN_S:
             await asyncio.sleep(0)
             self._turn_began_s = self._clock.monotonic_s()
@@ -313,8 +313,16 @@ class Projector:
         """Begin to write what was folded since the last transaction, once that is written."""
         await writing.end()
         if self._rows:
+            changes = await self._taken()
             rows, self._rows = self._rows, []
-            writing.begin(self._write(rows, self._projection.take(), self._tree.grown()))
+            writing.begin(self._write(rows, changes, self._tree.grown()))
+
+    async def _taken(self) -> TableChanges:
+        """Take from the projection what differs."""
+        taken = self._projection.take_happened()
+        for _ in self._projection.taking_present(taken):
+            await self._take_turns()
+        return taken
 
     async def _write(
         self, rows: Sequence[CommitRow], changes: TableChanges, growth: TreeGrowth

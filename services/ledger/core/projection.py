@@ -8,7 +8,7 @@ tables hold. What changes all the time (states) goes without what its author or 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from fogbank.domain.fleet import FleetState
 from fogbank.domain.rollouts import wanted_revision
 from fogbank.domain.snapshots import SnapshotRefusedError
 from fogbank.domain.states import DeploymentStatus
-from fogbank.domain.status import StatusChange, StatusTracker, replica_views
+from fogbank.domain.status import StatusTracker, replica_views
 from services.ledger.core.making import (
     change_row,
     deployment_row,
@@ -39,6 +39,9 @@ from services.ledger.core.touched import TouchRow, touch_rows
 
 # Raised whenever the same log leads to other rows than before, so that ledgers build theirs again.
 PROJECTION = 9
+
+# So many deployments or nodes are looked at in a row while rows are made: less than a millisecond.
+_LOOKS_IN_A_ROW = 16
 
 # That of no deployment.
 _NO_VERSION = (-1, 0)
@@ -89,7 +92,7 @@ class Projection:
         self.fleet.before_forgetting = self._take_last_row
         self._past = PastKeeper(self.fleet)
         self._tracker = StatusTracker()
-        self._changes: list[StatusChange] = []
+        self._changes: list[ChangeRow] = []
         self._touches: list[TouchRow] = []
         # Of deployments that the fleet forgot before they were taken.
         self._last_rows: dict[str, DeploymentRow] = {}
@@ -162,7 +165,7 @@ class Projection:
             self._touched.add(deployment_id)
             change = self._tracker.look(fleet, folded, deployment)
             if change is not None:
-                self._changes.append(change)
+                self._changes.append(change_row(change))
                 if change.old is None:
                     former = self._last_rows.pop(deployment_id, None)
                     self._past.created(deployment_id, commit.sequence, former)
@@ -193,13 +196,13 @@ class Projection:
         """Return the rows of what is over, without those of what there is now."""
         taken = TableChanges(
             deployments=list(self._last_rows.values()),
-            changes=[change_row(change) for change in self._changes],
+            changes=self._changes,
             touches=self._touches,
             past=self._past.take(),
         )
         self._last_rows = {}
         self._touches = []
-        self._changes.clear()
+        self._changes = []
         return taken
 
     def take_whole(self) -> TableChanges:
@@ -213,16 +216,28 @@ class Projection:
     def take(self) -> TableChanges:
         """Return what differs from what was taken before, and count it as written."""
         taken = self.take_happened()
+        for _ in self.taking_present(taken):
+            pass
+        return taken
+
+    def taking_present(self, taken: TableChanges) -> Iterator[None]:
+        """Add to what is over what there is now, as `take` does; yield after every few rows.
+
+        Nothing may be folded before the end.
+        """
         # Sorted, so that the same log leads to the same writes.
-        for deployment_id in sorted(self._touched):
+        for looked_at, deployment_id in enumerate(sorted(self._touched)):
             self._take_deployment(deployment_id, taken)
-        for node_id in sorted(self._touched_nodes):
+            if looked_at % _LOOKS_IN_A_ROW == 0:
+                yield
+        for looked_at, node_id in enumerate(sorted(self._touched_nodes)):
             node = self.fleet.facts.nodes.get(node_id)
             if node is not None:
                 self._take_node(node, taken)
+            if looked_at % _LOOKS_IN_A_ROW == 0:
+                yield
         self._touched.clear()
         self._touched_nodes.clear()
-        return taken
 
     def _take_deployment(self, deployment_id: str, taken: TableChanges) -> None:
         deployment = self.fleet.facts.deployments[deployment_id]

@@ -1,0 +1,101 @@
+"""The projector with a database that takes everything at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from fogbank.domain import events as ev
+from fogbank.domain.envelope import GATEWAY
+from fogbank.domain.ids import digest
+from services.ledger.app.ports import Checkpoint, KeptCopy
+from services.ledger.app.progress import Progress
+from services.ledger.app.projector import Projector
+from services.ledger.core.log_tree import TreeGrowth, TreeHead
+from services.ledger.core.projection import Projection, TableChanges
+from services.ledger.core.rows import CommitRow
+from tests.support.fleet_log import OWNER, LittleLog, a_spec, an_id
+from tests.support.ledger import StoredLog
+
+DEPLOYMENTS = 200
+
+
+class Hurried:
+    """A clock that jumps at each look: everything took long."""
+
+    def __init__(self) -> None:
+        self._now_s = 0.0
+
+    def now_us(self) -> int:
+        return 0
+
+    def monotonic_s(self) -> float:
+        self._now_s += 1.0
+        return self._now_s
+
+
+class Tables:
+    """A `LedgerStore` that notes what it is given."""
+
+    def __init__(self) -> None:
+        self.at = Checkpoint(0, b"")
+        self.written: list[TableChanges] = []
+
+    async def checkpoint(self) -> Checkpoint:
+        return self.at
+
+    async def kept_copy(self) -> KeptCopy:
+        return KeptCopy()
+
+    async def tree(self) -> TreeHead:
+        return TreeHead()
+
+    async def write(
+        self,
+        former: Checkpoint,
+        commits: Sequence[CommitRow],
+        changes: TableChanges,
+        growth: TreeGrowth,
+    ) -> Checkpoint:
+        assert (former, growth.head.size) == (self.at, commits[-1].sequence)
+        self.at = Checkpoint(commits[-1].sequence, commits[-1].digest)
+        self.written.append(changes)
+        return self.at
+
+    async def try_lead(self) -> bool:
+        return True
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_others_get_turns_while_the_rows_of_a_large_commit_are_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    little, log = LittleLog(), StoredLog()
+    created = [
+        little.envelope(ev.DeploymentCreated(a_spec(f"app-{n}"), OWNER), an_id(f"d{n}"))
+        for n in range(DEPLOYMENTS)
+    ]
+    little.commit(GATEWAY, *created)
+    log.publish(little)
+    turns, began_at = 0, []
+    take_happened = Projection.take_happened
+
+    def begins(projection: Projection) -> TableChanges:
+        began_at.append(turns)
+        return take_happened(projection)
+
+    monkeypatch.setattr(Projection, "take_happened", begins)
+    tables, progress = Tables(), Progress()
+    projector = asyncio.create_task(Projector(log.reader(), tables, progress, Hurried()).run())
+    async with asyncio.timeout(60):
+        while not tables.written:
+            turns += 1
+            await asyncio.sleep(0)
+    projector.cancel()
+    assert len(tables.written[0].deployments) == DEPLOYMENTS
+    assert tables.at == Checkpoint(1, digest(little.data[0]))
+    assert turns - began_at[-1] > DEPLOYMENTS / 20
