@@ -64,10 +64,8 @@ def replica_ids(deployment_id: str) -> Callable[[int, int], str]:
         hashed = begun()
         hashed.update(b"%d/%d" % (slot, generation))
         text = hashed.hexdigest()
-        version_5 = f"5{text[13:16]}"
-        return (
-            f"{text[:8]}-{text[8:12]}-{version_5}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"
-        )
+        variant = _VARIANT[text[16]]
+        return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{variant}{text[17:20]}-{text[20:32]}"
 
     return name
 

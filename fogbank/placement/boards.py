@@ -345,31 +345,32 @@ class Board:
         """
         room, front = self._room, self._front
         changed_at, plain = room.changed_at, room.plain
+        cpu_load, memory_load = room.cpu_load, room.memory_load
         known_at, key_of = self._known_at_of, self._key_of
         asked_cpu, asked_memory, asked_storage, asked_gpu = self._asked
         near, steps, whole_above = self._near, self._steps, self._whole_above
         found: list[int] = []
-        place, patience = len(front) - 1, self._few
-        while len(found) < wanted:
-            if place < 0 and self._bound == _REFUSED_KEY:
-                break
+        missing, place, bound, patience = wanted, len(front) - 1, self._bound, self._few
+        while missing:
             if place < 0 or patience < 0:
+                if place < 0 and bound == _REFUSED_KEY:
+                    break
                 self._line_up(wanted)
-                front, patience = self._front, self._few
+                front, bound, patience = self._front, self._bound, self._few
                 found.clear()
-                place = len(front) - 1
+                missing, place = wanted, len(front) - 1
                 continue
             before = -front[place]
             row = before & _ROW_MASK
-            if changed_at[row] <= known_at[row]:
+            changed = changed_at[row]
+            if changed <= known_at[row]:
                 found.append(before)
+                missing -= 1
                 place -= 1
                 continue
             patience -= 1
-            known_at[row] = changed_at[row]
-            free, room_cpu, room_memory, cpu_idle, memory_idle, region = plain.get(
-                row
-            ) or room.make_plain(row)
+            known_at[row] = changed
+            free, room_cpu, room_memory, region = plain[row] or room.make_plain(row)
             cpu, memory, storage, gpu = free
             cpu -= asked_cpu
             memory -= asked_memory
@@ -377,14 +378,16 @@ class Board:
                 self._work_out_few([row])
                 place = len(front) - 1 - len(found)
                 continue
+            cpu_idle, memory_idle = 1.0 - cpu_load[row], 1.0 - memory_load[row]
             terms = total(cpu, memory, room_cpu, room_memory, cpu_idle, memory_idle, near[region])
             key = (_MIDDLE - floor(terms * steps + whole_above)) << _ROW_BITS | row
             if key != before:
                 key_of[row] = key
                 del front[place]
-                if key < self._bound:
+                if key < bound:
                     insort(front, -key)
-                place = len(front) - 1 - len(found)
+                else:
+                    place -= 1
         return found
 
     def feasible(self, row: int) -> bool:
@@ -406,7 +409,7 @@ class Board:
 
     def take(self, rows: Sequence[int]) -> None:
         """Take what a replica asks for on each of these nodes, which differ; then `refresh`."""
-        self._room.take(rows, self.ask)
+        self._room.take(rows, self._asked)
         if not self._ahead:
             return
         self._seen_up_to_here()

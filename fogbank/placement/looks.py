@@ -146,7 +146,7 @@ def place(
             passing = bool(room.crowded(on_one, most))
             return _shortage(arrays, spec, count, considered, passing=passing)
         for row in rows:
-            room.take([row], ask)
+            room.take([row], ask[:, 0].tolist())
     room.take_quota(spec.cluster_id, use_of(spec.resources, len(rows)))
     return ev.DeploymentPlaced(
         deployment.id,

@@ -159,7 +159,7 @@ class _Ask:
                 placed = self._table.replica(entry)
                 victims.setdefault(placed.deployment_id, []).append(placed.id)
         for row in rows:
-            self.room.take([row], self.takes)
+            self.room.take([row], self.takes[:, 0].tolist())
         chosen = list(zip(rows, scores[rows].tolist(), strict=True))
         with self.evictions.lending_devices(self._arrays, list(copies) if self._gpu else ()):
             placements = placements_on(self.fleet, self.room, self.deployment, slots, chosen)

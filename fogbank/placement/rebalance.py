@@ -209,7 +209,7 @@ def _carried_out(fleet: FleetState, work: Work, move: Move, request: int) -> ev.
         ),
     )
     chosen = [(move.row, int(scores[move.row]))]
-    room.take([move.row], ask)
+    room.take([move.row], ask[:, 0].tolist())
     room.take_quota(spec.cluster_id, use_of(spec.resources, 1))
     (placement,) = placements_on(fleet, room, deployment, [piece.slot], chosen)
     return ev.DeploymentPlaced(

@@ -17,7 +17,6 @@ from fogbank.placement.arrays import (
     DIMENSIONS,
     GPU,
     MEMORY,
-    STORAGE,
     FleetArrays,
     Integers,
     Selection,
@@ -26,14 +25,10 @@ from fogbank.placement.arrays import (
 from fogbank.placement.journal import Journal
 from fogbank.placement.kept_boards import Boards
 
-# Above so many nodes it costs less to note all of them in plain numbers than each that is needed.
-_FEW = 16
-
-
-# A node's columns as plain numbers, which a step for one node takes in a tenth of the time: what is
-# not promised of it as the round goes on, by dimension; its cpu and memory, 1 for none, and what
-# their load leaves idle of both, as shares of 1; its region's code.
-PlainNode = tuple[list[int], float, float, float, float, int]
+# A node in plain numbers, which a step for one node takes in a tenth of the time: what is not
+# promised of it as the round goes on, by dimension; its cpu and memory, 1 for none; its region's
+# code.
+PlainNode = tuple[list[int], float, float, int]
 
 
 class Room:
@@ -62,7 +57,6 @@ class Room:
         self._log_read = self._log_renewed = -1
         self._round_began = 0
         self._freed: dict[int, Integers] = {}
-        self.plain: dict[int, PlainNode] = {}
         # Rows on which more was taken in plain numbers than the columns say.
         self._unwritten: set[int] = set()
         self._copy()
@@ -93,16 +87,16 @@ class Room:
             before, booked = pick(self.booked, numbers), pick(arrays.booked, numbers)
             fell = np.logical_or.reduce(booked < before)
             self._booked[:, numbers] = booked
-            free = pick(arrays.allocatable, numbers) - booked
-            if len(rows) > _FEW:
-                self._make_many_plain(numbers, rows, free)
-            else:
-                self._forget_plain(rows)
-            if (booked > before).any():
+            other = np.logical_or.reduce(booked != before)
+            if other.any():
+                self._forget_plain(compress(rows, other.tolist()))
+                free = pick(arrays.allocatable, numbers) - booked
                 self._note_scarce(rows, free, booked - before)
+            self._forget_plain(renewed)
             self.changes.note_all(rows)
             self._changed_at[numbers] = self.changes.end
             self.renewed.note_all([*renewed, *compress(rows, fell.tolist())])
+        self.cpu_load, self.memory_load = (load.data for load in arrays.load)
         self._log_read, self._log_renewed = arrays.changes.end, arrays.renewed.end
         self._round_began = self.changes.end
         self._freed.clear()
@@ -111,7 +105,8 @@ class Room:
         self.taken.clear()
 
     def _copy(self) -> None:
-        self.plain.clear()
+        # Nodes in plain numbers, where they are known, by row; the load of each as a share of 1.
+        self.plain: list[PlainNode | None] = [None] * self.arrays.size
         self._unwritten.clear()
         self._booked = self.arrays.booked.copy()
         # How far `changes` went when each row changed last; the same again to read and write one.
@@ -126,32 +121,33 @@ class Room:
         if self._unwritten:
             rows = list(self._unwritten)
             plain, numbers = self.plain, np.array(rows, dtype=np.int64)
-            amounts = chain.from_iterable([plain[row][0] for row in rows])
+            amounts = chain.from_iterable([node[0] for row in rows if (node := plain[row])])
             free = np.fromiter(amounts, np.int64, len(rows) * DIMENSIONS).reshape(-1, DIMENSIONS).T
             self._booked[:, numbers] = pick(self.arrays.allocatable, numbers) - free
             self._unwritten.clear()
         return self._readable
 
-    def take(self, rows: Sequence[int], ask: Integers) -> None:
-        """Take what a replica asks for (a column) on each of these nodes: some, which differ."""
+    def take(self, rows: Sequence[int], asked: Sequence[int]) -> None:
+        """Take what a replica asks for, by dimension, on each of these nodes, which differ."""
         self.changes.note_all(rows)
         self._unwritten.update(rows)
-        asked = ask[:, 0].tolist()
         cpu, memory, storage, gpu = asked
         most_cpu, most_memory, most_storage, most_gpu = self._largest
         changed_at, now, plain = self.changed_at, self.changes.end, self.plain
         for row in rows:
             changed_at[row] = now
-            free = (plain.get(row) or self.make_plain(row))[0]
-            free[CPU] -= cpu
-            free[MEMORY] -= memory
-            free[STORAGE] -= storage
-            free[GPU] -= gpu
+            free = (plain[row] or self.make_plain(row))[0]
+            free_cpu, free_memory, free_storage, free_gpu = free
+            free_cpu -= cpu
+            free_memory -= memory
+            free_storage -= storage
+            free_gpu -= gpu
+            free[:] = (free_cpu, free_memory, free_storage, free_gpu)
             if (
-                free[CPU] < most_cpu
-                or free[MEMORY] < most_memory
-                or free[STORAGE] < most_storage
-                or free[GPU] < most_gpu
+                free_cpu < most_cpu
+                or free_memory < most_memory
+                or free_storage < most_storage
+                or free_gpu < most_gpu
             ) and self._ends(free, asked):
                 self.scarce.note_all([row])
 
@@ -164,29 +160,14 @@ class Room:
         arrays = self.arrays
         # What was taken in plain numbers is known in them.
         has, booked = arrays.allocatable[:, row].tolist(), self._booked[:, row].tolist()
-        cpu_load, memory_load = arrays.load[:, row].tolist()
-        made = self.plain[row] = (
-            [*map(sub, has, booked)],
-            float(has[CPU] or 1),
-            float(has[MEMORY] or 1),
-            1.0 - cpu_load,
-            1.0 - memory_load,
-            arrays.region_codes.item(row),
-        )
+        free = [*map(sub, has, booked)]
+        region = arrays.region_codes.item(row)
+        made = self.plain[row] = (free, float(has[CPU] or 1), float(has[MEMORY] or 1), region)
         return made
-
-    def _make_many_plain(self, numbers: Integers, rows: Sequence[int], free: Integers) -> None:
-        """Note what many nodes are in plain numbers: a fifth of what it costs one by one."""
-        arrays = self.arrays
-        cpu, memory = np.maximum(pick(arrays.allocatable[: MEMORY + 1], numbers), 1).astype(float)
-        cpu_idle, memory_idle = 1.0 - pick(arrays.load, numbers)
-        columns = (cpu, memory, cpu_idle, memory_idle, pick(arrays.region_codes, numbers))
-        nodes = zip(free.T.tolist(), *(column.tolist() for column in columns), strict=True)
-        self.plain.update(zip(rows, nodes, strict=True))
 
     def _forget_plain(self, rows: Iterable[int]) -> None:
         for row in rows:
-            self.plain.pop(row, None)
+            self.plain[row] = None
 
     def expect(self, ask: Integers) -> None:
         """Note rows as `scarce` from now on where room for an ask (a column) comes to an end."""
