@@ -149,24 +149,28 @@ def _movement_fields(
 
 
 def _fill_placed(message: pb.DeploymentPlaced, outcome: ev.DeploymentPlaced) -> None:
-    """Fill the message of what rounds decide mostly, so by fields: that takes half the time."""
+    """Fill the message of what rounds decide mostly, so field by field: that takes half the time.
+
+    What is added to a repeated field is filled likewise: giving its fields by name costs a third
+    more.
+    """
     message.deployment_id = outcome.deployment_id
     message.version = outcome.version
     fill_resources(message.resources, outcome.resources)
     add_placement = message.placements.add
-    for placement in outcome.placements:
-        added = add_placement(
-            replica_id=placement.replica_id,
-            slot=placement.slot,
-            generation=placement.generation,
-            node_id=placement.node_id,
-            score=placement.score,
-            replaces=placement.replaces,
-        )
-        if placement.starts_after:
-            added.starts_after.extend(placement.starts_after)
-        if placement.gpu_devices:
-            added.gpu_devices.extend(placement.gpu_devices)
+    for replica_id, slot, generation, node_id, score, after, former, devices in outcome.placements:
+        added = add_placement()
+        added.replica_id = replica_id
+        added.slot = slot
+        added.generation = generation
+        added.node_id = node_id
+        added.score = score
+        if after:
+            added.starts_after.extend(after)
+        if former:
+            added.replaces = former
+        if devices:
+            added.gpu_devices.extend(devices)
     _fill_considered(message.considered, outcome.considered)
     message.revision = outcome.revision if outcome.revision > 1 else 0
     for eviction in outcome.evictions:
@@ -185,7 +189,9 @@ def _fill_considered(message: pb.Considered, considered: ev.Considered) -> None:
         message.refusals.add(filter=name, nodes=nodes)
     add_scored = message.best.add
     for node_id, score in considered.best:
-        add_scored(node_id=node_id, score=score)
+        scored = add_scored()
+        scored.node_id = node_id
+        scored.score = score
 
 
 def _placed_from_pb(message: pb.DeploymentPlaced) -> ev.DeploymentPlaced:
