@@ -1,6 +1,8 @@
 """`fog audit restore`, `rebuild` and `keys`: work on what the ledger keeps, by its own program."""
 
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -68,7 +70,7 @@ def restore(  # noqa: PLR0917  one parameter for each flag
         environment["FOG_NATS_URL"] = nats_url
     environment |= {"FOG_FLEET": fleet, "FOG_GENERATION": str(generation)}
     flags = {"--dry-run": dry_run, "--replace": replace, "--accept-loss": accept_loss}
-    with progress("restoring") as shown:
+    with progress("restoring") as shown, _hint_where_nothing_runs(data_dir, nats_url):
         report = report_of(
             "ledger",
             ["restore", *(flag for flag, given in flags.items() if given)],
@@ -101,7 +103,7 @@ def rebuild(
         environment = dict(os.environ) | {"DATABASE_URL": database_url}
     else:
         environment = _of_data_dir(data_dir, "--database-url")
-    with progress("rebuilding") as shown:
+    with progress("rebuilding") as shown, _hint_where_nothing_runs(data_dir, database_url):
         report = report_of("ledger", ["rebuild"], environment, shown)
     if output in {OutputFormat.JSON, OutputFormat.YAML}:
         print_data(report, output)
@@ -155,6 +157,22 @@ def keys(  # noqa: PLR0917  one parameter for each flag
     for state, lines in report.items():
         for line in lines:
             screen.print(f"{state + ':':<10}{line}", markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _hint_where_nothing_runs(data_dir: Path, elsewhere: str | None) -> Generator[None]:
+    """Say with a failure that both stores have to run, where no supervisor runs them."""
+    from fogbank.local.data_dir import DataDir
+
+    try:
+        yield
+    except CommandError as error:
+        if not (elsewhere or error.hint or DataDir(data_dir.absolute()).in_use):
+            error.hint = (
+                f"broker and database have to run: `fog up --data-dir {data_dir} --timeout 3600` "
+                "runs them, and waits so long where services refuse the log"
+            )
+        raise
 
 
 def _of_data_dir(data_dir: Path, otherwise: str) -> dict[str, str]:

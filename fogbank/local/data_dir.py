@@ -117,6 +117,18 @@ class DataDir:
                 "give another one with --data-dir"
             ) from error
 
+    @property
+    def in_use(self) -> bool:
+        """Whether a supervisor runs on it."""
+        try:
+            with self.lock_file.open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
+
     @contextmanager
     def locked(self) -> Generator[None]:
         """Hold the directory for this process alone while the context lasts.

@@ -204,7 +204,8 @@ class OrderedReader:
         if first > self._position + 1 and last >= first:
             raise LogGapError(
                 f"the log begins at {first}, commits {self._position + 1} to {first - 1} are "
-                "elsewhere (an earlier generation?)"
+                "elsewhere (an earlier generation?)",
+                self._position + 1,
             )
         self._inbox = _Inbox()
         self._taken = 0
@@ -286,7 +287,8 @@ class OrderedReader:
         if found is None:
             raise LogGapError(
                 f"the log goes on to {self._due} and the broker cannot show commit "
-                f"{self._position + 1}: its store is damaged; {WHAT_TO_DO}"
+                f"{self._position + 1}: its store is damaged; {WHAT_TO_DO}",
+                self._position + 1,
             )
 
     async def _answer(self, item: object) -> None:
@@ -306,7 +308,9 @@ class OrderedReader:
             raise _Renew(f"delivery {consumer_sequence} came after {self._taken}")
         if sequence != self._position + 1:
             raise LogGapError(
-                f"the log has no commit {self._position + 1}: the next one is {sequence}"
+                f"the log lost commit {self._position + 1}: the next one that the broker shows is "
+                f"{sequence}; {WHAT_TO_DO}",
+                self._position + 1,
             )
         self._taken = consumer_sequence
         self._position = sequence

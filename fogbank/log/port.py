@@ -73,7 +73,12 @@ class LogBrokenError(OperatorError):
 
 
 class LogGapError(LogBrokenError):
-    """A commit that must be there is missing: the reader would miss what happened."""
+    """A commit that must be there, `sequence`, is missing: the reader would miss what happened."""
+
+    def __init__(self, message: str, sequence: int) -> None:
+        """Keep which commit it is."""
+        super().__init__(message)
+        self.sequence = sequence
 
 
 class LogRewoundError(LogBrokenError):

@@ -26,6 +26,8 @@ class Progress:
         self._store_answers = True
         self._log_answers = True
         self._stands_still = False
+        # Why nothing is read of the log, and nobody should rely on it; empty while it is read.
+        self.log_refused = ""
         self._ready_changed = asyncio.Event()
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._tickets = count()
@@ -77,6 +79,16 @@ class Progress:
     def stand_still(self) -> None:
         """Take note that nothing more will be projected."""
         self._stands_still = True
+        self._look()
+
+    def refuse_log(self, why: str) -> None:
+        """Take note of why the log is not read, or of "" when it is read again.
+
+        How far it goes by then is not known: what was to be reached has to be named anew.
+        """
+        self.log_refused = why
+        self._catch_up_to, self._caught_up = None, False
+        self.log_sequence = self.position
         self._look()
 
     async def ready_changed(self, known: bool) -> bool:  # noqa: FBT001 - the value to compare

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 import structlog
 
@@ -20,6 +20,7 @@ from fogbank.log.guard import WHAT_TO_DO, Known, require_held
 from fogbank.log.port import (
     EventLog,
     LogBrokenError,
+    LogGapError,
     LogRewoundError,
     LogUnavailableError,
     StoredCommit,
@@ -86,9 +87,8 @@ class Projector:
         self._store = store
         self._progress = progress
         self._clock = clock
-        self._projection = Projection()
-        self._projection.fleet.keep_pieces = snapshots is not None
         self._snapshots = snapshots
+        self._projection = self._first_projection()
         self._began = False
         self._digest = b""
         self._rows: list[CommitRow] = []
@@ -98,7 +98,8 @@ class Projector:
     async def run(self) -> None:
         """Project until cancelled; nothing before the log holds what the copy holds.
 
-        Stands still, not ready, where a round was decided on another state than the fold's.
+        Stands still, not ready, where a round was decided on another state than the fold's. Waits,
+        not ready, while the log lacks a commit.
 
         Raises:
             CodecError: a commit that cannot be understood; its message names the sequence. All
@@ -108,13 +109,48 @@ class Projector:
             LogBrokenError: the log is not what it was.
         """
         try:
-            await self._project()
+            while True:
+                try:
+                    await self._project()
+                except LogGapError as error:
+                    await self._until_whole(error)
         except StateDiffersError as error:
             self._progress.stand_still()
             _log.critical(
                 "The ledger stands still: states differ", error=f"{error}{IF_STATES_DIFFER}"
             )
             await asyncio.Event().wait()
+
+    async def _until_whole(self, gap: LogGapError) -> None:
+        """Wait until the log lacks a commit no more, and forget what was folded of it.
+
+        A process that ends over it would be started again and again, and its supervisor may give
+        up with all the others, the broker among them that is to be mended.
+        """
+        self._progress.refuse_log(str(gap))
+        _log.critical("The ledger refuses the log", error=str(gap))
+        await self._shown(gap.sequence)
+        _log.info("The log lacks nothing any more", sequence=gap.sequence)
+        self._projection = self._first_projection()
+        self._began = False
+        self._digest = b""
+        self._progress.refuse_log("")
+
+    async def _shown(self, sequence: int) -> None:
+        """Wait until the log shows a commit that it lacked, or ends before it."""
+        while True:
+            with suppress(LogUnavailableError):
+                await self._log.require_open()
+                if await self._log.get(sequence) is not None:
+                    return
+                if await self._log.last_sequence() < sequence:
+                    return
+            await asyncio.sleep(_REFUSAL_PAUSE_S)
+
+    def _first_projection(self) -> Projection:
+        projection = Projection()
+        projection.fleet.keep_pieces = self._snapshots is not None
+        return projection
 
     async def _project(self) -> None:
         crash_point("ledger.before-agreement")

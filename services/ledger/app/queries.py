@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from fogbank.domain.cluster_status import ClusterStatus
-from fogbank.domain.errors import InvalidArgumentError, NotFoundError
+from fogbank.domain.errors import InvalidArgumentError, NotFoundError, UnavailableError
 from fogbank.domain.status import StatusChange
 from fogbank.domain.views import (
     AsOf,
@@ -170,7 +170,10 @@ class LedgerQueries:
 
         Raises:
             CopyDamagedError: the second copy of the log isn't sound; nobody should rely on it.
+            UnavailableError: the log lacks a commit; nobody should read it before that is mended.
         """
+        if self._progress.log_refused:
+            raise UnavailableError(f"the ledger refuses the log: {self._progress.log_refused}")
         kept = await self._reads.kept_copy()
         return LedgerStatus(
             kept.position,

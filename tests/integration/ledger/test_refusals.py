@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 import pytest
 import structlog.testing
 
-from fogbank.log.port import LogRewoundError
+from fogbank.domain.errors import UnavailableError
+from fogbank.log.memory import MemoryLog
+from fogbank.log.port import EventLog, LogGapError, LogRewoundError, StoredCommit
 from services.ledger.app.ports import CopyDamagedError
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_spec
-from tests.support.ledger import Ledger, StoredLog, a_ledger, a_running_ledger, whole_tables
+from tests.support.ledger import (
+    READER,
+    Ledger,
+    StoredLog,
+    a_ledger,
+    a_running_ledger,
+    whole_tables,
+)
 from tests.support.waiting import eventually
 
 COMMITS = 20
@@ -106,6 +116,91 @@ async def test_a_log_that_is_not_the_copys_is_refused_until_it_is_mended(
         wrong.store.commits[:] = log.store.commits
         await ledger.reaches(COMMITS)
         await eventually(lambda: ledger.progress.ready, what="readiness")
+
+
+class _Holed(MemoryLog):
+    """A log whose broker shows all commits but one."""
+
+    def __init__(self, log: HoledLog) -> None:
+        super().__init__(log.store, READER)
+        self._log = log
+
+    async def follow(self, after: int) -> AsyncGenerator[list[StoredCommit]]:
+        async for batch in super().follow(after):
+            if shown := self._shown(batch):
+                yield shown
+            self._log.require_shown(batch)
+
+    async def read(self, first: int, last: int) -> AsyncGenerator[list[StoredCommit]]:
+        async for batch in super().read(first, last):
+            if shown := self._shown(batch):
+                yield shown
+            self._log.require_shown(batch)
+
+    async def get(self, sequence: int) -> StoredCommit | None:
+        return None if sequence == self._log.hole else await super().get(sequence)
+
+    def _shown(self, batch: list[StoredCommit]) -> list[StoredCommit]:
+        first = batch[0].sequence
+        return batch[: self._log.hole - first] if self._log.hole >= first else batch
+
+
+@dataclass
+class HoledLog(StoredLog):
+    """A log that lost one commit, none while `hole` is 0, and shows those around it."""
+
+    hole: int = 0
+
+    def reader(self) -> EventLog:
+        return _Holed(self)
+
+    def require_shown(self, batch: list[StoredCommit]) -> None:
+        if batch[0].sequence <= self.hole <= batch[-1].sequence:
+            raise LogGapError(f"the log lost commit {self.hole}: see operations.md", self.hole)
+
+
+@pytest.mark.parametrize("kept", [COMMITS, 12])
+async def test_a_log_that_lost_one_of_its_commits_is_waited_for(
+    url: str, fleet: LittleFleet, kept: int
+) -> None:
+    """Be it one that the copy has, or one behind the copy's end."""
+    holed = HoledLog()
+    holed.publish(fleet.log, kept)
+    async with a_running_ledger(url, holed):
+        pass
+    holed.publish(fleet.log)
+    holed.hole = kept - 5 if kept == COMMITS else kept + 1
+    async with refusing(url, holed, f"lost commit {holed.hole}", "operations.md") as ledger:
+        with pytest.raises(UnavailableError, match=f"refuses the log: .* {holed.hole}"):
+            await ledger.answers.queries.status()
+
+        holed.hole = 0
+        await ledger.reaches(COMMITS)
+        await eventually(lambda: ledger.progress.ready, what="readiness")
+        assert (await ledger.answers.queries.status()).position == COMMITS
+    async with a_running_ledger(url, holed) as again:
+        assert again.progress.position == COMMITS
+
+
+async def test_a_log_that_goes_on_without_what_it_lost_is_read_on(
+    url: str, fleet: LittleFleet
+) -> None:
+    holed = HoledLog()
+    holed.publish(fleet.log, 12)
+    async with a_running_ledger(url, holed):
+        pass
+    holed.publish(fleet.log)
+    holed.hole = 15
+    async with a_ledger(url, holed) as ledger:
+        task = asyncio.create_task(ledger.projector.run())
+        await ledger.reaches(14)
+        await eventually(lambda: ledger.progress.log_refused, what="the refusal")
+        del holed.store.commits[14:]
+        holed.hole = 0
+        await eventually(lambda: ledger.progress.ready, what="readiness")
+        assert ledger.progress.position == ledger.progress.log_sequence == 14
+        task.cancel()
+        await asyncio.wait([task])
 
 
 @pytest.mark.parametrize(
