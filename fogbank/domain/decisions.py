@@ -207,9 +207,13 @@ def _placed(
     decisions: Decisions, outcome: ev.DeploymentPlaced, event: ev.RoundDecided, sequence: int
 ) -> list[PlacedReplica]:
     changed = _evicted(decisions, outcome, sequence)
-    deployment_id, placements = outcome.deployment_id, decisions.placements
+    deployment_id, version, resources, chosen, considered, revision, *_ = outcome
+    placements = decisions.placements
     decision = decisions.change(deployment_id)
-    for replica_id, slot, generation, node_id, _, after, replaces, devices in outcome.placements:
+    # Successors alone fill no vacant slot: what waits for room waits on.
+    fills = False
+    for replica_id, slot, generation, node_id, _, after, replaces, devices in chosen:
+        fills = fills or not replaces
         if replica_id in placements:
             continue  # a replica is never moved: another node means another generation
         placed = placements[replica_id] = PlacedReplica(
@@ -218,31 +222,33 @@ def _placed(
             slot,
             generation,
             node_id,
-            outcome.resources,
-            outcome.version,
+            resources,
+            version,
             after,
             sequence,
             event.instant_us,
-            gpu_devices=devices,
-            revision=outcome.revision,
+            Desired.LIVE,
+            "",
+            devices,
+            revision,
         )
         changed.append(placed)
         if slot in decision.slots:
             changed += _take_slot(decisions, placed, sequence, replaces)
         else:
             decision.slots[slot] = replica_id
-            decision.preempted.pop(slot, None)
+            if decision.preempted:
+                decision.preempted.pop(slot, None)
         decision.generations[slot] = generation
         decision.replica_ids.append(replica_id)
-    if not all(placement.replaces for placement in outcome.placements):
-        # Successors alone fill no vacant slot: what waits for room waits on.
+    if fills:
         _end_wait(decision)
         decision.reason = ""
     if outcome.rebalance:
-        moved = tuple(placement.replica_id for placement in outcome.placements)
+        moved = tuple(placement.replica_id for placement in chosen)
         decisions.rebalance = decisions.rebalance.moved_on(outcome.rebalance, moved, outcome.gain)
     decision.placed_once = True
-    decision.considered = outcome.considered
+    decision.considered = considered
     decision.decided_sequence = sequence
     decisions.placed_total += 1
     return changed

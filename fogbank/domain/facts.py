@@ -93,9 +93,10 @@ class DeploymentFact:
 
     def cluster_of(self, revision: int) -> int:
         """Return the cluster whose quota replicas of a revision take."""
-        for first, cluster_id in reversed(self.clusters):
-            if revision >= first:
-                return cluster_id
+        if self.clusters:  # it moved, which few do
+            for first, cluster_id in reversed(self.clusters):
+                if revision >= first:
+                    return cluster_id
         return self.spec.cluster_id
 
     def revision_of(self, number: int) -> Revision | None:

@@ -172,8 +172,7 @@ class FleetState:
             folded.verdicts = round_folded.verdicts
             event = commit.envelopes[0].event
             if folded.verdicts[0].accepted and isinstance(event, ev.RoundDecided):
-                for placed in round_folded.changed:
-                    self._touch_placed(placed, folded)
+                self._touch_placed(round_folded.changed, folded)
                 for outcome in event.outcomes:
                     self._touch_outcome(outcome, folded)
         else:
@@ -193,17 +192,20 @@ class FleetState:
             self.room_sequence = max(self.room_sequence, commit.sequence)
         return folded
 
-    def _touch_placed(self, placed: PlacedReplica, folded: Folded) -> None:
-        folded.nodes.add(placed.node_id)
-        folded.deployments.add(placed.deployment_id)
-        if not self.ended(placed):
-            # One given up with its node frees its quota, and on the node nothing.
-            freed = self._put(placed)
-            if freed or placed.desired is Desired.RELEASED:
-                folded.room_appeared = True
-            # Also what is new may be too much: the node may have shrunk since it was chosen.
-            self._weigh(placed.node_id)
-        self._superseded.see(self.decisions, placed, self.ended)
+    def _touch_placed(self, changed: list[PlacedReplica], folded: Folded) -> None:
+        for placed in changed:
+            folded.nodes.add(placed.node_id)
+            folded.deployments.add(placed.deployment_id)
+            ended = self.ended(placed)
+            if not ended:
+                # One given up with its node frees its quota, and on the node nothing.
+                freed = self._put(placed)
+                if freed or placed.desired is Desired.RELEASED:
+                    folded.room_appeared = True
+                # Also what is new may be too much: the node may have shrunk since it was chosen.
+                self._weigh(placed.node_id)
+            if ended or placed.generation > 1:
+                self._superseded.see(self.decisions, placed, self.ended)
 
     def _weigh(self, node_id: str) -> None:
         """Note whether a node has less than is booked on it."""
@@ -216,8 +218,12 @@ class FleetState:
     def _put(self, placed: PlacedReplica) -> bool:
         """Count a replica that has not ended, as it is now; tell whether it freed its quota."""
         self._use_of(placed.node_id).put(placed)
-        self._present.setdefault(placed.deployment_id, {})[placed.id] = placed
-        return self._quota_use.put(placed, self.cluster_of(placed))
+        present = self._present.get(placed.deployment_id)
+        if present is None:
+            present = self._present[placed.deployment_id] = {}
+        new = placed.id not in present
+        present[placed.id] = placed
+        return self._quota_use.put(placed, self.cluster_of(placed), new=new)
 
     def _count_no_more(self, placed: PlacedReplica) -> None:
         """Let a replica that has ended take no quota, and its deployment have it no more."""
@@ -316,7 +322,7 @@ class FleetState:
 
     def _end_all_on(self, node_id: str) -> None:
         gone = self._use.pop(node_id, _UNUSED)
-        for placed, _ in gone.replicas.values():
+        for placed in gone.replicas.values():
             self._count_no_more(placed)
 
     def _touch_update(self, event: ev.DeploymentUpdated, folded: Folded) -> None:
@@ -385,11 +391,11 @@ class FleetState:
         """Yield what is placed on a node and has not ended, whatever rounds want of it."""
         replicas = self.use(node_id).replicas
         for replica_id in sorted(replicas):
-            yield replicas[replica_id][0]
+            yield replicas[replica_id]
 
     def deployments_on(self, node_id: str) -> set[str]:
         """Return the deployments with a replica on the node that has not ended."""
-        return {placed.deployment_id for placed, _ in self.use(node_id).replicas.values()}
+        return {placed.deployment_id for placed in self.use(node_id).replicas.values()}
 
     def held(self, node_id: str) -> Resources:
         """Return the room taken by everything placed on a node and not ended."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from fogbank.domain.decisions import Desired, PlacedReplica
 from fogbank.domain.resources import Resources
 
@@ -12,7 +14,7 @@ class NodeUse:
     `held` is taken by all of them, `booked` by those that rounds did not release, `unseen` by the
     booked ones placed after commit `reflects`, which the node's load does not show yet. Each is a
     list of cpu (millicores), memory (MiB), storage (GiB) and gpu (thousandths). So many of them as
-    `stopping` are released.
+    `stopping` are released; while none is, `booked` and `held` are one list.
     """
 
     __slots__ = (
@@ -28,15 +30,14 @@ class NodeUse:
 
     def __init__(self) -> None:
         """Begin with an empty node."""
-        self.replicas: dict[str, tuple[PlacedReplica, bool]] = {}
-        self.booked = [0, 0, 0, 0]
-        self.held = [0, 0, 0, 0]
+        self.replicas: dict[str, PlacedReplica] = {}
+        self.booked = self.held = [0, 0, 0, 0]
         self.unseen = [0, 0, 0, 0]
         self.stopping = 0
         self.reflects = 0
         self._unseen: dict[str, PlacedReplica] = {}
-        # Those that are not to go on where they are: mostly there is none.
-        self._aside: dict[str, None] = {}
+        # Of those that are not to go on where they are, whether they are booked: mostly none.
+        self._aside: dict[str, bool] = {}
 
     @property
     def live(self) -> int:
@@ -45,47 +46,41 @@ class NodeUse:
 
     def put(self, placed: PlacedReplica) -> None:
         """Count a replica as it is now, in place of how it was counted before."""
-        if placed.desired is Desired.LIVE and placed.id not in self.replicas:  # mostly so
-            self.replicas[placed.id] = (placed, True)
-            if placed.placed_sequence > self.reflects:
-                _add(placed.resources, self.held, self.booked, self.unseen)
-                self._unseen[placed.id] = placed
-            else:
-                _add(placed.resources, self.held, self.booked)
+        known, booked = placed.id in self.replicas, placed.desired is not Desired.RELEASED
+        was_booked = known and self._aside.pop(placed.id, True)
+        if placed.desired is not Desired.LIVE:
+            self._aside[placed.id] = booked
+        if known and was_booked == booked:
             return
-        if placed.desired is Desired.LIVE:
-            self._aside.pop(placed.id, None)
-        else:
-            self._aside[placed.id] = None
-        known = self.replicas.get(placed.id)
-        booked = placed.desired is not Desired.RELEASED
-        if known is None:
-            _add(placed.resources, self.held)
-        elif known[1] == booked:
-            return
-        self.replicas[placed.id] = (placed, booked)
-        if known is not None and not known[1]:
-            self.stopping -= 1
+        if not booked:
+            self._one_more_stops()
+        if not known:
+            self.replicas[placed.id] = placed
+            _add(self.held, placed.resources)
         if booked:
             self._book(placed)
-            return
-        self.stopping += 1
-        if known is not None:
+            if known:
+                self._one_less_stops()
+        elif known:
             self._unbook(placed)
 
     def remove(self, replica_id: str) -> bool:
         """Count a replica no more; tell whether it was counted."""
-        known = self.replicas.pop(replica_id, None)
-        if known is None:
+        placed = self.replicas.pop(replica_id, None)
+        if placed is None:
             return False
-        self._aside.pop(replica_id, None)
-        placed, booked = known
         _subtract(self.held, placed.resources)
-        if booked:
+        if self._aside.pop(replica_id, True):
             self._unbook(placed)
         else:
-            self.stopping -= 1
+            self._one_less_stops()
         return True
+
+    def bookings(self) -> Iterator[PlacedReplica]:
+        """Yield the replicas that are booked."""
+        for replica_id, placed in self.replicas.items():
+            if self._aside.get(replica_id, True):
+                yield placed
 
     def fits_in(self, room: Resources) -> bool:
         """Tell whether what is booked is at most the room, amount by amount."""
@@ -97,15 +92,27 @@ class NodeUse:
             and gpu <= room.gpu_thousandths
         )
 
+    def _one_more_stops(self) -> None:
+        self.stopping += 1
+        if self.booked is self.held:
+            self.booked = [*self.held]
+
+    def _one_less_stops(self) -> None:
+        self.stopping -= 1
+        if not self.stopping:
+            self.booked = self.held
+
     def _book(self, placed: PlacedReplica) -> None:
+        """Count a replica that is held among the booked ones."""
+        if self.booked is not self.held:
+            _add(self.booked, placed.resources)
         if placed.placed_sequence > self.reflects:
-            _add(placed.resources, self.booked, self.unseen)
             self._unseen[placed.id] = placed
-        else:
-            _add(placed.resources, self.booked)
+            _add(self.unseen, placed.resources)
 
     def _unbook(self, placed: PlacedReplica) -> None:
-        _subtract(self.booked, placed.resources)
+        if self.booked is not self.held:
+            _subtract(self.booked, placed.resources)
         if self._unseen.pop(placed.id, None) is not None:
             _subtract(self.unseen, placed.resources)
 
@@ -120,20 +127,17 @@ class NodeUse:
                     _subtract(self.unseen, placed.resources)
         elif sequence < self.reflects:
             self.reflects = sequence
-            for placed, booked in self.replicas.values():
-                if booked and placed.placed_sequence > sequence and placed.id not in self._unseen:
+            for placed in self.bookings():
+                if placed.placed_sequence > sequence and placed.id not in self._unseen:
                     self._unseen[placed.id] = placed
-                    _add(placed.resources, self.unseen)
+                    _add(self.unseen, placed.resources)
 
 
-def _add(resources: Resources, *every: list[int]) -> None:
-    cpu, memory = resources.cpu_millicores, resources.memory_mib
-    storage, gpu = resources.storage_gib, resources.gpu_thousandths
-    for sums in every:
-        sums[0] += cpu
-        sums[1] += memory
-        sums[2] += storage
-        sums[3] += gpu
+def _add(sums: list[int], resources: Resources) -> None:
+    sums[0] += resources.cpu_millicores
+    sums[1] += resources.memory_mib
+    sums[2] += resources.storage_gib
+    sums[3] += resources.gpu_thousandths
 
 
 def _subtract(sums: list[int], resources: Resources) -> None:

@@ -20,29 +20,35 @@ _NOTHING = Use()
 class QuotaUse:
     """The replicas that count, and what they take in all, by cluster."""
 
-    _counted: set[str] = field(default_factory=set)
+    # Those that were put and do not count: mostly there is none.
+    _aside: set[str] = field(default_factory=set)
     _sums: dict[int, list[int]] = field(default_factory=dict)
     _nodes: set[str] = field(default_factory=set, compare=False)
     _clusters: set[int] = field(default_factory=set, compare=False)
 
-    def put(self, placed: PlacedReplica, cluster_id: int) -> bool:
-        """Count a replica as it is now; tell whether it counts no more, and did before."""
-        self._nodes.add(placed.node_id)
-        if placed.desired not in COUNTING:
-            return self.remove(placed, cluster_id)
-        if placed.id not in self._counted:
-            self._counted.add(placed.id)
-            self._add(placed, cluster_id, 1)
-        return False
+    def put(self, placed: PlacedReplica, cluster_id: int, *, new: bool) -> bool:
+        """Count a replica as it is now; tell whether it counts no more, and did before.
 
-    def remove(self, placed: PlacedReplica, cluster_id: int) -> bool:
-        """Count a replica no more; tell whether it was counted."""
+        One that is `new` was not put before, or was removed since.
+        """
         self._nodes.add(placed.node_id)
-        if placed.id not in self._counted:
-            return False
-        self._counted.remove(placed.id)
-        self._add(placed, cluster_id, -1)
-        return True
+        counts = placed.desired in COUNTING
+        counted = not (new or placed.id in self._aside)
+        if counts != counted:
+            self._add(placed, cluster_id, 1 if counts else -1)
+        if not counts:
+            self._aside.add(placed.id)
+        elif self._aside:
+            self._aside.discard(placed.id)
+        return counted and not counts
+
+    def remove(self, placed: PlacedReplica, cluster_id: int) -> None:
+        """Count a replica no more that was put."""
+        self._nodes.add(placed.node_id)
+        if placed.id in self._aside:
+            self._aside.remove(placed.id)
+        else:
+            self._add(placed, cluster_id, -1)
 
     def take_changed(self) -> tuple[set[str], set[int]]:
         """Return the nodes and the clusters of which more or less may be taken than before.

@@ -33,7 +33,7 @@ class Page(Generic[Key]):
     __slots__ = ("changed_at", "digest", "keys", "piece")
 
     def __init__(self) -> None:
-        self.keys: dict[Key, None] = {}
+        self.keys: list[Key] = []
         self.digest = b""
         self.piece = b""
         self.changed_at = -1
@@ -59,7 +59,11 @@ class Table(dict[Key, Row]):
     def __setitem__(self, key: Key, row: Row) -> None:
         page = self._page_of.get(key)
         if page is None:
-            page = self._page_for(key)
+            page = self._last
+            if page is None or len(page.keys) >= ROWS_PER_PAGE:
+                page = self._new_page()
+            self._page_of[key] = page
+            page.keys.append(key)
         dict.__setitem__(self, key, row)
         if page.changed_at != self._turn:
             self._note(page)
@@ -67,7 +71,7 @@ class Table(dict[Key, Row]):
     def __delitem__(self, key: Key) -> None:
         super().__delitem__(key)
         page = self._page_of.pop(key)
-        del page.keys[key]
+        page.keys.remove(key)
         self._note(page)
         if not page.keys:
             del self._pages[page]
@@ -85,7 +89,7 @@ class Table(dict[Key, Row]):
     def oldest(self) -> Key | None:
         """Return the key of the row that was added before all others; None without rows."""
         page = next(iter(self._pages), None)
-        return None if page is None else next(iter(page.keys))
+        return None if page is None else page.keys[0]
 
     def discard(self, key: Key) -> None:
         """Remove a row if there is one."""
@@ -96,15 +100,6 @@ class Table(dict[Key, Row]):
         raise TypeError("a table is changed by its keys, one by one")
 
     pop = popitem = setdefault = update = clear = __ior__ = _untracked
-
-    def _page_for(self, key: Key) -> Page[Key]:
-        """Find room for a new row: on the last page, or on a new one."""
-        page = self._last
-        if page is None or len(page.keys) >= ROWS_PER_PAGE:
-            page = self._new_page()
-        self._page_of[key] = page
-        page.keys[key] = None
-        return page
 
     def _new_page(self) -> Page[Key]:
         page = self._last = Page()
@@ -130,7 +125,7 @@ class Table(dict[Key, Row]):
         for key, row in rows:
             super().__setitem__(key, row)
             self._page_of[key] = page
-            page.keys[key] = None
+            page.keys.append(key)
         page.digest = sha256(piece).digest()
 
     def begin_turn(self, turn: int) -> None:

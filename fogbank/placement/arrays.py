@@ -262,11 +262,10 @@ class FleetArrays:
         if len(rooms) > known:
             more = np.zeros((len(rooms) - known, self.gpu_free.shape[1]), dtype=np.int64)
             self.gpu_free = np.concatenate((self.gpu_free, more))
-        for placed, booked in use.replicas.values():
-            if booked:
-                for device, amount in taken(placed.gpu_devices, placed.resources.gpu_thousandths):
-                    if device < len(rooms):
-                        rooms[device] -= amount
+        for placed in use.bookings():
+            for device, amount in taken(placed.gpu_devices, placed.resources.gpu_thousandths):
+                if device < len(rooms):
+                    rooms[device] -= amount
         self.overbooked_devices.discard(row)
         if rooms and min(rooms) < 0:
             self.overbooked_devices.add(row)

@@ -61,7 +61,7 @@ def _waits_on(fleet: FleetState, node_id: str, known: dict[str, int | None]) -> 
     `known` has it by deployment, as far as somebody asked: after an outage this is asked for
     thousands of replicas with every fold, and those of a deployment wait for the same time.
     """
-    for placed, _ in fleet.use(node_id).replicas.values():
+    for placed in fleet.use(node_id).replicas.values():
         if placed.desired is not Desired.LIVE:
             continue
         deployment_id = placed.deployment_id

@@ -102,7 +102,7 @@ class OwnState(FleetState):
         """Let so much of a node be taken, whatever is known of its replicas."""
         use = self._use[node_id] = NodeUse()
         use.booked, use.held = list(taken.booked), list(taken.held)
-        use.replicas = {str(number): (_SOME, True) for number in range(taken.replicas)}
+        use.replicas = {str(number): _SOME for number in range(taken.replicas)}
 
     def _expect(self, report: ev.NodeReported) -> None:
         """Let a node be where this report is its next one."""
