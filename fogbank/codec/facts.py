@@ -14,6 +14,7 @@ from fogbank.codec.values import (
     spec_to_pb,
 )
 from fogbank.domain import events as ev
+from fogbank.domain.ids import the_node_id
 from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.states import Health, ReplicaState
 from fogbank.v1 import deployments_pb2
@@ -98,7 +99,7 @@ def node_connected_to_pb(event: ev.NodeConnected) -> pb.NodeConnected:
 def node_connected_from_pb(message: pb.NodeConnected) -> ev.NodeConnected:
     """Return the message's event."""
     return ev.NodeConnected(
-        message.node_id,
+        the_node_id(message.node_id),
         message.name,
         fingerprint_from_pb(message.fingerprint),
         details_from_pb(message.fingerprint),
@@ -196,7 +197,7 @@ def node_reported_to_pb(event: ev.NodeReported) -> pb.NodeReported:
 def node_reported_from_pb(message: pb.NodeReported) -> ev.NodeReported:
     """Return the message's event."""
     return ev.NodeReported(
-        message.node_id,
+        the_node_id(message.node_id),
         message.epoch,
         message.number,
         tuple([observation_from_pb(seen) for seen in message.observations]),

@@ -7,6 +7,7 @@ from typing import Any
 from fogbank.codec.errors import CodecError
 from fogbank.codec.values import fill_resources, resources_from_pb
 from fogbank.domain import events as ev
+from fogbank.domain.ids import the_node_id
 from fogbank.v1 import rounds_pb2 as pb
 
 
@@ -73,7 +74,7 @@ def _considered_from_pb(message: pb.Considered) -> ev.Considered:
         message.nodes,
         message.feasible,
         tuple([(refusal.filter, refusal.nodes) for refusal in refusals]) if refusals else (),
-        tuple([(scored.node_id, scored.score) for scored in message.best]),
+        tuple([(the_node_id(scored.node_id), scored.score) for scored in message.best]),
     )
 
 
@@ -223,7 +224,7 @@ def _placement_from_pb(message: pb.Placement) -> ev.Placement:
         message.replica_id,
         message.slot,
         message.generation,
-        message.node_id,
+        the_node_id(message.node_id),
         message.score,
         tuple(starts_after) if starts_after else (),
         message.replaces,

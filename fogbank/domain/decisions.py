@@ -208,12 +208,8 @@ def _placed(
 ) -> list[PlacedReplica]:
     changed = _evicted(decisions, outcome, sequence)
     deployment_id, version, resources, chosen, considered, revision, *_ = outcome
-    placements = decisions.placements
-    decision = decisions.change(deployment_id)
-    # Successors alone fill no vacant slot: what waits for room waits on.
-    fills = False
+    decision, placements = decisions.change(deployment_id), decisions.placements
     for replica_id, slot, generation, node_id, _, after, replaces, devices in chosen:
-        fills = fills or not replaces
         if replica_id in placements:
             continue  # a replica is never moved: another node means another generation
         placed = placements[replica_id] = PlacedReplica(
@@ -227,21 +223,19 @@ def _placed(
             after,
             sequence,
             event.instant_us,
-            Desired.LIVE,
-            "",
-            devices,
-            revision,
+            gpu_devices=devices,
+            revision=revision,
         )
         changed.append(placed)
         if slot in decision.slots:
             changed += _take_slot(decisions, placed, sequence, replaces)
         else:
             decision.slots[slot] = replica_id
-            if decision.preempted:
-                decision.preempted.pop(slot, None)
+            decision.preempted.pop(slot, None)
         decision.generations[slot] = generation
         decision.replica_ids.append(replica_id)
-    if fills:
+    if not all(placement.replaces for placement in chosen):
+        # Successors alone fill no vacant slot: what waits for room waits on.
         _end_wait(decision)
         decision.reason = ""
     if outcome.rebalance:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import lru_cache
 from hashlib import sha1, sha256
 from uuid import UUID, uuid5
 
@@ -16,6 +17,7 @@ NAMESPACE = UUID("6f6ce9a5-32f5-5a0e-9a0b-5d9b2e7f3c11")
 ZERO_DIGEST = bytes(32)
 
 _UUID_BYTES = 16
+_NODES_REMEMBERED = 1 << 16
 # What says that a UUID is of the usual variant (RFC 9562), by the digit that stood in its place.
 _VARIANT = {f"{digit:x}": f"{digit & 0x3 | 0x8:x}" for digit in range(16)}
 
@@ -34,6 +36,15 @@ def canonical_uuid(text: str) -> str:
         return str(UUID(text))
     except ValueError:
         return ""
+
+
+@lru_cache(_NODES_REMEMBERED)
+def the_node_id(text: str) -> str:
+    """Return a node's id as it was read first, so that a state holds it once.
+
+    It names each replica on the node, and whatever is kept of the node is found by it.
+    """
+    return text
 
 
 def command_event_id(owner_id: str, method: str, request_id: str) -> str:
