@@ -9,8 +9,9 @@ how far it goes, once for all who ask at the same time.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
@@ -98,6 +99,16 @@ class Limits:
     def listed(self, principal: Principal, rows: int) -> None:
         """Count the rows of a list that a request led to: one of many is more than a request."""
         self.more(principal, rows // _ROWS)
+
+    def row_by_row(self, principal: Principal) -> Callable[[], None]:
+        """Return what counts one more row of what a stream begins with, as `listed` counts them."""
+        numbers = itertools.count(1)
+
+        def one_more() -> None:
+            if next(numbers) % _ROWS == 0:
+                self.more(principal, 1)
+
+        return one_more
 
     async def turn(self, principal: Principal) -> None:
         """Count a request of somebody who is signed in, once there is room for it.

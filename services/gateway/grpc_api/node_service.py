@@ -86,16 +86,23 @@ class NodeService(rpc.NodeServiceServicer):
     ) -> pb.ListNodeReplicasResponse:
         """List the replicas on a node that the caller may see."""
         moment = moment_from_pb(request.as_of)
-        found = await self._nodes.replicas(current_principal(), request.node, moment)
+        principal = current_principal()
+        found = await self._nodes.replicas(principal, request.node, moment)
+        self._limits.listed(principal, len(found.value.items))
         return node_replicas_to_pb(found)
 
     async def WatchNodes(
         self, request: pb.WatchNodesRequest, context: Context
     ) -> AsyncIterator[pb.WatchNodesResponse]:
         """Follow nodes."""
-        current_principal()
+        one_more = self._limits.row_by_row(current_principal())
+        begins = True
         async for change in self._nodes.watch(_sequence(request.after_sequence)):
-            if change.node is not None:
+            if change.node is None:
+                begins = False
+            else:
+                if begins:
+                    one_more()
                 node = self._message(change.node)
                 yield pb.WatchNodesResponse(node=node, sequence=change.sequence)
 

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from platform import python_version
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from fogbank.domain.errors import NotFoundError, UnavailableError, UnimplementedError
@@ -22,6 +22,7 @@ from services.gateway.http_api.answers import (
 )
 from services.gateway.http_api.costly_answers import MetricsText
 from services.gateway.http_api.dependencies import used_by
+from services.gateway.http_api.parameters import check_parameters
 from services.gateway.http_api.rendering import instant, json_response
 
 router = APIRouter(tags=["system"])
@@ -103,6 +104,7 @@ async def scheduler_status(request: Request) -> Response:
 
 @router.get(
     "/api/v1/system/status",
+    dependencies=[Depends(check_parameters)],
     response_model=SystemAnswer,
     responses=errors(429),
     operation_id="systemStatus",

@@ -27,6 +27,28 @@ async def test_the_rows_of_a_list_count() -> None:
         await nodes.ListNodes(listing, metadata=ALICE)
 
 
+async def test_what_a_stream_of_nodes_begins_with_counts_as_a_list_does() -> None:
+    clock = ManualClock()
+    async with gateway_world(clock=clock, allowance=FEW) as world:
+        begin = world.fold.position
+        for number in range(45):
+            await world.connect_node(an_id(f"fog-{number}"), f"fog-{number}")
+        nodes = world.node_service
+        watch = pb.WatchNodesRequest(after_sequence=begin)
+
+        async def caught_up() -> int:
+            stream = nodes.WatchNodes(watch, metadata=ALICE)
+            seen = {(await stream.read()).node.id for _ in range(45)}
+            stream.cancel()
+            return len(seen)
+
+        assert await caught_up() == await caught_up() == 45
+        error = await refusal(nodes.WatchNodes(watch, metadata=ALICE).read())
+        assert "Too many requests" in (error.details() or "")
+        clock.advance(2)
+        assert await caught_up() == 45
+
+
 async def test_the_rows_of_a_list_count_over_rest() -> None:
     async with rest_face() as face, face.client("ann") as client:
         face.app.state.dependencies.identity.limits = Limits(ManualClock(), FEW)

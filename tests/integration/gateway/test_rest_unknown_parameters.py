@@ -43,6 +43,7 @@ async def test_where_something_may_be_asked_for_nothing_unknown_may(
         ("GET", "/api/orgs/my"),
         ("GET", "/api/orchestration/services"),
         ("GET", "/api/events"),
+        ("GET", "/api/v1/system/status"),
         ("POST", "/api/auth/login"),
         ("POST", "/api/users/register"),
     ],
