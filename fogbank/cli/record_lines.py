@@ -11,6 +11,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHORT_ID = 8
 _BEST_SHOWN = 3
 _VOID = "void"
+# What was turned down has no exit code.
+_NEVER_STARTED = "rejected"
 # How the names of instants end: microseconds since 1970.
 _INSTANT = "_us"
 
@@ -80,7 +82,9 @@ def _observation(payload: dict[str, Any], seen: dict[str, Any], named: Named) ->
     state = str(seen.get("state", "")).removeprefix("REPLICA_STATE_").lower()
     text = f"{named('node', payload.get('node_id', ''))} says: {_replica(seen)} is {state or '?'}"
     if seen.get("final"):
-        text += f" for good, exit code {seen.get('exit_code', 0)}"
+        text += " for good"
+        if state != _NEVER_STARTED:
+            text += f", exit code {seen.get('exit_code', 0)}"
     return text + (f": {seen['reason']}" if seen.get("reason") else "")
 
 
@@ -169,7 +173,8 @@ def _placed(decided: dict[str, Any], thing: str, named: Named) -> Iterator[str]:
         if thing == f"deployment/{evicted}":
             yield f"{which} evicted: preempted by {named('deployment', owner)}"
         else:
-            yield f"{which} of {named('deployment', evicted)} evicted for{whose or ' it'}"
+            taker = "it" if thing == f"deployment/{owner}" else named("deployment", owner)
+            yield f"{which} of {named('deployment', evicted)} evicted for {taker}"
     others = 0
     for placement in decided.get("placements", []):
         if _is_of_another(placement, thing):

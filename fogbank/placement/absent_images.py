@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from fogbank.domain import events as ev
 from fogbank.domain.ends import ever_started
 from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState
-from fogbank.placement.room import Shortage
-from fogbank.placement.work import Work
 
 
 def turned_down(fleet: FleetState, deployment: DeploymentFact) -> str:
@@ -35,11 +32,3 @@ def turned_down(fleet: FleetState, deployment: DeploymentFact) -> str:
     return f"{len(rejected)} nodes turned it down before it ran anywhere" + (
         f": {why}" if why else ""
     )
-
-
-def absent_image_gate(
-    fleet: FleetState, _work: Work, deployment: DeploymentFact, _slots: tuple[int, ...]
-) -> Shortage | None:
-    """Turn a deployment down for good that nodes turned down."""
-    reason = turned_down(fleet, deployment)
-    return Shortage(reason, 0, ev.Considered(), hopeless=True) if reason else None

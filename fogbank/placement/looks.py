@@ -13,7 +13,7 @@ from fogbank.domain.fleet import FleetState
 from fogbank.domain.resources import Resources
 from fogbank.domain.rollouts import wanted_revision
 from fogbank.domain.tenancy import use_of
-from fogbank.placement.absent_images import absent_image_gate
+from fogbank.placement.absent_images import turned_down
 from fogbank.placement.agenda import shape_of
 from fogbank.placement.arrays import FleetArrays, amounts
 from fogbank.placement.boards import Board
@@ -33,10 +33,18 @@ _BEST_SHOWN = 5
 _MS = 1_000
 
 
+def _absent_image_gate(
+    fleet: FleetState, _work: Work, deployment: DeploymentFact, _slots: tuple[int, ...]
+) -> Shortage | None:
+    """Turn a deployment down for good that nodes turned down."""
+    reason = turned_down(fleet, deployment)
+    return Shortage(reason, 0, ev.Considered(), hopeless=True) if reason else None
+
+
 # Asked in this order before nodes are looked for: each may turn a deployment down. What can't be
 # had at all comes before what is too much for now.
 _Gate = Callable[[FleetState, Work, DeploymentFact, tuple[int, ...]], Shortage | None]
-GATES: tuple[_Gate, ...] = (absent_image_gate,)
+GATES: tuple[_Gate, ...] = (_absent_image_gate,)
 
 # Asked in this order when there was no room: each may make some, or say of the shortage more.
 _Rescue = Callable[

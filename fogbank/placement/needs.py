@@ -13,6 +13,7 @@ from fogbank.domain.ids import replica_ids
 from fogbank.domain.remembered import MOST_IN_A_ROW
 from fogbank.domain.rollouts import slots_held_back
 from fogbank.domain.states import ReplicaState
+from fogbank.placement.absent_images import turned_down
 
 _MS = 1_000
 _NOTHING_DONE = frozenset(
@@ -80,7 +81,10 @@ def _vacant(
     held_back = slots_held_back(fleet, deployment) if decision.leaving else ()
     slots = [slot for slot in range(wanted) if slot not in held_back]
     found = [(slot, vacant_from_us(fleet, decision, slot)) for slot in slots]
-    return tuple([(slot, at_us) for slot, at_us in found if at_us is not None])
+    vacant = tuple([(slot, at_us) for slot, at_us in found if at_us is not None])
+    if any(at_us for _, at_us in vacant) and turned_down(fleet, deployment):
+        return tuple([(slot, 0) for slot, _ in vacant])  # there is nothing to wait for: it fails
+    return vacant
 
 
 def vacant_from_us(fleet: FleetState, decision: DeploymentDecision, slot: int) -> int | None:

@@ -7,7 +7,7 @@ import pytest
 from fogbank.cli.record_lines import lines
 
 NODE, OTHER = "11111111-0000", "22222222-0000"
-_NAMES = {NODE: "edge-1", OTHER: "edge-2", "d1": "web"}
+_NAMES = {NODE: "edge-1", OTHER: "edge-2", "d1": "web", "d2": "jobs"}
 
 
 def named(kind: str, id_: str) -> str:
@@ -62,3 +62,34 @@ def test_the_records_of_a_node_and_of_a_replica_count_what_else_was_placed() -> 
     assert [line[:16] for line in replica[:-1]] == ["replica bbbbbbbb", "3 other replicas"]
     everywhere = told("RoundDecided", "fleet", "deployment/d1", outcomes=[outcome])
     assert len(everywhere) == len(placements) + 1
+
+
+@pytest.mark.parametrize(
+    ("thing", "said"),
+    [
+        ("deployment/d1", "replica aaaaaaaa of jobs evicted for it"),
+        ("deployment/d3", "replica aaaaaaaa of jobs evicted for web"),
+        (f"node/{NODE}", "replica aaaaaaaa of jobs evicted for web"),
+        ("deployment/d2", "replica aaaaaaaa evicted: preempted by web"),
+    ],
+)
+def test_who_gave_way_is_told_with_for_whom(thing: str, said: str) -> None:
+    evictions = [{"deployment_id": "d2", "replica_ids": ["aaaaaaaa-1"]}]
+    outcome = {"placed": {"deployment_id": "d1", "evictions": evictions}}
+    assert told("RoundDecided", "fleet", thing, outcomes=[outcome])[0] == said
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("REJECTED", "is rejected for good: image not found"),
+        ("FAILED", "is failed for good, exit code 3: image not found"),
+    ],
+)
+def test_what_never_started_has_no_exit_code(state: str, said: str) -> None:
+    seen = {"replica_id": "aaaaaaaa-1", "state": f"REPLICA_STATE_{state}", "final": True}
+    seen |= {"reason": "image not found"} | ({"exit_code": 3} if state == "FAILED" else {})
+    (line,) = told(
+        "NodeReported", f"node/{NODE}", "deployment/d1", node_id=NODE, observations=[seen]
+    )
+    assert line == f"edge-1 says: replica aaaaaaaa {said}"
