@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from fogbank.domain.decisions import PlacedReplica
-from fogbank.domain.facts import DeploymentFact
+from fogbank.domain.decisions import DeploymentDecision, PlacedReplica
+from fogbank.domain.deployment import RolloutSpec
+from fogbank.domain.ends import ever_started, proven_us
+from fogbank.domain.facts import DeploymentFact, Observed
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.good_revisions import good_by_now, good_from_us
 from fogbank.domain.revisions import Revision, same_replicas, with_replicas_of
@@ -16,6 +18,8 @@ from fogbank.domain.states import Health, ReplicaState
 _MS = 1_000
 # So many replicas of a revision may fail for good, while none is well, before it is given up.
 _FAILURES = 2
+# Nodes start a container twice in half an hour and give it up then: within this, however it breaks.
+_GIVEN_UP_WITHIN_MS = 3_600_000
 
 
 class RolloutPhase(IntEnum):
@@ -140,17 +144,59 @@ def well_at_us(fleet: FleetState, placed: PlacedReplica, min_healthy_ms: int) ->
 
 
 def is_rolling(fleet: FleetState, deployment: DeploymentFact) -> bool:
-    """Tell whether replicas of a deployment are to be replaced, or are leaving."""
+    """Tell whether replicas of a deployment are to be replaced, are leaving, or may be given up."""
     decision = fleet.decisions.deployments.get(deployment.id)
     if decision is None or deployment.deleted or not deployment.updates:
         return False
-    if decision.failed_version == deployment.version:
+    if decision.leaving or decision.failed_version == deployment.version:
         return bool(decision.leaving)
-    return bool(decision.leaving) or any(
-        slot < deployment.spec.replicas
-        and is_outdated(fleet, deployment, fleet.decisions.placements[replica_id])
-        for slot, replica_id in decision.slots.items()
-    )
+    return _is_updating(fleet, deployment, decision)
+
+
+def _is_updating(
+    fleet: FleetState, deployment: DeploymentFact, decision: DeploymentDecision
+) -> bool:
+    """Tell whether an update goes on: replicas are outdated, or none of its own was ever well.
+
+    What breaks later is no reason to give it up.
+    """
+    placements = fleet.decisions.placements
+    return any(
+        slot < deployment.spec.replicas and is_outdated(fleet, deployment, placements[replica_id])
+        for held in (decision.slots, decision.leaving)
+        for slot, replica_id in held.items()
+    ) or _on_trial(fleet, deployment, decision)
+
+
+def _on_trial(fleet: FleetState, deployment: DeploymentFact, decision: DeploymentDecision) -> bool:
+    """Tell whether replicas of the revision asked for were tried, and may yet lead back."""
+    asked, rollout = deployment.revision, deployment.spec.rollout
+    if asked <= 1 or not rollout.auto_rollback or decision.bad_revision == asked:
+        return False
+    placements, tried = fleet.decisions.placements, False
+    for replica_id in reversed(decision.replica_ids):
+        placed = placements[replica_id]
+        if placed.revision == asked:
+            tried = True
+            if _showed_good(fleet.observed(placed), placed, rollout):
+                return False  # mostly so, of the last
+    remembered = fleet.decisions.remembered_of(deployment.id)
+    if not tried or any(revision == asked for revision, _ in remembered.good):
+        return False
+    return bool(good_from_us(fleet, deployment))
+
+
+def _showed_good(observed: Observed | None, placed: PlacedReplica, rollout: RolloutSpec) -> bool:
+    """Tell whether a replica was ever well, as far as its last report tells.
+
+    That knows the last start alone; but one that broke long after it had to be well was well.
+    """
+    if proven_us(observed, rollout.min_healthy_ms) is not None:
+        return True
+    if observed is None or not ever_started(observed):
+        return False
+    lasted_us = (observed.ended_at_us or observed.since_us) - placed.placed_at_us
+    return lasted_us > (rollout.progress_deadline_ms + _GIVEN_UP_WITHIN_MS) * _MS
 
 
 def slots_held_back(fleet: FleetState, deployment: DeploymentFact) -> list[int]:
@@ -237,6 +283,8 @@ def way_back(fleet: FleetState, deployment: DeploymentFact) -> WayBack | None:
     rollout, asked = deployment.spec.rollout, deployment.revision
     decision = fleet.decisions.of(deployment.id)
     if not rollout.auto_rollback or asked <= 1 or decision.bad_revision == asked:
+        return None
+    if not _is_updating(fleet, deployment, decision):
         return None
     good = good_from_us(fleet, deployment)
     if not good:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fogbank.domain import events as ev
+from fogbank.domain.deployment import RolloutSpec
 from fogbank.domain.rollouts import as_wanted, is_outdated, revision_before
+from fogbank.domain.states import ReplicaState
 from tests.support.fleet import LittleFleet
 from tests.support.fleet_log import a_fingerprint, a_spec
 from tests.unit.placement.test_rollouts import (
@@ -145,4 +147,51 @@ def test_a_return_without_a_number_leads_to_no_revision_that_failed() -> None:
     update(fleet, deployment_id, container_image="nginx:1.25")
     assert before(fleet, deployment_id) == 1, "like 6, which never ran"
     assert view(fleet, deployment_id).failed_revisions == (3, 5), "failed stays failed"
+    no_rule_broken(fleet)
+
+
+def test_a_bad_update_leads_back_also_where_the_old_ones_went_first() -> None:
+    fleet = a_fleet(4)
+    alone = RolloutSpec(max_surge=0, max_unavailable=1)
+    deployment_id = running(fleet, a_spec(replicas=1, rollout=alone))
+    update(fleet, deployment_id, container_image="broken:2")
+    outcomes = fleet.settle()
+    for _ in range(2):
+        assert revisions(fleet, deployment_id) == [2]
+        fail(fleet, deployment_id, 2)
+        assert view(fleet, deployment_id).goes_back_to == 1
+        fleet.log.pass_ms(60_000)
+        outcomes = fleet.settle()
+    back = outcomes[0]
+    assert isinstance(back, ev.DeploymentRolledBack)
+    assert back.reason == "2 replicas of revision 2 failed"
+    roll_on(fleet, deployment_id)
+    assert revisions(fleet, deployment_id) == [1]
+    no_rule_broken(fleet)
+
+
+def test_an_update_that_was_well_is_not_given_up_for_what_breaks_or_moves_later() -> None:
+    fleet = a_fleet(4)
+    deployment_id = running(fleet, a_spec(replicas=1))
+    update(fleet, deployment_id, container_image="nginx:1.25")
+    roll_on(fleet, deployment_id)
+    fleet.log.pass_ms(24 * 3_600_000)
+    for _ in range(2):
+        fail(fleet, deployment_id, 2)
+        fleet.log.pass_ms(60_000)
+        fleet.settle()
+        assert view(fleet, deployment_id).goes_back_to == 0
+        fleet.obey()
+    state = fleet.planner.fleet
+    live = state.decisions.placements[state.decisions.of(deployment_id).slots[0]]
+    fleet.fact(ev.NodeDraining(live.node_id))
+    fleet.settle()
+    assert state.decisions.of(deployment_id).leaving == {0: live.id}
+    seen = fleet.log.seen(live.id, ReplicaState.STARTING)
+    fleet.fold(fleet.log.report(live.node_id, replace(seen, restart_count=1)))
+    fleet.log.pass_ms(700_000)
+    assert not [each for each in fleet.settle() if isinstance(each, ev.DeploymentRolledBack)]
+    assert revisions(fleet, deployment_id) == [2]
+    fleet.obey()
+    fleet.settle()
     no_rule_broken(fleet)
