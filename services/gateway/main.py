@@ -67,6 +67,7 @@ from services.gateway.app.organizations import Organizations
 from services.gateway.app.planning import Planning
 from services.gateway.app.policies import Policies
 from services.gateway.app.queue_room import QueueRoom
+from services.gateway.app.readiness import follow_readiness
 from services.gateway.app.rebalances import Rebalances
 from services.gateway.app.rights import Rights
 from services.gateway.app.service_accounts import ServiceAccounts
@@ -204,6 +205,14 @@ async def build(service: Service, settings: GatewaySettings) -> None:
     await _begin(service, settings, record, clock)
     service.start_loop("environments", UnusedEnvironments(fold, own.environments, record.gate).run)
     await grpc.serving()
+
+    async def back() -> None:
+        if not service.stopping.is_set():
+            await grpc.serving()
+
+    service.start_loop(
+        "readiness", lambda: follow_readiness(system.is_ready, grpc.not_serving, back)
+    )
 
 
 def _http(

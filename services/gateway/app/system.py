@@ -93,6 +93,10 @@ class System:
             return {"log": why}
         return {"log": await self._check_log()}
 
+    async def is_ready(self) -> bool:
+        """Tell whether all that this process itself depends on is well."""
+        return set((await self.readiness()).values()) == {OK}
+
     async def status(self) -> SystemStatus:
         """Return the view over the services."""
         ledger, scheduler = await self._ask_services()

@@ -221,12 +221,25 @@ async def test_an_outage_of_the_broker_passes(
                 with pytest.raises(grpc.aio.AioRpcError) as refused:
                     await service.CreateDeployment(request, metadata=metadata)
                 assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+                await says(channel, health_pb2.HealthCheckResponse.NOT_SERVING)
                 broker.start()
+                await says(channel, health_pb2.HealthCheckResponse.SERVING)
 
                 answer = await accepted_again(service, request, metadata)
 
                 assert (await watch.read()).deployment_id == answer.deployment.id
                 await agent.report()
+
+
+async def says(channel: grpc.aio.Channel, status: int) -> None:
+    """Wait until the health service says so."""
+    health: Any = health_pb2_grpc.HealthStub(channel)
+
+    async def said() -> bool:
+        answer = await health.Check(health_pb2.HealthCheckRequest())
+        return bool(answer.status == status)
+
+    await eventually(said, timeout_s=60, what=f"health {status}")
 
 
 async def accepted_again(
