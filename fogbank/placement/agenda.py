@@ -127,6 +127,8 @@ class Agenda:
         self._awake_at = 0
         self._looked_facts_to: dict[Group, int] = {}
         self._in_vain_at: dict[Group, InVain] = {}
+        # Silent nodes on which a replica runs, as far as is known, that will count as lost.
+        self.losing: dict[str, None] = {}
         # When the first replica on a silent node is lost, once it was reckoned since the last fold.
         self._loss_us: tuple[int | None] | None = None
         # Of movers, by deployment: what becomes of that makes them look again.

@@ -26,6 +26,7 @@ from fogbank.placement.evacuations import evacuate, evacuation_due_us
 from fogbank.placement.looks import answer_shortage, fill
 from fogbank.placement.movements import (
     next_loss_us,
+    see_silent,
     settle_all,
     settling_due_us,
     silent_nodes,
@@ -93,6 +94,7 @@ class Planner:
         self.agenda = Agenda()
         self.arrays.refresh(self.fleet, self.fleet.facts.nodes)
         self.agenda.refresh(self.fleet, self.fleet.facts.deployments)
+        see_silent(self.fleet, self.agenda, self.fleet.silent)
         self.victims = VictimTable()
         self.victims.touch(self.fleet.facts.nodes)
         self._room = Room(self.arrays)
@@ -106,6 +108,8 @@ class Planner:
         known = [node_id for node_id in folded.nodes if node_id in self.fleet.facts.nodes]
         self.arrays.refresh(self.fleet, known)
         self.victims.touch(known)
+        if self.fleet.silent or self.agenda.losing:
+            see_silent(self.fleet, self.agenda, folded.nodes)
         if self.fleet.facts.policy_position == policy:
             self.agenda.refresh(self.fleet, folded.deployments)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -38,17 +38,27 @@ def suspend_lost(fleet: FleetState, work: Work) -> Iterator[list[ev.Outcome]]:
 
 def next_loss_us(fleet: FleetState, agenda: Agenda) -> int | None:
     """Return from when the first replica on a silent node counts as lost."""
-    return agenda.next_loss_us(partial(_next_loss_us, fleet))
-
-
-def _next_loss_us(fleet: FleetState) -> int | None:
-    if not any(fleet.use(node_id).live for node_id in fleet.silent):
+    if not agenda.losing:
         return None  # nodes that are dead for good may stay in the fleet for years
+    return agenda.next_loss_us(partial(_next_loss_us, fleet, agenda.losing))
+
+
+def see_silent(fleet: FleetState, agenda: Agenda, node_ids: Iterable[str]) -> None:
+    """Note which of some nodes, as they are now, are silent with replicas that will be lost."""
+    for node_id in node_ids:
+        if node_id in fleet.silent and next(_waits_on(fleet, node_id, {}), None):
+            agenda.losing[node_id] = None
+        else:
+            agenda.losing.pop(node_id, None)
+
+
+def _next_loss_us(fleet: FleetState, losing: Container[str]) -> int | None:
     waits: dict[str, int | None] = {}
     return min(
         (
             max(loss.silent_since_us + after_us, loss.not_before_us)
             for loss in losses(fleet)
+            if loss.node.id in losing
             for after_us in _waits_on(fleet, loss.node.id, waits)
         ),
         default=None,

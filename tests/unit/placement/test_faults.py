@@ -8,8 +8,10 @@ from typing import Any, NoReturn
 import pytest
 
 from fogbank.domain import events as ev
+from fogbank.domain.deployment import DisconnectRules
 from fogbank.domain.facts import NodeFact
 from fogbank.domain.fleet import FleetState
+from fogbank.domain.node_use import NodeUse
 from fogbank.domain.state_encoding import decode_state, encode_state
 from fogbank.domain.states import DeploymentStatus, ReplicaState
 from fogbank.domain.tables import Table
@@ -128,6 +130,38 @@ def test_dead_nodes_that_nobody_removes_cost_the_rounds_nothing(
     assert not fleet.planner.has_work(fleet.log.now_us)
     assert fleet.planner.decide(fleet.log.now_us) is None
     assert next_loss_us(fleet.planner.fleet, fleet.planner.agenda) is None
+
+
+def test_no_fold_looks_at_the_dead_nodes_or_at_what_waits_for_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fleet = silenced(near=4, silent=2)
+    fleet.log.pass_ms(LOST_MS)
+    assert given_up(fleet) == 2
+    waiting = a_spec(disconnect=DisconnectRules(replace=False))
+    fleet.deploy(waiting)
+    fleet.settle()
+    fleet.obey()
+    state = fleet.planner.fleet
+    placed = [*state.decisions.placements.values()][-1]
+    fleet.decide(fleet.silence(placed.node_id))
+    fleet.log.pass_ms(LOST_MS)
+    fleet.settle()
+    looked_at: list[str] = []
+    use = FleetState.use
+
+    def counted(state: FleetState, node_id: str) -> NodeUse:
+        looked_at.append(node_id)
+        return use(state, node_id)
+
+    monkeypatch.setattr(FleetState, "use", counted)
+    heard = next(known for known in state.facts.nodes if known not in state.silent)
+    fleet.fold(fleet.log.report(heard))
+    assert not fleet.planner.has_work(fleet.log.now_us)
+    assert not [known for known in looked_at if known in state.silent]
+    assert next_loss_us(state, fleet.planner.agenda) is None
+    fleet.update(placed.deployment_id, replace(waiting, disconnect=DisconnectRules()))
+    assert next_loss_us(state, fleet.planner.agenda) is not None
 
 
 def test_nodes_that_came_back_cost_the_rounds_nothing() -> None:
