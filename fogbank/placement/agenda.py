@@ -142,8 +142,12 @@ class Agenda:
             deployment = fleet.facts.deployments.get(deployment_id)
             if deployment is None:
                 continue
+            if deployment_id not in fleet.decisions.deployments:  # nobody has looked at it yet
+                if deployment.spec.replicas and not deployment.deleted:
+                    self._time(deployment_id, 0)
+                continue
             if stalls := stalling(fleet, deployment):
-                due_us = self._stalling[deployment_id] = min(due_us for due_us, _ in stalls)
+                due_us = self._stalling[deployment_id] = min([due_us for due_us, _ in stalls])
                 heappush(self._stalls, (due_us, deployment_id))
             need = need_of(fleet, deployment)
             if need.unwanted or need.returned or need.relieved:

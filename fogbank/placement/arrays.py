@@ -109,6 +109,7 @@ class FleetArrays:
         # What is not promised of each GPU device, by device and node, as the round goes on.
         self.gpu_free: Integers = np.zeros((0, 0), dtype=np.int64)
         self._gpu_before: dict[int, Integers] = {}
+        self._has_devices = False
         # Nodes that shrank below what is promised of a device: what is free there is not known.
         self.overbooked_devices: set[int] = set()
 
@@ -189,7 +190,7 @@ class FleetArrays:
         if new:
             self._append([node.id for node in sorted(new, key=attrgetter("order"))])
         if nodes:
-            self._fill(fleet, nodes, [self._row[node.id] for node in nodes])
+            self._fill(fleet, nodes, [self._row[node_id] for node_id in node_ids])
 
     def _append(self, node_ids: list[str]) -> None:
         count = len(node_ids)
@@ -223,7 +224,9 @@ class FleetArrays:
                 self._strike_off(row)
             use = fleet.use(node.id)
             uses.append(use)
-            said += [*use.booked, *use.held, *use.unseen]
+            said += use.booked
+            said += use.held
+            said += use.unseen
             said += (use.stopping, node.cpu_percent, node.memory_percent)
             opened.append(fleet.closed_as(node) is None)
         columns = np.array(said, dtype=np.int64).reshape(len(nodes), -1).T
@@ -244,8 +247,8 @@ class FleetArrays:
         self.ending.update(compress(rows, np.logical_or.reduce(held != booked).tolist()))
         self.open[numbers] = opens
         self.load[:, numbers] = load
-        for node, row, use in zip(nodes, rows, uses, strict=True):
-            if node.fingerprint.allocatable.gpu_thousandths or self.gpu_free.shape[0]:
+        if self._has_devices:
+            for node, row, use in zip(nodes, rows, uses, strict=True):
                 self._fill_devices(node, row, use)
         self.changes.note_all(rows)
         self.renewed.note_all([*compress(rows, better.tolist()), *described])
@@ -297,6 +300,7 @@ class FleetArrays:
             self.regions.append(fingerprint.region)
             self.near.clear()
         self.region_codes[row] = self.regions.index(fingerprint.region)
+        self._has_devices |= fingerprint.allocatable.gpu_thousandths > 0
         allocatable = amounts(fingerprint.allocatable)[:, 0]
         self._totals += allocatable - self.allocatable[:, row]
         self.allocatable[:, row] = allocatable

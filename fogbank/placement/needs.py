@@ -36,6 +36,9 @@ class Need(NamedTuple):
     relieved: tuple[str, ...] = ()
 
 
+_NOTHING = Need()
+
+
 @dataclass(frozen=True, slots=True)
 class Wait:
     """Until when a deployment without room waits: `at_us`, or (None) for room to appear."""
@@ -49,16 +52,33 @@ def need_of(fleet: FleetState, deployment: DeploymentFact) -> Need:
     decision = fleet.decisions.deployments.get(deployment.id)
     if decision is None:
         if deployment.deleted:
-            return Need()
+            return _NOTHING
         return Need((), "", tuple([(slot, 0) for slot in range(deployment.spec.replicas)]))
     wanted = 0 if deployment.deleted else deployment.spec.replicas
+    failed = decision.failed_version == deployment.version
+    if not failed and _complete(fleet, decision, wanted):
+        return _NOTHING
     unwanted = _unwanted(fleet, decision, wanted)
     reason = "Deployment deleted" if deployment.deleted else "Scaled down"
-    if not deployment.deleted and decision.failed_version == deployment.version:
+    if not deployment.deleted and failed:
         return Need(_unwanted(fleet, decision, 0), "Deployment failed")
     relieved = _relieved(fleet, decision, wanted)
     vacant = _vacant(fleet, deployment, decision)
     return Need(unwanted, reason, vacant, _returned(fleet, decision, wanted), relieved)
+
+
+def _complete(fleet: FleetState, decision: DeploymentDecision, wanted: int) -> bool:
+    """Tell whether each slot has its replica, which has not ended, and there is no other.
+
+    It is mostly so, and takes a third of what it takes to find that nothing is needed.
+    """
+    present, slots = fleet.present(decision.id), decision.slots
+    if len(present) != wanted or decision.leaving:
+        return False
+    for placed in present:
+        if placed.slot >= wanted or slots.get(placed.slot) != placed.id:
+            return False
+    return True
 
 
 def waits_for_a_place(fleet: FleetState, deployment: DeploymentFact) -> bool:
@@ -117,14 +137,16 @@ def stalling(fleet: FleetState, deployment: DeploymentFact) -> list[tuple[int, P
         return []
     found = []
     facts, placements = fleet.facts, fleet.decisions.placements
-    drained = facts.draining
+    drained, offline = facts.draining, fleet.decisions.offline
     for slot, replica_id in decision.slots.items():
         placed = placements[replica_id]
         observed = facts.observed.get((replica_id, placed.node_id))
         if observed is not None and observed.state not in _NOTHING_DONE:
             continue
         node = facts.nodes.get(placed.node_id)
-        if node is None or node.removed or fleet.offline_since_us(node) is not None:
+        if node is None or node.removed:
+            continue
+        if offline and fleet.offline_since_us(node) is not None:
             continue
         former = serving_predecessor(fleet, decision, slot) if decision.leaving else None
         if former is None or placed.node_id in drained or former.node_id in drained:
