@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.types import SmallInteger
 
 from fogbank.domain.cluster_status import ClusterUse, LimitedUse
+from fogbank.domain.ids import canonical_uuid
 from fogbank.domain.position import pack
 from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.tenancy import ClusterFact, Quota, Use
@@ -85,6 +86,17 @@ _NODES = text(
     "(SELECT count(*) FROM fleet) AS total, ARRAY(SELECT node_id::text FROM fleet "
     "ORDER BY name, node_id LIMIT :limit OFFSET :offset) AS ids"
 )
+_CREATED_AFTER = text(
+    "SELECT coalesce(min(h.sequence), 0) FROM public.deployment_status_history AS h "
+    "JOIN public.deployments AS d ON d.id = h.deployment_id "
+    "WHERE h.deployment_id = CAST(:id AS uuid) AND h.sequence > :upto AND h.exact_old_status = 0 "
+    "AND (:owner = '' OR d.user_id = :owner)"
+)
+_NODE_AROUND = text(
+    "SELECT coalesce(max(sequence) FILTER (WHERE removed AND sequence <= :upto), 0), "
+    "coalesce(min(sequence) FILTER (WHERE NOT removed AND sequence > :upto), 0) "
+    "FROM public.node_name_history WHERE node_id = CAST(:id AS uuid) OR name = :name"
+)
 _ROOMS = text(
     "SELECT wanted.id::text, h.booked, h.held, h.replicas "
     "FROM unnest(CAST(:ids AS uuid[])) AS wanted (id) CROSS JOIN LATERAL ("
@@ -119,6 +131,19 @@ class PostgresPast:
         async with outages_named(), self._engine.connect() as connection:
             rows = await connection.execute(query, values)
             return {DeploymentStatus(exact): count for exact, count in rows}
+
+    async def created_after(self, deployment_id: str, owner_id: str, upto: int) -> int:
+        if not (id_ := canonical_uuid(deployment_id)):
+            return 0
+        values = {"id": id_, "owner": clean(owner_id), "upto": upto}
+        async with outages_named(), self._engine.connect() as connection:
+            return int((await connection.execute(_CREATED_AFTER, values)).scalar_one())
+
+    async def node_around(self, node: str, upto: int) -> tuple[int, int]:
+        values = {"id": canonical_uuid(node) or None, "name": clean(node), "upto": upto}
+        async with outages_named(), self._engine.connect() as connection:
+            removed, joined = (await connection.execute(_NODE_AROUND, values)).one()
+            return removed, joined
 
     async def cluster_use(self, cluster_id: int, upto: int) -> ClusterUse | None:
         async with outages_named(), self._engine.connect() as connection:

@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from datetime import UTC, datetime, timedelta
 
 from fogbank.domain.cluster_status import ClusterStatus, no_cluster_then
-from fogbank.domain.errors import InvalidArgumentError
+from fogbank.domain.errors import InvalidArgumentError, NotFoundError
 from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeReplica, NodeView, Page
 from fogbank.runtime.clock import Clock
 from services.ledger.app.own_past import HolderEndedError, OwnHolder, OwnPast
@@ -77,19 +77,34 @@ class PastStates:
         """Return a deployment with its replicas and latest changes, as it was.
 
         Raises:
-            NotFoundError: there was none of that id, or not of that owner.
+            NotFoundError: there was none of that id, or not of that owner; it says when one was
+                created later.
             InvalidArgumentError: the log has no such moment.
         """
         sequence = await self.sequence_of(moment)
-        async with self._holding() as holder:
-            found = await self._own.deployment(holder, deployment_id, owner_id, sequence)
+        try:
+            async with self._holding() as holder:
+                found = await self._own.deployment(holder, deployment_id, owner_id, sequence)
+        except NotFoundError as error:
+            created = await self._reads.created_after(deployment_id, owner_id, sequence)
+            raise await self._not_then(error, sequence, ("created", created)) from error
         return AsOf(found, sequence)
 
     async def node(self, node: str, moment: Moment) -> AsOf[NodeView]:
-        """Return a node by its id or name, as it was; NotFoundError if there was none."""
+        """Return a node by its id or name, as it was.
+
+        Raises:
+            NotFoundError: there was none; it says when one was removed before, or joined later.
+            InvalidArgumentError: the log has no such moment.
+        """
         sequence = await self.sequence_of(moment)
-        async with self._holding() as holder:
-            return AsOf(await self._own.node(holder, node, sequence), sequence)
+        try:
+            async with self._holding() as holder:
+                return AsOf(await self._own.node(holder, node, sequence), sequence)
+        except NotFoundError as error:
+            removed, joined = await self._reads.node_around(node, sequence)
+            around = (("removed", removed), ("added", joined))
+            raise await self._not_then(error, sequence, *around) from error
 
     async def deployments(
         self, wanted: DeploymentFilter, moment: Moment
@@ -178,6 +193,18 @@ class PastStates:
                 f"was {_text(time_us)}",
             )
         return found
+
+    async def _not_then(
+        self, error: NotFoundError, sequence: int, *around: tuple[str, int]
+    ) -> NotFoundError:
+        """Return an error that also says what was when, by commits; 0 is for what never was."""
+        known = [(what, when) for what, when in around if when]
+        if not known:
+            return error
+        times_us = await self._standings.log_times_us({when for _, when in known})
+        said = " and ".join(f"{what} by commit {n} at {_text(times_us[n])}" for what, n in known)
+        text = f"{error.message} at log sequence {sequence}: it was {said}"
+        return NotFoundError(text, reason=error.reason)
 
     async def _moment(self, sequence: int) -> PastMoment:
         log_times_us = await self._standings.log_times_us({sequence})

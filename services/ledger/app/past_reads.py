@@ -30,6 +30,18 @@ class PastReads(Protocol):
     async def statuses(self, cluster_id: int, then: PastMoment) -> Mapping[DeploymentStatus, int]:
         """Return how many deployments of a cluster were in each status, but deleted."""
 
+    async def created_after(self, deployment_id: str, owner_id: str, upto: int) -> int:
+        """Return the next commit after one that created a deployment; 0 for none.
+
+        With an owner, only if it is that user's.
+        """
+
+    async def node_around(self, node: str, upto: int) -> tuple[int, int]:
+        """Return when a node of an id or name was removed, up to a commit, and when it joined next.
+
+        Commits, 0 for none.
+        """
+
     async def cluster_use(self, cluster_id: int, upto: int) -> ClusterUse | None:
         """Return how much of a cluster was used after a commit; None if there was none."""
 
