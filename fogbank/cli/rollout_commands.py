@@ -82,11 +82,11 @@ def _end(answer: "GetRolloutResponse") -> str:
             f"if it isn't well by {instant(answer.gives_up_at)}, "
             f"it goes back to revision {answer.goes_back_to}"
         )
-    # What is well for a moment waits for no more than that, and there is nothing to give up.
-    for_ever = "however long that takes, it is not given up"
+    # What is well for a moment may break yet, and is given up then.
+    as_it_is = "as things stand it is not given up"
     if len(answer.revisions) > 1 and _phase(answer) == "progressing":
-        return f"{for_ever}; take it back with `fog rollout undo {answer.deployment_id}`"
-    return for_ever
+        return f"{as_it_is}; take it back with `fog rollout undo {answer.deployment_id}`"
+    return as_it_is
 
 
 def _would_unblock(connection: "Connection", answer: "GetRolloutResponse") -> list[str]:

@@ -35,6 +35,7 @@ _HINTS = {
     "ORGANIZATION_NOT_FOUND": "`fog org list` lists what there is",
     "MEMBER_NOT_FOUND": "`fog org members` lists who there is",
     "NO_EARLIER_REVISION": "`fog rollout history` shows them; `fog rollout undo --to` names one",
+    "ONLY_REVISION": "`fog update` makes another one of it",
     "STALE_ETAG": "somebody else changed it; look at it with `fog status` and try again",
     "RATE_LIMITED": _LATER,
     "QUEUE_FULL": _LATER,

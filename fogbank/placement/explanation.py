@@ -6,11 +6,12 @@ answers that rounds are decided with.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from fogbank.domain import events as ev
-from fogbank.domain.decisions import DeploymentDecision, PlacedReplica
-from fogbank.domain.deployment import DeploymentSpec
+from fogbank.domain.decisions import DeploymentDecision, PlacedReplica, preempted_reason
+from fogbank.domain.deployment import HIGH_PRIORITY_FROM, DeploymentSpec
 from fogbank.domain.ends import is_broken
 from fogbank.domain.explanations import (
     Candidate,
@@ -243,6 +244,7 @@ def _summary(
     if not need.vacant:
         all_ = "The replica has" if wanted == 1 else f"All {wanted} replicas have"
         text = f"{all_} a node: {_node_names(fleet, decision)}."
+        text += _who_gave_way(fleet, deployment, decision)
         if is_rolling(fleet, deployment):
             rollout = rollout_view(fleet, deployment)
             waits = f"; it waits for {rollout.waits_for}" if rollout.waits_for else ""
@@ -255,6 +257,34 @@ def _summary(
     if why := why or _what_broke(fleet, decision, need):
         text = f"{text}: {why}"
     return f"{text}. {_when(need, wait_of(decision, deployment), instant_us)}"
+
+
+def _who_gave_way(
+    fleet: FleetState, deployment: DeploymentFact, decision: DeploymentDecision | None
+) -> str:
+    """Say whose replicas were evicted for those in a deployment's slots, and why; empty if none."""
+    if decision is None or deployment.spec.priority < HIGH_PRIORITY_FROM:
+        return ""  # mostly so: nobody gives way to it
+    placements, reason = fleet.decisions.placements, preempted_reason(deployment.id)
+    rounds = {placements[known].placed_sequence for known in decision.slots.values()}
+    victims = Counter(
+        placed.deployment_id
+        for placed in placements.values()
+        if placed.reason == reason and placed.decided_sequence in rounds
+    )
+    if not victims:
+        return ""
+    named = []
+    for deployment_id, count in victims.most_common(_NAMES_SHOWN):
+        known = fleet.facts.deployments.get(deployment_id)
+        priority = f" (priority {known.spec.priority})" if known is not None else ""
+        named.append(f"{count} of deployment {deployment_id}{priority}")
+    more = f" and of {len(victims) - len(named)} more" if len(victims) > len(named) else ""
+    gap = fleet.facts.policy.preemption_gap
+    return (
+        f" For want of room others gave way to it: {', '.join(named)}{more}. They are less "
+        f"important by {gap} or more, and among such ones cost least."
+    )
 
 
 def _what_broke(fleet: FleetState, decision: DeploymentDecision | None, need: Need) -> str:

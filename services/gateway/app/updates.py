@@ -226,20 +226,17 @@ class Updates:
 
     def _earlier(self, deployment: DeploymentFact, number: int) -> Revision:
         if len(deployment.revisions) == 1:
-            raise _no_earlier("There is no earlier revision")
+            raise FailedPreconditionError("There is no earlier revision", reason="ONLY_REVISION")
         if number:
             return _kept(deployment, number)
         before = revision_before(self._fold.fleet, deployment)
         if before is None:
-            raise _no_earlier(
+            raise FailedPreconditionError(
                 "The earlier revisions failed, never ran well, or are what is asked for now: name "
-                "the one to go back to"
+                "the one to go back to",
+                reason="NO_EARLIER_REVISION",
             )
         return before
-
-
-def _no_earlier(message: str) -> FailedPreconditionError:
-    return FailedPreconditionError(message, reason="NO_EARLIER_REVISION")
 
 
 def _kept(deployment: DeploymentFact, number: int) -> Revision:

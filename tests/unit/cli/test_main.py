@@ -308,6 +308,8 @@ def test_fields_are_named_as_in_files_and_with_their_flags(
 @pytest.mark.parametrize(
     ("code", "reason", "hint"),
     [
+        (code_pb2.FAILED_PRECONDITION, "NO_EARLIER_REVISION", "`fog rollout undo --to` names one"),
+        (code_pb2.FAILED_PRECONDITION, "ONLY_REVISION", "`fog update` makes another one of it"),
         (code_pb2.NOT_FOUND, "CLUSTER_NOT_FOUND", "unless --cluster says another"),
         (code_pb2.UNAUTHENTICATED, "", "fog login"),
         (code_pb2.UNAUTHENTICATED, "UNAUTHENTICATED", "fog login"),

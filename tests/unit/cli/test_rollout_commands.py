@@ -231,7 +231,7 @@ def test_an_update_without_room_says_what_helps_and_that_nothing_ends_it(
         "it waits for room for a replica of revision 2",
         "what would unblock it:",
         f"  - {hint}",
-        f"however long that takes, it is not given up; take it back with `fog rollout undo {ID}`",
+        f"as things stand it is not given up; take it back with `fog rollout undo {ID}`",
     ]
     assert run(["rollout", "status", ID, "-o", "json"]) == 0
     content = json.loads(capsys.readouterr().out)

@@ -356,3 +356,17 @@ def test_an_explanation_names_the_rounds_that_placed_what_there_is() -> None:
     free = (1 - 3 * 500 / 4000, 1 - 3 * 512 / 8192)
     left = sum(free) / 2 * 0.4
     assert dict(best.terms)["resources"] == pytest.approx(left), "slots 0 and 1 were there then"
+
+
+def test_it_says_who_gave_way_of_which_priority_and_why() -> None:
+    fleet = a_fleet(1)
+    low = [fleet.deploy(a_spec(cpu=1500, priority=priority)) for priority in (20, 0)]
+    fleet.settle()
+    fleet.obey()
+    taker = fleet.deploy(a_spec(cpu=3000, priority=80))
+    fleet.settle()
+    assert told(fleet, taker).summary == (
+        "The replica has a node: fog-0. For want of room others gave way to it: "
+        f"1 of deployment {low[0]} (priority 20), 1 of deployment {low[1]} (priority 0). They are "
+        "less important by 10 or more, and among such ones cost least."
+    )
