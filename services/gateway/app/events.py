@@ -25,6 +25,7 @@ from services.gateway.core.touching import (
     Kind,
     Touching,
     parse_thing,
+    placed_ever,
     placed_in_all,
     replica_called,
     touching,
@@ -35,6 +36,7 @@ STRETCH_COMMITS = 1_000
 
 _KEPT_COMMITS = 500
 _COMMITS_AT_ONCE = 100
+_IDS_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,12 @@ class Events:
         elif kind is Kind.USER:
             id_ = canonical_uuid(id_) or await self._user_called(principal, id_)
         found = touching(self._fold.fleet, kind, id_)
-        if found is None and kind is Kind.DEPLOYMENT and (asked_id := canonical_uuid(id_)):
+        asked_id = canonical_uuid(id_)
+        if found is None and kind is Kind.REPLICA and asked_id:
+            deployment_id = await self._who_had(principal, asked_id)
+            if deployment_id:
+                return Touching(kind, asked_id), deployment_id
+        if found is None and kind is Kind.DEPLOYMENT and asked_id:
             owner_id = "" if principal.sees_all else principal.user_id
             view = (await self._ledger.deployment(asked_id, owner_id)).value
             return Touching(kind, asked_id, placed_in_all(view)), asked_id
@@ -167,6 +174,23 @@ class Events:
         if kind is Kind.REPLICA:
             return found, self._fold.fleet.decisions.placements[found.id].deployment_id
         return found, found.id
+
+    async def _who_had(self, principal: Principal, replica_id: str) -> str:
+        """Return the deployment of a replica that the fleet has forgotten; empty for none.
+
+        Only among those that the caller may see: ids say whose they are to who makes them again.
+        """
+        decisions, made = self._fold.fleet.decisions, 0
+        for deployment_id in list(decisions.remembered):
+            decision = decisions.deployments.get(deployment_id)
+            own = principal.sees_all or self._may_see(principal, Kind.DEPLOYMENT, deployment_id)
+            for known in placed_ever(decision) if own and decision is not None else ():
+                if known == replica_id:
+                    return deployment_id
+                made += 1
+                if made % _IDS_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+        return ""
 
     async def _user_called(self, principal: Principal, name: str) -> str:
         """Return the id of the user of a name; empty for none.

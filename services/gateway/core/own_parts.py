@@ -14,15 +14,15 @@ from services.gateway.core.touching import Kind, Touching
 class OwnParts:
     """Tells what of each event is a user's business.
 
-    Those are the user's deployments that the fleet knows, and the one whose record the user reads,
-    which may be forgotten.
+    Those are the user's deployments that the fleet knows, and the one or the replica whose record
+    the user reads, which may be forgotten.
     """
 
     def __init__(self, fleet: FleetState, user_id: str, record_of: Touching | None = None) -> None:
         self._fleet = fleet
         self._user_id = user_id
-        of_deployment = record_of is not None and record_of.kind is Kind.DEPLOYMENT
-        self._record_of = record_of if of_deployment else None
+        own = record_of is not None and record_of.kind in {Kind.DEPLOYMENT, Kind.REPLICA}
+        self._record_of = record_of if own else None
 
     def of(self, event: ev.Event | None) -> ev.Event | None:
         """Return what of an event is the user's business; None if nothing is."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from enum import StrEnum
 
@@ -206,14 +206,12 @@ def replica_called(fleet: FleetState, id_: str) -> str:
     return found[0] if found else ""
 
 
-def _placed_ever(decision: DeploymentDecision) -> list[str]:
-    """Return the ids of all replicas that a deployment ever had, forgotten ones too."""
+def placed_ever(decision: DeploymentDecision) -> Iterator[str]:
+    """Yield the ids of all replicas that a deployment ever had, forgotten ones too."""
     name = replica_ids(decision.id)
-    return [
-        name(slot, generation)
-        for slot, last in decision.generations.items()
-        for generation in range(1, last + 1)
-    ]
+    for slot, last in list(decision.generations.items()):
+        for generation in range(1, last + 1):
+            yield name(slot, generation)
 
 
 def touching(fleet: FleetState, kind: Kind, id_: str) -> Touching | None:
@@ -227,7 +225,7 @@ def touching(fleet: FleetState, kind: Kind, id_: str) -> Touching | None:
             if id_ not in fleet.facts.deployments:
                 return None
             decision = fleet.decisions.deployments.get(id_)
-            return Touching(kind, id_, _placed_ever(decision) if decision is not None else ())
+            return Touching(kind, id_, placed_ever(decision) if decision is not None else ())
         case Kind.REPLICA:
             return Touching(kind, id_) if id_ in fleet.decisions.placements else None
         case Kind.NODE:

@@ -113,6 +113,28 @@ async def test_a_deployment_that_the_fleet_has_forgotten(
         await world.deployments.delete(ALICE, mine)
 
 
+async def test_a_replica_that_the_fleet_has_forgotten(
+    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its deployment is there: that tells whose it was, and who may read its record."""
+    monkeypatch.setattr(forgetting, "kept_superseded_us", lambda _: 0)
+    monkeypatch.setattr(forgetting, "FORGETTING_ENGINE", 1)
+    for number in (1, 2):
+        await world.connect_node(an_id(f"node-{number}"), f"fog-{number}")
+    mine, _theirs, replica = await preempted(world)
+    await world.append(ev.NodeRemoved(an_id("node-1")))
+    whole, own = [await record(world, f"replica/{replica}", user) for user in ("admin", "alice")]
+    await world.scheduler.place(mine, an_id("node-2"))
+    await world.scheduler.place(mine, an_id("node-2"), first_slot=1)
+    assert replica not in world.fold.fleet.decisions.placements
+    assert events(await record(world, f"replica/{replica.upper()}")) == events(whole)
+    assert events(await record(world, f"replica/{replica}", "alice")) == events(own)
+    assert len(events(own)) == 2
+    for user, unknown in (("bob", replica), ("alice", replica_id(mine, 9, 1))):
+        with pytest.raises(grpc.aio.AioRpcError, match="Replica not found"):
+            await record(world, f"replica/{unknown}", user)
+
+
 def events(messages: list[Any]) -> list[tuple[int, list[bytes]]]:
     return [
         (message.sequence, [each.SerializeToString() for each in message.events])
