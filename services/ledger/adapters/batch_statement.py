@@ -1,8 +1,9 @@
 """A batch for the tables as one SQL statement, so that writing it takes one exchange.
 
-Rows go in as arrays, one for each column. Everything hangs on the checkpoint: where that is no
-longer what the writer knows, none of the statement's parts finds anything to do. Its text follows
-from which kinds of rows there are, so that few are prepared.
+Of a large batch the statement has only what changes rows that stand, and what there is little of;
+the rest is copied in after it. Rows go in as arrays, one for each column. Everything hangs on the
+checkpoint: where that is no longer what the writer knows, none of the statement's parts finds
+anything to do. Its text follows from which kinds of rows there are, so that few are prepared.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class _Kind:
         """Return the part of a statement that writes the rows."""
         raise NotImplementedError
 
-    def arguments(self, rows: Sequence[NamedTuple]) -> list[Sequence[Any]]:
+    def arguments(self, rows: Sequence[tuple[Any, ...]]) -> list[Sequence[Any]]:
         """Return the columns of rows."""
         columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
         for at in self._lists:
@@ -124,6 +125,22 @@ class _Changed(_Kind):
         )
 
 
+class _Dropped(_Kind):
+    """The ids of rows that others are to take the place of."""
+
+    def __init__(self, table: Table) -> None:
+        self.columns = ["id"]
+        self._table = f"public.{table.name}"
+        self._types = ["uuid[]"]
+        self._lists: list[int] = []
+
+    def text(self, first: int) -> str:
+        return (
+            f"DELETE FROM {self._table} AS former USING {self._incoming(first)} "  # noqa: S608 (our own names)
+            "WHERE former.id = incoming.id"
+        )
+
+
 class _FormerLives(_Kind):
     """What the table has, before this statement, of deployments that are created anew."""
 
@@ -158,7 +175,9 @@ _TREE_NODES = _Added(TREE_NODES, TreeNodeRow)
 _NODES = _Added(NODE_STANDINGS, NodeRow)
 _NODES_AGAIN = _Added(NODE_STANDINGS, NodeRow, replace=True)
 _NODE_STATES = _Changed(NODE_STANDINGS, NodeStateRow)
+_NODES_DROPPED = _Dropped(NODE_STANDINGS)
 _DEPLOYMENTS = _Added(DEPLOYMENTS, DeploymentRow, replace=True)
+_DEPLOYMENTS_DROPPED = _Dropped(DEPLOYMENTS)
 _DEPLOYMENT_STATES = _Changed(DEPLOYMENTS, DeploymentStateRow)
 _HISTORY = _Added(HISTORY, ChangeRow)
 _TOUCHES = _Added(TOUCHES, TouchRow)
@@ -182,23 +201,36 @@ def batch_statement(
     commits: Sequence[CommitRow],
     changes: TableChanges,
     growth: TreeGrowth,
+    *,
+    copied: bool = False,
 ) -> BatchStatement:
-    """Return what writes commits, rows, tree and checkpoint if that is at `former`."""
-    parts: list[tuple[_Kind, Sequence[NamedTuple]]] = [
-        (_COMMITS, commits),
+    """Return what writes commits, rows, tree and checkpoint if that is at `former`.
+
+    Not what `rows_to_copy` names if that is to be `copied` in after it.
+    """
+    parts: list[tuple[_Kind, Sequence[tuple[Any, ...]]]] = [
         (_TREE_NODES, growth.nodes),
-        (_NODES_AGAIN if changes.former_nodes else _NODES, changes.nodes),
         (_NODE_STATES, changes.node_states),
-        (_DEPLOYMENTS, changes.deployments),
         (_DEPLOYMENT_STATES, changes.deployment_states),
-        (_HISTORY, changes.changes),
-        (_TOUCHES, changes.touches),
         (_FORMER_LIVES, changes.past.created),
         (_FORMER_DEPLOYMENTS, changes.past.former_deployments),
         (_CLUSTERS, changes.past.clusters),
         (_NODE_NAMES, changes.past.node_names),
-        (_NODE_USES, changes.past.node_uses),
     ]
+    if copied:
+        parts += [
+            (_NODES_DROPPED, [(id_,) for id_ in changes.former_nodes]),
+            (_DEPLOYMENTS_DROPPED, [(row.id,) for row in changes.deployments]),
+        ]
+    else:
+        parts += [
+            (_COMMITS, commits),
+            (_NODES_AGAIN if changes.former_nodes else _NODES, changes.nodes),
+            (_DEPLOYMENTS, changes.deployments),
+            (_HISTORY, changes.changes),
+            (_TOUCHES, changes.touches),
+            (_NODE_USES, changes.past.node_uses),
+        ]
     arguments: list[Any] = [*_values(reached), *_values(former), *growth.head]
     kinds = []
     for kind, rows in parts:
@@ -206,6 +238,21 @@ def batch_statement(
             kinds.append(kind)
             arguments += kind.arguments(rows)
     return BatchStatement(_text(tuple(kinds)), arguments)
+
+
+def rows_to_copy(
+    commits: Sequence[CommitRow], changes: TableChanges
+) -> list[tuple[Table, Sequence[NamedTuple]]]:
+    """Return the rows that a large batch copies in, by their tables."""
+    found: list[tuple[Table, Sequence[NamedTuple]]] = [
+        (COMMITS, commits),
+        (NODE_STANDINGS, changes.nodes),
+        (DEPLOYMENTS, changes.deployments),
+        (HISTORY, changes.changes),
+        (TOUCHES, changes.touches),
+        (NODE_USE_HISTORY, changes.past.node_uses),
+    ]
+    return [(table, rows) for table, rows in found if rows]
 
 
 def _values(checkpoint: Checkpoint) -> tuple[int, bytes]:

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from sqlalchemy import JSON, Table, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from services.ledger.adapters.batch_statement import columns_of
+from services.ledger.adapters.batch_statement import former_lives
 from services.ledger.adapters.database import outages_named
-from services.ledger.adapters.store import driver_of, keep_former_lives
+from services.ledger.adapters.store import copy_rows, driver_of
 from services.ledger.adapters.tables import (
     CLUSTER_HISTORY,
     DEPLOYMENTS,
@@ -28,6 +28,7 @@ from services.ledger.adapters.tables import (
 from services.ledger.app.ports import Checkpoint
 from services.ledger.app.rebuild import RebuildUnderWayError
 from services.ledger.core.log_tree import TreeGrowth, TreeHead
+from services.ledger.core.past_rows import CreatedRow
 from services.ledger.core.projection import PROJECTION, TableChanges
 
 _SCHEMA = "rebuilt"
@@ -182,7 +183,7 @@ def _add_right(table: Table) -> str:
 
 async def _write(connection: AsyncConnection, changes: TableChanges) -> None:
     past = changes.past
-    await keep_former_lives(await driver_of(connection), _SCHEMA, past.created)
+    await _keep_former_lives(connection, past.created)
     for table, former in (
         (DEPLOYMENTS, [row.id for row in changes.deployments]),
         (NODE_STANDINGS, changes.former_nodes),
@@ -198,6 +199,14 @@ async def _write(connection: AsyncConnection, changes: TableChanges) -> None:
     await _copy(connection, CLUSTER_HISTORY, past.clusters)
     await _copy(connection, NODE_NAME_HISTORY, past.node_names)
     await _copy(connection, NODE_USE_HISTORY, past.node_uses)
+
+
+async def _keep_former_lives(connection: AsyncConnection, created: Sequence[CreatedRow]) -> None:
+    """Keep what these tables have of forgotten deployments whose ids were created anew."""
+    if created:
+        ids, sequences = zip(*created, strict=True)
+        arrays = "unnest($1::uuid[], $2::bigint[]) AS incoming (deployment_id, sequence)"
+        await (await driver_of(connection)).fetch(former_lives(_SCHEMA, arrays), ids, sequences)
 
 
 class _HeadRow(NamedTuple):
@@ -216,7 +225,4 @@ async def _write_tree(connection: AsyncConnection, growth: TreeGrowth) -> None:
 
 async def _copy(connection: AsyncConnection, table: Table, rows: Sequence[NamedTuple]) -> None:
     if rows:
-        driver = await driver_of(connection)
-        await driver.copy_records_to_table(
-            table.name, schema_name=_SCHEMA, records=rows, columns=columns_of(type(rows[0]))
-        )
+        await copy_rows(await driver_of(connection), table, rows, _SCHEMA)

@@ -9,15 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.ledger.adapters.database import outages_named
 from services.ledger.adapters.tables import LOG_TREE
-from services.ledger.core.log_tree import Node, TreeGrowth, TreeHead
-
-_GROW: TextClause = text("UPDATE public.log_tree SET size = :size, frontier = :frontier")
-_ADD_NODES: TextClause = text(
-    "INSERT INTO public.tree_nodes (level, number, hash) "
-    "SELECT * FROM unnest(CAST(:levels AS smallint[]), CAST(:numbers AS bigint[]), "
-    "CAST(:hashes AS bytea[]))"
-)
-
+from services.ledger.core.log_tree import Node, TreeHead
 
 # Thousands at a time: as arrays, for one parameter each would take longer than all else.
 _NODES: TextClause = text(
@@ -31,16 +23,6 @@ async def read_head(connection: AsyncConnection) -> TreeHead:
     """Return how far the tree has grown."""
     row = (await connection.execute(select(LOG_TREE.c.size, LOG_TREE.c.frontier))).one()
     return TreeHead(row.size, row.frontier)
-
-
-async def write_growth(connection: AsyncConnection, growth: TreeGrowth) -> None:
-    """Add to the tree, in the connection's transaction."""
-    await connection.execute(_GROW, growth.head._asdict())
-    if growth.nodes:
-        levels, numbers, hashes = zip(*growth.nodes, strict=True)
-        await connection.execute(
-            _ADD_NODES, {"levels": levels, "numbers": numbers, "hashes": hashes}
-        )
 
 
 class PostgresTree:
