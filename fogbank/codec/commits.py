@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from google.protobuf.message import DecodeError
 
@@ -11,7 +11,7 @@ from fogbank.codec.registry import BY_DOMAIN, EVENT_TYPES
 from fogbank.domain.envelope import CommandTerms, Commit, EventEnvelope
 from fogbank.domain.ids import digest
 from fogbank.domain.position import MAX_EVENTS_PER_COMMIT
-from fogbank.v1 import log_pb2
+from fogbank.v1 import log_pb2, rounds_pb2
 
 
 def encode_envelope(envelope: EventEnvelope) -> bytes:
@@ -76,12 +76,15 @@ def decode_commit(
     service: str,
     instance: str,
     data: bytes,
+    *,
     only: Collection[int] | None = None,
+    outcomes: Callable[[set[str]], object] | None = None,
 ) -> Commit:
     """Return the commit that stored bytes hold; of events that aren't among `only` the places.
 
-    CodecError for bytes that are no commit, UnknownEventError for an event of an unknown type
-    that its writer did not mark as one to ignore.
+    Of rounds only those `outcomes`, with their causes, that are wanted by the ids of what they are
+    about. CodecError for bytes that are no commit, UnknownEventError for an event of an unknown
+    type that its writer did not mark as one to ignore.
     """
     try:
         message = log_pb2.Commit.FromString(data)
@@ -102,7 +105,9 @@ def decode_commit(
         message.appended_at_us,
         tuple(
             [
-                _envelope(sequence, envelope) if only is None or index in only else _LEFT_OUT
+                _envelope(sequence, envelope, outcomes)
+                if only is None or index in only
+                else _LEFT_OUT
                 for index, envelope in enumerate(message.events)
             ]
         ),
@@ -112,7 +117,11 @@ def decode_commit(
 _LEFT_OUT = EventEnvelope("", None, "", "", 0, may_ignore=True)
 
 
-def _envelope(sequence: int, message: log_pb2.EventEnvelope) -> EventEnvelope:
+def _envelope(
+    sequence: int,
+    message: log_pb2.EventEnvelope,
+    outcomes: Callable[[set[str]], object] | None,
+) -> EventEnvelope:
     kind = EVENT_TYPES.get(message.type)
     if kind is None and not message.may_ignore:
         text = (
@@ -120,13 +129,16 @@ def _envelope(sequence: int, message: log_pb2.EventEnvelope) -> EventEnvelope:
             "does not know: upgrade before reading on"
         )
         raise UnknownEventError(text)
+    causes: Sequence[int] = message.causes
     try:
-        event = None if kind is None else kind.from_pb(kind.message.FromString(message.payload))
+        payload = None if kind is None else kind.message.FromString(message.payload)
+        if outcomes is not None and isinstance(payload, rounds_pb2.RoundDecided):
+            causes = _narrow(payload, causes, outcomes)
+        event = None if kind is None else kind.from_pb(payload)
     except (DecodeError, ValueError) as error:
         text = f"commit {sequence}: a {message.type} cannot be decoded: {error}"
         raise CodecError(text) from error
     command = message.command if message.HasField("command") else None
-    causes = message.causes
     return EventEnvelope(
         message.event_id,
         event,
@@ -141,3 +153,29 @@ def _envelope(sequence: int, message: log_pb2.EventEnvelope) -> EventEnvelope:
         # Most have none, and a tuple of an empty repeated field costs four times as much as a look.
         tuple(causes) if causes else (),
     )
+
+
+def _narrow(
+    decided: rounds_pb2.RoundDecided, causes: Sequence[int], wanted: Callable[[set[str]], object]
+) -> Sequence[int]:
+    """Leave in a round the outcomes that are wanted, and return their causes."""
+    kept = [index for index, each in enumerate(decided.outcomes) if wanted(_named_by(each))]
+    outcomes = [decided.outcomes[index] for index in kept]
+    del decided.outcomes[:]
+    decided.outcomes.extend(outcomes)
+    return [causes[index] for index in kept if index < len(causes)]
+
+
+def _named_by(outcome: rounds_pb2.Outcome) -> set[str]:
+    """Return the ids of the deployments, replicas and nodes that an outcome is about."""
+    decided = getattr(outcome, outcome.WhichOneof("outcome") or "placed")
+    if isinstance(decided, rounds_pb2.DeploymentPlaced):
+        named = {decided.deployment_id}
+        for placement in decided.placements:
+            named |= {placement.replica_id, placement.node_id, placement.replaces}
+        for eviction in decided.evictions:
+            named.add(eviction.deployment_id)
+            named.update(eviction.replica_ids)
+        return named
+    one = {getattr(decided, field, "") for field in ("deployment_id", "node_id")}
+    return one.union(getattr(decided, "replica_ids", ()))

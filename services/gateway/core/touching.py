@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from enum import StrEnum
 
@@ -66,6 +67,10 @@ class Touching:
         return not self._uuids.isdisjoint(_UUID.findall(data)) or any(
             needle in data for needle in self._other_needles
         )
+
+    def is_among(self, ids: AbstractSet[str]) -> bool:
+        """Tell whether the thing, or a replica of it that is known, is among some ids."""
+        return self.id in ids or not self._replica_ids.isdisjoint(ids)
 
     def part_of(self, envelope: EventEnvelope) -> ev.Event | None:
         """Return the event, or what of it touches the thing; None if nothing does."""

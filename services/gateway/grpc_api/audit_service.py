@@ -10,7 +10,7 @@ from typing import Any
 import grpc.aio
 from google.protobuf import json_format
 
-from fogbank.codec import EVENT_TYPES, encode_envelope
+from fogbank.codec import EVENT_TYPES, decode_commit, encode_envelope
 from fogbank.codec.audit import rederived_to_pb
 from fogbank.codec.comparison import compared_to_pb
 from fogbank.codec.log_evidence import proof_to_pb, scrub_to_pb, signed_to_pb, verified_to_pb
@@ -18,12 +18,11 @@ from fogbank.codec.policies import policy_from_pb
 from fogbank.codec.views import deployment_to_pb, moment_from_pb, node_to_pb, timestamp_to_pb
 from fogbank.domain.envelope import Commit, EventEnvelope
 from fogbank.domain.errors import InvalidArgumentError
-from fogbank.domain.events import Event
-from fogbank.log.follower import decode
+from fogbank.domain.events import Event, RoundDecided
 from fogbank.log.port import EventLog, StoredCommit
 from fogbank.v1 import audit_service_pb2 as pb
 from fogbank.v1 import audit_service_pb2_grpc as rpc
-from fogbank.v1 import log_pb2
+from fogbank.v1 import log_pb2, rounds_pb2
 from fogbank.v1.moments_pb2 import Moment
 from services.gateway.app.events import STRETCH_COMMITS, Events
 from services.gateway.app.organizations import Organizations
@@ -152,7 +151,13 @@ class AuditService(rpc.AuditServiceServicer):
         """Return what of a commit touches a thing; to administrators byte for byte if all does."""
         assert recorded.stored is not None  # noqa: S101  else there is nothing to show
         stored, indexes = recorded.stored, recorded.indexes
-        commit = decode(stored)
+        writer = stored.writer
+        # A round may decide about hundreds, of which few are the thing's.
+        commit = decode_commit(
+            *(stored.sequence, writer.service, writer.instance, stored.data),
+            only=indexes,
+            outcomes=None if thing.kind.numbered else thing.is_among,
+        )
         if principal.sees_all or thing.kind.numbered:
             raw = log_pb2.Commit.FromString(stored.data).events
             envelopes = _touching(thing, commit, wanted.of(enumerate(raw)))
@@ -324,8 +329,15 @@ def _touching(
         event = commit.envelopes[index].event
         part = thing.part_of(commit.envelopes[index])
         if part is not None:
-            whole = part == event
+            whole = part == event and not _is_narrowed(envelope, part)
             yield index, envelope if whole else _envelope(commit.envelopes[index], part)
+
+
+def _is_narrowed(envelope: log_pb2.EventEnvelope, part: Event) -> bool:
+    """Tell whether a part is of a round that has more outcomes."""
+    if not isinstance(part, RoundDecided):
+        return False
+    return len(rounds_pb2.RoundDecided.FromString(envelope.payload).outcomes) > len(part.outcomes)
 
 
 def _envelope(envelope: EventEnvelope, event: Event) -> log_pb2.EventEnvelope:

@@ -154,7 +154,7 @@ def _decoded(commits: tuple[KeptCommit, ...]) -> Iterator[Commit]:
 
 def _checked(kept: KeptCommit, only: Collection[int] | None = None) -> Commit:
     """Return a commit, of events that aren't among `only` the places."""
-    commit = decode_commit(kept.sequence, kept.service, kept.instance, kept.data, only)
+    commit = decode_commit(kept.sequence, kept.service, kept.instance, kept.data, only=only)
     if commit.digest != kept.digest:
         raise DamagedError(
             f"the ledger's copy of commit {kept.sequence} is damaged: its bytes have sha256 "

@@ -107,3 +107,39 @@ def test_a_payload_that_is_not_its_type_stops_the_reader(kind: str, payload: obj
 def test_bytes_that_are_no_commit_stop_the_reader() -> None:
     with pytest.raises(CodecError, match="commit 9 cannot be decoded"):
         decode_commit(9, "gateway", "one", b"\xff\xff\xff")
+
+
+def test_of_a_round_only_the_outcomes_that_are_wanted_are_read_with_their_causes() -> None:
+    outcomes = (
+        ev.DeploymentDeferred("d1", 1, 1, 0, "full"),
+        ev.ReplicasReleased("d2", ("r1", "r2"), "done"),
+        ev.ReplicasSuspended("d3", ("r3",), "n1"),
+        ev.NodeOffline("n1", 1, 7),
+        ev.DeploymentPlaced(
+            "d4",
+            2,
+            Resources(1, 1, 1, 0),
+            (ev.Placement("r5", 0, 1, "n2", 9, replaces="r4"),),
+            evictions=(ev.Eviction("d5", ("r6",)),),
+        ),
+    )
+    decided = ev.RoundDecided(bytes(32), 5, 10, "p", bytes(32), 4, 9, (), outcomes)
+    causes = (11, 22, 33, 44, 55)
+    envelope = EventEnvelope("e", decided, "round", "scheduler/a", 10, causes=causes)
+    data = encode_commit(1, [encode_envelope(envelope)])
+    for wanted, kept in (
+        ({"d1"}, [0]),
+        ({"r2"}, [1]),
+        ({"n1"}, [2, 3]),
+        ({"r5"}, [4]),
+        ({"r4"}, [4]),
+        ({"n2"}, [4]),
+        ({"d5"}, [4]),
+        ({"r6", "d1"}, [0, 4]),
+        ({"nobody"}, []),
+    ):
+        found = decode_commit(1, "scheduler", "a", data, outcomes=wanted.__and__)
+        (narrow,) = found.envelopes
+        assert narrow.event == replace(decided, outcomes=tuple(outcomes[each] for each in kept))
+        assert narrow.causes == tuple(causes[each] for each in kept)
+        assert found.digest == digest(data)

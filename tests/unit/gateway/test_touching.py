@@ -8,6 +8,7 @@ from uuid import uuid5
 
 import pytest
 
+from fogbank.codec import decode_commit
 from fogbank.domain import events as ev
 from fogbank.domain.envelope import EventEnvelope
 from fogbank.domain.errors import InvalidArgumentError
@@ -34,6 +35,28 @@ def read(thing: Touching, *, skip: bool) -> list[tuple[int, ev.Event]]:
             if part is not None:
                 found.append((commit.sequence, part))
     return found
+
+
+def read_narrowly(thing: Touching) -> list[tuple[int, ev.Event]]:
+    """Return what touches a thing, of rounds that are read only as far."""
+    found = []
+    for commit, data in zip(story().log.commits, story().log.data, strict=True):
+        narrow = decode_commit(
+            commit.sequence, commit.service, commit.instance, data, outcomes=thing.is_among
+        )
+        for envelope in narrow.envelopes:
+            part = thing.part_of(envelope)
+            if part is not None:
+                found.append((commit.sequence, part))
+    return found
+
+
+def test_a_round_that_is_read_only_as_far_says_the_same_of_a_thing() -> None:
+    fleet = story().planners[0].fleet
+    for kind, id_ in things(fleet):
+        known = [thing for _ in range(2) if (thing := touching(fleet, kind, id_)) is not None]
+        narrow = read_narrowly(known[0])
+        assert narrow == read(known[1], skip=False) != []
 
 
 def things(fleet: FleetState) -> list[tuple[Kind, str]]:
