@@ -156,7 +156,7 @@ def derive_status(
         waiting = preempted or (decision.reason if decision else "")
         if before is None:
             return DeploymentStatus.PENDING, CREATED_REASON
-        return DeploymentStatus.PENDING, waiting or "Waiting to be scheduled"
+        return DeploymentStatus.PENDING, waiting or _waiting_since(fleet, decision, wanted)
     if done == wanted:
         return DeploymentStatus.COMPLETED, _of_all(wanted, "completed")
     if running + done == wanted:
@@ -167,6 +167,25 @@ def derive_status(
         return DeploymentStatus.SCHEDULED, _scheduled(wanted)
     waiting = decision.reason if decision else ""
     return DeploymentStatus.PENDING, waiting or "Waiting to be scheduled"
+
+
+def _waiting_since(fleet: FleetState, decision: DeploymentDecision | None, wanted: int) -> str:
+    why = _vacated(fleet, decision, wanted)
+    return f"Waiting to be scheduled: {why}" if why else "Waiting to be scheduled"
+
+
+def _vacated(fleet: FleetState, decision: DeploymentDecision | None, wanted: int) -> str:
+    """Return in words why the first vacant slot lost its replica; empty if none ever had one."""
+    if decision is None:
+        return ""
+    slot = next((slot for slot in range(wanted) if slot not in decision.slots), wanted)
+    for replica_id in reversed(decision.replica_ids):
+        placed = fleet.decisions.placements[replica_id]
+        if placed.slot == slot and placed.reason:
+            node = fleet.facts.nodes.get(placed.node_id)
+            why = f"{placed.reason[0].lower()}{placed.reason[1:]}"
+            return f"{why} ({node.name})" if node is not None else why
+    return ""
 
 
 def _of_all(replicas: int, what: str) -> str:
@@ -291,6 +310,20 @@ def reason_now(
     return f"{told}; slot {slot}{more}: {words}"
 
 
+def _degraded(fleet: FleetState, deployment: DeploymentFact, told: str) -> str:
+    """Return why a deployment comes to be degraded, with what became of the first slot in trouble.
+
+    That is not to be seen in its replicas any more once others are in their place.
+    """
+    views = replica_views(fleet, deployment)
+    decision = fleet.decisions.deployments.get(deployment.id)
+    now = reason_now(fleet, deployment, views, DeploymentStatus.DEGRADED, told)
+    if now != told or _preempted(decision, deployment.spec.replicas):
+        return now
+    why = _vacated(fleet, decision, deployment.spec.replicas)
+    return f"{told}; {why}" if why else told
+
+
 def _gone_back(fleet: FleetState, deployment: DeploymentFact) -> str:
     """Return in words that replicas are of another revision than asked for; empty if not."""
     wanted = wanted_revision(fleet, deployment)
@@ -366,6 +399,8 @@ class StatusTracker:
             reason = told if status is before else f"{told}; {reason}"
         elif status is before:
             return None
+        if status is DeploymentStatus.DEGRADED:
+            reason = _degraded(fleet, deployment, reason)
         self.current[deployment.id] = status
         return StatusChange(
             deployment.id, before, status, folded.log_time_us, reason, folded.sequence

@@ -38,7 +38,7 @@ from services.ledger.core.rows import (
 from services.ledger.core.touched import TouchRow, touch_rows
 
 # Raised whenever the same log leads to other rows than before, so that ledgers build theirs again.
-PROJECTION = 9
+PROJECTION = 10
 
 # So many deployments or nodes are looked at in a row while rows are made: less than a millisecond.
 _LOOKS_IN_A_ROW = 16

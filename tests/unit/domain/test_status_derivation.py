@@ -13,7 +13,7 @@ from fogbank.domain.observations import ReplicaObservation
 from fogbank.domain.states import DeploymentStatus, Health, ReplicaState
 from fogbank.domain.status import derive_health, derive_status, reason_now, replica_views
 from tests.support.fleet import LittleFleet
-from tests.support.fleet_log import a_spec
+from tests.support.fleet_log import a_spec, an_id
 from tests.support.mixed_story import tell
 
 PENDING, SCHEDULED, RUNNING, DEGRADED, COMPLETED, FAILED, DELETED = DeploymentStatus
@@ -88,6 +88,52 @@ def test_it_is_degraded_only_after_it_ran(fleet: LittleFleet) -> None:
     say(fleet, deployment_id, S.FAILED)
     assert fleet.status(deployment_id) is DEGRADED
     assert reason(fleet, deployment_id) == "2 of 3 replicas running"
+
+
+def test_a_status_s_change_says_what_became_of_the_replica(fleet: LittleFleet) -> None:
+    """It is gone from the slot soon, and with it what its node said of it."""
+    deployment_id = fleet.deploy(a_spec(replicas=3))
+    fleet.settle()
+    say(fleet, deployment_id, S.RUNNING, S.RUNNING, S.RUNNING)
+    decisions = fleet.planner.fleet.decisions
+    failed = decisions.placements[decisions.of(deployment_id).slots[1]]
+    seen = replace(fleet.log.seen(failed.id, S.FAILED), reason="ended with exit code 3")
+    fleet.fold(fleet.log.report(failed.node_id, seen))
+    assert fleet.status(deployment_id) is DEGRADED
+    assert fleet.changes[-1].reason == "2 of 3 replicas running; slot 1: ended with exit code 3"
+
+
+def test_a_status_s_change_says_why_the_replica_had_to_go(fleet: LittleFleet) -> None:
+    one, three = fleet.deploy(a_spec("one", cpu=1000)), fleet.deploy(a_spec("three", replicas=3))
+    fleet.settle()
+    fleet.obey()
+    (name,) = fleet.nodes_of(one)
+    facts = fleet.planner.fleet.facts
+    for node in list(facts.nodes.values()):
+        if node.name != name:
+            fleet.fact(ev.NodeCordoned(node.id))
+    fleet.fact(ev.NodeDraining(an_id(name), deadline_us=fleet.log.now_us + 1_000_000))
+    fleet.log.pass_ms(1_000)
+    before = len(fleet.changes)
+    fleet.settle()
+    said = {change.deployment_id: change.reason for change in fleet.changes[before:]}
+    assert said[one] == f"Waiting to be scheduled: its node is drained ({name})"
+    assert said[three] == f"2 of 3 replicas running; its node is drained ({name})"
+
+
+def test_a_status_s_change_says_which_node_was_lost(fleet: LittleFleet) -> None:
+    deployment_id = fleet.deploy(a_spec())
+    fleet.settle()
+    fleet.obey()
+    (name,) = fleet.nodes_of(deployment_id)
+    silence = fleet.silence(an_id(name))
+    fleet.log.pass_ms(30_000)
+    fleet.decide(silence)
+    assert fleet.changes[-1].reason == f"0 of 1 replicas running; slot 0: node {name} is offline"
+    for node in fleet.planner.fleet.facts.nodes.values():
+        fleet.fact(ev.NodeCordoned(node.id))
+    fleet.settle()
+    assert fleet.changes[-1].reason == f"Waiting to be scheduled: node lost ({name})"
 
 
 def test_it_is_pending_again_once_every_replica_lost_its_node(fleet: LittleFleet) -> None:
