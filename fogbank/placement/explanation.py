@@ -66,7 +66,9 @@ def explain(planner: Planner, deployment: DeploymentFact, instant_us: int) -> De
     """Return where a deployment stands and why."""
     fleet, arrays = planner.fleet, planner.arrays
     decision = fleet.decisions.deployments.get(deployment.id)
-    now = _look_now(planner, deployment, instant_us)
+    now = _look_now(planner, deployment, instant_us) or _look_elsewhere(
+        planner, deployment, instant_us
+    )
     summary = _summary(fleet, deployment, decision, instant_us)
     if decision is None or not decision.decided_sequence:
         return DeploymentExplanation(summary, now or Explanation(), 0, now)
@@ -124,6 +126,38 @@ def _look_now(planner: Planner, deployment: DeploymentFact, instant_us: int) -> 
         hints += _without_the_old_one(planner, deployment, waiting)
     teller = _Teller(fleet, planner.arrays, planner.arrays.booked, deployment.spec)
     return teller.explanation(seen.considered, hints)
+
+
+def _drained(fleet: FleetState, deployment: DeploymentFact) -> PlacedReplica | None:
+    """Return the first replica on a draining node that has no successor; None without one."""
+    decision = fleet.decisions.of(deployment.id)
+    if deployment.deleted or decision.failed_version == deployment.version:
+        return None
+    for slot in sorted(decision.slots):
+        placed = fleet.decisions.placements[decision.slots[slot]]
+        there = placed.node_id in fleet.facts.draining and not fleet.ended(placed)
+        if there and slot not in decision.leaving:
+            return placed
+    return None
+
+
+def _look_elsewhere(
+    planner: Planner, deployment: DeploymentFact, instant_us: int
+) -> Explanation | None:
+    """Return a look for the successor of a replica whose node is drained; None if none waits."""
+    fleet, arrays = planner.fleet, planner.arrays
+    placed = _drained(fleet, deployment)
+    if placed is None:
+        return None
+    deployment = as_wanted(fleet, deployment)
+    slots = (placed.slot,)
+    try:
+        found = place(fleet, Room.of(arrays), deployment, slots, instant_us)
+    finally:
+        arrays.put_devices_back()
+    hints = would_unblock(fleet, Room.of(arrays), deployment.id, deployment.spec, slots)
+    teller = _Teller(fleet, arrays, arrays.booked, deployment.spec)
+    return teller.explanation(found.considered, hints or ("nothing: there is room, and it moves",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +283,7 @@ def _summary(
             rollout = rollout_view(fleet, deployment)
             waits = f"; it waits for {rollout.waits_for}" if rollout.waits_for else ""
             text = f"{text} An update goes on: {rollout.message}{waits}."
-        return text
+        return text + _who_is_to_move(fleet, deployment)
     text = f"{len(need.vacant)} of {wanted} replicas wait for a node"
     if wanted == 1:
         text = "The replica waits for a node"
@@ -257,6 +291,18 @@ def _summary(
     if why := why or _what_broke(fleet, decision, need):
         text = f"{text}: {why}"
     return f"{text}. {_when(need, wait_of(decision, deployment), instant_us)}"
+
+
+def _who_is_to_move(fleet: FleetState, deployment: DeploymentFact) -> str:
+    placed = _drained(fleet, deployment)
+    if placed is None:
+        return ""
+    node = fleet.facts.nodes[placed.node_id]
+    ends = ", and is stopped at the drain's deadline" if node.drain_deadline_us else ""
+    return (
+        f" {node.name} is being drained: the replica in slot {placed.slot} runs on there until "
+        f"another node has room for its successor{ends}."
+    )
 
 
 def _who_gave_way(

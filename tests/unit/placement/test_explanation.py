@@ -13,7 +13,7 @@ from fogbank.domain.explanations import DeploymentExplanation, DeploymentPlan, E
 from fogbank.domain.states import ConstraintOperator, ReplicaState
 from fogbank.placement.explanation import explain, plan
 from tests.support.fleet import LittleFleet
-from tests.support.fleet_log import a_fingerprint, a_spec
+from tests.support.fleet_log import a_fingerprint, a_spec, an_id
 
 EQUAL = ConstraintOperator.EQUAL
 
@@ -370,3 +370,37 @@ def test_it_says_who_gave_way_of_which_priority_and_why() -> None:
         f"1 of deployment {low[0]} (priority 20), 1 of deployment {low[1]} (priority 0). They are "
         "less important by 10 or more, and among such ones cost least."
     )
+
+
+def test_what_cannot_leave_a_draining_node_says_what_it_waits_for() -> None:
+    fleet = a_fleet(2)
+    deployment_id = fleet.deploy(a_spec(cpu=3_000))
+    fleet.settle()
+    other = fleet.deploy(a_spec("other", cpu=3_000))
+    fleet.settle()
+    fleet.obey()
+    assert told(fleet, deployment_id).now is None
+    (name,) = fleet.nodes_of(deployment_id)
+    fleet.fact(ev.NodeDraining(an_id(name)))
+    fleet.settle()
+
+    found = told(fleet, deployment_id)
+    assert f"{name} is being drained: the replica in slot 0 runs on there until" in found.summary
+    assert "deadline" not in found.summary
+    assert found.now is not None
+    assert {refusal.filter: refusal.nodes for refusal in found.now.refusals} == {
+        "status": 1,
+        "cpu": 1,
+    }
+    assert "1 node more with room for a replica" in found.now.would_unblock
+    fleet.fact(ev.NodeDraining(an_id(name), deadline_us=fleet.log.now_us + 60_000_000))
+    assert "stopped at the drain's deadline" in told(fleet, deployment_id).summary
+
+    fleet.fact(ev.DeploymentDeleted(other))
+    assert told(fleet, deployment_id).now is not None
+    fleet.settle()
+    fleet.obey()
+    fleet.settle()
+    found = told(fleet, deployment_id)
+    assert found.now is None
+    assert "drained" not in found.summary
