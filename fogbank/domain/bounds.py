@@ -34,6 +34,8 @@ def malformed(event_id: str, event: ev.Event) -> bool:
     match event:
         case ev.DeploymentCreated():
             return not (_is_uuid(event_id) and _askable(event.spec))
+        case ev.NodeLoadChanged() | ev.NodeReported():  # nearly all others
+            return False
         case ev.DeploymentUpdated():
             return not _askable(event.spec)
         case ev.DeploymentScaled():

@@ -334,7 +334,8 @@ class FleetState:
     def _busy(self, event: ev.NodeLoadChanged) -> bool:
         """Tell whether an event is about the load of a node that is busy now."""
         node = self.facts.nodes.get(event.node_id)
-        return node is not None and self.node_status(node) is NodeStatus.BUSY
+        # Most carry no such load, which is the cheaper look.
+        return node is not None and self._loaded(node) and self.closed_as(node) is NodeStatus.BUSY
 
     def _touch_report(self, report: ev.NodeReported, folded: Folded) -> None:
         folded.nodes.add(report.node_id)
@@ -441,7 +442,8 @@ class FleetState:
             return NodeStatus.OFFLINE
         if node.cordoned:
             return NodeStatus.MAINTENANCE
+        return NodeStatus.BUSY if self._loaded(node) else None
+
+    def _loaded(self, node: NodeFact) -> bool:
         busy_percent = self.facts.policy.busy_load_percent
-        if max(node.cpu_percent, node.memory_percent) > busy_percent:
-            return NodeStatus.BUSY
-        return None
+        return node.cpu_percent > busy_percent or node.memory_percent > busy_percent
