@@ -15,8 +15,10 @@ from fogbank.domain.containers import (
     PublishedPort,
     Volume,
 )
+from fogbank.domain.members import ByNumber
 from fogbank.v1 import deployments_pb2 as pb
 
+_PROTOCOLS = ByNumber(PortProtocol)
 _NUMBERS = ("start_period_ms", "interval_ms", "timeout_ms", "failures", "successes")
 
 
@@ -83,7 +85,7 @@ def ports_from_pb(messages: Iterable[pb.PublishedPort]) -> tuple[PublishedPort, 
 
 
 def _protocol(number: int) -> PortProtocol:
-    return PortProtocol(number or PortProtocol.TCP)
+    return _PROTOCOLS[number or PortProtocol.TCP]
 
 
 def _probe_to_pb(probe: HealthProbe) -> pb.HealthProbe:

@@ -19,6 +19,7 @@ from fogbank.domain.deployment import (
     DisconnectRules,
     RolloutSpec,
 )
+from fogbank.domain.members import ByNumber
 from fogbank.domain.node import NO_DETAILS, Fingerprint, Gpu, HostDetails
 from fogbank.domain.resources import Resources
 from fogbank.domain.states import ConstraintOperator, RestartPolicy, RuntimeKind, ServiceType
@@ -26,6 +27,9 @@ from fogbank.v1 import deployments_pb2, nodes_pb2, resources_pb2
 
 _DEFAULT_ROLLOUT = RolloutSpec()
 _DEFAULT_DISCONNECT = DisconnectRules()
+_SERVICE_TYPES = ByNumber(ServiceType)
+_RESTART_POLICIES = ByNumber(RestartPolicy)
+_RUNTIME_KINDS = ByNumber(RuntimeKind)
 
 
 def resources_to_pb(value: Resources) -> resources_pb2.Resources:
@@ -122,7 +126,7 @@ def spec_from_pb(message: deployments_pb2.DeploymentSpec) -> DeploymentSpec:
     constraints, labels = message.constraints, message.labels
     return DeploymentSpec(
         name=message.name,
-        type=ServiceType(message.type),
+        type=_SERVICE_TYPES[message.type],
         container_image=message.container_image,
         replicas=message.replicas,
         resources=resources_from_pb(message.resources),
@@ -134,7 +138,7 @@ def spec_from_pb(message: deployments_pb2.DeploymentSpec) -> DeploymentSpec:
         # A look at an empty field costs a fourth of reading it.
         constraints=tuple(map(_constraint_from_pb, constraints)) if constraints else (),
         gpu_model=message.gpu_model,
-        restart=RestartPolicy(message.restart or RestartPolicy.ALWAYS),
+        restart=_RESTART_POLICIES[message.restart or RestartPolicy.ALWAYS],
         labels=dict(labels) if labels else {},
         allow_colocation=message.allow_colocation,
         rollout=(
@@ -211,6 +215,6 @@ def fingerprint_from_pb(message: nodes_pb2.Fingerprint) -> Fingerprint:
         region=message.region,
         gpu_model=message.gpu_model,
         labels=dict(message.labels),
-        runtime=RuntimeKind(message.runtime or RuntimeKind.SIMULATED),
+        runtime=_RUNTIME_KINDS[message.runtime or RuntimeKind.SIMULATED],
         agent_version=message.agent_version,
     )

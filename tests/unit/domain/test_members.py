@@ -1,11 +1,13 @@
-"""Enums whose members are plain attributes."""
+"""Enums whose members are plain attributes, and are found by their numbers."""
 
 from __future__ import annotations
 
 import pickle
 from enum import IntEnum
 
-from fogbank.domain.members import at_hand
+import pytest
+
+from fogbank.domain.members import ByNumber, at_hand
 
 
 @at_hand
@@ -25,3 +27,11 @@ def test_they_are_members_as_before() -> None:
     assert (Size.SMALL.name, repr(Size.LARGE)) == ("SMALL", "<Size.LARGE: 2>")
     assert pickle.loads(pickle.dumps(Size.SMALL)) is Size.SMALL  # noqa: S301
     assert isinstance(Size.SMALL, Size)
+
+
+def test_they_are_found_by_their_numbers_and_only_by_those() -> None:
+    sizes = ByNumber(Size)
+    assert [sizes[1], sizes[2], sizes[Size.BIG]] == [Size.SMALL, Size.LARGE, Size.LARGE]
+    with pytest.raises(ValueError, match="3 is not a valid Size"):
+        sizes[3]
+    assert len(sizes) == 2
