@@ -104,6 +104,8 @@ class FleetArrays:
         self.region_codes: Integers = np.zeros(0, dtype=np.int64)
         # Load of cpu and of memory as shares of 1, with what is placed but not yet seen.
         self.load: Floats = np.zeros((2, 0), dtype=np.float64)
+        # What nodes reported of both, in percent.
+        self._percents: Integers = np.zeros((2, 0), dtype=np.int64)
         # 64 bits that stand for each node, whatever its place; ties are broken by them.
         self.node_keys: Keys = np.zeros(0, dtype=np.uint64)
         # What is not promised of each GPU device, by device and node, as the round goes on.
@@ -183,14 +185,26 @@ class FleetArrays:
         """Return a node's row; None for a node that never shook hands."""
         return self._row.get(node_id)
 
-    def refresh(self, fleet: FleetState, node_ids: Collection[str]) -> None:
-        """Recompute the rows of touched nodes."""
-        nodes = [fleet.facts.nodes[node_id] for node_id in node_ids]
-        new = [node for node in nodes if node.id not in self._row]
-        if new:
-            self._append([node.id for node in sorted(new, key=attrgetter("order"))])
-        if nodes:
-            self._fill(fleet, nodes, [self._row[node_id] for node_id in node_ids])
+    def refresh(
+        self, fleet: FleetState, node_ids: Collection[str], *, replicas_only: bool = False
+    ) -> None:
+        """Recompute the rows of touched nodes.
+
+        With `replicas_only` nothing changed of the nodes themselves, but what is placed on them.
+        """
+        if not node_ids:
+            return
+        told: list[int] = []
+        if not replicas_only:
+            nodes = [fleet.facts.nodes[node_id] for node_id in node_ids]
+            new = [node for node in nodes if node.id not in self._row]
+            if new:
+                self._append([node.id for node in sorted(new, key=attrgetter("order"))])
+            told = self._hear(fleet, nodes)
+        rows = [self._row[node_id] for node_id in node_ids]
+        better = self._fill(fleet, node_ids, rows)
+        self.changes.note_all(rows)
+        self.renewed.note_all([*compress(rows, better.tolist()), *told])
 
     def _append(self, node_ids: list[str]) -> None:
         count = len(node_ids)
@@ -201,6 +215,7 @@ class FleetArrays:
         self.open = _longer(self.open, count)
         self.region_codes = _longer(self.region_codes, count)
         self.load = _longer(self.load, count)
+        self._percents = _longer(self._percents, count)
         self.gpu_free = _longer(self.gpu_free, count)
         keys = [int.from_bytes(sha256(known.encode()).digest()[:8], "big") for known in node_ids]
         self.node_keys = np.concatenate((self.node_keys, np.array(keys, dtype=np.uint64)))
@@ -211,47 +226,51 @@ class FleetArrays:
         self.attributes += [{} for _ in node_ids]
         self._fingerprints += [None] * count
 
-    def _fill(self, fleet: FleetState, nodes: list[NodeFact], rows: list[int]) -> None:
-        described = []
-        said: list[int] = []
+    def _hear(self, fleet: FleetState, nodes: list[NodeFact]) -> list[int]:
+        """Write down what nodes are; return the rows that may be worth more for it."""
+        told = []
+        percents: list[int] = []
         opened: list[bool] = []
-        uses = []
+        rows = [self._row[node.id] for node in nodes]
         for node, row in zip(nodes, rows, strict=True):
             if node.fingerprint is not self._fingerprints[row] or node.name != self.names[row]:
                 self._describe(node, row)
-                described.append(row)
+                told.append(row)
             if node.removed and row not in self._removed:
                 self._strike_off(row)
-            use = fleet.use(node.id)
-            uses.append(use)
+            percents += (node.cpu_percent, node.memory_percent)
+            opened.append(fleet.closed_as(node) is None)
+        opens, numbers = np.array(opened, dtype=np.bool_), np.array(rows, dtype=np.int64)
+        told += compress(rows, (opens != self.open[numbers]).tolist())
+        self.open[numbers] = opens
+        self._percents[:, numbers] = np.array(percents, dtype=np.int64).reshape(-1, 2).T
+        return told
+
+    def _fill(self, fleet: FleetState, node_ids: Collection[str], rows: list[int]) -> Mask:
+        """Write down what is placed on nodes; return which of them have more room or less load."""
+        uses = [fleet.use(node_id) for node_id in node_ids]
+        said: list[int] = []
+        for use in uses:
             said += use.booked
             said += use.held
             said += use.unseen
-            said += (use.stopping, node.cpu_percent, node.memory_percent)
-            opened.append(fleet.closed_as(node) is None)
-        columns = np.array(said, dtype=np.int64).reshape(len(nodes), -1).T
-        booked, held, unseen = columns[:-3].reshape(3, DIMENSIONS, -1)
-        opens, numbers = np.array(opened, dtype=np.bool_), np.array(rows, dtype=np.int64)
-        load = self._load_of(unseen[: MEMORY + 1], columns[-2:], numbers)
-        better = np.logical_or.reduce(
-            [
-                *(booked < pick(self.booked, numbers)),
-                *(load < pick(self.load, numbers)),
-                opens != self.open[numbers],
-            ]
-        )
+            said.append(use.stopping)
+        columns = np.array(said, dtype=np.int64).reshape(len(uses), -1).T
+        booked, held, unseen = columns[:-1].reshape(3, DIMENSIONS, -1)
+        numbers = np.array(rows, dtype=np.int64)
+        load = self._load_of(unseen[: MEMORY + 1], pick(self._percents, numbers), numbers)
+        fell = (*(booked < pick(self.booked, numbers)), *(load < pick(self.load, numbers)))
+        better: Mask = np.logical_or.reduce(fell)
         self.booked[:, numbers] = booked
         self.held[:, numbers] = held
-        self.stopping[numbers] = columns[-3]
+        self.stopping[numbers] = columns[-1]
         self.ending.difference_update(rows)
         self.ending.update(compress(rows, np.logical_or.reduce(held != booked).tolist()))
-        self.open[numbers] = opens
         self.load[:, numbers] = load
         if self._has_devices:
-            for node, row, use in zip(nodes, rows, uses, strict=True):
-                self._fill_devices(node, row, use)
-        self.changes.note_all(rows)
-        self.renewed.note_all([*compress(rows, better.tolist()), *described])
+            for node_id, row, use in zip(node_ids, rows, uses, strict=True):
+                self._fill_devices(fleet.facts.nodes[node_id], row, use)
+        return better
 
     def _load_of(self, unseen: Integers, percents: Integers, rows: Integers) -> Floats:
         """Return what is measured, with what is placed but not yet seen, of cpu and memory."""

@@ -106,7 +106,9 @@ class Planner:
         policy = self.fleet.facts.policy_position
         folded = self.fleet.fold(commit)
         known = [node_id for node_id in folded.nodes if node_id in self.fleet.facts.nodes]
-        self.arrays.refresh(self.fleet, known)
+        event = commit.envelopes[0].event
+        decided = event if isinstance(event, ev.RoundDecided) else None
+        self.arrays.refresh(self.fleet, known, replicas_only=_only_of_replicas(decided))
         self.victims.touch(known)
         if self.fleet.silent or self.agenda.losing:
             see_silent(self.fleet, self.agenda, folded.nodes)
@@ -117,10 +119,8 @@ class Planner:
             self.agenda.refresh(self.fleet, self.fleet.facts.deployments)
         if folded.quotas_changed:
             self.agenda.regroup(self.fleet)
-        if folded.verdicts[0].accepted:
-            event = commit.envelopes[0].event
-            if isinstance(event, ev.RoundDecided):
-                self._settle_proposal(event)
+        if decided is not None and folded.verdicts[0].accepted:
+            self._settle_proposal(decided)
         return folded
 
     def _settle_proposal(self, accepted: ev.RoundDecided) -> None:
@@ -274,3 +274,10 @@ class Planner:
             work.looked_in_vain.add(deployment.id)
         else:
             work.add(outcome)
+
+
+def _only_of_replicas(decided: ev.RoundDecided | None) -> bool:
+    """Tell whether a commit is a round that says nothing of nodes themselves: mostly so."""
+    if decided is None:
+        return False
+    return not any(isinstance(outcome, ev.NodeOffline) for outcome in decided.outcomes)
