@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from fogbank.codec.values import spec_to_pb
+from fogbank.runtime.grpc_errors import from_rpc_error
 from fogbank.v1 import deployment_service_pb2 as pb
 from fogbank.v1 import deployments_pb2, resources_pb2
 from tests.support.fleet_log import a_spec
@@ -126,6 +127,7 @@ async def test_undo_brings_image_and_environment_back_as_an_update() -> None:
         request = pb.RollbackDeploymentRequest(deployment_id=made.id)
         error = await refusal(service.RollbackDeployment(request, metadata=ALICES))
         assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
+        assert from_rpc_error(error).reason == "ONLY_REVISION"
         spec = deployments_pb2.DeploymentSpec(container_image="nginx:1.27")
         mask = ("container_image", "env")
         await update(world, change(made.id, *mask, spec=spec, env={"MODE": "two"}))
