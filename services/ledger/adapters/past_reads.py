@@ -59,9 +59,15 @@ _STANDING = (
     "WHERE h.deployment_id = known.id AND h.sequence <= :upto "
     "ORDER BY h.sequence DESC LIMIT 1) AS h"
 )
-_ALL_GONE = f"SELECT {_ROW}, {_GONE}::smallint, 'deleted' COLLATE \"C\" " + _PRESENT.format(
-    lives="d.deleted_at IS NOT NULL AND d.version < :before"
+# Who was gone already, which is nearly all there ever was: counted and sorted by indexes alone, so
+# that those whose id was created anew since, which are few, are counted apart.
+_GONE_ROW = f"SELECT {_ROW}, {_GONE}::smallint AS exact, 'deleted' COLLATE \"C\" AS status"
+_LONG_GONE = "d.deleted_at IS NOT NULL AND d.version < :before"
+_SHOWN_GONE = f"{_GONE_ROW} {_PRESENT.format(lives=_LONG_GONE)}"
+_GONE_OR_ANEW = (
+    f"{_GONE_ROW} FROM public.deployments AS d WHERE d.created_at <= :at AND {_LONG_GONE}"
 )
+_ANEW = _SHOWN_GONE.replace("NOT EXISTS", "EXISTS")
 _SORTS = {
     DeploymentSort.CREATED_AT: "created_at",
     DeploymentSort.NAME: "name",
@@ -113,20 +119,34 @@ class PostgresPast:
 
     async def deployments(self, wanted: DeploymentFilter, then: PastMoment) -> Page[str]:
         way = "ASC" if wanted.ascending else "DESC"
-        standing, values = _standing(wanted, then)
+        standing, conditions, values = _standing(wanted, then)
+        sort = _SORTS[wanted.sort_by]
+        counted = ["(SELECT count(*) FROM found)"]
+        # No more of each than could be on the page.
+        listed = f"SELECT id, {sort} FROM {{}} ORDER BY {sort} {way}, id {way} LIMIT :reach"  # noqa: S608 (our own names)
+        parts = [listed.format("found")]
+        if DeploymentStatus.DELETED in wanted.statuses:
+            all_, anew, shown = (
+                f"({source}) AS gone WHERE {conditions}"
+                for source in (_GONE_OR_ANEW, _ANEW, _SHOWN_GONE)
+            )
+            counted += [f"(SELECT count(*) FROM {all_})", f"-(SELECT count(*) FROM {anew})"]  # noqa: S608 (our own names)
+            parts.append(listed.format(shown))
+        found = " UNION ALL ".join(f"({part})" for part in parts)
         query = _query(
-            f"{standing} SELECT (SELECT count(*) FROM found) AS total, ARRAY("  # noqa: S608 (our own names)
-            f"SELECT id::text FROM found ORDER BY {_SORTS[wanted.sort_by]} {way}, id {way} "
-            "LIMIT :limit OFFSET :offset) AS ids",
+            f"{standing} SELECT {' + '.join(counted)} AS total, ARRAY("  # noqa: S608 (our own names)
+            f"SELECT page.id::text FROM ({found}) AS page "
+            f"ORDER BY page.{sort} {way}, page.id {way} LIMIT :limit OFFSET :offset) AS ids",
             values,
         )
-        paged = {"limit": wanted.limit, "offset": wanted.offset}
+        reach = wanted.limit + wanted.offset
+        paged = {"limit": wanted.limit, "offset": wanted.offset, "reach": reach}
         async with outages_named(), self._engine.connect() as connection:
             row = (await connection.execute(query, values | paged)).one()
             return Page(tuple(row.ids), row.total)
 
     async def statuses(self, cluster_id: int, then: PastMoment) -> Mapping[DeploymentStatus, int]:
-        standing, values = _standing(DeploymentFilter(cluster_id=cluster_id), then)
+        standing, _, values = _standing(DeploymentFilter(cluster_id=cluster_id), then)
         query = _query(f"{standing} SELECT exact, count(*) FROM found GROUP BY exact", values)  # noqa: S608 (our own names)
         async with outages_named(), self._engine.connect() as connection:
             rows = await connection.execute(query, values)
@@ -180,16 +200,16 @@ class PostgresPast:
             }
 
 
-def _standing(wanted: DeploymentFilter, then: PastMoment) -> tuple[str, dict[str, Any]]:
-    """Return what names the deployments that are wanted `found`, and the values it takes."""
+def _standing(wanted: DeploymentFilter, then: PastMoment) -> tuple[str, str, dict[str, Any]]:
+    """Return what names the deployments that are wanted `found`, but for those long gone.
+
+    And on which conditions they are wanted, and the values that these take.
+    """
     values: dict[str, Any] = {
         "at": bounded(then.log_time_us),
         "upto": then.sequence,
         "before": pack(then.sequence + 1, 0),
     }
-    source = _STANDING
-    if DeploymentStatus.DELETED in wanted.statuses:
-        source += f" UNION ALL {_ALL_GONE}"
     conditions = [f"exact <> {_GONE}"]
     if wanted.statuses:
         conditions = ["exact = ANY(:statuses)"]
@@ -206,8 +226,9 @@ def _standing(wanted: DeploymentFilter, then: PastMoment) -> tuple[str, dict[str
             values[name] = value
     if wanted.created_after_us > LAST_INSTANT_US:
         conditions.append("false")
-    found = f"SELECT * FROM ({source}) AS standing WHERE {' AND '.join(conditions)}"  # noqa: S608 (our own names)
-    return f"WITH found AS MATERIALIZED ({found})", values
+    joined = " AND ".join(conditions)
+    found = f"SELECT * FROM ({_STANDING}) AS standing WHERE {joined}"  # noqa: S608 (our own names)
+    return f"WITH found AS MATERIALIZED ({found})", joined, values
 
 
 def _amounts(joined: str) -> tuple[int, ...]:

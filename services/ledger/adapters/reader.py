@@ -238,11 +238,12 @@ async def _paged(
 
 
 def _conditions(wanted: DeploymentFilter) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = [
-        _D.exact_status.in_([int(status) for status in wanted.statuses])
-        if wanted.statuses
-        else _D.exact_status != int(DeploymentStatus.DELETED)
-    ]
+    conditions: list[ColumnElement[bool]] = []
+    if not wanted.statuses:
+        conditions.append(_D.exact_status != int(DeploymentStatus.DELETED))
+    elif set(wanted.statuses) < set(DeploymentStatus):
+        # Of all statuses an index alone counts them.
+        conditions.append(_D.exact_status.in_([int(status) for status in wanted.statuses]))
     if DeploymentStatus.DELETED not in wanted.statuses:
         # Follows from the status, and is what the indexes of living ones are of.
         conditions.append(_D.deleted_at.is_(None))
