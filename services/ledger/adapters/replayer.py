@@ -15,6 +15,7 @@ from typing import BinaryIO
 from fogbank.codec import CodecError, decode_commit
 from fogbank.domain.envelope import Commit
 from fogbank.domain.fleet import FleetState, StateDiffersError
+from fogbank.domain.ids import digest
 from fogbank.domain.rederived import Span
 from fogbank.domain.snapshots import Snapshot, SnapshotRefusedError, restored
 from fogbank.placement import ENGINE
@@ -154,13 +155,21 @@ def _decoded(commits: tuple[KeptCommit, ...]) -> Iterator[Commit]:
 
 def _checked(kept: KeptCommit, only: Collection[int] | None = None) -> Commit:
     """Return a commit, of events that aren't among `only` the places."""
-    commit = decode_commit(kept.sequence, kept.service, kept.instance, kept.data, only=only)
-    if commit.digest != kept.digest:
+    try:
+        commit = decode_commit(kept.sequence, kept.service, kept.instance, kept.data, only=only)
+    except CodecError:
+        _require_intact(kept, digest(kept.data))  # it is mended then, and no other release reads it
+        raise
+    _require_intact(kept, commit.digest)
+    return commit
+
+
+def _require_intact(kept: KeptCommit, computed: bytes) -> None:
+    if computed != kept.digest:
         raise DamagedError(
             f"the ledger's copy of commit {kept.sequence} is damaged: its bytes have sha256 "
-            f"{commit.digest.hex()}, noted were {kept.digest.hex()}"
+            f"{computed.hex()}, noted were {kept.digest.hex()}"
         )
-    return commit
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
