@@ -21,6 +21,9 @@ from services.ledger.core.touched import ThingKind, TouchRow, is_id
 _AT_ONCE = 50
 # What becomes one message to another process stays below some MiB.
 _BYTES_AT_ONCE = 4 * 1024 * 1024
+# Most commits are small, and each part is two statements and a message; a statement bears so many
+# parameters.
+_PART_COMMITS = 1_000
 
 _C = COMMITS.c
 # Positions as `fogbank.domain.position` packs them.
@@ -187,7 +190,7 @@ def _parts(found: Sequence[Row[Any]]) -> Iterator[list[Row[Any]]]:
     size = 0
     for row in found:
         size += row.size
-        if part and (len(part) == _AT_ONCE or size > _BYTES_AT_ONCE):
+        if part and (len(part) == _PART_COMMITS or size > _BYTES_AT_ONCE):
             yield part
             part, size = [], row.size
         part.append(row)
