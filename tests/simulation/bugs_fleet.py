@@ -43,6 +43,7 @@ def memory_not_booked() -> Patches:
     def blind(self: room.Room) -> None:
         begin(self)
         self._booked[1, :] = 0
+        self._forget_plain(range(self.arrays.size))
 
     return [patch.object(room.Room, "begin", blind)]
 
