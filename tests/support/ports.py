@@ -1,12 +1,16 @@
 """Free TCP ports, so that no test claims a fixed one."""
 
 import errno
+import os
 import random
 import socket
 
 # Below those that the kernel gives to whoever asks for any: a client's connection must not take the
-# port of a server that starts a moment later, or starts again. Above what `fog up` takes.
-_PORTS = range(32_000, 32_768)
+# port of a server that starts a moment later, or starts again. Below what `fog up` takes, and each
+# worker of a run has its own: while a server is down for a test, no other may take its port.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_PORTS = range(10_000 + _WORKER, 20_000, _WORKERS)
 _drawn: set[int] = set()
 
 
