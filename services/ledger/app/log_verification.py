@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -31,7 +30,7 @@ _SHOWN = 16
 _NOTES_NAMED = 4
 # The log hands out what has arrived: a few commits. A question to the database is worth this much.
 _ENOUGH_BYTES = 2 * 1024 * 1024
-# Batches that may wait for their comparison, each at most `MAX_BATCH_BYTES` twice.
+# Batches that may wait for their comparison.
 _AHEAD = 1
 
 _MEND_STORE = "`fog audit restore` mends one store from the other"
@@ -147,12 +146,12 @@ class LogVerification:
             )
         while check.tree.size < check.last:
             try:
-                # The next batches are on their way while one is hashed.
+                # The next batches are on their way while one is hashed: some milliseconds in which
+                # nobody else has a turn. In another thread it would wait for its turns itself.
                 reading = taken_ahead(self._batches(check.tree.size + 1, check.last), _AHEAD)
                 async with aclosing(reading) as batches:
                     async for batch in batches:
-                        # A batch may be some MiB to hash, and the projection goes on meanwhile.
-                        for each in await asyncio.to_thread(_compare_batch, check, batch):
+                        for each in _compare_batch(check, batch):
                             yield each
                 if check.tree.size < check.last:
                     yield check.wrong(check.tree.size + 1, "the log ends before it", _MEND_LOG)
@@ -207,11 +206,12 @@ async def _gathered(
     size = 0
     try:
         async for batch in batches:
-            gathered += batch
-            size += sum(len(commit.data) for commit in batch)
-            if size >= _ENOUGH_BYTES:
-                yield gathered
-                gathered, size = [], 0
+            for commit in batch:
+                gathered.append(commit)
+                size += len(commit.data)
+                if size >= _ENOUGH_BYTES:
+                    yield gathered
+                    gathered, size = [], 0
     except LogBrokenError as error:
         if gathered:
             yield gathered
