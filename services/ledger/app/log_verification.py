@@ -212,10 +212,10 @@ async def _gathered(
                 if size >= _ENOUGH_BYTES:
                     yield gathered
                     gathered, size = [], 0
-    except LogBrokenError as error:
+    except LogBrokenError:
         if gathered:
             yield gathered
-        raise error from error.__cause__
+        raise
     if gathered:
         yield gathered
 
