@@ -16,16 +16,16 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 from itertools import compress
-from math import floor
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.policy import Policy
-from fogbank.placement.arrays import DIMENSIONS, Floats, Integers, Mask, amounts, pick
+from fogbank.placement.arrays import DIMENSIONS, Integers, Mask, amounts, pick
+from fogbank.placement.bases import CLOSE, NOT_CLOSE, Sums
 from fogbank.placement.filters import Filters, passing
-from fogbank.placement.strategies import ALL, OfOne, Rows, nearness, score_rows, strategy_of
+from fogbank.placement.strategies import ALL, Rows, nearness, score_rows, strategy_of
 
 if TYPE_CHECKING:
     from fogbank.placement.room import Room
@@ -77,10 +77,9 @@ class Board:
         self._falls = strategy.falls and foreseeable
         # A row that is worth less than before is worked out in plain numbers where there is this,
         # or it is known beforehand what it will be worth.
-        of_one = strategy.of_one if self._falls else None
-        self._total = of_one(policy) if of_one is not None else None
-        self._steps, self._whole_above = strategy.steps, strategy.whole_above
-        self._ahead = foreseeable and of_one is None
+        bases = room.boards.bases(strategy) if self._falls else None
+        self._sums = Sums(bases, self._asked, strategy) if bases is not None else None
+        self._ahead = foreseeable and bases is None
         if self._falls:
             room.expect(self.ask)
         # For each row how far the room's `changes` went when its key was worked out last: if it
@@ -90,9 +89,6 @@ class Board:
         self._known_at_of = self._key_of = self._known_at.data
         # How many changed rows cost less one by one than making the front anew does.
         self._few = 0
-        # How near each region is to the one asked about.
-        self._near: list[float] = []
-        self._near_from: Floats | None = None
         self._seen = self._seen_renewed = self._seen_scarce = -1
 
     # Keeping up.
@@ -104,9 +100,9 @@ class Board:
         taken on, and that still passes, may wait until it is about to be chosen.
         """
         room, arrays = self._room, self._room.arrays
-        near = nearness(arrays.near, arrays.regions, self._spec.region, self._policy)
-        if near is not self._near_from:
-            self._near_from, self._near = near, near.tolist()
+        if self._sums is not None:
+            near = nearness(arrays.near, arrays.regions, self._spec.region, self._policy)
+            self._sums.refresh(near)
         upto = room.changes.end
         if upto == self._seen:
             return
@@ -155,6 +151,8 @@ class Board:
             self._keys[rows] = keys = self._work_out(rows)
             self._count(keys, 1)
             self._known_at[rows] = self._room.last_changes(rows)
+            if self._sums is not None:
+                self._sums.work_out(rows)
 
     def _work_out_few(self, rows: list[int]) -> None:
         """Work out a few rows, and what they will be after one more; move them to their places."""
@@ -162,13 +160,20 @@ class Board:
             self._foresee(rows, 2)
             keys = [self._next[row].pop() for row in rows]
         else:
-            keys = self._work_out(np.array(rows, dtype=np.int64)).tolist()
+            numbers = np.array(rows, dtype=np.int64)
+            keys = self._work_out(numbers).tolist()
+            if self._sums is not None:
+                self._sums.work_out(numbers)
         for row, key in zip(rows, keys, strict=True):
             self._move(row, key)
 
     def _lower_all(self, rows: Integers) -> None:
         """Work out many rows that pass all filters, but for those by amount, and are worth less."""
         if not rows.size:
+            return
+        if self._sums is not None:
+            self._keys[rows] = self._added_up(rows, self._sums)
+            self._known_at[rows] = self._room.last_changes(rows)
             return
         if rows.size > self._keys.shape[0] // 2:
             self._work_out_all()
@@ -186,6 +191,16 @@ class Board:
         self._keys[rows] = keys
         self._known_at[rows] = self._room.last_changes(rows)
 
+    def _added_up(self, rows: Integers, sums: Sums) -> Integers:
+        """Return the keys of rows that pass all filters."""
+        keys, close = sums.scores(rows)
+        np.subtract(_MIDDLE, keys, out=keys)
+        keys <<= _ROW_BITS
+        keys |= rows
+        if close.size:
+            keys[close] = self._work_out(rows.take(close))
+        return keys
+
     def _foresee(self, rows: list[int], depth: int) -> None:
         """Work out what rows are worth, and will be, in so many steps."""
         numbers = np.array(rows, dtype=np.int64)
@@ -202,6 +217,8 @@ class Board:
             self._key_of, self._known_at_of = self._keys.data, self._known_at.data
             self._few = _FEW + size // _FEW_OF
         self._known_at[:] = self._room.last_changes(ALL)
+        if self._sums is not None:
+            self._sums.work_out(ALL)
         for first in range(0, size, _PIECE):
             last = min(first + _PIECE, size)
             self._keys[first:last] = self._work_out(slice(first, last))
@@ -304,8 +321,8 @@ class Board:
 
     def _best(self, count: int, occupied: Sequence[int]) -> list[int]:
         wanted = count + len(occupied)
-        if self._total is not None:
-            found = self._lowered_first(wanted, self._total)
+        if self._sums is not None:
+            found = self._lowered_first(wanted, self._sums)
         elif self._falls:
             found = self._first(wanted)
         else:
@@ -338,17 +355,13 @@ class Board:
             lowered += len(stale)
             self._work_out_few(stale)
 
-    def _lowered_first(self, wanted: int, total: OfOne) -> list[int]:
+    def _lowered_first(self, wanted: int, sums: Sums) -> list[int]:
         """Return the first keys in front, once they are as they should be.
 
         A node in front that may be worth less is worked out and moved to where it belongs by now.
         """
-        room, front = self._room, self._front
-        changed_at, plain = room.changed_at, room.plain
-        cpu_load, memory_load = room.cpu_load, room.memory_load
-        known_at, key_of = self._known_at_of, self._key_of
-        asked_cpu, asked_memory, asked_storage, asked_gpu = self._asked
-        near, steps, whole_above = self._near, self._steps, self._whole_above
+        front, base_of, offset_of = self._front, sums.bases.of_row, sums.offset_of
+        changed_at, known_at, key_of = self._room.changed_at, self._known_at_of, self._key_of
         found: list[int] = []
         missing, place, bound, patience = wanted, len(front) - 1, self._bound, self._few
         while missing:
@@ -370,17 +383,11 @@ class Board:
                 continue
             patience -= 1
             known_at[row] = changed
-            free, room_cpu, room_memory, region = plain[row] or room.make_plain(row)
-            cpu, memory, storage, gpu = free
-            cpu -= asked_cpu
-            memory -= asked_memory
-            if cpu < 0 or memory < 0 or storage < asked_storage or gpu < asked_gpu:
-                self._work_out_few([row])
-                place = len(front) - 1 - len(found)
-                continue
-            cpu_idle, memory_idle = 1.0 - cpu_load[row], 1.0 - memory_load[row]
-            terms = total(cpu, memory, room_cpu, room_memory, cpu_idle, memory_idle, near[region])
-            key = (_MIDDLE - floor(terms * steps + whole_above)) << _ROW_BITS | row
+            terms = base_of[row] + offset_of[row]
+            score = int(terms)
+            if not CLOSE < terms - score < NOT_CLOSE:
+                score = sums.score_of_one(row)
+            key = (_MIDDLE - score) << _ROW_BITS | row
             if key != before:
                 key_of[row] = key
                 del front[place]

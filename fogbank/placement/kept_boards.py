@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.policy import Policy, Ties
+from fogbank.placement.bases import Bases
 from fogbank.placement.boards import Board
-from fogbank.placement.strategies import strategy_of
+from fogbank.placement.strategies import Strategy, strategy_of
 
 if TYPE_CHECKING:
     from fogbank.placement.room import Room
@@ -25,12 +26,14 @@ class Boards:
         self._room = room
         self._policy: Policy | None = None
         self._boards: dict[object, Board] = {}
+        self._bases: dict[str, Bases] = {}
 
     def board(self, spec: DeploymentSpec, policy: Policy) -> Board | None:
         """Return the board of an ask, up to date; None where ties do not go by the stable order."""
         if policy is not self._policy:
             self._policy = policy
             self._boards.clear()
+            self._bases.clear()
         strategy = strategy_of(spec, policy)
         if (strategy.ties or policy.ties) is not Ties.ORDER:
             return None
@@ -56,3 +59,13 @@ class Boards:
         self._boards[kind] = board
         board.refresh()
         return board
+
+    def bases(self, strategy: Strategy) -> Bases | None:
+        """Return what nodes are worth before anything is asked, where a strategy's terms allow."""
+        if strategy.of_one is None or self._policy is None:
+            return None
+        known = self._bases.get(strategy.name)
+        if known is None:
+            total = strategy.of_one(self._policy)
+            known = self._bases[strategy.name] = Bases(self._room, total, strategy.steps)
+        return known

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 from fogbank.domain.deployment import DeploymentSpec
 from fogbank.domain.policy import Policy
 from fogbank.placement.arrays import CPU, MEMORY, Floats, Integers
 from fogbank.placement.strategies.rows import Rows
 
-# From what stays free of cpu and of memory after placing, the room of both (1 for none), the idle
-# shares of both, and how near the node's region is.
-OfOne = Callable[[int, int, float, float, float, float, float], float]
+_Number = TypeVar("_Number", float, Floats)
+
+
+class OfOne(Protocol):
+    """What the terms of a node where an ask fits sum to, or of many nodes."""
+
+    def __call__(  # noqa: PLR0917  names take a third longer, and it is called for each candidate
+        self,
+        cpu_free: _Number,
+        memory_free: _Number,
+        cpu: _Number,
+        memory: _Number,
+        cpu_idle: _Number,
+        memory_idle: _Number,
+        near: _Number,
+        /,
+    ) -> _Number:
+        """Return the sum.
+
+        From what stays free of cpu and of memory after placing, the room of both (1 for none), the
+        idle shares of both, and how near the node's region is. It is linear but for the room.
+        """
 
 
 def balanced(rows: Rows, ask: Integers, spec: DeploymentSpec, policy: Policy) -> dict[str, Floats]:
@@ -36,15 +55,16 @@ def balanced_of_one(policy: Policy) -> OfOne:
     resource_weight, locality_weight = policy.resource_weight, policy.locality_weight
     cpu_load_weight, memory_load_weight = policy.cpu_load_weight, policy.memory_load_weight
 
-    def total(  # noqa: PLR0917  names take a third longer, and it is called for each candidate
-        cpu_free: int,
-        memory_free: int,
-        cpu: float,
-        memory: float,
-        cpu_idle: float,
-        memory_idle: float,
-        near: float,
-    ) -> float:
+    def total(  # noqa: PLR0917  as `OfOne` has it
+        cpu_free: _Number,
+        memory_free: _Number,
+        cpu: _Number,
+        memory: _Number,
+        cpu_idle: _Number,
+        memory_idle: _Number,
+        near: _Number,
+        /,
+    ) -> _Number:
         return (
             (cpu_free / cpu + memory_free / memory) / 2.0 * resource_weight
             + cpu_idle * cpu_load_weight

@@ -8,11 +8,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fogbank.domain import events as ev
+from fogbank.domain.fleet import FleetState
 from fogbank.domain.policy import Policy
-from fogbank.placement.arrays import amounts
+from fogbank.placement.arrays import FleetArrays, amounts
+from fogbank.placement.bases import Bases, Sums
+from fogbank.placement.room import Room
 from fogbank.placement.strategies import STRATEGIES, Rows, nearness, terms_of
 from fogbank.placement.strategies.catalogue import score_rows
-from tests.support.fleet_log import a_spec
+from tests.support.fleet_log import LittleLog, a_fingerprint, a_spec
 
 REGIONS = ["us-east", "us-west", "eu-north"]
 PLAIN = sorted(name for name, each in STRATEGIES.items() if each.of_one is not None)
@@ -67,3 +71,45 @@ def test_plain_numbers_and_arrays_agree(
         )
         assert terms == sums[number]
         assert floor(terms * strategy.steps + strategy.whole_above) == scores[number]
+
+
+sizes = st.sampled_from([0, 1, 100, 900, 3_000, 64_000, 1 << 40])
+
+
+@given(
+    st.lists(
+        st.tuples(sizes, sizes, st.integers(0, 100), st.integers(0, len(REGIONS) - 1)),
+        min_size=1,
+        max_size=12,
+    ),
+    st.tuples(sizes, sizes),
+    st.integers(0, 1_000),
+)
+def test_sums_are_the_scores_of_the_strategy_but_for_those_that_are_close(
+    fleet: list[tuple[int, int, int, int]], asked: tuple[int, int], thousandths: int
+) -> None:
+    world, policy = LittleLog(), Policy(resource_weight=thousandths / 1_000)
+    state, arrays = FleetState(), FleetArrays()
+    for number, (cpu, memory, percent, region) in enumerate(fleet):
+        host = a_fingerprint(cpu=cpu, memory=memory, region=REGIONS[region])
+        node_id, commit = world.connect(f"fog-{number}", host)
+        state.fold(commit)
+        load = ev.NodeLoadChanged(node_id, world.epochs[node_id], percent, 100 - percent, 0)
+        state.fold(world.fact(load))
+    arrays.refresh(state, state.facts.nodes)
+    room = Room(arrays)
+    spec = a_spec(cpu=asked[0], memory=asked[1], storage=0)
+    ask = amounts(spec.resources)
+    strategy = STRATEGIES["balanced"]
+    assert strategy.of_one is not None
+    bases = Bases(room, strategy.of_one(policy), strategy.steps)
+    sums = Sums(bases, ask[:, 0].tolist(), strategy)
+    sums.refresh(nearness(arrays.near, arrays.regions, spec.region, policy))
+    sums.work_out(slice(None))
+    rows = np.flatnonzero((arrays.allocatable >= ask).all(axis=0))
+    expected = score_rows(Rows.of(arrays, room.booked), ask, spec, policy)[rows]
+    scores, close = sums.scores(rows)
+    right = scores == expected
+    right[close] = True
+    assert right.all()
+    assert [sums.score_of_one(row) for row in rows.tolist()] == expected.tolist()
