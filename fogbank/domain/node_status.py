@@ -14,6 +14,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def node_reason(fleet: FleetState, node: NodeFact, status: NodeStatus | None = None) -> str:
     """Return why a node has its status, if that is at hand; empty while it is ready."""
     match status or fleet.node_status(node):
+        case NodeStatus.ACTIVE | NodeStatus.IDLE:
+            return ""
         case NodeStatus.REMOVED:
             return "Removed from the fleet"
         case NodeStatus.OFFLINE:
@@ -22,8 +24,6 @@ def node_reason(fleet: FleetState, node: NodeFact, status: NodeStatus | None = N
             return _maintenance(fleet, node)
         case NodeStatus.BUSY:
             return f"Measured load is over {fleet.facts.policy.busy_load_percent} %"
-        case _:
-            return ""
 
 
 def _maintenance(fleet: FleetState, node: NodeFact) -> str:

@@ -58,7 +58,9 @@ class RolloutView:
 def wanted_revision(fleet: FleetState, deployment: DeploymentFact) -> int:
     """Return the revision that new replicas are of: the one asked for, unless it failed."""
     decision = fleet.decisions.deployments.get(deployment.id)
-    if decision is None or decision.bad_revision != deployment.revision:
+    if decision is None or not decision.failed_revisions:
+        return deployment.revision  # mostly so
+    if decision.bad_revision != deployment.revision:
         return deployment.revision
     good = deployment.revision_of(decision.good_revision)
     return deployment.revision if good is None else good.number

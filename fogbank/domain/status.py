@@ -20,6 +20,9 @@ from fogbank.domain.value import value
 
 CREATED_REASON = "Deployment created by user"
 
+# In how many slots of a deployment a replica is placed, runs and is done.
+Counts = tuple[int, int, int]
+
 
 @value
 class StatusChange:
@@ -56,7 +59,7 @@ class ReplicaView:
     placed: PlacedReplica | None
     observed: Observed | None
     state: ReplicaState
-    unknown: bool
+    unknown: bool = False
 
     @property
     def running(self) -> bool:
@@ -79,26 +82,17 @@ def replica_views(fleet: FleetState, deployment: DeploymentFact) -> tuple[Replic
         return tuple(placed_view(fleet, last[slot]) for slot in sorted(last))
     if decision is not None and decision.failed_version == deployment.version:
         return ()
-    views = []
+    views: list[ReplicaView] = []
     name = None
     for slot in range(deployment.spec.replicas):
-        view = _filled_view(fleet, decision, slot) if decision else None
-        if view is not None:
-            views.append(view)
-            continue
-        generation = (decision.generations.get(slot, 0) if decision else 0) + 1
-        name = name or replica_ids(deployment.id)
-        views.append(
-            ReplicaView(
-                name(slot, generation),
-                slot,
-                generation,
-                None,
-                None,
-                ReplicaState.PENDING,
-                unknown=False,
+        view = _filled_view(fleet, decision, slot) if decision is not None else None
+        if view is None:
+            name = name or replica_ids(deployment.id)
+            generation = (decision.generations.get(slot, 0) if decision is not None else 0) + 1
+            view = ReplicaView(
+                name(slot, generation), slot, generation, None, None, ReplicaState.PENDING
             )
-        )
+        views.append(view)
     return tuple(views)
 
 
@@ -118,29 +112,34 @@ def _filled_view(fleet: FleetState, decision: DeploymentDecision, slot: int) -> 
 
 def placed_view(fleet: FleetState, placed: PlacedReplica) -> ReplicaView:
     """Return the view of one replica that a round put on a node, whatever its slot is filled by."""
-    node = fleet.facts.nodes.get(placed.node_id)
-    observed = fleet.observed(placed)
-    final = observed is not None and observed.final
+    facts, id_, node_id = fleet.facts, placed.id, placed.node_id
+    node = facts.nodes.get(node_id)
+    observed = facts.observed.get((id_, node_id))
+    silent = node is not None and fleet.offline_since_us(node) is not None
     return ReplicaView(
-        placed.id,
+        id_,
         placed.slot,
         placed.generation,
         placed,
         observed,
         state_of(observed, node),
-        not final and node is not None and fleet.offline_since_us(node) is not None,
+        silent and (observed is None or not observed.final),
     )
+
+
+# What a deployment is after which fewer replicas than wanted mean that it is degraded.
+_WAS_WELL = frozenset({DeploymentStatus.RUNNING, DeploymentStatus.DEGRADED})
 
 
 def derive_status(
     fleet: FleetState,
     deployment: DeploymentFact,
     before: DeploymentStatus | None,
-    views: Iterable[ReplicaView] | None = None,
+    counts: Counts | None = None,
 ) -> tuple[DeploymentStatus, str]:
     """Return a deployment's status and the reason, given its status so far.
 
-    `views` are those of its slots, for who has them at hand.
+    `counts` are those of its views, for who has them at hand.
     """
     if deployment.deleted:
         return DeploymentStatus.DELETED, "Deployment deleted by user"
@@ -150,7 +149,7 @@ def derive_status(
     if decision is None and before is None:
         return DeploymentStatus.PENDING, CREATED_REASON
     wanted = deployment.spec.replicas
-    placed, running, done = _counts(fleet, decision, wanted) if views is None else _counts_of(views)
+    placed, running, done = _counts(fleet, decision, wanted) if counts is None else counts
     preempted = _preempted(decision, wanted)
     if placed == 0:
         waiting = preempted or (decision.reason if decision else "")
@@ -161,7 +160,7 @@ def derive_status(
         return DeploymentStatus.COMPLETED, _of_all(wanted, "completed")
     if running + done == wanted:
         return DeploymentStatus.RUNNING, _of_all(wanted, "started successfully")
-    if preempted or before in {DeploymentStatus.RUNNING, DeploymentStatus.DEGRADED}:
+    if preempted or before in _WAS_WELL:
         return DeploymentStatus.DEGRADED, preempted or f"{running} of {wanted} replicas running"
     if placed == wanted or before is DeploymentStatus.SCHEDULED:
         return DeploymentStatus.SCHEDULED, _scheduled(wanted)
@@ -196,42 +195,42 @@ def _scheduled(replicas: int) -> str:
     return "Scheduled 1 replica" if replicas == 1 else f"Scheduled {replicas} replicas across nodes"
 
 
-def _counts(
-    fleet: FleetState, decision: DeploymentDecision | None, wanted: int
-) -> tuple[int, int, int]:
-    """Return in how many slots a replica is placed, runs and is done, as their views show it.
+def _counts(fleet: FleetState, decision: DeploymentDecision | None, wanted: int) -> Counts:
+    """Return the counts of a deployment's views.
 
-    It is asked with every commit that touches a deployment, so no views are made for it.
+    They are asked for with every commit that touches it, so no views are made for them.
     """
     if decision is None:
         return 0, 0, 0
     if decision.leaving:
         filled = (_filled_view(fleet, decision, slot) for slot in range(wanted))
-        return _counts_of([view for view in filled if view is not None])
+        return counts_of([view for view in filled if view is not None])
+    placements, observed_of = fleet.decisions.placements, fleet.facts.observed
     placed = running = done = 0
     for slot, replica_id in decision.slots.items():
         if slot >= wanted:
             continue
         placed += 1
-        replica = fleet.decisions.placements[replica_id]
-        observed = fleet.observed(replica)
+        node_id = placements[replica_id].node_id
+        observed = observed_of.get((replica_id, node_id))
         if observed is None:
             continue
         if observed.state is ReplicaState.RUNNING:
-            running += observed.final or _is_there(fleet, replica.node_id)
+            running += observed.final or _is_there(fleet, node_id)
         elif observed.state is ReplicaState.COMPLETE:
             done += observed.final
     return placed, running, done
 
 
-def _counts_of(views: Iterable[ReplicaView]) -> tuple[int, int, int]:
-    """Return the same of the views of all slots."""
+def counts_of(views: Iterable[ReplicaView]) -> Counts:
+    """Return the counts of a deployment whose slots have these views."""
     placed = running = done = 0
     for view in views:
         if view.placed is not None:
             placed += 1
-            running += view.running
-            done += _completed(view)
+            if view.observed is not None:
+                running += view.running
+                done += _completed(view)
     return placed, running, done
 
 
@@ -243,9 +242,9 @@ def _is_there(fleet: FleetState, node_id: str) -> bool:
 
 def _preempted(decision: DeploymentDecision | None, wanted: int) -> str:
     """Return in words who took a replica's room that is still missing; empty if nobody did."""
-    takers = decision.preempted if decision else {}
-    if not takers:
+    if decision is None or not decision.preempted:
         return ""
+    takers = decision.preempted
     return next((preempted_reason(takers[slot]) for slot in sorted(takers) if slot < wanted), "")
 
 
@@ -260,7 +259,7 @@ def derive_health(
 
     `views` are those of all slots of a deployment that has this status.
     """
-    if status in {DeploymentStatus.PENDING, DeploymentStatus.SCHEDULED}:
+    if status is DeploymentStatus.PENDING or status is DeploymentStatus.SCHEDULED:
         return Health.UNKNOWN
     if status is DeploymentStatus.RUNNING:
         return _health_of_running(fleet, views)
@@ -302,7 +301,11 @@ def reason_now(
     if status not in _PLACED:
         return told
     told = f"{told}{_gone_back(fleet, deployment)}"
-    troubles = [(view.slot, words) for view in views if (words := _trouble(fleet, view))]
+    troubles = [
+        (view.slot, words)
+        for view in views
+        if view.observed is not None and (words := _trouble(fleet, view))
+    ]
     if not troubles:
         return told
     (slot, words), *others = troubles

@@ -7,6 +7,7 @@ from fogbank.domain.node_status import node_reason
 from fogbank.domain.states import DeploymentStatus, Health
 from fogbank.domain.status import (
     ReplicaView,
+    counts_of,
     derive_health,
     derive_status,
     reason_now,
@@ -24,7 +25,9 @@ def deployment_view(fold: FleetFold, deployment: DeploymentFact) -> DeploymentVi
     changes = fold.recent_changes(deployment.id)
     decision = fleet.decisions.deployments.get(deployment.id)
     failed = status is DeploymentStatus.FAILED and decision is not None
-    _, told = derive_status(fleet, deployment, status, views)
+    counts = counts_of(views)
+    _, running, _ = counts
+    _, told = derive_status(fleet, deployment, status, counts)
     return DeploymentView(
         id=deployment.id,
         spec=deployment.spec,
@@ -36,7 +39,7 @@ def deployment_view(fold: FleetFold, deployment: DeploymentFact) -> DeploymentVi
         created_at_us=deployment.created_at_us,
         updated_at_us=fold.tracker.updated_at_us.get(deployment.id, deployment.created_at_us),
         deleted_at_us=deployment.deleted_at_us,
-        running_replicas=sum(view.running for view in views),
+        running_replicas=running,
         replicas=tuple(replica_summary(fold, view) for view in views),
         recent_changes=changes,
         available_nodes=decision.available_nodes if failed and decision is not None else None,

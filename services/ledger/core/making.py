@@ -19,6 +19,7 @@ from fogbank.domain.states import DeploymentStatus, Health, NodeStatus, ServiceT
 from fogbank.domain.status import (
     ReplicaView,
     StatusChange,
+    counts_of,
     derive_health,
     derive_status,
     reason_now,
@@ -65,18 +66,19 @@ def deployment_state_row(
     decision = fleet.decisions.deployments.get(deployment.id)
     waiting_for = clean(decision.reason) if decision is not None else ""
     failed = status is DeploymentStatus.FAILED and decision is not None
-    replicas = tuple([replica_row(view, waiting_for) for view in views])
-    _, told = derive_status(fleet, deployment, status, views)
+    counts = counts_of(views)
+    _, running, _ = counts
+    _, told = derive_status(fleet, deployment, status, counts)
     return DeploymentStateRow(
         deployment.id,
-        sum([view.running for view in views]),
+        running,
         STATUS_WORDS[status],
         status,
         derive_health(fleet, views, status),
         clean(reason_now(fleet, deployment, views, status, told)),
         decision.available_nodes if failed and decision is not None else None,
         bounded(updated_at_us),
-        replicas,
+        tuple([replica_row(view, waiting_for) for view in views]),
     )
 
 
@@ -121,22 +123,23 @@ def deployment_row(
 
 def replica_row(view: ReplicaView, waiting_for: str) -> ReplicaRow:
     """Return a replica, which waits for a node for a reason until it has one."""
-    placed, observed = view.placed, view.observed
-    if placed is None:
+    placed, observed, state = view.placed, view.observed, view.state
+    word = REPLICA_WORDS[state]
+    if placed is None or observed is None:
         return ReplicaRow(
             view.id,
             view.slot,
             view.generation,
-            None,
-            REPLICA_WORDS[view.state],
-            view.state,
+            None if placed is None else placed.node_id,
+            word,
+            state,
             None,
             None,
             Health.UNKNOWN,
             0,
-            waiting_for,
+            waiting_for if placed is None else clean(placed.reason),
             view.unknown,
-            (),
+            () if placed is None else placed.gpu_devices,
             (),
         )
     return ReplicaRow(
@@ -144,16 +147,16 @@ def replica_row(view: ReplicaView, waiting_for: str) -> ReplicaRow:
         view.slot,
         view.generation,
         placed.node_id,
-        REPLICA_WORDS[view.state],
-        view.state,
-        (clean(observed.container_id) or None) if observed else None,
-        (bounded(observed.started_at_us) or None) if observed else None,
-        observed.health if observed and not view.unknown else Health.UNKNOWN,
-        observed.restart_count if observed else 0,
-        clean((observed.reason if observed else "") or placed.reason),
+        word,
+        state,
+        clean(observed.container_id) or None,
+        bounded(observed.started_at_us) or None,
+        Health.UNKNOWN if view.unknown else observed.health,
+        observed.restart_count,
+        clean(observed.reason or placed.reason),
         view.unknown,
         placed.gpu_devices,
-        tuple([str(port) for port in observed.ports]) if observed and observed.ports else (),
+        tuple([str(port) for port in observed.ports]) if observed.ports else (),
     )
 
 
@@ -206,14 +209,14 @@ def node_row(node: NodeFact, details: HostDetails, state: NodeStateRow) -> NodeR
 def change_row(change: StatusChange) -> ChangeRow:
     """Return the row of a change of status."""
     return ChangeRow(
-        deployment_id=change.deployment_id,
-        sequence=change.sequence,
-        old_status=STATUS_WORDS[change.old] if change.old else NO_STATUS,
-        exact_old_status=change.old or 0,
-        new_status=STATUS_WORDS[change.new],
-        exact_new_status=change.new,
-        changed_at_us=bounded(change.changed_at_us),
-        reason=clean(change.reason),
+        change.deployment_id,
+        change.sequence,
+        STATUS_WORDS[change.old] if change.old else NO_STATUS,
+        change.old or 0,
+        STATUS_WORDS[change.new],
+        change.new,
+        bounded(change.changed_at_us),
+        clean(change.reason),
     )
 
 

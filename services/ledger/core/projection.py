@@ -1,7 +1,7 @@
 """The fold of the log into rows, kept in step with what the tables hold.
 
 Folding goes commit by commit, so that every status a deployment passed through is in its history;
-rows are made once per batch, of what the batch touched, and only those that differ from what the
+rows are taken once per batch, of what the batch touched, and only those that differ from what the
 tables hold. What changes all the time (states) goes without what its author or host said once.
 """
 
@@ -43,7 +43,10 @@ PROJECTION = 10
 # So many deployments or nodes are looked at in a row while rows are made: less than a millisecond.
 _LOOKS_IN_A_ROW = 16
 
-# That of no deployment.
+# While no more deployments than these wait to be taken, few will change again until they are.
+_FEW_TOUCHED = 4_000
+
+# That of no deployment, and of no node.
 _NO_VERSION = (-1, 0)
 
 
@@ -81,6 +84,18 @@ class Status(NamedTuple):
     updated_at_us: int
 
 
+class _KnownNode(NamedTuple):
+    """A node as the tables have it: what its whole row was made of, and its state.
+
+    `version` has the positions of what was last said of it, by itself and by operators: while
+    they stay, so does its `host`.
+    """
+
+    version: tuple[int, int]
+    host: tuple[Any, ...]
+    state: NodeStateRow
+
+
 class Projection:
     """A fleet's state, and the rows that were made of it.
 
@@ -99,11 +114,11 @@ class Projection:
         # Since the last `take`.
         self._touched: set[str] = set()
         self._touched_nodes: set[str] = set()
+        # States of deployments that were touched, made while what they are of was at hand.
+        self._made: dict[str, DeploymentStateRow] = {}
         # What the tables hold: the states, and by what to tell whether the rest is another.
-        self._versions: dict[str, tuple[int, int]] = {}
-        self._states: dict[str, DeploymentStateRow] = {}
-        self._hosts: dict[str, tuple[Any, ...]] = {}
-        self._node_states: dict[str, NodeStateRow] = {}
+        self._known: dict[str, tuple[tuple[int, int], DeploymentStateRow]] = {}
+        self._known_nodes: dict[str, _KnownNode] = {}
         self._replica_states: Counter[str] = Counter()
         self._node_statuses: Counter[str] = Counter()
 
@@ -163,12 +178,17 @@ class Projection:
                 # A round may name a deployment that no fact made.
                 continue
             self._touched.add(deployment_id)
+            self._made.pop(deployment_id, None)
             change = self._tracker.look(fleet, folded, deployment)
-            if change is not None:
-                self._changes.append(change_row(change))
-                if change.old is None:
-                    former = self._last_rows.pop(deployment_id, None)
-                    self._past.created(deployment_id, commit.sequence, former)
+            if change is None:
+                continue
+            self._changes.append(change_row(change))
+            if change.old is None:
+                former = self._last_rows.pop(deployment_id, None)
+                self._past.created(deployment_id, commit.sequence, former)
+            elif len(self._touched) <= _FEW_TOUCHED:
+                # Its replicas are at hand now; later, memory has to be waited for.
+                self._made[deployment_id] = self._state(deployment)
         self._forget(folded.forgotten)
 
     def _take_last_row(self, deployment: DeploymentFact) -> None:
@@ -181,9 +201,10 @@ class Projection:
         self._tracker.forget(deployment_ids)
         for deployment_id in deployment_ids:
             self._touched.discard(deployment_id)
-            self._versions.pop(deployment_id, None)
-            former = self._states.pop(deployment_id, None)
-            if former is not None:
+            self._made.pop(deployment_id, None)
+            known = self._known.pop(deployment_id, None)
+            if known is not None:
+                _, former = known
                 self._count_replicas(former.replicas, ())
 
     @property
@@ -207,10 +228,12 @@ class Projection:
 
     def take_whole(self) -> TableChanges:
         """Return what differs as `take` does, in whole rows only."""
-        for deployment_id in self._touched & self._versions.keys():
-            self._versions[deployment_id] = _NO_VERSION
-        for node_id in self._touched_nodes & self._hosts.keys():
-            self._hosts[node_id] = ()
+        for deployment_id in self._touched & self._known.keys():
+            _, state = self._known[deployment_id]
+            self._known[deployment_id] = _NO_VERSION, state
+        for node_id in self._touched_nodes & self._known_nodes.keys():
+            known = self._known_nodes[node_id]
+            self._known_nodes[node_id] = known._replace(version=_NO_VERSION, host=())
         return self.take()
 
     def take(self) -> TableChanges:
@@ -241,19 +264,17 @@ class Projection:
 
     def _take_deployment(self, deployment_id: str, taken: TableChanges) -> None:
         deployment = self.fleet.facts.deployments[deployment_id]
-        state = self._state(deployment)
-        former = self._states.get(deployment_id)
+        state = self._made.pop(deployment_id, None) or self._state(deployment)
         # All that its author says of it comes with a new version, or back with a former revision.
-        wanted = wanted_revision(self.fleet, deployment)
-        version = deployment.version, wanted
-        if former is None or self._versions[deployment_id] != version:
+        version = deployment.version, wanted_revision(self.fleet, deployment)
+        before, former = self._known.get(deployment_id, (None, None))
+        if before != version:
             taken.deployments.append(self._whole_row(deployment, state))
-            self._versions[deployment_id] = version
         elif former != state:
             taken.deployment_states.append(state)
         else:
             return
-        self._states[deployment_id] = state
+        self._known[deployment_id] = version, state
         self._count_replicas(former.replicas if former is not None else (), state.replicas)
 
     def _state(self, deployment: DeploymentFact) -> DeploymentStateRow:
@@ -275,19 +296,42 @@ class Projection:
         return deployment_row(deployment, wanted, state)
 
     def _count_replicas(self, before: Iterable[ReplicaRow], after: Iterable[ReplicaRow]) -> None:
+        gone, come = [row.status for row in before], [row.status for row in after]
+        if gone == come:
+            return
         counts = self._replica_states
-        for replica in before:
-            counts[replica.status] -= 1
-        for replica in after:
-            counts[replica.status] += 1
+        for status in gone:
+            counts[status] -= 1
+        for status in come:
+            counts[status] += 1
 
     def _take_node(self, node: NodeFact, taken: TableChanges) -> None:
+        known = self._known_nodes.get(node.id)
+        version = node.described_position, node.commanded_position
         state = node_state_row(self.fleet, node)
-        former = self._node_states.get(node.id)
-        details = self.fleet.facts.details_of(node.id)
-        host = (
+        if known is not None and known.version == version:
+            if known.state == state:
+                return
+            host = known.host
+        else:
+            host = self._host(node)
+        if known is None or known.host != host:
+            details = self.fleet.facts.details_of(node.id)
+            taken.nodes.append(node_row(node, details, state))
+            if known is not None:
+                taken.former_nodes.append(node.id)
+        elif known.state != state:
+            taken.node_states.append(state)
+        self._known_nodes[node.id] = _KnownNode(version, host, state)
+        self._node_statuses[state.status] += 1
+        if known is not None:
+            self._node_statuses[known.state.status] -= 1
+
+    def _host(self, node: NodeFact) -> tuple[Any, ...]:
+        """Return what a node's whole row is made of, but for its state."""
+        return (
             node.fingerprint,
-            details,
+            self.fleet.facts.details_of(node.id),
             node.epoch,
             node.name,
             node.connected_at_us,
@@ -295,16 +339,3 @@ class Projection:
             node.draining,
             node.drain_deadline_us,
         )
-        if self._hosts.get(node.id) != host:
-            taken.nodes.append(node_row(node, details, state))
-            if former is not None:
-                taken.former_nodes.append(node.id)
-            self._hosts[node.id] = host
-        elif former != state:
-            taken.node_states.append(state)
-        else:
-            return
-        self._node_states[node.id] = state
-        self._node_statuses[state.status] += 1
-        if former is not None:
-            self._node_statuses[former.status] -= 1
