@@ -20,7 +20,7 @@ from fogbank.domain.facts import DeploymentFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.resources import Resources
 from fogbank.domain.rollouts import is_rolling
-from fogbank.placement.needs import Wait, need_of, patient, stalling, wait_of
+from fogbank.placement.needs import NOTHING, Wait, need_of, patient, stalling_from_us, wait_of
 from fogbank.placement.queue import Order, QueueKey, WaitingQueue
 from fogbank.placement.quotas import limits_of
 
@@ -106,7 +106,6 @@ class Agenda:
         """Begin with nothing to do."""
         self.settling: dict[str, None] = {}
         self.rolling: dict[str, None] = {}
-        self.active: dict[str, None] = {}
         self.timed: dict[str, int] = {}
         # Those with a replica that has waited too long to be started, and when that was.
         self.stalled: dict[str, int] = {}
@@ -115,7 +114,7 @@ class Agenda:
         self.parked: dict[str, None] = {}
         # Of parked ones the instants from which further slots may be filled.
         self._ready_us: dict[str, list[int]] = {}
-        # Those to look at now: the active ones, and the timed ones that are due.
+        # Those to look at now: the `active` ones, and the timed ones that are due.
         self._ready = WaitingQueue()
         self._times: list[tuple[int, str]] = []
         self._due: dict[str, None] = {}
@@ -133,6 +132,22 @@ class Agenda:
         self._loss_us: tuple[int | None] | None = None
         # Of movers, by deployment: what becomes of that makes them look again.
         self._looks: dict[str, dict[str, tuple[Look, InVain]]] = {}
+        # Whoever more may be noted of than that it is to be looked at now.
+        self._filed: set[str] = set()
+
+    @property
+    def active(self) -> set[str]:
+        """Those to look at now, whatever the time."""
+        return {*self._ready} - self._due.keys()
+
+    @property
+    def pending(self) -> dict[str, int]:
+        """How many wait to be looked at, to be due, and for room."""
+        return {
+            "active": len(self._ready) - len(self._due),
+            "backoff": len(self.timed) - len(self._ready_us),
+            "parked": len(self.parked),
+        }
 
     def refresh(self, fleet: FleetState, deployment_ids: Iterable[str]) -> None:
         """Sort touched deployments anew: a commit was folded."""
@@ -144,18 +159,23 @@ class Agenda:
                 continue
             if deployment_id not in fleet.decisions.deployments:  # nobody has looked at it yet
                 if deployment.spec.replicas and not deployment.deleted:
-                    self._time(deployment_id, 0)
+                    self._ready.add(deployment_id)
                 continue
-            if stalls := stalling(fleet, deployment):
-                due_us = self._stalling[deployment_id] = min([due_us for due_us, _ in stalls])
+            due_us = stalling_from_us(fleet, deployment)
+            if due_us is not None:
+                self._stalling[deployment_id] = due_us
                 heappush(self._stalls, (due_us, deployment_id))
+                self._filed.add(deployment_id)
             need = need_of(fleet, deployment)
-            if need.unwanted or need.returned or need.relieved:
-                self.settling[deployment_id] = None
-            if is_rolling(fleet, deployment):
+            if need is not NOTHING:
+                self._filed.add(deployment_id)
+                if need.unwanted or need.returned or need.relieved:
+                    self.settling[deployment_id] = None
+                if need.vacant:
+                    self._file(fleet, deployment, sorted({at_us for _, at_us in need.vacant}))
+            if deployment.updates and is_rolling(fleet, deployment):
                 self.rolling[deployment_id] = None
-            if need.vacant:
-                self._file(fleet, deployment, sorted({at_us for _, at_us in need.vacant}))
+                self._filed.add(deployment_id)
 
     def regroup(self, fleet: FleetState) -> None:
         """Group those that wait anew: other clusters than before may be limited."""
@@ -196,10 +216,13 @@ class Agenda:
             self.timed[deployment_id] = at_us
             heappush(self._times, (at_us, deployment_id))
         else:
-            self.active[deployment_id] = None
             self._ready.add(deployment_id)
 
     def _drop(self, deployment_id: str) -> None:
+        if deployment_id not in self._filed:
+            self._ready.discard(deployment_id)
+            return
+        self._filed.remove(deployment_id)
         self.settling.pop(deployment_id, None)
         self._stalling.pop(deployment_id, None)
         self.stalled.pop(deployment_id, None)
@@ -212,11 +235,8 @@ class Agenda:
 
     def _unfile(self, deployment_id: str) -> None:
         """Let a deployment wait for no look, by time or at once."""
-        was_active = deployment_id in self.active
-        if was_active or deployment_id in self._due:
-            self.active.pop(deployment_id, None)
-            self._due.pop(deployment_id, None)
-            self._ready.discard(deployment_id)
+        self._due.pop(deployment_id, None)
+        self._ready.discard(deployment_id)
         self.timed.pop(deployment_id, None)
 
     def _leave_group(self, deployment_id: str) -> None:
@@ -290,8 +310,7 @@ class Agenda:
                 heappop(heads)
                 yield "", group
                 continue
-            queue.take()
-            following = queue.peek()
+            following = queue.take()
             if following is None:
                 heappop(heads)
             else:
@@ -347,6 +366,7 @@ class Agenda:
         for key in keys:
             if isinstance(key, Look):
                 self._looks.setdefault(key.deployment_id, {})[key.what] = (key, looked)
+                self._filed.add(key.deployment_id)
             elif isinstance(key, Group):
                 self._in_vain_at[key] = looked
             elif isinstance(key, str) and key in self._ready_us:

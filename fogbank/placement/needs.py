@@ -36,7 +36,7 @@ class Need(NamedTuple):
     relieved: tuple[str, ...] = ()
 
 
-_NOTHING = Need()
+NOTHING = Need()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +52,12 @@ def need_of(fleet: FleetState, deployment: DeploymentFact) -> Need:
     decision = fleet.decisions.deployments.get(deployment.id)
     if decision is None:
         if deployment.deleted:
-            return _NOTHING
+            return NOTHING
         return Need((), "", tuple([(slot, 0) for slot in range(deployment.spec.replicas)]))
     wanted = 0 if deployment.deleted else deployment.spec.replicas
     failed = decision.failed_version == deployment.version
     if not failed and _complete(fleet, decision, wanted):
-        return _NOTHING
+        return NOTHING
     unwanted = _unwanted(fleet, decision, wanted)
     reason = "Deployment deleted" if deployment.deleted else "Scaled down"
     if not deployment.deleted and failed:
@@ -153,6 +153,20 @@ def stalling(fleet: FleetState, deployment: DeploymentFact) -> list[tuple[int, P
             since_us = max(placed.placed_at_us, node.connected_at_us)
             found.append((since_us + grace_us, placed))
     return found
+
+
+def stalling_from_us(fleet: FleetState, deployment: DeploymentFact) -> int | None:
+    """Return an instant before which no replica of a deployment is `stalling`; None if none will.
+
+    Where all of them were placed this moment nothing has to be known of their nodes for that.
+    """
+    first = next(iter(fleet.present(deployment.id)), None)
+    if first is None:
+        return None
+    if first.placed_sequence < fleet.position:
+        return min((due_us for due_us, _ in stalling(fleet, deployment)), default=None)
+    grace_us = fleet.facts.policy.disruption.start_grace_ms * _MS
+    return first.placed_at_us + grace_us if grace_us else None
 
 
 def serving_predecessor(

@@ -260,7 +260,7 @@ class Scheduler:
             self._changed.clear()
             wait_s = await self._one_round()
             keep_what_was_folded()
-            self._meter.queues(self._pending())
+            self._meter.queues(self.planner.agenda.pending)
             if wait_s > 0:
                 await self._wait_for_change(wait_s)
         await asyncio.Event().wait()
@@ -369,14 +369,6 @@ class Scheduler:
 
     # Telling.
 
-    def _pending(self) -> dict[str, int]:
-        agenda = self.planner.agenda
-        return {
-            "active": len(agenda.active),
-            "backoff": len(agenda.timed.keys() - agenda.parked.keys()),
-            "parked": len(agenda.parked),
-        }
-
     def status(self) -> SchedulerStatus:
         """Say what this scheduler is doing."""
         fleet = self.planner.fleet
@@ -384,7 +376,7 @@ class Scheduler:
             self._log.writer.instance,
             self.leadership.leader,
             fleet.position,
-            self._pending(),
+            self.planner.agenda.pending,
             fleet.decisions.placed_total,
             fleet.decisions.failed_total,
             self._accepted,
