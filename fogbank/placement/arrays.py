@@ -6,6 +6,7 @@ making takes is put back when it is decided, so that they cannot drift from what
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Collection, Hashable, Iterable
 from copy import copy
 from hashlib import sha256
@@ -188,23 +189,24 @@ class FleetArrays:
     def refresh(
         self, fleet: FleetState, node_ids: Collection[str], *, replicas_only: bool = False
     ) -> None:
-        """Recompute the rows of touched nodes.
+        """Recompute the rows of touched nodes; those that never shook hands have none.
 
         With `replicas_only` nothing changed of the nodes themselves, but what is placed on them.
         """
-        if not node_ids:
-            return
         told: list[int] = []
         if not replicas_only:
-            nodes = [fleet.facts.nodes[node_id] for node_id in node_ids]
+            facts = fleet.facts.nodes
+            nodes = [node for node_id in node_ids if (node := facts.get(node_id)) is not None]
             new = [node for node in nodes if node.id not in self._row]
             if new:
                 self._append([node.id for node in sorted(new, key=attrgetter("order"))])
             told = self._hear(fleet, nodes)
-        rows = [self._row[node_id] for node_id in node_ids]
-        better = self._fill(fleet, node_ids, rows)
-        self.changes.note_all(rows)
-        self.renewed.note_all([*compress(rows, better.tolist()), *told])
+        row_of = self._row.get
+        rows = [row for node_id in node_ids if (row := row_of(node_id)) is not None]
+        if rows:
+            better = self._fill(fleet, rows)
+            self.changes.note_all(rows)
+            self.renewed.note_all([*compress(rows, better.tolist()), *told])
 
     def _append(self, node_ids: list[str]) -> None:
         count = len(node_ids)
@@ -246,30 +248,33 @@ class FleetArrays:
         self._percents[:, numbers] = np.array(percents, dtype=np.int64).reshape(-1, 2).T
         return told
 
-    def _fill(self, fleet: FleetState, node_ids: Collection[str], rows: list[int]) -> Mask:
+    def _fill(self, fleet: FleetState, rows: list[int]) -> Mask:
         """Write down what is placed on nodes; return which of them have more room or less load."""
-        uses = [fleet.use(node_id) for node_id in node_ids]
-        said: list[int] = []
+        uses = [fleet.use(self.ids[row]) for row in rows]
+        said = array("q")
         for use in uses:
-            said += use.booked
-            said += use.held
-            said += use.unseen
-            said.append(use.stopping)
-        columns = np.array(said, dtype=np.int64).reshape(len(uses), -1).T
-        booked, held, unseen = columns[:-1].reshape(3, DIMENSIONS, -1)
+            said.fromlist(use.booked)
+            said.fromlist(use.unseen)
+        columns: Integers = np.frombuffer(said, dtype=np.int64).reshape(len(rows), -1).T
+        booked, unseen = columns[:DIMENSIONS], columns[DIMENSIONS:]
         numbers = np.array(rows, dtype=np.int64)
         load = self._load_of(unseen[: MEMORY + 1], pick(self._percents, numbers), numbers)
         fell = (*(booked < pick(self.booked, numbers)), *(load < pick(self.load, numbers)))
         better: Mask = np.logical_or.reduce(fell)
         self.booked[:, numbers] = booked
-        self.held[:, numbers] = held
-        self.stopping[numbers] = columns[-1]
-        self.ending.difference_update(rows)
-        self.ending.update(compress(rows, np.logical_or.reduce(held != booked).tolist()))
+        self.held[:, numbers] = booked
+        self.stopping[numbers] = 0
         self.load[:, numbers] = load
+        self.ending.difference_update(rows)
+        for row, use in zip(rows, uses, strict=True):
+            if use.stopping:
+                self.stopping[row] = use.stopping
+                self.held[:, row] = use.held
+                if use.held != use.booked:
+                    self.ending.add(row)
         if self._has_devices:
-            for node_id, row, use in zip(node_ids, rows, uses, strict=True):
-                self._fill_devices(fleet.facts.nodes[node_id], row, use)
+            for row, use in zip(rows, uses, strict=True):
+                self._fill_devices(fleet.facts.nodes[self.ids[row]], row, use)
         return better
 
     def _load_of(self, unseen: Integers, percents: Integers, rows: Integers) -> Floats:

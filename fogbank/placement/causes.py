@@ -22,7 +22,7 @@ from fogbank.domain.position import pack
 
 def causes_of(fleet: FleetState, outcomes: Iterable[ev.Outcome]) -> tuple[int, ...]:
     """Return a position for each outcome of a round decided on this state; 0 for none."""
-    return tuple(_cause(fleet, outcome) for outcome in outcomes)
+    return tuple([_cause(fleet, outcome) for outcome in outcomes])
 
 
 def _cause(fleet: FleetState, outcome: ev.Outcome) -> int:

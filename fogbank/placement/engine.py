@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 from fogbank.domain import events as ev
 from fogbank.domain.envelope import Commit
@@ -96,7 +95,6 @@ class Planner:
         self.agenda.refresh(self.fleet, self.fleet.facts.deployments)
         see_silent(self.fleet, self.agenda, self.fleet.silent)
         self.victims = VictimTable()
-        self.victims.touch(self.fleet.facts.nodes)
         self._room = Room(self.arrays)
         self._policy_digest: tuple[Policy, bytes] | None = None
         self._proposed: _Proposal | None = None
@@ -105,11 +103,10 @@ class Planner:
         """Take in the next commit of the log."""
         policy = self.fleet.facts.policy_position
         folded = self.fleet.fold(commit)
-        known = [node_id for node_id in folded.nodes if node_id in self.fleet.facts.nodes]
         event = commit.envelopes[0].event
         decided = event if isinstance(event, ev.RoundDecided) else None
-        self.arrays.refresh(self.fleet, known, replicas_only=_only_of_replicas(decided))
-        self.victims.touch(known)
+        replicas_only = decided is not None and ev.NodeOffline not in map(type, decided.outcomes)
+        self.arrays.refresh(self.fleet, folded.nodes, replicas_only=replicas_only)
         if self.fleet.silent or self.agenda.losing:
             see_silent(self.fleet, self.agenda, folded.nodes)
         if self.fleet.facts.policy_position == policy:
@@ -222,7 +219,6 @@ class Planner:
             return
         deployments = self.fleet.facts.deployments
         order = Order(work.instant_us, self.arrays.totals, deployments)
-        looked: set[str] = set()  # who is due and woken by room as well is met twice
         # Of which a mover decided about somebody: nothing was learnt of what they wait for.
         passed_over: set[Group | None] = set()
         for deployment_id, group in self.agenda.walk(
@@ -234,8 +230,7 @@ class Planner:
                     work.looked_in_vain.add(group)
             elif deployment_id in work.moved:
                 passed_over.add(group)
-            elif deployment_id not in looked:
-                looked.add(deployment_id)
+            else:
                 self._look_at(work, deployments[deployment_id])
                 if work.budget <= 0:
                     break
@@ -245,7 +240,7 @@ class Planner:
         if not slots:
             work.looked_in_vain.add(deployment.id)
             return
-        found = work.attempt(deployment.id, partial(self._fill, work, deployment, slots))
+        found = work.attempt(deployment.id, self._fill, work, deployment, slots)
         if isinstance(found, Exception):
             reason = f"Scheduling failed: {type(found).__name__}"
             found = Shortage(reason, 0, ev.Considered())
@@ -274,10 +269,3 @@ class Planner:
             work.looked_in_vain.add(deployment.id)
         else:
             work.add(outcome)
-
-
-def _only_of_replicas(decided: ev.RoundDecided | None) -> bool:
-    """Tell whether a commit is a round that says nothing of nodes themselves: mostly so."""
-    if decided is None:
-        return False
-    return not any(isinstance(outcome, ev.NodeOffline) for outcome in decided.outcomes)

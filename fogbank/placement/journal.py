@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+# So many changes are kept at least.
 _KEPT = 1 << 16
 
 
@@ -21,9 +22,9 @@ class Journal:
         """Note that rows changed."""
         self._rows += rows
         self.end += len(rows)
-        if len(self._rows) > _KEPT:
-            self._first += len(self._rows)
-            self._rows.clear()
+        if len(self._rows) > 2 * _KEPT:
+            self._first = self.end - _KEPT
+            del self._rows[:-_KEPT]
 
     def since(self, position: int) -> list[int] | None:
         """Return the rows that changed since a position, or None if that is too long ago."""

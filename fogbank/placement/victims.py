@@ -1,7 +1,7 @@
 """Replicas that may give way to more important ones, as columns: one entry for each.
 
-The table is kept from round to round. Nodes that were touched are read anew when somebody asks;
-while nobody preempts, that costs nothing but remembering their names.
+The table is kept from round to round. Nodes that changed are read anew when somebody asks; while
+nobody preempts, that costs nothing.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ class VictimTable:
         self._free: list[int] = list(range(_FIRST_ENTRIES - 1, -1, -1))
         self._on_node: dict[str, list[int]] = {}
         self._of: dict[str, dict[int, None]] = {}
-        self._stale: dict[str, None] = {}
+        # How far what the arrays say of changes was read.
+        self._arrays_read = -1
         self.order: Integers = np.zeros(0, dtype=np.int64)
         self.node_ranks: Integers = np.zeros(0, dtype=np.int64)
 
@@ -124,25 +125,22 @@ class VictimTable:
         """Return the entries on a node, the most important first."""
         return self._on_node.get(node_id, ())
 
-    def touch(self, node_ids: Iterable[str]) -> None:
-        """Remember that nodes must be read anew."""
-        self._stale.update(dict.fromkeys(node_ids))
-
     def refresh(self, fleet: FleetState, arrays: FleetArrays) -> None:
-        """Read the touched nodes."""
+        """Read the nodes that changed since this was done last."""
         if self.node_ranks.size != arrays.size:
             by_id = sorted(range(arrays.size), key=arrays.ids.__getitem__)
             self.node_ranks = np.empty(arrays.size, dtype=np.int64)
             self.node_ranks[by_id] = np.arange(arrays.size, dtype=np.int64)
-        if not self._stale:
+        changed = arrays.changes.since(self._arrays_read)
+        self._arrays_read = arrays.changes.end
+        if changed is None:
+            changed = [*range(arrays.size)]
+        if not changed:
             return
         entries: list[int] = []
         values: list[tuple[int, ...]] = []
-        for node_id in self._stale:
-            row = arrays.row(node_id)
-            if row is not None:
-                self._read(fleet, node_id, row, entries, values)
-        self._stale.clear()
+        for row in dict.fromkeys(changed):
+            self._read(fleet, arrays.ids[row], row, entries, values)
         if entries:
             self._data[:, entries] = np.array(values, dtype=np.int64).T
         used = np.array(

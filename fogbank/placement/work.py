@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, TypeVarTuple
 
 from fogbank.domain import events as ev
 from fogbank.domain.fleet import FleetState
@@ -16,6 +16,7 @@ from fogbank.placement.victims import Evictions, VictimTable
 _NAMES_PER_REPLICA = 8
 
 _Found = TypeVar("_Found")
+_Asked = TypeVarTuple("_Asked")
 
 
 @dataclass(slots=True)
@@ -62,12 +63,14 @@ class Work:
         failed = self.in_vain.get((group.shape, group.quota_of)) if group.quota_of else None
         return failed is not None and failed <= group.vacant
 
-    def attempt(self, name: str, look: Callable[[], _Found]) -> _Found | Exception:
+    def attempt(
+        self, name: str, look: Callable[[*_Asked], _Found], *asked: *_Asked
+    ) -> _Found | Exception:
         """Make a look, unless it is a broken one; what it raises is noted and returned."""
         error = self.broken.get(name)
         if error is None:
             try:
-                return look()
+                return look(*asked)
             except Exception as raised:  # noqa: BLE001  one bad deployment must not stop the others
                 error = raised
         self.errors.append((name, error))
