@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from typing import TypeVar
+from contextlib import aclosing, asynccontextmanager
+from typing import Generic, TypeVar
 
 ItemT = TypeVar("ItemT")
 
@@ -36,6 +36,43 @@ async def taken_ahead(items: AsyncGenerator[ItemT], most: int) -> AsyncGenerator
     finally:
         taking.cancel()
         await asyncio.wait([taking])
+
+
+class OneAhead(Generic[ItemT]):
+    """The next item of a generator without end; it comes while its owner does something else."""
+
+    def __init__(self, items: AsyncGenerator[ItemT]) -> None:
+        self._items = items
+        self.coming = self._next()
+
+    async def at_hand(self) -> bool:
+        """Tell whether the next item came already, after giving it a chance to."""
+        await asyncio.sleep(0)
+        return self.coming.done()
+
+    def take(self) -> ItemT:
+        """Return the item that came, or raise what the generator did; the next begins to come."""
+        item = self.coming.result()
+        self.coming = self._next()
+        return item
+
+    def _next(self) -> asyncio.Task[ItemT]:
+        async def take() -> ItemT:
+            return await anext(self._items)
+
+        return asyncio.create_task(take())
+
+
+@asynccontextmanager
+async def one_ahead(items: AsyncGenerator[ItemT]) -> AsyncGenerator[OneAhead[ItemT]]:
+    """Take what a generator yields one item ahead; it ends with the context."""
+    async with aclosing(items):
+        ahead = OneAhead(items)
+        try:
+            yield ahead
+        finally:
+            ahead.coming.cancel()
+            await asyncio.gather(ahead.coming, return_exceptions=True)
 
 
 class _End:

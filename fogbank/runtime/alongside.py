@@ -24,6 +24,18 @@ class Alongside:
             await self._task
             self._task = None
 
+    @property
+    def under_way(self) -> bool:
+        """Whether a piece was begun that was not waited for yet."""
+        return self._task is not None
+
+    async def until(self, other: asyncio.Future[Any]) -> None:
+        """Wait until `other` is done or the piece under way is; raises what that raised."""
+        under_way = [] if self._task is None else [self._task]
+        await asyncio.wait([other, *under_way], return_when=asyncio.FIRST_COMPLETED)
+        if self._task is not None and self._task.done():
+            await self.end()
+
     async def abandon(self) -> None:
         """Let go of what is under way."""
         if self._task is not None:

@@ -1,13 +1,15 @@
 """From the log into the tables: fold what is there, write it in one transaction, go on.
 
-Far behind the log's end transactions are large, and each is written while the next is folded.
+Each transaction is written while the next is folded. It begins once the one before is written and
+nothing more of the log is at hand; the further behind the log's end, the larger they are.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext, suppress
+from typing import NamedTuple
 
 import structlog
 
@@ -25,6 +27,7 @@ from fogbank.log.port import (
     LogUnavailableError,
     StoredCommit,
 )
+from fogbank.runtime.ahead import one_ahead
 from fogbank.runtime.alongside import Alongside, alongside
 from fogbank.runtime.clock import Clock
 from fogbank.runtime.crash_points import crash_point
@@ -59,16 +62,36 @@ _LOOKS = 3
 # the row of a node is written that many deployments touch.
 _MAX_COMMITS = 1_000
 _MAX_TOUCHED = 12_000
+# Near the log's end somebody may wait for what it writes: it begins at so many touched, though more
+# is at hand, and ends at so many, though the one before is not written yet.
+_ENOUGH_TOUCHED = 1_000
+_MOST_TOUCHED_NEAR = 4_000
 # With so many commits still to come it is far behind: a transaction waits for more of them.
 _FAR_COMMITS = 1_000
-# Folding, and making rows, lets others have a turn after so long.
-_TURN_S = 0.005
+# Folding, and making rows, lets others have a turn after so long; so many passes of the event loop,
+# which an answer of the database takes from its socket to the next request.
+_TURN_S = 0.002
+_PASSES = 3
 
 _MEND_COPY = (
     "; nothing is answered until that is mended: restore the ledger's database from a backup, or "
     "give the ledger an empty one, which it fills from the log (docs/operations.md, 'When the log "
     "is refused')"
 )
+
+
+class _Batch(NamedTuple):
+    """What becomes one transaction, and what of the fleet is in which state after it."""
+
+    commits: list[CommitRow]
+    changes: TableChanges
+    growth: TreeGrowth
+    replica_states: dict[str, int]
+    node_statuses: dict[str, int]
+
+    @property
+    def reached(self) -> Checkpoint:
+        return Checkpoint(self.commits[-1].sequence, self.commits[-1].digest)
 
 
 class Projector:
@@ -170,20 +193,31 @@ class Projector:
                 raise
 
     async def _follow(self, position: int, writing: Alongside) -> None:
-        async for batch in self._log.follow(position):
-            self._progress.log_reaches(batch[-1].sequence)
-            crash_point("ledger.before-fold")
-            far = self._progress.log_sequence - batch[-1].sequence > _FAR_COMMITS
-            self._projection.fleet.far_behind = far
-            with keeping_all() if far else nullcontext():
-                for stored in batch:
-                    await self._take(stored)
-                    if len(self._rows) >= _MAX_COMMITS or self._projection.touched >= _MAX_TOUCHED:
+        async with one_ahead(self._log.follow(position)) as batches:
+            far = False
+            while True:
+                if self._rows and not far and not writing.under_way:
+                    enough = self._projection.touched >= _ENOUGH_TOUCHED
+                    if enough or not await batches.at_hand():
                         await self._flush(writing)
-            if not far:
-                await self._flush(writing)
-                await writing.end()
-                keep_what_was_folded()
+                        keep_what_was_folded()
+                await writing.until(batches.coming)
+                if batches.coming.done():
+                    far = await self._take_batch(batches.take(), writing)
+
+    async def _take_batch(self, batch: list[StoredCommit], writing: Alongside) -> bool:
+        """Fold what came of the log; return whether far more of it is to come."""
+        self._progress.log_reaches(batch[-1].sequence)
+        crash_point("ledger.before-fold")
+        far = self._progress.log_sequence - batch[-1].sequence > _FAR_COMMITS
+        self._projection.fleet.far_behind = far
+        most = _MAX_TOUCHED if far else _MOST_TOUCHED_NEAR
+        with keeping_all() if far else nullcontext():
+            for stored in batch:
+                await self._take(stored)
+                if len(self._rows) >= _MAX_COMMITS or self._projection.touched >= most:
+                    await self._flush(writing)
+        return far
 
     async def watch_log(self) -> None:
         """Look every second how far the log is, until cancelled."""
@@ -261,7 +295,8 @@ class Projector:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 continue
-            self._advance(checkpoint)
+            projection = self._projection
+            self._advance(checkpoint, projection.replica_states, projection.node_statuses)
             if leads:
                 return checkpoint
             if not standing_by:
@@ -342,16 +377,25 @@ class Projector:
     async def _take_turns(self) -> None:
         """Let others have a turn where folding or making rows took long without one."""
         if self._clock.monotonic_s() - self._turn_began_s > _TURN_S:
-            await asyncio.sleep(0)
+            for _ in range(_PASSES):
+                await asyncio.sleep(0)
             self._turn_began_s = self._clock.monotonic_s()
 
     async def _flush(self, writing: Alongside) -> None:
-        """Begin to write what was folded since the last transaction, once that is written."""
-        await writing.end()
+        """Make the rows of what was folded, and begin to write them once those before are."""
         if self._rows:
             changes = await self._taken()
             rows, self._rows = self._rows, []
-            writing.begin(self._write(rows, changes, self._tree.grown()))
+            projection = self._projection
+            batch = _Batch(
+                rows,
+                changes,
+                self._tree.grown(),
+                dict(projection.replica_states),
+                dict(projection.node_statuses),
+            )
+            await writing.end()
+            writing.begin(self._write(batch))
 
     async def _taken(self) -> TableChanges:
         """Take from the projection what differs."""
@@ -360,36 +404,27 @@ class Projector:
             await self._take_turns()
         return taken
 
-    async def _write(
-        self, rows: Sequence[CommitRow], changes: TableChanges, growth: TreeGrowth
-    ) -> None:
+    async def _write(self, batch: _Batch) -> None:
         """Write a transaction."""
-        wanted = Checkpoint(rows[-1].sequence, rows[-1].digest)
         began_s = self._clock.monotonic_s()
         crash_point("ledger.before-write")
-        await self._write_surely(wanted, rows, changes, growth)
+        await self._write_surely(batch)
         metrics.WRITE_SECONDS.observe(self._clock.monotonic_s() - began_s)
-        metrics.BATCH_COMMITS.observe(len(rows))
-        self._advance(wanted)
+        metrics.BATCH_COMMITS.observe(len(batch.commits))
+        self._advance(batch.reached, batch.replica_states, batch.node_statuses)
         crash_point("ledger.after-write")
 
-    async def _write_surely(
-        self,
-        wanted: Checkpoint,
-        rows: Sequence[CommitRow],
-        changes: TableChanges,
-        growth: TreeGrowth,
-    ) -> None:
+    async def _write_surely(self, batch: _Batch) -> None:
         """Write until it is certain that it was written."""
         former = self._progress.checkpoint
         pause_s = _FIRST_PAUSE_S
         in_doubt = False
         while True:
             try:
-                if in_doubt and await self._store.checkpoint() == wanted:
+                if in_doubt and await self._store.checkpoint() == batch.reached:
                     # What was written up to there is the same, whoever wrote it.
                     break
-                await self._store.write(former, rows, changes, growth)
+                await self._store.write(former, batch.commits, batch.changes, batch.growth)
                 break
             except StoreUnavailableError as error:
                 in_doubt = True
@@ -397,9 +432,14 @@ class Projector:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
-    def _advance(self, checkpoint: Checkpoint) -> None:
+    def _advance(
+        self,
+        checkpoint: Checkpoint,
+        replica_states: Mapping[str, int],
+        node_statuses: Mapping[str, int],
+    ) -> None:
         self._progress.advance(checkpoint)
-        for state, replicas in self._projection.replica_states.items():
+        for state, replicas in replica_states.items():
             metrics.REPLICAS.labels(state).set(replicas)
-        for status, nodes in self._projection.node_statuses.items():
+        for status, nodes in node_statuses.items():
             metrics.NODES.labels(status).set(nodes)

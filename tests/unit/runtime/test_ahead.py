@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 import pytest
 
-from fogbank.runtime.ahead import taken_ahead
+from fogbank.runtime.ahead import one_ahead, taken_ahead
 from tests.support.waiting import eventually
 
 
@@ -60,4 +60,35 @@ async def test_whoever_stops_ends_the_source() -> None:
     async with aclosing(taken_ahead(source.items(), 1)) as items:
         await anext(items)
     assert source.ended
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_the_next_one_comes_while_its_owner_does_something_else() -> None:
+    source = Source(3, ValueError("no more"))
+    taken = []
+    async with one_ahead(source.items()) as items:
+        for made in (1, 2, 3):
+            assert await items.at_hand()
+            assert source.made == made
+            taken.append(items.take())
+        assert await items.at_hand()
+        with pytest.raises(ValueError, match="no more"):
+            items.take()
+    assert taken == [0, 1, 2]
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_what_does_not_come_is_not_at_hand_and_ends_with_its_owner() -> None:
+    ended = asyncio.Event()
+
+    async def never() -> AsyncGenerator[int]:
+        try:
+            await asyncio.Event().wait()
+            yield 0
+        finally:
+            ended.set()
+
+    async with one_ahead(never()) as items:
+        assert not await items.at_hand()
+    assert ended.is_set()
     assert len(asyncio.all_tasks()) == 1

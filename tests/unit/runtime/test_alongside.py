@@ -44,6 +44,37 @@ async def test_a_failure_is_told_where_it_is_waited_for() -> None:
             await working.end()
 
 
+async def test_whichever_comes_first_is_waited_for() -> None:
+    async def work() -> None:
+        await may_end.wait()
+
+    may_end = asyncio.Event()
+    other: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async with alongside() as working:
+        working.begin(work())
+        waiting = asyncio.create_task(working.until(other))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        may_end.set()
+        await waiting
+        assert not working.under_way
+        waiting = asyncio.create_task(working.until(other))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        other.set_result(None)
+        await waiting
+
+
+async def test_a_failure_is_told_while_something_else_is_waited_for() -> None:
+    async def work() -> None:
+        raise WorkError
+
+    async with alongside() as working:
+        working.begin(work())
+        with pytest.raises(WorkError):
+            await working.until(asyncio.get_running_loop().create_future())
+
+
 async def test_work_ends_with_its_owner() -> None:
     ended = asyncio.Event()
 
