@@ -1,14 +1,15 @@
 """A batch for the tables as one SQL statement, so that writing it takes one exchange.
 
 Of a large batch the statement has only what changes rows that stand, and what there is little of;
-the rest is copied in after it. Rows go in as arrays, one for each column. Everything hangs on the
-checkpoint: where that is no longer what the writer knows, none of the statement's parts finds
-anything to do. Its text follows from which kinds of rows there are, so that few are prepared.
+the rest is copied in after it: that costs less for each row, and two exchanges for each table. Rows
+go in as arrays, one for each column. Everything hangs on the checkpoint: where that is no longer
+what the writer knows, none of the statement's parts finds anything to do.
+Its text follows from which kinds of rows there are, so that few are prepared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -170,22 +171,24 @@ def _array_of(column: Column[Any]) -> str:
     return f"{column.type.compile(dialect=_DIALECT)}[]"
 
 
-_COMMITS = _Added(COMMITS, CommitRow)
 _TREE_NODES = _Added(TREE_NODES, TreeNodeRow)
-_NODES = _Added(NODE_STANDINGS, NodeRow)
 _NODES_AGAIN = _Added(NODE_STANDINGS, NodeRow, replace=True)
 _NODE_STATES = _Changed(NODE_STANDINGS, NodeStateRow)
 _NODES_DROPPED = _Dropped(NODE_STANDINGS)
-_DEPLOYMENTS = _Added(DEPLOYMENTS, DeploymentRow, replace=True)
 _DEPLOYMENTS_DROPPED = _Dropped(DEPLOYMENTS)
 _DEPLOYMENT_STATES = _Changed(DEPLOYMENTS, DeploymentStateRow)
-_HISTORY = _Added(HISTORY, ChangeRow)
-_TOUCHES = _Added(TOUCHES, TouchRow)
 _FORMER_LIVES = _FormerLives()
 _FORMER_DEPLOYMENTS = _Added(FORMER_DEPLOYMENTS, FormerDeploymentRow)
 _CLUSTERS = _Added(CLUSTER_HISTORY, ClusterRow)
 _NODE_NAMES = _Added(NODE_NAME_HISTORY, NodeNameRow)
-_NODE_USES = _Added(NODE_USE_HISTORY, NodeUseRow)
+_ADDED = {
+    COMMITS: _Added(COMMITS, CommitRow),
+    NODE_STANDINGS: _Added(NODE_STANDINGS, NodeRow),
+    DEPLOYMENTS: _Added(DEPLOYMENTS, DeploymentRow, replace=True),
+    HISTORY: _Added(HISTORY, ChangeRow),
+    TOUCHES: _Added(TOUCHES, TouchRow),
+    NODE_USE_HISTORY: _Added(NODE_USE_HISTORY, NodeUseRow),
+}
 
 
 class BatchStatement(NamedTuple):
@@ -202,11 +205,11 @@ def batch_statement(
     changes: TableChanges,
     growth: TreeGrowth,
     *,
-    copied: bool = False,
+    copied: Collection[Table] = (),
 ) -> BatchStatement:
     """Return what writes commits, rows, tree and checkpoint if that is at `former`.
 
-    Not what `rows_to_copy` names if that is to be `copied` in after it.
+    Not what belongs into tables to which it is to be `copied` after it.
     """
     parts: list[tuple[_Kind, Sequence[tuple[Any, ...]]]] = [
         (_TREE_NODES, growth.nodes),
@@ -217,20 +220,14 @@ def batch_statement(
         (_CLUSTERS, changes.past.clusters),
         (_NODE_NAMES, changes.past.node_names),
     ]
-    if copied:
-        parts += [
-            (_NODES_DROPPED, [(id_,) for id_ in changes.former_nodes]),
-            (_DEPLOYMENTS_DROPPED, [(row.id,) for row in changes.deployments]),
-        ]
-    else:
-        parts += [
-            (_COMMITS, commits),
-            (_NODES_AGAIN if changes.former_nodes else _NODES, changes.nodes),
-            (_DEPLOYMENTS, changes.deployments),
-            (_HISTORY, changes.changes),
-            (_TOUCHES, changes.touches),
-            (_NODE_USES, changes.past.node_uses),
-        ]
+    if NODE_STANDINGS in copied:
+        parts.append((_NODES_DROPPED, [(id_,) for id_ in changes.former_nodes]))
+    if DEPLOYMENTS in copied:
+        parts.append((_DEPLOYMENTS_DROPPED, [(row.id,) for row in changes.deployments]))
+    for table, added in _to_add(commits, changes):
+        if table not in copied:
+            again = table is NODE_STANDINGS and changes.former_nodes
+            parts.append((_NODES_AGAIN if again else _ADDED[table], added))
     arguments: list[Any] = [*_values(reached), *_values(former), *growth.head]
     kinds = []
     for kind, rows in parts:
@@ -241,10 +238,17 @@ def batch_statement(
 
 
 def rows_to_copy(
+    commits: Sequence[CommitRow], changes: TableChanges, few: int
+) -> dict[Table, Sequence[NamedTuple]]:
+    """Return the rows that a large batch copies in, by their tables: more than `few` into each."""
+    return {table: rows for table, rows in _to_add(commits, changes) if len(rows) > few}
+
+
+def _to_add(
     commits: Sequence[CommitRow], changes: TableChanges
 ) -> list[tuple[Table, Sequence[NamedTuple]]]:
-    """Return the rows that a large batch copies in, by their tables."""
-    found: list[tuple[Table, Sequence[NamedTuple]]] = [
+    """Return the whole rows of which there may be many."""
+    return [
         (COMMITS, commits),
         (NODE_STANDINGS, changes.nodes),
         (DEPLOYMENTS, changes.deployments),
@@ -252,7 +256,6 @@ def rows_to_copy(
         (TOUCHES, changes.touches),
         (NODE_USE_HISTORY, changes.past.node_uses),
     ]
-    return [(table, rows) for table, rows in found if rows]
 
 
 def _values(checkpoint: Checkpoint) -> tuple[int, bytes]:

@@ -36,6 +36,8 @@ WRITING_SESSION = {
 
 # A batch of at most so many rows is one statement.
 _FEW_ROWS = 400
+# Of a larger one, each part of at most an eighth of that is in the statement as well.
+_FEW_OF_A_KIND = 8
 
 
 async def driver_of(connection: AsyncConnection) -> asyncpg.Connection:
@@ -79,8 +81,9 @@ class PostgresStore:
     ) -> Checkpoint:
         reached = Checkpoint(commits[-1].sequence, commits[-1].digest)
         large = len(commits) + len(growth.nodes) + changes.rows > self._few_rows
-        statement = batch_statement(former, reached, commits, changes, growth, copied=large)
-        copies = rows_to_copy(commits, changes) if large else ()
+        few = self._few_rows // _FEW_OF_A_KIND
+        copies = rows_to_copy(commits, changes, few) if large else {}
+        statement = batch_statement(former, reached, commits, changes, growth, copied=copies)
         async with outages_named(), self._engine.connect() as connection:
             driver = await driver_of(connection)
             try:
@@ -89,7 +92,7 @@ class PostgresStore:
                     # moved.
                     if not await driver.fetchval(statement.text, *statement.arguments):
                         raise _rival(former)
-                    for table, rows in copies:
+                    for table, rows in copies.items():
                         await copy_rows(driver, table, rows)
                     self._written()
             except BaseException:
