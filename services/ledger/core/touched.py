@@ -79,6 +79,15 @@ def named(name: str) -> str:
 
 def touch_rows(fleet: FleetState, commit: Commit, verdicts: Iterable[Verdict]) -> list[TouchRow]:
     """Return the rows of a commit that the fleet has just taken in, with the verdicts on it."""
+    # By `_make`, a third cheaper than by its name: there are nearly two for each event.
+    make = TouchRow._make
+    if len(commit.envelopes) == 1:
+        (envelope,), (verdict,) = commit.envelopes, verdicts
+        if envelope.event is None:
+            return []
+        things = dict.fromkeys(_things(fleet, envelope, envelope.event, verdict))
+        at, counts = verdict.position, verdict.accepted
+        return [make((kind, id_, at, counts, None)) for kind, id_ in things]
     touched: dict[_Thing, list[int]] = {}
     for envelope, verdict in zip(commit.envelopes, verdicts, strict=False):
         if envelope.event is None:
@@ -90,9 +99,8 @@ def touch_rows(fleet: FleetState, commit: Commit, verdicts: Iterable[Verdict]) -
                 touched[thing] = [mark]
             elif marks[-1] != mark:
                 marks.append(mark)
-    # By `_make`, a third cheaper than by its name: there are nearly two for each event.
     return [
-        TouchRow._make((kind, id_, abs(marks[0]), marks[0] > 0, _indexes(marks)))
+        make((kind, id_, abs(marks[0]), marks[0] > 0, _indexes(marks)))
         for (kind, id_), marks in touched.items()
     ]
 
@@ -174,6 +182,7 @@ def _of_command(
 
 def _of_round(fleet: FleetState, event: ev.RoundDecided) -> list[_Thing]:
     things = [thing for silent in event.observations for thing in _node(fleet, silent.node_id)]
+    nodes = fleet.facts.nodes
     for outcome in event.outcomes:
         match outcome:
             case ev.NodeOffline():
@@ -183,7 +192,8 @@ def _of_round(fleet: FleetState, event: ev.RoundDecided) -> list[_Thing]:
             case ev.DeploymentPlaced():
                 things += _known(fleet, outcome.deployment_id)
                 for placement in outcome.placements:
-                    things += _node(fleet, placement.node_id)
+                    if placement.node_id in nodes:
+                        things.append((ThingKind.NODE, placement.node_id))
                     if placement.replaces:
                         things += _nodes_of(fleet, [placement.replaces])
                 for eviction in outcome.evictions:
@@ -222,10 +232,15 @@ def _left(fleet: FleetState, deployment_id: str, position: int) -> Iterable[_Thi
 
 def _cluster(fleet: FleetState, cluster_id: int) -> Iterable[_Thing]:
     cluster = fleet.facts.clusters.get(cluster_id)
-    if cluster is None:
-        return ()
-    organization = _organization(fleet, cluster.organization_id)
-    return [(ThingKind.CLUSTER, numbered(cluster_id)), *organization]
+    return _cluster_of(cluster_id, cluster.organization_id) if cluster is not None else ()
+
+
+@lru_cache(_IDS_REMEMBERED)
+def _cluster_of(cluster_id: int, organization_id: int) -> Iterable[_Thing]:
+    return (
+        (ThingKind.CLUSTER, numbered(cluster_id)),
+        (ThingKind.ORGANIZATION, numbered(organization_id)),
+    )
 
 
 def _organization(fleet: FleetState, organization_id: int) -> Iterable[_Thing]:
