@@ -156,9 +156,9 @@ class Connection:
         request: Any,
         timeout_s: float = CALL_TIMEOUT_S,
         *,
-        patience_s: float = PATIENCE_S,
+        patience_s: float | None = None,
     ) -> T:
-        """Make one call, and again for `patience_s` while the server is unavailable.
+        """Make one call, and again for `patience_s` (PATIENCE_S) while the server is unavailable.
 
         Commands that wait outlive their token: once refused, the call is made again with another.
         Every request that changes something carries a request id, so a repeat does no harm.
@@ -168,6 +168,8 @@ class Connection:
             grpc.RpcError: it failed.
         """
         began, refused = time.monotonic(), False
+        if patience_s is None:
+            patience_s = PATIENCE_S
         while True:
             try:
                 answer = method(request, timeout=timeout_s, metadata=self.metadata)

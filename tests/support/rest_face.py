@@ -276,12 +276,16 @@ def _system(
 
 @asynccontextmanager
 async def rest_face(
-    *, max_pending: int = 100_000, max_backlog_bytes: int = 1 << 20, **settings: Any
+    *,
+    max_pending: int = 100_000,
+    max_backlog_bytes: int = 1 << 20,
+    policy: Policy | None = None,
+    **settings: Any,
 ) -> AsyncIterator[RestFace]:
     """Run the face's loops while the context lasts; `settings` go into its dependencies."""
     store, clock = MemoryStore(), SystemClock()
     log = MemoryLog(store, Writer("gateway", "test"))
-    await ensure_genesis(log, clock, "default", Policy())
+    await ensure_genesis(log, clock, "default", policy or Policy())
     fold = FleetFold(log, LogStatuses(log))
     appender = GroupCommit(log, clock, max_backlog_bytes=max_backlog_bytes)
     ledger, scheduler = FoldLedger(fold), FakeScheduler(fold)

@@ -92,6 +92,7 @@ async def test_the_first_report_confirms_the_epoch(
 @pytest.mark.parametrize("token", ["", "wrong"])
 async def test_without_the_bearer_nobody_gets_in(world: GatewayWorld, token: str) -> None:
     async with scripted_agent(world.channel, token=token) as agent:
+        await agent.hello()
         end = await agent.end()
 
     assert end.code is grpc.StatusCode.UNAUTHENTICATED

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from fogbank.domain.deployment import DisconnectRules
+from fogbank.domain.policy import Policy
 from fogbank.domain.states import DeploymentStatus
 from fogbank.domain.status import StatusChange
 from fogbank.log.memory import MemoryLog
@@ -75,19 +76,21 @@ async def test_status_as_documented(face: RestFace) -> None:
     assert set(face.environments.kept.values().__iter__().__next__()) == {"SECRET"}
 
 
-async def test_a_failed_deployment_says_why(face: RestFace) -> None:
-    await face.add_nodes("a", "b")
-    deployment_id = await _deploy(face, replicas=5)
-    async with (
-        running_scheduler(MemoryLog(face.store, Writer("scheduler", "test"))),
-        face.client() as client,
-    ):
+async def test_a_failed_deployment_says_why() -> None:
+    soon = Policy(retry_backoff_ms=(10, 20, 40))
+    async with rest_face(policy=soon) as face:
+        await face.add_nodes("a", "b")
+        deployment_id = await _deploy(face, replicas=5)
+        async with (
+            running_scheduler(MemoryLog(face.store, Writer("scheduler", "test")), takeover_us=0),
+            face.client() as client,
+        ):
 
-        async def failed() -> dict[str, Any] | None:
-            body = (await client.get(f"/api/deployment/status/{deployment_id}")).json()
-            return dict(body) if body["status"] == "failed" else None
+            async def failed() -> dict[str, Any] | None:
+                body = (await client.get(f"/api/deployment/status/{deployment_id}")).json()
+                return dict(body) if body["status"] == "failed" else None
 
-        body = await eventually(failed, timeout_s=120)
+            body = await eventually(failed, timeout_s=120)
     assert body is not None
     assert body["error"] == "Insufficient nodes: need 5, found 2 with capacity"
     assert body["available_nodes"] == 2

@@ -39,6 +39,12 @@ def nothing_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FOG_DATA_DIR", str(tmp_path / "data"))
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `fog` ask those who are unavailable again for a moment only."""
+    monkeypatch.setattr(connection, "PATIENCE_S", 0.1)
+
+
 class Deployments(deployment_service_pb2_grpc.DeploymentServiceServicer):
     """Has none, and refuses to make one, as told."""
 
@@ -191,6 +197,7 @@ def test_without_a_server_it_ends_with_1(capsys: pytest.CaptureFixture[str]) -> 
     assert "there is no system to talk to" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_server_that_does_not_answer_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -202,6 +209,7 @@ def test_a_server_that_does_not_answer_is_named(
     assert "fog up" in error
 
 
+@pytest.mark.usefixtures("impatient")
 def test_of_a_login_to_a_system_that_is_gone_it_says_how_to_forget_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -214,6 +222,7 @@ def test_of_a_login_to_a_system_that_is_gone_it_says_how_to_forget_it(
     assert "FOG_ADDR" in error
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_host_that_nobody_knows_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -232,12 +241,6 @@ def test_a_wrong_password_is_not_answered_with_advice_to_sign_in(
     error = capsys.readouterr().err
     assert error.startswith("fog: Wrong username or password\n")
     assert "`fog up` prints" in error
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `fog` ask those who are unavailable again for a moment only."""
-    monkeypatch.setattr(connection, "PATIENCE_S", 0.1)
 
 
 @pytest.mark.usefixtures("impatient")
