@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 from uuid import uuid4
@@ -58,6 +57,7 @@ from services.gateway.http_api.dependencies import HttpDependencies
 from tests.support.documented import documented
 from tests.support.fleet_log import a_fingerprint, a_spec
 from tests.support.fold_ledger import FoldLedger
+from tests.support.schedulers import run_loops
 from tests.support.statuses import LogStatuses
 from tests.support.tenancy import MemoryApiTokens, MemoryDenials, MemoryInvites
 from tests.support.waiting import eventually
@@ -316,26 +316,21 @@ async def rest_face(
         _system(fold, appender, ledger, scheduler),
         **settings,
     )
-    loops = [asyncio.create_task(fold.run()), asyncio.create_task(appender.run())]
-    await eventually(lambda: fold.position > 0)
-    try:
-        yield RestFace(
-            create_app(dependencies),
-            store,
-            fold,
-            ledger,
-            scheduler,
-            environments,
-            accounts,
-            tokens,
-            log,
-            appender,
-            api_tokens,
-        )
-    finally:
-        for loop in loops:
-            loop.cancel()
-        for loop in loops:
-            with suppress(asyncio.CancelledError):
-                await loop
-        passwords.close()
+    async with run_loops(fold.run, appender.run):
+        await eventually(lambda: fold.position > 0)
+        try:
+            yield RestFace(
+                create_app(dependencies),
+                store,
+                fold,
+                ledger,
+                scheduler,
+                environments,
+                accounts,
+                tokens,
+                log,
+                appender,
+                api_tokens,
+            )
+        finally:
+            passwords.close()
