@@ -45,8 +45,9 @@ _OUTCOME_WAIT_S = 2.0
 _CATCH_UP_S = 5.0
 _RETRY_S = 0.5
 _NO_WORK_S = 3600.0
-# Rounds that place more tell it in one line: telling would take longer than deciding.
-_PLACEMENTS_TOLD = 16
+# Rounds that place more tell it in one line: telling of each takes half as long as deciding it,
+# and under load, when time is short, rounds place ten or more.
+_PLACEMENTS_TOLD = 4
 # Plans and explanations, many nodes and replicas of which take long, may take so much of the time.
 _TELLING_SHARE = 1 / 3
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from fogbank.domain.facts import DeploymentFact
@@ -83,6 +85,38 @@ def test_the_queue_keeps_the_order_as_time_and_totals_change() -> None:
     queue.discard("gpu")
     assert "gpu" not in walked(queue, Order(START_US, TOTALS, deployments))
     assert len(queue) == 3
+
+
+def test_those_that_come_to_a_long_queue_stand_in_their_place() -> None:
+    numbers = Random(7)
+    deployments: dict[str, DeploymentFact] = {}
+    waiting: set[str] = set()
+    queue = WaitingQueue()
+    for step in range(40):
+        for number in range(400 if not step else numbers.randrange(60)):
+            name = f"{step}-{number}"
+            asked = {"cpu": numbers.randrange(1, 9) * 100, "priority": numbers.randrange(40, 70)}
+            at = len(deployments)
+            deployments[name] = a_deployment(name, position=at, waited_min=-step / 2, **asked)
+            waiting.add(name)
+            queue.add(name)
+        for name in numbers.sample(sorted(waiting), 5):
+            waiting.remove(name)
+            queue.discard(name)
+        at_us = START_US + step * MINUTE_US // 2
+        queue.sync(Order(at_us, TOTALS, deployments))
+        wanted = sorted(
+            queue_key(job_weight(TOTALS, deployments[name]), deployments[name], at_us)
+            for name in waiting
+        )
+        assert len(queue) == len(wanted)
+        key = queue.peek()
+        for place in range(numbers.randrange(30)):
+            assert key == wanted[place]
+            key = queue.take()
+            if numbers.randrange(3):  # a round that counts placed it; the others come back
+                waiting.remove(wanted[place][3])
+                queue.discard(wanted[place][3])
 
 
 def test_priority_goes_before_weight_and_weight_before_age() -> None:
