@@ -20,8 +20,6 @@ PYTEST_ARGS ?=
 WORKERS ?= 2
 # Of the other tiers' time half is waiting, for processes that start, end or stand still.
 ALL_WORKERS ?= 3
-# What isn't quick; `make soak` alone runs the soaks.
-LENGTHY := slow or container or kill
 # How long `make soak` goes on, in seconds.
 TIME ?= 600
 PYTEST := $(BIN)/pytest --dist loadgroup -n
@@ -75,15 +73,11 @@ bench: $(STAMP) ## Run the benchmarks; each prints its ratio against a floor or 
 
 .PHONY: test
 test: $(STAMP) ## Run the quick tier: no containers, no kills, nothing slow.
-	$(PYTEST) $(WORKERS) -m "not ($(LENGTHY)) and not soak" $(PYTEST_ARGS)
+	$(PYTEST) $(WORKERS) -m "not slow and not container and not kill and not soak" $(PYTEST_ARGS)
 
 .PHONY: test-all
 test-all: $(STAMP) ## Run every test but the soaks (containers need podman or Docker).
 	$(PYTEST) $(ALL_WORKERS) -m "not soak" $(PYTEST_ARGS)
-
-.PHONY: test-rest
-test-rest: $(STAMP) ## Run what test-all has and test doesn't: after make test, the rest of make test-all.
-	$(PYTEST) $(ALL_WORKERS) -m "($(LENGTHY)) and not soak" $(PYTEST_ARGS)
 
 .PHONY: soak
 soak: $(STAMP) ## Kill (also at named points), freeze and cut the power at random under load: TIME=3600 seconds (600; FOG_SOAK_SEED=N repeats).
