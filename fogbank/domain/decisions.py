@@ -14,7 +14,14 @@ from fogbank.domain.position import pack
 from fogbank.domain.rebalancing import RebalanceDecision
 from fogbank.domain.remembered import Remembered
 from fogbank.domain.resources import Resources
-from fogbank.domain.revisions import KEPT_REVISIONS
+from fogbank.domain.round_rules import (
+    deferred,
+    end_wait,
+    failed,
+    node_offline,
+    rebalance_ended,
+    rolled_back,
+)
 from fogbank.domain.tables import Table
 from fogbank.domain.value import row
 from fogbank.domain.verdict import Verdict, VoidReason
@@ -82,7 +89,7 @@ class DeploymentDecision:
     failed_version: int = 0
     available_nodes: int = 0
     reason: str = ""
-    considered: ev.Considered = field(default_factory=ev.Considered)
+    considered: ev.Considered = ev.Considered()
     decided_sequence: int = 0
     failed_revisions: tuple[int, ...] = ()
     good_revision: int = 0
@@ -100,9 +107,13 @@ _PREEMPTED_BY = "Preempted by "
 
 @dataclass(frozen=True, slots=True)
 class RoundFolded:
-    """A verdict for each event of a scheduler's commit, and the replicas it placed or moved."""
+    """A verdict for each event of a scheduler's commit, and what became of replicas.
+
+    Those it `placed` are new, by outcome; the others that it `changed` were placed before.
+    """
 
     verdicts: tuple[Verdict, ...]
+    placed: list[list[PlacedReplica]]
     changed: list[PlacedReplica]
 
 
@@ -141,10 +152,16 @@ class Decisions:
         """
         event = commit.envelopes[0].event
         void = self.void_reason(commit)
+        placed: list[list[PlacedReplica]] = []
         changed: list[PlacedReplica] = []
         if void is None and isinstance(event, ev.RoundDecided):
             for outcome in event.outcomes:
-                changed += _APPLY[type(outcome)](self, outcome, event, commit.sequence)
+                if isinstance(outcome, ev.DeploymentPlaced):
+                    new = _placed(self, outcome, event, commit.sequence, changed)
+                    if new:
+                        placed.append(new)
+                else:
+                    changed += _APPLY[type(outcome)](self, outcome, event, commit.sequence)
             self.prev_digest = commit.digest
             self.before_sequence = self.prev_sequence
             self.prev_sequence = commit.sequence
@@ -154,7 +171,7 @@ class Decisions:
         verdicts = tuple(
             Verdict(pack(commit.sequence, index), void) for index in range(len(commit.envelopes))
         )
-        return RoundFolded(verdicts, changed)
+        return RoundFolded(verdicts, placed, changed)
 
     def void_reason(self, commit: Commit) -> VoidReason | None:
         """Return why a scheduler's commit would be void if it were folded next; None if not."""
@@ -178,10 +195,10 @@ class Decisions:
 
     def change(self, deployment_id: str) -> DeploymentDecision:
         """Return what was decided about a deployment, which is about to change."""
-        if deployment_id in self.deployments:
-            return self.deployments.change(deployment_id)
-        decision = self.deployments[deployment_id] = DeploymentDecision(deployment_id)
-        return decision
+        decision = DeploymentDecision(deployment_id)
+        if self.deployments.add(deployment_id, decision):
+            return decision
+        return self.deployments.change(deployment_id)
 
     def forget(self, deployment_id: str) -> list[PlacedReplica]:
         """Forget what was decided about a deployment, and its replicas; return these."""
@@ -204,15 +221,21 @@ class Decisions:
 
 
 def _placed(
-    decisions: Decisions, outcome: ev.DeploymentPlaced, event: ev.RoundDecided, sequence: int
+    decisions: Decisions,
+    outcome: ev.DeploymentPlaced,
+    event: ev.RoundDecided,
+    sequence: int,
+    changed: list[PlacedReplica],
 ) -> list[PlacedReplica]:
-    changed = _evicted(decisions, outcome, sequence)
-    deployment_id, version, resources, chosen, considered, revision, *_ = outcome
+    """Return the new replicas of a deployment; what changes for them goes to `changed`."""
+    deployment_id, version, resources, chosen, considered, revision, evictions, *_ = outcome
+    if evictions:
+        changed += _evicted(decisions, outcome, sequence)
     decision, placements = decisions.change(deployment_id), decisions.placements
+    slots, new, at_us, fills = decision.slots, [], event.instant_us, False
     for replica_id, slot, generation, node_id, _, after, replaces, devices in chosen:
-        if replica_id in placements:
-            continue  # a replica is never moved: another node means another generation
-        placed = placements[replica_id] = PlacedReplica(
+        fills = fills or not replaces
+        placed = PlacedReplica(
             replica_id,
             deployment_id,
             slot,
@@ -222,21 +245,26 @@ def _placed(
             version,
             after,
             sequence,
-            event.instant_us,
-            gpu_devices=devices,
-            revision=revision,
+            at_us,
+            Desired.LIVE,
+            "",
+            devices,
+            revision,
         )
-        changed.append(placed)
-        if slot in decision.slots:
+        if not placements.add(replica_id, placed):
+            continue  # a replica is never moved: another node means another generation
+        new.append(placed)
+        if slot in slots:
             changed += _take_slot(decisions, placed, sequence, replaces)
         else:
-            decision.slots[slot] = replica_id
-            decision.preempted.pop(slot, None)
+            slots[slot] = replica_id
+            if decision.preempted:
+                decision.preempted.pop(slot, None)
         decision.generations[slot] = generation
         decision.replica_ids.append(replica_id)
-    if not all(placement.replaces for placement in chosen):
+    if fills:
         # Successors alone fill no vacant slot: what waits for room waits on.
-        _end_wait(decision)
+        end_wait(decision)
         decision.reason = ""
     if outcome.rebalance:
         moved = tuple(placement.replica_id for placement in chosen)
@@ -245,7 +273,7 @@ def _placed(
     decision.considered = considered
     decision.decided_sequence = sequence
     decisions.placed_total += 1
-    return changed
+    return new
 
 
 def _evicted(
@@ -261,7 +289,7 @@ def _evicted(
             if placed.slot not in victim.slots:
                 victim.preempted[placed.slot] = outcome.deployment_id
             victim.reason = reason
-            _end_wait(victim)
+            end_wait(victim)
             changed.append(placed)
     return changed
 
@@ -315,41 +343,6 @@ def _end_leaving(
     """Release what was leaving a slot; return it."""
     leaving_id = decision.leaving.pop(slot, None)
     return [] if leaving_id is None else [_replaced(decisions, leaving_id, sequence)]
-
-
-def _end_wait(decision: DeploymentDecision) -> None:
-    decision.attempt = 0
-    decision.not_before_us = 0
-    decision.deferred = False
-
-
-def _deferred(
-    decisions: Decisions, outcome: ev.DeploymentDeferred, event: ev.RoundDecided, sequence: int
-) -> list[PlacedReplica]:
-    decision = decisions.change(outcome.deployment_id)
-    decision.attempt = outcome.attempt
-    decision.not_before_us = outcome.not_before_us
-    decision.deferred = True
-    decision.looked_version = outcome.version
-    decision.looked_facts_to = event.facts_to
-    decision.reason = outcome.reason
-    decision.considered = outcome.considered
-    decision.decided_sequence = sequence
-    return []
-
-
-def _failed(
-    decisions: Decisions, outcome: ev.DeploymentFailed, _event: ev.RoundDecided, sequence: int
-) -> list[PlacedReplica]:
-    decision = decisions.change(outcome.deployment_id)
-    _end_wait(decision)
-    decision.failed_version = outcome.version
-    decision.available_nodes = outcome.available_nodes
-    decision.reason = outcome.reason
-    decision.considered = outcome.considered
-    decision.decided_sequence = sequence
-    decisions.failed_total += 1
-    return []
 
 
 def _not_released(decisions: Decisions, replica_ids: tuple[str, ...]) -> list[PlacedReplica]:
@@ -406,45 +399,17 @@ def _restored(
         placed.reason = ""
         changed += [placed, *_take_slot(decisions, placed, sequence)]
         # What it waited for was room for other slots than those that are vacant now.
-        _end_wait(decisions.change(placed.deployment_id))
+        end_wait(decisions.change(placed.deployment_id))
     return changed
 
 
-def _rolled_back(
-    decisions: Decisions, outcome: ev.DeploymentRolledBack, _event: ev.RoundDecided, _sequence: int
-) -> list[PlacedReplica]:
-    decision = decisions.change(outcome.deployment_id)
-    failed = (*decision.failed_revisions, outcome.from_revision)
-    decision.failed_revisions = failed[-KEPT_REVISIONS:]
-    decision.good_revision = outcome.to_revision
-    decision.rollback_reason = outcome.reason
-    _end_wait(decision)
-    return []
-
-
-def _rebalance_ended(
-    decisions: Decisions, outcome: ev.RebalanceEnded, _event: ev.RoundDecided, _sequence: int
-) -> list[PlacedReplica]:
-    decisions.rebalance = decisions.rebalance.ended_by(outcome.request, outcome.reason)
-    return []
-
-
-def _offline(
-    decisions: Decisions, outcome: ev.NodeOffline, _event: ev.RoundDecided, sequence: int
-) -> list[PlacedReplica]:
-    decisions.offline[outcome.node_id] = outcome
-    decisions.offline_sequences[outcome.node_id] = sequence
-    return []
-
-
 _APPLY: dict[type, Callable[..., list[PlacedReplica]]] = {
-    ev.DeploymentPlaced: _placed,
-    ev.DeploymentDeferred: _deferred,
-    ev.DeploymentFailed: _failed,
+    ev.DeploymentDeferred: deferred,
+    ev.DeploymentFailed: failed,
     ev.ReplicasReleased: _released,
     ev.ReplicasSuspended: _suspended,
     ev.ReplicasRestored: _restored,
-    ev.DeploymentRolledBack: _rolled_back,
-    ev.RebalanceEnded: _rebalance_ended,
-    ev.NodeOffline: _offline,
+    ev.DeploymentRolledBack: rolled_back,
+    ev.RebalanceEnded: rebalance_ended,
+    ev.NodeOffline: node_offline,
 }

@@ -16,15 +16,13 @@ from fogbank.domain.facts import Facts, NodeFact, Observed, state_of
 from fogbank.domain.folded import Folded
 from fogbank.domain.forgetting import Over, Shown, Superseded, forget_replicas
 from fogbank.domain.node_use import NodeUse
-from fogbank.domain.quota_use import QuotaUse
+from fogbank.domain.presence import Presence
 from fogbank.domain.regions import RegionSizes
 from fogbank.domain.resources import Resources
 from fogbank.domain.state_encoding import DERIVED
 from fogbank.domain.state_reading import ChangedBehindError, StateReading
 from fogbank.domain.states import NodeStatus, ReplicaState
 from fogbank.domain.tenancy import Use
-
-_UNUSED = NodeUse()
 
 # A round carries its state's digest after so many without.
 DIGEST_EVERY_ROUNDS = 1_000
@@ -58,20 +56,17 @@ class FleetState:
     pieces: tuple[bytes, ...] = field(default=(), metadata=DERIVED, compare=False)
     before_forgetting: Shown | None = field(default=None, metadata=DERIVED, compare=False)
     _reading: StateReading = field(init=False, repr=False, compare=False, metadata=DERIVED)
-    _use: dict[str, NodeUse] = field(default_factory=dict, metadata=DERIVED)
-    _quota_use: QuotaUse = field(default_factory=QuotaUse, metadata=DERIVED)
-    # Nodes that have less than is booked on them, for they shrank.
-    overbooked: dict[str, None] = field(default_factory=dict, metadata=DERIVED)
+    _there: Presence = field(init=False, metadata=DERIVED)
     # Nodes that are offline now, unlike all those that rounds ever put offline.
     silent: dict[str, None] = field(default_factory=dict, metadata=DERIVED)
     _regions: RegionSizes = field(default_factory=RegionSizes, metadata=DERIVED)
-    _present: dict[str, dict[str, PlacedReplica]] = field(default_factory=dict, metadata=DERIVED)
     _over: Over = field(default_factory=Over, repr=False, compare=False, metadata=DERIVED)
     _superseded: Superseded = field(default_factory=Superseded, compare=False, metadata=DERIVED)
 
     def __post_init__(self) -> None:
         """Begin to read both halves."""
         self._reading = StateReading(self.parts)
+        self._there = Presence(self.facts.nodes)
 
     def fold(self, commit: Commit) -> Folded:
         """Take in the commit after `position`; commits already taken in must not come again.
@@ -153,9 +148,7 @@ class FleetState:
         for placed in self.decisions.placements.values():
             self._superseded.see(self.decisions, placed, self.ended)
             if not self.ended(placed):
-                self._put(placed)
-        for node_id in self.facts.nodes:
-            self._weigh(node_id)
+                self._there.put(placed, self.cluster_of(placed))
         for deployment_id in self.facts.deployments:
             self._note_if_over(deployment_id)
 
@@ -172,7 +165,10 @@ class FleetState:
             folded.verdicts = round_folded.verdicts
             event = commit.envelopes[0].event
             if folded.verdicts[0].accepted and isinstance(event, ev.RoundDecided):
-                self._touch_placed(round_folded.changed, folded)
+                for new in round_folded.placed:
+                    self._touch_new(new, folded)
+                self._touch_changed(round_folded.changed, folded)
+                self._there.quotas.changed_on(folded.nodes)
                 for outcome in event.outcomes:
                     self._touch_outcome(outcome, folded)
         else:
@@ -192,47 +188,39 @@ class FleetState:
             self.room_sequence = max(self.room_sequence, commit.sequence)
         return folded
 
-    def _touch_placed(self, changed: list[PlacedReplica], folded: Folded) -> None:
+    def _touch_new(self, new: list[PlacedReplica], folded: Folded) -> None:
+        """Count the replicas that a round placed for a deployment, all of one kind."""
+        folded.nodes.update([placed.node_id for placed in new])
+        uses, observed = self._there.uses, self.facts.observed
+        for placed in new:
+            # Where something is counted the node was not removed.
+            known = placed.node_id in uses and not observed.get((placed.id, placed.node_id))
+            if placed.desired is not Desired.LIVE or (not known and self.ended(placed)):
+                self._touch_changed(new, folded)
+                return
+        self._there.place(new, self.cluster_of(new[0]))
+        for placed in new:
+            if placed.generation > 1:
+                self._superseded.see(self.decisions, placed, self.ended)
+
+    def _touch_changed(self, changed: list[PlacedReplica], folded: Folded) -> None:
         for placed in changed:
             folded.nodes.add(placed.node_id)
             folded.deployments.add(placed.deployment_id)
             ended = self.ended(placed)
             if not ended:
                 # One given up with its node frees its quota, and on the node nothing.
-                freed = self._put(placed)
+                freed = self._there.put(placed, self.cluster_of(placed))
                 if freed or placed.desired is Desired.RELEASED:
                     folded.room_appeared = True
-                # Also what is new may be too much: the node may have shrunk since it was chosen.
-                self._weigh(placed.node_id)
             if ended or placed.generation > 1:
                 self._superseded.see(self.decisions, placed, self.ended)
-
-    def _weigh(self, node_id: str) -> None:
-        """Note whether a node has less than is booked on it."""
-        node = self.facts.nodes.get(node_id)
-        if node is None or node.removed or self.use(node_id).fits_in(node.fingerprint.allocatable):
-            self.overbooked.pop(node_id, None)
-        else:
-            self.overbooked[node_id] = None
-
-    def _put(self, placed: PlacedReplica) -> bool:
-        """Count a replica that has not ended, as it is now; tell whether it freed its quota."""
-        self._use_of(placed.node_id).put(placed)
-        present = self._present.get(placed.deployment_id)
-        if present is None:
-            present = self._present[placed.deployment_id] = {}
-        new = placed.id not in present
-        present[placed.id] = placed
-        return self._quota_use.put(placed, self.cluster_of(placed), new=new)
 
     def _count_no_more(self, placed: PlacedReplica) -> None:
         """Let a replica that has ended take no quota, and its deployment have it no more."""
         self._superseded.see(self.decisions, placed, self.ended)
-        self._quota_use.remove(placed, self.cluster_of(placed))
-        present = self._present[placed.deployment_id]
-        del present[placed.id]
-        if not present:
-            del self._present[placed.deployment_id]
+        self._there.quotas.changed_on((placed.node_id,))
+        if self._there.remove(placed, self.cluster_of(placed)):
             self._note_if_over(placed.deployment_id)
 
     def _note_if_over(self, deployment_id: str) -> None:
@@ -248,16 +236,10 @@ class FleetState:
         deployment = self.facts.deployments.get(placed.deployment_id)
         return deployment.cluster_of(placed.revision) if deployment is not None else 0
 
-    def _use_of(self, node_id: str) -> NodeUse:
-        use = self._use.get(node_id)
-        if use is None:
-            use = self._use[node_id] = NodeUse()
-            node = self.facts.nodes.get(node_id)
-            use.reflects = node.load_reflects if node is not None else 0
-        return use
-
     def _touch_outcome(self, outcome: ev.Outcome, folded: Folded) -> None:
-        if isinstance(outcome, ev.NodeOffline):
+        if isinstance(outcome, ev.DeploymentPlaced):  # most of them
+            folded.deployments.add(outcome.deployment_id)
+        elif isinstance(outcome, ev.NodeOffline):
             self._see_node(outcome.node_id)
             folded.nodes.add(outcome.node_id)
             folded.deployments |= self.deployments_on(outcome.node_id)
@@ -276,7 +258,7 @@ class FleetState:
                 self._touch_report(event, folded)
             case ev.NodeLoadChanged():
                 folded.nodes.add(event.node_id)
-                self._use_of(event.node_id).load_reflects(event.reflects_sequence)
+                self._there.use_of(event.node_id).load_reflects(event.reflects_sequence)
             case ev.DeploymentCreated():
                 folded.deployments.add(event_id)
             case ev.DeploymentUpdated():
@@ -289,7 +271,7 @@ class FleetState:
                 folded.nodes.add(event.node_id)
                 folded.deployments |= self.deployments_on(event.node_id)
                 folded.room_appeared = True
-                self._weigh(event.node_id)
+                self._there.weigh(event.node_id)
             case ev.NodeCordoned() | ev.NodeDraining() | ev.NodeUncordoned():
                 folded.nodes.add(event.node_id)
                 folded.deployments |= self.deployments_on(event.node_id)
@@ -299,7 +281,7 @@ class FleetState:
                 folded.deployments |= self.deployments_on(event.node_id)
                 self._end_all_on(event.node_id)
                 self._see_node(event.node_id)
-                self._weigh(event.node_id)
+                self._there.weigh(event.node_id)
                 # What waited for these replicas to end need not wait any more.
                 folded.room_appeared = True
             case ev.PolicyActivated():
@@ -321,8 +303,8 @@ class FleetState:
                 self.silent[node_id] = None
 
     def _end_all_on(self, node_id: str) -> None:
-        gone = self._use.pop(node_id, _UNUSED)
-        for placed in gone.replicas.values():
+        gone = self._there.uses.pop(node_id, None)
+        for placed in gone.replicas.values() if gone is not None else ():
             self._count_no_more(placed)
 
     def _touch_update(self, event: ev.DeploymentUpdated, folded: Folded) -> None:
@@ -344,11 +326,11 @@ class FleetState:
             if placed is None or placed.node_id != report.node_id:
                 continue
             folded.deployments.add(placed.deployment_id)
-            if self.ended(placed) and self._use_of(placed.node_id).remove(placed.id):
+            if self.ended(placed) and self._there.use_of(placed.node_id).remove(placed.id):
                 self._count_no_more(placed)
                 folded.room_appeared = True
-                if placed.node_id in self.overbooked:
-                    self._weigh(placed.node_id)
+                if placed.node_id in self._there.overbooked:
+                    self._there.weigh(placed.node_id)
 
     # Derived reads.
 
@@ -370,14 +352,19 @@ class FleetState:
 
     def use(self, node_id: str) -> NodeUse:
         """Return what the replicas on a node take in all."""
-        return self._use.get(node_id, _UNUSED)
+        return self._there.on(node_id)
 
     def present(self, deployment_id: str) -> Collection[PlacedReplica]:
         """Return a deployment's replicas that have not ended, in the order they were placed in.
 
         Also those that were released or given up; never the many that went before them.
         """
-        return self._present.get(deployment_id, {}).values()
+        return self._there.of(deployment_id)
+
+    @property
+    def overbooked(self) -> Collection[str]:
+        """The nodes that have less than is booked on them, for they shrank."""
+        return self._there.overbooked
 
     @property
     def node_count(self) -> int:
@@ -408,16 +395,16 @@ class FleetState:
 
     def used_by_cluster(self, cluster_id: int) -> Use:
         """Return what the replicas of a cluster take of its quota."""
-        return self._quota_use.of_cluster(cluster_id)
+        return self._there.quotas.of_cluster(cluster_id)
 
     def uses_changed(self) -> tuple[set[str], set[int]]:
         """Return as `QuotaUse.take_changed`."""
-        return self._quota_use.take_changed()
+        return self._there.quotas.take_changed()
 
     def used_by_organization(self, organization_id: int) -> Use:
         """Return what the replicas of an organization's clusters take of its quota together."""
         clusters = self.facts.organizations[organization_id].clusters
-        parts = [self._quota_use.of_cluster(cluster_id) for cluster_id in clusters]
+        parts = [self._there.quotas.of_cluster(cluster_id) for cluster_id in clusters]
         return Use(*(sum(amounts) for amounts in zip(*parts, strict=True)))
 
     def offline_since_us(self, node: NodeFact) -> int | None:

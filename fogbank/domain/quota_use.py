@@ -6,6 +6,7 @@ node: then its successor counts. One that runs on until its successor does count
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from fogbank.domain.decisions import Desired, PlacedReplica
@@ -23,15 +24,24 @@ class QuotaUse:
     # Those that were put and do not count: mostly there is none.
     _aside: set[str] = field(default_factory=set)
     _sums: dict[int, list[int]] = field(default_factory=dict)
-    _nodes: set[str] = field(default_factory=set, compare=False)
+    # Since somebody asked, if ever.
+    _nodes: set[str] | None = field(default=None, compare=False)
     _clusters: set[int] = field(default_factory=set, compare=False)
+
+    def place(self, placed: PlacedReplica, times: int, cluster_id: int) -> None:
+        """Count so many new replicas that take as much as one of them, and are to run."""
+        self._add(placed, cluster_id, times)
+
+    def changed_on(self, node_ids: Iterable[str]) -> None:
+        """Note that more or less may be taken of nodes than before."""
+        if self._nodes is not None:
+            self._nodes.update(node_ids)
 
     def put(self, placed: PlacedReplica, cluster_id: int, *, new: bool) -> bool:
         """Count a replica as it is now; tell whether it counts no more, and did before.
 
         One that is `new` was not put before, or was removed since.
         """
-        self._nodes.add(placed.node_id)
         counts = placed.desired in COUNTING
         counted = not (new or placed.id in self._aside)
         if counts != counted:
@@ -44,7 +54,6 @@ class QuotaUse:
 
     def remove(self, placed: PlacedReplica, cluster_id: int) -> None:
         """Count a replica no more that was put."""
-        self._nodes.add(placed.node_id)
         if placed.id in self._aside:
             self._aside.remove(placed.id)
         else:
@@ -53,9 +62,9 @@ class QuotaUse:
     def take_changed(self) -> tuple[set[str], set[int]]:
         """Return the nodes and the clusters of which more or less may be taken than before.
 
-        That is since this was asked last; it is for one who asks.
+        That is since this was asked last; it is for one who asks, at first to begin with.
         """
-        changed = self._nodes, self._clusters
+        changed = self._nodes or set(), self._clusters
         self._nodes, self._clusters = set(), set()
         return changed
 

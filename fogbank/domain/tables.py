@@ -57,14 +57,9 @@ class Table(dict[Key, Row]):
             self[key] = row
 
     def __setitem__(self, key: Key, row: Row) -> None:
-        page = self._page_of.get(key)
-        if page is None:
-            page = self._last
-            if page is None or len(page.keys) >= ROWS_PER_PAGE:
-                page = self._new_page()
-            self._page_of[key] = page
-            page.keys.append(key)
+        rows = len(self)
         dict.__setitem__(self, key, row)
+        page = self._page_of[key] if len(self) == rows else self._page_for(key)
         if page.changed_at != self._turn:
             self._note(page)
 
@@ -100,6 +95,24 @@ class Table(dict[Key, Row]):
         raise TypeError("a table is changed by its keys, one by one")
 
     pop = popitem = setdefault = update = clear = __ior__ = _untracked
+
+    def add(self, key: Key, row: Row) -> bool:
+        """Add a row unless there is one under its key; tell whether there was none."""
+        if dict.setdefault(self, key, row) is not row:
+            return False
+        page = self._page_for(key)
+        if page.changed_at != self._turn:
+            self._note(page)
+        return True
+
+    def _page_for(self, key: Key) -> Page[Key]:
+        """Return the page that a new row is on from now on."""
+        page = self._last
+        if page is None or len(page.keys) >= ROWS_PER_PAGE:
+            page = self._new_page()
+        self._page_of[key] = page
+        page.keys.append(key)
+        return page
 
     def _new_page(self) -> Page[Key]:
         page = self._last = Page()

@@ -254,9 +254,9 @@ class FleetArrays:
         said = array("q")
         for use in uses:
             said.fromlist(use.booked)
-            said.fromlist(use.unseen)
+            said.fromlist(use.seen)
         columns: Integers = np.frombuffer(said, dtype=np.int64).reshape(len(rows), -1).T
-        booked, unseen = columns[:DIMENSIONS], columns[DIMENSIONS:]
+        booked, unseen = columns[:DIMENSIONS], columns[:DIMENSIONS] - columns[DIMENSIONS:]
         numbers = np.array(rows, dtype=np.int64)
         load = self._load_of(unseen[: MEMORY + 1], pick(self._percents, numbers), numbers)
         fell = (*(booked < pick(self.booked, numbers)), *(load < pick(self.load, numbers)))

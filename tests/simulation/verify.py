@@ -38,9 +38,8 @@ def report_on(cluster: Cluster, acknowledged: list[Acknowledged], *, settled: bo
 
 def state_digest(fleet: FleetState) -> str:
     """Return what a folded state comes to."""
-    on_node = sorted(
-        (node_id, sorted(use.replicas)) for node_id, use in fleet._use.items() if use.replicas
-    )
+    uses = fleet._there.uses.items()
+    on_node = sorted((node_id, sorted(use.replicas)) for node_id, use in uses if use.replicas)
     text = f"{fleet.position} {fleet.facts!r} {fleet.decisions!r} {on_node!r}"
     return sha256(text.encode()).hexdigest()
 

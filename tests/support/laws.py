@@ -92,7 +92,7 @@ def wrong_sums(fleet: FleetState) -> list[str]:
         placed = [fleet.decisions.placements[known] for known in decision.replica_ids]
         if [*fleet.present(decision.id)] != [each for each in placed if not fleet.ended(each)]:
             found.append(f"of deployment {decision.id} others are present than have not ended")
-    for node_id, use in fleet._use.items():
+    for node_id, use in fleet._there.uses.items():
         placed = list(fleet.on_node(node_id))
         held = sum((each.resources for each in placed), NOTHING)
         booked = sum(
@@ -133,5 +133,5 @@ def _essence(fleet: FleetState) -> str:
         for name in sorted(type(fleet.facts).__slots__)
         if name != "_known"
     }
-    on_node = sorted((node_id, sorted(use.replicas)) for node_id, use in fleet._use.items())
+    on_node = sorted((node_id, sorted(use.replicas)) for node_id, use in fleet._there.uses.items())
     return f"{fleet.position} {facts!r} {fleet.decisions!r} {on_node!r}"

@@ -100,8 +100,10 @@ class OwnState(FleetState):
 
     def expect_use(self, node_id: str, taken: TakenRoom) -> None:
         """Let so much of a node be taken, whatever is known of its replicas."""
-        use = self._use[node_id] = NodeUse()
-        use.booked, use.held = list(taken.booked), list(taken.held)
+        use = self._there.uses[node_id] = NodeUse()
+        use.held = list(taken.held)
+        amounts = zip(taken.held, taken.booked, strict=True)
+        use.stopped = [held - booked for held, booked in amounts]
         use.replicas = {str(number): _SOME for number in range(taken.replicas)}
 
     def _expect(self, report: ev.NodeReported) -> None:

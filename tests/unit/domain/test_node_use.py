@@ -43,4 +43,4 @@ def test_sums_are_those_of_what_is_there_whatever_came_and_went() -> None:
         assert use.stopping == len(there) - len(booked)
         assert use.held == summed([*there.values()])
         assert use.booked == summed(booked)
-        assert use.unseen == summed([r for r in booked if r.placed_sequence > use.reflects])
+        assert use.seen == summed([r for r in booked if r.placed_sequence <= use.reflects])
