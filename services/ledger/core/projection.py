@@ -12,12 +12,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from msgspec import Struct
+
 from fogbank.domain.envelope import Commit
 from fogbank.domain.facts import DeploymentFact, NodeFact
 from fogbank.domain.fleet import FleetState
 from fogbank.domain.rollouts import wanted_revision
 from fogbank.domain.snapshots import SnapshotRefusedError
-from fogbank.domain.states import DeploymentStatus
+from fogbank.domain.states import DeploymentStatus, NodeStatus
 from fogbank.domain.status import StatusTracker, replica_views
 from services.ledger.core.making import (
     change_row,
@@ -46,8 +48,8 @@ _LOOKS_IN_A_ROW = 16
 # While no more deployments than these wait to be taken, few will change again until they are.
 _FEW_TOUCHED = 4_000
 
-# That of no deployment, and of no node.
-_NO_VERSION = (-1, 0)
+# The position of no event.
+_NOWHERE = -1
 
 
 @dataclass(slots=True)
@@ -84,14 +86,27 @@ class Status(NamedTuple):
     updated_at_us: int
 
 
-class _KnownNode(NamedTuple):
+class _Known(Struct, gc=False):
+    """A deployment as the tables have it.
+
+    All that its author says of it comes with a new `version`, or back with a former revision, the
+    `wanted` one.
+    """
+
+    version: int
+    wanted: int
+    state: DeploymentStateRow
+
+
+class _KnownNode(Struct, gc=False):
     """A node as the tables have it: what its whole row was made of, and its state.
 
-    `version` has the positions of what was last said of it, by itself and by operators: while
+    `described` and `commanded` are where it, and where operators last said something of it: while
     they stay, so does its `host`.
     """
 
-    version: tuple[int, int]
+    described: int
+    commanded: int
     host: tuple[Any, ...]
     state: NodeStateRow
 
@@ -117,7 +132,7 @@ class Projection:
         # States of deployments that were touched, made while what they are of was at hand.
         self._made: dict[str, DeploymentStateRow] = {}
         # What the tables hold: the states, and by what to tell whether the rest is another.
-        self._known: dict[str, tuple[tuple[int, int], DeploymentStateRow]] = {}
+        self._known: dict[str, _Known] = {}
         self._known_nodes: dict[str, _KnownNode] = {}
         self._replica_states: Counter[str] = Counter()
         self._node_statuses: Counter[str] = Counter()
@@ -168,7 +183,9 @@ class Projection:
         policy = fleet.facts.policy_position
         folded = self._past.fold(commit)
         self._touches += touch_rows(fleet, commit, folded.verdicts)
-        self._touched_nodes |= folded.nodes
+        for node_id in folded.nodes:
+            if not self._is_known(node_id):
+                self._touched_nodes.add(node_id)
         if fleet.facts.policy_position != policy:
             # The bound of busy may have moved for every node.
             self._touched_nodes |= fleet.facts.nodes.keys()
@@ -204,8 +221,7 @@ class Projection:
             self._made.pop(deployment_id, None)
             known = self._known.pop(deployment_id, None)
             if known is not None:
-                _, former = known
-                self._count_replicas(former.replicas, ())
+                self._count_replicas(known.state.replicas, ())
 
     @property
     def happened(self) -> int:
@@ -229,11 +245,10 @@ class Projection:
     def take_whole(self) -> TableChanges:
         """Return what differs as `take` does, in whole rows only."""
         for deployment_id in self._touched & self._known.keys():
-            _, state = self._known[deployment_id]
-            self._known[deployment_id] = _NO_VERSION, state
+            self._known[deployment_id].version = _NOWHERE
         for node_id in self._touched_nodes & self._known_nodes.keys():
             known = self._known_nodes[node_id]
-            self._known_nodes[node_id] = known._replace(version=_NO_VERSION, host=())
+            known.described, known.host = _NOWHERE, ()
         return self.take()
 
     def take(self) -> TableChanges:
@@ -265,17 +280,23 @@ class Projection:
     def _take_deployment(self, deployment_id: str, taken: TableChanges) -> None:
         deployment = self.fleet.facts.deployments[deployment_id]
         state = self._made.pop(deployment_id, None) or self._state(deployment)
-        # All that its author says of it comes with a new version, or back with a former revision.
-        version = deployment.version, wanted_revision(self.fleet, deployment)
-        before, former = self._known.get(deployment_id, (None, None))
-        if before != version:
+        version, wanted = deployment.version, wanted_revision(self.fleet, deployment)
+        known = self._known.get(deployment_id)
+        if known is None:
             taken.deployments.append(self._whole_row(deployment, state))
+            self._known[deployment_id] = _Known(version, wanted, state)
+            self._count_replicas((), state.replicas)
+            return
+        former = known.state
+        if known.version != version or known.wanted != wanted:
+            taken.deployments.append(self._whole_row(deployment, state))
+            known.version, known.wanted = version, wanted
         elif former != state:
             taken.deployment_states.append(state)
         else:
             return
-        self._known[deployment_id] = version, state
-        self._count_replicas(former.replicas if former is not None else (), state.replicas)
+        known.state = state
+        self._count_replicas(former.replicas, state.replicas)
 
     def _state(self, deployment: DeploymentFact) -> DeploymentStateRow:
         return deployment_state_row(
@@ -305,27 +326,48 @@ class Projection:
         for status in come:
             counts[status] += 1
 
+    def _is_known(self, node_id: str) -> bool:
+        """Tell whether a node is as the tables have it, where that is to be seen at once.
+
+        Mostly it took one more replica, which its row does not tell.
+        """
+        node, known = self.fleet.facts.nodes.get(node_id), self._known_nodes.get(node_id)
+        if node is None or known is None:
+            return False
+        state = known.state
+        return (
+            node.cpu_percent == state.cpu_usage_percent
+            and node.memory_percent == state.memory_usage_percent
+            and node.described_position == known.described
+            and node.commanded_position == known.commanded
+            and state.exact_status == NodeStatus.ACTIVE
+            and self.fleet.node_status(node) is NodeStatus.ACTIVE
+        )
+
     def _take_node(self, node: NodeFact, taken: TableChanges) -> None:
-        known = self._known_nodes.get(node.id)
-        version = node.described_position, node.commanded_position
+        described, commanded = node.described_position, node.commanded_position
         state = node_state_row(self.fleet, node)
-        if known is not None and known.version == version:
-            if known.state == state:
-                return
-            host = known.host
-        else:
+        known = self._known_nodes.get(node.id)
+        if known is None:
             host = self._host(node)
-        if known is None or known.host != host:
-            details = self.fleet.facts.details_of(node.id)
-            taken.nodes.append(node_row(node, details, state))
-            if known is not None:
-                taken.former_nodes.append(node.id)
-        elif known.state != state:
+            taken.nodes.append(node_row(node, self.fleet.facts.details_of(node.id), state))
+            self._known_nodes[node.id] = _KnownNode(described, commanded, host, state)
+            self._node_statuses[state.status] += 1
+            return
+        host, former = known.host, known.state
+        if known.described != described or known.commanded != commanded:
+            known.described, known.commanded = described, commanded
+            known.host = self._host(node)
+        if known.host != host:
+            taken.nodes.append(node_row(node, self.fleet.facts.details_of(node.id), state))
+            taken.former_nodes.append(node.id)
+        elif former != state:
             taken.node_states.append(state)
-        self._known_nodes[node.id] = _KnownNode(version, host, state)
+        else:
+            return
+        known.state = state
         self._node_statuses[state.status] += 1
-        if known is not None:
-            self._node_statuses[known.state.status] -= 1
+        self._node_statuses[former.status] -= 1
 
     def _host(self, node: NodeFact) -> tuple[Any, ...]:
         """Return what a node's whole row is made of, but for its state."""
