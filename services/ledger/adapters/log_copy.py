@@ -46,13 +46,25 @@ _LAST_COUNTING = text(
         "AND t.position < :before AND t.counts ORDER BY t.position DESC LIMIT 1) AS found"
     )
 ).bindparams(bits=INDEX_BITS)
-_TOUCHING = text(
-    "SELECT kind, found.* FROM unnest(CAST(:kinds AS smallint[])) AS wanted (kind) "
-    "CROSS JOIN LATERAL (SELECT t.position, t.counts, t.more FROM public.commit_touches AS t "
-    "WHERE t.kind = wanted.kind AND t.id = CAST(:id AS uuid) "
-    "AND t.position >= :first AND t.position < :before ORDER BY t.position LIMIT :most) AS found "
-    "ORDER BY found.position LIMIT :most"
+# Rows that say themselves by which event of their commit a thing was touched.
+_TOUCHED_ROWS = " UNION ALL ".join(
+    f"(SELECT h.sequence << :bits | h.touched, true, NULL::json FROM public.{table} AS h "  # noqa: S608 (our own names)
+    f"WHERE wanted.kind = {int(kind)} AND h.{id_} = CAST(:id AS uuid) AND h.touched IS NOT NULL "
+    "AND h.sequence >= CAST(:first AS bigint) >> :bits "
+    "AND h.sequence < CAST(:before AS bigint) >> :bits ORDER BY h.sequence LIMIT :most)"
+    for kind, table, id_ in (
+        (ThingKind.DEPLOYMENT, "deployment_status_history", "deployment_id"),
+        (ThingKind.NODE, "node_use_history", "node_id"),
+    )
 )
+_TOUCHING = text(
+    "SELECT kind, found.* FROM unnest(CAST(:kinds AS smallint[])) AS wanted (kind) "  # noqa: S608 (our own names)
+    "CROSS JOIN LATERAL ((SELECT t.position, t.counts, t.more FROM public.commit_touches AS t "
+    "WHERE t.kind = wanted.kind AND t.id = CAST(:id AS uuid) "
+    "AND t.position >= CAST(:first AS bigint) AND t.position < CAST(:before AS bigint) "
+    f"ORDER BY t.position LIMIT :most) UNION ALL {_TOUCHED_ROWS}) AS found "
+    "ORDER BY found.position LIMIT :most"
+).bindparams(bits=INDEX_BITS)
 _KEPT = select(_C.sequence, _C.service, _C.instance, _C.digest, _C.data).order_by(_C.sequence)
 
 

@@ -142,6 +142,7 @@ HISTORY = Table(
     _small("exact_new_status"),
     _instant("changed_at"),
     _text("reason"),
+    _integer("touched", null=True),
 )
 
 # Nodes without what replicas take of them.
@@ -203,7 +204,7 @@ TOUCHES = Table(
     Column("more", JSON, nullable=True),
 )
 
-# A view of them, for those who ask in SQL.
+# A view of them and of what else bears a touch, for those who ask in SQL.
 EVENT_TOUCHES = Table(
     "touches",
     METADATA,
@@ -254,6 +255,7 @@ NODE_USE_HISTORY = Table(
     _text("booked"),
     _text("held"),
     _integer("replicas"),
+    _integer("touched", null=True),
 )
 
 CHECKPOINT = Table(

@@ -206,8 +206,8 @@ def node_row(node: NodeFact, details: HostDetails, state: NodeStateRow) -> NodeR
     )
 
 
-def change_row(change: StatusChange) -> ChangeRow:
-    """Return the row of a change of status."""
+def change_row(change: StatusChange, touched: int | None) -> ChangeRow:
+    """Return the row of a change of status, by the event `touched` of its commit if by one."""
     return ChangeRow(
         change.deployment_id,
         change.sequence,
@@ -217,6 +217,7 @@ def change_row(change: StatusChange) -> ChangeRow:
         change.new,
         bounded(change.changed_at_us),
         clean(change.reason),
+        touched,
     )
 
 

@@ -18,6 +18,7 @@ from fogbank.domain.node_use import NodeUse
 from fogbank.domain.tenancy import Quota
 from services.ledger.core.making import bounded, clean
 from services.ledger.core.rows import DeploymentRow
+from services.ledger.core.touched import ThingKind, Touched
 
 # What lists of past deployments go by.
 _Known = tuple[str, str, int, int]
@@ -69,7 +70,8 @@ class NodeNameRow(NamedTuple):
 class NodeUseRow(NamedTuple):
     """What replicas took of a node after a commit: amounts in the order of `Resources`.
 
-    They are text, which costs the least of what a database can take.
+    They are text, which costs the least of what a database can take. `touched` is the index of the
+    only event of the commit that touches the node, if there is one and it counts.
     """
 
     node_id: str
@@ -77,6 +79,7 @@ class NodeUseRow(NamedTuple):
     booked: str
     held: str
     replicas: int
+    touched: int | None
 
 
 @dataclass(slots=True)
@@ -126,26 +129,31 @@ class PastKeeper:
         taken, self.rows = self.rows, PastRows()
         return taken
 
-    def fold(self, commit: Commit) -> Folded:
-        """Let the fleet take in the next commit, and make the rows of what it changes."""
+    def fold(self, commit: Commit) -> tuple[Folded, Touched]:
+        """Let the fleet take in the next commit, and make the rows of what it changes.
+
+        Returned as well is what it touches, but for nodes whose rows say so.
+        """
         kinds = {type(envelope.event) for envelope in commit.envelopes}
         if kinds == _LOADS:
-            return self._fleet.fold(commit)
+            folded = self._fleet.fold(commit)
+            return folded, Touched(self._fleet, commit, folded.verdicts)
         if ev.DeploymentUpdated in kinds:
             self._look_before(commit)
         folded = self._fleet.fold(commit)
+        touched = Touched(self._fleet, commit, folded.verdicts)
         sequence, facts = folded.sequence, self._fleet.facts
         self._look_behind(sequence)
         if not kinds.isdisjoint(_OF_NODES):
             self._look_at_names(folded)
         nodes, clusters = self._fleet.uses_changed()
         for node_id in sorted(nodes):
-            self._look_at_use(node_id, sequence)
+            self._look_at_use(node_id, sequence, touched)
         if not kinds.isdisjoint(_OF_TENANTS):
             clusters |= facts.clusters.keys()
         for number in sorted(clusters & facts.clusters.keys()):
             self._look_at_cluster(number, sequence)
-        return folded
+        return folded, touched
 
     def created(self, deployment_id: str, sequence: int, former: DeploymentRow | None) -> None:
         """Note that a deployment was created, after a former one of its id if that is at hand."""
@@ -202,11 +210,12 @@ class PastKeeper:
                     NodeNameRow(node_id, folded.sequence, clean(node.name), node.removed)
                 )
 
-    def _look_at_use(self, node_id: str, sequence: int) -> None:
+    def _look_at_use(self, node_id: str, sequence: int, touched: Touched) -> None:
         use = _use(self._fleet.use(node_id))
         if self._uses.get(node_id) != use:
             self._uses[node_id] = use
-            self.rows.node_uses.append(NodeUseRow(node_id, sequence, *use))
+            at = touched.take(ThingKind.NODE, node_id)
+            self.rows.node_uses.append(NodeUseRow._make((node_id, sequence, *use, at)))
 
     def _look_at_cluster(self, number: int, sequence: int) -> None:
         stands = self._cluster(number)

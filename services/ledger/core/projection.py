@@ -37,10 +37,10 @@ from services.ledger.core.rows import (
     NodeStateRow,
     ReplicaRow,
 )
-from services.ledger.core.touched import TouchRow, touch_rows
+from services.ledger.core.touched import ThingKind, TouchRow
 
 # Raised whenever the same log leads to other rows than before, so that ledgers build theirs again.
-PROJECTION = 10
+PROJECTION = 11
 
 # So many deployments or nodes are looked at in a row while rows are made: less than a millisecond.
 _LOOKS_IN_A_ROW = 16
@@ -181,8 +181,7 @@ class Projection:
         """Take in the next commit."""
         fleet = self.fleet
         policy = fleet.facts.policy_position
-        folded = self._past.fold(commit)
-        self._touches += touch_rows(fleet, commit, folded.verdicts)
+        folded, touched = self._past.fold(commit)
         for node_id in folded.nodes:
             if not self._is_known(node_id):
                 self._touched_nodes.add(node_id)
@@ -199,13 +198,15 @@ class Projection:
             change = self._tracker.look(fleet, folded, deployment)
             if change is None:
                 continue
-            self._changes.append(change_row(change))
+            at = touched.take(ThingKind.DEPLOYMENT, deployment_id)
+            self._changes.append(change_row(change, at))
             if change.old is None:
                 former = self._last_rows.pop(deployment_id, None)
                 self._past.created(deployment_id, commit.sequence, former)
             elif len(self._touched) <= _FEW_TOUCHED:
                 # Its replicas are at hand now; later, memory has to be waited for.
                 self._made[deployment_id] = self._state(deployment)
+        self._touches += touched.rows
         self._forget(folded.forgotten)
 
     def _take_last_row(self, deployment: DeploymentFact) -> None:

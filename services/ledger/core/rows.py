@@ -146,7 +146,11 @@ class NodeRow(NamedTuple):
 
 
 class ChangeRow(NamedTuple):
-    """One change of a deployment's status; `old_status` is `none` and 0 for the first."""
+    """One change of a deployment's status; `old_status` is `none` and 0 for the first.
+
+    `touched` is the index of the only event of the commit that touches the deployment, if there is
+    one and it counts.
+    """
 
     deployment_id: str
     sequence: int
@@ -156,6 +160,7 @@ class ChangeRow(NamedTuple):
     exact_new_status: int
     changed_at_us: int
     reason: str
+    touched: int | None
 
 
 class CommitRow(NamedTuple):

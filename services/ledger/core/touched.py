@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, cast
 from uuid import UUID, uuid5
 
 from fogbank.domain import events as ev
@@ -77,32 +77,58 @@ def named(name: str) -> str:
     return str(uuid5(NAMESPACE, f"node name\n{name}"))
 
 
+class Touched:
+    """The things that a commit touches, each with its events that do: positions, void negative."""
+
+    def __init__(self, fleet: FleetState, commit: Commit, verdicts: Iterable[Verdict]) -> None:
+        """Find those of a commit that the fleet has just taken in, with the verdicts on it."""
+        self._marks = _marks_of(fleet, commit, verdicts)
+
+    def take(self, kind: ThingKind, id_: str) -> int | None:
+        """Return the index of the only event that touches a thing, if it counts; then its row goes.
+
+        What else a commit leads to for that thing bears the index.
+        """
+        marks = self._marks.get((kind, id_), ())
+        if len(marks) != 1 or marks[0] <= 0:
+            return None
+        del self._marks[kind, id_]
+        return index_of(marks[0])
+
+    @property
+    def rows(self) -> list[TouchRow]:
+        """A row for each thing that was not taken."""
+        # By `_make`, a third cheaper than by its name: there are nearly two for each event.
+        make = TouchRow._make
+        return [
+            make((kind, id_, abs(marks[0]), marks[0] > 0, _indexes(marks)))
+            for (kind, id_), marks in self._marks.items()
+        ]
+
+
 def touch_rows(fleet: FleetState, commit: Commit, verdicts: Iterable[Verdict]) -> list[TouchRow]:
     """Return the rows of a commit that the fleet has just taken in, with the verdicts on it."""
-    # By `_make`, a third cheaper than by its name: there are nearly two for each event.
-    make = TouchRow._make
-    if len(commit.envelopes) == 1:
-        (envelope,), (verdict,) = commit.envelopes, verdicts
-        if envelope.event is None:
-            return []
-        things = dict.fromkeys(_things(fleet, envelope, envelope.event, verdict))
-        at, counts = verdict.position, verdict.accepted
-        return [make((kind, id_, at, counts, None)) for kind, id_ in things]
-    touched: dict[_Thing, list[int]] = {}
+    return Touched(fleet, commit, verdicts).rows
+
+
+def _marks_of(
+    fleet: FleetState, commit: Commit, verdicts: Iterable[Verdict]
+) -> dict[_Thing, Sequence[int]]:
+    touched: dict[_Thing, Sequence[int]] = {}
     for envelope, verdict in zip(commit.envelopes, verdicts, strict=False):
         if envelope.event is None:
             continue
         mark = verdict.position if verdict.accepted else -verdict.position
-        for thing in _things(fleet, envelope, envelope.event, verdict):
+        things = _things(fleet, envelope, envelope.event, verdict)
+        if len(commit.envelopes) == 1:
+            return dict.fromkeys(things, (mark,))
+        for thing in things:
             marks = touched.get(thing)
             if marks is None:
                 touched[thing] = [mark]
             elif marks[-1] != mark:
-                marks.append(mark)
-    return [
-        make((kind, id_, abs(marks[0]), marks[0] > 0, _indexes(marks)))
-        for (kind, id_), marks in touched.items()
-    ]
+                cast("list[int]", marks).append(mark)
+    return touched
 
 
 def _indexes(marks: Sequence[int]) -> list[int] | None:
