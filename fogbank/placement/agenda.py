@@ -152,12 +152,13 @@ class Agenda:
     def refresh(self, fleet: FleetState, deployment_ids: Iterable[str]) -> None:
         """Sort touched deployments anew: a commit was folded."""
         self._loss_us = None
+        deployments, decided = fleet.facts.deployments, fleet.decisions.deployments
         for deployment_id in deployment_ids:
             self._drop(deployment_id)
-            deployment = fleet.facts.deployments.get(deployment_id)
+            deployment = deployments.get(deployment_id)
             if deployment is None:
                 continue
-            if deployment_id not in fleet.decisions.deployments:  # nobody has looked at it yet
+            if deployment_id not in decided:  # nobody has looked at it yet
                 if deployment.spec.replicas and not deployment.deleted:
                     self._ready.add(deployment_id)
                 continue
