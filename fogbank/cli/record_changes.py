@@ -53,7 +53,7 @@ class Changes:
         if repeated and not anew:
             return _REPEATED
         try:
-            event = kind.from_pb(kind.message.FromString(envelope.payload))
+            event = kind.read(envelope.payload)
         except ValueError:  # a newer release's
             self._spec = None
             return ""

@@ -131,7 +131,7 @@ def _envelope(
         raise UnknownEventError(text)
     causes: Sequence[int] = message.causes
     try:
-        payload = None if kind is None else kind.message.FromString(message.payload)
+        payload = None if kind is None else kind.parse(message.payload)
         if outcomes is not None and isinstance(payload, rounds_pb2.RoundDecided):
             causes = _narrow(payload, causes, outcomes)
         event = None if kind is None else kind.from_pb(payload)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fogbank.codec.containers import ports_from_pb, ports_to_pb
+from fogbank.codec.glances import glance
 from fogbank.codec.policies import policy_from_pb, policy_to_pb
 from fogbank.codec.values import (
     details_from_pb,
     fingerprint_from_pb,
     fingerprint_to_pb,
-    spec_from_pb,
+    spec_from_bytes,
     spec_to_pb,
 )
 from fogbank.domain import events as ev
@@ -21,6 +24,9 @@ from fogbank.v1 import facts_pb2 as pb
 
 _STATES = ByNumber(ReplicaState)
 _HEALTHS = ByNumber(Health)
+# What these are read by.
+DEPLOYMENT_CREATED = glance(pb.DeploymentCreated, as_bytes=("spec",))
+DEPLOYMENT_UPDATED = glance(pb.DeploymentUpdated, as_bytes=("spec",))
 
 
 def policy_activated_to_pb(event: ev.PolicyActivated) -> pb.PolicyActivated:
@@ -40,9 +46,9 @@ def deployment_created_to_pb(event: ev.DeploymentCreated) -> pb.DeploymentCreate
     )
 
 
-def deployment_created_from_pb(message: pb.DeploymentCreated) -> ev.DeploymentCreated:
-    """Return the message's event."""
-    return ev.DeploymentCreated(spec_from_pb(message.spec), message.owner_id, message.env_key)
+def deployment_created_from_pb(message: Any) -> ev.DeploymentCreated:
+    """Return the event of a `DEPLOYMENT_CREATED`."""
+    return ev.DeploymentCreated(spec_from_bytes(message.spec), message.owner_id, message.env_key)
 
 
 def deployment_scaled_to_pb(event: ev.DeploymentScaled) -> pb.DeploymentScaled:
@@ -65,11 +71,11 @@ def deployment_updated_to_pb(event: ev.DeploymentUpdated) -> pb.DeploymentUpdate
     )
 
 
-def deployment_updated_from_pb(message: pb.DeploymentUpdated) -> ev.DeploymentUpdated:
-    """Return the message's event."""
+def deployment_updated_from_pb(message: Any) -> ev.DeploymentUpdated:
+    """Return the event of a `DEPLOYMENT_UPDATED`."""
     return ev.DeploymentUpdated(
         message.deployment_id,
-        spec_from_pb(message.spec),
+        spec_from_bytes(message.spec),
         message.env_key,
         tuple(message.needed_revisions),
     )

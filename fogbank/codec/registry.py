@@ -19,17 +19,29 @@ from fogbank.v1 import facts_pb2, rounds_pb2
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """One type: the domain's class, the contract's message, and the ways between them."""
+    """One type: the domain's class, the contract's message, and the ways between them.
+
+    The way back is from a `glance` of the message where there is one.
+    """
 
     domain: type[Any]
     message: type[Message]
     to_pb: Callable[[Any], Message]
     from_pb: Callable[[Any], Any]
+    glance: type[Message] | None = None
 
     @property
     def name(self) -> str:
         """Full protobuf name."""
         return str(self.message.DESCRIPTOR.full_name)
+
+    def parse(self, payload: bytes) -> Message:
+        """Return what `from_pb` takes; DecodeError for bytes that are none."""
+        return (self.glance or self.message).FromString(payload)
+
+    def read(self, payload: bytes) -> Any:
+        """Return the event that a message's bytes hold; DecodeError or ValueError if none."""
+        return self.from_pb(self.parse(payload))
 
 
 _TYPES = (
@@ -74,6 +86,7 @@ _TYPES = (
         facts_pb2.DeploymentCreated,
         facts.deployment_created_to_pb,
         facts.deployment_created_from_pb,
+        facts.DEPLOYMENT_CREATED,
     ),
     EventType(
         ev.DeploymentScaled,
@@ -86,6 +99,7 @@ _TYPES = (
         facts_pb2.DeploymentUpdated,
         facts.deployment_updated_to_pb,
         facts.deployment_updated_from_pb,
+        facts.DEPLOYMENT_UPDATED,
     ),
     EventType(
         ev.DeploymentDeleted,

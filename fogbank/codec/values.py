@@ -7,9 +7,11 @@ what it stands for.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 from fogbank.codec.containers import container_from_pb, container_to_pb
-from fogbank.domain.containers import PLAIN_CONTAINER
+from fogbank.codec.glances import glance
+from fogbank.domain.containers import PLAIN_CONTAINER, ContainerSpec
 from fogbank.domain.deployment import (
     DEFAULT_CLUSTER_ID,
     DEFAULT_PRIORITY,
@@ -30,6 +32,13 @@ _DEFAULT_DISCONNECT = DisconnectRules()
 _SERVICE_TYPES = ByNumber(ServiceType)
 _RESTART_POLICIES = ByNumber(RestartPolicy)
 _RUNTIME_KINDS = ByNumber(RuntimeKind)
+# Of parts that many specs have in common.
+_PARTS_REMEMBERED = 1 << 12
+_SPEC = glance(
+    deployments_pb2.DeploymentSpec,
+    as_bytes=("resources", "rollout", "disconnect", "container"),
+    last_bytes=("constraints", "labels"),
+)
 
 
 def resources_to_pb(value: Resources) -> resources_pb2.Resources:
@@ -53,6 +62,12 @@ def resources_from_pb(message: resources_pb2.Resources) -> Resources:
     return Resources(
         message.cpu_millicores, message.memory_mib, message.storage_gib, message.gpu_thousandths
     )
+
+
+@lru_cache(_PARTS_REMEMBERED)
+def resources_from_bytes(data: bytes) -> Resources:
+    """Return the amount that a message's bytes hold: the same one for what many ask."""
+    return resources_from_pb(resources_pb2.Resources.FromString(data))
 
 
 def spec_to_pb(spec: DeploymentSpec) -> deployments_pb2.DeploymentSpec:
@@ -119,42 +134,57 @@ def disconnect_from_pb(message: deployments_pb2.DisconnectRules) -> DisconnectRu
 
 
 def spec_from_pb(message: deployments_pb2.DeploymentSpec) -> DeploymentSpec:
-    """Return the spec that a message holds, with defaults for what is absent.
+    """Return the spec that a message holds, as `spec_from_bytes`."""
+    return spec_from_bytes(message.SerializeToString())
+
+
+def spec_from_bytes(data: bytes) -> DeploymentSpec:
+    """Return the spec that a message's bytes hold, with defaults for what is absent.
 
     ValueError for an enum without a value where one must be.
     """
-    constraints, labels = message.constraints, message.labels
+    message = _SPEC.FromString(data)
+    constraints: tuple[Constraint, ...] = ()
+    labels: dict[str, str] = {}
+    if message.constraints or message.labels:
+        whole = deployments_pb2.DeploymentSpec.FromString(data)
+        constraints, labels = tuple(map(_constraint_from_pb, whole.constraints)), dict(whole.labels)
+    rollout, disconnect, container = message.rollout, message.disconnect, message.container
     return DeploymentSpec(
-        name=message.name,
-        type=_SERVICE_TYPES[message.type],
-        container_image=message.container_image,
-        replicas=message.replicas,
-        resources=resources_from_pb(message.resources),
-        region=message.region or DEFAULT_REGION,
-        priority=message.priority if message.HasField("priority") else DEFAULT_PRIORITY,
-        cluster_id=message.cluster_id or DEFAULT_CLUSTER_ID,
-        strategy=message.strategy,
-        wait_for_capacity=message.wait_for_capacity,
-        # A look at an empty field costs a fourth of reading it.
-        constraints=tuple(map(_constraint_from_pb, constraints)) if constraints else (),
-        gpu_model=message.gpu_model,
-        restart=_RESTART_POLICIES[message.restart or RestartPolicy.ALWAYS],
-        labels=dict(labels) if labels else {},
-        allow_colocation=message.allow_colocation,
-        rollout=(
-            rollout_from_pb(message.rollout) if message.HasField("rollout") else _DEFAULT_ROLLOUT
-        ),
-        disconnect=(
-            disconnect_from_pb(message.disconnect)
-            if message.HasField("disconnect")
-            else _DEFAULT_DISCONNECT
-        ),
-        container=(
-            container_from_pb(message.container)
-            if message.HasField("container")
-            else PLAIN_CONTAINER
-        ),
+        message.name,
+        _SERVICE_TYPES[message.type],
+        message.container_image,
+        message.replicas,
+        resources_from_bytes(message.resources),
+        message.region or DEFAULT_REGION,
+        message.priority if message.HasField("priority") else DEFAULT_PRIORITY,
+        message.cluster_id or DEFAULT_CLUSTER_ID,
+        message.strategy,
+        message.wait_for_capacity,
+        constraints,
+        message.gpu_model,
+        _RESTART_POLICIES[message.restart or RestartPolicy.ALWAYS],
+        labels,
+        message.allow_colocation,
+        _rollout_from_bytes(rollout) if rollout else _DEFAULT_ROLLOUT,
+        _disconnect_from_bytes(disconnect) if disconnect else _DEFAULT_DISCONNECT,
+        _container_from_bytes(container) if container else PLAIN_CONTAINER,
     )
+
+
+@lru_cache(_PARTS_REMEMBERED)
+def _rollout_from_bytes(data: bytes) -> RolloutSpec:
+    return rollout_from_pb(deployments_pb2.RolloutSpec.FromString(data))
+
+
+@lru_cache(_PARTS_REMEMBERED)
+def _disconnect_from_bytes(data: bytes) -> DisconnectRules:
+    return disconnect_from_pb(deployments_pb2.DisconnectRules.FromString(data))
+
+
+@lru_cache(_PARTS_REMEMBERED)
+def _container_from_bytes(data: bytes) -> ContainerSpec:
+    return container_from_pb(deployments_pb2.ContainerSpec.FromString(data))
 
 
 def _constraint_from_pb(message: deployments_pb2.Constraint) -> Constraint:

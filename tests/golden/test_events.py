@@ -25,7 +25,7 @@ def test_each_type_has_an_example_and_its_files() -> None:
 @pytest.mark.parametrize(("name", "event"), CASES)
 def test_golden_bytes_decode_to_the_example(name: str, event: ev.Event) -> None:
     kind = BY_DOMAIN[type(event)]
-    assert kind.from_pb(kind.message.FromString(_golden(name, "bin"))) == event
+    assert kind.read(_golden(name, "bin")) == event
 
 
 @pytest.mark.parametrize(("name", "event"), CASES)
