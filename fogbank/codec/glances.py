@@ -3,7 +3,7 @@
 To come by a part of a message costs more than all that the part says, and an empty list as much as
 five values. So a glance has the fields of the contract's message by their numbers, but of some of
 them only bytes: those of a part, for who has met the same before or reads it by itself, or those of
-a list's last item, which tell whether there is any. Nothing is written by them.
+a list's last item, whose presence tells whether there is any. Nothing is written by them.
 """
 
 from __future__ import annotations
@@ -38,6 +38,10 @@ def glance(
             field.type = FieldDescriptorProto.TYPE_BYTES
         if field.name in last_bytes:
             field.label = FieldDescriptorProto.LABEL_OPTIONAL
+            # So that an item without bytes is told from none.
+            field.proto3_optional = True
+            field.oneof_index = len(own.oneof_decl)
+            own.oneof_decl.add(name=f"_{field.name}")
     pool = descriptor_pool.Default()
     pool.AddSerializedFile(file.SerializeToString())
     return GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{own.name}"))

@@ -146,7 +146,7 @@ def spec_from_bytes(data: bytes) -> DeploymentSpec:
     message = _SPEC.FromString(data)
     constraints: tuple[Constraint, ...] = ()
     labels: dict[str, str] = {}
-    if message.constraints or message.labels:
+    if message.HasField("constraints") or message.HasField("labels"):
         whole = deployments_pb2.DeploymentSpec.FromString(data)
         constraints, labels = tuple(map(_constraint_from_pb, whole.constraints)), dict(whole.labels)
     rollout, disconnect, container = message.rollout, message.disconnect, message.container
