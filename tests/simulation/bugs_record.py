@@ -258,7 +258,8 @@ def checkpoint_outside_the_transaction() -> Patches:
             raise RivalLedgerError("the checkpoint is another one")
         self._database.apply(list(commits), changes, growth)
         wanted, self._database.checkpoint = self._database.checkpoint, former
-        await self._go()
+        for _ in range(3):  # a transaction of its own: its begin, the change and its end
+            await self._go()
         self._database.checkpoint = wanted
         return wanted
 

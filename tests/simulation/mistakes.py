@@ -16,7 +16,7 @@ SHOWS_AT: dict[str, tuple[Profile, int]] = {
     "ack-as-effect": ("brief", 2),
     "ack-before-durable": ("brief", 2),
     "broken-never-replaced": ("usual", 1),
-    "checkpoint-outside-the-transaction": ("brief", 273),
+    "checkpoint-outside-the-transaction": ("brief", 21),
     "clash-accepted": ("brief", 4),
     "clock-unchecked": ("brief", 46),
     "containers-not-looked-for": ("usual", 7),
