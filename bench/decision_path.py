@@ -8,8 +8,10 @@ commit makes them; the generator shares the machine.
   `one by one`, each published when the one before is confirmed, and `in flight`, 256 at once, as
   many as a commit of this benchmark has events;
 - path: all that were submitted, divided by the time until the last stands in the tables as
-  scheduled; CPU time per deployment of each process, and what encoding them took before, which is
-  always the same work: by it runs on a machine whose speed varies can be compared;
+  scheduled; against the floors both in deployments and in what single appends would take four of
+  for each, its command and its three placements; CPU time per deployment of each process, and what
+  encoding them took before, which is always the same work: by it runs on a machine whose speed
+  varies can be compared;
 - at a steady rate: the time from the append to the tables.
 """
 
@@ -43,6 +45,8 @@ from tests.support.waiting import eventually
 
 PER_COMMIT = 256
 REPLICAS = 3
+# What one event to an append would append for a deployment: the command and each placement.
+EVENTS = 1 + REPLICAS
 FLOOR_APPENDS = 1_024
 FLOOR_EVENT = b"x" * 300
 STEP_S = 0.01
@@ -198,9 +202,10 @@ async def all_at_once(path: DecisionPath, pids: dict[str, int], count: int, floo
     print(
         f"{count} deployments of {REPLICAS} replicas: {rate:,.0f} deployments/s, "
         f"{rate * REPLICAS:,.0f} replicas/s\n"
-        f"floors: {floors.one_by_one:,.0f} appends/s one by one, ratio "
-        f"{rate / floors.one_by_one:.1f}; {floors.in_flight:,.0f} in flight, ratio "
-        f"{rate / floors.in_flight:.1f}\n"
+        f"times the floor of {floors.one_by_one:,.0f} appends/s one by one: deployments "
+        f"{rate / floors.one_by_one:.1f}, commands and placements "
+        f"{rate * EVENTS / floors.one_by_one:.1f}; of {floors.in_flight:,.0f} in flight: "
+        f"{rate / floors.in_flight:.1f}, {rate * EVENTS / floors.in_flight:.1f}\n"
         f"CPU per deployment: {spent}; generated before in {generating_s / count * 1e6:,.0f} us",
         flush=True,
     )
