@@ -17,13 +17,14 @@ import gzip
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
 
+from bench.plots import Axis, Curve, Point, write_if_wanted
 from fogbank.domain import events as ev
 from fogbank.domain.named_policies import NAMED_POLICIES
 from fogbank.domain.policy import MixedAsk, Policy, ResourceWeights
@@ -45,12 +46,8 @@ PUBLISHED_NAMES = {
 FULL, OVERFULL = 100, 130
 # So much of the asks, by how common they are, makes the mix that fgd expects.
 _COMMON = 0.95
-
-# The plot: what its axes cover, in percent, and where it lies, in pixels.
-_WIDTH, _HEIGHT, _LEFT, _TOP = 760, 460, 60, 20
-_PLOT_WIDTH, _PLOT_HEIGHT = 480, 380
-_FROM_X, _TO_X, _FROM_Y, _TO_Y = 80, 130, 80, 100
-_COLOURS = ("#888888", "#d62728", "#9467bd", "#1f77b4", "#ff7f0e", "#2ca02c")
+# What the plot's axes cover, in percent.
+_ARRIVED, _ALLOCATED = range(80, 131, 10), range(80, 101, 5)
 
 
 class Pod(NamedTuple):
@@ -221,20 +218,28 @@ def measure(folder: Path, strategies: Sequence[str], seeds: int, workers: int) -
             results.append(measured)
             print(_row(measured, published), flush=True)
     print(f"{time.process_time() - began_s:.0f} s of CPU here, without the workers'")
-    written = os.environ.get("FOG_BENCH_PLOT")
-    if written:
-        curves = {f"{each.strategy}": _mean_curve(each.curves) for each in results}
-        theirs = {
-            f"{name} (published)": _mean_curve(published[PUBLISHED_NAMES[name]])
-            for name in curves
-            if PUBLISHED_NAMES[name] in published
-        }
-        Path(written).write_text(plot(curves, theirs))
-        print(f"plot: {written}")
+    write_if_wanted(
+        Axis("GPUs asked for, in % of all", _ARRIVED),
+        Axis("GPUs allocated, in % of all", _ALLOCATED),
+        [
+            Curve(
+                each.strategy,
+                _points(each.curves),
+                _points(published.get(PUBLISHED_NAMES[each.strategy], [])),
+            )
+            for each in results
+        ],
+        "published",
+    )
 
 
-def _mean_curve(curves: Sequence[Sequence[float]]) -> list[float]:
-    return [mean(curve[percent] for curve in curves) for percent in range(OVERFULL + 1)]
+def _points(curves: Sequence[Sequence[float]]) -> list[Point]:
+    if not curves:
+        return []
+    return [
+        (percent, mean(curve[percent] for curve in curves))
+        for percent in range(_ARRIVED[0], _ARRIVED[-1] + 1)
+    ]
 
 
 def _row(measured: Measured, published: dict[str, list[list[float]]]) -> str:
@@ -244,67 +249,6 @@ def _row(measured: Measured, published: dict[str, list[list[float]]]) -> str:
         line += f"{measured.at(percent):>10.2f}"
         line += f"{mean(curve[percent] for curve in theirs):>11.2f}" if theirs else f"{'-':>11}"
     return line
-
-
-def plot(curves: Mapping[str, Sequence[float]], published: Mapping[str, Sequence[float]]) -> str:
-    """Return an SVG: each curve by percent arrived, published ones dashed in the same colour."""
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}">',
-        "<style>text { font: 12px sans-serif }</style>",
-        f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>',
-        *_axes(),
-    ]
-    for number, (name, curve) in enumerate(curves.items()):
-        colour = _COLOURS[number % len(_COLOURS)]
-        parts.append(_line(curve, colour, ""))
-        theirs = published.get(f"{name} (published)")
-        if theirs is not None:
-            parts.append(_line(theirs, colour, "4 3"))
-        y = _TOP + 14 + 18 * number
-        x = _LEFT + _PLOT_WIDTH + 20
-        parts.append(f'<text x="{x}" y="{y}" fill="{colour}">{name} {curve[_TO_X]:.1f} %</text>')
-    note_y = _TOP + 30 + 18 * len(curves)
-    parts.append(
-        f'<text x="{_LEFT + _PLOT_WIDTH + 20}" y="{note_y}" fill="#444">dashed: published</text>'
-    )
-    return "\n".join([*parts, "</svg>", ""])
-
-
-def _axes() -> list[str]:
-    parts = []
-    for percent in range(_FROM_Y, _TO_Y + 1, 5):
-        y = _y(percent)
-        parts.append(
-            f'<line x1="{_LEFT}" x2="{_LEFT + _PLOT_WIDTH}" y1="{y}" y2="{y}" stroke="#ddd"/>'
-            f'<text x="{_LEFT - 8}" y="{y + 4}" text-anchor="end">{percent}</text>'
-        )
-    for percent in range(_FROM_X, _TO_X + 1, 10):
-        x = _x(percent)
-        bottom = _TOP + _PLOT_HEIGHT
-        parts.append(f'<text x="{x}" y="{bottom + 18}" text-anchor="middle">{percent}</text>')
-    middle = _LEFT + _PLOT_WIDTH / 2
-    parts.append(
-        f'<text x="{middle}" y="{_HEIGHT - 14}" text-anchor="middle">GPUs asked for, in % of all; '
-        "upwards: GPUs allocated, in % of all</text>"
-    )
-    return parts
-
-
-def _line(curve: Sequence[float], colour: str, dashes: str) -> str:
-    points = " ".join(
-        f"{_x(percent):.1f},{_y(max(curve[percent], _FROM_Y)):.1f}"
-        for percent in range(_FROM_X, _TO_X + 1)
-    )
-    dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
-    return f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.6"{dashed}/>'
-
-
-def _x(percent: float) -> float:
-    return _LEFT + _PLOT_WIDTH * (percent - _FROM_X) / (_TO_X - _FROM_X)
-
-
-def _y(percent: float) -> float:
-    return _TOP + _PLOT_HEIGHT * (_TO_Y - percent) / (_TO_Y - _FROM_Y)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.placement_fleet import CPU, MEMORY, Bench, asks
+from bench.plots import Axis, Curve, write_if_wanted
 from fogbank.domain import events as ev
 from fogbank.domain.node import Fingerprint
 from fogbank.runtime.garbage import spare_garbage_collection
@@ -114,8 +115,10 @@ def floor_us(nodes: int, replicas: int, *, constrained: bool, full_percent: int)
     return (time.process_time() - began_s) / times * 1e6
 
 
-def measure(nodes: int, replicas: int, full_percent: int, *, constrained: bool, count: int) -> None:
-    """Print a row."""
+def measure(
+    nodes: int, replicas: int, full_percent: int, *, constrained: bool, count: int
+) -> tuple[float, float]:
+    """Print a row; return what a decision takes, and its floor, in microseconds."""
     bench = Bench(nodes, full_percent)
     bench.deploy(asks(64, replicas, constrained=constrained))
     decide_all(bench, 64)  # boards exist, as in a scheduler that runs
@@ -130,6 +133,7 @@ def measure(nodes: int, replicas: int, full_percent: int, *, constrained: bool, 
         f"  floor {floor:>7.1f} us  ratio {floor / cost.deciding:.2f}, {floor / cost.both:.2f}",
         flush=True,
     )
+    return cost.deciding, floor
 
 
 def growth(nodes: int, count: int) -> None:
@@ -210,11 +214,20 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     spare_garbage_collection()  # as a scheduler does
     sizes = [1_000, 10_000] if given.brief else given.nodes
+    curves = {replicas: Curve(f"replicas: {replicas}", [], []) for replicas in (1, 10)}
     for nodes in sizes:
-        for replicas in (1, 10):
+        for replicas, curve in curves.items():
             measure(nodes, replicas, 0, constrained=False, count=given.deployments)
-            measure(nodes, replicas, 80, constrained=False, count=given.deployments)
+            took, floor = measure(nodes, replicas, 80, constrained=False, count=given.deployments)
+            curve.points.append((nodes, took))
+            curve.beside.append((nodes, floor))
             measure(nodes, replicas, 80, constrained=True, count=given.deployments)
+    write_if_wanted(
+        Axis("nodes, 80 % full", sizes),
+        Axis("microseconds a decision", (10, 100, 1_000, 10_000)),
+        list(curves.values()),
+        "floor",
+    )
     for nodes in (1_000,) if given.brief else (1_000, 10_000):
         preempting(nodes, nodes // 5)
     growth(1_000 if given.brief else 10_000, given.deployments)
