@@ -12,27 +12,21 @@ from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING
 
 import structlog
 
 from fogbank.domain.states import RuntimeKind
 from fogbank.runtime import lifecycle
 from fogbank.runtime.clock import SystemClock
-from fogbank.runtime.container_engine import choose_runtime
+from fogbank.runtime.container_engine import RuntimeChoice, choose_runtime
 from fogbank.runtime.settings import load
 from services.node_agent.adapters.boot_clock import boot_id, up_us
-from services.node_agent.adapters.container_config import ContainerLimits
-from services.node_agent.adapters.container_runtime import EngineRuntime
-from services.node_agent.adapters.engine import Engine
-from services.node_agent.adapters.engine_facts import engine_reader
 from services.node_agent.adapters.fingerprint import DeclaredHost, MeasuredHost, SimulatedHost
 from services.node_agent.adapters.gateway_stream import GrpcGateways
 from services.node_agent.adapters.gpus import nvml_gpus
-from services.node_agent.adapters.image_collector import ImageCollector, ImageUses
-from services.node_agent.adapters.images import Images
 from services.node_agent.adapters.kept_logs import KeptLogs
 from services.node_agent.adapters.key_work import KeyWork
-from services.node_agent.adapters.networks import DeploymentNetworks
 from services.node_agent.adapters.node_credentials import NodeCredentials
 from services.node_agent.adapters.node_folder import FolderLock
 from services.node_agent.adapters.simulated_runtime import SimulatedRuntime
@@ -40,6 +34,9 @@ from services.node_agent.adapters.store import SqliteStore
 from services.node_agent.app.node import NodeAgent
 from services.node_agent.app.ports import ContainerRuntime, Gateways, Host
 from services.node_agent.settings import AgentSettings, NodeDescription
+
+if TYPE_CHECKING:
+    from services.node_agent.adapters.engine_nodes import EngineNodes
 
 _log = structlog.get_logger(__name__)
 
@@ -49,23 +46,23 @@ _FILES_PER_NODE = 4
 
 
 class Composition:
-    """Puts the parts of each node together; disk threads and connections are shared by all.
-
-    `engines` are the connections to the container engine, of every node: open them first.
-    """
+    """Puts the parts of each node together; disk threads and connections are shared by all."""
 
     def __init__(
-        self, settings: AgentSettings, pool: Executor, gateways: Gateways, engine_url: str = ""
+        self,
+        settings: AgentSettings,
+        pool: Executor,
+        gateways: Gateways,
+        engine_nodes: EngineNodes | None,
     ) -> None:
-        """Know what all nodes share; without an `engine_url` containers are simulated."""
+        """Know what all nodes share; without `engine_nodes` containers are simulated."""
         self._settings = settings
         self._pool = pool
         self._gateways = gateways
-        self._engine_url = engine_url
+        self._engine_nodes = engine_nodes
         self._clock = SystemClock()
         self._random = Random()  # noqa: S311 (jitter guards nothing)
         self._key_work = KeyWork()
-        self.engines: list[Engine] = []
         self.own_gateways: list[GrpcGateways] = []
 
     def agents(self) -> list[NodeAgent]:
@@ -75,39 +72,44 @@ class Composition:
         return [self._own()]
 
     def _own(self) -> NodeAgent:
-        settings = self._settings
-        disk = self._store(settings.data_dir)
-        engine = self._engine()
-        runtime = self._containers(disk, engine, settings.data_dir) or self._simulated(
-            settings.data_dir
-        )
+        settings, folder = self._settings, self._settings.data_dir
+        disk = self._store(folder)
+        runtime: ContainerRuntime
+        read_engine = None
+        if self._engine_nodes is not None:
+            runtime, read_engine = self._engine_nodes.containers(
+                disk.node_id, self._kept_logs(folder)
+            )
+        else:
+            runtime = self._simulated(folder)
         host = MeasuredHost(
-            settings.data_dir,
+            folder,
             reserved=settings.reserved,
             region=settings.region,
             labels=settings.labels,
             gpu_count=settings.gpu_count,
             gpu_model=settings.gpu_model,
             runtime=runtime.kind,
-            read_engine=engine_reader(engine),
+            read_engine=read_engine,
             read_gpus=nvml_gpus,
         )
-        return self._agent(settings.node_name, disk, runtime, host, settings.data_dir)
+        return self._agent(settings.node_name, disk, runtime, host, folder)
 
     def _declared(self, node: NodeDescription) -> NodeAgent:
         folder = node.data_dir or self._settings.data_dir / node.name
         disk = self._store(folder)
-        engine = self._engine()
-        containers = self._containers(disk, engine, folder)
         host: Host
-        if containers is not None:
+        if self._engine_nodes is not None:
+            containers, read_engine = self._engine_nodes.containers(
+                disk.node_id, self._kept_logs(folder)
+            )
             host = DeclaredHost(
                 node.capacity,
                 containers.used_resources,
                 region=node.region,
                 labels=node.labels,
                 gpu_model=node.gpu_model,
-                read_engine=engine_reader(engine),
+                read_engine=read_engine,
             )
             return self._agent(node.name, disk, containers, host, folder)
         simulated = self._simulated(folder)
@@ -122,54 +124,6 @@ class Composition:
 
     def _store(self, folder: Path) -> SqliteStore:
         return SqliteStore(folder, self._pool, sync=self._settings.disk_sync)
-
-    def _engine(self) -> Engine | None:
-        """Return a connection for one node to the container engine, if there is one."""
-        if not self._engine_url:
-            return None
-        engine = Engine(self._engine_url)
-        self.engines.append(engine)
-        return engine
-
-    def _containers(
-        self, disk: SqliteStore, engine: Engine | None, folder: Path
-    ) -> EngineRuntime | None:
-        """Return the node's real containers, if it has such."""
-        if engine is None:
-            return None
-        settings, errands = self._settings, self._engine()
-        limits = ContainerLimits(
-            pids=settings.container_pids,
-            open_files=settings.container_open_files,
-            user_processes=settings.container_user_processes,
-            capabilities=settings.container_capabilities,
-        )
-        kept_logs = self._kept_logs(folder)
-        isolated = settings.network == "isolated"
-        networks = DeploymentNetworks(settings.network_pool) if isolated else None
-        if settings.nodes:
-            # They share the engine's images, and none knows what the others need.
-            images = Images(engine, settings.registry_config)
-            return EngineRuntime(
-                engine,
-                disk.node_id,
-                limits=limits,
-                errands=errands,
-                images=images,
-                kept_logs=kept_logs,
-                networks=networks,
-            )
-        uses = ImageUses(settings.data_dir / "images.json", self._clock.now_us)
-        return EngineRuntime(
-            engine,
-            disk.node_id,
-            limits=limits,
-            errands=errands,
-            images=Images(engine, settings.registry_config, uses),
-            collector=ImageCollector(engine, uses, settings.image_rules, self._clock.now_us),
-            kept_logs=kept_logs,
-            networks=networks,
-        )
 
     def _simulated(self, folder: Path) -> SimulatedRuntime:
         return SimulatedRuntime(
@@ -225,6 +179,15 @@ def allow_open_files(nodes: int) -> None:
             _log.warning("may open too few files for its nodes", allowed=allowed, needed=needed)
 
 
+def _engine_nodes(settings: AgentSettings, choice: RuntimeChoice) -> EngineNodes | None:
+    if not choice.is_container:
+        return None
+    # Half of what an agent imports, which simulated nodes, many to a host, start without.
+    from services.node_agent.adapters.engine_nodes import EngineNodes  # noqa: PLC0415
+
+    return EngineNodes(settings, choice.engine_url, SystemClock().now_us)
+
+
 async def run_all(agents: Sequence[NodeAgent]) -> None:
     """Run the agents until cancelled; if one dies, all end."""
     async with asyncio.TaskGroup() as tasks:
@@ -247,12 +210,13 @@ def main() -> None:
         choice = await choose_runtime(
             settings.runtime, settings.engine_socket, settings.data_dir / "engine"
         )
-        composition = Composition(settings, pool, gateways, choice.engine_url)
+        engine_nodes = _engine_nodes(settings, choice)
+        composition = Composition(settings, pool, gateways, engine_nodes)
         agents = composition.agents()
         allow_open_files(len(agents))
         for each in (gateways, *composition.own_gateways):
             await service.enter(each)
-        for engine in composition.engines:
+        for engine in engine_nodes.engines if engine_nodes else ():
             await service.enter(engine)
         _log.info(
             "starting nodes",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from services.node_agent.adapters.engine import Engine
+if TYPE_CHECKING:  # simulated nodes do without what an engine is spoken to with
+    from services.node_agent.adapters.engine import Engine
 
 # How the engines call themselves in the list of their components.
 _NAMES: Mapping[str, str] = {"Engine": "docker", "Podman Engine": "podman"}
@@ -29,10 +30,8 @@ class EngineFacts:
 ReadEngine = Callable[[], Awaitable[EngineFacts]]
 
 
-def engine_reader(engine: Engine | None) -> ReadEngine | None:
-    """Return what asks an engine for its facts, if there is an engine."""
-    if engine is None:
-        return None
+def engine_reader(engine: Engine) -> ReadEngine:
+    """Return what asks an engine for its facts."""
 
     async def read() -> EngineFacts:
         version = await engine.call(lambda docker: docker.version())

@@ -41,6 +41,7 @@ class Alone(PathFinder):
 sys.meta_path[sys.meta_path.index(PathFinder)] = Alone
 import services.node_agent.main
 print([name for name in sys.argv[2].split(",") if name in sys.modules])
+import services.node_agent.adapters.engine_nodes
 import services.node_agent.adapters.key_worker
 """
 
