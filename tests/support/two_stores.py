@@ -81,7 +81,8 @@ async def complaints(
     def found() -> list[str]:
         return [text for text in services.complaints(service, *levels) if about in text]
 
-    return await eventually(found, 60, what=f"the {service}'s complaint")
+    # As long as for their readiness: three services have to start.
+    return await eventually(found, 180, what=f"the {service}'s complaint")
 
 
 async def assert_refused(services: ThreeServices, why: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from fogbank.transparency.tree import leaf_hash, root_of
 from tests.support.ledger import rows_of
-from tests.support.three_services import SERVICES
+from tests.support.three_services import SERVICES, ThreeServices
 from tests.support.two_stores import (
     Lived,
     an_older_copy,
@@ -20,6 +20,7 @@ from tests.support.two_stores import (
     complaints,
     nothing,
 )
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.kill, pytest.mark.timeout(900)]
 
@@ -40,6 +41,20 @@ async def a_flipped_bit(lived: Lived) -> tuple[str, ...]:
     return (f"lost commit {lived.end},",)
 
 
+async def told_by_the_ledger(services: ThreeServices, service: str) -> None:
+    """Wait until a service heard that the ledger refuses the log.
+
+    One that read the log before the ledger knew ended over it, and a supervisor starts it again.
+    """
+
+    def told() -> bool:
+        services.start_again()
+        complaints = services.complaints(service, "warning")
+        return any("the ledger refuses the log" in text for text in complaints)
+
+    await eventually(told, 180, what=f"the {service} waiting for the ledger")
+
+
 async def root_of_the_copy(lived: Lived) -> str:
     rows = await rows_of(
         lived.services.database_url,
@@ -55,10 +70,14 @@ async def test_a_broken_log_is_refilled_and_everybody_goes_on(lived: Lived, harm
     await harm(lived)
     services.broker.start()
     services.start()
-    # With a bit flipped the broker may show the log's end and not what is before it: then the
-    # ledger finds out, and the others wait for the ledger.
-    for service in ("ledger",) if harm is a_flipped_bit else SERVICES:
-        await complaints(services, service)
+    if harm is a_flipped_bit:
+        # The broker shows the log's end and not all that is before it: the ledger finds out.
+        await complaints(services, "ledger")
+        for service in ("gateway", "scheduler"):
+            await told_by_the_ledger(services, service)
+    else:
+        for service in SERVICES:
+            await complaints(services, service)
     if harm is another_fleets:
         (error,) = (await services.restore())[-1:]
         assert "no commit in common with the copy: --replace deletes it" in error["error"]
