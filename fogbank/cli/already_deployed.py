@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from fogbank.cli.amounts import AMOUNTS
 from fogbank.cli.connection import Connection
 from fogbank.cli.deployment_files import DeploymentText
+from fogbank.cli.deployment_requests import create_request
 from fogbank.cli.failures import CommandError, UsageFailure
 from fogbank.cli.lookups import LIVING, all_deployments
 from fogbank.codec.values import spec_from_pb
@@ -60,12 +61,15 @@ def check_names_are_free(
 
     Raises:
         CommandError: names what is there, and what to do instead.
+        grpc.RpcError: a deployment of such a name would be refused under any other too.
     """
-    taken = {
-        text.name: [each.id for each in namesakes]
-        for text, namesakes in zip(texts, living_namesakes(connection, texts), strict=True)
-        if namesakes and not any(_made_by(text.request_id, each) for each in namesakes)
-    }
+    taken: dict[str, list[str]] = {}
+    for text, namesakes in zip(texts, living_namesakes(connection, texts), strict=True):
+        if namesakes and not any(_made_by(text.request_id, each) for each in namesakes):
+            asked = create_request(text)
+            asked.validate_only = True
+            connection.call_in_turn(connection.deployments.CreateDeployment, asked)
+            taken[text.name] = [each.id for each in namesakes]
     if taken:
         raise _taken(taken, instead(next(iter(taken)), file))
 

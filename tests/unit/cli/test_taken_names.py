@@ -51,6 +51,10 @@ class Deployments(deployment_service_pb2_grpc.DeploymentServiceServicer):
     def CreateDeployment(
         self, request: pb.CreateDeploymentRequest, context: grpc.ServicerContext
     ) -> pb.CreateDeploymentResponse:
+        if request.spec.replicas > 10:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "spec.replicas: must be at most 10")
+        if request.validate_only:
+            return pb.CreateDeploymentResponse()
         made = deployments_pb2.Deployment(
             id=command_event_id(OWNER, "CreateDeployment", request.request_id),
             owner_id=OWNER,
@@ -142,6 +146,18 @@ def test_a_name_that_lives_is_not_deployed_again_but_for_another(
     assert run(["deploy", "web", "--image", "nginx", "--cluster", "2"]) == 0, "a cluster of its own"
     assert run(["deploy", "web", "--image", "nginx", "--another"]) == 0
     assert len(server.living) == 4
+
+
+def test_what_is_wrong_with_a_deployment_is_told_before_that_its_name_is_taken(
+    server: Deployments, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["deploy", "web", "--image", "nginx"]) == 0
+    assert run(["deploy", "web", "--image", "nginx", "--replicas", "11"]) == 1
+    assert capsys.readouterr().err == "fog: replicas: must be at most 10\n"
+    file.write_text(WEB.format(tag=1).replace("replicas: 2", "replicas: 11") + RESOURCES)
+    assert run(["deploy", "-f", str(file)]) == 1
+    assert capsys.readouterr().err == "fog: replicas: must be at most 10\n"
+    assert len(server.living) == 1
 
 
 def test_the_rules_of_updates_are_given_at_once(server: Deployments) -> None:
