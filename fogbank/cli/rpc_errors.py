@@ -107,6 +107,8 @@ def explain(error: grpc.RpcError) -> CommandError:
     ]
     if violations:
         message = "\n".join([message, *(f"     {line}" for line in violations)])
+    if told.sought:
+        message = f"{told.sought.partition('/')[2]}: {message}"
     return worded(message, told.reason)
 
 

@@ -79,6 +79,10 @@ def cluster_use(fleet: FleetState, cluster_id: int) -> ClusterUse:
     )
 
 
-def no_cluster_then(cluster_id: int, sequence: int) -> NotFoundError:
-    """Return the error for a cluster that was not made yet right after a commit."""
-    return NotFoundError(f"There was no cluster {cluster_id} at log sequence {sequence}")
+def no_cluster_then(cluster_id: int, sequence: int, created_sequence: int) -> NotFoundError:
+    """Return the error for a cluster that was not made yet right after a commit.
+
+    It was made by the one at `created_sequence`; 0 for never.
+    """
+    later = f": it was created by commit {created_sequence}" if created_sequence else ""
+    return NotFoundError(f"There was no cluster {cluster_id} at log sequence {sequence}{later}")

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+# Of a name that may be as long as a message: errors travel in headers, which are small.
+_LONGEST_SOUGHT = 100
+
 
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
@@ -26,13 +29,18 @@ class FogError(Exception):
         reason: str | None = None,
         violations: tuple[FieldViolation, ...] = (),
         retry_after_ms: int | None = None,
+        sought: str = "",
     ) -> None:
-        """Keep the parts; `retry_after_ms` hints when another try makes sense."""
+        """Keep the parts; `retry_after_ms` hints when another try makes sense.
+
+        `sought` is what isn't there, by kind and the name it was given, as `node/fog-9`.
+        """
         super().__init__(message)
         self.message = message
         self.reason = reason or self.default_reason
         self.violations = violations
         self.retry_after_ms = retry_after_ms
+        self.sought = sought
 
 
 class InvalidArgumentError(FogError):
@@ -68,6 +76,15 @@ class NotFoundError(FogError):
     """There is no such thing, or the caller may not know of it."""
 
     default_reason = "NOT_FOUND"
+
+    @classmethod
+    def of(cls, kind: str, name: object) -> Self:
+        """Say that no thing of a kind has a name or id, which stands beside the text if known."""
+        return cls(
+            f"{kind.capitalize()} not found",
+            reason=f"{kind.upper()}_NOT_FOUND",
+            sought=f"{kind}/{str(name)[:_LONGEST_SOUGHT]}" if name else "",
+        )
 
 
 class AlreadyExistsError(FogError):

@@ -19,8 +19,8 @@ DETAILS_KEY = "grpc-status-details-bin"
 def to_status(error: FogError) -> status_pb2.Status:
     """Return an error as the status that clients get.
 
-    Details: ErrorInfo (reason, domain `fogbank`), BadRequest for wrong fields, RetryInfo where
-    another try makes sense.
+    Details: ErrorInfo (reason, domain `fogbank`), BadRequest for wrong fields, ResourceInfo for
+    what isn't there, RetryInfo where another try makes sense.
     """
     details = [_any(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN))]
     if error.violations:
@@ -30,6 +30,9 @@ def to_status(error: FogError) -> status_pb2.Status:
                 field=violation.field, description=violation.description
             )
         details.append(_any(bad_request))
+    if error.sought:
+        kind, _, name = error.sought.partition("/")
+        details.append(_any(error_details_pb2.ResourceInfo(resource_type=kind, resource_name=name)))
     if error.retry_after_ms is not None:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromMilliseconds(error.retry_after_ms)
@@ -50,6 +53,7 @@ def from_rpc_error(error: AioRpcError) -> FogError:
     reason: str | None = None
     violations: tuple[FieldViolation, ...] = ()
     retry_after_ms: int | None = None
+    sought = ""
     try:
         status = rpc_status.from_call(error)  # type: ignore[arg-type]
     except ValueError:  # the details contradict the code: somebody between us rewrote one of them
@@ -57,6 +61,7 @@ def from_rpc_error(error: AioRpcError) -> FogError:
     for detail in status.details if status is not None else ():
         info = error_details_pb2.ErrorInfo()
         bad_request = error_details_pb2.BadRequest()
+        missing = error_details_pb2.ResourceInfo()
         retry = error_details_pb2.RetryInfo()
         if detail.Unpack(info) and info.domain == DOMAIN:
             reason = info.reason
@@ -65,6 +70,8 @@ def from_rpc_error(error: AioRpcError) -> FogError:
                 FieldViolation(found.field, found.description)
                 for found in bad_request.field_violations
             )
+        elif detail.Unpack(missing):
+            sought = f"{missing.resource_type}/{missing.resource_name}"
         elif detail.Unpack(retry):
             retry_after_ms = retry.retry_delay.ToMilliseconds()
     if code is StatusCode.UNAVAILABLE and retry_after_ms is None:
@@ -74,6 +81,7 @@ def from_rpc_error(error: AioRpcError) -> FogError:
         reason=reason or code.name,
         violations=violations,
         retry_after_ms=retry_after_ms,
+        sought=sought,
     )
 
 

@@ -424,7 +424,7 @@ class Scheduler:
             fleet = self.planner.fleet
             deployment = fleet.facts.deployments.get(deployment_id)
             if deployment is None:
-                raise NotFoundError("Deployment not found", reason="DEPLOYMENT_NOT_FOUND")
+                raise NotFoundError.of("deployment", deployment_id)
             told = explain(self.planner, deployment, self._clock.now_us())
             return AsOf(told, fleet.position)
 

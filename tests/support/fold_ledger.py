@@ -88,7 +88,7 @@ class FoldLedger:
         for fact in self._fold.fleet.facts.nodes.values():
             if node == fact.id or (node == fact.name and not fact.removed):
                 return self._answer(node_view(self._fold, fact))
-        raise NotFoundError("no such node")
+        raise NotFoundError.of("node", node)
 
     async def nodes(
         self, limit: int, offset: int, min_sequence: int = 0, moment: Moment | None = None

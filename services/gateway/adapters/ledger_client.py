@@ -28,7 +28,7 @@ from fogbank.codec.views import (
 )
 from fogbank.domain.cluster_status import ClusterStatus
 from fogbank.domain.comparison import ComparedPart
-from fogbank.domain.errors import FogError, NotFoundError
+from fogbank.domain.errors import FogError
 from fogbank.domain.log_evidence import CommitProof, LogScrub, SignedLog, VerifiedPart
 from fogbank.domain.policy import Policy
 from fogbank.domain.rederived import RederivedPart
@@ -108,7 +108,7 @@ class LedgerClient:
             try:
                 answer = await self._stub.QueryDeployment(request, timeout=timeout_s)
             except grpc.aio.AioRpcError as error:
-                raise _error(error, "Deployment not found") from error
+                raise _error(error) from error
         return AsOf(deployment_from_pb(answer.deployment), answer.as_of_sequence)
 
     async def deployments(
@@ -148,7 +148,7 @@ class LedgerClient:
             try:
                 answer = await self._stub.QueryNode(request, timeout=timeout_s)
             except grpc.aio.AioRpcError as error:
-                raise _error(error, "Node not found") from error
+                raise _error(error) from error
         return AsOf(node_from_pb(answer.node), answer.as_of_sequence)
 
     async def nodes(
@@ -310,8 +310,6 @@ class LedgerClient:
         return scrub_from_pb(answer.scrub)
 
 
-def _error(error: grpc.aio.AioRpcError, not_found: str = "") -> FogError:
+def _error(error: grpc.aio.AioRpcError) -> FogError:
     """Return what a user is told: the service's own words only where they are meant for users."""
-    if error.code() is grpc.StatusCode.NOT_FOUND and not_found:
-        return NotFoundError(not_found)
     return as_outage(error, "ledger")

@@ -144,12 +144,6 @@ class Clusters:
         status = ClusterStatus(cluster_use(self._fold.fleet, cluster.id), counts)
         return AsOf(status, self._fold.position)
 
-    def check_made(self, cluster_id: int, sequence: int) -> None:
-        """Raise NotFoundError unless a cluster was made at a log sequence, or before it."""
-        cluster = self._fold.fleet.facts.clusters.get(cluster_id)
-        if cluster is None or sequence_of(cluster.created_position) > sequence:
-            raise no_cluster_then(cluster_id, sequence)
-
     async def deployments(
         self, principal: Principal, cluster_id: int, query: DeploymentQuery
     ) -> AsOf[Page[DeploymentView]]:
@@ -168,6 +162,7 @@ class Clusters:
         query = replace(query, cluster_id=cluster_id, min_sequence=wanted)
         sees_others = self._rights.sees_others(principal, cluster)
         found = await self._ledger.deployments(query, "" if sees_others else principal.user_id)
-        if query.moment is not None:
-            self.check_made(cluster_id, found.as_of_sequence)
+        created = sequence_of(cluster.created_position)
+        if query.moment is not None and created > found.as_of_sequence:
+            raise no_cluster_then(cluster_id, found.as_of_sequence, created)
         return found

@@ -446,5 +446,5 @@ class Deployments:
         if deployment is None or not (
             principal.is_admin or deployment.owner_id == principal.user_id
         ):
-            raise commands.not_found()
+            raise commands.not_found(deployment_id)
         return deployment

@@ -185,7 +185,7 @@ class Errands:
         placed = self._placed(deployment)
         if replica_id:
             if replica_id not in placed:
-                raise NotFoundError("Replica not found", reason="REPLICA_NOT_FOUND")
+                raise NotFoundError.of("replica", replica_id)
             return placed[replica_id]
         decision = self._fold.fleet.decisions.deployments.get(deployment.id)
         live = decision.slots if decision is not None else {}

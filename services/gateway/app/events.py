@@ -152,7 +152,8 @@ class Events:
             UnavailableError: the fleet has no such deployment, and the ledger doesn't answer; of a
                 user called by name, the database doesn't.
         """
-        kind, id_ = parse_thing(thing)
+        kind, called = parse_thing(thing)
+        id_ = called
         if kind is Kind.REPLICA:
             id_ = replica_called(self._fold.fleet, id_)
         elif kind is Kind.USER:
@@ -168,9 +169,7 @@ class Events:
             view = (await self._ledger.deployment(asked_id, owner_id)).value
             return Touching(kind, asked_id, placed_in_all(view)), asked_id
         if found is None or not (principal.sees_all or self._may_see(principal, kind, id_)):
-            raise NotFoundError(
-                f"{kind.capitalize()} not found", reason=f"{kind.upper()}_NOT_FOUND"
-            )
+            raise NotFoundError.of(kind, called)
         if kind is Kind.REPLICA:
             return found, self._fold.fleet.decisions.placements[found.id].deployment_id
         return found, found.id

@@ -9,7 +9,7 @@ from uuid import uuid4
 import structlog
 
 from fogbank.domain import events as ev
-from fogbank.domain.errors import InvalidArgumentError, UnavailableError
+from fogbank.domain.errors import InvalidArgumentError, NotFoundError, UnavailableError
 from fogbank.domain.tenancy import MembershipRole, OrganizationFact, Quota, made_at
 from fogbank.domain.views import Page
 from fogbank.runtime.clock import Clock
@@ -292,7 +292,7 @@ class Organizations:
         for user_id, name in names.items():
             if name_key(name) == wanted:
                 return user_id
-        raise core.member_not_found()
+        raise NotFoundError.of("member", user)
 
     # --- invite codes -------------------------------------------------------------------------
 

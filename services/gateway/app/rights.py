@@ -100,9 +100,9 @@ class Rights:
         facts = self._fold.fleet.facts
         cluster = facts.clusters.get(cluster_id)
         if cluster is None:
-            raise commands.cluster_not_found()
+            raise commands.cluster_not_found(cluster_id)
         role = self.role(principal, facts.organizations[cluster.organization_id])
-        check_role(role, least, commands.cluster_not_found())
+        check_role(role, least, commands.cluster_not_found(cluster_id))
         return cluster
 
     def _organization(
@@ -110,6 +110,7 @@ class Rights:
     ) -> OrganizationFact:
         organization = self._fold.fleet.facts.organizations.get(organization_id)
         if organization is None:
-            raise commands.organization_not_found()
-        check_role(self.role(principal, organization), least, commands.organization_not_found())
+            raise commands.organization_not_found(organization_id)
+        missing = commands.organization_not_found(organization_id)
+        check_role(self.role(principal, organization), least, missing)
         return organization

@@ -29,6 +29,15 @@ UPDATE = "UpdateDeployment"
 ROLLBACK = "RollbackDeployment"
 
 
+# The kind of thing that isn't there, or no longer, where a command is void.
+_MISSING = {
+    VoidReason.UNKNOWN_DEPLOYMENT: "deployment",
+    VoidReason.UNKNOWN_NODE: "node",
+    VoidReason.NODE_REMOVED: "node",
+    VoidReason.UNKNOWN_ORGANIZATION: "organization",
+    VoidReason.UNKNOWN_CLUSTER: "cluster",
+}
+
 # What a spec is made of, digested field by field.
 _PARTS = (
     *(DeploymentSpec, Resources, Constraint, RolloutSpec, DisconnectRules),
@@ -169,19 +178,13 @@ def settle(envelope: EventEnvelope, first: Verdict) -> int:
         raise stale()
     if first.reason is VoidReason.DELETED:
         raise deleted(envelope.event)
-    if first.reason is VoidReason.UNKNOWN_DEPLOYMENT:
-        raise not_found()
-    if first.reason in {VoidReason.UNKNOWN_NODE, VoidReason.NODE_REMOVED}:
-        raise NotFoundError("Node not found", reason="NODE_NOT_FOUND")
+    if kind := _MISSING.get(first.reason):
+        raise NotFoundError.of(kind, getattr(envelope.event, f"{kind}_id", ""))
     if first.reason is VoidReason.NODE_CONNECTED:
         raise AbortedError(
             "The node connected for the first time just now; remove it again",
             reason="NODE_CONNECTED",
         )
-    if first.reason is VoidReason.UNKNOWN_ORGANIZATION:
-        raise organization_not_found()
-    if first.reason is VoidReason.UNKNOWN_CLUSTER:
-        raise cluster_not_found()
     if first.reason is VoidReason.LAST_OWNER:
         raise FailedPreconditionError(
             "An organization keeps an owner: make another member one first", reason="LAST_OWNER"
@@ -189,19 +192,19 @@ def settle(envelope: EventEnvelope, first: Verdict) -> int:
     raise FailedPreconditionError(f"The log refused it: {first.reason}", reason="VOID")
 
 
-def not_found() -> NotFoundError:
+def not_found(deployment_id: str) -> NotFoundError:
     """Return the error for a deployment that isn't there, or isn't the caller's."""
-    return NotFoundError("Deployment not found", reason="DEPLOYMENT_NOT_FOUND")
+    return NotFoundError.of("deployment", deployment_id)
 
 
-def organization_not_found() -> NotFoundError:
+def organization_not_found(organization_id: int) -> NotFoundError:
     """Return the error for an organization that isn't there, or isn't the caller's."""
-    return NotFoundError("Organization not found", reason="ORGANIZATION_NOT_FOUND")
+    return NotFoundError.of("organization", organization_id)
 
 
-def cluster_not_found() -> NotFoundError:
+def cluster_not_found(cluster_id: int) -> NotFoundError:
     """Return the error for a cluster that isn't there, or is another organization's."""
-    return NotFoundError("Cluster not found", reason="CLUSTER_NOT_FOUND")
+    return NotFoundError.of("cluster", cluster_id)
 
 
 def stale() -> AbortedError:
@@ -212,5 +215,5 @@ def stale() -> AbortedError:
 def deleted(event: ev.Event | None) -> NotFoundError | FailedPreconditionError:
     """Return the error for a command that comes after the deletion."""
     if isinstance(event, ev.DeploymentDeleted):
-        return not_found()
+        return not_found(event.deployment_id)
     return FailedPreconditionError("The deployment is deleted", reason="DEPLOYMENT_DELETED")

@@ -45,7 +45,7 @@ def find_node(fleet: FleetState, id_or_name: str) -> NodeFact:
         node for node in fleet.facts.nodes.values() if node.name == id_or_name and not node.removed
     ]
     if not named:
-        raise not_found()
+        raise NotFoundError.of("node", id_or_name)
     return max(named, key=lambda node: node.epoch)
 
 
@@ -66,11 +66,6 @@ def removal(fleet: FleetState, id_or_name: str, *, force: bool) -> Removal:
     node = find_node(fleet, id_or_name)
     check_removal(fleet, node, force=force)
     return ev.NodeRemoved(node.id)
-
-
-def not_found() -> NotFoundError:
-    """Return the error for a node that isn't there, or was removed."""
-    return NotFoundError("Node not found", reason="NODE_NOT_FOUND")
 
 
 def check_reason(reason: str) -> str:

@@ -170,11 +170,6 @@ def _aggregate(event: TenancyEvent, event_id: str) -> str:
             return f"organization/{event.organization_id}"
 
 
-def member_not_found() -> NotFoundError:
-    """Return the error for a user who is no member."""
-    return NotFoundError("Member not found", reason="MEMBER_NOT_FOUND")
-
-
 def invite_not_found() -> NotFoundError:
     """Return the error for a code that lets nobody in, for whatever reason."""
     return NotFoundError(

@@ -77,6 +77,9 @@ class Problem(BaseModel):
     detail: str
     reason: str = Field(description="A stable word for programs.")
     errors: list[FieldProblem] = Field(default=[], description="One for each wrong field.")
+    sought: str = Field(
+        default="", description="What isn't there, as `node/fog-9`; only of what was not found."
+    )
 
 
 def status_of(error: FogError) -> int:
@@ -107,6 +110,7 @@ def error_response(request: Request, error: FogError) -> Response:
         error.message,
         error.reason,
         violations=error.violations,
+        sought=error.sought,
         headers=headers,
     )
 
@@ -123,6 +127,7 @@ def _render(
     reason: str,
     *,
     violations: tuple[FieldViolation, ...] = (),
+    sought: str = "",
     headers: dict[str, str] | None = None,
 ) -> Response:
     if PROBLEM_JSON not in request.headers.get("accept", ""):
@@ -136,6 +141,8 @@ def _render(
         "reason": reason,
         "errors": [{"field": each.field, "description": each.description} for each in violations],
     }
+    if sought:
+        content["sought"] = sought
     return Response(to_json(content), status, headers, PROBLEM_JSON)
 
 

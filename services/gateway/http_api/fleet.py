@@ -86,11 +86,8 @@ async def node(
     """Show a node; with `as_of` as it was then."""
     moment = moment_of(query.as_of)
     if len(name) > _LONGEST_NAME or not name.isprintable():
-        raise _node_not_found()
-    try:
-        found = await used_by(request).nodes.get(name, moment=moment)
-    except NotFoundError:
-        raise _node_not_found() from None
+        raise NotFoundError.of("node", name)
+    found = await used_by(request).nodes.get(name, moment=moment)
     return rendering.json_response(rendering.node(found.value))
 
 
@@ -165,7 +162,3 @@ async def _all_nodes(nodes: Nodes, moment: Moment | None) -> tuple[int, list[Nod
         views += answer.value.items
         if len(views) >= answer.value.total or not answer.value.items:
             return as_of_sequence, views
-
-
-def _node_not_found() -> NotFoundError:
-    return NotFoundError("Node not found", reason="NODE_NOT_FOUND")

@@ -82,7 +82,7 @@ class OwnPast:
         """
         found = await self.deployments(holder, [deployment_id], upto, whole=True)
         if not found or (owner_id and found[0].owner_id != owner_id):
-            raise NotFoundError("Deployment not found", reason="DEPLOYMENT_NOT_FOUND")
+            raise NotFoundError.of("deployment", deployment_id)
         return found[0]
 
     async def deployments(
@@ -148,7 +148,7 @@ class OwnPast:
             if view.name == node and view.status is not NodeStatus.REMOVED
         ]
         if not views:
-            raise NotFoundError("Node not found", reason="NODE_NOT_FOUND")
+            raise NotFoundError.of("node", node)
         return max(views, key=lambda view: view.epoch).id
 
     async def _take(

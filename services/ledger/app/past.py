@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from fogbank.domain.cluster_status import ClusterStatus, no_cluster_then
 from fogbank.domain.errors import InvalidArgumentError, NotFoundError
+from fogbank.domain.position import sequence_of
 from fogbank.domain.views import AsOf, DeploymentView, Moment, NodeReplica, NodeView, Page
 from fogbank.runtime.clock import Clock
 from services.ledger.app.own_past import HolderEndedError, OwnHolder, OwnPast
@@ -152,7 +153,9 @@ class PastStates:
         sequence = await self.sequence_of(moment)
         use = await self._reads.cluster_use(cluster_id, sequence)
         if use is None:
-            raise no_cluster_then(cluster_id, sequence)
+            later = await self._reads.cluster_use(cluster_id, self._progress.position)
+            created = sequence_of(later.cluster.created_position) if later else 0
+            raise no_cluster_then(cluster_id, sequence, created)
         counts = await self._reads.statuses(cluster_id, await self._moment(sequence))
         return AsOf(ClusterStatus(use, counts), sequence)
 
@@ -204,7 +207,7 @@ class PastStates:
         times_us = await self._standings.log_times_us({when for _, when in known})
         said = " and ".join(f"{what} by commit {n} at {_text(times_us[n])}" for what, n in known)
         text = f"{error.message} at log sequence {sequence}: it was {said}"
-        return NotFoundError(text, reason=error.reason)
+        return NotFoundError(text, reason=error.reason, sought=error.sought)
 
     async def _moment(self, sequence: int) -> PastMoment:
         log_times_us = await self._standings.log_times_us({sequence})

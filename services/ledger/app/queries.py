@@ -71,7 +71,7 @@ class LedgerQueries:
             return await self._past.deployment(deployment_id, owner_id, moment)
         found = await self._reads.deployment(deployment_id)
         if found is None or (owner_id and found.value.owner_id != owner_id):
-            raise NotFoundError("Deployment not found", reason="DEPLOYMENT_NOT_FOUND")
+            raise NotFoundError.of("deployment", deployment_id)
         return found
 
     async def deployments(
@@ -95,7 +95,7 @@ class LedgerQueries:
             return await self._past.node(node, moment)
         found = await self._reads.node(node)
         if found is None:
-            raise NotFoundError("Node not found", reason="NODE_NOT_FOUND")
+            raise NotFoundError.of("node", node)
         return found
 
     async def nodes(

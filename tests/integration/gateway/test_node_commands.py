@@ -7,6 +7,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from fogbank.domain.states import NodeStatus, ReplicaState
+from fogbank.runtime.grpc_errors import from_rpc_error
 from fogbank.v1 import agent_service_pb2 as agent_pb
 from fogbank.v1 import node_service_pb2 as pb
 from tests.support.gateway import GatewayWorld, refusal, signed_in
@@ -65,6 +66,7 @@ async def test_only_administrators_may_and_only_with_nodes_that_there_are(
     nowhere = await refusal(call(world, method, node="nowhere"))
     assert nowhere.code() is grpc.StatusCode.NOT_FOUND
     assert nowhere.details() == "Node not found"
+    assert from_rpc_error(nowhere).sought == "node/nowhere"
     assert (await refusal(call(world, method))).code() is grpc.StatusCode.INVALID_ARGUMENT
 
 

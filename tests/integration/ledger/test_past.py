@@ -379,12 +379,18 @@ async def test_a_process_of_its_own_answers_a_gateway(url: str) -> None:
             assert wanted.value.deployments
             wanted.value.use.cluster.created_position = 0  # which messages don't say
             assert await client.cluster_status(1, then) == wanted
-            with pytest.raises(NotFoundError, match="There was no cluster 1 at log sequence 1"):
+            with pytest.raises(
+                NotFoundError, match=r"no cluster 1 at log sequence 1: it was created"
+            ):
                 await client.cluster_status(1, Moment(1))
             with pytest.raises(InvalidArgumentError, match="as_of: must be at most"):
                 await client.cluster_status(1, Moment(log.last + 1))
             with pytest.raises(InvalidArgumentError, match="as_of: must be at most"):
                 await client.nodes(9, 0, moment=Moment(log.last + 1))
-            with pytest.raises(NotFoundError, match="Deployment not found"):
+            with pytest.raises(NotFoundError, match=r"at log sequence 1: it was created") as missed:
                 await client.deployment(some, moment=Moment(1))
+            assert missed.value.sought == f"deployment/{some}"
+            with pytest.raises(NotFoundError, match=r"at log sequence 1: it was added") as missed:
+                await client.node("fog-0", moment=Moment(1))
+            assert missed.value.sought == "node/fog-0"
         await server.stop(0)

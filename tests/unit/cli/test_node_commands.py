@@ -8,8 +8,11 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_status import rpc_status
 
 from fogbank.cli.main import run
+from fogbank.domain.errors import NotFoundError
+from fogbank.runtime.grpc_errors import to_status
 from fogbank.v1 import (
     deployment_service_pb2,
     deployment_service_pb2_grpc,
@@ -108,7 +111,8 @@ class Nodes(node_service_pb2_grpc.NodeServiceServicer):
         for node in self.nodes.values():
             if id_or_name in {node.id, node.name}:
                 return node
-        context.abort(grpc.StatusCode.NOT_FOUND, "Node not found")
+        missing = to_status(NotFoundError.of("node", id_or_name))
+        context.abort_with_status(rpc_status.to_status(missing))
         raise AssertionError("abort raises")
 
 
@@ -169,7 +173,8 @@ def test_deployments_on_a_node(server: Nodes, capsys: pytest.CaptureFixture[str]
     assert run(["ps", "--node", "fog-1"]) == 0
     assert capsys.readouterr().err == "no deployments on fog-1\n"
     assert run(["ps", "--node", "nowhere"]) == 1
-    assert "Node not found" in capsys.readouterr().err
+    said = "fog: nowhere: Node not found\n     `fog nodes` lists what there is\n"
+    assert capsys.readouterr().err == said
     assert run(["ps", "--node", "fog-1", "--at", "1"]) == 64
 
 
@@ -227,7 +232,7 @@ def test_a_node_goes_by_the_beginning_of_its_id(
     assert run([*command, "cafebabe"]) == 0, "a name may look like an id"
     assert server.nodes[EDGE].id in server.named
     assert run([*command, "deadbeef"]) == 1
-    assert "Node not found" in capsys.readouterr().err
+    assert "deadbeef: Node not found" in capsys.readouterr().err
 
 
 def test_a_node_is_shown_as_it_was(server: Nodes, capsys: pytest.CaptureFixture[str]) -> None:

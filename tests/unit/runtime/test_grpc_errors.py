@@ -5,7 +5,13 @@ from google.rpc import error_details_pb2
 from grpc import StatusCode
 from grpc.aio import AioRpcError, Metadata
 
-from fogbank.domain.errors import FieldViolation, FogError, InvalidArgumentError, UnavailableError
+from fogbank.domain.errors import (
+    FieldViolation,
+    FogError,
+    InvalidArgumentError,
+    NotFoundError,
+    UnavailableError,
+)
 from fogbank.log.port import LogUnavailableError
 from fogbank.runtime.error_table import TABLE, outside
 from fogbank.runtime.grpc_errors import DETAILS_KEY, from_rpc_error, internal_status, to_status
@@ -28,6 +34,7 @@ def test_an_error_survives_the_way(kind: type[FogError]) -> None:
         reason="SPECIAL",
         violations=(FieldViolation("spec.name", "is empty"),),
         retry_after_ms=1_500,
+        sought="node/fog-9",
     )
     got = from_rpc_error(over_the_wire(sent))
     assert type(got) is kind
@@ -35,6 +42,14 @@ def test_an_error_survives_the_way(kind: type[FogError]) -> None:
     assert got.reason == sent.reason
     assert got.violations == sent.violations
     assert got.retry_after_ms == sent.retry_after_ms
+    assert got.sought == sent.sought
+
+
+def test_what_is_not_there_is_named_beside_the_text_and_cut_where_headers_would_burst() -> None:
+    sent = NotFoundError.of("node", "x" * 100_000)
+    assert (sent.message, sent.reason) == ("Node not found", "NODE_NOT_FOUND")
+    assert sent.sought == "node/" + "x" * 100
+    assert NotFoundError.of("node", "").sought == "", "whose name isn't known"
 
 
 def test_a_subclass_has_the_codes_of_its_kind() -> None:
