@@ -244,7 +244,7 @@ def rollout_view(fleet: FleetState, deployment: DeploymentFact) -> RolloutView:
     message = f"{updated} of {deployment.spec.replicas} replicas are of revision {wanted}"
     if rolled_back and decision is not None:
         phase = RolloutPhase.ROLLED_BACK
-        message = f"{decision.rollback_reason}; {message}"
+        message = f"{decision.rollback_reason}{_last_failure(fleet, decision)}; {message}"
     gives_up_us, goes_back_to = _giving_up(fleet, deployment)
     return RolloutView(
         deployment.id,
@@ -316,6 +316,18 @@ def way_back(fleet: FleetState, deployment: DeploymentFact) -> WayBack | None:
 def _failed(fleet: FleetState, placed: PlacedReplica) -> bool:
     state = fleet.replica_state(placed)
     return fleet.ended(placed) and state in {ReplicaState.FAILED, ReplicaState.REJECTED}
+
+
+def _last_failure(fleet: FleetState, decision: DeploymentDecision) -> str:
+    """Return what was said of the last replica of a bad revision that failed; "" if nothing was."""
+    for known in reversed(decision.replica_ids):
+        placed = fleet.decisions.placements[known]
+        if placed.revision == decision.bad_revision and _failed(fleet, placed):
+            observed = fleet.observed(placed)
+            if observed is not None and observed.reason:
+                node = fleet.facts.nodes[placed.node_id]
+                return f" (slot {placed.slot} on {node.name}: {observed.reason})"
+    return ""
 
 
 def _giving_up(fleet: FleetState, deployment: DeploymentFact) -> tuple[int, int]:

@@ -156,7 +156,7 @@ def test_what_replicas_need_not_know_replaces_none() -> None:
     assert view(fleet, deployment_id).phase is RolloutPhase.DONE
 
 
-def fail(fleet: LittleFleet, deployment_id: str, revision: int) -> None:
+def fail(fleet: LittleFleet, deployment_id: str, revision: int, reason: str = "") -> None:
     """Let the replicas of a revision break for good."""
     state = fleet.planner.fleet
     for placed in list(state.decisions.placements.values()):
@@ -166,7 +166,7 @@ def fail(fleet: LittleFleet, deployment_id: str, revision: int) -> None:
             and not state.ended(placed)
         ):
             seen = fleet.log.seen(placed.id, ReplicaState.FAILED, final=True, exit_code=1)
-            fleet.fold(fleet.log.report(placed.node_id, seen))
+            fleet.fold(fleet.log.report(placed.node_id, replace(seen, reason=reason)))
 
 
 def test_new_ones_that_fail_lead_back_and_nobody_was_missing() -> None:
@@ -190,6 +190,23 @@ def test_new_ones_that_fail_lead_back_and_nobody_was_missing() -> None:
     assert (found.updated, found.available, found.leaving) == (3, 3, 0)
     assert revisions(fleet, deployment_id) == [1, 1, 1]
     no_rule_broken(fleet)
+
+
+def test_who_went_back_says_why_the_last_of_the_new_ones_failed() -> None:
+    fleet = a_fleet(4)
+    deployment_id = running(fleet, a_spec(replicas=2))
+    update(fleet, deployment_id, container_image="missing:1")
+    for reason in ("no such image", "no such image: missing:1"):
+        fleet.settle()
+        fail(fleet, deployment_id, 2, reason)
+        fleet.log.pass_ms(150_000)
+    roll_on(fleet, deployment_id)
+    state = fleet.planner.fleet
+    failed = [each for each in state.decisions.placements.values() if each.revision == 2]
+    assert view(fleet, deployment_id).message == (
+        f"2 replicas of revision 2 failed (slot 0 on {state.facts.nodes[failed[-1].node_id].name}: "
+        "no such image: missing:1); 2 of 2 replicas are of revision 1"
+    )
 
 
 def test_new_ones_that_never_get_well_lead_back_at_the_deadline() -> None:
