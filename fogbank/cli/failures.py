@@ -1,5 +1,7 @@
 """How a command fails: a message, what to do next, an exit code. Never a trace."""
 
+import sys
+
 EXIT_DONE = 0
 EXIT_ERROR = 1
 EXIT_PLACEMENT_FAILED = 2
@@ -29,3 +31,8 @@ class UsageFailure(CommandError):
     """What was typed, or the file it names, makes no sense."""
 
     exit_code = EXIT_USAGE
+
+
+def warn(failure: CommandError) -> None:
+    """Say on standard error what went wrong, where the command goes on."""
+    print(f"fog: warning: {failure.message}\n     {failure.hint}", file=sys.stderr)

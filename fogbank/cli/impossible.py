@@ -1,6 +1,5 @@
 """Updates that nothing could ever carry out as the fleet is: told, as a deployment would be."""
 
-import sys
 from collections.abc import Iterable
 
 import grpc
@@ -36,8 +35,3 @@ def impossible_updates(
                 )
             )
     return found
-
-
-def warn(failure: PlacementFailedError) -> None:
-    """Say it on standard error."""
-    print(f"fog: warning: {failure.message}\n     {failure.hint}", file=sys.stderr)

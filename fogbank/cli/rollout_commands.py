@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fogbank.cli.failures import CommandError
+from fogbank.cli.failures import CommandError, warn
 from fogbank.cli.output import (
     AsTable,
     Column,
@@ -155,16 +155,17 @@ def finish(
     timeout_s: float | None,
     done: str,
 ) -> None:
-    """Wait until all replicas are replaced, unless there is no time for it, and tell of it."""
+    """Wait until all replicas are replaced, unless there is no time for it, and tell of it.
+
+    Raises:
+        CommandError: one went back, or isn't done in time.
+    """
     from fogbank.cli.views import deployment_row
 
     for deployment in changed if timeout_s is not None else ():
         answer = _wait(connection, deployment.id, timeout_s or 0)
         if _phase(answer) == "rolled_back":
-            raise CommandError(
-                f"{deployment.spec.name} went back: {answer.message}",
-                hint="`fog rollout history` shows the revisions",
-            )
+            raise _went_back(deployment, answer)
     if output in {OutputFormat.JSON, OutputFormat.YAML}:
         rows = [deployment_row(deployment) for deployment in changed]
         print_data(rows if len(rows) > 1 else rows[0], output)
@@ -176,6 +177,27 @@ def finish(
         print(f"{deployment.spec.name} ({deployment.id}) {done}")
         if timeout_s is None:
             print(f"follow it: fog rollout status {deployment.id}")
+
+
+def warn_of_going_back(connection: "Connection", asked: "Sequence[Deployment]") -> None:
+    """Say which deployments are asked for what went back before: that is not tried again."""
+    import grpc
+
+    for deployment in asked:
+        try:
+            answer = _rollout(connection, deployment.id)
+        except grpc.RpcError:
+            return  # a warning is not worth an error
+        if _phase(answer) == "rolled_back":
+            warn(_went_back(deployment, answer))
+
+
+def _went_back(deployment: "Deployment", answer: "GetRolloutResponse") -> CommandError:
+    return CommandError(
+        f"{deployment.spec.name} went back: {answer.message}",
+        hint=f"asking for revision {answer.revision} again changes nothing; to try it again, "
+        f"first `fog rollout undo {deployment.id}`, then update as before",
+    )
 
 
 def _wait(connection: "Connection", known: str, timeout_s: float) -> "GetRolloutResponse":

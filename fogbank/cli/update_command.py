@@ -20,7 +20,7 @@ from fogbank.cli.deploy_flags import (
     StopGrace,
     StopOnClientAfter,
 )
-from fogbank.cli.failures import CommandError, UsageFailure
+from fogbank.cli.failures import CommandError, UsageFailure, warn
 from fogbank.cli.output import AsTable, Output, OutputFormat
 from fogbank.cli.update_flags import (
     AllowColocation,
@@ -157,15 +157,18 @@ def _finish(
 
     Raises:
         PlacementFailedError: one of those that are waited for is such.
+        CommandError: one of them went back.
     """
-    from fogbank.cli.impossible import impossible_updates, warn
-    from fogbank.cli.rollout_commands import finish
+    from fogbank.cli.impossible import impossible_updates
+    from fogbank.cli.rollout_commands import finish, warn_of_going_back
 
     failures = impossible_updates(connection, changed)
     if changed:
         finish(connection, changed, output, None if failures else timeout_s, "updated")
     for failure in failures if timeout_s is None else failures[1:]:
         warn(failure)
+    if timeout_s is None:
+        warn_of_going_back(connection, changed)
     if failures and timeout_s is not None:
         raise failures[0]
 
@@ -196,6 +199,7 @@ def _replaced(
     """
     from fogbank.cli.already_deployed import check_new_name_is_free, differences
     from fogbank.cli.deployment_requests import deployment_spec, replacing_request
+    from fogbank.cli.rollout_commands import warn_of_going_back
 
     ended = []
     for text, there in zip(texts, _found(connection, texts, flags), strict=True):
@@ -203,6 +207,7 @@ def _replaced(
         if text.env is None and not differences(there.spec, deployment_spec(text)):
             if flags["output"] in {OutputFormat.TABLE, OutputFormat.WIDE}:
                 print(f"{text.name} ({there.id}): nothing to change")
+                warn_of_going_back(connection, [there])
             else:
                 ended.append(there)
             continue

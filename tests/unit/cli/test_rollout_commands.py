@@ -203,6 +203,17 @@ def test_an_update_that_went_back_is_an_error(
     assert "web went back: 2 replicas of revision 2 failed" in capsys.readouterr().err
 
 
+def test_who_asks_again_for_what_went_back_is_told_that_nothing_is_tried(
+    server: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.rollout.phase = pb.ROLLOUT_PHASE_ROLLED_BACK
+    server.rollout.message = "2 replicas of revision 2 failed"
+    assert run(["update", ID, "--image", "broken"]) == 0
+    said = capsys.readouterr().err
+    assert "fog: warning: web went back: 2 replicas of revision 2 failed\n" in said
+    assert f"`fog rollout undo {ID}`, then update as before" in said
+
+
 def test_status_history_and_undo(server: Deployments, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["rollout", "status", ID]) == 0
     assert capsys.readouterr().out.startswith("done: 3 of 3 replicas are of revision 2\n")

@@ -45,6 +45,23 @@ def test_one_bad_update_after_another_leads_back_to_what_was_well() -> None:
     no_rule_broken(fleet)
 
 
+def test_who_went_back_says_why_the_last_of_the_new_ones_failed() -> None:
+    fleet = a_fleet(4)
+    deployment_id = running(fleet, a_spec(replicas=2))
+    update(fleet, deployment_id, container_image="missing:1")
+    for reason in ("no such image", "no such image: missing:1"):
+        fleet.settle()
+        fail(fleet, deployment_id, 2, reason)
+        fleet.log.pass_ms(150_000)
+    roll_on(fleet, deployment_id)
+    state = fleet.planner.fleet
+    failed = [each for each in state.decisions.placements.values() if each.revision == 2]
+    assert view(fleet, deployment_id).message == (
+        f"2 replicas of revision 2 failed (slot 0 on {state.facts.nodes[failed[-1].node_id].name}: "
+        "no such image: missing:1); 2 of 2 replicas are of revision 1"
+    )
+
+
 def test_what_only_started_and_broke_is_not_gone_back_to() -> None:
     """Its author gave revision 2 up before it was found to be bad."""
     fleet = a_fleet(4)
