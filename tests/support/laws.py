@@ -77,7 +77,10 @@ def differing_rounds(commits: Iterable[StoredCommit]) -> list[str]:
 
 
 def wrong_sums(fleet: FleetState) -> list[str]:
-    """Find anew what the fold keeps by differences: held by node, who is present or silent."""
+    """Find anew what the fold keeps by differences: held by node, who is present or silent.
+
+    And which nodes have less than is booked on them.
+    """
     found = []
     silent = {
         node.id
@@ -87,6 +90,16 @@ def wrong_sums(fleet: FleetState) -> list[str]:
     if silent != fleet.silent.keys():
         found.append(
             f"nodes {sorted(silent)} are offline, and {sorted(fleet.silent)} are said to be"
+        )
+    overbooked = {
+        node.id
+        for node in fleet.facts.nodes.values()
+        if not node.removed and not fleet.booked(node.id).fits_in(node.fingerprint.allocatable)
+    }
+    if overbooked != set(fleet.overbooked):
+        found.append(
+            f"nodes {sorted(overbooked)} are overbooked, and {sorted(fleet.overbooked)} are said "
+            "to be"
         )
     for decision in fleet.decisions.deployments.values():
         placed = [fleet.decisions.placements[known] for known in decision.replica_ids]
