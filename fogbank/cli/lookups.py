@@ -1,7 +1,7 @@
 """Finds deployments and nodes on the server."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import grpc
@@ -78,6 +78,30 @@ def deployment_id(connection: Connection, id_or_name: str) -> str:
     return only(found, id_or_name, "deployment", "`fog ps` lists what there is")
 
 
+def anybodys_deployment_id(connection: Connection, id_or_name: str) -> str:
+    """Return an id as `deployment_id` does; if the caller has none, to administrators anybody's.
+
+    Raises:
+        CommandError: there is none, or there are several; of several it says whose they are.
+    """
+
+    def with_owner(known: str) -> str:
+        request = deployment_service_pb2.GetDeploymentRequest(
+            deployment_id=known, with_owner_name=True
+        )
+        answer = connection.call(connection.deployments.GetDeployment, request)
+        return f"{known} of {answer.owner_name or answer.deployment.owner_id}"
+
+    found = deployments_called(connection, id_or_name)
+    if not found:
+        try:
+            found = deployments_called(connection, id_or_name, all_owners=True)
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.PERMISSION_DENIED:
+                raise
+    return only(found, id_or_name, "deployment", "`fog ps` lists what there is", with_owner)
+
+
 def node_id(connection: Connection, id_or_name: str) -> str:
     """Return the id of the one node that has this name, this id, or one that begins so.
 
@@ -106,21 +130,26 @@ def node_reference(
     return only(found, id_or_name, "node", "") if found else id_or_name
 
 
-def deployments_called(connection: Connection, id_or_name: str) -> list[str]:
+def deployments_called(
+    connection: Connection, id_or_name: str, *, all_owners: bool = False
+) -> list[str]:
     """Return the ids of the caller's deployments of a name; where there are none, of a short id.
 
+    With `all_owners` everybody's, which only administrators may ask for.
     A short id is the beginning of an id as tables print it, or more of it. A deleted deployment has
     an id still, but no name. A whole id is taken as it is.
     """
     if _UUID.fullmatch(id_or_name):
         return [id_or_name.lower()]
-    request = deployment_service_pb2.ListDeploymentsRequest(name_contains=id_or_name)
+    request = deployment_service_pb2.ListDeploymentsRequest(
+        name_contains=id_or_name, all_owners=all_owners
+    )
     named = [
         each.id for each in all_deployments(connection, request) if each.spec.name == id_or_name
     ]
     if named or not _SHORT_ID.fullmatch(id_or_name):
         return named
-    request = deployment_service_pb2.ListDeploymentsRequest(statuses=_ALL)
+    request = deployment_service_pb2.ListDeploymentsRequest(statuses=_ALL, all_owners=all_owners)
     beginning = id_or_name.lower()
     return [
         each.id for each in all_deployments(connection, request) if each.id.startswith(beginning)
@@ -138,8 +167,14 @@ def nodes_called(
     return [node.id for node in nodes if node.id.startswith(id_or_name.lower())]
 
 
-def only(found: list[str], called: str, kind: str, listing: str) -> str:
-    """Return the only thing that was found.
+def only(
+    found: list[str],
+    called: str,
+    kind: str,
+    listing: str,
+    shown: Callable[[str], str] = str,
+) -> str:
+    """Return the only thing that was found; of several some are told as they are to be `shown`.
 
     Raises:
         CommandError: there is none, or there are several.
@@ -147,7 +182,9 @@ def only(found: list[str], called: str, kind: str, listing: str) -> str:
     if not found:
         raise CommandError(f"no {kind} is named {called!r}", hint=listing)
     if len(found) > 1:
-        some = ", ".join(found[:_MOST_NAMED]) + (", …" if len(found) > _MOST_NAMED else "")
+        some = ", ".join(map(shown, found[:_MOST_NAMED])) + (
+            ", …" if len(found) > _MOST_NAMED else ""
+        )
         raise CommandError(
             f"{len(found)} {kind}s are named {called!r}: {some}", hint="say which one by its id"
         )

@@ -35,7 +35,7 @@ def log(
         str,
         typer.Argument(
             help="deployment/ID or NAME, replica/ID, node/ID or NAME, user/ID or NAME, "
-            "cluster/ID, organization/ID."
+            "cluster/ID or NAME, organization/ID or NAME."
         ),
     ],
     after: Annotated[int, typer.Option("--after", min=0, help="After this log sequence.")] = 0,
@@ -75,11 +75,17 @@ def log(
 
 
 def resolved(connection: "Connection", thing: str) -> str:
-    """Return a thing with a deployment's id in the place of its name; so of short ids of nodes."""
-    from fogbank.cli.lookups import deployment_id, node_reference
+    """Return a thing with its id in the place of its name; of nodes in that of a short id."""
+    from fogbank.cli.lookups import anybodys_deployment_id, node_reference
+    from fogbank.cli.tenancy_lookups import cluster_number, organization_number
 
     kind, _, name = thing.partition("/")
-    lookups = {"deployment": deployment_id, "node": node_reference}
+    lookups: dict[str, Callable[[Connection, str], str | int]] = {
+        "deployment": anybodys_deployment_id,
+        "node": node_reference,
+        "cluster": cluster_number,
+        "organization": organization_number,
+    }
     if kind not in lookups or not name:
         return thing
     return f"{kind}/{lookups[kind](connection, name)}"

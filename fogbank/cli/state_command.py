@@ -17,7 +17,7 @@ def state(
         typer.Option("--at", help="A log sequence, a time in ISO 8601, or '2 hours ago'."),
     ],
     thing: Annotated[
-        str, typer.Argument(help="deployment/ID, node/NAME or cluster/ID; without it all.")
+        str, typer.Argument(help="deployment, node or cluster, each /ID or /NAME; without it all.")
     ] = "",
     output: Output = AsTable,
 ) -> None:

@@ -306,6 +306,35 @@ async def test_the_record_of_who_did_nothing_says_so(
     assert capsys.readouterr() == ("", f"nothing in the log about {nobody}\n")
 
 
+async def test_names_of_others_do_for_administrators_where_they_are_of_one_thing(
+    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, theirs, _ = await preempted(world)
+    monkeypatch.setenv("FOG_ADDR", world.address)
+
+    async def fog(user: str, thing: str) -> tuple[int, str]:
+        monkeypatch.setenv("FOG_TOKEN", user)
+        code = await asyncio.to_thread(run, ["audit", "log", thing])
+        told = capsys.readouterr()
+        return code, told.err if code else told.out
+
+    code, told = await fog("admin", "deployment/theirs")
+    assert (code, "deployment created by user" in told) == (0, True)
+    code, told = await fog("alice", "deployment/theirs")
+    assert code == 1
+    assert told.startswith("fog: no deployment is named 'theirs'\n")
+    hers = (await world.deployments.create(ALICE, a_spec("theirs"))).deployment_id
+    code, told = await fog("admin", "deployment/theirs")
+    assert (code, "2 deployments are named 'theirs'" in told) == (1, True)
+    assert f"{hers} of alice" in told
+    assert f"{theirs} of bob" in told
+    assert (await fog("alice", "deployment/theirs"))[0] == 0, "her own goes first"
+    for kind in ("cluster", "organization"):
+        # It is found; its record is the ledger's alone.
+        assert "there is no index here" in (await fog("admin", f"{kind}/default"))[1]
+        assert f"no {kind} is named 'nope'" in (await fog("admin", f"{kind}/nope"))[1]
+
+
 async def test_the_command_tells_what_a_command_changed(
     world: GatewayWorld, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
