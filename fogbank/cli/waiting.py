@@ -107,7 +107,8 @@ def wait_drained(connection: Connection, node: nodes_pb2.Node, timeout_s: float)
                 raise CommandError(
                     f"{counted(node.replicas)} still on {node.name} after {timeout_s:g} s"
                     + (f": {left}" if left else ""),
-                    hint="the drain goes on; a --deadline stops what finds no room elsewhere",
+                    hint="the drain goes on; `fog explain DEPLOYMENT` says what keeps one, and a "
+                    "--deadline stops what finds no room elsewhere",
                 )
             time.sleep(_POLL_S)
 
@@ -136,12 +137,15 @@ def _look_at_node(connection: Connection, node_id: str) -> nodes_pb2.Node | None
 
 
 def _advice(deployment: Deployment) -> str:
+    can = "an owner of its organization or an administrator can"
+    if "quota of cluster " not in deployment.reason.lower():
+        can = "an administrator can"  # an organization's own limit
     if deployment.reason.startswith("Impossible: above the quota"):
-        helps = "ask for less, or have the quota raised (an administrator can)"
+        helps = f"ask for less, or have the quota raised ({can})"
     elif deployment.reason.startswith("Quota of"):
         helps = (
             "ask for less, free some of the quota by ending replicas that take of it, have it "
-            "raised (an administrator can), or wait with --wait-for-capacity"
+            f"raised ({can}), or wait with --wait-for-capacity"
         )
     else:
         helps = (

@@ -16,7 +16,11 @@ from fogbank.v1.deployments_pb2 import Deployment
         ),
         (
             "Impossible: above the quota of cluster main: needs 8 replicas, 4 replicas at most",
-            "ask for less, or have the quota raised",
+            "ask for less, or have the quota raised (an owner of its organization or an adm",
+        ),
+        (
+            "Impossible: above the quota of organization 2: needs 8 replicas, 4 replicas at most",
+            "ask for less, or have the quota raised (an administrator can)",
         ),
     ],
 )
