@@ -60,13 +60,13 @@ _REPLICA_COLUMNS = (
     Column("STATUS", "status"),
     Column("NODE", "node"),
     Column("RUNTIME", "runtime"),
-    Column("CONTAINER", "container_id"),
     Column("RESTARTS", "restarts"),
     Column("STARTED", "started_at"),
     Column("HEALTH", "health"),
     Column("PORTS", "ports"),
     Column("REASON", "reason"),
     Column("REPLICA ID", "id", wide=True),
+    Column("CONTAINER", "container_id", wide=True),
     Column("GPUS", "gpu_devices", wide=True),
 )
 _CHANGE_COLUMNS = (

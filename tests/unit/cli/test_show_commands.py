@@ -106,6 +106,16 @@ def test_who_preempted_is_named_to_those_who_may_see_it(
     assert OWN not in said
 
 
+def test_what_is_as_long_as_a_container_s_id_is_shown_where_wide_is_asked_for(
+    server: Deployments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.known[OWN].replicas.add(id="r0", container_id="6b1f" * 16)
+    assert run(["status", OWN]) == 0
+    assert "6b1f" not in capsys.readouterr().out
+    assert run(["status", OWN, "-o", "wide"]) == 0
+    assert "6b1f" * 16 in capsys.readouterr().out
+
+
 def test_programs_get_the_reason_as_it_is(
     server: Deployments, capsys: pytest.CaptureFixture[str]
 ) -> None:
