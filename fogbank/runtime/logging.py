@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from contextlib import suppress
 from typing import IO, Any, Literal
 
 import structlog
@@ -85,6 +86,14 @@ class _Lines(structlog.WriteLogger):
     def __init__(self, stream: IO[str], name: str = "fogbank") -> None:
         super().__init__(stream)  # type: ignore[arg-type]  # any text stream will do
         self.name = name
+
+    def msg(self, message: str) -> None:
+        """Write a line. A full disk costs the line, never the work that it tells of."""
+        with suppress(OSError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = msg
+    fatal = failure = err = error = critical = exception = msg
 
 
 def _upper_level(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:

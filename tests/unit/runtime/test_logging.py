@@ -4,6 +4,8 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,6 +52,16 @@ def test_the_standard_library_goes_the_same_way(output: io.StringIO) -> None:
         "it is late",
         "some.library",
     )
+
+
+def test_a_full_disk_costs_lines_and_not_the_work_that_they_tell_of() -> None:
+    with Path("/dev/full").open("w") as full:
+        configure("gateway", "gateway-1", "INFO", "json", full)
+        log = structlog.get_logger("fogbank.test")
+        for level in ("debug", "info", "warning", "error", "critical", "exception"):
+            getattr(log, level)("no room", much="x" * 10_000)
+        with suppress(OSError):  # what was never written is tried once more
+            full.close()
 
 
 def test_a_trace_is_part_of_its_line(output: io.StringIO) -> None:
