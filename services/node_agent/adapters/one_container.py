@@ -12,6 +12,7 @@ import aiohttp
 import structlog
 from aiodocker import Docker, DockerError
 from aiodocker.containers import DockerContainer
+from aiodocker.execs import Exec
 from aiodocker.multiplexed import multiplexed_result_stream
 
 from fogbank.domain.containers import HealthProbe, ProbeKind
@@ -128,7 +129,8 @@ async def probing(engine: Engine, shown: Shown, probe: HealthProbe) -> AsyncIter
         RuntimeFaultError: the host does not reach it.
     """
     if probe.kind is ProbeKind.EXEC:
-        yield lambda: engine.call(lambda docker: _run_probe(docker, shown.id, probe.command))
+        command = _ProbeCommand(shown.id, probe.command)
+        yield lambda: engine.call(command.run)
         return
     host, port = shown.address, probe.port
     if not host:
@@ -143,16 +145,42 @@ async def probing(engine: Engine, shown: Shown, probe: HealthProbe) -> AsyncIter
         yield attempt
 
 
-async def _run_probe(docker: Docker, container_id: str, command: tuple[str, ...]) -> str:
-    """Run a command within the container, and say why it failed."""
-    said, exit_code = b"", 0
-    async for piece in _execute(docker, container_id, command):
-        said = (said + piece.data)[:_PROBE_OUTPUT]
-        exit_code = piece.exit_code or 0
-    if exit_code == 0:
-        return ""
-    text = " ".join(said.decode(errors="replace").split())
-    return f"exit code {exit_code}: {text}" if text else f"exit code {exit_code}"
+class _ProbeCommand:
+    """A command that probes a container from within, never run twice at a time.
+
+    An engine ends no command because nobody waits for it any more. Tries of one that hangs would
+    pile up until the container may have no more processes.
+    """
+
+    def __init__(self, container_id: str, command: tuple[str, ...]) -> None:
+        self._container_id = container_id
+        self._command = command
+        self._unended: Exec | None = None
+
+    async def run(self, docker: Docker) -> str:
+        """Run it, and say why it failed."""
+        if self._unended is not None and await _runs(self._unended):
+            return "the command of an earlier try still runs"
+        run = await _made(docker, self._container_id, self._command)
+        self._unended = run
+        said, exit_code = b"", 0
+        async for piece in _output(run):
+            said = (said + piece.data)[:_PROBE_OUTPUT]
+            exit_code = piece.exit_code or 0
+        self._unended = None
+        if exit_code == 0:
+            return ""
+        text = " ".join(said.decode(errors="replace").split())
+        return f"exit code {exit_code}: {text}" if text else f"exit code {exit_code}"
+
+
+async def _runs(run: Exec) -> bool:
+    """Tell whether a command runs; engines forget one some time after its end."""
+    try:
+        return bool((await run.inspect())["Running"])
+    except DockerError as error:
+        raise_unless_missing(error)
+        return False
 
 
 async def execute(
@@ -163,14 +191,22 @@ async def execute(
     Raises:
         RuntimeFaultError: it can't be run.
     """
-    async for piece in engine.stream(lambda docker: _execute(docker, container_id, command)):
+
+    async def output(docker: Docker) -> AsyncIterator[Brought]:
+        async for piece in _output(await _made(docker, container_id, command)):
+            yield piece
+
+    async for piece in engine.stream(output):
         yield piece
 
 
-async def _execute(
-    docker: Docker, container_id: str, command: Sequence[str]
-) -> AsyncIterator[Brought]:
-    run = await docker.containers.container(container_id).exec(list(command))
+async def _made(docker: Docker, container_id: str, command: Sequence[str]) -> Exec:
+    """Return a command in a container, which is still to be started."""
+    return await docker.containers.container(container_id).exec(list(command))
+
+
+async def _output(run: Exec) -> AsyncIterator[Brought]:
+    """Start a command; yield what it writes, then its exit code."""
     async with run.start(detach=False) as stream:
         while (message := await stream.read_out()) is not None:
             for start in range(0, len(message.data), _PIECE):

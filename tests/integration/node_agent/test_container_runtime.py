@@ -346,6 +346,34 @@ async def test_a_failing_probe_says_why(nodes: Nodes, replica_id: str) -> None:
             assert (await attempt()).startswith(reason)
 
 
+async def test_a_probe_that_hangs_is_not_begun_a_second_time(
+    nodes: Nodes, podman: PodmanEngine, replica_id: str
+) -> None:
+    runtime = await nodes.open()
+    started = await runtime.start(replica_id, 0, spec())
+    script = "echo begun >> /tries; while [ ! -e /go ]; do sleep 0.05; done"
+    probe = HealthProbe(ProbeKind.EXEC, command=("sh", "-c", script))
+
+    def in_container(*command: str) -> str:
+        return podman.podman("exec", started.container_id, *command, check=False)
+
+    async with runtime.probing(replica_id, probe) as attempt:
+        hangs = asyncio.ensure_future(attempt())
+        await eventually(lambda: "begun" in in_container("cat", "/tries"), what="a try")
+        hangs.cancel()
+        async with asyncio.timeout(60):
+            assert "still runs" in await attempt()
+        assert in_container("cat", "/tries") == "begun"
+
+        in_container("mkdir", "/go")
+
+        async def passes() -> bool:
+            return not await attempt()
+
+        await eventually(passes, what="a try of its own")
+    assert in_container("cat", "/tries").split() == ["begun"] * 2
+
+
 async def test_a_container_has_its_own_signal_to_end(nodes: Nodes, replica_id: str) -> None:
     runtime = await nodes.open()
     trap = (
