@@ -59,6 +59,8 @@ class LogWatch:
                 file.seek(offset if size > offset else 0)
                 data = file.read(_MOST_READ)
                 complete = data.rfind(b"\n") + 1
+                if not complete and len(data) == _MOST_READ:
+                    complete = len(data)  # of a line that is longer than any error: passed over
                 self._offsets[path] = file.tell() - (len(data) - complete)
         except FileNotFoundError:
             return []

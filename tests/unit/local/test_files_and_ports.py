@@ -127,6 +127,18 @@ def test_new_errors_in_logs_are_told_once(tmp_path: Path) -> None:
     assert list(watch.new_errors()) == []
 
 
+def test_a_line_longer_than_a_look_does_not_hide_what_follows(tmp_path: Path) -> None:
+    log = tmp_path / "postgres.log"
+    log.touch()
+    watch = LogWatch(DiskTrouble(pytest.fail))
+    watch.start(log)
+    with log.open("a") as file:
+        file.write("x" * 2_500_000 + "\n")
+        file.write('{"level": "ERROR", "event": "broken"}\n')
+    told = [error for _ in range(4) for error in watch.new_errors()]
+    assert told == [("postgres", "ERROR broken")]
+
+
 def test_a_log_that_can_not_be_read_is_told_once_and_the_others_are_followed(
     tmp_path: Path,
 ) -> None:
