@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Collection
 from http import HTTPStatus
 from pathlib import Path
+from threading import Lock
 
 import psutil
 import structlog
@@ -41,6 +42,8 @@ class ImageUses:
         self._path = path
         self._clock = clock
         self._used_at_us: dict[str, int] | None = None
+        # Several images may be fetched at once, each told of in a thread of its own.
+        self._lock = Lock()
 
     def all(self) -> dict[str, int]:
         """Return when each image was last needed, in microseconds since 1970."""
@@ -71,7 +74,8 @@ class ImageUses:
 
     def save(self) -> None:
         """Write the file anew. What it says is lost by a power cut at most for the last period."""
-        write_whole(self._path, json.dumps(self.all(), sort_keys=True).encode(), sync=False)
+        with self._lock:
+            write_whole(self._path, json.dumps(self.all(), sort_keys=True).encode(), sync=False)
 
 
 class ImageCollector:
