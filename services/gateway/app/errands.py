@@ -155,17 +155,19 @@ class Errands:
         self, replica: PlacedReplica, kind: LogsErrand | ExecErrand
     ) -> AsyncIterator[Delivery]:
         errand = Errand(str(uuid4()), replica.id, kind)
-        delivery = self._waiting[errand.errand_id] = Delivery(replica.node_id)
-        try:
-            async with self._peers.awaiting(errand.errand_id, delivery):
+        delivery = Delivery(replica.node_id)
+        async with self._peers.awaiting(errand.errand_id, delivery):
+            self._waiting[errand.errand_id] = delivery
+            try:
                 if not self._agents.send(replica.node_id, errand):
                     await self._peers.send(errand)
                 await self._begun(delivery)
                 with _ERRANDS.track_inprogress():
                     yield delivery
-        finally:
-            del self._waiting[errand.errand_id]
-            delivery.end()
+            finally:
+                # At once: an agent that comes while the others are told would run it for nobody.
+                del self._waiting[errand.errand_id]
+                delivery.end()
 
     async def _begun(self, delivery: Delivery) -> None:
         try:

@@ -2,23 +2,28 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import grpc
 import grpc.aio
 import pytest
 
 from fogbank.domain.errands import Brought
+from fogbank.domain.errors import NotFoundError, UnavailableError
 from fogbank.domain.states import ReplicaState
 from fogbank.v1 import replica_service_pb2 as pb
 from services.gateway.app.deliveries import Delivery
 from services.gateway.app.errand_shares import SHARE
+from services.gateway.app.errands import Errands
 from tests.support.agents import RunningAgent, running_agent
 from tests.support.fleet_log import a_spec, an_id
 from tests.support.gateway import AGENT_TOKEN, GatewayWorld, signed_in
 from tests.support.named_users import ALICE
+from tests.support.no_peers import NoPeers
 from tests.support.waiting import eventually
 
 
@@ -233,3 +238,36 @@ async def test_a_slow_user_holds_the_agent_back_and_one_who_leaves_lets_it_go() 
     await eventually(lambda: handed == 9, what="room for one more")
     delivery.end()
     await asyncio.wait_for(bringing, 60)
+
+
+class SlowPeers(NoPeers):
+    """Others that take their time to be told that an errand is over."""
+
+    def __init__(self) -> None:
+        self.errand_id = ""
+        self.told = asyncio.Event()
+
+    @asynccontextmanager
+    async def awaiting(self, errand_id: str, delivery: Delivery) -> AsyncIterator[None]:
+        self.errand_id = errand_id
+        async with super().awaiting(errand_id, delivery):
+            try:
+                yield
+            finally:
+                await self.told.wait()
+
+
+async def test_an_agent_that_comes_too_late_runs_nothing(world: GatewayWorld) -> None:
+    await world.connect_node(an_id("n"), "fog-1")
+    deployment_id = (await world.deployments.create(ALICE, a_spec(), {})).deployment_id
+    await world.scheduler.place(deployment_id, an_id("n"))
+    peers, agents = SlowPeers(), cast("Any", SimpleNamespace(send=lambda *_: True))
+    errands = Errands(world.deployments, world.fold, agents, peers, patience_s=0)
+    asked = asyncio.ensure_future(anext(errands.execute(ALICE, deployment_id, "", ("reboot",))))
+    await eventually(lambda: peers.errand_id, what="the errand")
+    with pytest.raises(NotFoundError):
+        async with errands.taken(peers.errand_id, lambda _: None):
+            pass
+    peers.told.set()
+    with pytest.raises(UnavailableError, match="did not answer"):
+        await asked
