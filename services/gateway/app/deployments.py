@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
@@ -145,8 +146,7 @@ class Deployments:
     ) -> Outcomes:
         """Accept many deployments, each with an outcome of its own, in the order of the asks.
 
-        An ask that is an error already (its face found it wrong) stays in its place. What befalls
-        one does not touch the others.
+        An ask that is an error already stays in its place. What befalls one touches no other.
         """
         clusters = {ask.spec.cluster_id for ask in asks if isinstance(ask, CreateAsk)}
         await self._rights.look_again(principal, clusters)
@@ -156,15 +156,17 @@ class Deployments:
             for index, (ask, draft) in enumerate(zip(asks, drafts, strict=True))
             if isinstance(ask, CreateAsk) and self._is_new(draft)
         ]
-        try:
-            with self.room.taken(principal.user_id, [ask.spec.cluster_id for _, ask in fresh]):
+        with ExitStack() as held:
+            try:
+                room = self.room.taken(principal.user_id, [ask.spec.cluster_id for _, ask in fresh])
+                held.enter_context(room)
                 problems = await seal_all(self._environments, [ask.env for _, ask in fresh])
-                for (index, _), problem in zip(fresh, problems, strict=True):
-                    drafts[index] = problem or drafts[index]
-                envelopes = [draft for draft in drafts if isinstance(draft, EventEnvelope)]
-                settled = iter(await self._commands.submit_many(principal, envelopes))
-        except ResourceExhaustedError as error:
-            return [draft if isinstance(draft, FogError) else error for draft in drafts]
+            except ResourceExhaustedError as error:
+                problems = [error for _ in fresh]
+            for (index, _), problem in zip(fresh, problems, strict=True):
+                drafts[index] = problem or drafts[index]
+            envelopes = [draft for draft in drafts if isinstance(draft, EventEnvelope)]
+            settled = iter(await self._commands.submit_many(principal, envelopes))
         outcomes: Outcomes = []
         for draft in drafts:
             outcome = draft if isinstance(draft, FogError) else next(settled)
@@ -266,9 +268,8 @@ class Deployments:
         if moment is not None:
             return await self._ledger.deployment(deployment.id, moment=moment)
         changes = self._fold.recent_changes(deployment.id)
-        known = max(sequence_of(deployment.version), changes[0].sequence if changes else 0)
-        wanted = max(min_sequence, known)
-        return await self._ledger.deployment(deployment.id, min_sequence=wanted)
+        told = [sequence_of(deployment.version), *(each.sequence for each in changes[:1])]
+        return await self._ledger.deployment(deployment.id, min_sequence=max(min_sequence, *told))
 
     def show(self, principal: Principal, deployment_id: str) -> DeploymentView:
         """Show one deployment as this gateway's fold has it, without asking the ledger.
@@ -293,8 +294,7 @@ class Deployments:
         if query.all_owners and not principal.sees_all:
             principal.require_admin()
         wanted = max(query.min_sequence, self._commands.last_write(principal.user_id))
-        if wanted != query.min_sequence:
-            query = replace(query, min_sequence=wanted)
+        query = replace(query, min_sequence=wanted)
         return await self._ledger.deployments(query, "" if query.all_owners else principal.user_id)
 
     async def watch(

@@ -51,6 +51,8 @@ async def test_one_owner_fills_a_share_of_the_queue_and_others_find_room() -> No
         assert (
             await create_many(world, "alice", ask(request_id="a"), ask(request_id="b")) == [""] * 2
         )
+        again = [ask(request_id="a"), ask(request_id="c"), ask(request_id="b")]
+        assert await create_many(world, "alice", *again) == ["", "QUEUE_FULL", ""]
         for who in ("bob", "carol", "vera"):
             assert await create_many(world, who, ask(), ask()) == [""] * 2
         assert await refused(create(world, "otto")) == FULL
