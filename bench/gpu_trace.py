@@ -223,7 +223,7 @@ def measure(folder: Path, strategies: Sequence[str], seeds: int, workers: int) -
         Axis("GPUs allocated, in % of all", _ALLOCATED),
         [
             Curve(
-                each.strategy,
+                f"{each.strategy} {each.at(OVERFULL):.1f} %",
                 _points(each.curves),
                 _points(published.get(PUBLISHED_NAMES[each.strategy], [])),
             )
