@@ -158,7 +158,9 @@ class ListQuery(BaseModel):
 )
 async def list_(caller: Caller, request: Request, query: Annotated[ListQuery, Query()]) -> Response:
     """List the caller's deployments; with `as_of` as they were then."""
-    page = (await used_by(request).deployments.list(caller, query.query())).value
+    uses = used_by(request)
+    page = (await uses.deployments.list(caller, query.query())).value
+    uses.identity.limits.listed(caller, len(page.items))
     return rendering.json_response(
         [rendering.deployment_row(view) for view in page.items],
         headers={"X-Total-Count": str(page.total), "Cache-Control": "no-store"},

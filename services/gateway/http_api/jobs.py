@@ -88,6 +88,7 @@ async def list_(caller: Caller, request: Request, query: Annotated[JobQuery, Que
     await uses.clusters.get(caller, query.cluster_id)
     asked = DeploymentQuery(cluster_id=query.cluster_id, limit=query.limit, offset=query.offset)
     page = (await uses.deployments.list(caller, asked)).value
+    uses.identity.limits.listed(caller, len(page.items))
     return json_response(
         [rendering.job(view) for view in page.items], headers=page_headers(page.total)
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fogbank.runtime.clock import ManualClock
 from fogbank.v1 import node_service_pb2 as pb
 from services.gateway.app.limits import Allowance, Limits
 from tests.support.fleet_log import an_id
 from tests.support.gateway import gateway_world, refusal
-from tests.support.rest_face import rest_face
+from tests.support.rest_face import deploy_body, rest_face
 
 ALICE = (("authorization", "Bearer alice"),)
 FEW = Allowance(requests_per_second=2)
@@ -54,5 +56,16 @@ async def test_the_rows_of_a_list_count_over_rest() -> None:
         face.app.state.dependencies.identity.limits = Limits(ManualClock(), FEW)
         await face.add_nodes(*(f"fog-{number}" for number in range(45)))
         answers = [await client.get("/cluster/nodes?limit=45") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert len(answers[0].json()) == 45
+
+
+@pytest.mark.parametrize("listing", ["deployment/list?limit=45", "deployments?cluster_id=1"])
+async def test_the_rows_of_a_list_of_deployments_count_over_rest(listing: str) -> None:
+    async with rest_face() as face, face.client("ann") as client:
+        for _ in range(45):
+            await client.post("/api/deployment/deploy", json=deploy_body())
+        face.app.state.dependencies.identity.limits = Limits(ManualClock(), FEW)
+        answers = [await client.get(f"/api/{listing}") for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert len(answers[0].json()) == 45
