@@ -169,6 +169,7 @@ def test_a_deployment_from_its_plan_to_its_end_and_back_in_time(
     browser.click("td a", "looked-at")
     browser.see("h1", "running")
     browser.see("p", "All 2 replicas have a node")
+    browser.see(".told", "Image nginx")
     browser.see(".history", "All 2 replicas started successfully")
     browser.type("input[name=replicas]", "3")
     browser.click("button", "Scale")

@@ -20,13 +20,25 @@ export function Deployment({ id }) {
           .map(([key, name, unit]) => ` ${found.resources[key]} ${unit || name}`)
           .join(",")}
       </p>
-      ${!moment && found.status !== "deleted" && html`<${Change} deployment=${found} done=${again} />`}
+      ${!moment && found.status !== "deleted" && html`<${Image} id=${id} />
+        <${Change} deployment=${found} done=${again} />`}
       <h2>Replicas</h2>
       <${Replicas} replicas=${found.replicas} moment=${moment} />
       ${!moment && found.status !== "deleted" && html`<${Why} id=${id} />`}
       <h2>What happened</h2>
       <${History} changes=${found.recent_status_changes} />`}
   </article>`;
+}
+
+// What replicas are to run, and how the update to it goes, or why it went back.
+function Image({ id }) {
+  const [told] = useAnswer(() => ask("GET", `/api/deployment/rollout/${encodeURIComponent(id)}`), id);
+  if (!told) return null;
+  const wanted = told.revisions.find((each) => each.revision === told.wanted_revision);
+  const waits = told.waits_for ? `; it waits for ${told.waits_for}` : "";
+  return html`<p class="told">
+    Image ${wanted.container_image}${told.phase !== "done" && html`, ${told.message}${waits}`}
+  </p>`;
 }
 
 function Replicas({ replicas, moment }) {
