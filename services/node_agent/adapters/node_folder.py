@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 from zlib import crc32
 
 from fogbank.runtime.crash_points import crash_point
+from fogbank.runtime.private_files import sync_folder
 from services.node_agent.app.ports import DiskDamagedError
 
 _CHECKSUM_DIGITS = 8
@@ -36,15 +37,6 @@ def identity_in(folder: Path, *, sync: bool) -> str:
         return str(UUID(_content(path.read_bytes().rstrip(b"\n"))["node_id"]))
     except (KeyError, TypeError, ValueError) as error:
         raise DiskDamagedError(f"{path} is damaged: {error}") from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names of a folder's files durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class FolderInUseError(Exception):

@@ -18,8 +18,9 @@ from threading import Lock
 from typing import TypeVar
 
 from fogbank.runtime.crash_points import crash_point
+from fogbank.runtime.private_files import sync_folder
 from services.node_agent.adapters import store_tables
-from services.node_agent.adapters.node_folder import identity_in, sync_folder
+from services.node_agent.adapters.node_folder import identity_in
 from services.node_agent.adapters.write_ahead import damage_in
 from services.node_agent.app.ports import DiskDamagedError
 from services.node_agent.core.kept import Entry, Kept
