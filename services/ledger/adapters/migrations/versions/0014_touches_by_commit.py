@@ -4,6 +4,7 @@ No other table has so many rows. `touches` shows it by events, as it was.
 """
 
 from alembic import op
+from sqlalchemy import text
 
 revision = "0014"
 down_revision = "0013"
@@ -61,10 +62,15 @@ COMMENT ON VIEW public.touches IS
 def upgrade() -> None:
     for statement in _TABLE.split(";\n"):
         op.execute(statement)
+    if op.get_bind().scalar(text("SELECT EXISTS (SELECT FROM public.touches)")):
+        _move()
+    for statement in _VIEW.split(";\n"):
+        op.execute(statement)
+
+
+def _move() -> None:
     width = (1 << 128) // _STEPS
     for kind in range(1, _KINDS + 1):
         for step in range(_STEPS):
             first, last = step * width, (step + 1) * width - 1
             op.execute(_MOVE.format(kind=kind, first=f"{first:032x}", last=f"{last:032x}"))
-    for statement in _VIEW.split(";\n"):
-        op.execute(statement)
