@@ -61,7 +61,7 @@ async def test_a_silent_connection_is_given_up_in_time() -> None:
             with pytest.raises(LogUnavailableError):
                 await log.append(b"into the void")
             proxy.cut()
-            await connection.wait_connected(5)
+            await connection.wait_connected(60)
 
             async def appended() -> int | None:
                 try:
@@ -104,7 +104,7 @@ async def test_a_writer_refuses_a_broker_that_lost_its_tail() -> None:
                 other.stop()
                 other._address, other._monitor_address = server._address, server._monitor_address
                 other.start()
-                await eventually(lambda: connection.client.stats["reconnects"] == 1)
+                await eventually(lambda: connection.client.stats["reconnects"])
                 await ensure_stream(connection, NAME, StreamSettings(max_bytes=1024**2))
                 with pytest.raises(LogRewoundError):
                     await log.append(b"a second history")

@@ -55,7 +55,7 @@ async def test_ends_are_told_while_usage_is_measured(monkeypatch: pytest.MonkeyP
         events = ends.events()
         assert isinstance(events, AsyncGenerator)
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 told = asyncio.ensure_future(anext(events))
                 await measuring.wait()
                 labels = {REPLICA: "a", RESTART: "0", "exitCode": "3"}
