@@ -52,6 +52,7 @@ _HINTS = {
     "LEDGER_UNAVAILABLE": _away("ledger"),
     "LEDGER_DATABASE_UNAVAILABLE": _away("ledger"),
     "LEDGER_COPY_DAMAGED": _MEND,
+    "LEDGER_REFUSES_LOG": _MEND,
     "REPLAY_FAILED": _MEND,
     "SCHEDULER_UNAVAILABLE": _away("scheduler"),
     "UNIMPLEMENTED": "the server doesn't have this yet",

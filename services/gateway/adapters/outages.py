@@ -24,7 +24,7 @@ _OUTAGES = frozenset(
 )
 
 # An operator has to mend these: to try again helps nobody.
-_TOLD_AS_THEY_ARE = frozenset({"LEDGER_COPY_DAMAGED"})
+_TOLD_AS_THEY_ARE = frozenset({"LEDGER_COPY_DAMAGED", "LEDGER_REFUSES_LOG"})
 
 
 def as_outage(error: grpc.aio.AioRpcError, service: str) -> FogError:

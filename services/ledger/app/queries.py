@@ -173,7 +173,10 @@ class LedgerQueries:
             UnavailableError: the log lacks a commit; nobody should read it before that is mended.
         """
         if self._progress.log_refused:
-            raise UnavailableError(f"the ledger refuses the log: {self._progress.log_refused}")
+            raise UnavailableError(
+                f"the ledger refuses the log: {self._progress.log_refused}",
+                reason="LEDGER_REFUSES_LOG",
+            )
         kept = await self._reads.kept_copy()
         return LedgerStatus(
             kept.position,

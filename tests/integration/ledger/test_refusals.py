@@ -171,8 +171,10 @@ async def test_a_log_that_lost_one_of_its_commits_is_waited_for(
     holed.publish(fleet.log)
     holed.hole = kept - 5 if kept == COMMITS else kept + 1
     async with refusing(url, holed, f"lost commit {holed.hole}", "operations.md") as ledger:
-        with pytest.raises(UnavailableError, match=f"refuses the log: .* {holed.hole}"):
+        with pytest.raises(UnavailableError, match=f"refuses the log: .* {holed.hole}") as refused:
             await ledger.answers.queries.status()
+        # By it those who ask tell the ledger's own word from a ledger that is out of reach.
+        assert refused.value.reason == "LEDGER_REFUSES_LOG"
 
         holed.hole = 0
         await ledger.reaches(COMMITS)
