@@ -162,6 +162,8 @@ def _complain_of_usage(error: typer.TyperException) -> None:
         return
     command = context.command_path if context is not None else "fog"
     hint = f"see: {command} --help"
+    if said := getattr(getattr(error, "param", None), "help", None):
+        hint = f"what it is: {said} See: {command} --help"
     if re.fullmatch(r"No such option: -\d.*", text):
         text = f"{text.removeprefix('No such option: ')}: numbers here aren't negative"
     elif command in {"fog deploy", "fog plan"} and text.startswith("No such option: --name"):
@@ -173,6 +175,7 @@ def _complain_of_usage(error: typer.TyperException) -> None:
 
 def _plain(text: str) -> str:
     """Return a complaint without the words of the library that checks values."""
+    text, _, _ = text.partition(", unable to parse")
     return text.replace("Value error, ", "").replace("Input should be", "it must be")
 
 

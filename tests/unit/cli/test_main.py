@@ -123,6 +123,7 @@ def refusal(code: int, message: str, *details: Any) -> status_pb2.Status:
         (["scale", "x"], "Missing argument"),
         (["scale", "x", "0"], "greater than or equal to 1"),
         (["scale", "x", "many"], "valid integer"),
+        (["deploy", "x", "--memory", "1Gi"], "what it is: MiB for each replica."),
         (["scale", "x", "-1"], "-1: numbers here aren't negative"),
         (["nodes", "edge-1"], "fog nodes show NAME"),
         (["ps", "-o", "xml"], "'--output': 'xml' is not one of"),
