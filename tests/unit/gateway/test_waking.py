@@ -38,6 +38,20 @@ async def test_who_went_away_is_forgotten() -> None:
     assert gone.cancelled()
 
 
+async def test_those_who_gave_up_before_the_news_hold_nobody_up() -> None:
+    turns = Turns()
+    gone = [asyncio.create_task(turns.news()) for _ in range(1_000)]
+    stays = asyncio.create_task(turns.news())
+    await asyncio.sleep(0)
+    for each in gone:
+        each.cancel()
+    await asyncio.wait(gone)
+    turns.wake()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert stays.done()
+
+
 async def test_who_waits_after_the_news_waits_for_the_next() -> None:
     turns = Turns()
     turns.wake()
