@@ -36,13 +36,13 @@ _COLUMNS = (
     Column("MEMORY MiB", "memory"),
     Column("STORAGE GiB", "storage"),
     Column("GPU", "gpu"),
-    Column("REASON", "reason"),
     Column("DRAIN UNTIL", "drain_deadline", wide=True),
     Column("CPU %", "cpu_usage_percent", wide=True),
     Column("MEMORY %", "memory_usage_percent", wide=True),
     Column("GPU MODEL", "gpu_model", wide=True),
     Column("LABELS", "labels", wide=True),
     Column("ID", "id", wide=True),
+    Column("REASON", "reason"),
 )
 
 

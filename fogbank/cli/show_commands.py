@@ -45,13 +45,13 @@ _COLUMNS = (
     Column("HEALTH", "health"),
     Column("AGE", "age"),
     Column("ID", "id"),
-    Column("REASON", "reason"),
     Column("TYPE", "type", wide=True),
     Column("IMAGE", "container_image", wide=True),
     Column("REGION", "region", wide=True),
     Column("PRIORITY", "priority", wide=True),
     Column("CLUSTER", "cluster_id", wide=True),
     Column("OWNER", "owner_id", wide=True),
+    Column("REASON", "reason"),
 )
 _TABLE_ONLY = ("replicas_text", "age")
 
@@ -64,10 +64,10 @@ _REPLICA_COLUMNS = (
     Column("STARTED", "started_at"),
     Column("HEALTH", "health"),
     Column("PORTS", "ports"),
-    Column("REASON", "reason"),
     Column("REPLICA ID", "id", wide=True),
     Column("CONTAINER", "container_id", wide=True),
     Column("GPUS", "gpu_devices", wide=True),
+    Column("REASON", "reason"),
 )
 _CHANGE_COLUMNS = (
     Column("WHEN", "changed_at"),

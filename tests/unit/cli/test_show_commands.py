@@ -132,8 +132,8 @@ def test_everybodys_deployments_are_listed_with_owner_and_cluster(
     server.known[OWN].spec.cluster_id = 3
     assert run(["ps", "-A", "-o", "wide"]) == 0
     heading, *lines = (line.split() for line in capsys.readouterr().out.splitlines())
-    assert heading[-2:] == ["CLUSTER", "OWNER"]
-    assert ["3", "u1"] in [line[-2:] for line in lines]
+    assert heading[-3:] == ["CLUSTER", "OWNER", "REASON"], "long as it is, it pushes nothing away"
+    assert ["3", "u1", "-"] in [line[-3:] for line in lines]
 
 
 def test_the_owner_is_named_beside_the_id_where_the_server_tells_the_name(
