@@ -23,7 +23,7 @@ from fogbank.log.jetstream import JetStreamLog
 from services.gateway.app.agent_session import AgentSession
 from services.gateway.app.command_log import CommandLog
 from services.gateway.app.deployments import Deployments
-from services.gateway.core import commands
+from services.gateway.core import agent_events, commands
 from services.ledger.app.ports import Checkpoint, RivalLedgerError
 from tests.simulation.broker import Broker
 from tests.simulation.loop import pause
@@ -122,6 +122,17 @@ def room_unnoticed() -> Patches:
 
 
 # --- gateway ----------------------------------------------------------------------------------
+
+
+@bug
+def reports_of_strangers_logged() -> Patches:
+    proper = agent_events.reported
+
+    def whole(node_id: str, report: Any, fleet: FleetState, now_us: int) -> Any:
+        envelope: Any = proper(node_id, report, fleet, now_us)
+        return replace(envelope, event=replace(envelope.event, observations=report.observations))
+
+    return [patch.object(agent_events, "reported", whole)]
 
 
 @bug

@@ -48,6 +48,7 @@ SHOWS_AT: dict[str, tuple[Profile, int]] = {
     "reader-skips-after-an-outage": ("brief", 53),
     "rebalance-moves-all-at-once": ("shared", 37),
     "report-numbers-unchecked": ("brief", 102),
+    "reports-of-strangers-logged": ("usual", 7),
     "reports-not-repeated": ("brief", 14),
     "retry-with-new-bytes": ("usual", 3),
     "returned-never-settled": ("brief", 33),

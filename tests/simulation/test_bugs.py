@@ -28,6 +28,7 @@ COSTLY = frozenset(
         "prev-unchecked-by-ledgers",
         "raised-quota-unnoticed",
         "rebalance-moves-all-at-once",
+        "reports-of-strangers-logged",
         "retry-with-new-bytes",
         "rolled-back-again-and-again",
         "runs-on-when-cut-off",

@@ -21,7 +21,7 @@ from tests.simulation.actors import Cluster, SchedulerActor, fleet_of
 from tests.simulation.machines import Database, Machine, total
 from tests.simulation.snapshots import change_of
 from tests.simulation.workload import Client
-from tests.support.laws import unsaid_changes, wrong_sums
+from tests.support.laws import kept_for_nobody, unsaid_changes, wrong_sums
 
 
 def report_on(cluster: Cluster, acknowledged: list[Acknowledged], *, settled: bool) -> Report:
@@ -156,7 +156,7 @@ def differing_states(cluster: Cluster) -> list[str]:
     for commit in _commits(cluster):
         projection.fold(commit)
     true = state_digest(fleet)
-    found = wrong_sums(fleet)
+    found = [*wrong_sums(fleet), *kept_for_nobody(fleet)]
     for actor in cluster.actors:
         own = fleet_of(actor)
         if own is not None and state_digest(own) != true:

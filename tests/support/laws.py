@@ -119,6 +119,19 @@ def wrong_sums(fleet: FleetState) -> list[str]:
     return found
 
 
+def kept_for_nobody(fleet: FleetState) -> list[str]:
+    """Find what the fold keeps of replicas that no round placed on the node that reported them.
+
+    Facts are folded without a look at rounds, so it is gateways that leave such reports out.
+    """
+    placements = fleet.decisions.placements
+    return [
+        f"node {node_id} reported replica {replica_id}, which is not placed there"
+        for replica_id, node_id in fleet.facts.observed
+        if replica_id not in placements or placements[replica_id].node_id != node_id
+    ]
+
+
 def unsaid_changes(fleet: FleetState) -> list[str]:
     """Read a whole state anew: what is kept for its digest must be the same."""
     kept, _ = fleet._reading.digest(keep=False)
