@@ -98,7 +98,14 @@ def make_engine(
         connect_args={
             "timeout": _CONNECT_TIMEOUT_S,
             "command_timeout": command_timeout_s,
-            "server_settings": {"application_name": "fogbank-ledger", "jit": "off", **settings},
+            "server_settings": {
+                "application_name": "fogbank-ledger",
+                "jit": "off",
+                # As on a disk without a head. At 4, the usual, lists of an owner's deployments
+                # passed over those of all others that are newer, to read pages in their order.
+                "random_page_cost": "1.1",
+                **settings,
+            },
         }
         | ({"ssl": tls} if tls else {}),
     )

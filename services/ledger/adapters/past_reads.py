@@ -139,8 +139,7 @@ class PostgresPast:
             f"ORDER BY page.{sort} {way}, page.id {way} LIMIT :limit OFFSET :offset) AS ids",
             values,
         )
-        reach = wanted.limit + wanted.offset
-        paged = {"limit": wanted.limit, "offset": wanted.offset, "reach": reach}
+        paged = {"limit": wanted.limit, "offset": wanted.offset, "reach": wanted.reach}
         async with outages_named(), self._engine.connect() as connection:
             row = (await connection.execute(query, values | paged)).one()
             return Page(tuple(row.ids), row.total)

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     BindParameter,
+    Column,
     ColumnElement,
     Select,
     and_,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     or_,
     select,
     true,
+    union_all,
 )
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncResult
@@ -63,6 +65,8 @@ _POSITION = select(CHECKPOINT.c.position).scalar_subquery().label("as_of")
 _D, _R, _N, _H = DEPLOYMENTS.c, REPLICAS.c, NODES.c, HISTORY.c
 _S = NODE_STANDINGS.c
 
+_LIVING = frozenset(DeploymentStatus) - {DeploymentStatus.DELETED}
+
 # Nodes that were removed are shown to those only who name them by their ids.
 _OF_THE_FLEET = _N.exact_status != int(NodeStatus.REMOVED)
 
@@ -70,7 +74,7 @@ _DEPLOYMENT = select(*[column for column in _D if column is not _D.replicas]).se
     DEPLOYMENTS
 )
 
-_SORTS: dict[DeploymentSort, ColumnElement[Any]] = {
+_SORTS: dict[DeploymentSort, Column[Any]] = {
     DeploymentSort.CREATED_AT: _D.created_at,
     DeploymentSort.NAME: _D.name,
     DeploymentSort.STATUS: _D.status,
@@ -156,16 +160,17 @@ class PostgresReads:
             return AsOf(deployment_view(row, row.replicas or (), row.changes or ()), row.as_of)
 
     async def deployments(self, wanted: DeploymentFilter) -> AsOf[Page[DeploymentView]]:
-        conditions = _conditions(wanted)
-        sort = _SORTS[wanted.sort_by]
-        order = (sort.asc(), _D.id.asc()) if wanted.ascending else (sort.desc(), _D.id.desc())
-        page = (
-            _DEPLOYMENT.where(*conditions)
-            .order_by(*order)
-            .limit(wanted.limit)
-            .offset(wanted.offset)
-        )
-        total = select(func.count()).select_from(DEPLOYMENTS).where(*conditions)
+        parts, sort = _parts(wanted), _SORTS[wanted.sort_by]
+        # No more of each than could be on the page, by an index that has them in order.
+        listed = [
+            _DEPLOYMENT.where(*part).order_by(*_ordered(wanted, sort, _D.id)).limit(wanted.reach)
+            for part in parts
+        ]
+        found = union_all(*listed).subquery()
+        order = _ordered(wanted, found.c[sort.name], found.c.id)
+        page = select(found).order_by(*order).limit(wanted.limit).offset(wanted.offset)
+        counted = [select(literal(1)).select_from(DEPLOYMENTS).where(*part) for part in parts]
+        total = select(func.count()).select_from(union_all(*counted).subquery())
         async with self._snapshot() as connection:
             views = tuple([deployment_view(row) for row in await connection.execute(page)])
             return await _paged(connection, views, total)
@@ -237,16 +242,32 @@ async def _paged(
     return AsOf(Page(views, row.total), row.as_of)
 
 
+def _parts(wanted: DeploymentFilter) -> list[list[ColumnElement[bool]]]:
+    """Return on which conditions living deployments are wanted, and deleted ones.
+
+    Apart, for each index is of the ones or of the others; where no status is asked for that says
+    more than that, the index alone counts them.
+    """
+    common = _conditions(wanted)
+    statuses = set(wanted.statuses) or _LIVING
+    living = statuses & _LIVING
+    parts = []
+    if living == _LIVING:
+        parts.append([_D.deleted_at.is_(None), *common])
+    elif living:
+        of_these = _D.exact_status.in_(sorted(living))
+        parts.append([_D.deleted_at.is_(None), of_these, *common])
+    if DeploymentStatus.DELETED in statuses:
+        parts.append([_D.deleted_at.is_not(None), *common])
+    return parts
+
+
+def _ordered(wanted: DeploymentFilter, *keys: ColumnElement[Any]) -> list[ColumnElement[Any]]:
+    return [key.asc() if wanted.ascending else key.desc() for key in keys]
+
+
 def _conditions(wanted: DeploymentFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
-    if not wanted.statuses:
-        conditions.append(_D.exact_status != int(DeploymentStatus.DELETED))
-    elif set(wanted.statuses) < set(DeploymentStatus):
-        # Of all statuses an index alone counts them.
-        conditions.append(_D.exact_status.in_([int(status) for status in wanted.statuses]))
-    if DeploymentStatus.DELETED not in wanted.statuses:
-        # Follows from the status, and is what the indexes of living ones are of.
-        conditions.append(_D.deleted_at.is_(None))
     if wanted.owner_id:
         conditions.append(_D.user_id == clean(wanted.owner_id))
     if wanted.name_contains:

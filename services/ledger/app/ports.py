@@ -112,6 +112,10 @@ class LedgerStore(Protocol):
         """
 
 
+# As far as a database counts.
+LARGEST_OFFSET = (1 << 63) - 1
+
+
 class DeploymentSort(IntEnum):
     """What a list of deployments is sorted by; ties by id."""
 
@@ -137,6 +141,11 @@ class DeploymentFilter:
     ascending: bool = False
     limit: int = 100
     offset: int = 0
+
+    @property
+    def reach(self) -> int:
+        """How many there are up to the end of the page."""
+        return min(self.offset + self.limit, LARGEST_OFFSET)
 
 
 class LedgerReads(Protocol):

@@ -18,11 +18,10 @@ from fogbank.domain.views import (
     StatusRecord,
 )
 from services.ledger.app.past import PastStates
-from services.ledger.app.ports import DeploymentFilter, LedgerReads
+from services.ledger.app.ports import LARGEST_OFFSET, DeploymentFilter, LedgerReads
 from services.ledger.app.progress import Progress
 
 MAX_LIMIT = 1_000
-_INT64_MAX = (1 << 63) - 1
 
 # Changes of status are read so many commits at a time: fewer where a commit has many changes, more
 # where few have any.
@@ -196,5 +195,5 @@ class LedgerQueries:
 def _check_page(limit: int, offset: int) -> None:
     if not 1 <= limit <= MAX_LIMIT:
         raise InvalidArgumentError.of_field("limit", f"must be 1 to {MAX_LIMIT}, was {limit}")
-    if not 0 <= offset <= _INT64_MAX:
+    if not 0 <= offset <= LARGEST_OFFSET:
         raise InvalidArgumentError.of_field("offset", f"must be at least 0, was {offset}")
