@@ -86,10 +86,11 @@ DEPLOYMENTS = Table(
     _small("restart"),
     Column("labels", JSONB, nullable=False),
     _flag("allow_colocation"),
-    # As text: what is written with every deployment and seldom read costs less so.
-    Column("rollout", JSON, nullable=False),
-    Column("disconnect", JSON, nullable=False),
-    Column("container", JSON, nullable=False),
+    # As text: what is written with every deployment and seldom read costs less so. NULL if nothing
+    # in it is asked for.
+    Column("rollout", JSON, nullable=True),
+    Column("disconnect", JSON, nullable=True),
+    Column("container", JSON, nullable=True),
     _integer("available_nodes", null=True),
     _big("version"),
     _instant("created_at"),

@@ -77,9 +77,9 @@ def _spec(row: Row[Any]) -> DeploymentSpec:
         restart=RestartPolicy(row.restart),
         labels=row.labels,
         allow_colocation=row.allow_colocation,
-        rollout=RolloutSpec(**row.rollout),
-        disconnect=DisconnectRules(**row.disconnect),
-        container=msgspec.convert(row.container, ContainerSpec),
+        rollout=RolloutSpec(**row.rollout or {}),
+        disconnect=DisconnectRules(**row.disconnect or {}),
+        container=msgspec.convert(row.container or {}, ContainerSpec),
     )
 
 

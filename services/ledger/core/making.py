@@ -256,7 +256,9 @@ def _constraints_json(constraints: tuple[Constraint, ...]) -> str:
 
 
 @lru_cache(maxsize=256)
-def _part_json(part: RolloutSpec | DisconnectRules | ContainerSpec) -> str:
+def _part_json(part: RolloutSpec | DisconnectRules | ContainerSpec) -> str | None:
+    if part == type(part)():
+        return None
     return json.dumps(_cleaned(asdict(part)))
 
 

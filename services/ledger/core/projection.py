@@ -40,7 +40,7 @@ from services.ledger.core.rows import (
 from services.ledger.core.touched import ThingKind, TouchRow
 
 # Raised whenever the same log leads to other rows than before, so that ledgers build theirs again.
-PROJECTION = 11
+PROJECTION = 12
 
 # So many deployments or nodes are looked at in a row while rows are made: less than a millisecond.
 _LOOKS_IN_A_ROW = 16

@@ -57,7 +57,8 @@ class DeploymentRow(NamedTuple):
     """A whole deployment; it ends with what a `DeploymentStateRow` has after the id.
 
     `container_image` is that of its replicas; after a rollback `asked_image` is the one that its
-    author asked for, if it is another.
+    author asked for, if it is another. `rollout`, `disconnect` and `container` are None if they are
+    what they are without a word about them.
     """
 
     id: str
@@ -77,9 +78,9 @@ class DeploymentRow(NamedTuple):
     restart: int
     labels: str
     allow_colocation: bool
-    rollout: str
-    disconnect: str
-    container: str
+    rollout: str | None
+    disconnect: str | None
+    container: str | None
     cpu_millicores: int
     memory_mb: int
     storage_gb: int

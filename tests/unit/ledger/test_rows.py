@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 
 from fogbank.domain import events as ev
+from fogbank.domain.deployment import RolloutSpec
 from fogbank.domain.forgetting import KEPT_DELETED_US
 from fogbank.domain.policy import Policy
 from fogbank.domain.states import DeploymentStatus, Health, ReplicaState
@@ -280,6 +282,17 @@ def test_a_void_command_changes_nothing() -> None:
     assert [row.counts for row in taken.touches] == [False]
     taken.touches = []
     assert taken == TableChanges()
+
+
+def test_a_row_says_nothing_of_what_its_author_left_as_it_is() -> None:
+    rows = Rows()
+    rows.fleet.deploy(a_spec())
+    row = only(rows.take().deployments)
+    assert (row.rollout, row.disconnect, row.container) == (None, None, None)
+    rows.fleet.deploy(a_spec(rollout=RolloutSpec(max_surge=2)))
+    row = only(rows.take().deployments)
+    assert json.loads(row.rollout or "") == asdict(RolloutSpec(max_surge=2))
+    assert (row.disconnect, row.container) == (None, None)
 
 
 def test_a_node_shows_its_host() -> None:
