@@ -11,6 +11,8 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from msgspec import structs
+
 from fogbank.domain.containers import HealthProbe
 from fogbank.domain.errands import Brought
 from fogbank.domain.node import NO_DETAILS, Fingerprint, HostDetails
@@ -320,7 +322,7 @@ class Database:
             known = self.tables[table]
             known |= {row.id: row for row in rows}
             for state in states:
-                known[state.id] = known[state.id]._replace(**state._asdict())
+                known[state.id] = structs.replace(known[state.id], **structs.asdict(state))
         self.changes += changes.changes
 
 

@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
+from msgspec.structs import astuple
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql.schema import Column, Table
 
@@ -46,6 +47,7 @@ from services.ledger.core.rows import (
     DeploymentStateRow,
     NodeRow,
     NodeStateRow,
+    TableRow,
 )
 from services.ledger.core.touched import TouchRow
 
@@ -63,15 +65,15 @@ _FIRST_FREE = 7
 _ADVANCED = " SELECT EXISTS (SELECT FROM advanced)"
 
 
-def columns_of(row: type[NamedTuple]) -> list[str]:
+def columns_of(row: type[TableRow]) -> list[str]:
     """Return the names of the columns that rows of a kind have."""
-    return [field.removesuffix(_INSTANT_SUFFIX) for field in row._fields]
+    return [field.removesuffix(_INSTANT_SUFFIX) for field in row.__struct_fields__]
 
 
 class _Kind:
     """Rows of one kind; their text names parameters from a number on, one for each column."""
 
-    def __init__(self, table: Table, row: type[NamedTuple]) -> None:
+    def __init__(self, table: Table, row: type[TableRow]) -> None:
         self.columns = columns_of(row)
         self._table = f"public.{table.name}"
         self._types = [_array_of(table.c[name]) for name in self.columns]
@@ -85,9 +87,9 @@ class _Kind:
         """Return the part of a statement that writes the rows."""
         raise NotImplementedError
 
-    def arguments(self, rows: Sequence[tuple[Any, ...]]) -> list[Sequence[Any]]:
+    def arguments(self, rows: Sequence[TableRow]) -> list[Sequence[Any]]:
         """Return the columns of rows."""
-        columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
+        columns: list[Sequence[Any]] = list(zip(*map(astuple, rows), strict=True))
         for at in self._lists:
             # The driver would take arrays in an array for its other dimensions.
             columns[at] = [None if each is None else json_text(each) for each in columns[at]]
@@ -101,7 +103,7 @@ class _Kind:
 class _Added(_Kind):
     """Whole rows, in place of those that stand under the same ids if some do."""
 
-    def __init__(self, table: Table, row: type[NamedTuple], *, replace: bool = False) -> None:
+    def __init__(self, table: Table, row: type[TableRow], *, replace: bool = False) -> None:
         super().__init__(table, row)
         given = ", ".join(f"{name} = excluded.{name}" for name in self.columns if name != "id")
         self._end = f" ON CONFLICT (id) DO UPDATE SET {given}" if replace else ""
@@ -126,11 +128,15 @@ class _Changed(_Kind):
         )
 
 
+class _FormerRow(TableRow, frozen=True):
+    id: str
+
+
 class _Dropped(_Kind):
     """The ids of rows that others are to take the place of."""
 
     def __init__(self, table: Table) -> None:
-        self.columns = ["id"]
+        self.columns = columns_of(_FormerRow)
         self._table = f"public.{table.name}"
         self._types = ["uuid[]"]
         self._lists: list[int] = []
@@ -211,7 +217,7 @@ def batch_statement(
 
     Not what belongs into tables to which it is to be `copied` after it.
     """
-    parts: list[tuple[_Kind, Sequence[tuple[Any, ...]]]] = [
+    parts: list[tuple[_Kind, Sequence[TableRow]]] = [
         (_TREE_NODES, growth.nodes),
         (_NODE_STATES, changes.node_states),
         (_DEPLOYMENT_STATES, changes.deployment_states),
@@ -221,9 +227,9 @@ def batch_statement(
         (_NODE_NAMES, changes.past.node_names),
     ]
     if NODE_STANDINGS in copied:
-        parts.append((_NODES_DROPPED, [(id_,) for id_ in changes.former_nodes]))
+        parts.append((_NODES_DROPPED, [_FormerRow(id_) for id_ in changes.former_nodes]))
     if DEPLOYMENTS in copied:
-        parts.append((_DEPLOYMENTS_DROPPED, [(row.id,) for row in changes.deployments]))
+        parts.append((_DEPLOYMENTS_DROPPED, [_FormerRow(row.id) for row in changes.deployments]))
     for table, added in _to_add(commits, changes):
         if table not in copied:
             again = table is NODE_STANDINGS and changes.former_nodes
@@ -239,14 +245,14 @@ def batch_statement(
 
 def rows_to_copy(
     commits: Sequence[CommitRow], changes: TableChanges, few: int
-) -> dict[Table, Sequence[NamedTuple]]:
+) -> dict[Table, Sequence[TableRow]]:
     """Return the rows that a large batch copies in, by their tables: more than `few` into each."""
     return {table: rows for table, rows in _to_add(commits, changes) if len(rows) > few}
 
 
 def _to_add(
     commits: Sequence[CommitRow], changes: TableChanges
-) -> list[tuple[Table, Sequence[NamedTuple]]]:
+) -> list[tuple[Table, Sequence[TableRow]]]:
     """Return the whole rows of which there may be many."""
     return [
         (COMMITS, commits),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
 
+from msgspec.structs import astuple
 from sqlalchemy import JSON, Table, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -30,6 +30,7 @@ from services.ledger.app.rebuild import RebuildUnderWayError
 from services.ledger.core.log_tree import TreeGrowth, TreeHead
 from services.ledger.core.past_rows import CreatedRow
 from services.ledger.core.projection import PROJECTION, TableChanges
+from services.ledger.core.rows import TableRow
 
 _SCHEMA = "rebuilt"
 _TABLES = (
@@ -204,12 +205,12 @@ async def _write(connection: AsyncConnection, changes: TableChanges) -> None:
 async def _keep_former_lives(connection: AsyncConnection, created: Sequence[CreatedRow]) -> None:
     """Keep what these tables have of forgotten deployments whose ids were created anew."""
     if created:
-        ids, sequences = zip(*created, strict=True)
+        ids, sequences = zip(*map(astuple, created), strict=True)
         arrays = "unnest($1::uuid[], $2::bigint[]) AS incoming (deployment_id, sequence)"
         await (await driver_of(connection)).fetch(former_lives(_SCHEMA, arrays), ids, sequences)
 
 
-class _HeadRow(NamedTuple):
+class _HeadRow(TableRow, frozen=True):
     only_row: bool
     size: int
     frontier: bytes
@@ -223,6 +224,6 @@ async def _write_tree(connection: AsyncConnection, growth: TreeGrowth) -> None:
     )
 
 
-async def _copy(connection: AsyncConnection, table: Table, rows: Sequence[NamedTuple]) -> None:
+async def _copy(connection: AsyncConnection, table: Table, rows: Sequence[TableRow]) -> None:
     if rows:
         await copy_rows(await driver_of(connection), table, rows, _SCHEMA)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
+from msgspec.structs import asdict
 from sqlalchemy import JSON, Row, Table
 
 from fogbank.domain.facts import DeploymentFact, NodeFact
@@ -26,7 +27,7 @@ from services.ledger.core.making import (
     node_state_row,
     replica_row,
 )
-from services.ledger.core.rows import ReplicaRow
+from services.ledger.core.rows import ReplicaRow, TableRow
 
 _INSTANT = "_us"
 
@@ -126,10 +127,10 @@ def _node(fleet: FleetState, node: NodeFact) -> NodeView:
     return standing_view(_read(NODE_STANDINGS, row), booked, held, len(use.replicas))
 
 
-def _read(table: Table, row: NamedTuple) -> Row[Any]:
+def _read(table: Table, row: TableRow) -> Row[Any]:
     """Return a row as it would be read from its table."""
     columns: dict[str, Any] = {}
-    for field, value in row._asdict().items():
+    for field, value in asdict(row).items():
         name = field.removesuffix(_INSTANT)
         is_text = isinstance(table.c[name].type, JSON) and isinstance(value, str)
         columns[name] = json.loads(value) if is_text else value

@@ -7,9 +7,10 @@ has most of is copied in after it, which costs less for each row.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import cast
 
 import asyncpg
+from msgspec.structs import astuple
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql.schema import Table
@@ -23,7 +24,7 @@ from services.ledger.adapters.tree_store import read_head
 from services.ledger.app.ports import Checkpoint, KeptCopy, RivalLedgerError
 from services.ledger.core.log_tree import TreeGrowth, TreeHead
 from services.ledger.core.projection import TableChanges
-from services.ledger.core.rows import CommitRow
+from services.ledger.core.rows import CommitRow, TableRow
 
 # For the sessions that write: the rows that batches touch are looked up one by one, whatever a
 # plan's age and the statistics make of it.
@@ -131,11 +132,14 @@ class PostgresStore:
 
 
 async def copy_rows(
-    driver: asyncpg.Connection, table: Table, rows: Sequence[NamedTuple], schema: str = "public"
+    driver: asyncpg.Connection, table: Table, rows: Sequence[TableRow], schema: str = "public"
 ) -> None:
     """Copy rows of one kind, at least one, into a table of a schema."""
     await driver.copy_records_to_table(
-        table.name, schema_name=schema, records=rows, columns=columns_of(type(rows[0]))
+        table.name,
+        schema_name=schema,
+        records=map(astuple, rows),
+        columns=columns_of(type(rows[0])),
     )
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Protocol
 
+from msgspec.structs import astuple
+
 from fogbank.domain.ids import digest
 from fogbank.domain.log_evidence import VerifiedPart
 from fogbank.log.port import EventLog, LogBrokenError, StoredCommit, Writer
@@ -244,7 +246,7 @@ def _compare_batch(check: _Check, batch: _Batch) -> list[Compared]:
 
 
 def _compare_nodes(check: _Check, kept: Mapping[Node, bytes]) -> Iterator[Compared]:
-    for level, index, hashed in sorted(check.tree.grown().nodes):
+    for level, index, hashed in sorted(map(astuple, check.tree.grown().nodes)):
         if check.tree_known and kept.get((level, index)) != hashed:
             first, last = (index << level) + 1, (index + 1) << level
             yield check.wrong(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from fogbank.transparency.tree import Frontier, HashOf, leaf_hash, node_hash
+from services.ledger.core.rows import TableRow
 
 # Nodes are kept at each level that is a multiple of this.
 LEVELS_APART = 8
@@ -20,7 +21,7 @@ _HASH_BYTES = 32
 Node = tuple[int, int]
 
 
-class TreeNodeRow(NamedTuple):
+class TreeNodeRow(TableRow, frozen=True):
     """A node that is kept; `number` is its index in its level."""
 
     level: int

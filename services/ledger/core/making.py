@@ -8,6 +8,8 @@ from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
+from msgspec.structs import astuple
+
 from fogbank.domain.containers import ContainerSpec
 from fogbank.domain.deployment import Constraint, DisconnectRules, RolloutSpec
 from fogbank.domain.facts import DeploymentFact, NodeFact
@@ -117,7 +119,7 @@ def deployment_row(
         deployment.version,
         bounded(deployment.created_at_us),
         bounded(deployment.deleted_at_us) or None,
-        *state[1:],
+        *astuple(state)[1:],
     )
 
 
@@ -202,7 +204,7 @@ def node_row(node: NodeFact, details: HostDetails, state: NodeStateRow) -> NodeR
         allocatable.gpu_thousandths,
         node.epoch,
         bounded(node.connected_at_us),
-        *state[1:],
+        *astuple(state)[1:],
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple
 
 from fogbank.domain import events as ev
 from fogbank.domain.envelope import Commit
@@ -17,14 +16,14 @@ from fogbank.domain.folded import Folded
 from fogbank.domain.node_use import NodeUse
 from fogbank.domain.tenancy import Quota
 from services.ledger.core.making import bounded, clean
-from services.ledger.core.rows import DeploymentRow
+from services.ledger.core.rows import DeploymentRow, TableRow
 from services.ledger.core.touched import ThingKind, Touched
 
 # What lists of past deployments go by.
 _Known = tuple[str, str, int, int]
 
 
-class FormerDeploymentRow(NamedTuple):
+class FormerDeploymentRow(TableRow, frozen=True):
     """What a deployment was called, and where it was, before the commit `until_sequence`.
 
     One that was forgotten and created anew has such a row of its former life.
@@ -38,14 +37,14 @@ class FormerDeploymentRow(NamedTuple):
     created_at_us: int
 
 
-class CreatedRow(NamedTuple):
+class CreatedRow(TableRow, frozen=True):
     """A deployment that a commit created; the tables may hold a forgotten one of its id."""
 
     deployment_id: str
     sequence: int
 
 
-class ClusterRow(NamedTuple):
+class ClusterRow(TableRow, frozen=True):
     """A cluster after a commit; quotas and use are JSON arrays in the order of `Quota`."""
 
     cluster_id: int
@@ -58,7 +57,7 @@ class ClusterRow(NamedTuple):
     used: str
 
 
-class NodeNameRow(NamedTuple):
+class NodeNameRow(TableRow, frozen=True):
     """What a node was called from a commit on, and whether it was removed from the fleet."""
 
     node_id: str
@@ -67,7 +66,7 @@ class NodeNameRow(NamedTuple):
     removed: bool
 
 
-class NodeUseRow(NamedTuple):
+class NodeUseRow(TableRow, frozen=True):
     """What replicas took of a node after a commit: amounts in the order of `Resources`.
 
     They are text, which costs the least of what a database can take. `touched` is the index of the
@@ -215,7 +214,7 @@ class PastKeeper:
         if self._uses.get(node_id) != use:
             self._uses[node_id] = use
             at = touched.take(ThingKind.NODE, node_id)
-            self.rows.node_uses.append(NodeUseRow._make((node_id, sequence, *use, at)))
+            self.rows.node_uses.append(NodeUseRow(node_id, sequence, *use, at))
 
     def _look_at_cluster(self, number: int, sequence: int) -> None:
         stands = self._cluster(number)

@@ -391,7 +391,7 @@ async def test_one_statement_writes_what_copying_writes(
 async def test_what_was_folded_is_looked_through_once(url: str) -> None:
     """All at a time it stopped whoever waited for the tables, and found nothing."""
     log = StoredLog()
-    log.publish(tell(3, events=300).log)
+    log.publish(tell(3, events=600).log)
     gc.collect()
     before = gc.get_freeze_count()
     gc.disable()

@@ -73,4 +73,5 @@ def test_the_nodes_that_a_tree_completes_are_known_before(former: int, size: int
     tree.grown()
     for _ in range(former, size):
         tree.take("gateway", "one", b"")
-    assert sorted(nodes_completed(former, size)) == sorted(row[:2] for row in tree.grown().nodes)
+    grown = [(row.level, row.number) for row in tree.grown().nodes]
+    assert sorted(nodes_completed(former, size)) == sorted(grown)

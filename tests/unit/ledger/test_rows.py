@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, replace
 
 import pytest
+from msgspec import structs
 
 from fogbank.domain import events as ev
 from fogbank.domain.deployment import RolloutSpec
@@ -314,8 +315,8 @@ def test_texts_that_postgresql_cannot_hold_are_mended() -> None:
 
 
 def test_a_whole_row_ends_with_the_state() -> None:
-    assert DeploymentRow._fields[-8:] == DeploymentStateRow._fields[1:]
-    assert NodeRow._fields[-5:] == NodeStateRow._fields[1:]
+    assert DeploymentRow.__struct_fields__[-8:] == DeploymentStateRow.__struct_fields__[1:]
+    assert NodeRow.__struct_fields__[-5:] == NodeStateRow.__struct_fields__[1:]
 
 
 @pytest.mark.parametrize(
@@ -386,10 +387,10 @@ def tables(fleet: LittleFleet, batch: int) -> tuple[object, ...]:
         deployments |= {row.id: row for row in taken.deployments}
         for deployment in taken.deployment_states:
             former = deployments[deployment.id]
-            deployments[deployment.id] = former._replace(**deployment._asdict())
+            deployments[deployment.id] = structs.replace(former, **structs.asdict(deployment))
         nodes |= {row.id: row for row in taken.nodes}
         for node in taken.node_states:
-            nodes[node.id] = nodes[node.id]._replace(**node._asdict())
+            nodes[node.id] = structs.replace(nodes[node.id], **structs.asdict(node))
         history += taken.changes
     counted = {state: n for state, n in projection.replica_states.items() if n}
     known = projection.fleet.facts.deployments
