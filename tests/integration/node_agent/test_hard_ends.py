@@ -68,7 +68,11 @@ async def test_a_probe_that_hangs_is_a_failure_each_time(runtime: EngineRuntime)
         prober.end(replica_id)
     (seen,) = told
     assert seen.health is Health.UNHEALTHY
-    assert seen.reason == "exec probe: no answer within 100 ms"
+    # The second try finds the first one's command running, if the engine says so in time.
+    assert seen.reason in {
+        "exec probe: no answer within 100 ms",
+        "exec probe: the command of an earlier try still runs",
+    }
     (found,) = await runtime.containers()
     assert found.running, "the container itself runs on"
 
