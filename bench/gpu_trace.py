@@ -219,6 +219,7 @@ def measure(folder: Path, strategies: Sequence[str], seeds: int, workers: int) -
             print(_row(measured, published), flush=True)
     print(f"{time.process_time() - began_s:.0f} s of CPU here, without the workers'")
     write_if_wanted(
+        "gpu-trace",
         Axis("GPUs asked for, in % of all", _ARRIVED),
         Axis("GPUs allocated, in % of all", _ALLOCATED),
         [

@@ -223,6 +223,7 @@ def main(arguments: list[str] | None = None) -> None:
             curve.beside.append((nodes, floor))
             measure(nodes, replicas, 80, constrained=True, count=given.deployments)
     write_if_wanted(
+        "placement",
         Axis("nodes, 80 % full", sizes),
         Axis("microseconds a decision", (10, 100, 1_000, 10_000)),
         list(curves.values()),

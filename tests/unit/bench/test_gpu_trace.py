@@ -57,12 +57,12 @@ def test_the_replay_tells_what_is_allocated_as_pods_arrive(folder: Path) -> None
 def test_figures_stand_beside_the_published_ones(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("FOG_BENCH_PLOT", str(folder / "plot.svg"))
+    monkeypatch.setenv("FOG_BENCH_PLOTS", str(folder))
     gpu_trace.measure(folder, ["fgd"], seeds=1, workers=1)
     shown = capsys.readouterr().out
     assert "fgd" in shown
     assert "50.00" in shown
-    assert (folder / "plot.svg").read_text().count("<polyline") == 2
+    assert (folder / "gpu-trace.svg").read_text().count("<polyline") == 2
 
 
 def test_without_the_data_it_says_so_and_ends(

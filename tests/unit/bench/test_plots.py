@@ -31,7 +31,7 @@ def test_what_a_curve_is_compared_with_is_dashed() -> None:
 
 def test_nothing_is_written_unless_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
-    write_if_wanted(_NODES, _PERCENT, [], "")
-    monkeypatch.setenv(VARIABLE, str(tmp_path / "plot.svg"))
-    write_if_wanted(_NODES, _PERCENT, [], "")
+    write_if_wanted("plot", _NODES, _PERCENT, [], "")
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    write_if_wanted("plot", _NODES, _PERCENT, [], "")
     assert [each.name for each in tmp_path.iterdir()] == ["plot.svg"]
